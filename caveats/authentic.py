@@ -1,0 +1,185 @@
+"""Authentication: is the whole HMAC tree good? Knows keys and bytes, judges no caveat.
+
+Everything is checked before anything is believed: the root's chain, then each discharge that its
+third-party caveats ask for, each used exactly once, with an explicit stack.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from caveats import chain
+from caveats.bundle import Bundle
+from caveats.caveat import Caveat, parse_predicate
+from caveats.checkers import DISCHARGER, HOLDER, ISSUER
+from caveats.errors import (
+    BadSignature,
+    BindingMismatch,
+    LimitExceeded,
+    MissingDischarge,
+    UnusedDischarge,
+)
+from caveats.identifier import parse_identifier
+from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.macaroon import Macaroon
+from caveats.standard import STANDARD_KINDS
+from caveats.wire import ThirdPartyCaveat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from caveats.identifier import Identifier
+    from caveats.wire import Fields
+
+
+class Authenticated(NamedTuple):
+    """A macaroon whose every byte is vouched for, with its discharges: the only thing that can be judged."""
+
+    fields: Fields
+    identified: Identifier | None
+    """The identifier, read; None for a macaroon of another issuer's making."""
+    caveats: tuple[Caveat, ...]
+    """The first-party caveats, typed: the macaroon's in chain order, then its discharges'."""
+    signatures: list[bytes]
+    """The chain's signatures, live credentials: never log, return or store them."""
+    third_parties: tuple[str, ...] = ()
+    """The locations whose discharges came along."""
+
+    @property
+    def macaroon(self) -> Macaroon:
+        """The macaroon, without its discharges."""
+        return Macaroon(self.fields)
+
+    @property
+    def added_by(self) -> tuple[str, ...]:
+        """For each of `caveats` who added it: `issuer`, `holder` or `discharger`."""
+        issued = self.identified.issuer_caveats if self.identified else 0
+        own = [
+            ISSUER if place < issued else HOLDER
+            for place, caveat in enumerate(self.fields.caveats)
+            if not isinstance(caveat, ThirdPartyCaveat)
+        ]
+        return (*own, *[DISCHARGER] * (len(self.caveats) - len(own)))
+
+    def branches(self) -> tuple[bytes, ...]:
+        """The branch id of each link of the chain, the identifier's first. No secret: made to be named."""
+        return tuple(map(chain.branch_id, self.signatures))
+
+    def __repr__(self) -> str:
+        return f"Authenticated(identifier={self.fields.identifier!r}, caveats={self.caveats!r})"
+
+
+def authenticate(
+    bundle: Bundle | Macaroon,
+    root_key: bytes,
+    *,
+    kinds: Mapping[str, type[Caveat]] = STANDARD_KINDS,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Authenticated:
+    """The authentic macaroon under `root_key` (bytes of any length, not empty), of any issuer's making.
+
+    Raises `InvalidKey`, `LimitExceeded`, `BadSignature`, `MissingDischarge`, `UnusedDischarge`.
+    """
+    if not isinstance(bundle, Bundle):
+        bundle = Bundle(bundle)
+    tree = authenticate_fields(
+        bundle.macaroon.fields,
+        [discharge.fields for discharge in bundle.discharges],
+        chain.derive(chain.check_root_key(root_key)),
+        limits,
+    )
+    return tree.typed(tuple(parse_predicate(predicate, kinds) for predicate in tree.predicates))
+
+
+class Tree(NamedTuple):
+    """What `authenticate_fields` found true, its caveats still bytes."""
+
+    fields: Fields
+    signatures: list[bytes]
+    predicates: Sequence[bytes]
+    third_parties: tuple[str, ...]
+
+    def typed(self, caveats: tuple[Caveat, ...]) -> Authenticated:
+        """The same, its predicates read."""
+        fields, signatures, _, third_parties = self
+        return Authenticated(fields, parse_identifier(fields.identifier), caveats, signatures, third_parties)
+
+
+def authenticate_fields(
+    fields: Fields, discharges: Sequence[Fields], derived_key: bytes, limits: Limits
+) -> Tree:
+    """As `authenticate`, under a key that has been derived already, leaving the predicates unread."""
+    signatures, needed = walk(fields, derived_key)
+    if not chain.same(signatures[-1], fields.signature):
+        raise BadSignature("the token is not authentic")
+    if not needed and not discharges:
+        return Tree(fields, signatures, fields.caveats, ())  # type: ignore[arg-type]  # no third party among them
+    found = _discharged(discharges, signatures, needed, limits)
+    predicates = [predicate for each in (fields, *found) for predicate in _first_party(each)]
+    return Tree(fields, signatures, predicates, tuple(discharge.location for discharge in found))
+
+
+def _first_party(fields: Fields) -> list[bytes]:
+    return [caveat for caveat in fields.caveats if not isinstance(caveat, ThirdPartyCaveat)]
+
+
+def walk(fields: Fields, derived_key: bytes) -> tuple[list[bytes], list[tuple[ThirdPartyCaveat, bytes]]]:
+    """The chain's signatures, and each third-party caveat with the signature that its key is sealed under."""
+    caveats = fields.caveats
+    if ThirdPartyCaveat not in map(type, caveats):
+        return chain.extend_all(derived_key, (fields.identifier, *caveats))[1:], []  # type: ignore[arg-type]
+    signature = chain.start(derived_key, fields.identifier)
+    signatures, needed = [signature], []
+    for caveat in caveats:
+        if isinstance(caveat, ThirdPartyCaveat):
+            needed.append((caveat, signature))
+            signature = chain.extend_sealed(signature, caveat.vid, caveat.ticket)
+        else:
+            signature = chain.extend(signature, caveat)
+        signatures.append(signature)
+    return signatures, needed
+
+
+def _discharged(
+    discharges: Sequence[Fields],
+    root_signatures: list[bytes],
+    needed: list[tuple[ThirdPartyCaveat, bytes]],
+    limits: Limits,
+) -> list[Fields]:
+    """Every discharge, authenticated, in the order in which the caveats ask for them."""
+    by_identifier = {discharge.identifier: discharge for discharge in discharges}
+    if len(by_identifier) != len(discharges):
+        raise UnusedDischarge("two discharges answer the same ticket")
+    waiting = [(caveat, signature, 1) for caveat, signature in reversed(needed)]
+    found: list[Fields] = []
+    used: set[bytes] = set()
+    while waiting:
+        caveat, sealed_under, depth = waiting.pop()
+        if depth > limits.depth:
+            raise LimitExceeded(f"discharges nest at most {limits.depth} deep")
+        if caveat.ticket in used:
+            raise UnusedDischarge("two caveats ask for the same discharge")
+        discharge = by_identifier.get(caveat.ticket)
+        if discharge is None:
+            raise MissingDischarge(caveat.location, caveat.ticket)
+        used.add(caveat.ticket)
+        signatures, deeper = walk(discharge, chain.unseal(sealed_under, caveat.vid))
+        if not chain.same(chain.bind(root_signatures[-1], signatures[-1]), discharge.signature):
+            raise _unbound(root_signatures, signatures[-1], discharge.signature)
+        found.append(discharge)
+        waiting += [(inner, signature, depth + 1) for inner, signature in reversed(deeper)]
+    if len(used) != len(by_identifier):
+        raise UnusedDischarge("a discharge that no caveat asks for")
+    return found
+
+
+def _unbound(root_signatures: list[bytes], signature: bytes, presented: bytes) -> BadSignature:
+    """Why a discharge does not fit: told apart only for discharges that are otherwise authentic."""
+    if chain.same(signature, presented):
+        return BindingMismatch("a discharge is not bound to the token")
+    for earlier in root_signatures[:-1]:
+        if chain.same(chain.bind(earlier, signature), presented):
+            return BindingMismatch(
+                "a discharge was bound before the token was narrowed: bind the original again"
+            )
+    return BadSignature("a discharge is not authentic, or bound to another token")

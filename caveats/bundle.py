@@ -1,0 +1,59 @@
+"""A macaroon with its bound discharges: what travels in one header. Knows text, judges nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from caveats.errors import LimitExceeded, MalformedToken
+from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.macaroon import Macaroon
+from caveats.wire import SEPARATOR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Bundle:
+    """A macaroon and the discharges bound to it, in any order."""
+
+    macaroon: Macaroon
+    discharges: tuple[Macaroon, ...]
+
+    def __init__(
+        self, macaroon: Macaroon, discharges: Iterable[Macaroon] = (), limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        """`discharges` are bound already; `Bundle.bind` takes them unbound. Raises `LimitExceeded`."""
+        bound = tuple(discharges)
+        if len(bound) > limits.discharges:
+            raise LimitExceeded(f"a bundle has at most {limits.discharges} discharges")
+        object.__setattr__(self, "macaroon", macaroon)
+        object.__setattr__(self, "discharges", bound)
+
+    @classmethod
+    def bind(
+        cls, macaroon: Macaroon, discharges: Iterable[Macaroon], limits: Limits = DEFAULT_LIMITS
+    ) -> Bundle:
+        """`macaroon` with fresh discharges, bound to it as it is now. Keep the unbound ones to narrow it later."""
+        return cls(macaroon, (macaroon.bind(discharge) for discharge in discharges), limits)
+
+    @classmethod
+    def decode(cls, text: str, limits: Limits = DEFAULT_LIMITS) -> Bundle:
+        """The bundle in `text`: tokens joined by `.`, the root first. Raises `MalformedToken`, `LimitExceeded`."""
+        if type(text) is not str:
+            raise MalformedToken("a bundle is text")
+        if len(text) > limits.bundle_text:
+            raise LimitExceeded(f"a bundle has at most {limits.bundle_text} characters")
+        if text.startswith("{"):  # JSON, where a dot is no separator
+            return cls(Macaroon.decode(text, limits))
+        if text.count(SEPARATOR) > limits.discharges:
+            raise LimitExceeded(f"a bundle has at most {limits.discharges} discharges")
+        root, *discharges = text.split(SEPARATOR)
+        return cls(
+            Macaroon.decode(root, limits), [Macaroon.decode(part, limits) for part in discharges], limits
+        )
+
+    def encode(self) -> str:
+        """The text for a header: the root first, then the discharges."""
+        return SEPARATOR.join(macaroon.encode() for macaroon in (self.macaroon, *self.discharges))

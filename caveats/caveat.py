@@ -1,0 +1,117 @@
+"""What a caveat is: the predicate grammar, and the shape of a kind. Knows no kind by name.
+
+A predicate is `kind = value`: exactly one ` = ` right after the kind. The kind is `[a-z][a-z0-9-]{0,31}`,
+a plug-in's with `vendor/` before it. The value is UTF-8 without control characters and without outer
+spaces. It is a grammar of bytes: nothing is stripped, folded or read leniently, and a value that its own
+kind would write differently is not of that kind.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from caveats.errors import MalformedCaveat
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_KIND = re.compile(r"(?:[a-z][a-z0-9-]{0,31}/)?[a-z][a-z0-9-]{0,31}")
+_EQUALS = " = "
+_CONTROL = frozenset(("Cc", "Cs", "Zl", "Zp"))
+
+
+class Caveat:
+    """A first-party caveat. A kind is a frozen dataclass derived from this, with `kind`, `value` and `parse`."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+    @property
+    def value(self) -> str:
+        """What stands after ` = `."""
+        raise NotImplementedError
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """The caveat with this value; raises `MalformedCaveat`. The grammar of values has been checked."""
+        raise NotImplementedError
+
+    @property
+    def predicate(self) -> bytes:
+        """The bytes that are signed."""
+        return f"{self.kind}{_EQUALS}{self.value}".encode()
+
+    def __str__(self) -> str:
+        return f"{self.kind}{_EQUALS}{self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownCaveat(Caveat):
+    """A caveat of no kind known here, or not in its kind's grammar. Kept as it came; always refuses."""
+
+    kind: ClassVar[str] = "unknown"
+    raw: bytes
+    why: str = "no caveat of this kind is known here"
+
+    @property
+    def value(self) -> str:
+        """The raw bytes, as far as they are text."""
+        return self.raw.decode("utf-8", "backslashreplace")
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Any text: nothing is known about it."""
+        return cls(value.encode())
+
+    @property
+    def predicate(self) -> bytes:
+        """The bytes as they came."""
+        return self.raw
+
+    def __str__(self) -> str:
+        return self.value
+
+
+def is_kind(name: str) -> bool:
+    """Whether `name` can name a kind."""
+    return _KIND.fullmatch(name) is not None
+
+
+def check_value(value: str) -> str:
+    """`value` itself if the grammar of values allows it. Raises `MalformedCaveat`."""
+    if type(value) is not str or not value:
+        raise MalformedCaveat("a caveat's value is text, and not empty")
+    if value != value.strip():
+        raise MalformedCaveat("a caveat's value has no outer spaces")
+    if not value.isprintable() and any(unicodedata.category(c) in _CONTROL for c in value):
+        raise MalformedCaveat("a caveat's value has no control characters")
+    if _EQUALS in value:
+        raise MalformedCaveat("a caveat holds ' = ' once")
+    return value
+
+
+def parse_predicate(predicate: bytes, kinds: Mapping[str, type[Caveat]]) -> Caveat:
+    """The caveat that these bytes are, of one of `kinds`; an `UnknownCaveat` if of none. Never raises."""
+    try:
+        name, equals, value = predicate.decode("utf-8").partition(_EQUALS)
+        kind = kinds.get(name)
+        if kind is None or not equals:
+            well_formed = equals and is_kind(name)
+            return (
+                UnknownCaveat(predicate)
+                if well_formed
+                else UnknownCaveat(predicate, "a predicate reads 'kind = value'")
+            )
+        caveat = kind.parse(check_value(value))
+        if caveat.value != value or caveat.kind != name:
+            return UnknownCaveat(predicate, f"not the canonical form of a {name} caveat")
+    except UnicodeDecodeError:
+        return UnknownCaveat(predicate, "a predicate is UTF-8")
+    except MalformedCaveat as error:
+        return UnknownCaveat(predicate, str(error))
+    except Exception as error:  # a plug-in's parse is foreign code: whatever it raises, its caveat refuses
+        return UnknownCaveat(predicate, f"reading it failed: {type(error).__name__}")
+    return caveat

@@ -1,0 +1,160 @@
+"""Checkers: which kinds are known, and how each is judged. Knows requests, knows no keys.
+
+An instance is filled where the app is put together and handed in; it is loud on duplicates and closed on
+unknowns. A check is `(caveat, context) -> True`: anything else, an exception included, refuses. `Unmet`
+is the way to refuse with an explanation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from caveats.caveat import Caveat, UnknownCaveat, is_kind, parse_predicate
+from caveats.standard import STANDARD, Audience, Parent, Unmet, User
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from caveats.context import Context
+
+C = TypeVar("C", bound=Caveat)
+Check = Callable[[Any, "Context"], object]
+Known = tuple[Caveat, Check, bool]
+"""A caveat, its check, and whether judging it takes more than asking that check alone: users may contradict
+each other, an audience asks which app verifies, a parent is to be looked up."""
+
+ISSUER, HOLDER, DISCHARGER = "issuer", "holder", "discharger"
+_REMEMBERED = 4096
+_SPECIAL = frozenset((User, Audience, Parent))
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One caveat that said no: which, whose, what the request had, what would pass."""
+
+    index: int
+    """Its place among the caveats judged, from 0."""
+    kind: str
+    predicate: str
+    added_by: str
+    """`issuer`, `holder`, or `discharger`."""
+    reason: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.predicate} (added by the {self.added_by}): {self.reason}; would pass: {self.hint}"
+
+
+class Checkers:
+    """The kinds of caveat that an app knows, each with its check. Handed in, never global."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, type[Caveat]] = {}
+        self._checks: dict[type[Caveat], Check] = {}
+        self._known: dict[bytes, Known] = {}
+
+    def register(self, kind: type[C], check: Callable[[C, Context], object]) -> None:
+        """Add a kind. Raises `ValueError` on a duplicate or an ill-formed kind name."""
+        name = getattr(kind, "kind", None)
+        if not isinstance(name, str) or not is_kind(name):
+            raise ValueError(
+                f"{kind.__name__}.kind must read [a-z][a-z0-9-]*, a plug-in's with vendor/ before it"
+            )
+        if name in self._kinds:
+            raise ValueError(f"the kind {name!r} is already registered")
+        self._kinds[name] = kind
+        self._checks[kind] = check
+        self._known = {}
+
+    def copy(self) -> Checkers:
+        """A new instance with the same kinds, to add to."""
+        other = Checkers()
+        other._kinds.update(self._kinds)
+        other._checks.update(self._checks)
+        return other
+
+    @property
+    def kinds(self) -> Mapping[str, type[Caveat]]:
+        """The known kinds by name."""
+        return dict(self._kinds)
+
+    def parse(self, predicate: bytes) -> Caveat:
+        """The caveat that these bytes are; an `UnknownCaveat` if of no known kind. Never raises."""
+        return (self._known.get(predicate) or self._learn(predicate))[0]
+
+    def read(self, predicates: Iterable[bytes]) -> list[Known]:
+        """These predicates, typed, each with its check. Remembers some thousands: for authentic bytes only."""
+        known = self._known
+        return [known.get(predicate) or self._learn(predicate) for predicate in predicates]
+
+    def _learn(self, predicate: bytes) -> Known:
+        caveat = parse_predicate(predicate, self._kinds)
+        learnt = (caveat, self._checks.get(type(caveat), _check_unknown), type(caveat) in _SPECIAL)
+        if len(self._known) >= _REMEMBERED:
+            self._known = {}
+        self._known[predicate] = learnt
+        return learnt
+
+    def check_for(self, caveat: Caveat) -> Check:
+        """The check of this caveat's kind; one that refuses if there is none."""
+        return self._checks.get(type(caveat), _check_unknown)
+
+    def answer(self, caveat: Caveat, context: Context) -> Unmet | None:
+        """None if the caveat holds, else why not. Whatever a check does, this neither raises nor says yes for it."""
+        check = self.check_for(caveat)
+        try:
+            answer = check(caveat, context)
+        except Exception as error:  # foreign code: a check that fails refuses
+            return Unmet(f"its check failed: {type(error).__name__}", "nothing, until the check works")
+        if answer is True:
+            return None
+        if isinstance(answer, Unmet):
+            return answer
+        if isinstance(answer, Coroutine):
+            answer.close()
+            return Unmet(
+                "its check is a coroutine, which nothing awaits", "nothing, until the check is a function"
+            )
+        return Unmet("its check did not answer True", "another request")
+
+
+def _check_unknown(caveat: Caveat, context: Context) -> Unmet:
+    why = caveat.why if isinstance(caveat, UnknownCaveat) else "no check for this kind is known here"
+    return Unmet(why, "nothing here; an app that knows this kind may accept it")
+
+
+def standard_checkers() -> Checkers:
+    """A fresh instance with every standard kind."""
+    checkers = Checkers()
+    for kind, check in STANDARD:
+        checkers.register(kind, check)
+    return checkers
+
+
+def unsatisfied(
+    caveats: Iterable[Caveat],
+    checkers: Checkers,
+    context: Context,
+    added_by: Sequence[str] = (),
+) -> tuple[Failure, ...]:
+    """Every caveat that says no to this request, explained. Empty means that all hold.
+
+    `added_by` says of each caveat who added it; where it is silent, the holder did. Users that
+    contradict each other fail whatever the request: the first one counts.
+    """
+    failures = []
+    user: User | None = None
+    for index, given in enumerate(caveats):
+        caveat = checkers.parse(given.raw) if isinstance(given, UnknownCaveat) else given
+        unmet = checkers.answer(caveat, context)
+        if isinstance(caveat, User):
+            if user is None:
+                user = caveat
+            elif caveat.user != user.user:
+                unmet = Unmet(f"the token's user is {user.user!r}", "nothing: a token has one user")
+        if unmet is not None:
+            by = added_by[index] if index < len(added_by) else HOLDER
+            failures.append(Failure(index, caveat.kind, str(caveat), by, unmet.reason, unmet.hint))
+    return tuple(failures)

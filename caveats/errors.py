@@ -1,0 +1,105 @@
+"""The error family. Knows no other module.
+
+    CaveatsError
+    ├── MalformedToken          the text or bytes are not a token
+    │   └── DamagedToken        ... and a checksum says that they once were
+    ├── MalformedCaveat         a predicate or a value breaks its kind's grammar
+    ├── LimitExceeded           longer, more or deeper than the limits allow
+    ├── InvalidKey              a key of a wrong type, length or value
+    └── Refused                 a well-formed token that does not pass
+        ├── UnknownKey          no key here answers to its identifier
+        ├── BadSignature        not authentic
+        │   └── BindingMismatch a discharge bound to something else
+        ├── MissingDischarge    a third party has not been asked yet
+        ├── UnusedDischarge     a discharge that no caveat, or more than one, asks for
+        ├── Revoked             authentic, and withdrawn
+        ├── WrongAudience       authentic, and meant for another app
+        └── UnsatisfiedCaveats  authentic, and its caveats say no
+
+Errors carry evidence (which caveat, which location), never a key, a token or a signature.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from caveats.checkers import Failure
+
+
+class CaveatsError(Exception):
+    """The root of the family: catch this to catch everything the library raises."""
+
+
+class MalformedToken(CaveatsError, ValueError):
+    """The text or bytes are not a token in any accepted encoding."""
+
+
+class DamagedToken(MalformedToken):
+    """The checksum of a `cav1_` text does not match: cut off or mistyped, not forged."""
+
+
+class MalformedCaveat(CaveatsError, ValueError):
+    """A predicate, or a value offered for one, breaks the grammar of its kind."""
+
+
+class LimitExceeded(CaveatsError, ValueError):
+    """The token is longer, holds more, or nests deeper than the limits allow."""
+
+
+class InvalidKey(CaveatsError, ValueError):
+    """A key has the wrong type, length or value. Never says what the key was."""
+
+
+class Refused(CaveatsError):
+    """The token is well formed and does not pass. `failures` is empty unless caveats said no."""
+
+    failures: Sequence[Failure] = ()
+
+
+class UnknownKey(Refused):
+    """No key here answers to the token's identifier."""
+
+
+class BadSignature(Refused):
+    """The token, or one of its discharges, is not authentic."""
+
+
+class BindingMismatch(BadSignature):
+    """A discharge is not bound to this macaroon: unbound, or bound before it was narrowed."""
+
+
+class MissingDischarge(Refused):
+    """A third-party caveat has no discharge. `location` says whom to ask, with `ticket`."""
+
+    def __init__(self, location: str, ticket: bytes) -> None:
+        super().__init__(f"a third-party caveat for {location!r} has no discharge")
+        self.location = location
+        self.ticket = ticket
+
+
+class UnusedDischarge(Refused):
+    """A discharge rides along that no caveat asks for, or that more than one asks for."""
+
+
+class Revoked(Refused):
+    """The token, its branch, or everything its user held has been revoked."""
+
+
+class WrongAudience(Refused):
+    """The token is meant for another audience."""
+
+    def __init__(self, audience: str, expected: str) -> None:
+        super().__init__(f"the token is for audience {audience!r}, this is {expected!r}")
+        self.audience = audience
+        self.expected = expected
+
+
+class UnsatisfiedCaveats(Refused):
+    """One or more caveats say no. `failures` holds every one of them, explained."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        super().__init__("; ".join(str(failure) for failure in failures))
+        self.failures = tuple(failures)

@@ -1,0 +1,79 @@
+"""The identifier of a token that this service issued: `1.<key id>.<audience>.<token id>.<n>`.
+
+Knows the grammar and the clock inside a token id (a ULID). Knows no keys: what is parsed here is believed
+only after the chain under it has been authenticated.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from ulid import ULID
+
+_AUDIENCE = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_KEY_ID = re.compile(r"k[1-9][0-9]{0,8}")
+_TOKEN_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_IDENTIFIER = re.compile(
+    rf"1\.({_KEY_ID.pattern})\.({_AUDIENCE.pattern})\.({_TOKEN_ID.pattern})\.([1-9][0-9]?)".encode("ascii")
+)
+ULID_TIME_SIZE = 10
+"""Characters of a token id that carry its time; they sort as the time does."""
+
+
+class Identifier(NamedTuple):
+    """Which key signed, for which audience, which token, and how many caveats the issuer added."""
+
+    key_id: str
+    audience: str
+    token_id: str
+    issuer_caveats: int
+
+    def encode(self) -> bytes:
+        """The signed bytes."""
+        return f"1.{self.key_id}.{self.audience}.{self.token_id}.{self.issuer_caveats}".encode("ascii")
+
+    @property
+    def issued_at(self) -> datetime:
+        """When the token was first issued, UTC, to the millisecond."""
+        return issue_time(self.token_id)
+
+
+def parse_identifier(data: bytes) -> Identifier | None:
+    """The identifier in `data`, or None: then it is not one of ours, which is no error in itself."""
+    match = _IDENTIFIER.fullmatch(data)
+    if match is None:
+        return None
+    key_id, audience, token_id, count = match.groups()
+    return Identifier(key_id.decode(), audience.decode(), token_id.decode(), int(count))
+
+
+def is_audience(text: str) -> bool:
+    """Whether `text` can name an audience."""
+    return _AUDIENCE.fullmatch(text) is not None
+
+
+def is_key_id(text: str) -> bool:
+    """Whether `text` can name a master key: k1, k2, ..."""
+    return _KEY_ID.fullmatch(text) is not None
+
+
+def is_token_id(text: str) -> bool:
+    """Whether `text` is a canonical ULID."""
+    return _TOKEN_ID.fullmatch(text) is not None
+
+
+def issue_time(token_id: str) -> datetime:
+    """The time inside a token id."""
+    return datetime.fromtimestamp(ULID.from_str(token_id).milliseconds / 1000, UTC)
+
+
+def new_token_id(now: datetime) -> str:
+    """A fresh token id for a token issued at `now`: 48 bits of time, 80 of the system's randomness."""
+    return str(ULID.from_datetime(now))
+
+
+def ulid_time(moment: datetime) -> str:
+    """The first characters of every token id issued in the millisecond of `moment`."""
+    return str(ULID.from_datetime(moment))[:ULID_TIME_SIZE]

@@ -1,0 +1,250 @@
+"""The classic encodings (v1 binary, v1 JSON, v2 JSON) and pymacaroons objects, to and from fields.
+
+pymacaroons reads, and one guard stands around it: a size cap before, any exception mapped, and what it
+read must encode back to what came in, since on its own it forgives much. Knows no keys and no cav1 text.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from binascii import hexlify
+from typing import TYPE_CHECKING, Any
+
+import pymacaroons
+from pymacaroons.caveat import Caveat as _Caveat
+from pymacaroons.serializers import BinarySerializer, JsonSerializer
+
+from caveats.chain import SIGNATURE_SIZE, VID_SIZE
+from caveats.errors import LimitExceeded, MalformedToken
+from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.wire import Fields, ThirdPartyCaveat, decode_base64
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_HEX_DIGITS = frozenset(b"0123456789abcdef")
+_JSON_NAMES = {  # what each member is called: version 2, version 1
+    "location": ("l", "location"),
+    "identifier": ("i", "identifier"),
+    "signature": ("s", "signature"),
+    "caveats": ("c", "caveats"),
+    "ticket": ("i", "cid"),
+    "vid": ("v", "vid"),
+    "caveat location": ("l", "cl"),
+}
+
+
+def is_legacy(text: str) -> bool:
+    """Whether `text` looks like JSON or like base64 of the v1 binary form."""
+    return text.startswith("{") or text.startswith("MD")
+
+
+def decode_legacy(text: str, limits: Limits = DEFAULT_LIMITS) -> Fields:
+    """The fields of a v1 JSON, v2 JSON, or base64url v1 binary token."""
+    if len(text) > limits.token_text:
+        raise LimitExceeded(f"a token text has at most {limits.token_text} characters")
+    if text.startswith("{"):
+        return _within(limits, _decode_json(text))
+    return decode_v1(decode_base64(text), limits)
+
+
+def decode_v1(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Fields:
+    """The fields of the v1 binary form."""
+    if len(data) > limits.token_text:
+        raise LimitExceeded(f"a token has at most {limits.token_text} bytes")
+    if not data or data[0] not in _HEX_DIGITS:
+        raise MalformedToken("not a version 1 macaroon")
+    fields = _guard(BinarySerializer().deserialize_raw, data)
+    if encode_v1(fields) != data:
+        raise MalformedToken("not a canonical version 1 macaroon")
+    return _within(limits, fields)
+
+
+def encode_v1(fields: Fields) -> bytes:
+    """The v1 binary form. Raises `LimitExceeded` for a part of over 64 KiB, which it cannot hold."""
+    parts = [_packet(b"location", fields.location.encode("utf-8")), _packet(b"identifier", fields.identifier)]
+    for caveat in fields.caveats:
+        if isinstance(caveat, ThirdPartyCaveat):
+            parts.append(_packet(b"cid", caveat.ticket))
+            parts.append(_packet(b"vid", caveat.vid))
+            parts.append(_packet(b"cl", caveat.location.encode("utf-8")))
+        else:
+            parts.append(_packet(b"cid", caveat))
+    parts.append(_packet(b"signature", fields.signature))
+    return b"".join(parts)
+
+
+def _packet(key: bytes, data: bytes) -> bytes:
+    size = 4 + len(key) + 1 + len(data) + 1
+    if size > 0xFFFF:
+        raise LimitExceeded("a version 1 packet has at most 65535 bytes")
+    return b"%04x%b %b\n" % (size, key, data)
+
+
+def from_pymacaroons(macaroon: pymacaroons.Macaroon, limits: Limits = DEFAULT_LIMITS) -> Fields:
+    """The fields of a pymacaroons object."""
+    return _within(limits, _guard(lambda same: same, macaroon))
+
+
+def to_pymacaroons(fields: Fields) -> pymacaroons.Macaroon:
+    """A pymacaroons object (version 2) with the same parts: narrow it there, come back, still the same chain."""
+    caveats = []
+    for caveat in fields.caveats:
+        if isinstance(caveat, ThirdPartyCaveat):
+            caveats.append(_Caveat(caveat.ticket, caveat.vid, caveat.location, pymacaroons.MACAROON_V2))
+        else:
+            caveats.append(_Caveat(caveat, None, None, pymacaroons.MACAROON_V2))
+    return pymacaroons.Macaroon(
+        location=fields.location,
+        identifier=fields.identifier,
+        caveats=caveats,
+        signature=hexlify(fields.signature),
+        version=pymacaroons.MACAROON_V2,
+    )
+
+
+def _guard(read: Callable[[Any], pymacaroons.Macaroon], source: object) -> Fields:
+    """What pymacaroons reads from `source`, or `MalformedToken` whatever goes wrong in there."""
+    try:
+        macaroon = read(source)
+        caveats: list[bytes | ThirdPartyCaveat] = []
+        for caveat in macaroon.caveats:
+            vid = caveat.verification_key_id
+            if vid is None:
+                if caveat.location is not None:
+                    raise MalformedToken("a first-party caveat has no location")
+                caveats.append(bytes(caveat.caveat_id_bytes))
+            else:
+                caveats.append(
+                    ThirdPartyCaveat(caveat.location or "", bytes(vid), bytes(caveat.caveat_id_bytes))
+                )
+        signature = bytes.fromhex(macaroon.signature)
+        identifier = bytes(macaroon.identifier_bytes)
+        location = str(macaroon.location)
+    except Exception as error:  # the guard: pymacaroons answers bad input with any exception there is
+        raise MalformedToken("not a macaroon in a classic encoding") from error
+    if len(signature) != SIGNATURE_SIZE:
+        raise MalformedToken(f"a signature has {SIGNATURE_SIZE} bytes")
+    if any(isinstance(caveat, ThirdPartyCaveat) and len(caveat.vid) != VID_SIZE for caveat in caveats):
+        raise MalformedToken(f"a vid has {VID_SIZE} bytes")
+    return Fields(location, identifier, tuple(caveats), signature)
+
+
+def _within(limits: Limits, fields: Fields) -> Fields:
+    if len(fields.caveats) > limits.caveats:
+        raise LimitExceeded(f"a macaroon has at most {limits.caveats} caveats")
+    for caveat in fields.caveats:
+        if isinstance(caveat, ThirdPartyCaveat):
+            if len(caveat.ticket) > limits.ticket:
+                raise LimitExceeded(f"a ticket has at most {limits.ticket} bytes")
+        elif len(caveat) > limits.predicate:
+            raise LimitExceeded(f"a predicate has at most {limits.predicate} bytes")
+    return fields
+
+
+# JSON: parsed strictly once, handed to pymacaroons, and compared member by member with what it read.
+
+
+def _decode_json(text: str) -> Fields:
+    try:
+        members = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_small)
+    except (ValueError, RecursionError) as error:
+        raise MalformedToken("not JSON of a macaroon") from error
+    version = 1 if "identifier" in members else 0  # index into _JSON_NAMES
+    if "v" in members:
+        stated = members.pop("v")
+        if version == 1 or not (stated == "2" or (type(stated) is int and stated == 2)):
+            raise MalformedToken("a JSON macaroon is version 2 or, without saying so, 1")
+    fields = _guard(JsonSerializer().deserialize, json.dumps(members))
+    if _read_members(members, version) != _expected_members(fields):
+        raise MalformedToken("a JSON macaroon has unknown, repeated or ill-formed members")
+    return fields
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member appears twice")
+    return members
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _small(digits: str) -> int:
+    """The one number that a macaroon may hold is its version; anything longer is refused unread."""
+    return int(digits) if len(digits) == 1 else -1
+
+
+def _expected_members(fields: Fields) -> dict[str, Any]:
+    caveats = [
+        {"ticket": c.ticket, "vid": c.vid, "caveat location": c.location.encode()}
+        if isinstance(c, ThirdPartyCaveat)
+        else {"ticket": c, "vid": b"", "caveat location": b""}
+        for c in fields.caveats
+    ]
+    return {
+        "location": fields.location.encode(),
+        "identifier": fields.identifier,
+        "signature": fields.signature,
+        "caveats": caveats,
+    }
+
+
+def _read_members(members: Any, version: int) -> dict[str, Any]:
+    """The same shape as `_expected_members`, from the JSON itself."""
+    try:
+        read: dict[str, Any] = _take_members(
+            members, ("location", "identifier", "signature"), version, ("caveats",)
+        )
+        caveats = members.get(_JSON_NAMES["caveats"][version], [])
+        if type(caveats) is not list:
+            raise MalformedToken("the caveats are a list")
+        read["caveats"] = [_take_members(c, ("ticket", "vid", "caveat location"), version) for c in caveats]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise MalformedToken("a JSON macaroon has members of a wrong type") from error
+    return read
+
+
+def _take_members(
+    members: Any, names: tuple[str, ...], version: int, also: tuple[str, ...] = ()
+) -> dict[str, bytes]:
+    unread = set(members) - {_JSON_NAMES[name][version] for name in also}
+    taken: dict[str, bytes] = {}
+    for name in names:
+        key = _JSON_NAMES[name][version]
+        plain, encoded = key in members, version == 0 and key != "l" and key + "64" in members
+        if plain and encoded:
+            raise MalformedToken("a JSON macaroon gives one field twice")
+        if plain:
+            taken[name] = _plain(name, members[key], version)
+        else:
+            taken[name] = _any_base64(members[key + "64"]) if encoded else b""
+        unread -= {key} if plain else {key + "64"} if encoded else set()
+    if unread:
+        raise MalformedToken("a JSON macaroon has unknown members")
+    return taken
+
+
+def _plain(name: str, value: Any, version: int) -> bytes:
+    if version == 1 and name == "signature":
+        return bytes.fromhex(value) if value == value.lower() else b""
+    if version == 1 and name == "vid":
+        return _any_base64(value)
+    data: bytes = value.encode("utf-8")
+    return data
+
+
+def _any_base64(text: str) -> bytes:
+    """base64 of either alphabet, padded or not (as Go and Python bakeries write it); not both alphabets at once."""
+    standard = text.replace("-", "+").replace("_", "/")
+    if standard != text and ("+" in text or "/" in text):
+        raise MalformedToken("two base64 alphabets in one value")
+    bare = standard.rstrip("=")
+    if len(text) - len(bare) not in (0, -len(bare) % 4):
+        raise MalformedToken("wrong base64 padding")
+    data = b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    decode_base64(bare.replace("+", "-").replace("/", "_"))  # no spare bits
+    return data

@@ -1,0 +1,158 @@
+"""What has been revoked: entries, and a set of them that answers in constant time. Knows no keys, no I/O.
+
+Three kinds of entry: a whole token, a branch of one (a copy and all that descends from it), or everything
+issued to a user up to a moment. Each is kept until everything that it can hit has expired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from caveats.chain import BRANCH_ID_SIZE
+from caveats.errors import MalformedCaveat
+from caveats.identifier import ULID_TIME_SIZE, is_token_id, ulid_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+_HOUR = 3600
+_RECORD = BRANCH_ID_SIZE + 4
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRevocation:
+    """The token of this id, in all its copies, is dead."""
+
+    token_id: str
+    expires_at: datetime
+
+    def __post_init__(self) -> None:
+        _check_token_id(self.token_id)
+
+
+@dataclass(frozen=True, slots=True)
+class BranchRevocation:
+    """This branch of the token is dead: the copy with this branch id, and all that descends from it."""
+
+    token_id: str
+    branch_id: bytes
+    expires_at: datetime
+
+    def __post_init__(self) -> None:
+        _check_token_id(self.token_id)
+        if type(self.branch_id) is not bytes or len(self.branch_id) != BRANCH_ID_SIZE:
+            raise MalformedCaveat(f"a branch id has {BRANCH_ID_SIZE} bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class UserRevocation:
+    """Everything issued to this user up to and including `issued_up_to` (to the millisecond) is dead."""
+
+    user: str
+    issued_up_to: datetime
+    expires_at: datetime
+
+
+Revocation = TokenRevocation | BranchRevocation | UserRevocation
+
+
+def _check_token_id(token_id: object) -> None:
+    if type(token_id) is not str or not is_token_id(token_id):
+        raise MalformedCaveat("a token id is a ULID, upper case")
+
+
+class RevocationSet:
+    """Revocations in memory, about a hundred bytes each. `sequence` counts what it has been told.
+
+    Safe to use from many threads. Expiries are kept to the hour, rounded up.
+    """
+
+    def __init__(self, revocations: Iterable[Revocation] = ()) -> None:
+        self.sequence = 0
+        self._tokens: dict[bytes, int] = {}
+        self._branches: dict[bytes, bytes] = {}
+        self._users: dict[str, tuple[str, int]] = {}
+        self._hours: dict[int, int] = {}
+        self._writing = Lock()
+        for revocation in revocations:
+            self.add(revocation)
+
+    def __len__(self) -> int:
+        branches = sum(len(records) // _RECORD for records in self._branches.values())
+        return len(self._tokens) + branches + len(self._users)
+
+    def add(self, revocation: Revocation, sequence: int | None = None) -> None:
+        """Take in one more. `sequence` is the feed's number of it; without one the set counts for itself."""
+        with self._writing:
+            hour = self._shared(-(-int(revocation.expires_at.timestamp()) // _HOUR))
+            if isinstance(revocation, TokenRevocation):
+                token_id = revocation.token_id.encode("ascii")
+                self._tokens[token_id] = max(hour, self._tokens.get(token_id, 0))
+            elif isinstance(revocation, BranchRevocation):
+                token_id = revocation.token_id.encode("ascii")
+                self._branches[token_id] = _with_branch(
+                    self._branches.get(token_id, b""), revocation.branch_id, hour
+                )
+            else:
+                up_to, known_hour = self._users.get(revocation.user, ("", 0))
+                up_to = max(up_to, ulid_time(revocation.issued_up_to))
+                self._users[revocation.user] = (up_to, max(hour, known_hour))
+            self.sequence = self.sequence + 1 if sequence is None else max(self.sequence, sequence)
+
+    def may_hit(self, token_id: str, user: str) -> bool:
+        """False when nothing here is about this token or this user: the quick answer for almost every token."""
+        key = token_id.encode("ascii")
+        return key in self._tokens or key in self._branches or user in self._users
+
+    def hits_token(self, token_id: str) -> bool:
+        """Whether the whole token is revoked."""
+        return token_id.encode("ascii") in self._tokens
+
+    def hits_user(self, user: str, token_id: str) -> bool:
+        """Whether everything issued to `user` up to a time not before this token's is revoked."""
+        known = self._users.get(user)
+        return known is not None and token_id[:ULID_TIME_SIZE] <= known[0]
+
+    def branches_of(self, token_id: str) -> Sequence[bytes]:
+        """The revoked branch ids of this token; almost always none, and then no branch id need be computed."""
+        records = self._branches.get(token_id.encode("ascii"))
+        return _branch_ids(records) if records else ()
+
+    def prune(self, now: datetime) -> int:
+        """Forget what can hit nothing any more. Answers how many entries went."""
+        with self._writing:
+            before, hour = len(self), int(now.timestamp()) // _HOUR
+            self._tokens = {token_id: last for token_id, last in self._tokens.items() if last > hour}
+            self._users = {user: (up_to, last) for user, (up_to, last) in self._users.items() if last > hour}
+            kept = ((token_id, _live(records, hour)) for token_id, records in self._branches.items())
+            self._branches = {token_id: records for token_id, records in kept if records}
+            self._hours = {}
+            return before - len(self)
+
+    def _shared(self, hour: int) -> int:
+        """One int object per hour, however many entries expire in it."""
+        return self._hours.setdefault(hour, hour)
+
+    def __repr__(self) -> str:
+        return f"RevocationSet({len(self)} entries, sequence {self.sequence})"
+
+
+def _branch_ids(records: bytes) -> tuple[bytes, ...]:
+    return tuple(records[at : at + BRANCH_ID_SIZE] for at in range(0, len(records), _RECORD))
+
+
+def _with_branch(records: bytes, branch_id: bytes, hour: int) -> bytes:
+    last = hour.to_bytes(4, "big")
+    known = _branch_ids(records)
+    if branch_id not in known:
+        return records + branch_id + last
+    at = known.index(branch_id) * _RECORD + BRANCH_ID_SIZE
+    return records[:at] + max(last, records[at : at + 4]) + records[at + 4 :]
+
+
+def _live(records: bytes, hour: int) -> bytes:
+    pieces = (records[at : at + _RECORD] for at in range(0, len(records), _RECORD))
+    return b"".join(piece for piece in pieces if int.from_bytes(piece[BRANCH_ID_SIZE:], "big") > hour)

@@ -1,0 +1,160 @@
+"""Third parties: a ticket that only they can read, and the discharge that answers it. Knows NaCl boxes.
+
+A ticket in this format is `0x43 0x01`, an ephemeral X25519 public key, a nonce, and a NaCl box that holds the
+caveat's root key, the location asked, the audience it is for, when the ticket expires, an id, and the
+conditions. Whoever holds the third party's private key opens it and may answer with a discharge macaroon.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from nacl.bindings import (
+    crypto_box,
+    crypto_box_NONCEBYTES,
+    crypto_box_open,
+    crypto_box_seed_keypair,
+    crypto_scalarmult_base,
+)
+from nacl.exceptions import CryptoError
+
+from caveats import chain
+from caveats.errors import InvalidKey, MalformedCaveat, MalformedToken
+from caveats.wire import decode_base64, encode_base64
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MAGIC = b"\x43\x01"
+_KEY = chain.KEY_SIZE
+_BOX_AT = len(_MAGIC) + _KEY + crypto_box_NONCEBYTES
+_MEMBERS = {"key": str, "location": str, "audience": str, "expires": int, "id": str, "conditions": list}
+
+
+@dataclass(frozen=True, slots=True)
+class ThirdParty:
+    """A service that discharges: where it is, and its X25519 public key (32 bytes)."""
+
+    location: str
+    public_key: bytes
+
+    def __post_init__(self) -> None:
+        _check_key(self.public_key)
+        if not self.location:
+            raise MalformedCaveat("a third party has a location: whom would the holder ask?")
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateKey:
+    """A third party's X25519 private key."""
+
+    secret: bytes
+
+    def __post_init__(self) -> None:
+        _check_key(self.secret)
+
+    @classmethod
+    def generate(cls, random: Callable[[int], bytes] = os.urandom) -> PrivateKey:
+        """A fresh key."""
+        return cls(crypto_box_seed_keypair(random(_KEY))[1])
+
+    @property
+    def public_key(self) -> bytes:
+        """The public key to hand out, 32 bytes."""
+        public: bytes = crypto_scalarmult_base(self.secret)
+        return public
+
+    def __repr__(self) -> str:
+        return "PrivateKey(...)"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a third party reads in a ticket that was made for it."""
+
+    raw: bytes
+    location: str
+    audience: str
+    expires_at: datetime | None
+    ticket_id: str
+    conditions: tuple[str, ...]
+    caveat_key: bytes
+
+    def __repr__(self) -> str:
+        return f"Ticket(location={self.location!r}, ticket_id={self.ticket_id!r}, conditions={self.conditions!r})"
+
+
+def _check_key(key: object) -> None:
+    if type(key) is not bytes or len(key) != _KEY or not any(key):
+        raise InvalidKey(f"an X25519 key is {_KEY} bytes, not all zero")
+
+
+def seal_ticket(
+    party: ThirdParty,
+    conditions: tuple[str, ...],
+    *,
+    audience: str = "",
+    expires_at: datetime | None = None,
+    random: Callable[[int], bytes] = os.urandom,
+) -> tuple[bytes, bytes]:
+    """A ticket for `party`, and the caveat root key inside it. Needs only the party's public key."""
+    caveat_key = random(_KEY)
+    plain = {
+        "key": encode_base64(caveat_key),
+        "location": party.location,
+        "audience": audience,
+        "expires": int(expires_at.timestamp()) if expires_at else 0,
+        "id": random(16).hex(),
+        "conditions": list(conditions),
+    }
+    public, secret = crypto_box_seed_keypair(random(_KEY))
+    nonce = random(crypto_box_NONCEBYTES)
+    try:
+        box = crypto_box(json.dumps(plain, separators=(",", ":")).encode(), nonce, party.public_key, secret)
+    except CryptoError:
+        raise InvalidKey("that public key is not a point that a box can be made for") from None
+    return _MAGIC + public + nonce + box, caveat_key
+
+
+def open_ticket(ticket: bytes, private_key: PrivateKey) -> Ticket:
+    """What the ticket asks. Raises `MalformedToken` for garbage, a cut ticket, or one made for another party."""
+    if len(ticket) <= _BOX_AT or not ticket.startswith(_MAGIC):
+        raise MalformedToken("not a ticket")
+    public = ticket[len(_MAGIC) : len(_MAGIC) + _KEY]
+    nonce = ticket[len(_MAGIC) + _KEY : _BOX_AT]
+    try:
+        plain = crypto_box_open(ticket[_BOX_AT:], nonce, public, private_key.secret)
+    except (CryptoError, ValueError):
+        raise MalformedToken("not a ticket for this third party, or damaged") from None
+    members = _read_plain(plain)
+    return Ticket(
+        raw=ticket,
+        location=members["location"],
+        audience=members["audience"],
+        expires_at=datetime.fromtimestamp(members["expires"], UTC) if members["expires"] else None,
+        ticket_id=members["id"],
+        conditions=tuple(members["conditions"]),
+        caveat_key=chain.check_root_key(decode_base64(members["key"])),
+    )
+
+
+def _read_plain(plain: bytes) -> dict[str, Any]:
+    """The members of the box. Anyone can make a box, so it is read like any hostile input."""
+    try:
+        members = json.loads(plain)
+        well_formed = (
+            type(members) is dict
+            and members.keys() == _MEMBERS.keys()
+            and all(type(members[name]) is kind for name, kind in _MEMBERS.items())
+            and all(type(condition) is str for condition in members["conditions"])
+            and 0 <= members["expires"] < 2**37
+        )
+    except (ValueError, RecursionError) as error:
+        raise MalformedToken("a ticket that holds something else") from error
+    if not well_formed:
+        raise MalformedToken("a ticket that holds something else")
+    return dict(members)

@@ -1,0 +1,352 @@
+"""Verification: authenticate, then judge. `verify` under one root key, `Verifier` under a keyring.
+
+Knows keys, checkers and revocations; what it remembers is only that a text was authentic. No I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from caveats import chain, wire
+from caveats.authentic import Authenticated, Tree, authenticate_fields
+from caveats.authority import Authority, effective
+from caveats.bundle import Bundle
+from caveats.checkers import Checkers, Failure, standard_checkers, unsatisfied
+from caveats.errors import (
+    BadSignature,
+    MalformedToken,
+    Revoked,
+    UnknownKey,
+    UnsatisfiedCaveats,
+    WrongAudience,
+)
+from caveats.identifier import Identifier, parse_identifier
+from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.macaroon import Macaroon
+from caveats.renewal import first_branches
+from caveats.revocation import RevocationSet
+from caveats.standard import Parent, User
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from caveats.caveat import Caveat
+    from caveats.context import Context
+    from caveats.keyring import Keyring
+    from caveats.wire import Fields
+
+
+class Grant:
+    """The decision yes, and what it rests on. Frozen."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self, known: _Known) -> None:
+        _know(self, known)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a grant is frozen")
+
+    @property
+    def authenticated(self) -> Authenticated:
+        """The token, vouched for."""
+        return self._known.authenticated
+
+    @property
+    def authority(self) -> Authority:
+        """What is left of the token after all its caveats."""
+        known = self._known
+        if known.authority is None:
+            known.authority = effective(known.caveats)
+        return known.authority
+
+    @property
+    def identifier(self) -> Identifier:
+        """The token's identifier: key id, audience, token id."""
+        return self._known.identifier
+
+    @property
+    def user(self) -> str:
+        """Whose token it is: the issuer's word, which no holder can change."""
+        return self._known.user
+
+    @property
+    def token_id(self) -> str:
+        """The token's id."""
+        return self._known.identifier.token_id
+
+    @property
+    def audience(self) -> str:
+        """The audience that the token was issued for."""
+        return self._known.identifier.audience
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scope patterns that are left."""
+        return self.authority.scopes
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """The earliest expiry; None if the token has none, which no token of the service is."""
+        return self.authority.expires_at
+
+    @property
+    def issued_at(self) -> datetime:
+        """When the token was first issued."""
+        return self._known.identifier.issued_at
+
+    @property
+    def caveats(self) -> tuple[Caveat, ...]:
+        """Every caveat that held."""
+        return self._known.caveats
+
+    def __repr__(self) -> str:
+        return f"Grant(user={self.user!r}, token_id={self.token_id!r}, scopes={self.scopes!r})"
+
+
+_know = Grant._known.__set__  # type: ignore[attr-defined]  # the one way into a frozen value
+
+
+def verify(
+    bundle: Bundle | Macaroon,
+    root_key: bytes,
+    checkers: Checkers,
+    context: Context,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Grant:
+    """The grant for one of our tokens under its root key. Knows nothing of revocation.
+
+    Raises what `authenticate` raises, `UnknownKey` for an identifier that is not ours, `WrongAudience`,
+    or `UnsatisfiedCaveats` with every caveat that said no.
+    """
+    derived_key = chain.derive(chain.check_root_key(root_key))
+    fields, discharges = _fields(bundle, limits)
+    identifier = parse_identifier(fields.identifier)
+    tree = authenticate_fields(fields, discharges, derived_key, limits)
+    if identifier is None:
+        raise UnknownKey("the identifier is not one that this service issues")
+    known = _Known(identifier, tree, checkers)
+    if context.audience is not None and context.audience != identifier.audience:
+        raise WrongAudience(identifier.audience, context.audience)
+    return known.judge(checkers, context)
+
+
+class _Known:
+    """A token once found authentic, and how to judge it."""
+
+    __slots__ = ("authority", "branches", "identifier", "plain", "read", "sequence", "tree", "user")
+
+    def __init__(self, identifier: Identifier, tree: Tree, checkers: Checkers) -> None:
+        self.identifier = identifier
+        self.tree = tree
+        self.read = read = checkers.read(tree.predicates)
+        fields = tree.fields.caveats
+        if not read or type(read[0][0]) is not User or type(fields[0]) is not bytes:
+            raise BadSignature("the issuer named no user in the first caveat")
+        if identifier.issuer_caveats > len(fields):
+            raise BadSignature("the identifier counts more issuer's caveats than there are")
+        self.user = read[0][0].user
+        self.plain = True
+        for _, _, special in read[1:]:
+            if special:
+                self.plain = False
+        self.sequence = -1
+        self.branches: tuple[bytes, ...] | None = None
+        self.authority: Authority | None = None
+
+    @property
+    def caveats(self) -> tuple[Caveat, ...]:
+        """The caveats, typed."""
+        return tuple(caveat for caveat, _, _ in self.read)
+
+    @property
+    def authenticated(self) -> Authenticated:
+        """The token, vouched for."""
+        return self.tree.typed(self.caveats)
+
+    def judge(self, checkers: Checkers, context: Context) -> Grant:
+        """The grant, or `UnsatisfiedCaveats`."""
+        if self.plain:
+            try:
+                for caveat, check, _ in self.read:
+                    if check(caveat, context) is not True:
+                        break
+                else:
+                    return Grant(self)
+            except Exception:  # foreign code: whatever a check raises, `unsatisfied` makes a refusal of it
+                pass
+        failures = self.failures(checkers, context)
+        if failures:
+            raise UnsatisfiedCaveats(failures)
+        return Grant(self)
+
+    def failures(self, checkers: Checkers, context: Context) -> tuple[Failure, ...]:
+        """Every caveat that says no, explained."""
+        return unsatisfied(self.caveats, checkers, context, self.authenticated.added_by)
+
+
+class Verifier:
+    """Verifies tokens of one audience (or, as the service does, of any) under a keyring.
+
+    Remembers which texts were authentic, within bounds; whether a token is live and what its caveats say
+    is asked every time. Safe to use from many threads.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        *,
+        checkers: Checkers | None = None,
+        audience: str | None = "default",
+        revocations: RevocationSet | None = None,
+        location: str = "",
+        limits: Limits = DEFAULT_LIMITS,
+        cache_entries: int = 10_000,
+        cache_bytes: int = 16 * 1024 * 1024,
+    ) -> None:
+        """`audience` None: each context names its own. `location`: the only one that tokens may carry, besides none.
+
+        `cache_entries` and `cache_bytes` bound what is remembered; 0 remembers nothing.
+        """
+        self.checkers = standard_checkers() if checkers is None else checkers
+        self.revocations = RevocationSet() if revocations is None else revocations
+        self.audience = audience
+        self.location = location
+        self.limits = limits
+        self._keyring = keyring
+        self._half_entries = cache_entries // 2
+        self._half_bytes = cache_bytes // 2
+        self._forget()
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys. Assign a new keyring when they change: everything remembered is forgotten."""
+        return self._keyring
+
+    @keyring.setter
+    def keyring(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._forget()
+
+    def verify(self, presented: str | Bundle | Macaroon, context: Context) -> Grant:
+        """The grant for this token and this request, or why not.
+
+        Raises `MalformedToken`, `LimitExceeded`, `UnknownKey`, `BadSignature`, `MissingDischarge`,
+        `UnusedDischarge`, `Revoked`, `WrongAudience`, or `UnsatisfiedCaveats` with `.failures`.
+        """
+        known = self._known(presented)
+        audience = self.audience if context.audience is None else context.audience
+        if known.identifier.audience != audience:
+            raise WrongAudience(known.identifier.audience, audience or "")
+        if context.audience is None and not known.plain:
+            context = replace(context, audience=audience)
+        return known.judge(self.checkers, context)
+
+    def authenticate(self, presented: str | Bundle | Macaroon) -> Authenticated:
+        """The authentic, live token, its caveats not judged. Raises as `verify`, but for `UnsatisfiedCaveats`."""
+        return self._known(presented).authenticated
+
+    def failures(self, presented: str | Bundle | Macaroon, context: Context) -> tuple[Failure, ...]:
+        """Every caveat that says no to this request; empty if all hold. Raises as `authenticate`."""
+        known = self._known(presented)
+        if context.audience is None and self.audience is not None:
+            context = replace(context, audience=self.audience)
+        return known.failures(self.checkers, context)
+
+    def branches(self, authenticated: Authenticated) -> tuple[bytes, ...]:
+        """The branch ids of an authentic token that stay with it through renewals; the last is this copy's."""
+        return first_branches(authenticated, self._derived_key)
+
+    def _known(self, presented: str | Bundle | Macaroon) -> _Known:
+        if type(presented) is not str:
+            known = self._admit(presented)
+        else:
+            young = self._young
+            found = young.get(presented) or self._old.get(presented)
+            if found is None:
+                found = self._admit(presented)
+                self._remember(young, presented, found)
+            known = found
+        sequence = (
+            self.revocations.sequence
+        )  # read before the look-up: what comes in between is seen next time
+        if known.sequence != sequence:
+            self._check_live(known)
+            known.sequence = sequence
+        return known
+
+    def _admit(self, presented: str | Bundle | Macaroon) -> _Known:
+        fields, discharges = _fields(presented, self.limits)
+        if fields.location and fields.location != self.location:
+            raise MalformedToken("the token carries the location of another service")
+        identifier = parse_identifier(fields.identifier)
+        if identifier is None:
+            raise UnknownKey("the identifier is not one that this service issues")
+        pads = self._keyring.signing_pads(identifier.key_id, identifier.audience)
+        if pads is None:
+            if self.audience is not None and identifier.audience != self.audience:
+                raise WrongAudience(identifier.audience, self.audience)
+            raise UnknownKey(f"no key {identifier.key_id} here")
+        tree = authenticate_fields(fields, discharges, pads.derived_key(fields.identifier), self.limits)
+        return _Known(identifier, tree, self.checkers)
+
+    def _check_live(self, known: _Known) -> None:
+        revocations, token_id = self.revocations, known.identifier.token_id
+        if known.plain and not revocations.may_hit(token_id, known.user):
+            return
+        if revocations.hits_token(token_id) or revocations.hits_user(known.user, token_id):
+            raise Revoked("the token has been revoked")
+        revoked = revocations.branches_of(token_id)
+        if revoked:
+            if known.branches is None:
+                authenticated = known.authenticated
+                known.branches = authenticated.branches() + self.branches(authenticated)
+            if not set(revoked).isdisjoint(known.branches):
+                raise Revoked("this copy of the token has been revoked")
+        for parent in known.caveats:
+            if type(parent) is Parent and (
+                revocations.hits_token(parent.token_id)
+                or not set(revocations.branches_of(parent.token_id)).isdisjoint(parent.branches)
+            ):
+                raise Revoked("the token that this one was issued against has been revoked")
+
+    def _derived_key(self, identifier: Identifier) -> bytes:
+        pads = self._keyring.signing_pads(identifier.key_id, identifier.audience)
+        if pads is None:
+            raise UnknownKey(f"no key {identifier.key_id} here")
+        return pads.derived_key(identifier.encode())
+
+    # What is remembered, in two halves: when the young one is full it becomes the old one, and the old one goes.
+
+    def _forget(self) -> None:
+        self._young: dict[str, _Known] = {}
+        self._old: dict[str, _Known] = {}
+        self._young_bytes = 0
+
+    def _remember(self, young: dict[str, _Known], text: str, known: _Known) -> None:
+        """Into `young` as it was before authentication: if the keys changed meanwhile, that one is gone already."""
+        size = len(text) * 4 + 1024  # what the text, its fields and its typed caveats take, roughly
+        if len(young) >= self._half_entries or self._young_bytes + size > self._half_bytes:
+            if young is self._young:
+                self._old, self._young, self._young_bytes = young, {}, 0
+            young = self._young
+            if size > self._half_bytes or not self._half_entries:
+                return
+        young[text] = known
+        self._young_bytes += size
+
+
+def _fields(presented: str | Bundle | Macaroon, limits: Limits) -> tuple[Fields, Sequence[Fields]]:
+    """The fields of the macaroon and of its discharges, by the shortest way."""
+    if isinstance(presented, str):
+        if presented.startswith(wire.PREFIX) and wire.SEPARATOR not in presented:
+            return wire.decode_text(presented, limits), ()
+        presented = Bundle.decode(presented, limits)
+    if isinstance(presented, Macaroon):
+        return presented.fields, ()
+    if isinstance(presented, Bundle):
+        return presented.macaroon.fields, [discharge.fields for discharge in presented.discharges]
+    raise MalformedToken("a token is text, a macaroon or a bundle")

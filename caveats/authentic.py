@@ -26,7 +26,7 @@ from caveats.standard import STANDARD_KINDS
 from caveats.wire import ThirdPartyCaveat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from caveats.identifier import Identifier
     from caveats.wire import Fields
@@ -82,41 +82,34 @@ def authenticate(
     """
     if not isinstance(bundle, Bundle):
         bundle = Bundle(bundle)
-    tree = authenticate_fields(
-        bundle.macaroon.fields,
+    fields = bundle.macaroon.fields
+    signatures, predicates, third_parties = authenticate_fields(
+        fields,
         [discharge.fields for discharge in bundle.discharges],
         chain.derive(chain.check_root_key(root_key)),
         limits,
     )
-    return tree.typed(tuple(parse_predicate(predicate, kinds) for predicate in tree.predicates))
-
-
-class Tree(NamedTuple):
-    """What `authenticate_fields` found true, its caveats still bytes."""
-
-    fields: Fields
-    signatures: list[bytes]
-    predicates: Sequence[bytes]
-    third_parties: tuple[str, ...]
-
-    def typed(self, caveats: tuple[Caveat, ...]) -> Authenticated:
-        """The same, its predicates read."""
-        fields, signatures, _, third_parties = self
-        return Authenticated(fields, parse_identifier(fields.identifier), caveats, signatures, third_parties)
+    typed = tuple(parse_predicate(predicate, kinds) for predicate in predicates)
+    return Authenticated(fields, parse_identifier(fields.identifier), typed, signatures, third_parties)
 
 
 def authenticate_fields(
     fields: Fields, discharges: Sequence[Fields], derived_key: bytes, limits: Limits
-) -> Tree:
-    """As `authenticate`, under a key that has been derived already, leaving the predicates unread."""
+) -> tuple[list[bytes], Sequence[bytes], tuple[str, ...]]:
+    """As `authenticate`, under a key that has been derived already: signatures, predicates, third parties' locations."""
+    if not discharges and ThirdPartyCaveat not in map(
+        type, fields.caveats
+    ):  # the plain chain, the shortest way
+        signatures = chain.extend_all(derived_key, (fields.identifier, *fields.caveats))  # type: ignore[arg-type]
+        if not chain.same(signatures[-1], fields.signature):
+            raise BadSignature("the token is not authentic")
+        return signatures[1:], fields.caveats, ()  # type: ignore[return-value]
     signatures, needed = walk(fields, derived_key)
     if not chain.same(signatures[-1], fields.signature):
         raise BadSignature("the token is not authentic")
-    if not needed and not discharges:
-        return Tree(fields, signatures, fields.caveats, ())  # type: ignore[arg-type]  # no third party among them
     found = _discharged(discharges, signatures, needed, limits)
     predicates = [predicate for each in (fields, *found) for predicate in _first_party(each)]
-    return Tree(fields, signatures, predicates, tuple(discharge.location for discharge in found))
+    return signatures, predicates, tuple(discharge.location for discharge in found)
 
 
 def _first_party(fields: Fields) -> list[bytes]:
@@ -125,12 +118,9 @@ def _first_party(fields: Fields) -> list[bytes]:
 
 def walk(fields: Fields, derived_key: bytes) -> tuple[list[bytes], list[tuple[ThirdPartyCaveat, bytes]]]:
     """The chain's signatures, and each third-party caveat with the signature that its key is sealed under."""
-    caveats = fields.caveats
-    if ThirdPartyCaveat not in map(type, caveats):
-        return chain.extend_all(derived_key, (fields.identifier, *caveats))[1:], []  # type: ignore[arg-type]
     signature = chain.start(derived_key, fields.identifier)
     signatures, needed = [signature], []
-    for caveat in caveats:
+    for caveat in fields.caveats:
         if isinstance(caveat, ThirdPartyCaveat):
             needed.append((caveat, signature))
             signature = chain.extend_sealed(signature, caveat.vid, caveat.ticket)

@@ -16,7 +16,7 @@ _AUDIENCE = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _KEY_ID = re.compile(r"k[1-9][0-9]{0,8}")
 _TOKEN_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _IDENTIFIER = re.compile(
-    rf"1\.({_KEY_ID.pattern})\.({_AUDIENCE.pattern})\.({_TOKEN_ID.pattern})\.([1-9][0-9]?)".encode("ascii")
+    rf"1\.({_KEY_ID.pattern})\.({_AUDIENCE.pattern})\.({_TOKEN_ID.pattern})\.([1-9][0-9]?)"
 )
 ULID_TIME_SIZE = 10
 """Characters of a token id that carry its time; they sort as the time does."""
@@ -42,11 +42,11 @@ class Identifier(NamedTuple):
 
 def parse_identifier(data: bytes) -> Identifier | None:
     """The identifier in `data`, or None: then it is not one of ours, which is no error in itself."""
-    match = _IDENTIFIER.fullmatch(data)
+    match = _IDENTIFIER.fullmatch(data.decode("latin-1"))
     if match is None:
         return None
     key_id, audience, token_id, count = match.groups()
-    return Identifier(key_id.decode(), audience.decode(), token_id.decode(), int(count))
+    return Identifier(key_id, audience, token_id, int(count))
 
 
 def is_audience(text: str) -> bool:

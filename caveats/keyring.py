@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from caveats import chain
+from caveats.chain import Pads
 from caveats.errors import InvalidKey
 from caveats.identifier import Identifier, is_audience, is_key_id
 from caveats.wire import decode_base64, encode_base64
@@ -86,23 +87,15 @@ class AudienceKey:
 
     def root_key(self, identifier: bytes) -> bytes:
         """The root key of one token: `HMAC-SHA256(audience key, "caveats/v1/root/" + identifier)`."""
-        return chain.mac(chain.pads(self.secret), _ROOT + identifier)
+        return chain.mac(self.root_pads(), identifier)
+
+    def root_pads(self) -> Pads:
+        """The key made ready for `chain.mac` and `chain.derive_from`: the label stands in it already."""
+        inner, outer = chain.pads(self.secret)
+        return Pads(inner + _ROOT, outer)
 
     def __repr__(self) -> str:
         return f"AudienceKey({self.key_id!r}, {self.audience!r}, {self.state.value})"
-
-
-class SigningPads:
-    """An audience key made ready: from an identifier to the key that signs it, two HMACs."""
-
-    __slots__ = ("_pads",)
-
-    def __init__(self, key: AudienceKey) -> None:
-        self._pads = chain.pads(key.secret)
-
-    def derived_key(self, identifier: bytes) -> bytes:
-        """The derived root key for `identifier`."""
-        return chain.derive_from(self._pads, _ROOT + identifier)
 
 
 _Key = TypeVar("_Key", MasterKey, AudienceKey)
@@ -111,8 +104,8 @@ _Key = TypeVar("_Key", MasterKey, AudienceKey)
 class Keyring(Protocol):
     """What a verifier asks of keys."""
 
-    def signing_pads(self, key_id: str, audience: str) -> SigningPads | None:
-        """The key for tokens of this key id and audience; None if there is none here."""
+    def root_pads(self, key_id: str, audience: str) -> Pads | None:
+        """An HMAC key that gives the root key of an identifier of this key id and audience; None if not here."""
 
 
 class MasterKeyring:
@@ -125,7 +118,7 @@ class MasterKeyring:
         if len(active) > 1:
             raise InvalidKey("more than one key is active")
         self._active = active[0] if active else None
-        self._ready: dict[tuple[str, str], SigningPads] = {}
+        self._ready: dict[tuple[str, str], Pads] = {}
 
     @property
     def active(self) -> MasterKey:
@@ -139,7 +132,7 @@ class MasterKeyring:
         """The ids of the keys that verify."""
         return tuple(self._masters)
 
-    def signing_pads(self, key_id: str, audience: str) -> SigningPads | None:
+    def root_pads(self, key_id: str, audience: str) -> Pads | None:
         """See `Keyring`. Remembers up to a thousand audiences."""
         ready = self._ready.get((key_id, audience))
         if ready is None:
@@ -148,7 +141,7 @@ class MasterKeyring:
                 return None
             if len(self._ready) >= _MOST_AUDIENCES:
                 self._ready.clear()
-            ready = self._ready[key_id, audience] = SigningPads(master.audience_key(audience))
+            ready = self._ready[key_id, audience] = master.audience_key(audience).root_pads()
         return ready
 
     def root_key(self, identifier: Identifier) -> bytes:
@@ -175,14 +168,14 @@ class AudienceKeyring:
         if not is_audience(audience) or any(key.audience != audience for key in self._keys.values()):
             raise InvalidKey("an audience keyring holds the keys of one audience")
         self.audience = audience
-        self._ready = {key_id: SigningPads(key) for key_id, key in self._keys.items()}
+        self._ready = {key_id: key.root_pads() for key_id, key in self._keys.items()}
 
     @property
     def keys(self) -> tuple[AudienceKey, ...]:
         """The keys."""
         return tuple(self._keys.values())
 
-    def signing_pads(self, key_id: str, audience: str) -> SigningPads | None:
+    def root_pads(self, key_id: str, audience: str) -> Pads | None:
         """See `Keyring`."""
         return self._ready.get(key_id) if audience == self.audience else None
 

@@ -37,7 +37,7 @@ _JSON_NAMES = {  # what each member is called: version 2, version 1
 
 def is_legacy(text: str) -> bool:
     """Whether `text` looks like JSON or like base64 of the v1 binary form."""
-    return text.startswith("{") or text.startswith("MD")
+    return text.startswith(("{", "MD"))
 
 
 def decode_legacy(text: str, limits: Limits = DEFAULT_LIMITS) -> Fields:

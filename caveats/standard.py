@@ -61,6 +61,7 @@ class User(Caveat):
     """Whose token it is. The issuer's own first caveat; several must agree."""
 
     kind: ClassVar[str] = "user"
+    canonical: ClassVar[bool] = True
     user: str
 
     def __post_init__(self) -> None:
@@ -88,13 +89,17 @@ def check_user(caveat: User, context: Context) -> Answer:
 
 # expires, not-before
 
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}Z")
+
 
 def parse_moment(value: str) -> datetime:
-    """An ISO 8601 time. That it is in the one form is for the comparison with `write_moment` to find out."""
+    """`YYYY-MM-DDTHH:MM:SSZ`, in this form only. Raises `MalformedCaveat`."""
+    if _MOMENT.fullmatch(value) is None:
+        raise MalformedCaveat("a time reads YYYY-MM-DDTHH:MM:SSZ")
     try:
         return datetime.fromisoformat(value)
     except ValueError:
-        raise MalformedCaveat("a time reads YYYY-MM-DDTHH:MM:SSZ") from None
+        raise MalformedCaveat("there is no such day or time") from None
 
 
 def write_moment(moment: datetime) -> str:
@@ -120,6 +125,7 @@ class Expires(Caveat):
     """The token is dead at `at` and after. The earliest counts."""
 
     kind: ClassVar[str] = "expires"
+    canonical: ClassVar[bool] = True
     at: datetime
 
     def __post_init__(self) -> None:
@@ -141,7 +147,11 @@ class Expires(Caveat):
     @classmethod
     def parse(cls, value: str) -> Self:
         """A moment in its one form."""
-        return cls(parse_moment(value))
+        caveat = object.__new__(
+            cls
+        )  # `parse_moment` answers in UTC and whole seconds: nothing left to bring there
+        object.__setattr__(caveat, "at", parse_moment(value))
+        return caveat
 
 
 def check_expires(caveat: Expires, context: Context) -> Answer:
@@ -156,6 +166,7 @@ class NotBefore(Caveat):
     """The token is not alive before `at`. The latest counts."""
 
     kind: ClassVar[str] = "not-before"
+    canonical: ClassVar[bool] = True
     at: datetime
 
     def __post_init__(self) -> None:
@@ -308,7 +319,7 @@ _PATH_PATTERN = re.compile(rf"/\*|(?:/{_SEGMENT})+(?:/\*?)?|/")
 
 
 def is_plain_path(path: str) -> bool:
-    """Whether every server reads `path` alike: absolute, no `.`, `..`, `//`, `\\`, `%`, `*` or control character."""
+    """Whether every server reads `path` alike: absolute, no dot segment, `//`, backslash, `%`, `*` or control."""
     return _PATH.fullmatch(path) is not None
 
 
@@ -438,6 +449,7 @@ class Note(Caveat):
     """A label for people, shown in the lineage. Always holds."""
 
     kind: ClassVar[str] = "note"
+    canonical: ClassVar[bool] = True
     text: str
 
     def __post_init__(self) -> None:
@@ -471,6 +483,7 @@ class Renewed(Caveat):
     """
 
     kind: ClassVar[str] = "renewed"
+    canonical: ClassVar[bool] = True
     first_expiry: datetime
 
     def __post_init__(self) -> None:

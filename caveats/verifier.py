@@ -5,11 +5,12 @@ Knows keys, checkers and revocations; what it remembers is only that a text was 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from caveats import chain, wire
-from caveats.authentic import Authenticated, Tree, authenticate_fields
+from caveats.authentic import Authenticated, authenticate_fields
 from caveats.authority import Authority, effective
 from caveats.bundle import Bundle
 from caveats.checkers import Checkers, Failure, standard_checkers, unsatisfied
@@ -29,7 +30,6 @@ from caveats.revocation import RevocationSet
 from caveats.standard import Parent, User
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from caveats.caveat import Caveat
@@ -42,6 +42,7 @@ class Grant:
     """The decision yes, and what it rests on. Frozen."""
 
     __slots__ = ("_known",)
+    _known: _Known
 
     def __init__(self, known: _Known) -> None:
         _know(self, known)
@@ -106,7 +107,7 @@ class Grant:
         return f"Grant(user={self.user!r}, token_id={self.token_id!r}, scopes={self.scopes!r})"
 
 
-_know = Grant._known.__set__  # type: ignore[attr-defined]  # the one way into a frozen value
+_know = vars(Grant)["_known"].__set__  # the one way into a frozen value
 
 
 def verify(
@@ -128,25 +129,28 @@ def verify(
     tree = authenticate_fields(fields, discharges, derived_key, limits)
     if identifier is None:
         raise UnknownKey("the identifier is not one that this service issues")
-    known = _Known(identifier, tree, checkers)
+    known = _Known(identifier, fields, tree, checkers)
     if context.audience is not None and context.audience != identifier.audience:
         raise WrongAudience(identifier.audience, context.audience)
     return known.judge(checkers, context)
 
 
+_Tree = tuple[list[bytes], Sequence[bytes], tuple[str, ...]]
+
+
 class _Known:
     """A token once found authentic, and how to judge it."""
 
-    __slots__ = ("authority", "branches", "identifier", "plain", "read", "sequence", "tree", "user")
+    __slots__ = ("authority", "branches", "fields", "identifier", "plain", "read", "sequence", "tree", "user")
 
-    def __init__(self, identifier: Identifier, tree: Tree, checkers: Checkers) -> None:
+    def __init__(self, identifier: Identifier, fields: Fields, tree: _Tree, checkers: Checkers) -> None:
         self.identifier = identifier
+        self.fields = fields
         self.tree = tree
-        self.read = read = checkers.read(tree.predicates)
-        fields = tree.fields.caveats
-        if not read or type(read[0][0]) is not User or type(fields[0]) is not bytes:
+        self.read = read = checkers.read(tree[1])
+        if not read or type(read[0][0]) is not User or type(fields.caveats[0]) is not bytes:
             raise BadSignature("the issuer named no user in the first caveat")
-        if identifier.issuer_caveats > len(fields):
+        if identifier.issuer_caveats > len(fields.caveats):
             raise BadSignature("the identifier counts more issuer's caveats than there are")
         self.user = read[0][0].user
         self.plain = True
@@ -165,7 +169,8 @@ class _Known:
     @property
     def authenticated(self) -> Authenticated:
         """The token, vouched for."""
-        return self.tree.typed(self.caveats)
+        signatures, _, third_parties = self.tree
+        return Authenticated(self.fields, self.identifier, self.caveats, signatures, third_parties)
 
     def judge(self, checkers: Checkers, context: Context) -> Grant:
         """The grant, or `UnsatisfiedCaveats`."""
@@ -176,7 +181,7 @@ class _Known:
                         break
                 else:
                     return Grant(self)
-            except Exception:  # foreign code: whatever a check raises, `unsatisfied` makes a refusal of it
+            except Exception:  # noqa: BLE001, S110  # foreign code: `failures` makes a refusal of what it raises
                 pass
         failures = self.failures(checkers, context)
         if failures:
@@ -274,7 +279,8 @@ class Verifier:
             self.revocations.sequence
         )  # read before the look-up: what comes in between is seen next time
         if known.sequence != sequence:
-            self._check_live(known)
+            if not known.plain or self.revocations.may_hit(known.identifier.token_id, known.user):
+                self._check_live(known)
             known.sequence = sequence
         return known
 
@@ -285,18 +291,18 @@ class Verifier:
         identifier = parse_identifier(fields.identifier)
         if identifier is None:
             raise UnknownKey("the identifier is not one that this service issues")
-        pads = self._keyring.signing_pads(identifier.key_id, identifier.audience)
+        pads = self._keyring.root_pads(identifier.key_id, identifier.audience)
         if pads is None:
             if self.audience is not None and identifier.audience != self.audience:
                 raise WrongAudience(identifier.audience, self.audience)
             raise UnknownKey(f"no key {identifier.key_id} here")
-        tree = authenticate_fields(fields, discharges, pads.derived_key(fields.identifier), self.limits)
-        return _Known(identifier, tree, self.checkers)
+        tree = authenticate_fields(
+            fields, discharges, chain.derive_from(pads, fields.identifier), self.limits
+        )
+        return _Known(identifier, fields, tree, self.checkers)
 
     def _check_live(self, known: _Known) -> None:
         revocations, token_id = self.revocations, known.identifier.token_id
-        if known.plain and not revocations.may_hit(token_id, known.user):
-            return
         if revocations.hits_token(token_id) or revocations.hits_user(known.user, token_id):
             raise Revoked("the token has been revoked")
         revoked = revocations.branches_of(token_id)
@@ -314,10 +320,10 @@ class Verifier:
                 raise Revoked("the token that this one was issued against has been revoked")
 
     def _derived_key(self, identifier: Identifier) -> bytes:
-        pads = self._keyring.signing_pads(identifier.key_id, identifier.audience)
+        pads = self._keyring.root_pads(identifier.key_id, identifier.audience)
         if pads is None:
             raise UnknownKey(f"no key {identifier.key_id} here")
-        return pads.derived_key(identifier.encode())
+        return chain.derive_from(pads, identifier.encode())
 
     # What is remembered, in two halves: when the young one is full it becomes the old one, and the old one goes.
 

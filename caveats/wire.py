@@ -20,18 +20,26 @@ PREFIX = "cav1_"
 CHECKSUM_SIZE = 6
 SEPARATOR = "."
 
+_PREFIX = PREFIX.encode()
 _PREFIX_SIZE = len(PREFIX)
 _VERSION = 2
 _EOS, _LOCATION, _IDENTIFIER, _VID, _SIGNATURE = 0, 1, 2, 4, 6
-_FIRST_PARTY = bytes((_IDENTIFIER,))
 _TAIL = SIGNATURE_SIZE + 2
+_BEFORE_SIGNATURE = bytes((_EOS, _SIGNATURE, SIGNATURE_SIZE))
 
 _DIGITS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = [bytes((high, low)) for high in _DIGITS for low in _DIGITS]
 _DECODE = bytes.maketrans(b"-_+/=", b"+/\0\0\0")
 _ENCODE = bytes.maketrans(b"+/", b"-_")
-_PADDING = (b"", None, b"==", b"=")
-_LAST = (None, None, frozenset(b"AQgw"), frozenset(b"AEIMQUYcgkosw048"))
+_ALPHABET = frozenset(
+    bytes((c,)) for c in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+)
+_ENDS = (  # by length modulo 4: the padding left out, and which characters leave no spare bits
+    (b"", _ALPHABET),
+    (b"", frozenset[bytes]()),
+    (b"==", frozenset(bytes((c,)) for c in b"AQgw")),
+    (b"=", frozenset(bytes((c,)) for c in b"AEIMQUYcgkosw048")),
+)
 
 
 class ThirdPartyCaveat(NamedTuple):
@@ -71,19 +79,18 @@ def decode_text(text: str, limits: Limits = DEFAULT_LIMITS) -> Fields:
         raw = text.encode("ascii")
     except UnicodeEncodeError:
         raise MalformedToken("a token text is ASCII") from None
-    if text.startswith(PREFIX):
-        body = raw[:-CHECKSUM_SIZE]
-        if raw[-CHECKSUM_SIZE:] != checksum(body):
-            raise DamagedToken("the token's checksum does not match: it was cut off or mistyped")
-        return decode_binary(_decode_base64(body[_PREFIX_SIZE:]), limits)
-    return decode_binary(_decode_base64(raw), limits, lenient_location=True)
+    if raw[:_PREFIX_SIZE] != _PREFIX:
+        return decode_binary(_decode_base64(raw), limits, lenient_location=True)
+    body = raw[:-CHECKSUM_SIZE]
+    if raw[-CHECKSUM_SIZE:] != checksum(body):
+        raise DamagedToken("the token's checksum does not match: it was cut off or mistyped")
+    return decode_binary(_decode_base64(body[_PREFIX_SIZE:]), limits)
 
 
 def checksum(data: bytes) -> bytes:
     """Six base62 characters (0-9A-Za-z, most significant first) of the CRC-32 of `data`."""
-    rest, low = divmod(crc32(data), 3844)
-    high, middle = divmod(rest, 3844)
-    return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]
+    crc = crc32(data)
+    return _PAIRS[crc // 14776336] + _PAIRS[crc // 3844 % 3844] + _PAIRS[crc % 3844]
 
 
 def encode_base64(data: bytes) -> str:
@@ -100,9 +107,8 @@ def decode_base64(text: str) -> bytes:
 
 
 def _decode_base64(raw: bytes) -> bytes:
-    remainder = len(raw) & 3
-    padding, last = _PADDING[remainder], _LAST[remainder]
-    if padding is None or not raw or (last is not None and raw[-1] not in last):
+    padding, last = _ENDS[len(raw) & 3]
+    if raw[-1:] not in last:  # spare bits, a length that no bytes have, or nothing at all
         raise MalformedToken("not base64url without padding")
     try:
         return a2b_base64(raw.translate(_DECODE) + padding, strict_mode=True)
@@ -146,10 +152,9 @@ def decode_binary(data: bytes, limits: Limits = DEFAULT_LIMITS, *, lenient_locat
     end = len(data) - _TAIL
     if end < 4 or data[0] != _VERSION:
         raise MalformedToken("not a version 2 macaroon")
-    if data[end] != _SIGNATURE or data[end + 1] != SIGNATURE_SIZE or data[end - 1] != _EOS:
+    if data[end - 1 : end + 2] != _BEFORE_SIGNATURE:
         raise MalformedToken("a macaroon ends in a signature of 32 bytes")
-    at = 1
-    location = ""
+    at, location = 1, ""
     if data[1] == _LOCATION:
         location, at = _take_location(data, at, end, lenient=lenient_location)
     if data[at] != _IDENTIFIER:
@@ -159,22 +164,22 @@ def decode_binary(data: bytes, limits: Limits = DEFAULT_LIMITS, *, lenient_locat
         raise MalformedToken("the header holds something else than location and identifier")
     at += 1
     caveats: list[bytes | ThirdPartyCaveat] = []
-    add, first_party, predicate_limit = caveats.append, _FIRST_PARTY[0], min(limits.predicate, 127)
+    predicate_limit = min(limits.predicate, 127)
     while True:
         if at >= end:
             raise MalformedToken("cut off among the caveats")
         field = data[at]
-        if field == first_party:  # the common shape, short predicate and no vid, without a call
+        if field == _IDENTIFIER:  # the common shape, short predicate and no vid, without a call
             size = data[at + 1]
             stop = at + 2 + size
             if size <= predicate_limit and stop < end and data[stop] == _EOS:
-                add(data[at + 2 : stop])
+                caveats.append(data[at + 2 : stop])
                 at = stop + 1
                 continue
         elif field == _EOS:
             break
         caveat, at = _take_caveat(data, at, end, limits, lenient=lenient_location)
-        add(caveat)
+        caveats.append(caveat)
         if len(caveats) > limits.caveats:
             break
     if len(caveats) > limits.caveats:
@@ -224,6 +229,12 @@ def _take_location(data: bytes, at: int, end: int, *, lenient: bool) -> tuple[st
 
 def _take(data: bytes, at: int, end: int) -> tuple[bytes, int]:
     """One field's bytes and the place after it; its type byte stands at `at`."""
+    size = data[at + 1]  # the signature stands behind `end`, so there is a byte
+    if size < 128:
+        stop = at + 2 + size
+        if stop > end:
+            raise MalformedToken("a field reaches past the end")
+        return data[at + 2 : stop], stop
     at += 1
     size = shift = 0
     while True:

@@ -1,0 +1,424 @@
+"""What one process holds while it serves: store, keys, verifier, revocations, passwords, and what tends them.
+
+Knows every part and how they start and stop; knows no HTTP. Nothing here would be missed if the process died:
+the store has it, or it can be derived.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import entry_points
+from typing import Any, Final, TypeVar
+
+import structlog
+
+import caveats
+from caveats import (
+    Authenticated,
+    Bundle,
+    Checkers,
+    Context,
+    Expires,
+    Failure,
+    Grant,
+    Identifier,
+    Macaroon,
+    MasterKeyring,
+    NotBefore,
+    RevocationSet,
+    UnknownKey,
+    UnsatisfiedCaveats,
+    Verifier,
+    chain,
+    new_token_id,
+    renew,
+    standard_checkers,
+)
+from caveats.identifier import issue_time
+from caveats_service import store as stores
+from caveats_service.issuing import Lives, Plan
+from caveats_service.masters import Masters
+from caveats_service.passwords import INTERACTIVE, PasswordHasher, PasswordProfile
+from caveats_service.sealing import check_canary, load_seal_key, seal_canary
+from caveats_service.settings import Settings, SettingsError
+from caveats_service.store import LabelledToken, Store, StoreError, UserExists
+from caveats_service.store.database import database_exists, sqlite_url
+from caveats_service.throttle import Throttle
+
+_log = structlog.get_logger("caveats")
+_FEED_EVERY: Final = 0.25
+_TEND_EVERY: Final = 5.0
+_CHECKER_THREADS: Final = 8
+_MOST_USES: Final = 50_000
+ADMIN: Final = "admin"
+_T = TypeVar("_T")
+_LIVENESS: Final = (Expires, NotBefore, caveats.ClientIp)
+
+
+def utc_now() -> datetime:
+    """The clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStart:
+    """The admin that the first start made. The password is shown once."""
+
+    username: str
+    password: str | None
+
+    def __repr__(self) -> str:
+        return f"FirstStart({self.username!r})"
+
+
+def load_checkers(names: tuple[str, ...]) -> Checkers:
+    """The standard kinds and the plug-ins of these entry points in group `caveats.checkers`.
+
+    An entry point names a callable that takes the `Checkers` and registers its kinds. Raises `SettingsError`.
+    """
+    checkers = standard_checkers()
+    for name in names:
+        found = [point for point in entry_points(group="caveats.checkers") if point.name == name]
+        if len(found) != 1:
+            raise SettingsError(
+                f"CAVEATS_CHECKERS: {len(found)} entry points are called {name!r} in caveats.checkers"
+            )
+        found[0].load()(checkers)
+    return checkers
+
+
+class Node:
+    """One process of the service."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        password_profile: PasswordProfile = INTERACTIVE,
+    ) -> None:
+        self.settings = settings
+        self.now = now
+        self.checkers = load_checkers(settings.checkers)
+        self.revocations = RevocationSet()
+        self.epoch = 0
+        self.verifier = Verifier(
+            MasterKeyring(()),
+            checkers=self.checkers,
+            audience=None,
+            revocations=self.revocations,
+            location=settings.location,
+        )
+        self.throttle = Throttle(settings)
+        self.passwords = PasswordHasher(
+            password_profile,
+            workers=settings.password_workers,
+            queue=settings.password_queue,
+            min_length=settings.password_min_length,
+        )
+        self.lives = Lives(settings.default_lifetime, settings.max_lifetime, settings.max_total_life)
+        self.session_lives = Lives(
+            settings.session_lifetime, settings.session_max_life, settings.session_max_life
+        )
+        self.store: Store
+        self.masters: Masters
+        self.first_start: FirstStart | None = None
+        self.uses: dict[str, datetime] = {}
+        self._plugin_pool: ThreadPoolExecutor | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._read_up_to = 0
+
+    async def start(self) -> None:
+        """Open everything; the first time, make the seal key, a master key and an admin.
+
+        Raises `SealKeyError`, `StoreError` or `SettingsError`, and then nothing is left open.
+        """
+        settings = self.settings
+        path = settings.sqlite_path
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        seal_key = load_seal_key(settings, database_exists=database_exists(path))
+        self.store = Store(sqlite_url(path))
+        try:
+            await self.store.migrate()
+            facts = await self.store.facts()
+            check_canary(
+                seal_key, facts.seal_canary or await self.store.set_seal_canary(seal_canary(seal_key))
+            )
+            self.masters = Masters(self.store, seal_key, settings, now=self.now, changed=self._keys_changed)
+            await self.masters.start()
+            await self._load_revocations()
+            await self._first_admin()
+        except BaseException:
+            await self.store.close()
+            raise
+        if settings.checkers:
+            self._plugin_pool = ThreadPoolExecutor(_CHECKER_THREADS, thread_name_prefix="checker")
+        self._tasks = [
+            asyncio.create_task(_forever(self._follow, _FEED_EVERY, "feed")),
+            asyncio.create_task(_forever(self._tend, _TEND_EVERY, "tend")),
+        ]
+
+    async def stop(self) -> None:
+        """Write down what is only in memory, and close."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        with contextlib.suppress(StoreError):
+            await self._write_uses()
+        self.passwords.close()
+        if self._plugin_pool is not None:
+            self._plugin_pool.shutdown(wait=False, cancel_futures=True)
+        await self.store.close()
+
+    # verifying
+
+    async def authenticate(self, text: str) -> Authenticated:
+        """The authentic, live token. Looks once for a key that turned up meanwhile. Raises the library's errors."""
+        return await self._with_fresh_keys(text, lambda: self.verifier.authenticate(text))
+
+    async def verify(self, text: str, context: Context) -> Grant:
+        """The grant for a token and a request. Raises the library's errors."""
+        if self._plugin_pool is not None:
+            grant = await self._verify_with_plugins(text, context)
+        else:
+            try:
+                grant = self.verifier.verify(text, context)
+            except UnknownKey:
+                grant = await self._with_fresh_keys(text, lambda: self.verifier.verify(text, context))
+        self.used(grant.identifier, context.now)
+        return grant
+
+    async def failures(self, text: str, context: Context) -> tuple[Authenticated, tuple[Failure, ...]]:
+        """The authentic token, and every caveat that says no. Raises as `authenticate`."""
+        authenticated = await self.authenticate(text)
+        if self._plugin_pool is None or all(type(caveat) in _STANDARD for caveat in authenticated.caveats):
+            return authenticated, self.verifier.failures(text, context)
+        return authenticated, await self._in_time(
+            authenticated, lambda: self.verifier.failures(text, context)
+        )
+
+    async def authenticate_live(self, text: str, context: Context) -> Authenticated:
+        """As `authenticate`, and alive now and here: its times and client addresses hold.
+
+        What it may do elsewhere is not asked: that is carried into whatever is made of it.
+        """
+        authenticated = await self.authenticate(text)
+        live = [caveat for caveat in authenticated.caveats if isinstance(caveat, _LIVENESS)]
+        failures = caveats.unsatisfied(live, self.checkers, context)
+        if failures:
+            raise UnsatisfiedCaveats(failures)
+        return authenticated
+
+    def used(self, identifier: Identifier, now: datetime) -> None:
+        """Remember when a token was last used, if it may be a labelled one; written down every few seconds."""
+        if identifier.issuer_caveats > 3 and len(self.uses) < _MOST_USES:  # user, expires, scope, and a note
+            self.uses[identifier.token_id] = now
+
+    async def _with_fresh_keys(self, text: str, attempt: Callable[[], _T]) -> _T:
+        try:
+            return attempt()
+        except UnknownKey:
+            identifier = Bundle.decode(text).macaroon.unverified_identifier
+            if identifier is None or not await self._key_turned_up(identifier.key_id):
+                raise
+        return attempt()
+
+    async def _key_turned_up(self, key_id: str) -> bool:
+        try:
+            return await self.masters.refresh_for(key_id)
+        except StoreError:
+            return False
+
+    async def _verify_with_plugins(self, text: str, context: Context) -> Grant:
+        authenticated = await self.authenticate(text)
+        if all(type(caveat) in _STANDARD for caveat in authenticated.caveats):
+            return self.verifier.verify(text, context)
+        failures = await self._in_time(authenticated, lambda: self.verifier.failures(text, context))
+        if failures:
+            raise UnsatisfiedCaveats(failures)
+        return self.verifier.verify(text, context)
+
+    async def _in_time(self, authenticated: Authenticated, judge: Callable[[], _T]) -> _T:
+        """Plug-ins are judged in a thread and within a deadline: one that hangs refuses, and holds up nobody else."""
+        assert self._plugin_pool is not None
+        running = asyncio.get_running_loop().run_in_executor(self._plugin_pool, judge)
+        try:
+            return await asyncio.wait_for(running, self.settings.checker_deadline)
+        except TimeoutError:
+            index, slow = next(
+                (i, c) for i, c in enumerate(authenticated.caveats) if type(c) not in _STANDARD
+            )
+            reason = f"its check took longer than {self.settings.checker_deadline:g} s"
+            failure = Failure(
+                index, slow.kind, str(slow), authenticated.added_by[index], reason, "another try"
+            )
+            raise UnsatisfiedCaveats((failure,)) from None
+
+    # issuing
+
+    async def issue(self, plan: Plan, *, actor: str) -> tuple[Macaroon, Identifier]:
+        """Mint what was planned. A labelled token is written down first; no other leaves a trace."""
+        now = self.now()
+        key_id = self.masters.keyring.active.key_id
+        identifier = Identifier(key_id, plan.audience, new_token_id(now), len(plan.caveats))
+        macaroon = Macaroon.mint(
+            self.masters.keyring.root_key(identifier),
+            identifier,
+            location=self.settings.location,
+            caveats=plan.caveats,
+        )
+        if plan.note is not None:
+            label = LabelledToken(
+                identifier.token_id, plan.user, plan.note, plan.scope, plan.audience, now, plan.expires_at
+            )
+            await self.store.add_labelled_token(label, now=now, actor=actor)
+        return macaroon, identifier
+
+    def renew(self, authenticated: Authenticated, expires_at: datetime) -> Macaroon:
+        """The same token with a later expiry."""
+        return renew(authenticated, expires_at, self._derived_key)
+
+    def _derived_key(self, identifier: Identifier) -> bytes:
+        return chain.derive(self.masters.keyring.root_key(identifier))
+
+    # revoking: written down first, then known here at once; other processes follow the store
+
+    def outlives(self, token_id: str) -> datetime:
+        """When the last renewal of this token has ended, and a revocation of it can be forgotten."""
+        return issue_time(token_id) + self.settings.longest_life
+
+    async def revoke_token(self, token_id: str, *, actor: str) -> stores.Revocation:
+        """The whole token. Repeating it changes nothing."""
+        row = await self.store.revoke_token(
+            token_id, expires_at=self.outlives(token_id), now=self.now(), actor=actor
+        )
+        return self._take(row)
+
+    async def revoke_branch(self, token_id: str, branch_id: bytes, *, actor: str) -> stores.Revocation:
+        """One copy and all that descends from it."""
+        row = await self.store.revoke_branch(
+            token_id, branch_id, expires_at=self.outlives(token_id), now=self.now(), actor=actor
+        )
+        return self._take(row)
+
+    async def revoke_user(self, username: str, *, actor: str) -> stores.Revocation:
+        """Everything issued to this user until now."""
+        now = self.now()
+        row = await self.store.revoke_user(
+            username, now, expires_at=now + self.settings.longest_life, now=now, actor=actor
+        )
+        return self._take(row)
+
+    async def set_password(self, username: str, new_hash: str, *, actor: str) -> None:
+        """A new password; everything issued to the user until now is dead."""
+        now = self.now()
+        change = await self.store.set_password(
+            username, new_hash, now=now, actor=actor, revoke_until=now + self.settings.longest_life
+        )
+        if change.revocation is not None:
+            self._take(change.revocation)
+
+    async def disable_user(self, username: str, *, actor: str) -> stores.User:
+        """Nobody signs in as this user; everything issued to them until now is dead."""
+        now = self.now()
+        change = await self.store.disable_user(
+            username, now=now, actor=actor, revoke_until=now + self.settings.longest_life
+        )
+        if change.revocation is not None:
+            self._take(change.revocation)
+        return change.user
+
+    def _take(self, row: stores.Revocation) -> stores.Revocation:
+        """Known here from now on. The feed is not moved past what has not been read from it yet."""
+        self.revocations.add(_revocation(row))
+        return row
+
+    # what goes on in the background
+
+    async def _first_admin(self) -> None:
+        if await self.store.count_users():
+            return
+        chosen = self.settings.admin_password
+        password = chosen.get_secret_value() if chosen is not None else secrets.token_urlsafe(15)
+        hashed = await self.passwords.hash(password)
+        try:
+            await self.store.create_user(ADMIN, hashed, now=self.now(), actor="service", is_admin=True)
+        except UserExists:
+            return
+        self.first_start = FirstStart(ADMIN, None if chosen is not None else password)
+
+    def _keys_changed(self, keyring: MasterKeyring) -> None:
+        self.verifier.keyring = keyring
+
+    async def _load_revocations(self) -> None:
+        """Everything that is live, into a fresh set; the verifier gets it when it is whole."""
+        fresh = RevocationSet()
+        head = 0
+        epoch = 0
+        async for page in self.store.live_revocations(now=self.now()):
+            head, epoch = page.last_sequence, page.epoch
+            for row in page.entries:
+                fresh.add(_revocation(row))
+        self._read_up_to = head
+        self.epoch = epoch
+        self.revocations = self.verifier.revocations = fresh
+
+    async def _follow(self) -> None:
+        """Take in what other processes revoked."""
+        page = await self.store.page_revocations(self._read_up_to)
+        if page.must_resync(self.epoch, self._read_up_to):
+            await self._load_revocations()
+            return
+        for row in page.entries:
+            self.revocations.add(_revocation(row))
+            self._read_up_to = row.sequence
+
+    async def _tend(self) -> None:
+        now = self.now()
+        await self._write_uses()
+        await self.masters.tend()
+        self.revocations.prune(now)
+        await self.store.prune_revocations(now=now, actor="service")
+        await self.store.prune_labelled_tokens(now=now, actor="service")
+
+    async def _write_uses(self) -> None:
+        uses, self.uses = self.uses, {}
+        if uses:
+            await self.store.mark_used(uses)
+
+
+_STANDARD: Final = frozenset(standard_checkers().kinds.values())
+
+
+def _revocation(row: stores.Revocation) -> caveats.Revocation:
+    if row.token_id is not None and row.branch_id is not None:
+        return caveats.BranchRevocation(row.token_id, row.branch_id, row.expires_at)
+    if row.token_id is not None:
+        return caveats.TokenRevocation(row.token_id, row.expires_at)
+    assert row.username is not None
+    assert row.issued_up_to is not None
+    return caveats.UserRevocation(row.username, row.issued_up_to, row.expires_at)
+
+
+async def _forever(work: Callable[[], Coroutine[Any, Any, None]], every: float, name: str) -> None:
+    """Again and again; a store that is away is said once, and waited for."""
+    well = True
+    while True:
+        await asyncio.sleep(every)
+        try:
+            await work()
+        except StoreError as error:
+            if well:
+                _log.warning("background_work_failed", work=name, error=type(error).__name__)
+            well = False
+            await asyncio.sleep(min(1.0, every * 4))
+        else:
+            if not well:
+                _log.info("background_work_resumed", work=name)
+            well = True

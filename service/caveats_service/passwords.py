@@ -1,0 +1,192 @@
+"""Passwords: judged, hashed and verified, never kept. argon2id in a pool bounded in threads and queue.
+
+Knows the password's bytes for as long as one hash takes. Must not know users, the store or HTTP. An unknown
+user costs as much as a known one: without a stored hash, the work is done against a made-up one. A stored
+hash is read strictly and its costs are capped before argon2 sees it, so that a corrupt row is a refusal and
+an alert, never a huge allocation.
+"""
+
+import asyncio
+import base64
+import os
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from nacl.exceptions import InvalidkeyError
+from nacl.exceptions import RuntimeError as OutOfMemory
+from nacl.pwhash import argon2id
+
+LONGEST: Final = 1024
+SHORTEST: Final = 8
+
+_STORED: Final = re.compile(
+    r"\$argon2id\$v=19\$m=([1-9][0-9]{0,7}),t=([1-9][0-9]{0,2}),p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}"
+)
+_MOST_MEMORY_KIB: Final = 256 * 1024
+_LEAST_MEMORY_KIB: Final = argon2id.MEMLIMIT_MIN // 1024
+_MOST_PASSES: Final = 16
+_Result = TypeVar("_Result")
+
+
+class BadPassword(ValueError):
+    """Not a password that can be used; the message says why and never repeats it."""
+
+
+class PasswordsBusy(Exception):
+    """More passwords are waiting to be hashed than the queue holds; come back in `retry_after` seconds."""
+
+    def __init__(self, retry_after: int = 1) -> None:
+        super().__init__("too many sign-ins at once")
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordProfile:
+    """What one hash costs: passes over the memory, and KiB of it."""
+
+    passes: int
+    memory_kib: int
+
+    def __post_init__(self) -> None:
+        """Refuse costs that this module would not accept from a stored hash either."""
+        if not (
+            1 <= self.passes <= _MOST_PASSES and _LEAST_MEMORY_KIB <= self.memory_kib <= _MOST_MEMORY_KIB
+        ):
+            raise ValueError(f"between 1 and {_MOST_PASSES} passes over 8 to {_MOST_MEMORY_KIB} KiB")
+
+
+INTERACTIVE: Final = PasswordProfile(passes=2, memory_kib=64 * 1024)
+"""libsodium's choice for sign-in; well above OWASP's minimum (2 passes over 19 MiB)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to a password. `corrupt`: the stored hash is no hash, somebody should look."""
+
+    ok: bool
+    needs_rehash: bool = False
+    corrupt: bool = False
+
+
+def new_password(password: str, *, min_length: int = SHORTEST) -> bytes:
+    """The bytes of a password to be set: `min_length` characters or more, at most 1024 bytes, no NUL."""
+    encoded = _usable(password)
+    if len(password) < min_length:
+        raise BadPassword(f"a password has at least {min_length} characters")
+    return encoded
+
+
+class PasswordHasher:
+    """Hashes and verifies, at most `workers` at a time with `queue` waiting; one more is `PasswordsBusy`."""
+
+    def __init__(
+        self,
+        profile: PasswordProfile = INTERACTIVE,
+        *,
+        workers: int = 2,
+        queue: int = 32,
+        min_length: int = SHORTEST,
+    ) -> None:
+        self._profile = profile
+        self._min_length = min_length
+        self._room = workers + queue
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="argon2")
+        self._dummy = _made_up(profile)
+
+    async def hash(self, password: str) -> str:
+        """What to store for a new password; `BadPassword` before any work."""
+        return await self._run(self._hash, new_password(password, min_length=self._min_length))
+
+    async def rehash(self, password: str) -> str:
+        """What to store for a password that has just been verified, whatever rules new ones have."""
+        return await self._run(self._hash, _usable(password))
+
+    async def verify(self, stored: str | None, password: str) -> Verdict:
+        """Whether this is the password. No stored hash (unknown or disabled user): no, at the same cost."""
+        encoded = _usable(password)
+        cost = None if stored is None else _cost_of(stored)
+        if stored is None or cost is None:
+            await self._run(_matches, self._dummy, encoded)
+            return Verdict(ok=False, corrupt=stored is not None)
+        ok = await self._run(_matches, stored, encoded)
+        return Verdict(ok=ok, needs_rehash=ok and cost != self._profile)
+
+    def close(self) -> None:
+        """Stop; what waits is given up, what runs ends."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _hash(self, password: bytes) -> str:
+        return argon2id.str(
+            password, opslimit=self._profile.passes, memlimit=self._profile.memory_kib * 1024
+        ).decode("ascii")
+
+    async def _run(self, work: Callable[..., _Result], *arguments: Any) -> _Result:
+        with self._lock:
+            if self._room == 0:
+                raise PasswordsBusy
+            self._room -= 1
+        try:
+            future = self._pool.submit(work, *arguments)
+        except RuntimeError as error:
+            self._leave()
+            raise PasswordsBusy from error  # closed: the service is on its way out
+        # Room is given back when the work ends, not when its caller goes away: a thread runs on.
+        future.add_done_callback(self._leave)
+        try:
+            return await asyncio.wrap_future(future)
+        except OutOfMemory as error:
+            raise PasswordsBusy from error
+
+    def _leave(self, _future: "Future[Any] | None" = None) -> None:
+        with self._lock:
+            self._room += 1
+
+
+def _usable(password: str) -> bytes:
+    if not isinstance(password, str):
+        raise BadPassword("a password is text")
+    if not password:
+        raise BadPassword("the password is empty")
+    if len(password) > LONGEST:
+        raise BadPassword(f"a password has at most {LONGEST} bytes")
+    try:
+        encoded = password.encode()
+    except UnicodeEncodeError as error:
+        # The cause would show the password.
+        raise BadPassword(f"the password is not valid Unicode (at character {error.start + 1})") from None
+    if len(encoded) > LONGEST:
+        raise BadPassword(f"a password has at most {LONGEST} bytes")
+    if b"\0" in encoded:
+        raise BadPassword("a password cannot hold a NUL character")
+    return encoded
+
+
+def _cost_of(stored: str) -> PasswordProfile | None:
+    """What verifying this hash would cost; None if it is no hash of ours or costs too much."""
+    match = _STORED.fullmatch(stored)
+    if match is None:
+        return None
+    try:
+        return PasswordProfile(passes=int(match[2]), memory_kib=int(match[1]))
+    except ValueError:
+        return None
+
+
+def _matches(stored: str, password: bytes) -> bool:
+    try:
+        return bool(argon2id.verify(stored.encode("ascii"), password))
+    except InvalidkeyError:
+        return False
+
+
+def _made_up(profile: PasswordProfile) -> str:
+    """A hash that nobody knows the password of; to verify against it costs what the profile says."""
+    salt, digest = (
+        base64.b64encode(os.urandom(size)).decode("ascii").rstrip("=") for size in (argon2id.SALTBYTES, 32)
+    )
+    return f"$argon2id$v=19$m={profile.memory_kib},t={profile.passes},p=1${salt}${digest}"

@@ -1,0 +1,372 @@
+"""Every setting of the service: one frozen value, read once from `CAVEATS_*`, documented where it is defined.
+
+Knows the environment and what each variable may be. Must not open anything. A bad value is a `SettingsError`
+that names the variable and what would be accepted, and repeats no value.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+
+import limits
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .durations import ACCEPTED, format_duration, parse_duration
+
+PREFIX: Final = "CAVEATS_"
+
+IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_COUNT: Final = re.compile(r"0|[1-9][0-9]{0,9}")
+_DECIMAL: Final = re.compile(r"(?:0|[1-9][0-9]{0,5})(?:\.[0-9]{1,3})?")
+_NETWORK: Final = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
+_CHECKER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[1-9][0-9]{0,4})?")
+_RATE: Final = re.compile(r"[1-9][0-9]{0,5}/(?:second|minute|hour|day)")
+_SQLITE: Final = re.compile(r"sqlite:///([^?#\0]+)")
+_LONGEST_LOCATION: Final = 256
+
+
+class SettingsError(Exception):
+    """The environment does not describe a service that can run; the message says which variables, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepts:
+    """What a variable may be, in words, for messages."""
+
+    words: str
+
+
+def _count(value: object) -> object:
+    if isinstance(value, str):
+        if _COUNT.fullmatch(value) is None:
+            raise ValueError("not a whole number")
+        return int(value)
+    return value
+
+
+def _decimal(value: object) -> object:
+    if isinstance(value, str):
+        if _DECIMAL.fullmatch(value) is None:
+            raise ValueError("not a number")
+        return float(value)
+    return value
+
+
+def _duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str | int) else value
+
+
+def _items(value: object, read: Callable[[str], Any]) -> object:
+    """A comma-separated list; empty text is an empty one. Spaces around an item do not count."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return ()
+    items = tuple(read(item.strip(" ")) for item in value.split(","))
+    if len(set(items)) != len(items):
+        raise ValueError("an item is given twice")
+    return items
+
+
+def _network(text: str) -> IPNetwork:
+    if _NETWORK.fullmatch(text) is None:
+        raise ValueError("not an address or network")
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError("not an address or network, or one with host bits set") from error
+
+
+def _matching(pattern: re.Pattern[str], refusal: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if pattern.fullmatch(text) is None:
+            raise ValueError(refusal)
+        return text
+
+    return read
+
+
+def _rate(value: object) -> object:
+    if not isinstance(value, str) or _RATE.fullmatch(value) is None:
+        raise ValueError("not a rate")
+    limits.parse(value)
+    return value
+
+
+def _location(value: object) -> object:
+    if isinstance(value, str) and (
+        not value.isprintable() or len(value.encode(errors="replace")) > _LONGEST_LOCATION
+    ):
+        raise ValueError("too long, or not printable")
+    return value
+
+
+def _database(value: object) -> object:
+    if value is not None and (not isinstance(value, str) or _SQLITE.fullmatch(value) is None):
+        raise ValueError("not a database that this version can use")
+    return value
+
+
+def _path(value: object) -> object:
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise ValueError("not a path")
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_duration), _Accepts(ACCEPTED)]
+Count: TypeAlias = Annotated[int, BeforeValidator(_count), _Accepts("a whole number")]
+Seconds: TypeAlias = Annotated[float, BeforeValidator(_decimal), _Accepts("seconds, such as 2 or 0.5")]
+Switch: TypeAlias = Annotated[bool, _Accepts("true or false")]
+File: TypeAlias = Annotated[Path, BeforeValidator(_path), _Accepts("a path")]
+Rate: TypeAlias = Annotated[
+    str, BeforeValidator(_rate), _Accepts("a count per second, minute, hour or day, such as 10/minute")
+]
+_origin: Final = _matching(_ORIGIN, "not an origin")
+_ORIGIN_FORM: Final = "an origin such as https://auth.example (lower case, no path)"
+
+
+class Settings(BaseSettings):
+    """How this service runs. Each field is the variable of its name in capitals after `CAVEATS_`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False
+    )
+
+    data_dir: File = Field(
+        Path("data"), description="Folder of the database and the seal key; made if it is missing."
+    )
+    database_url: Annotated[
+        str | None, BeforeValidator(_database), _Accepts("sqlite:///path (sqlite:////path from the root)")
+    ] = Field(None, repr=False, description="The database. Unset: the file caveats.db in the data folder.")
+    seal_key: Annotated[SecretStr | None, _Accepts("32 random bytes as 43 characters of base64url")] = Field(
+        None, description="Key that seals the master keys at rest: 32 bytes, base64url. Unset: from its file."
+    )
+    seal_key_file: File | None = Field(
+        None, description="File of the seal key, made at the first start. Unset: seal.key in the data folder."
+    )
+    location: Annotated[str, BeforeValidator(_location), _Accepts("printable text of at most 256 bytes")] = (
+        Field("", description="Location written into tokens: a hint for people, not authenticated.")
+    )
+    open_registration: Switch = Field(
+        default=False, description="Whether anybody may register, or only admins."
+    )
+
+    default_lifetime: Duration = Field(
+        timedelta(hours=8), description="Life of a token when the request does not say (duration)."
+    )
+    max_lifetime: Duration = Field(
+        timedelta(days=30), description="Longest life that one issue or renewal may ask for (duration)."
+    )
+    max_total_life: Duration = Field(
+        timedelta(days=90), description="Longest life from first issue to last renewal (duration)."
+    )
+    session_lifetime: Duration = Field(
+        timedelta(hours=8), description="A browser session ends when idle for so long (duration)."
+    )
+    session_max_life: Duration = Field(
+        timedelta(days=7), description="A browser session ends after so long, idle or not (duration)."
+    )
+
+    host: Annotated[str, _Accepts("an address or host name")] = Field(
+        "127.0.0.1", min_length=1, description="Address to listen on."
+    )
+    port: Annotated[Count, _Accepts("a port, 0 to 65535")] = Field(
+        8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one."
+    )
+    public_url: Annotated[
+        str | None,
+        BeforeValidator(lambda value: value if value is None else _origin(str(value))),
+        _Accepts(_ORIGIN_FORM),
+    ] = Field(
+        None, description="Where browsers reach the service. Unset: taken from the request's Host header."
+    )
+    allowed_origins: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        BeforeValidator(lambda value: _items(value, _origin)),
+        _Accepts(f"{_ORIGIN_FORM}; several with commas"),
+    ] = Field((), description="Other origins whose pages may use the session cookie, comma-separated.")
+    trusted_proxies: Annotated[
+        tuple[IPNetwork, ...],
+        NoDecode,
+        BeforeValidator(lambda value: _items(value, _network)),
+        _Accepts("addresses and networks such as 10.0.0.0/8,::1 (no host bits set)"),
+    ] = Field((), description="Proxies whose X-Forwarded-* headers are believed, comma-separated networks.")
+    cookie_secure: Switch = Field(
+        default=True,
+        description="Session cookie over https only, with a __Host- name. Browsers (not Safari) take it from "
+        "http://localhost as well; false is for plain http elsewhere, in development.",
+    )
+
+    checkers: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        BeforeValidator(lambda value: _items(value, _matching(_CHECKER, "not an entry point's name"))),
+        _Accepts("names of entry points in the group caveats.checkers, comma-separated"),
+    ] = Field((), description="Plug-in caveat kinds to enable, by entry point, comma-separated.")
+    checker_deadline: Seconds = Field(
+        2.0, gt=0, le=60, description="A plug-in's check refuses after so long (seconds)."
+    )
+
+    admin_password: Annotated[SecretStr | None, _Accepts("text of 8 characters or more")] = Field(
+        None,
+        description="Password of the admin that the first start creates. Unset: a random one, printed once.",
+    )
+    password_min_length: Annotated[Count, _Accepts("a whole number, 8 to 128")] = Field(
+        8, ge=8, le=128, description="Shortest new password (characters)."
+    )
+    password_workers: Annotated[Count, _Accepts("a whole number, 1 to 64")] = Field(
+        2, ge=1, le=64, description="Passwords hashed at the same time (threads; 64 MiB each)."
+    )
+    password_queue: Annotated[Count, _Accepts("a whole number, 0 to 10000")] = Field(
+        32,
+        ge=0,
+        le=10_000,
+        description="Sign-ins that may wait for a thread; more are told to come back (count).",
+    )
+    login_limit_account: Rate = Field(
+        "10/minute", description="Sign-in attempts on one account from one address (rate)."
+    )
+    login_limit_address: Rate = Field("60/minute", description="Failed sign-ins from one address (rate).")
+
+    register_limit_address: Rate = Field(
+        "120/minute", description="Accounts that one address may register (rate)."
+    )
+
+    key_rotation_age: Duration = Field(
+        timedelta(days=30), description="Age at which the active master key is replaced (duration; 0: never)."
+    )
+    key_propagation: Duration = Field(
+        timedelta(seconds=60),
+        description="A published key waits so long before it issues, so that all have it (duration).",
+    )
+
+    max_body_bytes: Annotated[Count, _Accepts("a whole number of bytes, 1024 to 16777216")] = Field(
+        64 * 1024, ge=1024, le=16 * 1024 * 1024, description="Largest request body (bytes)."
+    )
+    max_header_bytes: Annotated[Count, _Accepts("a whole number of bytes, 8192 to 1048576")] = Field(
+        72 * 1024,
+        ge=8192,
+        le=1024 * 1024,
+        description="Largest request head; a bundle may have 64 KiB (bytes).",
+    )
+
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        BeforeValidator(_lower),
+        _Accepts("debug, info, warning or error"),
+    ] = Field("info", description="Least important events that are logged.")
+    log_json: Switch = Field(
+        default=False, description="Log one JSON object a line instead of text for people."
+    )
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read the environment; what is given here wins. `SettingsError` lists everything that is wrong."""
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            # The cause would repeat the values.
+            raise SettingsError(
+                "\n".join(_explain(one["loc"], one["msg"]) for one in error.errors())
+            ) from None
+
+    @property
+    def sqlite_path(self) -> Path:
+        """The database's file."""
+        if self.database_url is None:
+            return self.data_dir / "caveats.db"
+        return Path(self.database_url.removeprefix("sqlite:///"))
+
+    @property
+    def seal_key_path(self) -> Path:
+        """The seal key's file, if the key is not in the environment."""
+        return self.seal_key_file or self.data_dir / "seal.key"
+
+    @property
+    def cookie_name(self) -> str:
+        """The session cookie's name; browsers hold `__Host-` to Secure, this host and all paths."""
+        return "__Host-caveats-session" if self.cookie_secure else "caveats-session"
+
+    @property
+    def longest_life(self) -> timedelta:
+        """No token outlives its first issue by more, renewals included: when a key that issues no more can go."""
+        return max(self.max_total_life, self.session_max_life)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for shorter, longer in (
+            ("default_lifetime", "max_lifetime"),
+            ("max_lifetime", "max_total_life"),
+            ("session_lifetime", "session_max_life"),
+        ):
+            if getattr(self, shorter) <= timedelta(0):
+                raise ValueError(f"{_variable(shorter)}: must be longer than nothing")
+            if getattr(self, shorter) > getattr(self, longer):
+                raise ValueError(f"{_variable(shorter)}: must not be longer than {_variable(longer)}")
+        if timedelta(0) < self.key_rotation_age <= self.key_propagation:
+            raise ValueError(
+                f"{_variable('key_rotation_age')}: must be longer than {_variable('key_propagation')}"
+            )
+        if self.seal_key is not None and self.seal_key_file is not None:
+            raise ValueError(f"{_variable('seal_key')}: give this or {_variable('seal_key_file')}, not both")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One setting for people: its variable, its default and its meaning, with what it accepts."""
+
+    variable: str
+    default: str
+    meaning: str
+    accepts: str
+
+
+def describe_settings() -> tuple[SettingRow, ...]:
+    """All settings in the order of definition, for the documentation and `--help`."""
+    return tuple(
+        SettingRow(_variable(name), _shown(field.default), field.description or "", _accepted(name))
+        for name, field in Settings.model_fields.items()
+    )
+
+
+def _explain(where: tuple[int | str, ...], message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    if not where:
+        return text
+    name = str(where[0])
+    if name not in Settings.model_fields:
+        return f"{name}: there is no such setting"
+    accepted = _accepted(name)
+    return f"{_variable(name)}: {text}" + ("" if accepted in text else f"; accepted: {accepted}")
+
+
+def _accepted(name: str) -> str:
+    words = [item.words for item in Settings.model_fields[name].metadata if isinstance(item, _Accepts)]
+    return words[-1] if words else "a path"
+
+
+def _variable(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, timedelta):
+        return format_duration(default)
+    if isinstance(default, bool):
+        return str(default).lower()
+    if default is None or default in ((), ""):
+        return "(unset)"
+    return str(default)

@@ -1,0 +1,247 @@
+"""Every request and response body: the HTTP contract in one file. Knows JSON shapes, does nothing.
+
+Times are UTC, `YYYY-MM-DDTHH:MM:SSZ`; durations are whole seconds or text such as "8h"; a scope is patterns
+with one space between. A member that is not listed is refused, never ignored.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+
+Text = Annotated[str, StringConstraints(max_length=1024)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Password = Annotated[str, StringConstraints(max_length=4096)]
+TokenText = Annotated[str, StringConstraints(min_length=1, max_length=64 * 1024)]
+Moment = Annotated[
+    datetime,
+    PlainSerializer(lambda at: f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z", return_type=str),
+]
+
+
+def _not_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a duration is seconds or text")  # noqa: TRY004  pydantic turns ValueError into its own
+    return value
+
+
+Duration = Annotated[int | str, BeforeValidator(_not_bool)]
+
+
+class Shape(BaseModel):
+    """Strict: no coercion, no unknown members."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Register(Shape):
+    """POST /v1/users."""
+
+    username: Name
+    password: Password
+
+
+class UserShape(Shape):
+    """A user, without anything secret."""
+
+    username: str
+    is_admin: bool
+    scope: str
+    created_at: Moment
+    disabled_at: Moment | None
+
+
+class Users(Shape):
+    """GET /v1/users. `next`: give it as `after` for more."""
+
+    users: list[UserShape]
+    next: str | None
+
+
+class ChangePassword(Shape):
+    """PUT /v1/users/{username}/password. `password`: the present one; an administrator may leave it out."""
+
+    password: Password | None = None
+    new_password: Password
+
+
+class Issue(Shape):
+    """POST /v1/tokens. Without username and password the credential is in the header."""
+
+    username: Name | None = None
+    password: Password | None = Field(default=None, repr=False)
+    scope: Text | None = None
+    audience: Name | None = None
+    expires_in: Duration | None = None
+    caveats: Annotated[list[Text], Field(max_length=64)] = []
+    note: Text | None = None
+
+
+class Issued(Shape):
+    """A token and what it says."""
+
+    token: str = Field(repr=False)
+    token_id: str
+    user: str
+    audience: str
+    scope: str
+    issued_at: Moment
+    expires_at: Moment
+
+
+class Renew(Shape):
+    """POST /v1/tokens/renew."""
+
+    expires_in: Duration | None = None
+
+
+class Label(Shape):
+    """A labelled token: what its user sees of it."""
+
+    token_id: str
+    note: str
+    scope: str
+    audience: str
+    issued_at: Moment
+    expires_at: Moment
+    last_used_at: Moment | None
+
+
+class Labels(Shape):
+    """GET /v1/tokens. `next`: give it as `after` for more."""
+
+    tokens: list[Label]
+    next: str | None
+
+
+class VerifyOne(Shape):
+    """POST /v1/verify: a token and the facts of the request that it came with."""
+
+    token: TokenText = Field(repr=False)
+    scope: Text | None = None
+    audience: Name | None = None
+    method: Text | None = None
+    path: Annotated[str, StringConstraints(max_length=8192)] | None = None
+    client_ip: Text | None = None
+    user: Text | None = None
+    extra: dict[str, Any] = {}
+
+
+class VerifyMany(Shape):
+    """POST /v1/verify with a list: each is judged by itself."""
+
+    tokens: Annotated[list[VerifyOne], Field(min_length=1, max_length=100)]
+
+
+class JudgedCaveat(Shape):
+    """One caveat, and what it said of the request."""
+
+    index: int
+    kind: str
+    predicate: str
+    added_by: str
+    satisfied: bool
+    reason: str | None = None
+    hint: str | None = None
+
+
+class Verified(Shape):
+    """The answer: granted or not, caveat by caveat."""
+
+    granted: bool
+    code: str | None = None
+    user: str | None = None
+    token_id: str | None = None
+    audience: str | None = None
+    scope: str | None = None
+    issued_at: Moment | None = None
+    expires_at: Moment | None = None
+    caveats: list[JudgedCaveat] = []
+    branches: list[str] = []
+
+
+class VerifiedMany(Shape):
+    """The answers, in the order asked."""
+
+    results: list[Verified]
+
+
+class Session(Shape):
+    """Who is signed in."""
+
+    user: str
+    token_id: str
+    scope: str
+    expires_at: Moment
+
+
+class SignIn(Shape):
+    """POST /v1/session."""
+
+    username: Name
+    password: Password = Field(repr=False)
+    scope: Text | None = None
+
+
+class Revoke(Shape):
+    """POST /v1/revocations. Nothing: the copy that was presented. Else one target."""
+
+    token: TokenText | None = Field(default=None, repr=False)
+    token_id: Name | None = None
+    branch_id: Name | None = None
+    user: Name | None = None
+
+
+class RevocationShape(Shape):
+    """One entry of the feed."""
+
+    sequence: int
+    kind: str
+    token_id: str | None
+    branch_id: str | None
+    user: str | None
+    issued_up_to: Moment | None
+    expires_at: Moment
+
+
+class Revocations(Shape):
+    """GET /v1/revocations. `resync`: the reader may have missed entries and begins again at 0."""
+
+    epoch: int
+    last_sequence: int
+    resync: bool
+    revocations: list[RevocationShape]
+
+
+class KeyShape(Shape):
+    """A master key's life. Never the key."""
+
+    id: str
+    state: str
+    created_at: Moment
+    activated_at: Moment | None
+    verifying_since: Moment | None
+    retire_after: Moment | None
+    retired_at: Moment | None
+
+
+class Keys(Shape):
+    """GET /v1/keys."""
+
+    keys: list[KeyShape]
+
+
+class RetireKey(Shape):
+    """POST /v1/keys/{id}/retire. `force`: also while tokens under it may be alive."""
+
+    force: bool = False
+
+
+class RotateKeys(Shape):
+    """POST /v1/keys/rotate. `now`: issue under the new key without waiting for others to have it."""
+
+    now: bool = False
+
+
+class Empty(Shape):
+    """No members."""

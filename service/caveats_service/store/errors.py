@@ -1,0 +1,95 @@
+"""What the store can answer besides a result.
+
+    StoreError
+    ├── StoreUnavailable     try again later: disk full, locked for too long, I/O error, not migrated
+    ├── SchemaError          this database is not for this program
+    │   └── SchemaTooNew     ... because a newer version of it has been here
+    ├── UserExists · UnknownUser
+    ├── LabelExists
+    ├── UnknownMasterKey
+    ├── KeyConflict          the key is not in a state that allows this, or another node was faster
+    │   └── KeyInUse         ... because tokens under it may still live; can be forced
+    └── BackupError          a backup or restore that was refused before anything was changed
+        ├── DatabaseInUse · DatabaseExists · BackupExists
+        └── BackupDamaged
+
+None of them carries a password hash, a sealed key or a statement's parameters.
+"""
+
+from datetime import datetime
+
+
+class StoreError(Exception):
+    """The root of the family."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot answer now; nothing was changed. The edge answers 503."""
+
+
+class SchemaError(StoreError):
+    """The database does not hold what this program expects; an operator must look."""
+
+
+class SchemaTooNew(SchemaError):
+    """A newer version of the service has migrated this database; this one must not touch it."""
+
+    def __init__(self, found: str, known: str) -> None:
+        super().__init__(
+            f"the database has schema {found}, this version knows up to {known}: start the newer version, "
+            "or restore a backup made before the upgrade"
+        )
+        self.found = found
+        self.known = known
+
+
+class UserExists(StoreError):
+    """The name is taken."""
+
+
+class UnknownUser(StoreError):
+    """There is no such user."""
+
+
+class LabelExists(StoreError):
+    """A labelled token with this id is already there."""
+
+
+class UnknownMasterKey(StoreError):
+    """There is no master key with this id."""
+
+
+class KeyConflict(StoreError):
+    """The key's state does not allow the step, or another node has taken it first."""
+
+
+class KeyInUse(KeyConflict):
+    """Tokens under this key may be alive until `until`; `labelled` of them are known by label."""
+
+    def __init__(self, key_id: str, until: datetime, labelled: int) -> None:
+        super().__init__(
+            f"tokens under {key_id} may be alive until {until:%Y-%m-%dT%H:%M:%SZ} ({labelled} labelled)"
+        )
+        self.key_id = key_id
+        self.until = until
+        self.labelled = labelled
+
+
+class BackupError(StoreError):
+    """A backup or restore that was refused."""
+
+
+class BackupExists(BackupError):
+    """The backup's path is taken; a backup never overwrites."""
+
+
+class BackupDamaged(BackupError):
+    """The backup is not a whole, consistent database of this service."""
+
+
+class DatabaseInUse(BackupError):
+    """A service is running on the database."""
+
+
+class DatabaseExists(BackupError):
+    """There is a database already; it is replaced only when that is asked for."""

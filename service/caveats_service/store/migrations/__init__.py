@@ -1,0 +1,1 @@
+"""The Alembic environment; run by `store.migrate`, not from a shell."""

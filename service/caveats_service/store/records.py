@@ -1,0 +1,123 @@
+"""What the store returns: frozen values, never rows. Times are aware, UTC, whole milliseconds.
+
+Knows no SQL. What must not be shown (hashes, sealed keys) stays out of `repr`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account. `scope` is the most that its tokens may have."""
+
+    username: str
+    password_hash: str = field(repr=False)
+    is_admin: bool
+    scope: str
+    created_at: datetime
+    disabled_at: datetime | None
+    password_changed_at: datetime
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether this user may sign in and their tokens may live."""
+        return self.disabled_at is None
+
+
+class KeyState(StrEnum):
+    """published: verifies, waits; active: issues; verifying: issues no more; retired: destroyed."""
+
+    PUBLISHED = "published"
+    ACTIVE = "active"
+    VERIFYING = "verifying"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class MasterKey:
+    """A master key as it lies at rest: sealed, and empty once retired."""
+
+    row_id: int
+    key_id: str
+    state: KeyState
+    sealed: bytes = field(repr=False)
+    created_at: datetime
+    activated_at: datetime | None
+    verifying_since: datetime | None
+    retire_after: datetime | None
+    retired_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledToken:
+    """A token that its user wants to find again. Not the token: nothing here can be presented."""
+
+    token_id: str
+    username: str
+    note: str
+    scope: str
+    audience: str
+    issued_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None = None
+
+
+class RevocationKind(StrEnum):
+    """What an entry hits: one token, one branch of it, or all issued to a user up to a time."""
+
+    TOKEN = "token"  # noqa: S105  a kind of entry, not a password
+    BRANCH = "branch"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """One entry of the feed; what it hits is in the fields that its kind names, the others are None."""
+
+    sequence: int
+    kind: RevocationKind
+    token_id: str | None
+    branch_id: bytes | None
+    username: str | None
+    issued_up_to: datetime | None
+    expires_at: datetime
+    created_at: datetime
+    revoked_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationPage:
+    """A stretch of the feed. Every sequence above `floor`, up to `last_sequence`, can still be read."""
+
+    epoch: int
+    last_sequence: int
+    floor: int
+    entries: tuple[Revocation, ...]
+
+    def must_resync(self, epoch: int, after_sequence: int) -> bool:
+        """Whether a reader that stands there may have missed something and must load all live entries."""
+        return epoch != self.epoch or not self.floor <= after_sequence <= self.last_sequence
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what to whom, written with the deed itself."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    detail: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """A user after a change, and the revocation that was written with it, if one was asked for."""
+
+    user: User
+    revocation: Revocation | None

@@ -1,0 +1,227 @@
+"""What has been revoked, as a feed that readers can follow without ever missing an entry unknowingly.
+
+Knows ids, branch ids and times. Must not know tokens. Sequences are gap-free: they come from a counter in
+`meta` that moves in the entry's own transaction. Pruning forgets entries that can hit nothing any more and
+remembers the highest forgotten sequence as `floor`; a reader that stands below it loads all live entries
+instead.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from . import audit
+from .database import Database, whole
+from .records import Revocation, RevocationKind, RevocationPage
+from .schema import meta, revocations
+
+# Kept beyond their expiry, for readers whose clock is behind, or who were away for a moment.
+GRACE: Final = timedelta(minutes=10)
+
+
+class Revocations(Database):
+    """The operations on revocations.
+
+    Revoking the same again returns the entry that is there, if it lasts at least as long as the one asked
+    for; so `expires_at` should follow from the target (the token's expiry, or its issue time plus the
+    ceiling), not from now.
+    """
+
+    @whole
+    async def revoke_token(
+        self, token_id: str, *, expires_at: datetime, now: datetime, actor: str, reason: str = ""
+    ) -> Revocation:
+        """The whole token, every branch of it."""
+        target = {"kind": RevocationKind.TOKEN.value, "token_id": token_id}
+        async with self.write_alone() as connection:
+            return await _revoke(
+                connection, target, expires_at=expires_at, now=now, actor=actor, reason=reason
+            )
+
+    @whole
+    async def revoke_branch(
+        self,
+        token_id: str,
+        branch_id: bytes,
+        *,
+        expires_at: datetime,
+        now: datetime,
+        actor: str,
+        reason: str = "",
+    ) -> Revocation:
+        """One copy and all that descends from it."""
+        target = {"kind": RevocationKind.BRANCH.value, "token_id": token_id, "branch_id": branch_id}
+        async with self.write_alone() as connection:
+            return await _revoke(
+                connection, target, expires_at=expires_at, now=now, actor=actor, reason=reason
+            )
+
+    @whole
+    async def revoke_user(
+        self,
+        username: str,
+        issued_up_to: datetime,
+        *,
+        expires_at: datetime,
+        now: datetime,
+        actor: str,
+        reason: str = "",
+    ) -> Revocation:
+        """All that was issued to this user up to and including that time."""
+        async with self.write_alone() as connection:
+            return await revoke_user_within(
+                connection, username, issued_up_to, expires_at=expires_at, now=now, actor=actor, reason=reason
+            )
+
+    @whole
+    async def page_revocations(self, after_sequence: int, *, limit: int = 1000) -> RevocationPage:
+        """The entries that follow; the page says whether the reader `must_resync` because some are gone."""
+        async with self.read() as connection:
+            head = await _head(connection)
+            return await _page(connection, head, revocations.c.sequence > after_sequence, limit)
+
+    async def live_revocations(
+        self, *, now: datetime, page_size: int = 5000
+    ) -> AsyncIterator[RevocationPage]:
+        """All entries that can still hit something, page by page, at least one page.
+
+        Each page carries the same head, read before the first: a reader that has taken them all stands at
+        `last_sequence` and follows `page_revocations` from there. No transaction is held between pages.
+        """
+        head = await self.page_revocations(0, limit=0)
+        after = 0
+        while True:
+            page = await self._live_page(head, after, now, page_size)
+            yield page
+            if len(page.entries) < page_size:
+                return
+            after = page.entries[-1].sequence
+
+    @whole
+    async def prune_revocations(self, *, now: datetime, actor: str, grace: timedelta = GRACE) -> int:
+        """Forget the entries that expired more than `grace` ago; returns how many."""
+        dead = revocations.c.expires_at <= now - grace
+        async with self.write_alone() as connection:
+            highest = (
+                await connection.execute(select(func.max(revocations.c.sequence)).where(dead))
+            ).scalar_one()
+            if highest is None:
+                return 0
+            gone = await connection.execute(delete(revocations).where(dead))
+            await connection.execute(
+                update(meta).where(meta.c.revocation_floor < highest).values(revocation_floor=highest)
+            )
+            await audit.record(
+                connection, at=now, actor=actor, action="revocation.prune", subject="", count=gone.rowcount
+            )
+            return gone.rowcount
+
+    @whole
+    async def _live_page(self, head: RevocationPage, after: int, now: datetime, limit: int) -> RevocationPage:
+        sequence = revocations.c.sequence
+        wanted = (sequence > after) & (sequence <= head.last_sequence) & (revocations.c.expires_at > now)
+        async with self.read() as connection:
+            return await _page(connection, head, wanted, limit)
+
+
+async def revoke_user_within(
+    connection: AsyncConnection,
+    username: str,
+    issued_up_to: datetime,
+    *,
+    expires_at: datetime,
+    now: datetime,
+    actor: str,
+    reason: str,
+) -> Revocation:
+    """`revoke_user` as a part of a larger transaction, which must be one that writes alone."""
+    target = {"kind": RevocationKind.USER.value, "username": username, "issued_up_to": issued_up_to}
+    return await _revoke(connection, target, expires_at=expires_at, now=now, actor=actor, reason=reason)
+
+
+async def _revoke(
+    connection: AsyncConnection,
+    target: dict[str, Any],
+    *,
+    expires_at: datetime,
+    now: datetime,
+    actor: str,
+    reason: str,
+) -> Revocation:
+    columns = revocations.c
+    covering = (
+        select(revocations)
+        .where(
+            *(
+                columns[name] >= value if name == "issued_up_to" else columns[name] == value
+                for name, value in target.items()
+            )
+        )
+        .where(columns.expires_at >= expires_at)
+        .order_by(columns.sequence)
+        .limit(1)
+    )
+    row = (await connection.execute(covering)).one_or_none()
+    if row is not None:
+        return _entry(row)
+    counted = await connection.execute(
+        update(meta)
+        .values(revocation_sequence=meta.c.revocation_sequence + 1)
+        .returning(meta.c.revocation_sequence)
+    )
+    sequence = counted.scalar_one()
+    await connection.execute(
+        insert(revocations).values(
+            **target,
+            sequence=sequence,
+            expires_at=expires_at,
+            created_at=now,
+            revoked_by=actor,
+            reason=reason,
+        )
+    )
+    subject = target.get("token_id") or target["username"]
+    detail = {"branch": target["branch_id"].hex()} if "branch_id" in target else {}
+    await audit.record(
+        connection,
+        at=now,
+        actor=actor,
+        action=f"revocation.{target['kind']}",
+        subject=subject,
+        sequence=sequence,
+        reason=reason,
+        **detail,
+    )
+    row = (await connection.execute(select(revocations).where(columns.sequence == sequence))).one()
+    return _entry(row)
+
+
+async def _head(connection: AsyncConnection) -> RevocationPage:
+    row = (await connection.execute(select(meta))).one()
+    return RevocationPage(row.epoch, row.revocation_sequence, row.revocation_floor, ())
+
+
+async def _page(
+    connection: AsyncConnection, head: RevocationPage, wanted: ColumnElement[bool], limit: int
+) -> RevocationPage:
+    query = select(revocations).where(wanted).order_by(revocations.c.sequence).limit(limit)
+    entries = tuple(_entry(row) for row in await connection.execute(query))
+    return RevocationPage(head.epoch, head.last_sequence, head.floor, entries)
+
+
+def _entry(row: Row[Any]) -> Revocation:
+    return Revocation(
+        sequence=row.sequence,
+        kind=RevocationKind(row.kind),
+        token_id=row.token_id,
+        branch_id=row.branch_id,
+        username=row.username,
+        issued_up_to=row.issued_up_to,
+        expires_at=row.expires_at,
+        created_at=row.created_at,
+        revoked_by=row.revoked_by,
+        reason=row.reason,
+    )

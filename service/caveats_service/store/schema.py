@@ -1,0 +1,159 @@
+"""The tables, in types that SQLite and PostgreSQL share. Times are integer milliseconds since 1970, UTC.
+
+Knows no queries. A change here needs a new file in `migrations/versions` (a test compares the two).
+Nothing per issued token is kept: only labelled ones have a row, and only revoked ones have an entry.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.types import TypeDecorator
+
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime, kept as whole milliseconds (rounded down)."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """To the database."""
+        del dialect
+        return None if value is None else (value - _1970) // _MILLISECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        del dialect
+        return None if value is None else _1970 + value * _MILLISECOND
+
+
+# SQLite numbers rows by itself only in a column of exactly INTEGER.
+Counter: Final = BigInteger().with_variant(Integer, "sqlite")
+
+metadata: Final = MetaData()
+
+# One row (id 1). Whoever must be alone among all writers locks it first: see `Database.write_alone`.
+meta: Final = Table(
+    "meta",
+    metadata,
+    Column(
+        "id", Integer, CheckConstraint("id = 1", name="meta_one_row"), primary_key=True, autoincrement=False
+    ),
+    Column("instance_id", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("revocation_sequence", BigInteger, nullable=False),
+    Column("revocation_floor", BigInteger, nullable=False),
+    Column("seal_canary", LargeBinary),
+)
+
+users: Final = Table(
+    "users",
+    metadata,
+    Column("username", Text, primary_key=True),
+    Column("password_hash", Text, nullable=False),
+    Column("is_admin", Boolean, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("disabled_at", Moment),
+    Column("password_changed_at", Moment, nullable=False),
+)
+
+master_keys: Final = Table(
+    "master_keys",
+    metadata,
+    Column("row_id", Integer, primary_key=True, autoincrement=False),
+    Column("key_id", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("activated_at", Moment),
+    Column("verifying_since", Moment),
+    Column("retire_after", Moment),
+    Column("retired_at", Moment),
+    CheckConstraint("state IN ('published', 'active', 'verifying', 'retired')", name="master_keys_state"),
+)
+Index(
+    "master_keys_one_active",
+    master_keys.c.state,
+    unique=True,
+    sqlite_where=text("state = 'active'"),
+    postgresql_where=text("state = 'active'"),
+)
+Index(
+    "master_keys_one_published",
+    master_keys.c.state,
+    unique=True,
+    sqlite_where=text("state = 'published'"),
+    postgresql_where=text("state = 'published'"),
+)
+
+labelled_tokens: Final = Table(
+    "labelled_tokens",
+    metadata,
+    Column("token_id", Text, primary_key=True),
+    Column("username", Text, ForeignKey("users.username", name="labelled_tokens_user"), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("audience", Text, nullable=False),
+    Column("issued_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("last_used_at", Moment),
+)
+Index("labelled_tokens_by_user", labelled_tokens.c.username, labelled_tokens.c.token_id)
+Index("labelled_tokens_by_expiry", labelled_tokens.c.expires_at)
+
+revocations: Final = Table(
+    "revocations",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("token_id", Text),
+    Column("branch_id", LargeBinary),
+    Column("username", Text),
+    Column("issued_up_to", Moment),
+    Column("expires_at", Moment, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("revoked_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    CheckConstraint(
+        "(kind = 'token' AND token_id IS NOT NULL AND branch_id IS NULL"
+        " AND username IS NULL AND issued_up_to IS NULL)"
+        " OR (kind = 'branch' AND token_id IS NOT NULL AND length(branch_id) = 16"
+        " AND username IS NULL AND issued_up_to IS NULL)"
+        " OR (kind = 'user' AND token_id IS NULL AND branch_id IS NULL"
+        " AND username IS NOT NULL AND issued_up_to IS NOT NULL)",
+        name="revocations_target",
+    ),
+)
+Index("revocations_by_token", revocations.c.token_id)
+Index("revocations_by_user", revocations.c.username)
+Index("revocations_by_expiry", revocations.c.expires_at)
+
+audit: Final = Table(
+    "audit",
+    metadata,
+    Column("id", Counter, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+)

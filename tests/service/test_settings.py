@@ -1,0 +1,185 @@
+"""Settings: read once, strictly; a bad one is named, and no secret is repeated."""
+
+import ipaddress
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from caveats_service.durations import parse_duration
+from caveats_service.settings import Settings, SettingsError, describe_settings
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("CAVEATS_")]:
+        monkeypatch.delenv(name)
+
+
+def test_the_defaults_describe_a_service_in_the_data_folder() -> None:
+    settings = Settings.load()
+    assert settings.sqlite_path == Path("data/caveats.db")
+    assert settings.seal_key_path == Path("data/seal.key")
+    assert settings.cookie_name.startswith("__Host-")
+    assert not settings.open_registration
+    assert settings.longest_life == timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("DATA_DIR", "/srv/x", "data_dir", Path("/srv/x")),
+        ("DATABASE_URL", "sqlite:////srv/x.db", "sqlite_path", Path("/srv/x.db")),
+        ("DATABASE_URL", "sqlite:///x.db", "sqlite_path", Path("x.db")),
+        ("SEAL_KEY_FILE", "/run/seal", "seal_key_path", Path("/run/seal")),
+        ("OPEN_REGISTRATION", "true", "open_registration", True),
+        ("DEFAULT_LIFETIME", "15m", "default_lifetime", timedelta(minutes=15)),
+        ("DEFAULT_LIFETIME", "900", "default_lifetime", timedelta(minutes=15)),
+        ("KEY_ROTATION_AGE", "0", "key_rotation_age", timedelta(0)),
+        ("TRUSTED_PROXIES", "", "trusted_proxies", ()),
+        (
+            "TRUSTED_PROXIES",
+            "10.0.0.0/8, ::1",
+            "trusted_proxies",
+            (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1")),
+        ),
+        ("CHECKERS", "photos,acme.album", "checkers", ("photos", "acme.album")),
+        ("CHECKER_DEADLINE", "0.5", "checker_deadline", 0.5),
+        ("PORT", "0", "port", 0),
+        ("PUBLIC_URL", "https://auth.example:8443", "public_url", "https://auth.example:8443"),
+        (
+            "ALLOWED_ORIGINS",
+            "https://a.example,http://[::1]:3000",
+            "allowed_origins",
+            ("https://a.example", "http://[::1]:3000"),
+        ),
+        ("COOKIE_SECURE", "false", "cookie_name", "caveats-session"),
+        ("LOG_LEVEL", "WARNING", "log_level", "warning"),
+        ("LOGIN_LIMIT_ACCOUNT", "5/hour", "login_limit_account", "5/hour"),
+    ],
+)
+def test_an_accepted_variable_is_read(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, field: str, value: object
+) -> None:
+    monkeypatch.setenv(f"CAVEATS_{variable}", text)
+    assert getattr(Settings.load(), field) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "accepted"),
+    [
+        ("DATA_DIR", "", "a path"),
+        ("DATABASE_URL", "postgresql://u:hunter2@h/d", "sqlite:///path"),
+        ("DATABASE_URL", "sqlite://", "sqlite:///path"),
+        ("OPEN_REGISTRATION", "of", "true or false"),
+        ("MAX_LIFETIME", "+5", "8h"),
+        ("MAX_LIFETIME", " 5", "8h"),
+        ("MAX_LIFETIME", "1_000", "8h"),
+        ("MAX_LIFETIME", "\u0665", "8h"),
+        ("MAX_LIFETIME", "", "8h"),
+        ("PORT", "1_000", "a port"),
+        ("PORT", "+80", "a port"),
+        ("PORT", "\u0668\u0660", "a port"),
+        ("PORT", "65536", "a port"),
+        ("PASSWORD_WORKERS", "0", "1 to 64"),
+        ("PASSWORD_QUEUE", "-1", "0 to 10000"),
+        ("CHECKER_DEADLINE", "nan", "seconds"),
+        ("CHECKER_DEADLINE", "1e400", "seconds"),
+        ("CHECKER_DEADLINE", "0", "seconds"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "host bits"),
+        ("TRUSTED_PROXIES", "10.0.0.0/255.0.0.0", "networks"),
+        ("TRUSTED_PROXIES", "010.0.0.1", "networks"),
+        ("TRUSTED_PROXIES", "fe80::1%eth0", "networks"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,", "networks"),
+        ("TRUSTED_PROXIES", "*", "networks"),
+        ("CHECKERS", "a,a", "twice"),
+        ("CHECKERS", "a b", "entry points"),
+        ("LOGIN_LIMIT_ACCOUNT", "10", "10/minute"),
+        ("LOGIN_LIMIT_ACCOUNT", "0/minute", "10/minute"),
+        ("LOGIN_LIMIT_ADDRESS", "ten per minute", "10/minute"),
+        ("PUBLIC_URL", "https://auth.example/", "an origin"),
+        ("PUBLIC_URL", "HTTPS://auth.example", "an origin"),
+        ("PUBLIC_URL", "ftp://auth.example", "an origin"),
+        ("ALLOWED_ORIGINS", "null", "an origin"),
+        ("ALLOWED_ORIGINS", "https://user@a.example", "an origin"),
+        ("LOG_LEVEL", "loud", "debug, info, warning or error"),
+        ("LOCATION", "a\nb", "printable"),
+        ("LOCATION", "x" * 257, "256"),
+        ("MAX_HEADER_BYTES", "10", "8192"),
+    ],
+)
+def test_a_bad_variable_is_refused_by_name_with_what_would_be_accepted(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, accepted: str
+) -> None:
+    monkeypatch.setenv(f"CAVEATS_{variable}", text)
+    with pytest.raises(SettingsError) as refused:
+        Settings.load()
+    assert str(refused.value).startswith(f"CAVEATS_{variable}: ")
+    assert accepted in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "variable"),
+    [
+        ({"default_lifetime": "31d"}, "CAVEATS_DEFAULT_LIFETIME"),
+        ({"max_lifetime": "91d"}, "CAVEATS_MAX_LIFETIME"),
+        ({"session_lifetime": "8d"}, "CAVEATS_SESSION_LIFETIME"),
+        ({"default_lifetime": 0}, "CAVEATS_DEFAULT_LIFETIME"),
+        ({"key_rotation_age": "30s"}, "CAVEATS_KEY_ROTATION_AGE"),
+        ({"seal_key": "x", "seal_key_file": "y"}, "CAVEATS_SEAL_KEY"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(overrides: dict[str, object], variable: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable}: "):
+        Settings.load(**overrides)
+
+
+def test_all_bad_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAVEATS_PORT", "x")
+    monkeypatch.setenv("CAVEATS_LOG_LEVEL", "x")
+    with pytest.raises(SettingsError) as refused:
+        Settings.load()
+    assert len(str(refused.value).splitlines()) == 2
+
+
+def test_what_is_handed_in_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAVEATS_PORT", "81")
+    assert Settings.load(port=82).port == 82
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(SettingsError, match="no_such: there is no such setting"):
+        Settings.load(no_such=1)
+
+
+def test_no_secret_is_shown_or_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAVEATS_SEAL_KEY", "hunter2")
+    assert "hunter2" not in repr(Settings.load())
+    assert "hunter2" not in str(Settings.load().model_dump())
+    with pytest.raises(SettingsError) as refused:
+        Settings.load(seal_key=["hunter2"])
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Settings.load().__setattr__("port", 1)
+
+
+def test_every_setting_is_described_with_its_variable_default_and_meaning() -> None:
+    rows = describe_settings()
+    assert [row.variable for row in rows] == [f"CAVEATS_{name.upper()}" for name in Settings.model_fields]
+    for row in rows:
+        assert row.meaning.endswith(".")
+        assert row.default
+        assert row.accepts
+
+
+def test_every_duration_default_is_shown_in_a_form_that_is_accepted() -> None:
+    rows = {row.variable: row for row in describe_settings()}
+    assert parse_duration(rows["CAVEATS_MAX_LIFETIME"].default) == Settings.load().max_lifetime
+    assert parse_duration(rows["CAVEATS_KEY_PROPAGATION"].default) == Settings.load().key_propagation

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 from typing import Any, Final, TypeVar
 
@@ -52,6 +52,7 @@ from caveats_service.throttle import Throttle
 _log = structlog.get_logger("caveats")
 _FEED_EVERY: Final = 0.25
 _TEND_EVERY: Final = 5.0
+_PRUNE_EVERY: Final = timedelta(minutes=10)
 _CHECKER_THREADS: Final = 8
 _MOST_USES: Final = 50_000
 ADMIN: Final = "admin"
@@ -131,6 +132,7 @@ class Node:
         self._plugin_pool: ThreadPoolExecutor | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._read_up_to = 0
+        self._prune_next = now() + _PRUNE_EVERY
 
     async def start(self) -> None:
         """Open everything; the first time, make the seal key, a master key and an admin.
@@ -260,6 +262,10 @@ class Node:
             )
             raise UnsatisfiedCaveats((failure,)) from None
 
+    def alert(self, event: str, **facts: str) -> None:
+        """Something that an operator should look at."""
+        _log.error(event, **facts)
+
     # issuing
 
     async def issue(self, plan: Plan, *, actor: str) -> tuple[Macaroon, Identifier]:
@@ -383,9 +389,11 @@ class Node:
         now = self.now()
         await self._write_uses()
         await self.masters.tend()
-        self.revocations.prune(now)
-        await self.store.prune_revocations(now=now, actor="service")
-        await self.store.prune_labelled_tokens(now=now, actor="service")
+        if now >= self._prune_next:
+            self._prune_next = now + _PRUNE_EVERY
+            self.revocations.prune(now)
+            await self.store.prune_revocations(now=now, actor="service")
+            await self.store.prune_labelled_tokens(now=now, actor="service")
 
     async def _write_uses(self) -> None:
         uses, self.uses = self.uses, {}

@@ -7,7 +7,17 @@ with one space between. A member that is not listed is refused, never ignored.
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    Tag,
+    TypeAdapter,
+)
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -131,6 +141,15 @@ class VerifyMany(Shape):
     """POST /v1/verify with a list: each is judged by itself."""
 
     tokens: Annotated[list[VerifyOne], Field(min_length=1, max_length=100)]
+
+
+VerifyAny: TypeAdapter[VerifyOne | VerifyMany] = TypeAdapter(
+    Annotated[
+        Annotated[VerifyOne, Tag("one")] | Annotated[VerifyMany, Tag("many")],
+        Discriminator(lambda body: "many" if isinstance(body, dict) and "tokens" in body else "one"),
+    ]
+)
+"""POST /v1/verify: one or many, told apart by the member `tokens`."""
 
 
 class JudgedCaveat(Shape):

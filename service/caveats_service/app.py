@@ -1,0 +1,146 @@
+"""The application: routes, the edge around them, the node's life. Assembly only."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from caveats_service.authorize import Authorize
+from caveats_service.call import Handler, endpoint
+from caveats_service.node import Node, utc_now
+from caveats_service.passwords import INTERACTIVE, PasswordProfile
+from caveats_service.problems import Problem, bad_request, problem_of
+from caveats_service.routes import keys, ops, revocations, sessions, tokens, users, verify
+from caveats_service.settings import Settings
+
+AUTHORIZE: Final = "/v1/authorize"
+
+_ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("POST", "/v1/users", users.register),
+    ("GET", "/v1/users", users.listing),
+    ("PUT", "/v1/users/{username}/password", users.change_password),
+    ("POST", "/v1/users/{username}/disable", users.disable),
+    ("POST", "/v1/users/{username}/enable", users.enable),
+    ("POST", "/v1/tokens", tokens.issue),
+    ("GET", "/v1/tokens", tokens.listing),
+    ("POST", "/v1/tokens/renew", tokens.renew),
+    ("GET", "/v1/tokens/{token_id}", tokens.one),
+    ("DELETE", "/v1/tokens/{token_id}", tokens.delete),
+    ("POST", "/v1/verify", verify.verify),
+    ("POST", "/v1/session", sessions.sign_in),
+    ("GET", "/v1/session", sessions.who),
+    ("DELETE", "/v1/session", sessions.sign_out),
+    ("POST", "/v1/revocations", revocations.create),
+    ("GET", "/v1/revocations", revocations.listing),
+    ("GET", "/v1/keys", keys.listing),
+    ("POST", "/v1/keys/rotate", keys.rotate),
+    ("POST", "/v1/keys/{key_id}/retire", keys.retire),
+    ("GET", "/healthz", ops.healthz),
+    ("GET", "/readyz", ops.readyz),
+)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    now: Callable[[], datetime] = utc_now,
+    password_profile: PasswordProfile = INTERACTIVE,
+    on_start: Callable[[Node], None] | None = None,
+) -> Starlette:
+    """The service as an ASGI application. `on_start` is called with the node once it is ready."""
+    node = Node(settings, now=now, password_profile=password_profile)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await node.start()
+        try:
+            if on_start is not None:
+                on_start(node)
+            yield
+        finally:
+            await node.stop()
+
+    app = Starlette(
+        routes=_routes(),
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _problem, Exception: _problem},
+    )
+    app.state.node = node
+    app.add_middleware(Edge, authorize=Authorize(node), settings=settings)
+    return app
+
+
+def _routes() -> list[Route]:
+    """One route per path, so that a wrong method is a 405 that names the right ones."""
+    by_path: dict[str, dict[str, Handler]] = {}
+    for method, path, handler in _ROUTES:
+        by_path.setdefault(path, {})[method] = handler
+    return [
+        Route(path, _Methods({method: endpoint(handler) for method, handler in methods.items()}))
+        for path, methods in by_path.items()
+    ]
+
+
+class _Methods:
+    """The endpoints of one path, by method."""
+
+    def __init__(self, handlers: dict[str, Callable[[Request], object]]) -> None:
+        self._handlers = handlers
+        self._allow = ", ".join(sorted({*handlers, *(["HEAD"] if "GET" in handlers else [])}))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        handler = self._handlers.get(method)
+        if handler is None:
+            response = Problem(405, "method_not_allowed", headers={"Allow": self._allow}).response()
+        else:
+            response = await handler(Request(scope, receive, send))  # type: ignore[misc]
+        await response(scope, receive, send)
+
+
+class Edge:
+    """Around everything: limits on headers, no credentials where logs would keep them, and the fast way in."""
+
+    def __init__(self, app: ASGIApp, *, authorize: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._authorize = authorize
+        self._most = settings.max_header_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what may pass."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        problem = self._refusal(scope)
+        if problem is not None:
+            await problem.response()(scope, receive, send)
+        elif scope["path"] == AUTHORIZE:
+            await self._authorize(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Problem | None:
+        size = 0
+        for name, value in scope["headers"]:
+            size += len(name) + len(value)
+        query = scope["query_string"]
+        if size + len(query) + len(scope["path"]) > self._most:
+            return Problem(431, "headers_too_large", f"the request's head has at most {self._most} bytes")
+        if query and (b"cav1_" in query or b"token=" in query or b"password=" in query):
+            return bad_request(
+                "a credential goes into a header or the body, never into the URL, which logs keep"
+            )
+        if "\0" in scope["path"]:
+            return bad_request("a path has no NUL")
+        return None
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    return problem_of(error).response()

@@ -1,0 +1,100 @@
+"""GET /v1/authorize: forward-auth, called by a proxy for every request it lets through. Raw ASGI, for speed.
+
+Knows headers. The original method and URI come in X-Original-*, or, from a trusted proxy, in X-Forwarded-*; if
+both are there they must agree, since one pair may be what the client itself sent along.
+"""
+
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.types import Receive, Scope, Send
+
+from caveats import Context, Grant
+from caveats_service.call import PasswordCredential, client_address, is_trusted, token_of_headers
+from caveats_service.issuing import DEFAULT_AUDIENCE
+from caveats_service.node import Node
+from caveats_service.problems import Problem, bad_request, credential_required, problem_of
+
+_INTERESTING: Final = frozenset(
+    (b"x-forwarded-for", b"x-forwarded-method", b"x-forwarded-uri", b"x-original-method", b"x-original-uri")
+)
+_BODY: Final = {"type": "http.response.body", "body": b""}
+_FIXED: Final = [(b"content-length", b"0"), (b"cache-control", b"no-store")]
+_MOST_REMEMBERED: Final = 1024
+
+
+class Authorize:
+    """The endpoint as an ASGI application."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._queries: dict[bytes, tuple[tuple[str, ...], str]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """200 with X-Auth-User, X-Auth-Scopes and X-Auth-Token-Id; 401; or 403 with the failures."""
+        try:
+            if scope["method"] not in ("GET", "HEAD"):
+                raise Problem(405, "method_not_allowed", headers={"Allow": "GET, HEAD"})
+            grant = await self._grant(scope)
+            headers = [
+                *_FIXED,
+                (b"x-auth-user", grant.user.encode("ascii")),
+                (b"x-auth-scopes", " ".join(grant.scopes).encode("ascii")),
+                (b"x-auth-token-id", grant.token_id.encode("ascii")),
+            ]
+        except Exception as error:  # noqa: BLE001  # the process edge: everything becomes one of the table's answers
+            await problem_of(error).response()(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send(_BODY)
+
+    async def _grant(self, scope: Scope) -> Grant:
+        node = self._node
+        headers = scope["headers"]
+        credential = token_of_headers(headers, node.settings.cookie_name)
+        if credential is None or isinstance(credential, PasswordCredential):
+            raise credential_required()
+        query = scope["query_string"]
+        scopes, audience = self._queries.get(query) or self._read_query(query)
+        facts = {name: value for name, value in headers if name in _INTERESTING}
+        client = scope["client"]
+        peer = client[0] if client else None
+        method = path = None
+        if facts:
+            method, path = _original(facts, trusted=is_trusted(peer, node.settings.trusted_proxies))
+            forwarded = [value for name, value in headers if name == b"x-forwarded-for"]
+            peer = client_address(peer, forwarded, node.settings.trusted_proxies)
+        context = Context(node.now(), audience, scopes, method, path, peer)
+        return await node.verify(credential.text, context)
+
+    def _read_query(self, query: bytes) -> tuple[tuple[str, ...], str]:
+        """The scopes and the audience asked for; a proxy asks for the same few again and again."""
+        scopes: list[str] = []
+        audience = DEFAULT_AUDIENCE
+        for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=64):
+            if name == "scope":
+                scopes += [word for word in value.split(" ") if word]
+            elif name == "audience":
+                audience = value
+            else:
+                raise bad_request("authorize takes the parameters scope and audience")
+        if len(self._queries) >= _MOST_REMEMBERED:
+            self._queries.clear()
+        answer = self._queries[query] = (tuple(scopes), audience)
+        return answer
+
+
+def _original(facts: dict[bytes, bytes], *, trusted: bool) -> tuple[str | None, str | None]:
+    """The method and the path of the request that the proxy asks about."""
+    method = _agreed(facts, b"x-original-method", b"x-forwarded-method", trusted=trusted)
+    uri = _agreed(facts, b"x-original-uri", b"x-forwarded-uri", trusted=trusted)
+    path = None if uri is None else uri.partition("?")[0]
+    return method, path
+
+
+def _agreed(facts: dict[bytes, bytes], original: bytes, forwarded: bytes, *, trusted: bool) -> str | None:
+    first, second = facts.get(original), facts.get(forwarded)
+    if first is not None and second is not None and first != second:
+        raise bad_request("X-Original-* and X-Forwarded-* contradict each other")
+    value = first if first is not None else second if trusted else None
+    return None if value is None else value.decode("latin-1")

@@ -1,0 +1,58 @@
+"""Logging: one line an event, for people or as JSON. Knows what must never be in one: tokens.
+
+Events carry names, ids and codes. As a last line of defence whatever looks like a token is blanked all the same.
+"""
+
+import logging
+import re
+import sys
+from typing import Final
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from caveats_service.settings import Settings
+
+_TOKEN: Final = re.compile(r"cav1_[A-Za-z0-9_-]+")
+
+
+def configure(settings: Settings) -> None:
+    """Send structlog's and the standard library's events to standard error, once per process."""
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.log_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        redact,
+    ]
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[_drop_record, renderer])
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else level)
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Blank what looks like a token, wherever it stands."""
+    return {
+        name: _TOKEN.sub("cav1_[redacted]", value) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
+
+
+def _drop_record(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event.pop("_record", None)
+    event.pop("_from_structlog", None)
+    return event

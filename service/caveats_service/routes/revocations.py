@@ -1,0 +1,131 @@
+"""Revocation: whoever presents a copy may kill that branch; a user any of their tokens; an admin anything."""
+
+from starlette.responses import Response
+
+from caveats import Authenticated
+from caveats.chain import BRANCH_ID_SIZE
+from caveats.identifier import is_token_id
+from caveats_service import shapes
+from caveats_service.call import Call, TokenCredential, reply
+from caveats_service.names import check_username
+from caveats_service.problems import bad_request, forbidden, not_found
+from caveats_service.store import Revocation
+
+
+async def create(call: Call) -> Response:
+    """Revoke the presented copy, or what the body names."""
+    body = await call.read(shapes.Revoke)
+    targets = [body.token is not None, body.token_id is not None, body.user is not None]
+    if sum(targets) > 1 or (body.branch_id is not None and body.token_id is None):
+        raise bad_request("name one target: token, token_id (with branch_id, if you like), or user")
+    if body.user is not None:
+        row = await _revoke_user(call, body.user)
+    elif body.token_id is not None and body.branch_id is not None:
+        row = await _revoke_branch(call, body.token_id, body.branch_id)
+    elif body.token_id is not None:
+        row = await revoke_whole(call, body.token_id)
+    else:
+        row = await _revoke_presented(call, body.token)
+    return reply(entry(row), 201)
+
+
+async def _revoke_presented(call: Call, text: str | None) -> Revocation:
+    """Holding a copy is all the right that killing it needs, whatever its caveats say."""
+    authenticated = await call.node.authenticate(text if text is not None else call.token().text)
+    identified = authenticated.identified
+    assert identified is not None
+    actor = authenticated.caveats[0].value
+    branch = call.node.verifier.branches(authenticated)[-1]
+    return await call.node.revoke_branch(identified.token_id, branch, actor=actor)
+
+
+async def revoke_whole(call: Call, token_id: str) -> Revocation:
+    """A whole token: the one presented if no holder has narrowed it, a labelled one of the caller's, or an admin's wish."""
+    if not is_token_id(token_id):
+        raise not_found("a token id is a ULID")
+    presented = await _presented(call)
+    if presented is not None and presented.identified is not None:
+        own = presented.identified.token_id == token_id
+        if own and presented.identified.issuer_caveats == len(presented.fields.caveats):
+            return await call.node.revoke_token(token_id, actor=presented.caveats[0].value)
+    label = await call.node.store.get_labelled_token(token_id)
+    caller = await call.account()
+    if label is not None and label.username == caller.username:
+        return await call.node.revoke_token(token_id, actor=caller.username)
+    user = await call.node.store.get_user(caller.username)
+    if user is not None and user.is_admin:
+        return await call.node.revoke_token(token_id, actor=(await call.admin()).username)
+    raise not_found("you have no labelled token of this id; present the token itself, or revoke all of yours")
+
+
+async def _presented(call: Call) -> Authenticated | None:
+    if isinstance(call.credential, TokenCredential):
+        return await call.node.authenticate(call.credential.text)
+    return None
+
+
+async def _revoke_branch(call: Call, token_id: str, branch_id: str) -> Revocation:
+    """A branch by its id, which is no secret: for the token's user, whoever holds a copy above it, or an admin."""
+    if not is_token_id(token_id):
+        raise not_found("a token id is a ULID")
+    try:
+        branch = bytes.fromhex(branch_id)
+    except ValueError:
+        branch = b""
+    if len(branch) != BRANCH_ID_SIZE or branch.hex() != branch_id:
+        raise bad_request(f"a branch id is {BRANCH_ID_SIZE} bytes in lower-case hex")
+    presented = await _presented(call)
+    if (
+        presented is not None
+        and presented.identified is not None
+        and presented.identified.token_id == token_id
+    ):
+        own = call.node.verifier.branches(presented)
+        whole = presented.identified.issuer_caveats == len(presented.fields.caveats)
+        if whole or branch == own[-1]:
+            return await call.node.revoke_branch(token_id, branch, actor=presented.caveats[0].value)
+        raise forbidden("a narrowed copy may revoke itself, not other branches")
+    caller = await call.account()
+    label = await call.node.store.get_labelled_token(token_id)
+    if label is None or label.username != caller.username:
+        caller = await call.admin()
+    return await call.node.revoke_branch(token_id, branch, actor=caller.username)
+
+
+async def _revoke_user(call: Call, username: str) -> Revocation:
+    check_username(username)
+    caller = await call.account()
+    if caller.username != username:
+        caller = await call.admin()
+        if await call.node.store.get_user(username) is None:
+            raise not_found("there is no such user")
+    return await call.node.revoke_user(username, actor=caller.username)
+
+
+async def listing(call: Call) -> Response:
+    """A page of the feed, from a sequence on. For administrators."""
+    await call.admin()
+    after = call.number("after", 0, 2**53)
+    limit = max(1, call.number("limit", 1000, 5000))
+    page = await call.node.store.page_revocations(after, limit=limit)
+    return reply(
+        shapes.Revocations(
+            epoch=page.epoch,
+            last_sequence=page.last_sequence,
+            resync=after > page.last_sequence or after < page.floor,
+            revocations=[entry(row) for row in page.entries],
+        )
+    )
+
+
+def entry(row: Revocation) -> shapes.RevocationShape:
+    """An entry as the feed shows it."""
+    return shapes.RevocationShape(
+        sequence=row.sequence,
+        kind=row.kind.value,
+        token_id=row.token_id,
+        branch_id=None if row.branch_id is None else row.branch_id.hex(),
+        user=row.username,
+        issued_up_to=row.issued_up_to,
+        expires_at=row.expires_at,
+    )

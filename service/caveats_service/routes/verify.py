@@ -1,0 +1,82 @@
+"""Verification over HTTP: one token or many, each with the facts of its request, each explained."""
+
+from starlette.responses import Response
+
+import caveats
+from caveats import Authenticated, Context, Failure, effective
+from caveats_service import shapes
+from caveats_service.call import Call, reply
+from caveats_service.issuing import DEFAULT_AUDIENCE
+from caveats_service.problems import problem_of
+
+
+async def verify(call: Call) -> Response:
+    """Granted or refused, caveat by caveat. Holding the token is all the right that asking needs."""
+    body = await call.read_as(shapes.VerifyAny)
+    if isinstance(body, shapes.VerifyMany):
+        return reply(shapes.VerifiedMany(results=[await _judged(call, each) for each in body.tokens]))
+    return reply(await _judge(call, body))
+
+
+async def _judged(call: Call, asked: shapes.VerifyOne) -> shapes.Verified:
+    """As `_judge`, with the problem's code where there is nothing to judge."""
+    try:
+        return await _judge(call, asked)
+    except caveats.CaveatsError as error:
+        return shapes.Verified(granted=False, code=problem_of(error).code)
+
+
+async def _judge(call: Call, asked: shapes.VerifyOne) -> shapes.Verified:
+    audience = asked.audience or DEFAULT_AUDIENCE
+    context = Context(
+        now=call.now,
+        audience=audience,
+        scopes=tuple(asked.scope.split(" ")) if asked.scope else (),
+        method=asked.method,
+        path=asked.path,
+        client_ip=asked.client_ip,
+        user=asked.user,
+        extra=asked.extra,
+    )
+    authenticated, failures = await call.node.failures(asked.token, context)
+    identified = authenticated.identified
+    assert identified is not None
+    if identified.audience != audience:
+        raise caveats.WrongAudience(identified.audience, audience)
+    if not failures:
+        call.node.used(identified, call.now)
+    authority = effective(authenticated.caveats)
+    return shapes.Verified(
+        granted=not failures,
+        code="caveats_unsatisfied" if failures else None,
+        user=authority.user,
+        token_id=identified.token_id,
+        audience=identified.audience,
+        scope=" ".join(authority.scopes),
+        issued_at=identified.issued_at,
+        expires_at=authority.expires_at,
+        caveats=judged(authenticated, failures),
+        branches=[branch.hex() for branch in call.node.verifier.branches(authenticated)],
+    )
+
+
+def judged(authenticated: Authenticated, failures: tuple[Failure, ...]) -> list[shapes.JudgedCaveat]:
+    """Every caveat, and what it said."""
+    failed = {failure.index: failure for failure in failures}
+    rows = []
+    for index, (caveat, added_by) in enumerate(
+        zip(authenticated.caveats, authenticated.added_by, strict=True)
+    ):
+        failure = failed.get(index)
+        rows.append(
+            shapes.JudgedCaveat(
+                index=index,
+                kind=caveat.kind,
+                predicate=str(caveat),
+                added_by=added_by,
+                satisfied=failure is None,
+                reason=failure.reason if failure else None,
+                hint=failure.hint if failure else None,
+            )
+        )
+    return rows

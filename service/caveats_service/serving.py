@@ -1,0 +1,93 @@
+"""Run the application under uvicorn: one process, or several on one machine. Knows uvicorn, knows no routes."""
+
+import os
+import socket
+import sys
+from typing import Any, Final
+
+import uvicorn
+from starlette.applications import Starlette
+
+from caveats_service import logs
+from caveats_service.app import create_app
+from caveats_service.node import Node
+from caveats_service.settings import PREFIX, Settings
+
+_QUIET: Final = f"{PREFIX}QUIET_START"
+"""Set for the workers: their parent has said where the service is."""
+
+
+def options(settings: Settings) -> dict[str, Any]:
+    """How uvicorn is set up: no access log (it would keep paths and queries), no guesses about proxies."""
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "http": "httptools",
+        "loop": "uvloop",
+        "access_log": False,
+        "proxy_headers": False,
+        "server_header": False,
+        "log_config": None,
+        "lifespan": "on",
+        "timeout_keep_alive": 30,
+        "timeout_graceful_shutdown": 10,
+    }
+
+
+def serve(settings: Settings, workers: int = 1) -> None:
+    """Serve until stopped. Settings of several workers travel in the environment."""
+    logs.configure(settings)
+    if workers == 1:
+        server = _Server(uvicorn.Config(create_app(settings), **options(settings)))
+        server.run()
+        if not server.started:
+            raise SystemExit(1)
+        return
+    _say_where(settings, workers, settings.port)
+    os.environ |= {_QUIET: "1"}
+    for name in settings.model_fields_set & {"host", "port", "data_dir"}:
+        os.environ[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))
+    uvicorn.run("caveats_service.serving:worker", factory=True, workers=workers, **options(settings))
+
+
+def worker() -> Starlette:
+    """The application of one worker process."""
+    quiet = os.environ.pop(_QUIET, None)
+    settings = Settings.load()
+    if quiet:
+        os.environ[_QUIET] = quiet
+    logs.configure(settings)
+    return create_app(settings, on_start=_show_admin)
+
+
+class _Server(uvicorn.Server):
+    """Says where it is once it can be reached there, and the first time who the admin is."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            app: Any = self.config.app
+            node: Node = app.state.node
+            port = next(
+                (s.sockets[0].getsockname()[1] for s in self.servers if s.sockets), node.settings.port
+            )
+            _say_where(node.settings, 1, port)
+            _show_admin(node)
+
+
+def _say_where(settings: Settings, workers: int, port: int) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else host  # noqa: S104  a display, not a bind
+    many = f" ({workers} workers)" if workers > 1 else ""
+    print(f"Caveats is serving on http://{shown}:{port}{many}, data in {settings.data_dir}", flush=True)
+
+
+def _show_admin(node: Node) -> None:
+    first = node.first_start
+    if first is None:
+        return
+    lines = [f"  Admin:    {first.username}"]
+    if first.password is not None:
+        lines.append(f"  Password: {first.password}   (shown this once; change it with `caveats passwd`)")
+    print("\n".join(lines), flush=True)
+    sys.stdout.flush()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caveats.caveat import Caveat, UnknownCaveat
-from caveats.scopes import EVERYTHING, ScopePattern, intersect, parse_scope, reduce_patterns
+from caveats.scopes import EVERYTHING, MOST_PATTERNS, ScopePattern, intersect, parse_scope, reduce_patterns
 from caveats.standard import (
     Audience,
     ClientIp,
@@ -137,8 +137,10 @@ def _because(caveat: Caveat, before: Authority, earlier: Sequence[Caveat]) -> st
         case NotBefore() if before.not_before is not None and before.not_before >= caveat.at:
             return "a later start stands before it"
         case Scope() if any(isinstance(known, Scope) for known in earlier):
-            known_scopes = before.scope_patterns
-            if all(any(pattern.covers(known) for pattern in caveat.patterns) for known in known_scopes):
+            known_scopes = before.scope_patterns  # one that is full may have left some out
+            if len(known_scopes) < MOST_PATTERNS and all(
+                any(pattern.covers(known) for pattern in caveat.patterns) for known in known_scopes
+            ):
                 return "the scopes before it are no wider"
         case Audience() if before.audiences is not None and set(before.audiences) <= set(caveat.audiences):
             return "the audiences before it are no wider"

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _KIND = re.compile(r"(?:[a-z][a-z0-9-]{0,31}/)?[a-z][a-z0-9-]{0,31}")
 _EQUALS = " = "
 _CONTROL = frozenset(("Cc", "Cs", "Zl", "Zp"))
+_ESCAPED = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
 
 
 class Caveat:
@@ -60,8 +64,8 @@ class UnknownCaveat(Caveat):
 
     @property
     def value(self) -> str:
-        """The raw bytes, as far as they are text."""
-        return self.raw.decode("utf-8", "backslashreplace")
+        """The raw bytes, as far as they are text that is safe to print."""
+        return self.raw.decode("utf-8", "backslashreplace").translate(_ESCAPED)
 
     @classmethod
     def parse(cls, value: str) -> Self:
@@ -108,7 +112,7 @@ def parse_predicate(predicate: bytes, kinds: Mapping[str, type[Caveat]]) -> Cave
                 else UnknownCaveat(predicate, "a predicate reads 'kind = value'")
             )
         caveat = kind.parse(check_value(value))
-        if not kind.canonical and caveat.value != value:
+        if type(caveat) is not kind or (not kind.canonical and caveat.value != value):
             return UnknownCaveat(predicate, f"not the canonical form of a {name} caveat")
     except UnicodeDecodeError:
         return UnknownCaveat(predicate, "a predicate is UTF-8")

@@ -58,6 +58,8 @@ class Checkers:
     def register(self, kind: type[C], check: Callable[[C, Context], object]) -> None:
         """Add a kind. Raises `ValueError` on a duplicate or an ill-formed kind name."""
         name = getattr(kind, "kind", None)
+        if kind is UnknownCaveat:
+            raise ValueError("what is unknown has no check: it refuses")
         if not isinstance(name, str) or not is_kind(name):
             raise ValueError(
                 f"{kind.__name__}.kind must read [a-z][a-z0-9-]*, a plug-in's with vendor/ before it"

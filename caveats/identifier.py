@@ -6,11 +6,15 @@ only after the chain under it has been authenticated.
 
 from __future__ import annotations
 
+import os
 import re
-from datetime import UTC, datetime
-from typing import NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 from ulid import ULID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _AUDIENCE = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _KEY_ID = re.compile(r"k[1-9][0-9]{0,8}")
@@ -18,6 +22,8 @@ _TOKEN_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _IDENTIFIER = re.compile(
     rf"1\.({_KEY_ID.pattern})\.({_AUDIENCE.pattern})\.({_TOKEN_ID.pattern})\.([1-9][0-9]?)"
 )
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 ULID_TIME_SIZE = 10
 """Characters of a token id that carry its time; they sort as the time does."""
 
@@ -65,15 +71,20 @@ def is_token_id(text: str) -> bool:
 
 
 def issue_time(token_id: str) -> datetime:
-    """The time inside a token id."""
-    return datetime.fromtimestamp(ULID.from_str(token_id).milliseconds / 1000, UTC)
+    """The time inside a token id; the end of the year 9999 for one beyond."""
+    return _EPOCH + timedelta(milliseconds=min(ULID.from_str(token_id).milliseconds, _LAST))
 
 
-def new_token_id(now: datetime) -> str:
-    """A fresh token id for a token issued at `now`: 48 bits of time, 80 of the system's randomness."""
-    return str(ULID.from_datetime(now))
+def new_token_id(now: datetime, random: Callable[[int], bytes] = os.urandom) -> str:
+    """A fresh token id for a token issued at `now`: 48 bits of time, 80 of randomness, the system's by default."""
+    return str(ULID.from_bytes(_milliseconds(now) + random(10)))
 
 
 def ulid_time(moment: datetime) -> str:
     """The first characters of every token id issued in the millisecond of `moment`."""
-    return str(ULID.from_datetime(moment))[:ULID_TIME_SIZE]
+    return str(ULID.from_bytes(_milliseconds(moment) + bytes(10)))[:ULID_TIME_SIZE]
+
+
+def _milliseconds(moment: datetime) -> bytes:
+    """The time part of a ULID. Not by ULID's own generator: that one counts on from what it last gave, forks included."""
+    return max(0, (moment - _EPOCH) // timedelta(milliseconds=1)).to_bytes(6, "big")

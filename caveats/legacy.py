@@ -33,6 +33,8 @@ _JSON_NAMES = {  # what each member is called: version 2, version 1
     "vid": ("v", "vid"),
     "caveat location": ("l", "cl"),
 }
+_ASKED = frozenset(("identifier", "signature", "ticket"))
+_LEFT_OUT = frozenset(("vid", "caveat location"))
 
 
 def is_legacy(text: str) -> bool:
@@ -122,8 +124,8 @@ def _guard(read: Callable[[Any], pymacaroons.Macaroon], source: object) -> Field
         signature = bytes.fromhex(macaroon.signature)
         identifier = bytes(macaroon.identifier_bytes)
         location = str(macaroon.location)
-    except Exception as error:  # the guard: pymacaroons answers bad input with any exception there is
-        raise MalformedToken("not a macaroon in a classic encoding") from error
+    except Exception:  # noqa: BLE001  # the guard: whatever pymacaroons answers bad input with, tokens in it
+        raise MalformedToken("not a macaroon in a classic encoding") from None
     if len(signature) != SIGNATURE_SIZE:
         raise MalformedToken(f"a signature has {SIGNATURE_SIZE} bytes")
     if any(isinstance(caveat, ThirdPartyCaveat) and len(caveat.vid) != VID_SIZE for caveat in caveats):
@@ -149,12 +151,12 @@ def _within(limits: Limits, fields: Fields) -> Fields:
 def _decode_json(text: str) -> Fields:
     try:
         members = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_small)
-    except (ValueError, RecursionError) as error:
-        raise MalformedToken("not JSON of a macaroon") from error
+    except (ValueError, RecursionError):  # which may hold the whole text: not chained
+        raise MalformedToken("not JSON of a macaroon") from None
     version = 1 if "identifier" in members else 0  # index into _JSON_NAMES
     if "v" in members:
         stated = members.pop("v")
-        if version == 1 or not (stated == "2" or (type(stated) is int and stated == 2)):
+        if version == 1 or type(stated) is not int or stated != 2:
             raise MalformedToken("a JSON macaroon is version 2 or, without saying so, 1")
     fields = _guard(JsonSerializer().deserialize, json.dumps(members))
     if _read_members(members, version) != _expected_members(fields):
@@ -203,8 +205,8 @@ def _read_members(members: Any, version: int) -> dict[str, Any]:
         if type(caveats) is not list:
             raise MalformedToken("the caveats are a list")
         read["caveats"] = [_take_members(c, ("ticket", "vid", "caveat location"), version) for c in caveats]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise MalformedToken("a JSON macaroon has members of a wrong type") from error
+    except (ValueError, TypeError, AttributeError):
+        raise MalformedToken("a JSON macaroon has members of a wrong type") from None
     return read
 
 
@@ -223,6 +225,10 @@ def _take_members(
         else:
             taken[name] = _any_base64(members[key + "64"]) if encoded else b""
         unread -= {key} if plain else {key + "64"} if encoded else set()
+        if name in _ASKED and not (plain or encoded):
+            raise MalformedToken("a JSON macaroon lacks a member")
+        if name in _LEFT_OUT and (plain or encoded) and not taken[name]:
+            raise MalformedToken("an empty member is left out of a JSON macaroon")
     if unread:
         raise MalformedToken("a JSON macaroon has unknown members")
     return taken
@@ -230,7 +236,8 @@ def _take_members(
 
 def _plain(name: str, value: Any, version: int) -> bytes:
     if version == 1 and name == "signature":
-        return bytes.fromhex(value) if value == value.lower() else b""
+        signature = bytes.fromhex(value)
+        return signature if signature.hex() == value else b""
     if version == 1 and name == "vid":
         return _any_base64(value)
     data: bytes = value.encode("utf-8")

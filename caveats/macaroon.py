@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caveats import chain, legacy, third_party, wire
-from caveats.caveat import Caveat, check_value, is_kind, parse_predicate
+from caveats.caveat import Caveat, UnknownCaveat, check_value, is_kind, parse_predicate
 from caveats.errors import LimitExceeded, MalformedCaveat, MalformedToken
 from caveats.identifier import Identifier, parse_identifier
 from caveats.limits import DEFAULT_LIMITS, Limits
@@ -45,8 +45,9 @@ class Macaroon:
         """A new macaroon under `root_key` (bytes of any length, not empty). Raises `InvalidKey`, `LimitExceeded`."""
         if isinstance(identifier, Identifier):
             identifier = identifier.encode()
-        if not identifier:
-            raise MalformedToken("a macaroon has an identifier")
+        if type(identifier) is not bytes or not identifier:
+            raise MalformedToken("a macaroon has an identifier, of bytes")
+        wire.check_location(location)
         signature = chain.start(chain.derive(chain.check_root_key(root_key)), identifier)
         return cls(Fields(location, identifier, (), signature)).attenuate(*caveats)
 
@@ -159,6 +160,7 @@ class Macaroon:
 
         `nonce`: 24 bytes, never used twice with one macaroon.
         """
+        wire.check_location(location)
         if len(ticket) > limits.ticket:
             raise LimitExceeded(f"a ticket has at most {limits.ticket} bytes")
         signature = self.fields.signature
@@ -197,6 +199,8 @@ def _predicate(caveat: Caveat | bytes) -> bytes:
         return caveat
     if not isinstance(caveat, Caveat):
         raise MalformedCaveat("a caveat is a Caveat, or the bytes of a predicate")
-    if is_kind(caveat.kind) and caveat.kind != "unknown":
+    if not isinstance(caveat, UnknownCaveat):
+        if not is_kind(caveat.kind):
+            raise MalformedCaveat(f"{caveat.kind!r} names no kind")
         check_value(caveat.value)
     return caveat.predicate

@@ -59,10 +59,10 @@ def first_branches(
 
     For a token that is no renewal they are simply those of its own chain.
     """
-    fields = authenticated.fields
-    if parse_identifier(fields.identifier) is None:
+    try:
+        identifier, issued = _issued(authenticated.fields)
+    except MalformedCaveat:
         return authenticated.branches()
-    identifier, issued = _issued(fields)
     renewed = _renewed(issued)
     if renewed is None:
         return authenticated.branches()

@@ -7,16 +7,17 @@ issued to a user up to a moment. Each is kept until everything that it can hit h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from caveats.caveat import check_value
 from caveats.chain import BRANCH_ID_SIZE
 from caveats.errors import MalformedCaveat
 from caveats.identifier import ULID_TIME_SIZE, is_token_id, ulid_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
 _HOUR = 3600
 _RECORD = BRANCH_ID_SIZE + 4
@@ -31,6 +32,7 @@ class TokenRevocation:
 
     def __post_init__(self) -> None:
         _check_token_id(self.token_id)
+        _check_moments(self.expires_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class BranchRevocation:
         _check_token_id(self.token_id)
         if type(self.branch_id) is not bytes or len(self.branch_id) != BRANCH_ID_SIZE:
             raise MalformedCaveat(f"a branch id has {BRANCH_ID_SIZE} bytes")
+        _check_moments(self.expires_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,10 @@ class UserRevocation:
     issued_up_to: datetime
     expires_at: datetime
 
+    def __post_init__(self) -> None:
+        check_value(self.user)
+        _check_moments(self.issued_up_to, self.expires_at)
+
 
 Revocation = TokenRevocation | BranchRevocation | UserRevocation
 
@@ -64,14 +71,22 @@ def _check_token_id(token_id: object) -> None:
         raise MalformedCaveat("a token id is a ULID, upper case")
 
 
-class RevocationSet:
-    """Revocations in memory, about a hundred bytes each. `sequence` counts what it has been told.
+def _check_moments(*moments: object) -> None:
+    for moment in moments:
+        if not isinstance(moment, datetime) or moment.utcoffset() is None:
+            raise MalformedCaveat("a revocation's times are datetimes with a time zone")
 
-    Safe to use from many threads. Expiries are kept to the hour, rounded up.
+
+class RevocationSet:
+    """Revocations in memory, about a hundred bytes each. `sequence` is the highest number that a feed gave.
+
+    Safe to use from many threads. Expiries are kept to the hour, rounded up. `changes` grows with every entry,
+    whatever its number: a feed that starts over is no reason not to look again.
     """
 
     def __init__(self, revocations: Iterable[Revocation] = ()) -> None:
         self.sequence = 0
+        self.changes = 0
         self._tokens: dict[bytes, int] = {}
         self._branches: dict[bytes, bytes] = {}
         self._users: dict[str, tuple[str, int]] = {}
@@ -81,13 +96,13 @@ class RevocationSet:
             self.add(revocation)
 
     def __len__(self) -> int:
-        branches = sum(len(records) // _RECORD for records in self._branches.values())
+        branches = sum(len(records) // _RECORD for records in tuple(self._branches.values()))
         return len(self._tokens) + branches + len(self._users)
 
     def add(self, revocation: Revocation, sequence: int | None = None) -> None:
         """Take in one more. `sequence` is the feed's number of it; without one the set counts for itself."""
         with self._writing:
-            hour = self._shared(-(-int(revocation.expires_at.timestamp()) // _HOUR))
+            hour = self._shared(max(0, -int(-revocation.expires_at.timestamp() // _HOUR)))
             if isinstance(revocation, TokenRevocation):
                 token_id = revocation.token_id.encode("ascii")
                 self._tokens[token_id] = max(hour, self._tokens.get(token_id, 0))
@@ -101,6 +116,7 @@ class RevocationSet:
                 up_to = max(up_to, ulid_time(revocation.issued_up_to))
                 self._users[revocation.user] = (up_to, max(hour, known_hour))
             self.sequence = self.sequence + 1 if sequence is None else max(self.sequence, sequence)
+            self.changes += 1
 
     def may_hit(self, token_id: str, user: str) -> bool:
         """False when nothing here is about this token or this user: the quick answer for almost every token."""

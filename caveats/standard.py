@@ -7,6 +7,7 @@ that says what the request had and what would pass; anything but True itself ref
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -21,6 +22,7 @@ from ipaddress import (
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from caveats.caveat import Caveat, check_value
+from caveats.chain import BRANCH_ID_SIZE
 from caveats.errors import MalformedCaveat
 from caveats.identifier import is_audience, is_token_id
 from caveats.scopes import ScopePattern, parse_scope
@@ -109,11 +111,11 @@ def write_moment(moment: datetime) -> str:
 
 def _whole_seconds(caveat: Caveat, name: str) -> None:
     """The time field `name` of `caveat`, brought to UTC and whole seconds."""
-    moment: datetime = getattr(caveat, name)
+    moment = getattr(caveat, name)
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise MalformedCaveat("a time is a datetime with a time zone")
     if moment.tzinfo is UTC and not moment.microsecond:
         return
-    if moment.tzinfo is None:
-        raise MalformedCaveat("a time needs a time zone")
     try:
         object.__setattr__(caveat, name, moment.astimezone(UTC).replace(microsecond=0))
     except OverflowError:
@@ -306,6 +308,8 @@ def check_method(caveat: Method, context: Context) -> Answer:
     """The request's method is listed."""
     if context.method is None:
         return Unmet("the request has no method", f"one of: {caveat.value}")
+    if _METHOD.fullmatch(context.method) is None:
+        return Unmet(f"{context.method!r} is no HTTP method in upper case", f"one of: {caveat.value}")
     return context.method in caveat.methods or Unmet(
         f"the request's method is {context.method}", f"one of: {caveat.value}"
     )
@@ -313,14 +317,22 @@ def check_method(caveat: Method, context: Context) -> Answer:
 
 # path
 
-_SEGMENT = r"(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~!$&'()+,;=:@-]|[^\x00-\x7f\s])+"
+_SEGMENT = r"(?!\.{1,2}(?:[/;]|$))(?:[A-Za-z0-9._~!$&'()+,;=:@-]|[^\x00-\x7f\s\ud800-\udfff])+"
 _PATH = re.compile(rf"/|(?:/{_SEGMENT})+/?")
 _PATH_PATTERN = re.compile(rf"/\*|(?:/{_SEGMENT})+(?:/\*?)?|/")
 
 
 def is_plain_path(path: str) -> bool:
     """Whether every server reads `path` alike: absolute, no dot segment, `//`, backslash, `%`, `*` or control."""
-    return _PATH.fullmatch(path) is not None
+    return _PATH.fullmatch(path) is not None and _is_undisguised(path)
+
+
+def _is_undisguised(path: str) -> bool:
+    """Whether no character stands for a dot, slash, backslash or such to a server that folds compatible forms."""
+    if path.isascii():
+        return True
+    folded = unicodedata.normalize("NFKC", path)
+    return all(folded.count(special) == path.count(special) for special in "/.;\\%")
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -334,7 +346,7 @@ class Path(Caveat):
         """One or more absolute paths."""
         words = _words(" ".join(patterns), self.kind)
         for word in words:
-            if _PATH_PATTERN.fullmatch(word) is None:
+            if _PATH_PATTERN.fullmatch(word) is None or not _is_undisguised(word):
                 raise MalformedCaveat(f"not a path pattern: {word!r} (expected /a/b or /a/*)")
         object.__setattr__(self, "patterns", words)
 
@@ -393,6 +405,8 @@ def _parse_network(word: str) -> _Network:
         network = ip_network(word)
     except ValueError:
         raise MalformedCaveat(f"not an address or network: {word!r}") from None
+    if "%" in word:
+        raise MalformedCaveat("an address's zone means nothing to other machines")
     if word not in (str(network), str(network.network_address)):
         raise MalformedCaveat(f"not the canonical form of a network: {word!r}")
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
@@ -519,6 +533,14 @@ class Parent(Caveat):
     token_id: str
     branches: tuple[bytes, ...]
 
+    def __post_init__(self) -> None:
+        if not is_token_id(self.token_id):
+            raise MalformedCaveat(f"not a token id: {self.token_id!r}")
+        if len(set(self.branches)) != len(self.branches) or any(
+            len(b) != BRANCH_ID_SIZE for b in self.branches
+        ):
+            raise MalformedCaveat(f"branch ids have {BRANCH_ID_SIZE} bytes and are listed once each")
+
     @property
     def value(self) -> str:
         """The parent's token id, then branch ids in hex."""
@@ -528,7 +550,7 @@ class Parent(Caveat):
     def parse(cls, value: str) -> Self:
         """A token id and branch ids with one space between."""
         token_id, *branches = _words(value, cls.kind)
-        if not is_token_id(token_id) or not all(map(_BRANCH.fullmatch, branches)):
+        if not all(map(_BRANCH.fullmatch, branches)):
             raise MalformedCaveat("a parent caveat reads: token id, then branch ids in hex")
         return cls(token_id, tuple(map(bytes.fromhex, branches)))
 

@@ -102,6 +102,8 @@ def seal_ticket(
     random: Callable[[int], bytes] = os.urandom,
 ) -> tuple[bytes, bytes]:
     """A ticket for `party`, and the caveat root key inside it. Needs only the party's public key."""
+    if expires_at is not None and expires_at.utcoffset() is None:
+        raise MalformedCaveat("a time is a datetime with a time zone")
     caveat_key = random(_KEY)
     plain = {
         "key": encode_base64(caveat_key),
@@ -138,7 +140,7 @@ def open_ticket(ticket: bytes, private_key: PrivateKey) -> Ticket:
         expires_at=datetime.fromtimestamp(members["expires"], UTC) if members["expires"] else None,
         ticket_id=members["id"],
         conditions=tuple(members["conditions"]),
-        caveat_key=chain.check_root_key(decode_base64(members["key"])),
+        caveat_key=_caveat_key(members["key"]),
     )
 
 
@@ -152,9 +154,27 @@ def _read_plain(plain: bytes) -> dict[str, Any]:
             and all(type(members[name]) is kind for name, kind in _MEMBERS.items())
             and all(type(condition) is str for condition in members["conditions"])
             and 0 <= members["expires"] < 2**37
+            and all(
+                map(
+                    _is_text,
+                    (members["location"], members["audience"], members["id"], *members["conditions"]),
+                )
+            )
         )
-    except (ValueError, RecursionError) as error:
-        raise MalformedToken("a ticket that holds something else") from error
+    except (ValueError, RecursionError):
+        raise MalformedToken("a ticket that holds something else") from None
     if not well_formed:
         raise MalformedToken("a ticket that holds something else")
     return dict(members)
+
+
+def _is_text(text: str) -> bool:
+    """Whether `text` can be written: JSON may hold halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _caveat_key(text: str) -> bytes:
+    key = decode_base64(text)
+    if len(key) != _KEY or not any(key):
+        raise MalformedToken("a ticket that holds no key")
+    return key

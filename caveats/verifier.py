@@ -5,8 +5,9 @@ Knows keys, checkers and revocations; what it remembers is only that a text was 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from caveats import chain, wire
@@ -141,7 +142,7 @@ _Tree = tuple[list[bytes], Sequence[bytes], tuple[str, ...]]
 class _Known:
     """A token once found authentic, and how to judge it."""
 
-    __slots__ = ("authority", "branches", "fields", "identifier", "plain", "read", "sequence", "tree", "user")
+    __slots__ = ("authority", "branches", "changes", "fields", "identifier", "plain", "read", "tree", "user")
 
     def __init__(self, identifier: Identifier, fields: Fields, tree: _Tree, checkers: Checkers) -> None:
         self.identifier = identifier
@@ -157,7 +158,7 @@ class _Known:
         for _, _, special in read[1:]:
             if special:
                 self.plain = False
-        self.sequence = -1
+        self.changes = -1
         self.branches: tuple[bytes, ...] | None = None
         self.authority: Authority | None = None
 
@@ -177,10 +178,13 @@ class _Known:
         if self.plain:
             try:
                 for caveat, check, _ in self.read:
-                    if check(caveat, context) is not True:
+                    answer = check(caveat, context)
+                    if answer is not True:
                         break
                 else:
                     return Grant(self)
+                if isinstance(answer, Coroutine):
+                    answer.close()
             except Exception:  # noqa: BLE001, S110  # foreign code: `failures` makes a refusal of what it raises
                 pass
         failures = self.failures(checkers, context)
@@ -216,14 +220,15 @@ class Verifier:
 
         `cache_entries` and `cache_bytes` bound what is remembered; 0 remembers nothing.
         """
-        self.checkers = standard_checkers() if checkers is None else checkers
-        self.revocations = RevocationSet() if revocations is None else revocations
+        self._checkers = standard_checkers() if checkers is None else checkers
+        self._revocations = RevocationSet() if revocations is None else revocations
         self.audience = audience
         self.location = location
         self.limits = limits
         self._keyring = keyring
         self._half_entries = cache_entries // 2
         self._half_bytes = cache_bytes // 2
+        self._remembering = Lock()
         self._forget()
 
     @property
@@ -236,6 +241,26 @@ class Verifier:
         self._keyring = keyring
         self._forget()
 
+    @property
+    def checkers(self) -> Checkers:
+        """The checkers. Assigning others forgets everything remembered."""
+        return self._checkers
+
+    @checkers.setter
+    def checkers(self, checkers: Checkers) -> None:
+        self._checkers = checkers
+        self._forget()
+
+    @property
+    def revocations(self) -> RevocationSet:
+        """What is revoked. Assigning another set forgets everything remembered."""
+        return self._revocations
+
+    @revocations.setter
+    def revocations(self, revocations: RevocationSet) -> None:
+        self._revocations = revocations
+        self._forget()
+
     def verify(self, presented: str | Bundle | Macaroon, context: Context) -> Grant:
         """The grant for this token and this request, or why not.
 
@@ -244,22 +269,23 @@ class Verifier:
         """
         known = self._known(presented)
         audience = self.audience if context.audience is None else context.audience
-        if known.identifier.audience != audience:
-            raise WrongAudience(known.identifier.audience, audience or "")
+        if known.identifier.audience != audience or (self.audience is not None and self.audience != audience):
+            raise self._wrong_audience(known, context)
         if context.audience is None and not known.plain:
             context = replace(context, audience=audience)
-        return known.judge(self.checkers, context)
+        return known.judge(self._checkers, context)
 
     def authenticate(self, presented: str | Bundle | Macaroon) -> Authenticated:
         """The authentic, live token, its caveats not judged. Raises as `verify`, but for `UnsatisfiedCaveats`."""
         return self._known(presented).authenticated
 
     def failures(self, presented: str | Bundle | Macaroon, context: Context) -> tuple[Failure, ...]:
-        """Every caveat that says no to this request; empty if all hold. Raises as `authenticate`."""
-        known = self._known(presented)
-        if context.audience is None and self.audience is not None:
-            context = replace(context, audience=self.audience)
-        return known.failures(self.checkers, context)
+        """Every caveat that says no to this request; empty where `verify` grants. Raises as `verify` otherwise."""
+        try:
+            self.verify(presented, context)
+        except UnsatisfiedCaveats as refusal:
+            return tuple(refusal.failures)
+        return ()
 
     def branches(self, authenticated: Authenticated) -> tuple[bytes, ...]:
         """The branch ids of an authentic token that stay with it through renewals; the last is this copy's."""
@@ -275,13 +301,12 @@ class Verifier:
                 found = self._admit(presented)
                 self._remember(young, presented, found)
             known = found
-        sequence = (
-            self.revocations.sequence
-        )  # read before the look-up: what comes in between is seen next time
-        if known.sequence != sequence:
-            if not known.plain or self.revocations.may_hit(known.identifier.token_id, known.user):
-                self._check_live(known)
-            known.sequence = sequence
+        revocations = self._revocations
+        changes = revocations.changes  # read before the look-up: what comes in between is seen next time
+        if known.changes != changes:
+            if not known.plain or revocations.may_hit(known.identifier.token_id, known.user):
+                self._check_live(known, revocations)
+            known.changes = changes
         return known
 
     def _admit(self, presented: str | Bundle | Macaroon) -> _Known:
@@ -299,10 +324,15 @@ class Verifier:
         tree = authenticate_fields(
             fields, discharges, chain.derive_from(pads, fields.identifier), self.limits
         )
-        return _Known(identifier, fields, tree, self.checkers)
+        return _Known(identifier, fields, tree, self._checkers)
 
-    def _check_live(self, known: _Known) -> None:
-        revocations, token_id = self.revocations, known.identifier.token_id
+    def _wrong_audience(self, known: _Known, context: Context) -> WrongAudience:
+        """The first of the two, verifier and context, that names another audience than the token."""
+        named, here = known.identifier.audience, self.audience
+        return WrongAudience(named, here if here not in (None, named) else context.audience or "")
+
+    def _check_live(self, known: _Known, revocations: RevocationSet) -> None:
+        token_id = known.identifier.token_id
         if revocations.hits_token(token_id) or revocations.hits_user(known.user, token_id):
             raise Revoked("the token has been revoked")
         revoked = revocations.branches_of(token_id)
@@ -328,21 +358,23 @@ class Verifier:
     # What is remembered, in two halves: when the young one is full it becomes the old one, and the old one goes.
 
     def _forget(self) -> None:
-        self._young: dict[str, _Known] = {}
-        self._old: dict[str, _Known] = {}
-        self._young_bytes = 0
+        with self._remembering:
+            self._young: dict[str, _Known] = {}
+            self._old: dict[str, _Known] = {}
+            self._young_bytes = 0
 
     def _remember(self, young: dict[str, _Known], text: str, known: _Known) -> None:
-        """Into `young` as it was before authentication: if the keys changed meanwhile, that one is gone already."""
+        """Into `young` as it was before authentication, or not at all: the keys may have changed meanwhile."""
         size = len(text) * 4 + 1024  # what the text, its fields and its typed caveats take, roughly
-        if len(young) >= self._half_entries or self._young_bytes + size > self._half_bytes:
-            if young is self._young:
-                self._old, self._young, self._young_bytes = young, {}, 0
-            young = self._young
-            if size > self._half_bytes or not self._half_entries:
+        if size > self._half_bytes or not self._half_entries:
+            return
+        with self._remembering:
+            if young is not self._young:
                 return
-        young[text] = known
-        self._young_bytes += size
+            if len(young) >= self._half_entries or self._young_bytes + size > self._half_bytes:
+                self._old, self._young, self._young_bytes = young, {}, 0
+            self._young[text] = known
+            self._young_bytes += size
 
 
 def _fields(presented: str | Bundle | Macaroon, limits: Limits) -> tuple[Fields, Sequence[Fields]]:

@@ -116,6 +116,14 @@ def _decode_base64(raw: bytes) -> bytes:
         raise MalformedToken("not base64url without padding") from None
 
 
+def check_location(location: str) -> None:
+    """Raises `MalformedToken` for a text that cannot be written: one with half a character in it."""
+    try:
+        location.encode("utf-8")
+    except UnicodeEncodeError:
+        raise MalformedToken("a location can be written as UTF-8") from None
+
+
 def encode_binary(fields: Fields) -> bytes:
     """The v2 binary form."""
     out = bytearray((_VERSION,))

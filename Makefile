@@ -1,0 +1,96 @@
+# All of this needs no more than Python 3.11 and make. The folder .venv is made by these rules and is theirs:
+# what goes into it is pinned in constraints.txt, and it follows when that file or pyproject.toml changes.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+PINNED := --constraint constraints.txt
+EXTRAS := -e '.[service,client,frameworks]'
+LEAST := (3, 11)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run demo test lint format types imports wheel coverage coverage-report bench faults check lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: $(VENV)/ready ## serve on SQLite in ./data; prints the console's address and, the first time, the admin's password
+	@$(BIN)/caveats-service serve $(ARGS)
+
+demo: $(VENV)/ready ## the main job as a narrated tour
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(VENV)/with-test ## all tests but the wheel's; ARGS="-k scope" goes to pytest
+	$(BIN)/coverage run -m pytest -m "not wheel" $(ARGS)
+
+lint: $(VENV)/with-lint ## ruff, format and rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: $(VENV)/with-lint ## let ruff mend what it can
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+types: $(VENV)/with-lint ## mypy, strict
+	$(BIN)/mypy
+	$(if $(wildcard typing_tests),$(BIN)/mypy typing_tests)
+
+imports: $(VENV)/with-lint ## who may import whom
+	$(BIN)/lint-imports
+
+wheel: $(VENV)/with-test ## build the wheel into dist, and test a wheel as installed
+	rm -rf dist
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	$(BIN)/pytest -m wheel tests/test_wheel.py $(ARGS)
+
+coverage: test coverage-report ## all tests; then, no branch of the library may be left untested
+
+coverage-report: $(VENV)/with-test
+	$(BIN)/coverage report --fail-under=100
+
+bench: $(VENV)/with-bench ## one table: library and service beside their peers; ARGS=--strict minds the bars
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+faults: $(VENV)/with-test ## kill -9 the service again and again, and look for what was lost
+	$(BIN)/python tests/faults/kill9.py $(ARGS)
+
+check: lint types imports coverage wheel demo faults ## everything but the benchmarks
+
+clean: ## remove .venv and all that can be made again; ./data stays
+	rm -rf $(VENV) dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Setting up: `ready` is the packages with all their extras, `with-x` adds the dependency group x.
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	@$(NEW_ENOUGH)
+	@echo "Setting up $(VENV) ..."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install $(PINNED) pip
+	@$(PIP) install $(PINNED) --group build
+	@$(PIP) install $(PINNED) --no-build-isolation $(EXTRAS)
+	@touch $@
+
+$(VENV)/with-%: $(VENV)/ready
+	@echo "Setting up $(VENV): $* ..."
+	@$(PIP) install $(PINNED) --group $*
+	@touch $@
+
+define NEW_ENOUGH
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < $(LEAST))' || { \
+  echo "Caveats needs Python 3.11 or newer; $(PYTHON) is not that. Name another: make PYTHON=python3.12 ..."; \
+  exit 1; }
+endef
+
+# Versions only, so that they can be had from any index; `caveats` itself is editable and stays out.
+lock: ## pin the newest versions that fit, in constraints.txt
+	@$(NEW_ENOUGH)
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; python="$$folder/bin/python"; \
+	$(PYTHON) -m venv "$$folder"; \
+	"$$python" -m pip install --quiet --upgrade pip; \
+	"$$python" -m pip install --quiet $(EXTRAS) --group build --group test --group lint --group bench; \
+	{ echo '# Made by `make lock`: every version that the checks run with.'; \
+	  "$$python" -m pip freeze --all --exclude-editable --exclude setuptools; } > constraints.txt

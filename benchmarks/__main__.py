@@ -1,0 +1,48 @@
+"""`python -m benchmarks`: measure and print the table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+
+from benchmarks import cpu, libmacaroons
+from benchmarks.http import http
+from benchmarks.revocations import revocations
+from benchmarks.table import missed, text
+
+_PARTS = {
+    "verify": cpu.verify,
+    "mint": cpu.mint,
+    "attenuate": cpu.attenuate,
+    "growth": cpu.growth,
+    "sizes": cpu.sizes,
+    "revocations": revocations,
+    "http": http,
+}
+
+
+def main() -> int:
+    """Print the table; 1 if `--strict` and a bar was missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"what to measure: {', '.join(_PARTS)}")
+    parser.add_argument("--strict", action="store_true", help="fail if a bar is missed")
+    asked = parser.parse_args()
+    unknown = [name for name in asked.parts if name not in _PARTS]
+    if unknown:
+        parser.error(f"no such part: {', '.join(unknown)}")
+    began = time.monotonic()
+    sections = [_PARTS[name]() for name in asked.parts or _PARTS]
+    print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} processors")
+    print(text(sections))
+    if libmacaroons.load() is None:
+        print("\nlibmacaroons was left out: it is not installed (Debian: libmacaroons0).")
+    short = missed(sections)
+    print(f"\n{len(short)} of the bars missed; {time.monotonic() - began:.0f} s.")
+    return 1 if short and asked.strict else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

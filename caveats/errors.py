@@ -6,6 +6,7 @@
     ├── MalformedCaveat         a predicate or a value breaks its kind's grammar
     ├── LimitExceeded           longer, more or deeper than the limits allow
     ├── InvalidKey              a key of a wrong type, length or value
+    ├── RejectedDelivery        keys or revocations that did not come from the service, or came too late
     └── Refused                 a well-formed token that does not pass
         ├── UnknownKey          no key here answers to its identifier
         ├── BadSignature        not authentic
@@ -13,6 +14,7 @@
         ├── MissingDischarge    a third party has not been asked yet
         ├── UnusedDischarge     a discharge that no caveat, or more than one, asks for
         ├── Revoked             authentic, and withdrawn
+        ├── Stale               what the verifier knows is too old to say yes by
         ├── WrongAudience       authentic, and meant for another app
         └── UnsatisfiedCaveats  authentic, and its caveats say no
 
@@ -53,6 +55,10 @@ class InvalidKey(CaveatsError, ValueError):
     """A key has the wrong type, length or value. Never says what the key was."""
 
 
+class RejectedDelivery(CaveatsError):
+    """A key bundle or a page of the revocation feed is not authentic, not for this verifier, or out of date."""
+
+
 class Refused(CaveatsError):
     """The token is well formed and does not pass. `failures` is empty unless caveats said no."""
 
@@ -86,6 +92,10 @@ class UnusedDischarge(Refused):
 
 class Revoked(Refused):
     """The token, its branch, or everything its user held has been revoked."""
+
+
+class Stale(Refused):
+    """The verifier has not heard of revocations, or had its keys confirmed, for longer than it may go without."""
 
 
 class WrongAudience(Refused):

@@ -55,19 +55,19 @@ def parse_identifier(data: bytes) -> Identifier | None:
     return Identifier(key_id, audience, token_id, int(count))
 
 
-def is_audience(text: str) -> bool:
+def is_audience(text: object) -> bool:
     """Whether `text` can name an audience."""
-    return _AUDIENCE.fullmatch(text) is not None
+    return isinstance(text, str) and _AUDIENCE.fullmatch(text) is not None
 
 
-def is_key_id(text: str) -> bool:
+def is_key_id(text: object) -> bool:
     """Whether `text` can name a master key: k1, k2, ..."""
-    return _KEY_ID.fullmatch(text) is not None
+    return isinstance(text, str) and _KEY_ID.fullmatch(text) is not None
 
 
-def is_token_id(text: str) -> bool:
+def is_token_id(text: object) -> bool:
     """Whether `text` is a canonical ULID."""
-    return _TOKEN_ID.fullmatch(text) is not None
+    return isinstance(text, str) and _TOKEN_ID.fullmatch(text) is not None
 
 
 def issue_time(token_id: str) -> datetime:

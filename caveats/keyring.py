@@ -43,7 +43,7 @@ def _check_secret(secret: object) -> bytes:
 
 
 def _check_key_id(key_id: object) -> None:
-    if type(key_id) is not str or not is_key_id(key_id):
+    if not is_key_id(key_id):
         raise InvalidKey("a key id reads k1, k2, ...")
 
 
@@ -81,7 +81,7 @@ class AudienceKey:
 
     def __post_init__(self) -> None:
         _check_key_id(self.key_id)
-        if type(self.audience) is not str or not is_audience(self.audience):
+        if not is_audience(self.audience):
             raise InvalidKey(f"not an audience: {self.audience!r}")
         _check_secret(self.secret)
 

@@ -67,7 +67,7 @@ Revocation = TokenRevocation | BranchRevocation | UserRevocation
 
 
 def _check_token_id(token_id: object) -> None:
-    if type(token_id) is not str or not is_token_id(token_id):
+    if not is_token_id(token_id):
         raise MalformedCaveat("a token id is a ULID, upper case")
 
 

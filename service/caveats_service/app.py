@@ -17,7 +17,7 @@ from caveats_service.call import Handler, endpoint
 from caveats_service.node import Node, utc_now
 from caveats_service.passwords import INTERACTIVE, PasswordProfile
 from caveats_service.problems import Problem, bad_request, problem_of
-from caveats_service.routes import keys, ops, revocations, sessions, tokens, users, verify
+from caveats_service.routes import feed, keys, ops, revocations, sessions, tokens, users, verify
 from caveats_service.settings import Settings
 
 AUTHORIZE: Final = "/v1/authorize"
@@ -39,6 +39,7 @@ _ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("DELETE", "/v1/session", sessions.sign_out),
     ("POST", "/v1/revocations", revocations.create),
     ("GET", "/v1/revocations", revocations.listing),
+    ("GET", "/v1/revocations/feed", feed.feed),
     ("GET", "/v1/keys", keys.listing),
     ("POST", "/v1/keys/rotate", keys.rotate),
     ("POST", "/v1/keys/{key_id}/retire", keys.retire),

@@ -7,9 +7,9 @@ the store has it, or it can be derived.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 from typing import Any, Final, TypeVar
@@ -18,6 +18,7 @@ import structlog
 
 import caveats
 from caveats import (
+    AudienceKey,
     Authenticated,
     Bundle,
     Checkers,
@@ -29,6 +30,7 @@ from caveats import (
     Macaroon,
     MasterKeyring,
     NotBefore,
+    PrivateKey,
     RevocationSet,
     UnknownKey,
     UnsatisfiedCaveats,
@@ -38,12 +40,14 @@ from caveats import (
     renew,
     standard_checkers,
 )
+from caveats.feed import Page
 from caveats.identifier import issue_time
 from caveats_service import store as stores
+from caveats_service.feeding import Broadcast
 from caveats_service.issuing import Lives, Plan
 from caveats_service.masters import Masters
 from caveats_service.passwords import INTERACTIVE, PasswordHasher, PasswordProfile
-from caveats_service.sealing import check_canary, load_seal_key, seal_canary
+from caveats_service.sealing import SealKey, check_canary, load_seal_key, seal, seal_canary, unseal
 from caveats_service.settings import Settings, SettingsError
 from caveats_service.store import LabelledToken, Store, StoreError, UserExists
 from caveats_service.store.database import database_exists, sqlite_url
@@ -51,6 +55,10 @@ from caveats_service.throttle import Throttle
 
 _log = structlog.get_logger("caveats")
 _FEED_EVERY: Final = 0.25
+_HEARTBEAT: Final = timedelta(seconds=2)
+_PAGE: Final = 5000
+_MOST_AUDIENCES: Final = 1024
+_BOX_KEY: Final = "box key"
 _TEND_EVERY: Final = 5.0
 _PRUNE_EVERY: Final = timedelta(minutes=10)
 _CHECKER_THREADS: Final = 8
@@ -132,6 +140,12 @@ class Node:
         self._plugin_pool: ThreadPoolExecutor | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._read_up_to = 0
+        self._taken: list[caveats.Revocation] = []
+        self._news = asyncio.Event()
+        self._waiting = asyncio.Event()
+        self._feed_keys: dict[str, AudienceKey] = {}
+        self.feed = Broadcast(self.signing_key)
+        self.box_key: PrivateKey
         self._prune_next = now() + _PRUNE_EVERY
 
     async def start(self) -> None:
@@ -152,6 +166,7 @@ class Node:
             )
             self.masters = Masters(self.store, seal_key, settings, now=self.now, changed=self._keys_changed)
             await self.masters.start()
+            self.box_key = await self._load_box_key(seal_key)
             await self._load_revocations()
             await self._first_admin()
         except BaseException:
@@ -160,12 +175,13 @@ class Node:
         if settings.checkers:
             self._plugin_pool = ThreadPoolExecutor(_CHECKER_THREADS, thread_name_prefix="checker")
         self._tasks = [
-            asyncio.create_task(_forever(self._follow, _FEED_EVERY, "feed")),
+            asyncio.create_task(_forever(self._follow, 0.0, "feed")),
             asyncio.create_task(_forever(self._tend, _TEND_EVERY, "tend")),
         ]
 
     async def stop(self) -> None:
         """Write down what is only in memory, and close."""
+        self.feed.close()
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -342,10 +358,21 @@ class Node:
 
     def _take(self, row: stores.Revocation) -> stores.Revocation:
         """Known here from now on. The feed is not moved past what has not been read from it yet."""
-        self.revocations.add(_revocation(row))
+        revocation = _revocation(row)
+        self.revocations.add(revocation)
+        self._taken.append(revocation)
+        self._news.set()
         return row
 
     # what goes on in the background
+
+    async def _load_box_key(self, seal_key: SealKey) -> PrivateKey:
+        """The X25519 key that boxes for verifiers are made with; made once, and pinned by them."""
+        fresh = seal(seal_key, PrivateKey.generate().secret, row_id=0, key_id="", purpose=_BOX_KEY)
+        if not hasattr(self.store, "service_key"):
+            return PrivateKey.generate()
+        sealed = await self.store.service_key(_BOX_KEY, fresh)
+        return PrivateKey(unseal(seal_key, sealed, row_id=0, key_id="", purpose=_BOX_KEY))
 
     async def _first_admin(self) -> None:
         if await self.store.count_users():
@@ -361,29 +388,95 @@ class Node:
 
     def _keys_changed(self, keyring: MasterKeyring) -> None:
         self.verifier.keyring = keyring
+        self._news.set()
 
     async def _load_revocations(self) -> None:
         """Everything that is live, into a fresh set; the verifier gets it when it is whole."""
         fresh = RevocationSet()
-        head = 0
-        epoch = 0
+        self._taken = []
+        read_at, head, epoch = self.now(), 0, 0
         async for page in self.store.live_revocations(now=self.now()):
             head, epoch = page.last_sequence, page.epoch
             for row in page.entries:
                 fresh.add(_revocation(row))
+        for revocation in self._taken:  # revoked here meanwhile, after its page had been read
+            fresh.add(revocation)
         self._read_up_to = head
         self.epoch = epoch
         self.revocations = self.verifier.revocations = fresh
+        self._tell(Page(epoch, head, head, head, read_at, self.masters.keyring.key_ids))
 
     async def _follow(self) -> None:
-        """Take in what other processes revoked."""
-        page = await self.store.page_revocations(self._read_up_to)
-        if page.must_resync(self.epoch, self._read_up_to):
+        """Take in what other processes revoked, and tell those who listen."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), _FEED_EVERY)
+        self._news.clear()
+        read_at, after = self.now(), self._read_up_to
+        page = await self.store.page_revocations(after)
+        if page.must_resync(self.epoch, after):
+            self.feed.close()
             await self._load_revocations()
             return
-        for row in page.entries:
-            self.revocations.add(_revocation(row))
-            self._read_up_to = row.sequence
+        entries = tuple((row.sequence, _revocation(row)) for row in page.entries)
+        for _, revocation in entries:
+            self.revocations.add(revocation)
+        head = self.feed.head
+        keys = self.masters.keyring.key_ids
+        self._read_up_to = entries[-1][0] if entries else after
+        if entries or head is None or head.keys != keys or read_at - head.at >= _HEARTBEAT:
+            self._tell(Page(self.epoch, after, self._read_up_to, page.last_sequence, read_at, keys, entries))
+        if page.last_sequence > self._read_up_to:
+            self._news.set()
+
+    def _tell(self, page: Page) -> None:
+        self.feed.publish(page)
+        waiting, self._waiting = self._waiting, asyncio.Event()
+        waiting.set()
+
+    async def pages(self, after: int, epoch: int | None = None) -> AsyncIterator[Page]:
+        """The live entries from `after` up to where this node stands, in pages; at least one page.
+
+        A reader of another epoch begins at 0. One of this epoch that is ahead has heard it from a quicker node.
+        """
+        head = self.feed.head
+        assert head is not None  # set before anybody can ask
+        if epoch is not None and epoch != head.epoch:
+            after = 0
+        elif after > head.upto:
+            after = head.upto if epoch is not None else 0
+        while True:
+            upto = head.upto
+            rows: tuple[stores.Revocation, ...] = ()
+            if after < upto:
+                page = await self.store.page_revocations(after, limit=_PAGE)
+                rows = tuple(row for row in page.entries if row.sequence <= upto)
+                if len(page.entries) == _PAGE and rows:
+                    upto = rows[-1].sequence
+            live = tuple((row.sequence, _revocation(row)) for row in rows if row.expires_at > head.at)
+            yield replace(head, after=after, upto=upto, entries=live)
+            if upto == head.upto:
+                return
+            after = upto
+
+    async def wait_for_news(self, after: int, seconds: float) -> None:
+        """Return when there is an entry after this one, or when the time is up."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while self.feed.head is not None and self.feed.head.upto <= after:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._waiting.wait(), left)
+
+    def signing_key(self, audience: str) -> AudienceKey:
+        """The key that seals the feed for an audience."""
+        active = self.masters.keyring.active
+        key = self._feed_keys.get(audience)
+        if key is None or key.key_id != active.key_id:
+            if len(self._feed_keys) >= _MOST_AUDIENCES:
+                self._feed_keys.clear()
+            key = self._feed_keys[audience] = active.audience_key(audience)
+        return key
 
     async def _tend(self) -> None:
         now = self.now()
@@ -421,11 +514,11 @@ async def _forever(work: Callable[[], Coroutine[Any, Any, None]], every: float, 
         await asyncio.sleep(every)
         try:
             await work()
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001  # the process edge: whatever it was, the work goes on
             if well:
                 _log.warning("background_work_failed", work=name, error=type(error).__name__)
             well = False
-            await asyncio.sleep(min(1.0, every * 4))
+            await asyncio.sleep(0.5)
         else:
             if not well:
                 _log.info("background_work_resumed", work=name)

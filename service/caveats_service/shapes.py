@@ -264,3 +264,35 @@ class RotateKeys(Shape):
 
 class Empty(Shape):
     """No members."""
+
+
+class RegisterVerifier(Shape):
+    """POST /v1/verifiers. `public_key`: X25519, 32 bytes in base64url without padding."""
+
+    audience: Name
+    public_key: Annotated[str, StringConstraints(max_length=64)]
+    name: Annotated[str, StringConstraints(max_length=256)] = ""
+
+
+class VerifierShape(Shape):
+    """An app that verifies locally. `service_public_key`: to be pinned."""
+
+    verifier_id: str
+    audience: str
+    name: str
+    public_key: str
+    service_public_key: str
+    created_at: Moment
+    revoked_at: Moment | None
+
+
+class Verifiers(Shape):
+    """GET /v1/verifiers."""
+
+    verifiers: list[VerifierShape]
+
+
+class VerifierKeys(Shape):
+    """GET /v1/verifiers/{id}/keys. `box`: base64url, for the verifier's private key and the pinned service key."""
+
+    box: str

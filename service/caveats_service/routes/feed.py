@@ -60,7 +60,7 @@ def _reader(call: Call, audience: str) -> AudienceKeyring:
 
 
 async def _events(
-    node: Node, keys: AudienceKeyring, subscriber: Subscriber, after: int
+    node: Node, keys: AudienceKeyring, subscriber: Subscriber, after: int, epoch: int | None
 ) -> AsyncIterator[str]:
     """What was missed, then what comes. The subscriber has been listening since before the first was read."""
     try:

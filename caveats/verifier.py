@@ -345,6 +345,7 @@ class Verifier:
         for parent in known.caveats:
             if type(parent) is Parent and (
                 revocations.hits_token(parent.token_id)
+                or revocations.hits_user(known.user, parent.token_id)
                 or not set(revocations.branches_of(parent.token_id)).isdisjoint(parent.branches)
             ):
                 raise Revoked("the token that this one was issued against has been revoked")

@@ -232,20 +232,23 @@ class Call:
     def credential(self) -> Credential | None:
         """The credential in the headers, not looked at yet. Raises `Problem`: 400 for two, 403 across sites."""
         credential = token_of_headers(self.request.headers.raw, self.node.settings.cookie_name)
-        if (
-            isinstance(credential, TokenCredential)
-            and credential.from_cookie
-            and self.request.method not in _SAFE
-        ):
+        if self.request.method in _SAFE:
+            return credential
+        if isinstance(credential, TokenCredential) and credential.from_cookie:
             self.require_own_site()
+        elif isinstance(credential, PasswordCredential):  # browsers remember Basic, and send it along as well
+            self.require_same_site_if_browser()
         return credential
 
     def require_own_site(self) -> None:
         """Refuse a request that a page of another site made."""
         settings, headers = self.node.settings, self.request.headers
         origin = headers.get("origin")
-        own = settings.public_url or f"{self.request.url.scheme}://{headers.get('host', '')}"
-        if origin is None or (origin != own and origin not in settings.allowed_origins):
+        if settings.public_url:
+            own = {settings.public_url}
+        else:  # behind a proxy the scheme may be another one than the browser sees
+            own = {f"{scheme}://{headers.get('host', '')}" for scheme in ("http", "https")}
+        if origin is None or (origin not in own and origin not in settings.allowed_origins):
             raise Problem(403, "cross_site")
         if headers.get("sec-fetch-site") == "cross-site" and origin not in settings.allowed_origins:
             raise Problem(403, "cross_site")

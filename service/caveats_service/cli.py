@@ -19,7 +19,7 @@ from rich.table import Table
 from caveats import InvalidKey, MalformedCaveat, Scope
 from caveats_service.masters import Masters
 from caveats_service.names import is_username
-from caveats_service.node import utc_now
+from caveats_service.node import RACE, utc_now
 from caveats_service.passwords import BadPassword, PasswordHasher
 from caveats_service.sealing import SealKeyError, check_canary, load_seal_key, seal_canary
 from caveats_service.settings import Settings, SettingsError, describe_settings
@@ -164,7 +164,7 @@ def set_password(
     settings = _settings()
 
     async def work(store: Store) -> None:
-        now = utc_now()
+        now = utc_now() + RACE
         await store.set_password(
             username, await _hash(password), now=now, actor=_ACTOR, revoke_until=now + settings.longest_life
         )
@@ -179,7 +179,7 @@ def disable_user(username: str) -> None:
     settings = _settings()
 
     async def work(store: Store) -> None:
-        now = utc_now()
+        now = utc_now() + RACE
         await store.disable_user(username, now=now, actor=_ACTOR, revoke_until=now + settings.longest_life)
 
     _with_store(work)

@@ -57,6 +57,8 @@ _log = structlog.get_logger("caveats")
 _FEED_EVERY: Final = 0.25
 _HEARTBEAT: Final = timedelta(seconds=2)
 _PAGE: Final = 5000
+RACE: Final = timedelta(milliseconds=250)
+"""How far ahead of now all of a user's tokens are revoked: see `_all_of_a_user`."""
 _MOST_AUDIENCES: Final = 1024
 _BOX_KEY: Final = "box key"
 _TEND_EVERY: Final = 5.0
@@ -140,7 +142,7 @@ class Node:
         self._plugin_pool: ThreadPoolExecutor | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._read_up_to = 0
-        self._taken: list[caveats.Revocation] = []
+        self._loading: list[caveats.Revocation] | None = None
         self._news = asyncio.Event()
         self._waiting = asyncio.Event()
         self._feed_keys: dict[str, AudienceKey] = {}
@@ -284,9 +286,11 @@ class Node:
 
     # issuing
 
-    async def issue(self, plan: Plan, *, actor: str) -> tuple[Macaroon, Identifier]:
-        """Mint what was planned. A labelled token is written down first; no other leaves a trace."""
-        now = self.now()
+    async def issue(self, plan: Plan, *, actor: str, now: datetime) -> tuple[Macaroon, Identifier]:
+        """Mint what was planned. A labelled token is written down first; no other leaves a trace.
+
+        `now` is a time from before the credential was looked at: what is revoked meanwhile hits the new token too.
+        """
         key_id = self.masters.keyring.active.key_id
         identifier = Identifier(key_id, plan.audience, new_token_id(now), len(plan.caveats))
         macaroon = Macaroon.mint(
@@ -331,36 +335,47 @@ class Node:
 
     async def revoke_user(self, username: str, *, actor: str) -> stores.Revocation:
         """Everything issued to this user until now."""
-        now = self.now()
+        now = self.now() + RACE
         row = await self.store.revoke_user(
             username, now, expires_at=now + self.settings.longest_life, now=now, actor=actor
         )
-        return self._take(row)
+        return await self._all_of_a_user(row)
 
     async def set_password(self, username: str, new_hash: str, *, actor: str) -> None:
         """A new password; everything issued to the user until now is dead."""
-        now = self.now()
+        now = self.now() + RACE
         change = await self.store.set_password(
             username, new_hash, now=now, actor=actor, revoke_until=now + self.settings.longest_life
         )
         if change.revocation is not None:
-            self._take(change.revocation)
+            await self._all_of_a_user(change.revocation)
 
     async def disable_user(self, username: str, *, actor: str) -> stores.User:
         """Nobody signs in as this user; everything issued to them until now is dead."""
-        now = self.now()
+        now = self.now() + RACE
         change = await self.store.disable_user(
             username, now=now, actor=actor, revoke_until=now + self.settings.longest_life
         )
         if change.revocation is not None:
-            self._take(change.revocation)
+            await self._all_of_a_user(change.revocation)
         return change.user
+
+    async def _all_of_a_user(self, row: stores.Revocation) -> stores.Revocation:
+        """Known, and then waited for the moment up to which it counts.
+
+        It lies a little ahead, so that a sign-in that read the account just before it changed issues nothing that
+        lives on; and what is issued after this has been answered is issued later than that.
+        """
+        self._take(row)
+        await asyncio.sleep(RACE.total_seconds())
+        return row
 
     def _take(self, row: stores.Revocation) -> stores.Revocation:
         """Known here from now on. The feed is not moved past what has not been read from it yet."""
         revocation = _revocation(row)
         self.revocations.add(revocation)
-        self._taken.append(revocation)
+        if self._loading is not None:
+            self._loading.append(revocation)
         self._news.set()
         return row
 
@@ -393,14 +408,16 @@ class Node:
     async def _load_revocations(self) -> None:
         """Everything that is live, into a fresh set; the verifier gets it when it is whole."""
         fresh = RevocationSet()
-        self._taken = []
+        taken: list[caveats.Revocation] = []
+        self._loading = taken
         read_at, head, epoch = self.now(), 0, 0
         async for page in self.store.live_revocations(now=self.now()):
             head, epoch = page.last_sequence, page.epoch
             for row in page.entries:
                 fresh.add(_revocation(row))
-        for revocation in self._taken:  # revoked here meanwhile, after its page had been read
+        for revocation in taken:  # revoked here meanwhile, after its page had been read
             fresh.add(revocation)
+        self._loading = None
         self._read_up_to = head
         self.epoch = epoch
         self.revocations = self.verifier.revocations = fresh

@@ -22,7 +22,7 @@ async def sign_in(call: Call) -> Response:
     asked = Asked(scope=body.scope or everything)
     planned = plan(asked, bounds, call.node.session_lives, call.node.checkers, now=call.now)
     await _end_previous(call)
-    macaroon, identifier = await call.node.issue(planned, actor=user.username)
+    macaroon, identifier = await call.node.issue(planned, actor=user.username, now=call.now)
     session = _session(planned, identifier.token_id)
     return reply(session, 201, _set_cookie(call, macaroon.encode(), planned.expires_at))
 

@@ -29,7 +29,7 @@ async def issue(call: Call) -> Response:
     bounds = await _bounds(call, body)
     asked = Asked(body.scope, body.audience, lifetime(body.expires_in), tuple(body.caveats), body.note)
     planned = plan(asked, bounds, call.node.lives, call.node.checkers, now=call.now)
-    macaroon, identifier = await call.node.issue(planned, actor=bounds.user)
+    macaroon, identifier = await call.node.issue(planned, actor=bounds.user, now=call.now)
     return reply(issued(macaroon, identifier, planned), 201)
 
 

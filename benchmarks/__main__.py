@@ -7,11 +7,14 @@ import os
 import platform
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from benchmarks import cpu, libmacaroons
 from benchmarks.http import http
 from benchmarks.revocations import revocations
-from benchmarks.table import missed, text
+
+if TYPE_CHECKING:
+    from benchmarks.table import Row
 
 _PARTS = {
     "verify": cpu.verify,
@@ -34,12 +37,14 @@ def main() -> int:
     if unknown:
         parser.error(f"no such part: {', '.join(unknown)}")
     began = time.monotonic()
-    sections = [_PARTS[name]() for name in asked.parts or _PARTS]
     print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} processors")
-    print(text(sections))
+    short: list[Row] = []
+    for name in asked.parts or _PARTS:
+        section = _PARTS[name]()
+        print(section, flush=True)
+        short += section.missed
     if libmacaroons.load() is None:
         print("\nlibmacaroons was left out: it is not installed (Debian: libmacaroons0).")
-    short = missed(sections)
     print(f"\n{len(short)} of the bars missed; {time.monotonic() - began:.0f} s.")
     return 1 if short and asked.strict else 0
 

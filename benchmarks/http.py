@@ -24,10 +24,10 @@ from caveats import AudienceKeyring, KeyState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_ROUNDS = 12
+_ROUNDS = 8
 _SECONDS = 0.5
 _POPULATION = 1000
-_UNSEEN = 10_000
+_UNSEEN = 4000
 _AUTHORIZE = 0.75
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,4 +94,10 @@ def verify(
 
 @cache
 def _callback(check: Callable[[bytes], bool]) -> object:
-    return _CHECK(lambda _, predicate, size: 0 if check(predicate[:size]) else -1)
+    def answer(_: object, predicate: Any, size: int) -> int:
+        try:
+            return 0 if check(predicate[:size]) else -1
+        except ValueError:  # it is asked about altered predicates too, and an exception would be printed
+            return -1
+
+    return _CHECK(answer)

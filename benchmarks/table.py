@@ -33,6 +33,18 @@ class Section:
     title: str
     rows: list[Row] = field(default_factory=list)
 
+    @property
+    def missed(self) -> list[Row]:
+        """The rows that do not reach their bar."""
+        return [row for row in self.rows if row.bar is not None and not row.bar.met]
+
+    def __str__(self) -> str:
+        lines = ["", self.title]
+        for row in self.rows:
+            bar = "" if row.bar is None else str(row.bar)
+            lines.append(f"  {row.name:<50} {row.ratio:>7} {row.value:>24}   {bar}".rstrip())
+        return "\n".join(lines)
+
 
 def times(ratio: float) -> str:
     """A ratio, as people say it."""
@@ -42,19 +54,3 @@ def times(ratio: float) -> str:
 def at_least(asked: float, ratio: float) -> Bar:
     """The bar of being so many times as fast."""
     return Bar(f">= {asked:g}x", ratio >= asked)
-
-
-def text(sections: list[Section]) -> str:
-    """The table as lines."""
-    lines = []
-    for section in sections:
-        lines += ["", section.title]
-        for row in section.rows:
-            bar = "" if row.bar is None else str(row.bar)
-            lines.append(f"  {row.name:<58} {row.ratio:>7} {row.value:>24}   {bar}".rstrip())
-    return "\n".join(lines)
-
-
-def missed(sections: list[Section]) -> list[Row]:
-    """The rows that do not reach their bar."""
-    return [row for section in sections for row in section.rows if row.bar is not None and not row.bar.met]

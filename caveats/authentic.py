@@ -97,13 +97,12 @@ def authenticate_fields(
     fields: Fields, discharges: Sequence[Fields], derived_key: bytes, limits: Limits
 ) -> tuple[list[bytes], Sequence[bytes], tuple[str, ...]]:
     """As `authenticate`, under a key that has been derived already: signatures, predicates, third parties' locations."""
-    if not discharges and ThirdPartyCaveat not in map(
-        type, fields.caveats
-    ):  # the plain chain, the shortest way
-        signatures = chain.extend_all(derived_key, (fields.identifier, *fields.caveats))  # type: ignore[arg-type]
+    caveats = fields.caveats
+    if not discharges and ThirdPartyCaveat not in map(type, caveats):  # the plain chain, the shortest way
+        signatures = chain.extend_all(derived_key, (fields.identifier, *caveats))  # type: ignore[arg-type]
         if not chain.same(signatures[-1], fields.signature):
             raise BadSignature("the token is not authentic")
-        return signatures[1:], fields.caveats, ()  # type: ignore[return-value]
+        return signatures, caveats, ()  # type: ignore[return-value]
     signatures, needed = walk(fields, derived_key)
     if not chain.same(signatures[-1], fields.signature):
         raise BadSignature("the token is not authentic")

@@ -33,7 +33,10 @@ class Caveat:
     __slots__ = ()
     kind: ClassVar[str]
     canonical: ClassVar[bool] = False
-    """True where `parse` by itself admits nothing but what `value` would write; the comparison is then left out."""
+    """True where `parse` by itself admits only well-formed values, and only in the form that `value` writes.
+
+    Checking the value before and comparing it after are then left out.
+    """
 
     @property
     def value(self) -> str:
@@ -111,7 +114,7 @@ def parse_predicate(predicate: bytes, kinds: Mapping[str, type[Caveat]]) -> Cave
                 if well_formed
                 else UnknownCaveat(predicate, "a predicate reads 'kind = value'")
             )
-        caveat = kind.parse(check_value(value))
+        caveat = kind.parse(value if kind.canonical else check_value(value))
         if type(caveat) is not kind or (not kind.canonical and caveat.value != value):
             return UnknownCaveat(predicate, f"not the canonical form of a {name} caveat")
     except UnicodeDecodeError:

@@ -100,14 +100,14 @@ def extend_sealed(signature: bytes, vid: bytes, ticket: bytes) -> bytes:
 
 
 def extend_all(key: bytes, messages: Iterable[bytes]) -> list[bytes]:
-    """`key`, and the signature after each of `messages`: `_step` in a loop, most of what a verification costs."""
-    chain = [key]
+    """The signature after each of `messages`, from `key` on: `_step` in a loop, most of what verifying costs."""
     inner, outer, hash_, inner_rest, outer_rest = _INNER, _OUTER, sha256, _INNER_REST, _OUTER_REST
+    signatures = []
     for message in messages:
         digest = hash_(key.translate(inner) + inner_rest + message).digest()
         key = hash_(key.translate(outer) + outer_rest + digest).digest()
-        chain.append(key)
-    return chain
+        signatures.append(key)
+    return signatures
 
 
 def same(signature: bytes, other: bytes) -> bool:

@@ -86,10 +86,19 @@ class Checkers:
         """The caveat that these bytes are; an `UnknownCaveat` if of no known kind. Never raises."""
         return (self._known.get(predicate) or self._learn(predicate))[0]
 
-    def read(self, predicates: Iterable[bytes]) -> list[Known]:
-        """These predicates, typed, each with its check. Remembers some thousands: for authentic bytes only."""
-        known = self._known
-        return [known.get(predicate) or self._learn(predicate) for predicate in predicates]
+    def read(self, predicates: Iterable[bytes]) -> tuple[list[Known], bool]:
+        """These predicates, typed, each with its check; and whether asking those is all there is to judging them.
+
+        Remembers some thousands: for authentic bytes only.
+        """
+        known, plain = self._known, True
+        read: list[Known] = []
+        for predicate in predicates:
+            found = known.get(predicate) or self._learn(predicate)
+            if found[2] and read:  # the first caveat is the user's
+                plain = False
+            read.append(found)
+        return read, plain
 
     def _learn(self, predicate: bytes) -> Known:
         caveat = parse_predicate(predicate, self._kinds)

@@ -52,7 +52,7 @@ def parse_identifier(data: bytes) -> Identifier | None:
     if match is None:
         return None
     key_id, audience, token_id, count = match.groups()
-    return Identifier(key_id, audience, token_id, int(count))
+    return tuple.__new__(Identifier, (key_id, audience, token_id, int(count)))
 
 
 def is_audience(text: object) -> bool:

@@ -124,7 +124,9 @@ class Macaroon:
         for predicate in predicates:
             if len(predicate) > limits.predicate:
                 raise LimitExceeded(f"a predicate has at most {limits.predicate} bytes")
-        signature = chain.extend_all(self.fields.signature, predicates)[-1]
+        signature = self.fields.signature
+        if predicates:
+            signature = chain.extend_all(signature, predicates)[-1]
         return self._with(predicates, signature, limits)
 
     def require_discharge(

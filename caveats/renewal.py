@@ -99,7 +99,7 @@ def _rebuild(
     fields = authenticated.fields
     at = len(_issued(fields)[1])
     name = identifier.encode()
-    signatures = chain.extend_all(chain.start(derived_key, name), issued)
+    signatures = chain.extend_all(derived_key, (name, *issued))
     caveats: list[bytes | ThirdPartyCaveat] = list(issued)
     for caveat, before in zip(fields.caveats[at:], authenticated.signatures[at:], strict=False):
         signature = signatures[-1]

@@ -15,12 +15,14 @@ from caveats.errors import MalformedCaveat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
 _SEGMENT = r"(?!\.{1,2}(?:[/:]))[A-Za-z0-9._@~+-]+"
 _PATTERN = re.compile(rf"({_SEGMENT}(?:/{_SEGMENT})*)(/\*)?:(\*|[A-Za-z0-9._-]+)")
 OWN_NAMESPACE = "caveats"
 MOST_PATTERNS = 256
 """The most patterns that an intersection keeps. Beyond it authority is under-, never overstated."""
+_MOST_CUT = 2 * MOST_PATTERNS
 
 
 class ScopePattern(NamedTuple):
@@ -58,55 +60,62 @@ def parse_scope(text: str) -> ScopePattern:
     if match is None:
         raise MalformedCaveat(f"not a scope: {text!r} (expected resource:action, or *)")
     resource, below, action = match.groups()
-    return ScopePattern(resource, below is not None, action)
+    return tuple.__new__(ScopePattern, (resource, below is not None, action))
 
 
 def intersect(left: Sequence[ScopePattern], right: Sequence[ScopePattern]) -> tuple[ScopePattern, ...]:
     """What both allow, as patterns: each one is a resource of one side with an action of both."""
-    met = set(_meets(left, right)) | set(_meets(right, left))
-    return reduce_patterns(met)
+    return reduce_patterns([*_meets(left, right), *_meets(right, left)])
 
 
 def _meets(deeper: Sequence[ScopePattern], wider: Sequence[ScopePattern]) -> Iterable[ScopePattern]:
-    """The patterns of `deeper` that lie at or under one of `wider`, with the action that both allow."""
+    """The patterns of `deeper` as far as `wider` allows them: whole, or cut down to an action or to what is below."""
+    known = set(wider)
     by_resource: dict[str, list[ScopePattern]] = {}
-    for pattern in wider:
-        by_resource.setdefault(pattern.resource, []).append(pattern)
-    made = 0
+    for other in wider:
+        by_resource.setdefault(other.resource, []).append(other)
+    left = _MOST_CUT
     for pattern in deeper:
-        for ancestor in _ancestors(pattern.resource):
-            for other in by_resource.get(ancestor, ()):
-                action = other.action if pattern.action == "*" else pattern.action
-                below = pattern.below_only or (other.below_only and other.resource == pattern.resource)
-                candidate = ScopePattern(pattern.resource, below, action)
-                if other.covers(candidate) and pattern.covers(candidate):
-                    made += 1
-                    if made > 16 * MOST_PATTERNS:
-                        return
-                    yield candidate
+        if _covered(pattern, known):
+            yield pattern
+            continue
+        resource, below_only, action = pattern
+        for ancestor in _ancestors(resource):
+            for other in by_resource.get(ancestor, ())[:left]:
+                left -= 1
+                below = below_only or (other.below_only and ancestor == resource)
+                cut = ScopePattern(resource, below, other.action if action == "*" else action)
+                if other.covers(cut):
+                    yield cut
+
+
+def _covered(pattern: ScopePattern, known: AbstractSet[ScopePattern]) -> bool:
+    """Whether one of `known` covers `pattern`, by look-up: an intersection asks this hundreds of times."""
+    resource, below_only, action = pattern
+    if EVERYTHING in known and EVERYTHING.covers(pattern):
+        return True
+    for up in _ancestors(resource):
+        for kept in {action, "*"}:
+            if (up, False, kept) in known or ((below_only or up != resource) and (up, True, kept) in known):
+                return True
+    return False
 
 
 def _ancestors(resource: str) -> Iterable[str]:
-    yield ""
+    """`resource` and all that it lies below, the highest first."""
     at = resource.find("/")
     while at >= 0:
         yield resource[:at]
         at = resource.find("/", at + 1)
-    if resource:
-        yield resource
+    yield resource
 
 
 def reduce_patterns(patterns: Iterable[ScopePattern]) -> tuple[ScopePattern, ...]:
     """The same authority without patterns that others cover, sorted; at most `MOST_PATTERNS` of them."""
-    kept: dict[str, list[ScopePattern]] = {}
-    count = 0
+    kept: set[ScopePattern] = set()
     for pattern in sorted(set(patterns), key=lambda p: (p.resource, p.below_only, p.action != "*", p.action)):
-        covered = any(
-            other.covers(pattern) for up in _ancestors(pattern.resource) for other in kept.get(up, ())
-        )
-        if not covered:
-            if count == MOST_PATTERNS:
+        if not _covered(pattern, kept):
+            if len(kept) == MOST_PATTERNS:
                 break
-            kept.setdefault(pattern.resource, []).append(pattern)
-            count += 1
-    return tuple(sorted((pattern for group in kept.values() for pattern in group), key=str))
+            kept.add(pattern)
+    return tuple(sorted(kept, key=str))

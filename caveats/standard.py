@@ -77,7 +77,9 @@ class User(Caveat):
     @classmethod
     def parse(cls, value: str) -> Self:
         """Any value names a user."""
-        return cls(value)
+        caveat = object.__new__(cls)
+        object.__setattr__(caveat, "user", check_value(value))
+        return caveat
 
 
 def check_user(caveat: User, context: Context) -> Answer:
@@ -200,11 +202,12 @@ class Scope(Caveat):
     """What may be done: `Scope("photos:read", "photos/42:*")`. Several must all cover the request."""
 
     kind: ClassVar[str] = "scope"
+    canonical: ClassVar[bool] = True
     patterns: tuple[ScopePattern, ...]
 
     def __init__(self, *patterns: str) -> None:
         """One or more patterns; a string may hold several, with one space between."""
-        object.__setattr__(self, "patterns", tuple(map(parse_scope, _words(" ".join(patterns), self.kind))))
+        object.__setattr__(self, "patterns", _patterns(" ".join(patterns)))
 
     @property
     def value(self) -> str:
@@ -214,7 +217,16 @@ class Scope(Caveat):
     @classmethod
     def parse(cls, value: str) -> Self:
         """Patterns with one space between."""
-        return cls(value)
+        caveat = object.__new__(cls)
+        object.__setattr__(caveat, "patterns", _patterns(value))
+        return caveat
+
+
+def _patterns(value: str) -> tuple[ScopePattern, ...]:
+    patterns = tuple(map(parse_scope, value.split(" ")))
+    if len(patterns) > 1 and len(set(patterns)) != len(patterns):
+        raise MalformedCaveat("a scope caveat lists each pattern once")
+    return patterns
 
 
 def check_scope(caveat: Scope, context: Context) -> Answer:
@@ -245,6 +257,7 @@ class Audience(Caveat):
     """Which apps may accept the token. Several: those that all of them list."""
 
     kind: ClassVar[str] = "audience"
+    canonical: ClassVar[bool] = True
     audiences: tuple[str, ...]
 
     def __init__(self, *audiences: str) -> None:
@@ -283,6 +296,7 @@ class Method(Caveat):
     """Which HTTP methods the token is good for. Several: those that all of them list."""
 
     kind: ClassVar[str] = "method"
+    canonical: ClassVar[bool] = True
     methods: tuple[str, ...]
 
     def __init__(self, *methods: str) -> None:

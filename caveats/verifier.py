@@ -148,16 +148,13 @@ class _Known:
         self.identifier = identifier
         self.fields = fields
         self.tree = tree
-        self.read = read = checkers.read(tree[1])
+        self.read, self.plain = checkers.read(tree[1])
+        read = self.read
         if not read or type(read[0][0]) is not User or type(fields.caveats[0]) is not bytes:
             raise BadSignature("the issuer named no user in the first caveat")
         if identifier.issuer_caveats > len(fields.caveats):
             raise BadSignature("the identifier counts more issuer's caveats than there are")
         self.user = read[0][0].user
-        self.plain = True
-        for _, _, special in read[1:]:
-            if special:
-                self.plain = False
         self.changes = -1
         self.branches: tuple[bytes, ...] | None = None
         self.authority: Authority | None = None

@@ -42,6 +42,10 @@ _ENDS = (  # by length modulo 4: the padding left out, and which characters leav
 )
 
 
+_new = tuple.__new__
+"""Makes a named tuple at half the price; for the one place per token where that shows."""
+
+
 class ThirdPartyCaveat(NamedTuple):
     """A third-party caveat as it travels: whom to ask, the sealed key, the ticket to show."""
 
@@ -172,7 +176,7 @@ def decode_binary(data: bytes, limits: Limits = DEFAULT_LIMITS, *, lenient_locat
         raise MalformedToken("the header holds something else than location and identifier")
     at += 1
     caveats: list[bytes | ThirdPartyCaveat] = []
-    predicate_limit = min(limits.predicate, 127)
+    predicate_limit = limits.predicate
     while True:
         if at >= end:
             raise MalformedToken("cut off among the caveats")
@@ -180,7 +184,7 @@ def decode_binary(data: bytes, limits: Limits = DEFAULT_LIMITS, *, lenient_locat
         if field == _IDENTIFIER:  # the common shape, short predicate and no vid, without a call
             size = data[at + 1]
             stop = at + 2 + size
-            if size <= predicate_limit and stop < end and data[stop] == _EOS:
+            if size < 128 and size <= predicate_limit and stop < end and data[stop] == _EOS:
                 caveats.append(data[at + 2 : stop])
                 at = stop + 1
                 continue
@@ -194,7 +198,7 @@ def decode_binary(data: bytes, limits: Limits = DEFAULT_LIMITS, *, lenient_locat
         raise LimitExceeded(f"a macaroon has at most {limits.caveats} caveats")
     if at + 1 != end:
         raise MalformedToken("bytes between the caveats and the signature")
-    return Fields(location, identifier, tuple(caveats), data[end + 2 :])
+    return _new(Fields, (location, identifier, tuple(caveats), data[end + 2 :]))
 
 
 def _take_caveat(

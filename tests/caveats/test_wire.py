@@ -213,7 +213,10 @@ def test_every_last_character_is_accepted_only_without_spare_bits():
 
 def test_the_checksum_is_crc32_in_base62_most_significant_first():
     assert checksum(b"") == b"000000"
-    assert checksum(b"123456789") == b"3jgclC"  # CRC-32 0xCBF43926
+    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    value = 0xCBF43926  # the check value of CRC-32
+    expected = "".join(digits[value // 62**place % 62] for place in range(5, -1, -1))
+    assert checksum(b"123456789") == expected.encode()
     assert len({len(checksum(bytes([n]))) for n in range(256)}) == 1
 
 

@@ -1,0 +1,188 @@
+"""Where a signed-in person's tokens lie between two commands: one file that nobody else can read.
+
+Knows files and JSON, knows no service. A token is kept under the address that it came from and is never offered
+for another. The file is replaced whole, so that a crash leaves the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import stat
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+FOLDER_VARIABLE = "CAVEATS_CONFIG_DIR"
+_NAME = "credentials.json"
+_LARGEST = 1024 * 1024
+
+
+class CredentialsError(Exception):
+    """The file cannot be used as it is; the message says what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A token that one signed in for."""
+
+    url: str
+    username: str
+    token: str = field(repr=False)
+    allow_http: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Logins:
+    """What the file holds. `current`: the address of the last sign-in."""
+
+    by_url: Mapping[str, Login] = field(default_factory=dict)
+    current: str | None = None
+
+    def find(self, url: str | None) -> Login | None:
+        """The login for this address, or the current one."""
+        wanted = self.current if url is None else _key(url)
+        return None if wanted is None else self.by_url.get(wanted)
+
+    def having(self, login: Login) -> Logins:
+        """These with one more, which becomes the current one."""
+        return Logins({**self.by_url, _key(login.url): login}, _key(login.url))
+
+    def without(self, url: str) -> Logins:
+        """These with one less."""
+        left = {key: login for key, login in self.by_url.items() if key != _key(url)}
+        return Logins(left, self.current if self.current in left else next(iter(left), None))
+
+
+def _key(url: str) -> str:
+    return url.rstrip("/")
+
+
+class Credentials:
+    """The file of logins."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / _NAME
+
+    @classmethod
+    def here(cls, environment: Mapping[str, str] = os.environ) -> Credentials:
+        """This person's file: in `CAVEATS_CONFIG_DIR`, else where the platform keeps such things."""
+        chosen = environment.get(FOLDER_VARIABLE)
+        return cls(Path(chosen) if chosen else Path(platformdirs.user_config_dir("caveats", appauthor=False)))
+
+    def load(self) -> Logins:
+        """What the file holds; nothing if there is none. Raises `CredentialsError`."""
+        try:
+            # Non-blocking: a pipe of that name would hold the command up for ever.
+            handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        except FileNotFoundError:
+            return Logins()
+        except OSError as error:
+            raise CredentialsError(f"cannot read {self.path}: {error.strerror}") from error
+        with os.fdopen(handle, "rb") as file:
+            self._check(os.fstat(file.fileno()))
+            data = file.read(_LARGEST + 1)
+        try:
+            return _read(json.loads(data[:_LARGEST]))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            # The cause would show what the file holds.
+            raise CredentialsError(
+                f"{self.path} is not a file of logins: remove it and sign in again"
+            ) from None
+
+    def save(self, login: Login) -> None:
+        """Keep `login`, in place of any other for the same address. Raises `CredentialsError`."""
+        with self._changing() as logins:
+            self._write(logins.having(login))
+
+    def forget(self, url: str) -> None:
+        """Keep the login for this address no longer. Raises `CredentialsError`."""
+        with self._changing() as logins:
+            self._write(logins.without(url))
+
+    def _check(self, status: os.stat_result) -> None:
+        """Whether the open file is one that only its owner could read and write."""
+        if not stat.S_ISREG(status.st_mode):
+            raise CredentialsError(f"{self.path} is not a file")
+        if os.name != "posix":
+            return
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            raise CredentialsError(
+                f"{self.path} can be read by others, and so may the tokens in it have been: "
+                f"chmod 600 {self.path}, or remove it and sign in again"
+            )
+        if status.st_uid != os.geteuid():
+            raise CredentialsError(f"{self.path} belongs to somebody else")
+
+    @contextmanager
+    def _changing(self) -> Iterator[Logins]:
+        """What the file holds, while no other process changes it."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                _hold(lock)
+                yield self.load()
+            finally:
+                os.close(lock)
+        except OSError as error:
+            raise CredentialsError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def _write(self, logins: Logins) -> None:
+        aside = self.path.with_name(f"{_NAME}.{secrets.token_hex(8)}")
+        try:
+            handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(_members(logins), file, indent=2)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(self.path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        if os.name == "posix":  # the rename itself is safe once the folder is
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+def _hold(handle: int) -> None:
+    """Wait for the lock; closing the file gives it back. Without locks, the last one to write wins."""
+    try:
+        import fcntl  # noqa: PLC0415  not on every platform
+    except ImportError:
+        return
+    fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def _read(members: Any) -> Logins:
+    logins = {
+        url: Login(url, login["username"], login["token"], login.get("allow_http") is True)
+        for url, login in members["logins"].items()
+    }
+    if members["version"] != 1 or not all(
+        type(text) is str for login in logins.values() for text in (login.username, login.token)
+    ):
+        raise ValueError("another version")
+    return Logins(logins, members["current"] if members["current"] in logins else None)
+
+
+def _members(logins: Logins) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "current": logins.current,
+        "logins": {
+            url: {"username": login.username, "token": login.token, "allow_http": login.allow_http}
+            for url, login in logins.by_url.items()
+        },
+    }

@@ -1,0 +1,35 @@
+"""The facts of a request: frozen, with a time that has a zone."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from datetime import datetime
+
+import pytest
+from law_support import NOW
+
+from caveats import Context
+
+
+@pytest.mark.parametrize("now", [datetime(2026, 11, 21), None, "2026-11-21T00:00:00Z", 0, NOW.date()])
+def test_now_is_an_aware_datetime(now):
+    with pytest.raises(TypeError):
+        Context(now=now)
+
+
+def test_scopes_become_a_tuple():
+    assert Context(now=NOW, scopes=["a:b", "c:d"]).scopes == ("a:b", "c:d")
+    assert Context(now=NOW).scopes == ()
+
+
+def test_one_string_of_scopes_is_refused():
+    with pytest.raises(TypeError):
+        Context(now=NOW, scopes="a:b")
+
+
+def test_a_context_is_frozen_and_its_default_extra_cannot_be_written():
+    context = Context(now=NOW)
+    with pytest.raises(FrozenInstanceError):
+        context.user = "x"
+    with pytest.raises(TypeError):
+        context.extra["x"] = 1

@@ -89,7 +89,7 @@ class RevocationSet:
         self.changes = 0
         self._tokens: dict[bytes, int] = {}
         self._branches: dict[bytes, bytes] = {}
-        self._users: dict[str, tuple[str, int]] = {}
+        self._users: dict[str, bytes] = {}
         self._hours: dict[int, int] = {}
         self._writing = Lock()
         for revocation in revocations:
@@ -112,9 +112,10 @@ class RevocationSet:
                     self._branches.get(token_id, b""), revocation.branch_id, hour
                 )
             else:
-                up_to, known_hour = self._users.get(revocation.user, ("", 0))
-                up_to = max(up_to, ulid_time(revocation.issued_up_to))
-                self._users[revocation.user] = (up_to, max(hour, known_hour))
+                known = self._users.get(revocation.user, b"")
+                up_to = max(known[:ULID_TIME_SIZE], ulid_time(revocation.issued_up_to).encode("ascii"))
+                last = max(known[ULID_TIME_SIZE:], hour.to_bytes(4, "big"))
+                self._users[revocation.user] = up_to + last
             self.sequence = self.sequence + 1 if sequence is None else max(self.sequence, sequence)
             self.changes += 1
 
@@ -130,7 +131,7 @@ class RevocationSet:
     def hits_user(self, user: str, token_id: str) -> bool:
         """Whether everything issued to `user` up to a time not before this token's is revoked."""
         known = self._users.get(user)
-        return known is not None and token_id[:ULID_TIME_SIZE] <= known[0]
+        return known is not None and token_id[:ULID_TIME_SIZE].encode("ascii") <= known[:ULID_TIME_SIZE]
 
     def branches_of(self, token_id: str) -> Sequence[bytes]:
         """The revoked branch ids of this token; almost always none, and then no branch id need be computed."""
@@ -142,7 +143,8 @@ class RevocationSet:
         with self._writing:
             before, hour = len(self), int(now.timestamp()) // _HOUR
             self._tokens = {token_id: last for token_id, last in self._tokens.items() if last > hour}
-            self._users = {user: (up_to, last) for user, (up_to, last) in self._users.items() if last > hour}
+            last = hour.to_bytes(4, "big")
+            self._users = {user: known for user, known in self._users.items() if known[ULID_TIME_SIZE:] > last}
             kept = ((token_id, _live(records, hour)) for token_id, records in self._branches.items())
             self._branches = {token_id: records for token_id, records in kept if records}
             self._hours = {}

@@ -51,7 +51,6 @@ class LocalService:
 def local_service(folder: Path, **settings: str) -> Iterator[LocalService]:
     """A service whose data lies in `folder`; its admin's password is `ADMIN_PASSWORD`."""
     own = {
-        "CAVEATS_DATA_DIR": str(folder / "data"),
         "CAVEATS_CONFIG_DIR": str(folder / "config"),
         "CAVEATS_ADMIN_PASSWORD": ADMIN_PASSWORD,
         "PATH": f"{SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}",

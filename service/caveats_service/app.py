@@ -1,6 +1,7 @@
 """The application: routes, the edge around them, the node's life. Assembly only."""
 
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Final
@@ -21,6 +22,7 @@ from caveats_service.routes import feed, keys, ops, revocations, sessions, token
 from caveats_service.settings import Settings
 
 AUTHORIZE: Final = "/v1/authorize"
+_IN_THE_URL: Final = "a credential goes into a header or the body, never into a URL, which logs keep"
 
 _ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/v1/users", users.register),
@@ -61,6 +63,8 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await node.start()
+        gc.collect()
+        gc.freeze()  # what stands now stands until the end: the collector need not walk it with every full round
         try:
             if on_start is not None:
                 on_start(node)
@@ -74,6 +78,9 @@ def create_app(
         exception_handlers={HTTPException: _problem, Exception: _problem},
     )
     app.state.node = node
+    app.router.redirect_slashes = (
+        False  # a redirect would carry a credential to wherever the Host header says
+    )
     app.add_middleware(Edge, authorize=Authorize(node), settings=settings)
     return app
 
@@ -129,16 +136,19 @@ class Edge:
 
     def _refusal(self, scope: Scope) -> Problem | None:
         size = 0
+        referer = b""
         for name, value in scope["headers"]:
             size += len(name) + len(value)
-        query = scope["query_string"]
-        if size + len(query) + len(scope["path"]) > self._most:
+            if name == b"referer":
+                referer = value
+        query, path = scope["query_string"], scope["path"]
+        if size + len(query) + len(path) > self._most:
             return Problem(431, "headers_too_large", f"the request's head has at most {self._most} bytes")
         if query and (b"cav1_" in query or b"token=" in query or b"password=" in query):
-            return bad_request(
-                "a credential goes into a header or the body, never into the URL, which logs keep"
-            )
-        if "\0" in scope["path"]:
+            return bad_request(_IN_THE_URL)
+        if "cav1_" in path or b"cav1_" in referer:
+            return bad_request(_IN_THE_URL)
+        if "\0" in path:
             return bad_request("a path has no NUL")
         return None
 

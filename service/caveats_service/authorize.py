@@ -21,6 +21,7 @@ _INTERESTING: Final = frozenset(
 _BODY: Final = {"type": "http.response.body", "body": b""}
 _FIXED: Final = [(b"content-length", b"0"), (b"cache-control", b"no-store")]
 _MOST_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 512
 
 
 class Authorize:
@@ -38,7 +39,7 @@ class Authorize:
             grant = await self._grant(scope)
             headers = [
                 *_FIXED,
-                (b"x-auth-user", grant.user.encode("ascii")),
+                (b"x-auth-user", grant.user.encode()),
                 (b"x-auth-scopes", " ".join(grant.scopes).encode("ascii")),
                 (b"x-auth-token-id", grant.token_id.encode("ascii")),
             ]
@@ -56,13 +57,13 @@ class Authorize:
             raise credential_required()
         query = scope["query_string"]
         scopes, audience = self._queries.get(query) or self._read_query(query)
-        facts = {name: value for name, value in headers if name in _INTERESTING}
+        facts = [(name, value) for name, value in headers if name in _INTERESTING]
         client = scope["client"]
         peer = client[0] if client else None
         method = path = None
         if facts:
             method, path = _original(facts, trusted=is_trusted(peer, node.settings.trusted_proxies))
-            forwarded = [value for name, value in headers if name == b"x-forwarded-for"]
+            forwarded = [value for name, value in facts if name == b"x-forwarded-for"]
             peer = client_address(peer, forwarded, node.settings.trusted_proxies)
         context = Context(node.now(), audience, scopes, method, path, peer)
         return await node.verify(credential.text, context)
@@ -70,31 +71,48 @@ class Authorize:
     def _read_query(self, query: bytes) -> tuple[tuple[str, ...], str]:
         """The scopes and the audience asked for; a proxy asks for the same few again and again."""
         scopes: list[str] = []
-        audience = DEFAULT_AUDIENCE
-        for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=64):
+        audience: str | None = None
+        try:
+            fields = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=64)
+        except ValueError:
+            raise bad_request("authorize takes at most 64 parameters") from None
+        for name, value in fields:
             if name == "scope":
                 scopes += [word for word in value.split(" ") if word]
-            elif name == "audience":
+            elif name == "audience" and audience is None:
                 audience = value
             else:
-                raise bad_request("authorize takes the parameters scope and audience")
-        if len(self._queries) >= _MOST_REMEMBERED:
-            self._queries.clear()
-        answer = self._queries[query] = (tuple(scopes), audience)
+                raise bad_request("authorize takes the parameters scope, several times or not, and audience")
+        answer = (tuple(scopes), DEFAULT_AUDIENCE if audience is None else audience)
+        if len(query) <= _LONGEST_REMEMBERED:
+            if len(self._queries) >= _MOST_REMEMBERED:
+                self._queries.clear()
+            self._queries[query] = answer
         return answer
 
 
-def _original(facts: dict[bytes, bytes], *, trusted: bool) -> tuple[str | None, str | None]:
-    """The method and the path of the request that the proxy asks about."""
-    method = _agreed(facts, b"x-original-method", b"x-forwarded-method", trusted=trusted)
-    uri = _agreed(facts, b"x-original-uri", b"x-forwarded-uri", trusted=trusted)
-    path = None if uri is None else uri.partition("?")[0]
-    return method, path
+def _original(facts: list[tuple[bytes, bytes]], *, trusted: bool) -> tuple[str | None, str | None]:
+    """The method and the path of the request that the proxy asks about.
+
+    Both come from one pair of headers: half of the other may be what the client itself sent along.
+    """
+    method = _agreed(facts, b"x-original-method", b"x-forwarded-method")
+    uri = _agreed(facts, b"x-original-uri", b"x-forwarded-uri")
+    pair = 0 if method[0] is not None or uri[0] is not None else 1
+    if pair == 1 and not trusted:
+        return None, None
+    path = uri[pair]
+    return method[pair], None if path is None else path.partition("?")[0]
 
 
-def _agreed(facts: dict[bytes, bytes], original: bytes, forwarded: bytes, *, trusted: bool) -> str | None:
-    first, second = facts.get(original), facts.get(forwarded)
-    if first is not None and second is not None and first != second:
-        raise bad_request("X-Original-* and X-Forwarded-* contradict each other")
-    value = first if first is not None else second if trusted else None
-    return None if value is None else value.decode("latin-1")
+def _agreed(facts: list[tuple[bytes, bytes]], original: bytes, forwarded: bytes) -> list[str | None]:
+    """What each of the two headers says, and they and their repetitions must say the same."""
+    values: list[str | None] = [None, None]
+    for at, wanted in enumerate((original, forwarded)):
+        for name, value in facts:
+            if name == wanted:
+                text = value.decode("latin-1")
+                if any(other not in (None, text) for other in values):
+                    raise bad_request("X-Original-* and X-Forwarded-* contradict each other")
+                values[at] = text
+    return values

@@ -6,6 +6,7 @@ themselves, so with one, and a method that changes something, the page must be t
 """
 
 import binascii
+import contextlib
 import json
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
@@ -17,11 +18,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from caveats import Authenticated, Context, Grant
+from caveats import Authenticated, Context, Grant, UnsatisfiedCaveats
 from caveats.scopes import OWN_NAMESPACE
 from caveats.standard import parse_address
 from caveats_service.issuing import DEFAULT_AUDIENCE
 from caveats_service.node import Node
+from caveats_service.passwords import PasswordsBusy
 from caveats_service.problems import (
     Problem,
     bad_request,
@@ -32,7 +34,7 @@ from caveats_service.problems import (
     problem_of,
 )
 from caveats_service.settings import IPNetwork
-from caveats_service.store import User
+from caveats_service.store import StoreUnavailable, User
 
 ADMIN_SCOPE: Final = f"{OWN_NAMESPACE}:admin"
 NO_STORE: Final = {"Cache-Control": "no-store"}
@@ -164,6 +166,7 @@ class Call:
         self.request = request
         self.node = node
         self.now = node.now()
+        self._proven: tuple[PasswordCredential, User] | None = None
 
     @cached_property
     def client_ip(self) -> str | None:
@@ -314,26 +317,47 @@ class Call:
             raise forbidden("this is for administrators")
         return caller
 
+    async def owner_or_admin(self, username: str | None) -> Caller:
+        """The caller, if they stand for this user's whole account, or else are an administrator."""
+        try:
+            caller = await self.account()
+        except UnsatisfiedCaveats:  # perhaps a token for administration and nothing else
+            with contextlib.suppress(UnsatisfiedCaveats):
+                return await self.admin()
+            raise
+        if caller.username == username:
+            return caller
+        try:
+            return await self.admin()
+        except UnsatisfiedCaveats:
+            raise forbidden(
+                f"this is not yours, and for others' a token needs the scope {ADMIN_SCOPE}"
+            ) from None
+
     async def user_of(self, credential: PasswordCredential) -> User:
         """The user whose password this is. Raises `Problem`: 401, 429, 503.
 
         An unknown user costs as much as a known one, and is answered alike.
         """
+        if self._proven is not None and self._proven[0] == credential:
+            return self._proven[1]
         node = self.node
         username, password = credential.username, credential.password
-        await node.throttle.attempt(username[:64], self.throttle_key)
-        user = await node.store.get_user(username)
-        stored = user.password_hash if user is not None and user.is_enabled else None
-        verdict = await node.passwords.verify(stored, password)
-        if verdict.corrupt:
-            node.alert("password_hash_corrupt", user=username)
-        if user is None or not verdict.ok:
-            await node.throttle.failed(self.throttle_key)
-            raise invalid_credentials()
-        await node.throttle.succeeded(username[:64], self.throttle_key)
+        async with node.throttle.attempt(username[:64], self.throttle_key) as attempt:
+            user = await node.store.get_user(username)
+            stored = user.password_hash if user is not None and user.is_enabled else None
+            verdict = await node.passwords.verify(stored, password)
+            if verdict.corrupt:
+                node.alert("password_hash_corrupt", user=username)
+            if user is None or not verdict.ok:
+                await attempt.failed()
+                raise invalid_credentials()
+            await attempt.succeeded()
         if verdict.needs_rehash and stored is not None:
-            fresh = await node.passwords.rehash(password)
-            await node.store.replace_hash(username, stored, fresh, now=self.now, actor=username)
+            with contextlib.suppress(PasswordsBusy, StoreUnavailable):  # the next sign-in will do as well
+                fresh = await node.passwords.rehash(password)
+                await node.store.replace_hash(username, stored, fresh, now=self.now, actor=username)
+        self._proven = (credential, user)
         return user
 
 

@@ -234,9 +234,9 @@ def rotate_keys(
     """Publish a new key. It issues once everybody has had time to get it, or at once with --now."""
 
     async def work(masters: Masters) -> str:
-        row = await masters.publish()
+        row = await masters.publish(actor=_ACTOR)
         if now:
-            row = await masters.activate(row.key_id)
+            row = await masters.activate(row.key_id, actor=_ACTOR)
         return f"{row.key_id} is {row.state.value}"
 
     _err.print(_with_masters(work))

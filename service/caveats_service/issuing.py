@@ -6,7 +6,7 @@ no keys. What a token is asked to do beyond its bounds is refused, except that a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from caveats import (
@@ -31,6 +31,7 @@ DEFAULT_AUDIENCE: Final = "default"
 DEFAULT_SCOPE: Final = "*"
 _RESERVED: Final = (User.kind, Renewed.kind, Parent.kind)
 _BRANCHES_IN_ONE_CAVEAT: Final = 28
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC, microsecond=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, 
     identified = authenticated.identified
     assert identified is not None
     authority = effective(authenticated.caveats)
+    if any(isinstance(caveat, User) and caveat.user != authority.user for caveat in authenticated.caveats):
+        raise forbidden("the token's users contradict each other")
     carried = [c for c in authenticated.caveats if not isinstance(c, User | Expires | Scope | Note | Renewed)]
     handed_out = list(branches[identified.issuer_caveats :] or branches[-1:])
     parents = [
@@ -191,7 +194,7 @@ def renewal_expiry(
     issued_at = issue_time(identified.token_id)
     first = next((c.first_expiry for c in authenticated.caveats if isinstance(c, Renewed)), present)
     again = lifetime or min(first - issued_at, lives.longest)
-    ceiling = issued_at + lives.total
+    ceiling = issued_at + min(lives.total, _END_OF_TIME - issued_at)
     expires_at = min(now + again, ceiling)
     if expires_at <= present:
         if present >= ceiling.replace(microsecond=0):

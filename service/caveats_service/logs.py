@@ -13,6 +13,8 @@ from structlog.typing import EventDict, WrappedLogger
 
 from caveats_service.settings import Settings
 
+_TALKATIVE: Final = ("aiosqlite", "sqlalchemy")
+"""They log statements with their parameters, and rows: password hashes and sealed keys."""
 _TOKEN: Final = re.compile(r"cav1_[A-Za-z0-9_-]+")
 
 
@@ -21,11 +23,16 @@ def configure(settings: Settings) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            # The default shows the values of local variables: passwords, tokens, keys.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     )
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
         redact,
     ]
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
@@ -42,6 +49,8 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else level)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -23,6 +23,8 @@ _PURPOSE: Final = "master key"
 _ACTOR: Final = "service"
 _MISSES_STAY: Final = 1.0
 """Seconds for which an unknown key id is believed to be unknown."""
+_MOST_MISSES: Final = 32
+"""Unknown key ids that are looked for in that time: anybody can make up more."""
 
 
 class Masters:
@@ -45,8 +47,10 @@ class Masters:
         self._now = now
         self._changed = changed
         self._opened: dict[str, bytes] = {}
-        self._refreshing: asyncio.Task[None] | None = None
-        self._refreshed = 0.0
+        self._loading: asyncio.Task[None] | None = None
+        self._next_load: asyncio.Task[None] | None = None
+        self._missed: set[str] = set()
+        self._missed_since = 0.0
 
     async def start(self) -> None:
         """Load the keys; make and activate the first one if there is none. Raises `SealKeyError`, `StoreError`."""
@@ -63,38 +67,50 @@ class Masters:
             await self._load()
 
     async def refresh(self) -> None:
-        """Load the keys anew. Callers that come while that is under way share it."""
-        if self._refreshing is None or self._refreshing.done():
-            self._refreshing = asyncio.create_task(self._load())
-        await asyncio.shield(self._refreshing)
+        """Load the keys anew, as they are now. Callers share a load that has not begun; one that has may be late."""
+        if self._next_load is None:
+            self._next_load = asyncio.create_task(self._load_next())
+        await asyncio.shield(self._next_load)
+
+    async def _load_next(self) -> None:
+        if self._loading is not None:
+            await asyncio.wait((self._loading,))
+        self._loading, self._next_load = self._next_load, None
+        await self._load()
 
     async def refresh_for(self, key_id: str) -> bool:
-        """Whether this key may have turned up since it was missed; looks at most once a second."""
+        """Whether this key has turned up since it was missed; looks for each once a second, and not for many."""
         if key_id in self.keyring.key_ids:
             return True
-        if asyncio.get_running_loop().time() - self._refreshed < _MISSES_STAY and self._refreshing is None:
+        now = asyncio.get_running_loop().time()
+        if now - self._missed_since >= _MISSES_STAY:
+            self._missed, self._missed_since = set(), now
+        if key_id in self._missed or len(self._missed) >= _MOST_MISSES:
             return False
         await self.refresh()
-        return key_id in self.keyring.key_ids
+        if key_id in self.keyring.key_ids:
+            return True
+        self._missed.add(key_id)
+        return False
 
-    async def publish(self, *, replacing: str | None = None) -> stores.MasterKey:
+    async def publish(self, *, replacing: str | None = None, actor: str = _ACTOR) -> stores.MasterKey:
         """A new key that verifies and waits to be activated."""
-        row = await self._store.publish_key(self._fresh, now=self._now(), actor=_ACTOR, replacing=replacing)
-        await self._load()
+        row = await self._store.publish_key(self._fresh, now=self._now(), actor=actor, replacing=replacing)
+        await self.refresh()
         return row
 
-    async def activate(self, key_id: str) -> stores.MasterKey:
+    async def activate(self, key_id: str, *, actor: str = _ACTOR) -> stores.MasterKey:
         """Issue under this published key from now on; the one before may be retired when its last token ended."""
         now = self._now()
         retire_after = now + self._settings.longest_life
-        row = await self._store.activate_key(key_id, retire_after=retire_after, now=now, actor=_ACTOR)
-        await self._load()
+        row = await self._store.activate_key(key_id, retire_after=retire_after, now=now, actor=actor)
+        await self.refresh()
         return row
 
     async def retire(self, key_id: str, *, force: bool, actor: str) -> stores.MasterKey:
         """Destroy a key. `KeyInUse` while tokens under it may be alive, unless forced."""
         row = await self._store.retire_key(key_id, now=self._now(), actor=actor, force=force)
-        await self._load()
+        await self.refresh()
         return row
 
     async def tend(self) -> None:
@@ -134,7 +150,6 @@ class Masters:
             if row.state is not stores.KeyState.RETIRED
         }
         self.rows = rows
-        self._refreshed = asyncio.get_running_loop().time()
         if changed:
             live = {key.key_id for key in keys}
             self._opened = {key_id: secret for key_id, secret in self._opened.items() if key_id in live}

@@ -61,13 +61,14 @@ RACE: Final = timedelta(milliseconds=250)
 """How far ahead of now all of a user's tokens are revoked: see `_all_of_a_user`."""
 _MOST_AUDIENCES: Final = 1024
 _BOX_KEY: Final = "box key"
-_TEND_EVERY: Final = 5.0
+_TEND_EVERY: Final = 2.0
 _PRUNE_EVERY: Final = timedelta(minutes=10)
 _CHECKER_THREADS: Final = 8
 _MOST_USES: Final = 50_000
 ADMIN: Final = "admin"
 _T = TypeVar("_T")
 _LIVENESS: Final = (Expires, NotBefore, caveats.ClientIp)
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC, microsecond=0)
 
 
 def utc_now() -> datetime:
@@ -98,7 +99,12 @@ def load_checkers(names: tuple[str, ...]) -> Checkers:
             raise SettingsError(
                 f"CAVEATS_CHECKERS: {len(found)} entry points are called {name!r} in caveats.checkers"
             )
-        found[0].load()(checkers)
+        try:
+            found[0].load()(checkers)
+        except Exception as error:
+            raise SettingsError(
+                f"CAVEATS_CHECKERS: {name!r} does not load: {type(error).__name__}: {error}"
+            ) from error
     return checkers
 
 
@@ -259,10 +265,7 @@ class Node:
         authenticated = await self.authenticate(text)
         if all(type(caveat) in _STANDARD for caveat in authenticated.caveats):
             return self.verifier.verify(text, context)
-        failures = await self._in_time(authenticated, lambda: self.verifier.failures(text, context))
-        if failures:
-            raise UnsatisfiedCaveats(failures)
-        return self.verifier.verify(text, context)
+        return await self._in_time(authenticated, lambda: self.verifier.verify(text, context))
 
     async def _in_time(self, authenticated: Authenticated, judge: Callable[[], _T]) -> _T:
         """Plug-ins are judged in a thread and within a deadline: one that hangs refuses, and holds up nobody else."""
@@ -317,7 +320,7 @@ class Node:
 
     def outlives(self, token_id: str) -> datetime:
         """When the last renewal of this token has ended, and a revocation of it can be forgotten."""
-        return issue_time(token_id) + self.settings.longest_life
+        return issue_time(token_id) + min(self.settings.longest_life, _END_OF_TIME - issue_time(token_id))
 
     async def revoke_token(self, token_id: str, *, actor: str) -> stores.Revocation:
         """The whole token. Repeating it changes nothing."""
@@ -332,6 +335,17 @@ class Node:
             token_id, branch_id, expires_at=self.outlives(token_id), now=self.now(), actor=actor
         )
         return self._take(row)
+
+    async def revoke_presented(self, authenticated: Authenticated) -> stores.Revocation:
+        """This token if no holder has narrowed it, in all its copies; otherwise this copy and what descends from it."""
+        identified = authenticated.identified
+        assert identified is not None
+        actor = authenticated.caveats[0].value
+        if identified.issuer_caveats == len(authenticated.fields.caveats):
+            return await self.revoke_token(identified.token_id, actor=actor)
+        return await self.revoke_branch(
+            identified.token_id, self.verifier.branches(authenticated)[-1], actor=actor
+        )
 
     async def revoke_user(self, username: str, *, actor: str) -> stores.Revocation:
         """Everything issued to this user until now."""
@@ -364,9 +378,23 @@ class Node:
         """Known, and then waited for the moment up to which it counts.
 
         It lies a little ahead, so that a sign-in that read the account just before it changed issues nothing that
-        lives on; and what is issued after this has been answered is issued later than that.
+        lives on; and what is issued after this has been answered is issued later than that. Where the change had
+        to wait for other writers until that moment had passed, it is written down anew.
         """
         self._take(row)
+        assert row.username is not None
+        assert row.issued_up_to is not None
+        late = self.now()
+        if late > row.issued_up_to:
+            row = await self.store.revoke_user(
+                row.username,
+                late,
+                expires_at=late + self.settings.longest_life,
+                now=late,
+                actor=row.revoked_by,
+                reason=row.reason,
+            )
+            return self._take(row)
         await asyncio.sleep(RACE.total_seconds())
         return row
 

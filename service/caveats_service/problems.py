@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 import caveats
@@ -191,6 +192,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(409, "key_in_use", str(error), members=members)
         case HTTPException():
             return _of_starlette(error)
+        case ClientDisconnect():  # nobody is there to read it
+            return bad_request("the body is not whole")
         case _:
             pass
     for kind in type(error).__mro__:

@@ -227,8 +227,10 @@ def test_every_answer_with_a_token_is_never_stored(http: httpx.Client, user: Use
         http.get("/v1/authorize", headers=bearer(token)),
         http.get("/v1/tokens", headers=bearer(token)),
         http.post("/v1/session", json=body),
-        http.get("/v1/session"),
+        http.get("/v1/session", headers={"Cookie": f"__Host-caveats-session={token}"}),
+        http.post("/v1/tokens", json=body | {"scope": "caveats:admin"}),
     ]
+    assert answers.pop().status_code == 403
     for answer in answers:
         assert answer.status_code < 300, answer.text
         assert answer.headers["cache-control"] == "no-store"

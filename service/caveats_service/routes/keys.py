@@ -17,10 +17,10 @@ async def listing(call: Call) -> Response:
 async def rotate(call: Call) -> Response:
     """Publish a new key; it is activated when everybody has had time to get it, or at once if asked."""
     body = await call.read(shapes.RotateKeys)
-    await call.admin()
-    row = await call.node.masters.publish()
+    actor = (await call.admin()).username
+    row = await call.node.masters.publish(actor=actor)
     if body.now:
-        row = await call.node.masters.activate(row.key_id)
+        row = await call.node.masters.activate(row.key_id, actor=actor)
     return reply(shape(row), 201)
 
 

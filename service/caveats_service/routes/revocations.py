@@ -1,5 +1,7 @@
 """Revocation: whoever presents a copy may kill that branch; a user any of their tokens; an admin anything."""
 
+from typing import Final
+
 from starlette.responses import Response
 
 from caveats import Authenticated
@@ -8,8 +10,10 @@ from caveats.identifier import is_token_id
 from caveats_service import shapes
 from caveats_service.call import Call, TokenCredential, reply
 from caveats_service.names import check_username
-from caveats_service.problems import bad_request, forbidden, not_found
+from caveats_service.problems import Problem, bad_request, forbidden, not_found
 from caveats_service.store import Revocation
+
+_NOT_YOURS: Final = "you have no labelled token of this id; present the token itself, or revoke all of yours"
 
 
 async def create(call: Call) -> Response:
@@ -49,13 +53,15 @@ async def revoke_whole(call: Call, token_id: str) -> Revocation:
         if own and presented.identified.issuer_caveats == len(presented.fields.caveats):
             return await call.node.revoke_token(token_id, actor=presented.caveats[0].value)
     label = await call.node.store.get_labelled_token(token_id)
-    caller = await call.account()
-    if label is not None and label.username == caller.username:
-        return await call.node.revoke_token(token_id, actor=caller.username)
-    user = await call.node.store.get_user(caller.username)
-    if user is not None and user.is_admin:
-        return await call.node.revoke_token(token_id, actor=(await call.admin()).username)
-    raise not_found("you have no labelled token of this id; present the token itself, or revoke all of yours")
+    try:
+        caller = await call.owner_or_admin(label.username if label is not None else None)
+    except Problem as problem:
+        if (
+            problem.code == "forbidden"
+        ):  # whether somebody else has a token of this id is not for everybody to know
+            raise not_found(_NOT_YOURS) from None
+        raise
+    return await call.node.revoke_token(token_id, actor=caller.username)
 
 
 async def _presented(call: Call) -> Authenticated | None:
@@ -85,20 +91,16 @@ async def _revoke_branch(call: Call, token_id: str, branch_id: str) -> Revocatio
         if whole or branch == own[-1]:
             return await call.node.revoke_branch(token_id, branch, actor=presented.caveats[0].value)
         raise forbidden("a narrowed copy may revoke itself, not other branches")
-    caller = await call.account()
     label = await call.node.store.get_labelled_token(token_id)
-    if label is None or label.username != caller.username:
-        caller = await call.admin()
+    caller = await call.owner_or_admin(label.username if label is not None else None)
     return await call.node.revoke_branch(token_id, branch, actor=caller.username)
 
 
 async def _revoke_user(call: Call, username: str) -> Revocation:
     check_username(username)
-    caller = await call.account()
-    if caller.username != username:
-        caller = await call.admin()
-        if await call.node.store.get_user(username) is None:
-            raise not_found("there is no such user")
+    caller = await call.owner_or_admin(username)
+    if caller.username != username and await call.node.store.get_user(username) is None:
+        raise not_found("there is no such user")
     return await call.node.revoke_user(username, actor=caller.username)
 
 

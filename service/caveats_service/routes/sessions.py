@@ -4,7 +4,7 @@ from datetime import datetime
 
 from starlette.responses import Response
 
-from caveats import CaveatsError, effective
+from caveats import CaveatsError, Expires, effective
 from caveats_service import shapes
 from caveats_service.call import NO_STORE, Call, PasswordCredential, TokenCredential, reply, token_of_headers
 from caveats_service.issuing import Asked, Plan, plan, renewal_expiry
@@ -19,7 +19,9 @@ async def sign_in(call: Call) -> Response:
     user = await call.user_of(PasswordCredential(body.username, body.password))
     bounds = user_bounds(user)
     everything = f"{bounds.default_scope} caveats:*" if user.is_admin else bounds.default_scope
-    asked = Asked(scope=body.scope or everything)
+    # One more expiry, which no renewal moves: not even one for tokens, which may live longer than sessions.
+    ceiling = Expires(call.now + call.node.settings.session_max_life)
+    asked = Asked(scope=body.scope or everything, caveats=(str(ceiling),))
     planned = plan(asked, bounds, call.node.session_lives, call.node.checkers, now=call.now)
     await _end_previous(call)
     macaroon, identifier = await call.node.issue(planned, actor=user.username, now=call.now)
@@ -35,10 +37,7 @@ async def _end_previous(call: Call) -> None:
             authenticated = await call.node.authenticate(previous.text)
         except CaveatsError:
             return
-        if authenticated.identified is not None:
-            await call.node.revoke_token(
-                authenticated.identified.token_id, actor=authenticated.caveats[0].value
-            )
+        await call.node.revoke_presented(authenticated)
 
 
 def _session(planned: Plan, token_id: str) -> shapes.Session:
@@ -80,8 +79,7 @@ async def sign_out(call: Call) -> Response:
     if not credential.from_cookie:
         raise credential_required()
     authenticated = await call.node.authenticate(credential.text)
-    assert authenticated.identified is not None
-    await call.node.revoke_token(authenticated.identified.token_id, actor=authenticated.caveats[0].value)
+    await call.node.revoke_presented(authenticated)
     return Response(status_code=204, headers={**NO_STORE, **_cookie(call, "", 0)})
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from starlette.responses import Response
 
-from caveats import Identifier, Macaroon, effective
+from caveats import Identifier, LimitExceeded, Macaroon, WrongAudience, effective
 from caveats_service import shapes
 from caveats_service.call import NO_STORE, Call, PasswordCredential, TokenCredential, reply
 from caveats_service.durations import parse_duration
@@ -18,7 +18,7 @@ from caveats_service.issuing import (
     plan,
     renewal_expiry,
 )
-from caveats_service.problems import Problem, credential_required, forbidden, not_found
+from caveats_service.problems import Problem, bad_request, credential_required, forbidden, not_found
 from caveats_service.routes.revocations import revoke_whole
 from caveats_service.store import LabelledToken, User
 
@@ -29,7 +29,10 @@ async def issue(call: Call) -> Response:
     bounds = await _bounds(call, body)
     asked = Asked(body.scope, body.audience, lifetime(body.expires_in), tuple(body.caveats), body.note)
     planned = plan(asked, bounds, call.node.lives, call.node.checkers, now=call.now)
-    macaroon, identifier = await call.node.issue(planned, actor=bounds.user, now=call.now)
+    try:
+        macaroon, identifier = await call.node.issue(planned, actor=bounds.user, now=call.now)
+    except LimitExceeded as error:  # not of a token that was presented, but of the one that was asked for
+        raise bad_request(str(error)) from None
     return reply(issued(macaroon, identifier, planned), 201)
 
 
@@ -47,12 +50,18 @@ async def _bounds(call: Call, body: shapes.Issue) -> Bounds:
             return user_bounds(await call.user_of(credential))
         case TokenCredential() as credential:
             authenticated = await call.live_token()
-            whole = not call.node.verifier.failures(credential.text, call.context(audience=DEFAULT_AUDIENCE))
-            at_home = (
-                authenticated.identified is not None and authenticated.identified.audience == DEFAULT_AUDIENCE
-            )
             branches = call.node.verifier.branches(authenticated)
-            return bounds_of_token(authenticated, branches, any_audience=whole and at_home)
+            whole = await _whole(call, credential.text)
+            return bounds_of_token(authenticated, branches, any_audience=whole)
+
+
+async def _whole(call: Call, text: str) -> bool:
+    """Whether this token stands for the whole account, and not for what one app may do."""
+    try:
+        _, failures = await call.node.failures(text, call.context(audience=DEFAULT_AUDIENCE))
+    except WrongAudience:
+        return False
+    return not failures
 
 
 def user_bounds(user: User) -> Bounds:

@@ -9,22 +9,19 @@ import contextlib
 import itertools
 import json
 import sqlite3
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from sqlalchemy import NullPool, create_engine
 
 from caveats_service.durable import place, sync_folder, temporary_beside
 
 from . import migrate
-from .database import Presence
+from .engine import Progress
 from .errors import BackupDamaged, BackupExists, DatabaseExists, SchemaError, StoreUnavailable
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Is told the pages copied and the pages in all, from the copying thread."""
+from .presence import Presence
 
 _PAGES_A_STEP: Final = 256
 _COMPANIONS: Final = ("", "-wal", "-shm")

@@ -1,17 +1,21 @@
 """What the store can answer besides a result.
 
     StoreError
-    ├── StoreUnavailable     try again later: disk full, locked for too long, I/O error, not migrated
+    ├── StoreUnavailable     try again later: not reached, locked for too long, disk full, not migrated
+    │   └── Undone           ... and the store has tried a few times itself
     ├── SchemaError          this database is not for this program
     │   └── SchemaTooNew     ... because a newer version of it has been here
     ├── UserExists · UnknownUser
     ├── LabelExists
-    ├── UnknownMasterKey
+    ├── UnknownMasterKey · UnknownVerifier
     ├── KeyConflict          the key is not in a state that allows this, or another node was faster
     │   └── KeyInUse         ... because tokens under it may still live; can be forced
+    ├── AlreadyDone          this very request has been answered before; here is that answer
+    ├── IdempotencyConflict  another request has been answered under this key
     └── BackupError          a backup or restore that was refused before anything was changed
         ├── DatabaseInUse · DatabaseExists · BackupExists
-        └── BackupDamaged
+        ├── BackupDamaged
+        └── BackupElsewhere  ... because this database has its own tools
 
 None of them carries a password hash, a sealed key or a statement's parameters.
 """
@@ -24,7 +28,15 @@ class StoreError(Exception):
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot answer now; nothing was changed. The edge answers 503."""
+    """The store cannot answer now. The edge answers 503.
+
+    Nothing was changed, unless the connection was lost in the very moment of the commit: then nobody can tell,
+    and repeating the operation under the same idempotency key is what finds out.
+    """
+
+
+class Undone(StoreUnavailable):
+    """The database undid the transaction: others were in its way, or its connection was lost before the commit."""
 
 
 class SchemaError(StoreError):
@@ -59,6 +71,10 @@ class UnknownMasterKey(StoreError):
     """There is no master key with this id."""
 
 
+class UnknownVerifier(StoreError):
+    """There is no verifier with this id."""
+
+
 class KeyConflict(StoreError):
     """The key's state does not allow the step, or another node has taken it first."""
 
@@ -73,6 +89,18 @@ class KeyInUse(KeyConflict):
         self.key_id = key_id
         self.until = until
         self.labelled = labelled
+
+
+class AlreadyDone(StoreError):
+    """The operation was done before under this idempotency key: `sealed_reply` is what was answered then."""
+
+    def __init__(self, sealed_reply: bytes) -> None:
+        super().__init__("this request has been answered before")
+        self.sealed_reply = sealed_reply
+
+
+class IdempotencyConflict(StoreError):
+    """The idempotency key belongs to another request."""
 
 
 class BackupError(StoreError):
@@ -93,3 +121,7 @@ class DatabaseInUse(BackupError):
 
 class DatabaseExists(BackupError):
     """There is a database already; it is replaced only when that is asked for."""
+
+
+class BackupElsewhere(BackupError):
+    """The database is a server's: it has its own tools for this."""

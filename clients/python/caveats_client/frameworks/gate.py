@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ UNIX: Final = "unix"
 _log = logging.getLogger("caveats_client.frameworks")
 _REALM: Final = 'Bearer realm="caveats"'
 _PREFIX: Final = PREFIX.encode("ascii")
+_PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NO_FACTS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 Extra: TypeAlias = Mapping[str, Any]
@@ -356,8 +358,7 @@ def _is_joined(name: bytes, value: bytes) -> bool:
 def _check_query(query: bytes) -> None:
     """A token in the query is on its way into every log. Raises `Refusal`."""
     if query and (
-        _PREFIX in query
-        or _PREFIX in unquote_to_bytes(query)
+        _PREFIX in unquote_to_bytes(query)
         or any(name == "access_token" for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
     ):
         raise Refusal(400, "bad_request", "a token goes into a header, never into the URL, which logs keep")
@@ -366,45 +367,26 @@ def _check_query(query: bytes) -> None:
 # What a request needs
 
 
-def checked_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
-    """Scopes named once, where the app is put together; `{name}` stands for a part of the path.
+def checked_scopes(scopes: str | Iterable[str]) -> tuple[str, ...]:
+    """Scopes named once, where the app is put together; `{name}` stands for a parameter of the path.
 
-    Raises `caveats.MalformedCaveat`, so that a mistyped one is not found out by a user.
+    Raises `caveats.MalformedCaveat`, so that it is not a user who finds the mistyped one.
     """
-    if isinstance(scopes, str):
-        scopes = scopes.split(" ")
-    named = tuple(scopes)
+    named = tuple(scopes.split(" ") if isinstance(scopes, str) else scopes)
     for scope in named:
-        parse_scope("/".join("x" if _parameter(part) else part for part in _parts(scope)))
+        parse_scope(_PARAMETER.sub("x", scope))
     return named
 
 
 def filled_scopes(scopes: Sequence[str], parameters: Mapping[str, object]) -> tuple[str, ...]:
-    """`photos/{photo_id}:read` with the path's parameters in it.
+    """`photos/{photo_id}:read`, with the path's parameters in it. Raises `KeyError` for one that is not there.
 
-    A value becomes one segment: what cannot be one (a slash, a colon, `..`) makes a scope that no token covers.
-    Raises `KeyError` for a parameter that the route does not have.
+    A value fills one segment: with a slash, a colon or a dot segment in it, it makes a scope that no token covers.
     """
     return tuple(
-        scope
-        if "{" not in scope
-        else "/".join(
-            quote(str(parameters[name]), safe="@~+") + part[part.index("}") + 1 :]
-            if (name := _parameter(part))
-            else part
-            for part in _parts(scope)
-        )
+        _PARAMETER.sub(lambda found: quote(str(parameters[found[1]]), safe="@~+"), scope) if "{" in scope else scope
         for scope in scopes
     )
-
-
-def _parts(scope: str) -> list[str]:
-    return scope.split("/")
-
-
-def _parameter(part: str) -> str:
-    """The parameter's name, if this segment is one."""
-    return part[1 : part.index("}")] if part.startswith("{") and "}" in part else ""
 
 
 def is_public(patterns: Sequence[str], incoming: Incoming) -> bool:

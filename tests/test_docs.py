@@ -1,0 +1,346 @@
+"""The docs are true: every block is run against a real service, every reference agrees with the code it describes.
+
+A `console` block is a shell session: lines with `$ ` are commands, the rest is what they print, `...` stands for
+anything. A `python` block is a doctest where it has `>>>`, else a script; the blocks of one page share their names.
+An `http` block is a request, and the one after it the answer. Pages run in a folder of their own, where the
+service is `http://127.0.0.1:8080`, alice has an account, and `examples` is what it is here.
+"""
+
+import doctest
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+from pydantic import BaseModel
+
+from caveats import standard_checkers
+from caveats_client import Client
+from caveats_service import shapes
+from caveats_service.app import _ROUTES, AUTHORIZE
+from caveats_service.problems import TITLES
+from caveats_service.settings import describe_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "examples"))
+
+from local_service import ADMIN_PASSWORD, LocalService, local_service  # noqa: E402
+
+DOCS = ROOT / "docs"
+OTHERS = {"cli.md", "client.md", "benchmarks.md"}
+PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.glob("*.md") if page.name not in OTHERS)]
+LANGUAGES = {"console", "python", "http", "json", "text", "nginx", "caddy", "toml"}
+ADDRESS = "http://127.0.0.1:8080"
+PASSWORD = "correct horse battery staple"
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_DONE = "-- done --"
+_same = doctest.OutputChecker().check_output
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    language: str
+    text: str
+    line: int
+    page: Path
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text("utf-8")
+    return [
+        Block(found[1], found[2], text.count("\n", 0, found.start()) + 2, page)
+        for found in _FENCE.finditer(text)
+    ]
+
+
+@dataclass
+class Reader:
+    """Somebody who follows a page from top to bottom."""
+
+    service: LocalService
+    names: dict[str, object] = field(default_factory=lambda: {"__name__": "docs"})
+    asked: httpx.Response | None = None
+
+    def __post_init__(self) -> None:
+        folder = self.service.folder
+        (folder / "examples").symlink_to(ROOT / "examples")
+        environment = {
+            **self.service.environment,
+            "CAVEATS_PASSWORD": PASSWORD,
+            "ADMIN_PASSWORD": ADMIN_PASSWORD,
+        }
+        self.shell = subprocess.Popen(
+            ["bash", "--norc", "--noprofile"],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def close(self) -> None:
+        """The shell goes, and whatever it left running."""
+        os.killpg(self.shell.pid, signal.SIGKILL)
+        self.shell.communicate()
+
+    def here(self, text: str) -> str:
+        return text.replace(ADDRESS, self.service.url)
+
+    def follow(self, block: Block) -> None:
+        match block.language:
+            case "console":
+                self.type(block)
+            case "python":
+                self.execute(block)
+            case "http":
+                self.exchange(block)
+            case "json":
+                json.loads(block.text)
+            case _:
+                pass
+
+    def type(self, block: Block) -> None:
+        for command, expected in sessions(block.text):
+            got = self.run(command)
+            assert _same(self.here(expected), got, doctest.ELLIPSIS), (
+                f"{block.place}\n$ {command}\n\nexpected:\n{self.here(expected)}\ngot:\n{got}"
+            )
+
+    def run(self, command: str) -> str:
+        """What a command prints. `make` is not run here: its targets have tests of their own."""
+        if command.startswith("make "):
+            target = command.split()[1]
+            subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+            log = next(self.service.folder.glob("caveats-service-*.log"))
+            return log.read_text() if target == "run" else ""
+        assert self.shell.stdin is not None
+        assert self.shell.stdout is not None
+        self.shell.stdin.write(f"{{ {self.here(command)}\n}} < /dev/null\necho '{_DONE}'\n")
+        self.shell.stdin.flush()
+        lines: list[str] = []
+        while (line := self.shell.stdout.readline()) and line != f"{_DONE}\n":
+            lines.append(line)
+        return "".join(f"{line.rstrip()}\n" for line in lines)
+
+    def execute(self, block: Block) -> None:
+        source = self.here(block.text)
+        if ">>>" not in source:
+            exec(compile("\n" * (block.line - 1) + source, str(block.page), "exec"), self.names)
+            return
+        test = doctest.DocTestParser().get_doctest(
+            source, self.names, block.place, str(block.page), block.line
+        )
+        said: list[str] = []
+        runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+        runner.run(test, out=said.append, clear_globs=False)
+        assert runner.failures == 0, "".join(said)
+        self.names.update(test.globs)
+
+    def exchange(self, block: Block) -> None:
+        """A request, or the answer to the request before."""
+        head, _, body = self.here(block.text).partition("\n\n")
+        first, *rest = head.splitlines()
+        headers = dict(line.split(": ", 1) for line in rest)
+        if not first.startswith("HTTP/1.1 "):
+            method, path = first.split(" ")
+            sent = {name: os.path.expandvars(value) for name, value in headers.items()}
+            sent = {name: self.filled(value) for name, value in headers.items()}
+            self.asked = httpx.request(
+                method, self.service.url + path, headers=sent, content=self.filled(body)
+            )
+            return
+        assert self.asked is not None, f"{block.place}: an answer to nothing"
+        assert str(self.asked.status_code) == first.split(" ")[1], f"{block.place}: {self.asked.text}"
+        for name, value in headers.items():
+            assert _same(value, self.asked.headers.get(name, ""), doctest.ELLIPSIS), (
+                f"{block.place}: {name}: {self.asked.headers.get(name)}"
+            )
+        got = json.dumps(self.asked.json(), indent=2) if self.asked.content else ""
+        expected = json.dumps(json.loads(body), indent=2) if body.strip() else ""
+        expected = re.sub(r'^ *"\.\.\.": "\.\.\."$', "...", expected, flags=re.MULTILINE)
+        assert _same(expected + "\n", got + "\n", doctest.ELLIPSIS), f"{block.place}: {got}"
+        if isinstance(self.asked.json() if self.asked.content else None, dict):
+            self.names["answer"] = self.asked.json()
+
+    def filled(self, text: str) -> str:
+        """`{token}` and other members of the last answer that had them."""
+        return re.sub(r"\{(\w+)\}", lambda found: str(self.names.get(found[1], found[0])), text)
+
+
+def sessions(text: str) -> Iterator[tuple[str, str]]:
+    """The commands of a console block, each with what it prints."""
+    assert text.startswith("$ "), "a console block begins with a command"
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        lines = part.splitlines(keepends=True)
+        count = 1
+        while count < len(lines) and (lines[count].startswith("> ") or lines[count - 1].endswith("\\\n")):
+            count += 1
+        command = "".join(line.removeprefix("> ") for line in lines[:count]).rstrip("\n")
+        yield command, "".join(lines[count:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_of_a_page_does_what_it_says(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = blocks(page)
+    assert {block.language for block in found} <= LANGUAGES
+    if not any(block.language in ("console", "python", "http") for block in found):
+        return
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("CAVEATS_")]:
+        monkeypatch.delenv(name)
+    with local_service(tmp_path) as service:
+        if page.name != "README.md":
+            service.add_user("alice", PASSWORD)
+        with Client(service.url) as client:
+            reader = Reader(service)
+            try:
+                if page.name != "README.md":
+                    reader.names["token"] = client.login("alice", PASSWORD).encode()
+                    reader.names["admin"] = client.login(
+                        "admin", ADMIN_PASSWORD, scope="* caveats:*"
+                    ).encode()
+                for block in found:
+                    reader.follow(block)
+            finally:
+                reader.close()
+
+
+def anchor(heading: str) -> str:
+    """The fragment by which a heading is linked."""
+    kept = re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower())
+    return kept.replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = _FENCE.sub("", page.read_text("utf-8"))
+    for link in _LINK.findall(text):
+        if link.startswith(("https://", "http://")):
+            continue
+        name, _, fragment = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        if fragment:
+            assert fragment in {anchor(heading) for heading in _HEADING.findall(target.read_text("utf-8"))}, link
+
+
+# docs/settings.md
+
+
+def settings_table() -> str:
+    rows = [
+        f"| `{row.variable}` | `{row.default}` | {row.meaning} | {row.accepts} |" for row in describe_settings()
+    ]
+    return "\n".join(["| variable | default | meaning | accepts |", "|---|---|---|---|", *rows])
+
+
+def test_the_table_of_settings_is_what_the_service_says_of_itself() -> None:
+    table = settings_table()
+    assert table in (DOCS / "settings.md").read_text("utf-8"), f"docs/settings.md should hold:\n{table}"
+
+
+# docs/http.md
+
+
+def section(heading: str) -> str:
+    """What stands under a heading of http.md, up to the next one."""
+    text = (DOCS / "http.md").read_text("utf-8")
+    assert f"### {heading}\n" in text, f"http.md says nothing of {heading}"
+    return text.split(f"### {heading}\n", 1)[1].split("\n### ", 1)[0].split("\n## ", 1)[0]
+
+
+ENDPOINTS = [*((method, path) for method, path, _ in _ROUTES), ("GET", AUTHORIZE)]
+
+
+def test_http_md_has_every_endpoint_and_no_other() -> None:
+    text = (DOCS / "http.md").read_text("utf-8")
+    documented = re.findall(r"^### ((?:GET|POST|PUT|DELETE|PATCH) \S+)$", text, re.MULTILINE)
+    assert sorted(documented) == sorted(f"{method} {path}" for method, path in ENDPOINTS)
+
+
+SHAPES = {
+    name: shape
+    for name, shape in vars(shapes).items()
+    if isinstance(shape, type)
+    and issubclass(shape, BaseModel)
+    and shape.__module__ == shapes.__name__
+    and shape not in (shapes.Shape, shapes.Empty)
+}
+
+
+def json_type(annotation: object) -> str:
+    """An annotation in the words of the reference."""
+    origin = typing.get_origin(annotation)
+    inner = typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return json_type(inner[0])
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join("null" if each is types.NoneType else json_type(each) for each in inner)
+    if origin is list:
+        return f"list of {json_type(inner[0])}"
+    if origin is dict:
+        return "object"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+    words = {str: "text", int: "integer", bool: "boolean", datetime: "time"}
+    return words[annotation]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_http_md_has_every_member_of_every_body(name: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+?) \| ([^|]+?) \|", section(name), re.MULTILINE)
+    expected = [
+        (member, json_type(info.annotation), "required" if info.is_required() else "optional")
+        for member, info in SHAPES[name].model_fields.items()
+    ]
+    assert rows == expected, "\n".join(f"| `{m}` | {t} | {r} |  |" for m, t, r in expected)
+
+
+def test_http_md_has_every_problem_and_its_title() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| [\d, ]+ \| ([^|]+?) \|", section("Problems"), re.MULTILINE)
+    assert dict(rows) == dict(TITLES)
+    assert [code for code, _ in rows] == sorted(TITLES)
+
+
+# docs/caveats.md
+
+
+def test_caveats_md_has_every_kind() -> None:
+    text = (DOCS / "caveats.md").read_text("utf-8")
+    documented = re.findall(r"^### (\S+)$", text, re.MULTILINE)
+    assert sorted(documented) == sorted(standard_checkers().kinds)
+
+
+@pytest.mark.parametrize("kind", sorted(standard_checkers().kinds))
+def test_the_examples_of_a_kind_are_of_that_kind(kind: str) -> None:
+    text = (DOCS / "caveats.md").read_text("utf-8").split(f"### {kind}\n", 1)[1].split("\n### ", 1)[0]
+    good = re.findall(rf"^- `({kind} = [^`]+)`", text, re.MULTILINE)
+    bad = re.findall(rf"^- not `({kind} = [^`]+)`", text, re.MULTILINE)
+    checkers = standard_checkers()
+    assert good
+    for predicate in good:
+        assert checkers.parse(predicate.encode()).kind == kind, predicate
+    for predicate in bad:
+        assert checkers.parse(predicate.encode()).kind == "unknown", predicate

@@ -72,19 +72,29 @@ def is_token_id(text: object) -> bool:
 
 def issue_time(token_id: str) -> datetime:
     """The time inside a token id; the end of the year 9999 for one beyond."""
-    return _EPOCH + timedelta(milliseconds=min(ULID.from_str(token_id).milliseconds, _LAST))
+    return from_milliseconds(ULID.from_str(token_id).milliseconds)
 
 
 def new_token_id(now: datetime, random: Callable[[int], bytes] = os.urandom) -> str:
     """A fresh token id for a token issued at `now`: 48 bits of time, 80 of randomness, the system's by default."""
-    return str(ULID.from_bytes(_milliseconds(now) + random(10)))
+    return str(ULID.from_bytes(_time_part(now) + random(10)))
 
 
 def ulid_time(moment: datetime) -> str:
     """The first characters of every token id issued in the millisecond of `moment`."""
-    return str(ULID.from_bytes(_milliseconds(moment) + bytes(10)))[:ULID_TIME_SIZE]
+    return str(ULID.from_bytes(_time_part(moment) + bytes(10)))[:ULID_TIME_SIZE]
 
 
-def _milliseconds(moment: datetime) -> bytes:
+def _time_part(moment: datetime) -> bytes:
     """The time part of a ULID. Not by ULID's own generator: that one counts on from what it last gave, forks included."""
-    return max(0, (moment - _EPOCH) // timedelta(milliseconds=1)).to_bytes(6, "big")
+    return milliseconds(moment).to_bytes(6, "big")
+
+
+def milliseconds(moment: datetime) -> int:
+    """Whole milliseconds since 1970, rounded down; 0 for what was before."""
+    return max(0, (moment - _EPOCH) // timedelta(milliseconds=1))
+
+
+def from_milliseconds(count: int) -> datetime:
+    """The inverse of `milliseconds`; the end of the year 9999 for what lies beyond."""
+    return _EPOCH + timedelta(milliseconds=min(count, _LAST))

@@ -101,10 +101,9 @@ PHOTO_APP = (
 
 def photo_settings(service: LocalService) -> dict[str, str]:
     """The photo app's environment: its keys, and a token with which it can read the feed of revocations."""
-    with Client(service.url) as admin:
-        admin.login("admin", ADMIN_PASSWORD, scope="caveats:admin", expires_in="1h")
-        everything = admin.issue().token
-    feed = everything.attenuate(Method("GET"), PathCaveat("/v1/revocations"), Note("for the photo app"))
+    with Client(service.url) as client:
+        admin = client.login("admin", ADMIN_PASSWORD, scope="caveats:admin", expires_in="1h")
+    feed = admin.attenuate(Method("GET"), PathCaveat("/v1/revocations"), Note("for the photo app"))
     return {
         **service.environment,
         "PYTHONPATH": str(EXAMPLES / "photos_caveats"),

@@ -48,8 +48,8 @@ class LocalService:
 
 
 @contextmanager
-def local_service(folder: Path, **settings: str) -> Iterator[LocalService]:
-    """A service whose data lies in `folder`; its admin's password is `ADMIN_PASSWORD`."""
+def local_service(folder: Path, **settings: str | None) -> Iterator[LocalService]:
+    """A service whose data lies in `folder`; its admin's password is `ADMIN_PASSWORD`. A setting None is left out."""
     own = {
         "CAVEATS_CONFIG_DIR": str(folder / "config"),
         "CAVEATS_ADMIN_PASSWORD": ADMIN_PASSWORD,
@@ -58,7 +58,8 @@ def local_service(folder: Path, **settings: str) -> Iterator[LocalService]:
         "COLUMNS": "200",
         **settings,
     }
-    environment = {**{k: v for k, v in os.environ.items() if not k.startswith("CAVEATS_")}, **own}
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("CAVEATS_")}
+    environment = outside | {name: value for name, value in own.items() if value is not None}
     with process("caveats-service", "serve", "--port", "0", folder=folder, environment=environment) as url:
         yield LocalService(url, folder, {**environment, "CAVEATS_URL": url})
 

@@ -1,9 +1,10 @@
 """What an app that verifies locally has to hear from elsewhere: revocations, and new keys.
 
-    admin=$(caveats issue --scope caveats:admin --expires-in 30d)       # as an administrator
-    export PHOTOS_FEED_TOKEN=$(caveats attenuate --method GET --path /v1/revocations "$admin")
+The token that this app reads the feed with is an administrator's, narrowed until it can do nothing else:
 
-The token that this app reads the feed with is itself narrowed: it can read the feed and do nothing else.
+    caveats login admin --scope caveats:admin --expires-in 30d
+    export PHOTOS_FEED_TOKEN=$(caveats attenuate --method GET --path /v1/revocations)
+
 Fails closed: an app that has not heard from the feed for too long is not current, and refuses.
 """
 

@@ -18,7 +18,7 @@ from caveats_service.call import Handler, endpoint
 from caveats_service.node import Node, utc_now
 from caveats_service.passwords import INTERACTIVE, PasswordProfile
 from caveats_service.problems import Problem, bad_request, problem_of
-from caveats_service.routes import feed, keys, ops, revocations, sessions, tokens, users, verify
+from caveats_service.routes import feed, keys, ops, revocations, sessions, tokens, users, verifiers, verify
 from caveats_service.settings import Settings
 
 AUTHORIZE: Final = "/v1/authorize"
@@ -42,6 +42,10 @@ _ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/v1/revocations", revocations.create),
     ("GET", "/v1/revocations", revocations.listing),
     ("GET", "/v1/revocations/feed", feed.feed),
+    ("POST", "/v1/verifiers", verifiers.register),
+    ("GET", "/v1/verifiers", verifiers.listing),
+    ("DELETE", "/v1/verifiers/{verifier_id}", verifiers.revoke),
+    ("GET", "/v1/verifiers/{verifier_id}/keys", verifiers.keys),
     ("GET", "/v1/keys", keys.listing),
     ("POST", "/v1/keys/rotate", keys.rotate),
     ("POST", "/v1/keys/{key_id}/retire", keys.retire),

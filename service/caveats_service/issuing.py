@@ -23,6 +23,7 @@ from caveats import (
     User,
     effective,
 )
+from caveats.caveat import check_value
 from caveats.identifier import is_audience, issue_time
 from caveats.scopes import ScopePattern, parse_scope
 from caveats_service.problems import Problem, bad_request, forbidden
@@ -128,7 +129,9 @@ def plan(asked: Asked, bounds: Bounds, lives: Lives, checkers: Checkers, *, now:
         raise bad_request("an audience reads a-z, then a-z, 0-9 and -, at most 32 characters")
     if bounds.audience is not None and audience != bounds.audience:
         raise forbidden(f"a token for audience {bounds.audience!r} cannot be had for {audience!r}")
-    scope = _scope(asked.scope if asked.scope is not None else bounds.default_scope, bounds)
+    if asked.scope is None and not bounds.default_scope:
+        raise forbidden("the credential's caveats leave no scope to hand on")
+    scope = _scope(bounds.default_scope if asked.scope is None else asked.scope, bounds)
     expires_at = _expiry(asked.lifetime, bounds, lives, now)
     caveats: list[Caveat] = [User(bounds.user), Expires(expires_at), scope]
     caveats += [_asked_caveat(predicate, checkers) for predicate in asked.caveats]
@@ -139,8 +142,6 @@ def plan(asked: Asked, bounds: Bounds, lives: Lives, checkers: Checkers, *, now:
 
 
 def _scope(text: str, bounds: Bounds) -> Scope:
-    if not text:
-        raise forbidden("the credential's caveats leave no scope to hand on")
     scope = Scope(text)
     for pattern in scope.patterns:
         if not any(allowed.covers(pattern) for allowed in bounds.scopes):
@@ -161,10 +162,11 @@ def _expiry(lifetime: timedelta | None, bounds: Bounds, lives: Lives, now: datet
 def _asked_caveat(predicate: str, checkers: Checkers) -> Caveat:
     """A caveat that the caller wants in. A plug-in's kind need not be known here, a plain one must."""
     caveat = checkers.parse(predicate.encode("utf-8", "replace"))
-    if isinstance(caveat, UnknownCaveat) and (
-        "/" not in predicate.partition(" = ")[0] or caveat.why != _FOREIGN
-    ):
-        raise bad_request(f"caveat {predicate!r}: {caveat.why}")
+    if isinstance(caveat, UnknownCaveat):
+        name, _, value = predicate.partition(" = ")
+        if "/" not in name or caveat.why != _FOREIGN:
+            raise bad_request(f"caveat {predicate!r}: {caveat.why}")
+        check_value(value)
     if caveat.kind in _RESERVED:
         raise bad_request(f"a {caveat.kind} caveat is the service's own to write")
     return caveat

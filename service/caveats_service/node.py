@@ -18,6 +18,7 @@ import structlog
 
 import caveats
 from caveats import (
+    DEFAULT_LIMITS,
     AudienceKey,
     Authenticated,
     Bundle,
@@ -27,6 +28,7 @@ from caveats import (
     Failure,
     Grant,
     Identifier,
+    LimitExceeded,
     Macaroon,
     MasterKeyring,
     NotBefore,
@@ -302,6 +304,7 @@ class Node:
             location=self.settings.location,
             caveats=plan.caveats,
         )
+        _check_size(macaroon)
         if plan.note is not None:
             label = LabelledToken(
                 identifier.token_id, plan.user, plan.note, plan.scope, plan.audience, now, plan.expires_at
@@ -311,7 +314,9 @@ class Node:
 
     def renew(self, authenticated: Authenticated, expires_at: datetime) -> Macaroon:
         """The same token with a later expiry."""
-        return renew(authenticated, expires_at, self._derived_key)
+        macaroon = renew(authenticated, expires_at, self._derived_key)
+        _check_size(macaroon)
+        return macaroon
 
     def _derived_key(self, identifier: Identifier) -> bytes:
         return chain.derive(self.masters.keyring.root_key(identifier))
@@ -412,8 +417,6 @@ class Node:
     async def _load_box_key(self, seal_key: SealKey) -> PrivateKey:
         """The X25519 key that boxes for verifiers are made with; made once, and pinned by them."""
         fresh = seal(seal_key, PrivateKey.generate().secret, row_id=0, key_id="", purpose=_BOX_KEY)
-        if not hasattr(self.store, "service_key"):
-            return PrivateKey.generate()
         sealed = await self.store.service_key(_BOX_KEY, fresh)
         return PrivateKey(unseal(seal_key, sealed, row_id=0, key_id="", purpose=_BOX_KEY))
 
@@ -540,6 +543,13 @@ class Node:
 
 
 _STANDARD: Final = frozenset(standard_checkers().kinds.values())
+
+
+def _check_size(macaroon: Macaroon) -> None:
+    """Hand out no token that nobody would take. Raises `LimitExceeded`."""
+    most = DEFAULT_LIMITS.token_text
+    if len(macaroon.encode()) > most:
+        raise LimitExceeded(f"a token has at most {most} characters")
 
 
 def _revocation(row: stores.Revocation) -> caveats.Revocation:

@@ -24,6 +24,7 @@ from caveats_service.store import (
     StoreUnavailable,
     UnknownMasterKey,
     UnknownUser,
+    UnknownVerifier,
     UserExists,
 )
 
@@ -154,6 +155,7 @@ _TABLE: Final[Mapping[type[Exception], _Row]] = {
     UserExists: _Row(409, "conflict"),
     LabelExists: _Row(409, "conflict"),
     KeyConflict: _Row(409, "conflict"),
+    UnknownVerifier: _Row(404, "not_found"),
     UnknownUser: _Row(404, "not_found"),
     UnknownMasterKey: _Row(404, "not_found"),
 }

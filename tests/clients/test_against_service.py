@@ -303,7 +303,7 @@ def test_an_administrator_keeps_users_and_keys(client: Any, alice: str) -> None:
 
 def test_keys_are_rotated_and_retired(client: Any, alice: str) -> None:
     client.login("admin", ADMIN_PASSWORD, scope="caveats:admin")
-    old = next(key for key in client.keys() if key.state == "active")
+    old = next(key for key in list(client.keys()) if key.state == "active")
     fresh = client.rotate_keys(now=True)
     assert fresh.state == "active"
     with pytest.raises(Conflict) as in_use:
@@ -353,16 +353,14 @@ def caveats(service: Serving) -> Script:
 
     def run(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
         environment = {**os.environ, "CAVEATS_URL": service.url, **options.pop("env", {})}
-        source = {} if "input" in options else {"stdin": subprocess.DEVNULL}
         return subprocess.run(
             [beside, *arguments],
             env=environment,
+            input=options.get("input", ""),
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
-            **source,
-            **options,
         )
 
     return run
@@ -453,7 +451,7 @@ def test_a_password_is_changed_and_the_login_forgotten(caveats: Script, alice: s
 
 
 def test_an_administrator_registers_people(caveats: Script) -> None:
-    good(caveats("login", "admin", "--scope", "caveats:admin", "--password-stdin", input=ADMIN_PASSWORD))
+    good(caveats("login", "admin", "--scope", "* caveats:*", "--password-stdin", input=ADMIN_PASSWORD))
     name = next(names)
     good(caveats("register", name, "--as-admin", "--password-stdin", input=PASSWORD))
     good(caveats("login", name, "--password-stdin", input=PASSWORD))
@@ -462,6 +460,11 @@ def test_an_administrator_registers_people(caveats: Script) -> None:
     assert "scope = *" in refused.stderr
     good(caveats("revoke", "--user", name))
     assert caveats("whoami").returncode == 3
+
+    good(caveats("login", "admin", "--scope", "* caveats:*", "--password-stdin", input=ADMIN_PASSWORD))
+    nobody = caveats("revoke", "--user", "nobody.at.all")
+    assert nobody.returncode == 5
+    assert "no such" in nobody.stderr
 
 
 @pytest.mark.parametrize(
@@ -479,19 +482,13 @@ def test_an_administrator_registers_people(caveats: Script) -> None:
         (("register", "somebody", "--password-stdin"), "short", 2, "password"),
         (("verify", "--audience", "photos", "-"), "TOKEN", 4, "audience"),
         (("issue", "--scope", "caveats:admin", "--token", "-"), "TOKEN", 4, "beyond what you may have"),
-        (
-            ("revoke", "--token-id", "01KAJ5M3W8E2RZ6V8Q4T0N9XCD", "--token", "-"),
-            "TOKEN",
-            5,
-            "no labelled token",
-        ),
         (("revoke", "--user", "admin", "--token", "-"), "TOKEN", 4, "scope = *"),
         (("whoami", "-"), "FORGED", 3, "may have expired or been revoked"),
         (("whoami", "-"), "EXPIRED", 3, "expired"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_each_refusal_of_the_service_has_its_exit_code(
+def test_each_refusal_of_the_service_has_its_exit_code(  # noqa: PLR0917  a table's columns
     service: Serving,
     caveats: Script,
     alice: str,

@@ -37,7 +37,16 @@ def test_a_method_that_a_path_does_not_know_is_a_405_that_names_the_right_ones(
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/v1", "/v1/", "/v1/tokens/", "/v1/tokens/a/b", "/V1/tokens", "//v1/tokens", "/v1/authorize/"],
+    [
+        "/nothing",
+        "/v1",
+        "/v1/",
+        "/v1/tokens/",
+        "/v1/tokens/a/b",
+        "/V1/tokens",
+        "//v1/tokens",
+        "/v1/authorize/",
+    ],
 )
 def test_a_path_that_is_not_there_is_a_404_and_no_redirect(http: httpx.Client, path: str) -> None:
     assert problem(http.get(path)) == (404, "not_found")
@@ -67,7 +76,9 @@ DEEP = b"[" * 200_000
         pytest.param(b'{"token": "a", "extra": {"x": 1, "x": 2}}', 400, id="an inner member twice"),
         pytest.param(b'{"token": NaN}', 400, id="NaN"),
         pytest.param(b'{"token": "a", "extra": {"x": Infinity}}', 400, id="Infinity"),
-        pytest.param(b'{"token": "a", "extra": {"x": ' + b"9" * 5000 + b"}}", 400, id="a number of 5000 digits"),
+        pytest.param(
+            b'{"token": "a", "extra": {"x": ' + b"9" * 5000 + b"}}", 400, id="a number of 5000 digits"
+        ),
         pytest.param(DEEP, 413, id="200,000 deep, beyond the limit of bodies"),
         pytest.param(DEEP[:60_000], 400, id="60,000 deep"),
         pytest.param(b'{"extra":' + b'{"a":' * 12_000, 400, id="12,000 objects deep"),
@@ -184,7 +195,9 @@ def test_a_credential_in_a_form_is_refused(http: httpx.Client) -> None:
         pytest.param(b"GET /healthz HTTP/9.9\r\nHost: x\r\n\r\n", {400, 505}, id="a version that is not"),
         pytest.param(b"FROB /healthz HTTP/1.1\r\nHost: x\r\n\r\n", {400, 405}, id="a method that is not"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00", {400, 0}, id="TLS"),
-        pytest.param(b"GET /v1/tokens/%ff%fe HTTP/1.1\r\nHost: x\r\n\r\n", {401, 404}, id="path is not UTF-8"),
+        pytest.param(
+            b"GET /v1/tokens/%ff%fe HTTP/1.1\r\nHost: x\r\n\r\n", {401, 404}, id="path is not UTF-8"
+        ),
         pytest.param(
             b"GET /v1/users?after=%ff%00 HTTP/1.1\r\nHost: x\r\n\r\n", {401, 400}, id="query is not UTF-8"
         ),
@@ -205,7 +218,9 @@ def test_malformed_http_is_refused_and_the_service_lives_on(
 def test_a_client_that_leaves_in_the_middle_of_its_body_disturbs_nobody(
     service: Service, http: httpx.Client, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    head = b"POST /v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n"
+    head = (
+        b"POST /v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n"
+    )
     for _ in range(5):
         raw(service, head + b'{"user', wait=0.05)
     assert http.get("/healthz").status_code == 200

@@ -93,7 +93,10 @@ async def renew(call: Call) -> Response:
     body = await call.read(shapes.Renew)
     authenticated = await call.live_token()
     expires_at = renewal_expiry(authenticated, lifetime(body.expires_in), call.node.lives, now=call.now)
-    macaroon = call.node.renew(authenticated, expires_at)
+    try:
+        macaroon = call.node.renew(authenticated, expires_at)
+    except LimitExceeded as error:
+        raise bad_request(str(error)) from None
     again = call.node.verifier.authenticate(macaroon) if not authenticated.third_parties else authenticated
     authority = effective(again.caveats)
     identifier = again.identified

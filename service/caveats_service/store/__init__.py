@@ -1,16 +1,19 @@
 """What the service remembers: the only place with SQL.
 
-`from caveats_service.store import Store, sqlite_url`; see `store.py` for its operations.
+`from caveats_service.store import Store`; see `store.py` for its operations. SQLite and PostgreSQL differ in
+`sqlite.py` and `postgres.py`, behind `engine.py`, and nowhere else.
 """
 
 from .backup import Restored, restore_database
-from .database import database_exists, sqlite_url
 from .errors import (
+    AlreadyDone,
     BackupDamaged,
+    BackupElsewhere,
     BackupError,
     BackupExists,
     DatabaseExists,
     DatabaseInUse,
+    IdempotencyConflict,
     KeyConflict,
     KeyInUse,
     LabelExists,
@@ -18,12 +21,17 @@ from .errors import (
     SchemaTooNew,
     StoreError,
     StoreUnavailable,
+    Undone,
     UnknownMasterKey,
     UnknownUser,
+    UnknownVerifier,
     UserExists,
 )
 from .records import (
     AuditEntry,
+    Change,
+    ChangeKind,
+    Idempotency,
     KeyState,
     LabelledToken,
     MasterKey,
@@ -32,17 +40,25 @@ from .records import (
     RevocationPage,
     User,
     UserChange,
+    VerifierApp,
 )
+from .sqlite import database_exists, sqlite_url
 from .store import Facts, Store
 
 __all__ = [
+    "AlreadyDone",
     "AuditEntry",
     "BackupDamaged",
+    "BackupElsewhere",
     "BackupError",
     "BackupExists",
+    "Change",
+    "ChangeKind",
     "DatabaseExists",
     "DatabaseInUse",
     "Facts",
+    "Idempotency",
+    "IdempotencyConflict",
     "KeyConflict",
     "KeyInUse",
     "KeyState",
@@ -58,11 +74,14 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreUnavailable",
+    "Undone",
     "UnknownMasterKey",
     "UnknownUser",
+    "UnknownVerifier",
     "User",
     "UserChange",
     "UserExists",
+    "VerifierApp",
     "database_exists",
     "restore_database",
     "sqlite_url",

@@ -16,7 +16,7 @@ from . import audit
 from .database import Database, whole
 from .errors import KeyConflict, KeyInUse, StoreUnavailable, UnknownMasterKey
 from .records import KeyState, MasterKey
-from .schema import labelled_tokens, master_keys
+from .schema import labelled_tokens, master_keys, meta
 
 SealFor: TypeAlias = Callable[[int, str], bytes]
 """Seals a fresh master key for its row id and key id. Quick, no I/O: it runs within the transaction."""
@@ -59,6 +59,7 @@ class Keys(Database):
                     created_at=now,
                 )
             )
+            await _moved(connection)
             await audit.record(connection, at=now, actor=actor, action="key.publish", subject=key_id)
             return await _existing(connection, key_id)
 
@@ -83,6 +84,7 @@ class Keys(Database):
                     retire_after=retire_after,
                 )
             await _update(connection, key_id, state=KeyState.ACTIVE.value, activated_at=now)
+            await _moved(connection)
             await audit.record(
                 connection, at=now, actor=actor, action="key.activate", subject=key_id, before=before or ""
             )
@@ -103,6 +105,7 @@ class Keys(Database):
             if not force and key.retire_after is not None and now < key.retire_after:
                 raise KeyInUse(key_id, key.retire_after, await _labelled(connection, key, now))
             await _update(connection, key_id, state=KeyState.RETIRED.value, sealed=b"", retired_at=now)
+            await _moved(connection)
             await audit.record(
                 connection, at=now, actor=actor, action="key.retire", subject=key_id, forced=force
             )
@@ -127,6 +130,11 @@ async def _existing(connection: AsyncConnection, key_id: str) -> MasterKey:
 
 async def _update(connection: AsyncConnection, key_id: str, **values: object) -> None:
     await connection.execute(update(master_keys).where(master_keys.c.key_id == key_id).values(values))
+
+
+async def _moved(connection: AsyncConnection) -> None:
+    """Let the other nodes notice."""
+    await connection.execute(update(meta).values(key_sequence=meta.c.key_sequence + 1))
 
 
 async def _labelled(connection: AsyncConnection, key: MasterKey, now: datetime) -> int:

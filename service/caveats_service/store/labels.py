@@ -5,42 +5,51 @@ Knows ids, notes and times. Must not know tokens or signatures, and hears of no 
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
-from . import audit
-from .database import Database, whole
+from . import audit, idempotency
+from .database import Database, in_batches, whole
 from .errors import LabelExists, UnknownUser
-from .records import LabelledToken
+from .records import Idempotency, LabelledToken
 from .schema import labelled_tokens, users
+
+_BATCH: Final = 5000
 
 
 class Labels(Database):
     """The operations on labelled tokens."""
 
     @whole
-    async def add_labelled_token(self, token: LabelledToken, *, now: datetime, actor: str) -> None:
-        """Remember this token; `LabelExists` if its id is known, `UnknownUser` if its user is not."""
-        async with self.write_alone() as connection:
+    async def add_labelled_token(
+        self, token: LabelledToken, *, now: datetime, actor: str, once: Idempotency | None = None
+    ) -> None:
+        """Remember this token; `LabelExists` if its id is known, `UnknownUser` if its user is not.
+
+        With `once`, `AlreadyDone` or `IdempotencyConflict` if that key has been used.
+        """
+        async with self.write() as connection:
+            await idempotency.check(connection, once, now=now)
             owner = select(users.c.username).where(users.c.username == token.username)
             if (await connection.execute(owner)).one_or_none() is None:
                 raise UnknownUser(f"there is no user {token.username}")
-            same = select(labelled_tokens.c.token_id).where(labelled_tokens.c.token_id == token.token_id)
-            if (await connection.execute(same)).one_or_none() is not None:
-                raise LabelExists(f"{token.token_id} is labelled already")
-            await connection.execute(
-                insert(labelled_tokens).values(
-                    token_id=token.token_id,
-                    username=token.username,
-                    note=token.note,
-                    scope=token.scope,
-                    audience=token.audience,
-                    issued_at=token.issued_at,
-                    expires_at=token.expires_at,
-                    last_used_at=token.last_used_at,
+            try:
+                await connection.execute(
+                    insert(labelled_tokens).values(
+                        token_id=token.token_id,
+                        username=token.username,
+                        note=token.note,
+                        scope=token.scope,
+                        audience=token.audience,
+                        issued_at=token.issued_at,
+                        expires_at=token.expires_at,
+                        last_used_at=token.last_used_at,
+                    )
                 )
-            )
+            except IntegrityError as error:
+                raise LabelExists(f"{token.token_id} is labelled already") from error
             await audit.record(
                 connection,
                 at=now,
@@ -51,6 +60,7 @@ class Labels(Database):
                 scope=token.scope,
                 audience=token.audience,
             )
+            await idempotency.keep(connection, once, None, now=now)
 
     @whole
     async def get_labelled_token(self, token_id: str) -> LabelledToken | None:
@@ -92,13 +102,17 @@ class Labels(Database):
         async with self.write() as connection:
             await connection.execute(statement, rows)
 
-    @whole
     async def prune_labelled_tokens(self, *, now: datetime, actor: str) -> int:
         """Forget the expired ones; returns how many."""
+        return await in_batches(lambda: self._prune_labels(now, actor), _BATCH)
+
+    @whole
+    async def _prune_labels(self, now: datetime, actor: str) -> int:
+        ids = labelled_tokens.c.token_id
+        expiry = labelled_tokens.c.expires_at
+        some = select(ids).where(expiry <= now).order_by(expiry, ids).limit(_BATCH)
         async with self.write() as connection:
-            gone = await connection.execute(
-                delete(labelled_tokens).where(labelled_tokens.c.expires_at <= now)
-            )
+            gone = await connection.execute(delete(labelled_tokens).where(ids.in_(some)))
             if gone.rowcount:
                 await audit.record(
                     connection, at=now, actor=actor, action="token.prune", subject="", count=gone.rowcount

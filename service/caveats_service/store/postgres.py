@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy import Connection, event, exc, inspect, select
+from sqlalchemy import Connection, event, exc, inspect
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
@@ -56,7 +56,7 @@ class Postgres:
         self._turn = asyncio.Lock()
         milliseconds = round(self._patience * 1000)
         self._settings = (
-            f"SELECT set_config('statement_timeout', '{milliseconds}', true),"
+            f"set_config('statement_timeout', '{milliseconds}', true),"
             f" set_config('idle_in_transaction_session_timeout', '{2 * milliseconds}', true),"
             " CASE current_setting('synchronous_commit')"
             " WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END"
@@ -88,17 +88,8 @@ class Postgres:
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """READ COMMITTED; durable even where the server is set to acknowledge before that."""
-        async with self._writers.connect() as connection:
-            await connection.exec_driver_sql(self._settings)
+        async with self._writing(f"SELECT {self._settings}") as connection:
             yield connection
-            try:
-                await connection.commit()
-            except exc.DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) in _CONFLICTS:
-                    raise
-                raise StoreUnavailable(
-                    f"the commit was not acknowledged, so it may have happened: {_first_line(error.orig)}"
-                ) from error
 
     @contextlib.asynccontextmanager
     async def write_alone(self) -> AsyncIterator[AsyncConnection]:
@@ -106,8 +97,7 @@ class Postgres:
         async with asyncio.timeout(self._patience):
             await self._turn.acquire()
         try:
-            async with self.write() as connection:
-                await connection.execute(select(meta.c.id).with_for_update())
+            async with self._writing(f"SELECT {self._settings} FROM {meta.name} FOR UPDATE") as connection:
                 yield connection
         finally:
             self._turn.release()
@@ -132,9 +122,9 @@ class Postgres:
         await engine.dispose()
 
     async def exists(self) -> bool:
-        """Whether there are tables."""
+        """Whether the first migration has been here."""
         async with self._readers.connect() as connection:
-            return await connection.run_sync(lambda sync: bool(inspect(sync).get_table_names()))
+            return await connection.run_sync(lambda sync: inspect(sync).has_table(meta.name))
 
     async def checkpoint(self) -> bool:
         """Never: dead rows stay until the server cleans up, and in its log and copies; they hold sealed bytes."""
@@ -156,6 +146,20 @@ class Postgres:
                 await self._engine.dispose()
         except TimeoutError:
             await self._engine.dispose(close=False)
+
+    @contextlib.asynccontextmanager
+    async def _writing(self, begin: str) -> AsyncIterator[AsyncConnection]:
+        async with self._writers.connect() as connection:
+            await connection.exec_driver_sql(begin)
+            yield connection
+            try:
+                await connection.commit()
+            except exc.DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) in _CONFLICTS:
+                    raise
+                raise StoreUnavailable(
+                    f"the commit was not acknowledged, so it may have happened: {_first_line(error.orig)}"
+                ) from error
 
     def _connecting(self, patience: float, **pool: Any) -> AsyncEngine:
         async def connect(*_args: object, **_kwargs: object) -> asyncpg.Connection:

@@ -3,10 +3,11 @@
 Knows no SQL. What must not be shown (hashes, sealed keys) stays out of `repr`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,11 @@ class RevocationKind(StrEnum):
     USER = "user"
 
 
-@dataclass(frozen=True, slots=True)
-class Revocation:
-    """One entry of the feed; what it hits is in the fields that its kind names, the others are None."""
+class Revocation(NamedTuple):
+    """One entry of the feed; what it hits is in the fields that its kind names, the others are None.
+
+    A named tuple, because a node that starts makes a million of them.
+    """
 
     sequence: int
     kind: RevocationKind
@@ -121,3 +124,48 @@ class UserChange:
 
     user: User
     revocation: Revocation | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierApp:
+    """An app that verifies locally: whoever holds the other half of `public_key` (X25519) gets its audience's keys."""
+
+    verifier_id: str
+    audience: str
+    public_key: bytes
+    name: str
+    created_at: datetime
+    created_by: str
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A request that its caller may send again, because the reply can get lost.
+
+    `key` is the caller's choice and theirs alone, `digest` (32 bytes) is of what they ask for. `seal_reply` makes
+    the reply that is kept from what the operation returns. It runs within the transaction: quick, no I/O, and
+    perhaps more than once.
+    """
+
+    caller: str
+    key: str
+    digest: bytes
+    expires_at: datetime
+    seal_reply: Callable[[Revocation | None], bytes] = field(repr=False)
+
+
+class ChangeKind(StrEnum):
+    """What moved. MISSED: nobody listened for a while, or the feed begins anew; anything may have changed."""
+
+    REVOCATION = "revocation"
+    KEY = "key"
+    MISSED = "missed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A hint to look again; several changes of a kind may come as one. `sequence`: how far that kind is now."""
+
+    kind: ChangeKind
+    sequence: int

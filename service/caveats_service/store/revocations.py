@@ -6,20 +6,28 @@ remembers the highest forgotten sequence as `floor`; a reader that stands below 
 instead.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy import BigInteger, ColumnElement, delete, insert, select, type_coerce, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from . import audit
-from .database import Database, whole
-from .records import Revocation, RevocationKind, RevocationPage
-from .schema import meta, revocations
+from . import audit, idempotency
+from .database import Database, in_batches, whole
+from .records import Idempotency, Revocation, RevocationKind, RevocationPage
+from .schema import Moment, meta, moment, revocations
 
 # Kept beyond their expiry, for readers whose clock is behind, or who were away for a moment.
 GRACE: Final = timedelta(minutes=10)
+
+_BATCH: Final = 5000
+_KINDS: Final = {kind.value: kind for kind in RevocationKind}
+# In the order of `Revocation`, and times as they are: a million of them are read when a node starts.
+_COLUMNS: Final = [
+    type_coerce(column, BigInteger).label(column.name) if isinstance(column.type, Moment) else column
+    for column in (revocations.c[name] for name in Revocation._fields)
+]
 
 
 class Revocations(Database):
@@ -27,19 +35,23 @@ class Revocations(Database):
 
     Revoking the same again returns the entry that is there, if it lasts at least as long as the one asked
     for; so `expires_at` should follow from the target (the token's expiry, or its issue time plus the
-    ceiling), not from now.
+    ceiling), not from now. With `once`, a key that has been used raises `AlreadyDone` or `IdempotencyConflict`.
     """
 
     @whole
     async def revoke_token(
-        self, token_id: str, *, expires_at: datetime, now: datetime, actor: str, reason: str = ""
+        self,
+        token_id: str,
+        *,
+        expires_at: datetime,
+        now: datetime,
+        actor: str,
+        reason: str = "",
+        once: Idempotency | None = None,
     ) -> Revocation:
         """The whole token, every branch of it."""
         target = {"kind": RevocationKind.TOKEN.value, "token_id": token_id}
-        async with self.write_alone() as connection:
-            return await _revoke(
-                connection, target, expires_at=expires_at, now=now, actor=actor, reason=reason
-            )
+        return await self._revoke(target, once, expires_at=expires_at, now=now, actor=actor, reason=reason)
 
     @whole
     async def revoke_branch(
@@ -51,13 +63,11 @@ class Revocations(Database):
         now: datetime,
         actor: str,
         reason: str = "",
+        once: Idempotency | None = None,
     ) -> Revocation:
         """One copy and all that descends from it."""
         target = {"kind": RevocationKind.BRANCH.value, "token_id": token_id, "branch_id": branch_id}
-        async with self.write_alone() as connection:
-            return await _revoke(
-                connection, target, expires_at=expires_at, now=now, actor=actor, reason=reason
-            )
+        return await self._revoke(target, once, expires_at=expires_at, now=now, actor=actor, reason=reason)
 
     @whole
     async def revoke_user(
@@ -69,12 +79,11 @@ class Revocations(Database):
         now: datetime,
         actor: str,
         reason: str = "",
+        once: Idempotency | None = None,
     ) -> Revocation:
         """All that was issued to this user up to and including that time."""
-        async with self.write_alone() as connection:
-            return await revoke_user_within(
-                connection, username, issued_up_to, expires_at=expires_at, now=now, actor=actor, reason=reason
-            )
+        target = _user_target(username, issued_up_to)
+        return await self._revoke(target, once, expires_at=expires_at, now=now, actor=actor, reason=reason)
 
     @whole
     async def page_revocations(self, after_sequence: int, *, limit: int = 1000) -> RevocationPage:
@@ -100,24 +109,48 @@ class Revocations(Database):
                 return
             after = page.entries[-1].sequence
 
-    @whole
     async def prune_revocations(self, *, now: datetime, actor: str, grace: timedelta = GRACE) -> int:
         """Forget the entries that expired more than `grace` ago; returns how many."""
-        dead = revocations.c.expires_at <= now - grace
+        return await in_batches(lambda: self._prune(now - grace, now, actor), _BATCH)
+
+    @whole
+    async def _prune(self, dead_since: datetime, now: datetime, actor: str) -> int:
+        sequence, expiry = revocations.c.sequence, revocations.c.expires_at
+        some = select(sequence).where(expiry <= dead_since).order_by(expiry, sequence).limit(_BATCH)
         async with self.write_alone() as connection:
-            highest = (
-                await connection.execute(select(func.max(revocations.c.sequence)).where(dead))
-            ).scalar_one()
-            if highest is None:
-                return 0
-            gone = await connection.execute(delete(revocations).where(dead))
-            await connection.execute(
-                update(meta).where(meta.c.revocation_floor < highest).values(revocation_floor=highest)
+            gone = (
+                await connection.scalars(
+                    delete(revocations).where(sequence.in_(some)).returning(revocations.c.sequence)
+                )
+            ).all()
+            if gone:
+                highest = max(gone)
+                await connection.execute(
+                    update(meta).where(meta.c.revocation_floor < highest).values(revocation_floor=highest)
+                )
+                await audit.record(
+                    connection, at=now, actor=actor, action="revocation.prune", subject="", count=len(gone)
+                )
+            return len(gone)
+
+    @whole
+    async def _revoke(
+        self,
+        target: dict[str, Any],
+        once: Idempotency | None,
+        *,
+        expires_at: datetime,
+        now: datetime,
+        actor: str,
+        reason: str,
+    ) -> Revocation:
+        async with self.write_alone() as connection:
+            await idempotency.check(connection, once, now=now)
+            entry = await _revoke(
+                connection, target, expires_at=expires_at, now=now, actor=actor, reason=reason
             )
-            await audit.record(
-                connection, at=now, actor=actor, action="revocation.prune", subject="", count=gone.rowcount
-            )
-            return gone.rowcount
+            await idempotency.keep(connection, once, entry, now=now)
+            return entry
 
     @whole
     async def _live_page(self, head: RevocationPage, after: int, now: datetime, limit: int) -> RevocationPage:
@@ -138,8 +171,12 @@ async def revoke_user_within(
     reason: str,
 ) -> Revocation:
     """`revoke_user` as a part of a larger transaction, which must be one that writes alone."""
-    target = {"kind": RevocationKind.USER.value, "username": username, "issued_up_to": issued_up_to}
+    target = _user_target(username, issued_up_to)
     return await _revoke(connection, target, expires_at=expires_at, now=now, actor=actor, reason=reason)
+
+
+def _user_target(username: str, issued_up_to: datetime) -> dict[str, Any]:
+    return {"kind": RevocationKind.USER.value, "username": username, "issued_up_to": issued_up_to}
 
 
 async def _revoke(
@@ -153,7 +190,7 @@ async def _revoke(
 ) -> Revocation:
     columns = revocations.c
     covering = (
-        select(revocations)
+        select(*_COLUMNS)
         .where(
             *(
                 columns[name] >= value if name == "issued_up_to" else columns[name] == value
@@ -173,8 +210,9 @@ async def _revoke(
         .returning(meta.c.revocation_sequence)
     )
     sequence = counted.scalar_one()
-    await connection.execute(
-        insert(revocations).values(
+    inserted = await connection.execute(
+        insert(revocations)
+        .values(
             **target,
             sequence=sequence,
             expires_at=expires_at,
@@ -182,7 +220,9 @@ async def _revoke(
             revoked_by=actor,
             reason=reason,
         )
+        .returning(*_COLUMNS)
     )
+    entry = _entry(inserted.one())
     subject = target.get("token_id") or target["username"]
     detail = {"branch": target["branch_id"].hex()} if "branch_id" in target else {}
     await audit.record(
@@ -195,8 +235,7 @@ async def _revoke(
         reason=reason,
         **detail,
     )
-    row = (await connection.execute(select(revocations).where(columns.sequence == sequence))).one()
-    return _entry(row)
+    return entry
 
 
 async def _head(connection: AsyncConnection) -> RevocationPage:
@@ -207,21 +246,22 @@ async def _head(connection: AsyncConnection) -> RevocationPage:
 async def _page(
     connection: AsyncConnection, head: RevocationPage, wanted: ColumnElement[bool], limit: int
 ) -> RevocationPage:
-    query = select(revocations).where(wanted).order_by(revocations.c.sequence).limit(limit)
+    query = select(*_COLUMNS).where(wanted).order_by(revocations.c.sequence).limit(limit)
     entries = tuple(_entry(row) for row in await connection.execute(query))
     return RevocationPage(head.epoch, head.last_sequence, head.floor, entries)
 
 
-def _entry(row: Row[Any]) -> Revocation:
+def _entry(row: Sequence[Any]) -> Revocation:
+    sequence, kind, token_id, branch_id, username, issued_up_to, expires_at, created_at, by, reason = row
     return Revocation(
-        sequence=row.sequence,
-        kind=RevocationKind(row.kind),
-        token_id=row.token_id,
-        branch_id=row.branch_id,
-        username=row.username,
-        issued_up_to=row.issued_up_to,
-        expires_at=row.expires_at,
-        created_at=row.created_at,
-        revoked_by=row.revoked_by,
-        reason=row.reason,
+        sequence,
+        _KINDS[kind],
+        token_id,
+        branch_id,
+        username,
+        None if issued_up_to is None else moment(issued_up_to),
+        moment(expires_at),
+        moment(created_at),
+        by,
+        reason,
     )

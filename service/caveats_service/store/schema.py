@@ -28,6 +28,11 @@ _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
+def moment(milliseconds: int) -> datetime:
+    """The time that a column of type `Moment` holds, for whoever reads the column as it is."""
+    return _1970 + timedelta(0, 0, 0, milliseconds)
+
+
 class Moment(TypeDecorator[datetime]):
     """An aware datetime, kept as whole milliseconds (rounded down)."""
 
@@ -42,7 +47,7 @@ class Moment(TypeDecorator[datetime]):
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """From the database."""
         del dialect
-        return None if value is None else _1970 + value * _MILLISECOND
+        return None if value is None else moment(value)
 
 
 # SQLite numbers rows by itself only in a column of exactly INTEGER.
@@ -50,7 +55,8 @@ Counter: Final = BigInteger().with_variant(Integer, "sqlite")
 
 metadata: Final = MetaData()
 
-# One row (id 1). Whoever must be alone among all writers locks it first: see `Database.write_alone`.
+# One row (id 1). Whoever must be alone among all writers locks it first: see `Database.write_alone`. On
+# PostgreSQL a trigger (migration 0002) notifies the channel "caveats" when one of its counters moves.
 meta: Final = Table(
     "meta",
     metadata,
@@ -62,6 +68,7 @@ meta: Final = Table(
     Column("revocation_sequence", BigInteger, nullable=False),
     Column("revocation_floor", BigInteger, nullable=False),
     Column("seal_canary", LargeBinary),
+    Column("key_sequence", BigInteger, nullable=False, server_default=text("0")),
 )
 
 users: Final = Table(
@@ -157,3 +164,39 @@ audit: Final = Table(
     Column("subject", Text, nullable=False),
     Column("detail", Text, nullable=False),
 )
+
+verifiers: Final = Table(
+    "verifiers",
+    metadata,
+    Column("verifier_id", Text, primary_key=True),
+    Column("audience", Text, nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("revoked_at", Moment),
+    CheckConstraint("length(public_key) = 32", name="verifiers_public_key"),
+)
+Index("verifiers_by_audience", verifiers.c.audience, verifiers.c.verifier_id)
+
+# Keys of the service's own besides the master keys, sealed; each is made once.
+service_keys: Final = Table(
+    "service_keys",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+# What was answered under an idempotency key. The digest is of the request, without its secrets.
+idempotency: Final = Table(
+    "idempotency",
+    metadata,
+    Column("caller", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("sealed_reply", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    CheckConstraint("length(digest) = 32", name="idempotency_digest"),
+)
+Index("idempotency_by_expiry", idempotency.c.expires_at)

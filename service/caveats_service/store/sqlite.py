@@ -54,7 +54,7 @@ def database_exists(path: Path) -> bool:
 class Sqlite:
     """One file as one process sees it. `patience`: how long a writer or a connection is waited for."""
 
-    deadline = None
+    deadline: float | None = None
 
     def __init__(self, path: Path, *, patience: timedelta = PATIENCE) -> None:
         self._path = path
@@ -187,9 +187,10 @@ class _Watch:
         return Counters(*await self._one(COUNTERS))
 
     async def wait(self) -> None:
-        await asyncio.sleep(_LOOK_EVERY)
-        while await self._one("PRAGMA data_version") == self._seen:
+        seen = self._seen
+        while seen == self._seen:
             await asyncio.sleep(_LOOK_EVERY)
+            seen = await self._one("PRAGMA data_version")
 
     async def _one(self, query: str) -> tuple[int, ...]:
         async with self._connection.execute(query) as cursor:

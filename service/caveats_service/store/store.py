@@ -2,36 +2,40 @@
 
     users        create_user get_user list_users count_users
                  set_password replace_hash disable_user enable_user set_admin
-    keys         list_keys publish_key activate_key retire_key
+    keys         list_keys publish_key activate_key retire_key service_key
     labels       add_labelled_token get_labelled_token list_labelled_tokens mark_used prune_labelled_tokens
     revocations  revoke_token revoke_branch revoke_user page_revocations live_revocations prune_revocations
+    verifiers    add_verifier get_verifier list_verifiers revoke_verifier
+    replies      recall remember prune_replies
+    changes      changes
     audit        list_audit
-    here         migrate ping facts set_seal_canary bump_epoch checkpoint backup integrity_problems close
+    here         exists migrate ping facts set_seal_canary bump_epoch checkpoint backup integrity_problems close
 
 Methods take `now` (aware) and, if they change anything, `actor`: who is named in the audit row that is
 written in the same transaction. They return frozen values (`records`) and raise `StoreError`s (`errors`);
-whatever goes wrong in the driver or on the disk is `StoreUnavailable`, and then nothing was changed.
+whatever goes wrong in the driver, on the disk or on the way is `StoreUnavailable`. Methods that take `once`
+(an `Idempotency`) remember what was answered, and answer a repetition with `AlreadyDone`.
 """
 
-import asyncio
-import sqlite3
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from . import audit
 from .audit import Audit
-from .backup import Progress, backup_database, integrity_problems
-from .database import whole
-from .errors import StoreUnavailable
+from .changes import Changes
+from .database import unhurried, whole
+from .engine import Progress
+from .idempotency import Replies
 from .keys import Keys
 from .labels import Labels
-from .migrate import prepare_file, upgrade
+from .migrate import upgrade
 from .revocations import Revocations
-from .schema import meta
+from .schema import meta, service_keys
 from .users import Users
+from .verifiers import Verifiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +48,24 @@ class Facts:
     seal_canary: bytes | None = field(repr=False)
 
 
-class Store(Users, Keys, Labels, Revocations, Audit):
-    """One database: `Store(sqlite_url(path))`, `await migrate()` at start, `await close()` at the end."""
+class Store(Users, Keys, Labels, Revocations, Verifiers, Replies, Changes, Audit):
+    """One database: `Store(url)`, `await migrate()` at start, `await close()` at the end.
+
+    `url` is `sqlite:///path`, `sqlite_url(path)` or `postgresql://user@host:port/database`; nothing else
+    depends on which it is, but that a server has its own tools for backups.
+    """
 
     @whole
+    async def exists(self) -> bool:
+        """Whether there is a database already, migrated or not: then its seal key must exist as well."""
+        with self._engine.failures():
+            return await self._engine.exists()
+
+    @unhurried
     async def migrate(self) -> None:
         """Create or upgrade the schema; `SchemaTooNew` if a newer version has been here."""
-        try:
-            await asyncio.to_thread(prepare_file, self.path, self._patience)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(f"{self.path} cannot be opened: {error}") from error
-        async with self.write() as connection:
-            await connection.run_sync(upgrade)
+        with self._engine.failures():
+            await self._engine.migrate(upgrade)
 
     @whole
     async def ping(self) -> None:
@@ -80,13 +90,27 @@ class Store(Users, Keys, Labels, Revocations, Audit):
             return bytes(kept)
 
     @whole
-    async def bump_epoch(self, *, now: datetime, actor: str) -> int:
-        """Make every follower of the feed load everything anew; returns the new epoch."""
+    async def service_key(self, name: str, sealed: bytes) -> bytes:
+        """Keep this key of the service's own unless there is one of that name; returns the one that is kept."""
+        query = select(service_keys.c.sealed).where(service_keys.c.name == name)
         async with self.write_alone() as connection:
-            moved = await connection.execute(
-                update(meta).values(epoch=meta.c.epoch + 1).returning(meta.c.epoch)
-            )
-            epoch = int(moved.scalar_one())
+            kept = (await connection.execute(query)).scalar_one_or_none()
+            if kept is None:
+                await connection.execute(insert(service_keys).values(name=name, sealed=sealed))
+                kept = sealed
+            return bytes(kept)
+
+    @whole
+    async def bump_epoch(self, *, now: datetime, actor: str) -> int:
+        """Make every follower of the feed load everything anew; returns the new epoch.
+
+        For after a restore: the epoch moves on, and to at least the seconds of `now`, so that followers notice
+        also when the same backup is put back twice.
+        """
+        async with self.write_alone() as connection:
+            before = (await connection.execute(select(meta.c.epoch))).scalar_one()
+            epoch = max(int(before) + 1, int(now.timestamp()))
+            await connection.execute(update(meta).values(epoch=epoch))
             await audit.record(
                 connection, at=now, actor=actor, action="revocation.bump_epoch", subject="", epoch=epoch
             )
@@ -94,11 +118,9 @@ class Store(Users, Keys, Labels, Revocations, Audit):
 
     async def backup(self, target: Path, *, progress: Progress | None = None) -> None:
         """A whole copy (0600) while the service runs; `BackupExists` if the name is taken."""
-        await asyncio.to_thread(backup_database, self.path, target, progress)
+        await self._engine.backup(target, progress)
 
     async def integrity_problems(self) -> tuple[str, ...]:
         """What is wrong with the database; nothing if it is whole."""
-        try:
-            return await asyncio.to_thread(integrity_problems, self.path)
-        except sqlite3.Error as error:
-            raise StoreUnavailable(f"{self.path} cannot be checked: {error}") from error
+        with self._engine.failures():
+            return await self._engine.integrity_problems()

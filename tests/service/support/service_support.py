@@ -343,7 +343,10 @@ def rows(folder: Path, query: str, *parameters: object) -> list[Any]:
 
 
 def execute(folder: Path, statement: str, *parameters: object) -> None:
-    with contextlib.closing(sqlite3.connect(folder / "data" / "caveats.db", timeout=10)) as connection, connection:
+    with (
+        contextlib.closing(sqlite3.connect(folder / "data" / "caveats.db", timeout=10)) as connection,
+        connection,
+    ):
         connection.execute(statement, parameters)
 
 

@@ -6,8 +6,6 @@ The app finds its `Grant` with `grant_of(scope)`; in Starlette and FastAPI it is
 belongs outside of it, since a preflight carries no token.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -53,9 +51,9 @@ def incoming_of(scope: Mapping[str, Any]) -> Incoming:
 def grant_of(scope: Mapping[str, Any]) -> Grant:
     """The grant that this request came in by. Raises `LookupError` for one that needed none."""
     grant = scope.get("state", {}).get("grant")
-    if not isinstance(grant, Grant):
-        raise LookupError("no token was asked for here: this path is public, or no TokenMiddleware is around the app")
-    return grant
+    if isinstance(grant, Grant):
+        return grant
+    raise LookupError("no token was asked for: this path is public, or no TokenMiddleware is around the app")
 
 
 class TokenMiddleware:
@@ -80,7 +78,9 @@ class TokenMiddleware:
         for plug-in kinds. The rest is as for `Gate`.
         """
         self.app = app
-        self._gate = Gate(verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now)
+        self._gate = Gate(
+            verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
+        )
         self._scopes = scopes if callable(scopes) else checked_scopes(scopes)
         self._public = public if callable(public) else checked_paths(public)
         self._extra = extra

@@ -9,8 +9,6 @@
 /openapi.json then says that a token is needed, and both ways to send it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -72,7 +70,9 @@ class TokenGuard:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         """`extra`: facts for plug-in kinds. The rest is as for `Gate`."""
-        self._gate = Gate(verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now)
+        self._gate = Gate(
+            verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
+        )
         self._extra = extra
 
     def install(self, app: FastAPI) -> None:

@@ -1,22 +1,19 @@
 """Tokens for Flask views. Imports Flask, opens nothing.
 
-    guard = TokenGuard(verifier, audience="photos")
+guard = TokenGuard(verifier, audience="photos")
 
-    @app.get("/photos/<int:photo_id>")
-    @guard.requires("photos/{photo_id}:read")
-    def photo(photo_id: int) -> ...:
-        g.grant.user
+@app.get("/photos/<int:photo_id>")
+@guard.requires("photos/{photo_id}:read")
+def photo(photo_id: int) -> ...:
+    g.grant.user
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
-from flask import Flask, Response, current_app, g, request
-from flask.sansio.blueprints import Blueprint
+from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.typing import ResponseReturnValue
 from flask.wrappers import Request
 
@@ -25,6 +22,7 @@ from caveats_client.frameworks.gate import (
     Answer,
     Extra,
     Gate,
+    Incoming,
     Refusal,
     Verifies,
     checked_paths,
@@ -57,7 +55,9 @@ class TokenGuard:
         `decoded_paths`: where the server keeps no path as it came (wsgiref), judge the decoded one; otherwise a
         path caveat refuses there.
         """
-        self._gate = Gate(verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now)
+        self._gate = Gate(
+            verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
+        )
         self._extra = extra
         self._decoded_paths = decoded_paths
 
@@ -109,7 +109,7 @@ class TokenGuard:
 
         app.before_request(before)
 
-    def _incoming(self) -> Any:
+    def _incoming(self) -> Incoming:
         return incoming_of(request.environ, decoded_paths=self._decoded_paths)
 
     def _judge(self, scopes: tuple[str, ...]) -> Grant:

@@ -4,8 +4,6 @@ Knows the library and HTTP's words. Knows no framework, opens nothing, takes the
 A refusal has the status, code, challenge and body that the service's own /v1/authorize would give.
 """
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 import json
@@ -164,9 +162,7 @@ def _wrong_audience(error: caveats.WrongAudience) -> Refusal:
 
 def _discharge_required(error: caveats.MissingDischarge) -> Refusal:
     asked = {"location": error.location, "ticket": encode_base64(error.ticket)}
-    return Refusal(
-        401, "discharge_required", str(error), headers=_challenge("invalid_token"), members=asked
-    )
+    return Refusal(401, "discharge_required", str(error), headers=_challenge("invalid_token"), members=asked)
 
 
 def _unsatisfied(error: caveats.UnsatisfiedCaveats) -> Refusal:
@@ -224,9 +220,11 @@ class Gate:
         trusted_proxies: Iterable[str] = (),
         answers: Mapping[type[Exception], Answer] | None = None,
         now: Callable[[], datetime] = utc_now,
+        wait: Callable[[Awaitable[Grant]], Grant] | None = None,
     ) -> None:
         """`audience` None: the verifier's own. `trusted_proxies`: networks whose X-Forwarded-For is believed, and `unix`.
 
+        `wait`: how `judge` waits for an async verifier; None: in an event loop of its own.
         Raises `ValueError` for a network that is none.
         """
         words = (trusted_proxies,) if isinstance(trusted_proxies, str) else tuple(trusted_proxies)
@@ -237,16 +235,17 @@ class Gate:
         self._answers = {**ANSWERS, **(answers or {})}
         self._known = tuple(self._answers)
         self._now = now
+        self._wait = wait or run_alone
 
     def judge(self, incoming: Incoming, scopes: Sequence[str] = (), extra: Extra = _NO_FACTS) -> Grant:
         """The grant for this request. Raises `Refusal`.
 
-        An async verifier is given an event loop of its own; where one runs already, use `judge_async`.
+        For threads without an event loop; on one, use `judge_async`.
         """
         text, context = self.question(incoming, scopes, extra)
         try:
             answer = self.verifier.verify(text, context)
-            return _granted(asyncio.run(_awaited(answer)) if inspect.isawaitable(answer) else answer)
+            return _granted(self._wait(answer) if inspect.isawaitable(answer) else answer)
         except self._known as error:
             raise self.refusal(error) from error
 
@@ -311,8 +310,14 @@ def _inside(address: Any, network: IPv4Network | IPv6Network) -> bool:
     return address.version == network.version and address in network
 
 
-async def _awaited(answer: Awaitable[Grant]) -> Grant:
+async def awaited(answer: Awaitable[Grant]) -> Grant:
+    """What `answer` comes to."""
     return await answer
+
+
+def run_alone(answer: Awaitable[Grant]) -> Grant:
+    """The same, in an event loop made for it."""
+    return asyncio.run(awaited(answer))
 
 
 def _granted(answer: object) -> Grant:
@@ -359,7 +364,9 @@ def _check_query(query: bytes) -> None:
     """A token in the query is on its way into every log. Raises `Refusal`."""
     if query and (
         _PREFIX in unquote_to_bytes(query)
-        or any(name == "access_token" for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+        or any(
+            name == "access_token" for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        )
     ):
         raise Refusal(400, "bad_request", "a token goes into a header, never into the URL, which logs keep")
 
@@ -384,7 +391,9 @@ def filled_scopes(scopes: Sequence[str], parameters: Mapping[str, object]) -> tu
     A value fills one segment: with a slash, a colon or a dot segment in it, it makes a scope that no token covers.
     """
     return tuple(
-        _PARAMETER.sub(lambda found: quote(str(parameters[found[1]]), safe="@~+"), scope) if "{" in scope else scope
+        _PARAMETER.sub(lambda found: quote(str(parameters[found[1]]), safe="@~+"), scope)
+        if "{" in scope
+        else scope
         for scope in scopes
     )
 

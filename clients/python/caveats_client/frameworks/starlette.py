@@ -7,8 +7,6 @@ The app finds a `TokenUser` in `request.user`, and its `Grant` in `request.user.
 are closed by Starlette.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
@@ -80,7 +78,9 @@ class TokenBackend(AuthenticationBackend):
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         """As for `TokenMiddleware`; the functions are given Starlette's connection."""
-        self._gate = Gate(verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now)
+        self._gate = Gate(
+            verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
+        )
         self._scopes = scopes if callable(scopes) else checked_scopes(scopes)
         self._public = public if callable(public) else checked_paths(public)
         self._extra = extra
@@ -98,7 +98,7 @@ class TokenBackend(AuthenticationBackend):
         return AuthCredentials(["authenticated", *scopes]), TokenUser(grant)
 
     @staticmethod
-    def on_error(conn: HTTPConnection, error: AuthenticationError) -> Response:
+    def on_error(_: HTTPConnection, error: AuthenticationError) -> Response:
         """The refusal as a response: for the middleware's `on_error`."""
         refusal = error.refusal if isinstance(error, TokenRefused) else Refusal(400, "bad_request")
         return Response(refusal.body, refusal.status, refusal.headers)

@@ -1,7 +1,5 @@
 """The request in a WSGI environ. Knows PEP 3333 and how servers name the request line's target; no framework."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Final
 

@@ -1,0 +1,256 @@
+"""A chain signature and a key are live credentials: no repr, no message and no traceback shows a byte of one."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import pickle
+import re
+import traceback
+
+import pytest
+from law_support import HOUR, MASTER, NOW, PARTY_KEY, REQUEST, TOKEN_ID, counter_random, issue
+
+import caveats
+from caveats import (
+    BranchRevocation,
+    Bundle,
+    CaveatsError,
+    Checkers,
+    Context,
+    Failure,
+    Identifier,
+    Limits,
+    Macaroon,
+    MalformedToken,
+    MasterKeyring,
+    MissingDischarge,
+    Note,
+    PrivateKey,
+    Refused,
+    Repeated,
+    RevocationSet,
+    Scope,
+    ThirdParty,
+    TokenRevocation,
+    Unmet,
+    UnsatisfiedCaveats,
+    UserRevocation,
+    Verifier,
+    WrongAudience,
+    authenticate,
+    chain,
+    discharge,
+    effective,
+    open_ticket,
+    standard_checkers,
+)
+from caveats.authentic import authenticate_fields
+from caveats.legacy import encode_v1
+
+KEYS = MasterKeyring([MASTER])
+TOKEN = issue(scope="photos:read").require_discharge(
+    ThirdParty("https://party.example", PARTY_KEY.public_key), "c", random=counter_random()
+)
+TICKET = open_ticket(TOKEN.fields.caveats[-1].ticket, PARTY_KEY)
+ANSWER = discharge(TICKET, [Note("x")], now=NOW)
+BUNDLE = Bundle.bind(TOKEN, [ANSWER])
+ROOT_KEY = KEYS.root_key(TOKEN.unverified_identifier)
+AUTHENTIC = authenticate(BUNDLE, ROOT_KEY)
+VERIFIER = Verifier(KEYS, audience="photos")
+GRANT = VERIFIER.verify(BUNDLE.encode(), REQUEST)
+
+SECRETS = [
+    MASTER.secret,
+    MASTER.audience_key("photos").secret,
+    ROOT_KEY,
+    chain.derive(ROOT_KEY),
+    PARTY_KEY.secret,
+    TICKET.caveat_key,
+    chain.derive(TICKET.caveat_key),
+    ANSWER.fields.signature,
+    BUNDLE.discharges[0].fields.signature,
+    *AUTHENTIC.signatures,
+    bytes(TOKEN.fields.caveats[-1].vid),
+]
+
+
+def spellings(secret: bytes) -> list[str]:
+    """A piece of a secret as it might be shown: raw, escaped, in hex, in base64 at any offset, as numbers."""
+    piece = secret[4:16]
+    return [
+        repr(piece)[2:-1],
+        piece.hex(),
+        piece.hex().upper(),
+        piece.hex(":"),
+        *(base64.b64encode(secret[offset:])[:12].decode() for offset in range(3)),
+        *(base64.urlsafe_b64encode(secret[offset:])[:12].decode() for offset in range(3)),
+        str(list(piece))[1:-1],
+        str(int.from_bytes(secret, "big")),
+    ]
+
+
+SPELLINGS = list(itertools.chain.from_iterable(map(spellings, SECRETS)))
+
+
+def shows_a_secret(text: str) -> bool:
+    return any(spelling in text for spelling in SPELLINGS)
+
+
+def test_the_search_finds_what_it_is_for():
+    for secret in SECRETS:
+        for shown in (repr(secret), secret.hex(), base64.b64encode(secret).decode(), str(list(secret))):
+            assert shows_a_secret(f"x{shown}x")
+    assert shows_a_secret(TOKEN.encode())
+    assert not shows_a_secret("nothing in here")
+
+
+PUBLIC = [
+    TOKEN,
+    BUNDLE,
+    ANSWER,
+    TICKET,
+    AUTHENTIC,
+    GRANT,
+    GRANT.authority,
+    VERIFIER,
+    KEYS,
+    KEYS.export("photos"),
+    MASTER,
+    MASTER.audience_key("photos"),
+    PARTY_KEY,
+    PrivateKey.generate(),
+    TOKEN.fields,
+    TOKEN.fields.caveats[-1],
+    TOKEN.unverified_identifier,
+    TOKEN.unverified_caveats,
+    KEYS.root_pads("k1", "photos"),
+    standard_checkers(),
+    REQUEST,
+    RevocationSet(),
+    BranchRevocation(TOKEN_ID, AUTHENTIC.branches()[0], NOW),
+    TokenRevocation(TOKEN_ID, NOW),
+    UserRevocation("alice", NOW, NOW),
+    Limits(),
+    Failure(0, "k", "p", "holder", "r", "h"),
+    Unmet("r", "h"),
+    Repeated(0, Note("x"), "b"),
+    effective([Scope("*")]),
+    Checkers(),
+    Identifier("k1", "photos", TOKEN_ID, 1),
+    Context(now=NOW),
+    authenticate_fields(TOKEN.fields, [BUNDLE.discharges[0].fields], chain.derive(ROOT_KEY), Limits())[1:],
+]
+
+
+@pytest.mark.parametrize("thing", PUBLIC, ids=lambda thing: type(thing).__name__)
+def test_no_repr_shows_a_key_or_a_signature(thing):
+    for text in (repr(thing), str(thing), f"{thing}", f"{[thing]}"):
+        assert not shows_a_secret(text)
+
+
+def test_every_public_class_with_instances_is_among_the_searched():
+    searched = {type(thing) for thing in PUBLIC}
+    skipped = {
+        caveats.Caveat,
+        caveats.KeyState,
+        caveats.Keyring,
+        caveats.UnknownCaveat,
+        caveats.ThirdParty,
+        *standard_checkers().kinds.values(),
+    }
+    public = {getattr(caveats, name) for name in caveats.__all__}
+    classes = {one for one in public if isinstance(one, type) and not issubclass(one, Exception)}
+    assert classes - searched - skipped == set()
+
+
+def broken() -> list[tuple[str, object]]:
+    """Ways to fail with a real token in hand, each with what it fails in."""
+    token = issue(scope="photos:read")
+    text, data, v1 = token.encode(), token.to_bytes(), encode_v1(token.fields)
+    forged = Macaroon(token.fields._replace(caveats=token.fields.caveats[:-1]))
+    other = Verifier(MasterKeyring([]), audience="photos")
+    wrong_json = {"identifier": "id", "caveats": [], "signature": token.fields.signature.hex() + "00"}
+    classic = token.to_pymacaroons()
+    classic.caveats[0].location = "x"
+    verify = VERIFIER.verify
+    late = Context(now=NOW + 2 * HOUR)
+    ways = [
+        ("cut", lambda: verify(text[:-1], REQUEST)),
+        ("mistyped", lambda: verify(text.swapcase(), REQUEST)),
+        ("doubled", lambda: verify(text + text, REQUEST)),
+        ("not-ascii", lambda: verify(text + "é", REQUEST)),
+        ("forged", lambda: verify(forged, REQUEST)),
+        ("unknown-key", lambda: other.verify(text, REQUEST)),
+        ("unmet", lambda: verify(token, late)),
+        ("wrong-audience", lambda: verify(token, Context(now=NOW, audience="x"))),
+        ("missing-discharge", lambda: verify(TOKEN, REQUEST)),
+        ("unbound", lambda: verify(Bundle(TOKEN, [ANSWER]), REQUEST)),
+        ("superfluous", lambda: verify(Bundle(token, [ANSWER]), REQUEST)),
+        ("binary-cut", lambda: Macaroon.from_bytes(data[:-1])),
+        ("binary-more", lambda: Macaroon.from_bytes(data + b"x")),
+        ("v1-cut", lambda: Macaroon.from_bytes(v1[:-1])),
+        ("v1-renamed", lambda: Macaroon.from_bytes(v1.replace(b"signature", b"zignature"))),
+        ("v1-not-utf8", lambda: Macaroon.from_bytes(v1.replace(b"000elocation", b"000elocatioX"))),
+        (
+            "v1-location-not-utf8",
+            lambda: Macaroon.from_bytes(b"0012location \xff" + token.fields.signature[:3] + v1[14:]),
+        ),
+        ("json-cut", lambda: Macaroon.decode(json.dumps(wrong_json)[:-1])),
+        ("json-wrong", lambda: Macaroon.decode(json.dumps(wrong_json))),
+        ("json-text", lambda: Macaroon.decode("{" + text)),
+        ("object", lambda: Macaroon.from_pymacaroons(classic)),
+        ("ticket-cut", lambda: open_ticket(TICKET.raw[:-1], PARTY_KEY)),
+        ("key-too-long", lambda: caveats.MasterKey("k1", MASTER.secret + b"x")),
+        ("key-as-text", lambda: caveats.MasterKey("k1", MASTER.secret.hex())),
+        ("private-key-too-long", lambda: PrivateKey(PARTY_KEY.secret + b"x")),
+        (
+            "keyring-json",
+            lambda: caveats.AudienceKeyring.from_json({**KEYS.export("photos").to_json(), "audience": 1}),
+        ),
+        ("too-many", lambda: token.attenuate(*[b"x"] * 100)),
+        ("expired-ticket", lambda: discharge(TICKET, now=NOW.replace(year=9000))),
+    ]
+    return [pytest.param(way, id=name) for name, way in ways]
+
+
+@pytest.mark.parametrize("way", broken())
+def test_no_error_shows_a_key_a_signature_or_the_token(way):
+    """Neither its message, nor what it holds, nor the traceback with all its causes as a log would print it."""
+    if way is None:
+        return
+    try:
+        way()
+    except CaveatsError as error:
+        chained = []
+        at: BaseException | None = error
+        while at is not None:
+            chained.append(at)
+            at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
+        texts = ["".join(traceback.format_exception(error))]
+        for one in chained:
+            texts += [str(one), repr(one), repr(one.args), repr(vars(one))]
+        text = "\n".join(texts)
+    else:
+        assert way.__name__ == "<lambda>"
+        text = ""
+    source = re.sub(r'^ +File ".*?$', "", text, flags=re.MULTILINE)
+    assert not shows_a_secret(source)
+    assert issue(scope="photos:read").encode()[20:60] not in source
+
+
+def test_a_failure_says_which_caveat_and_never_which_token():
+    with pytest.raises(UnsatisfiedCaveats) as caught:
+        VERIFIER.verify(issue(scope="a:b"), REQUEST)
+    assert "scope = a:b" in str(caught.value)
+    assert TOKEN_ID not in str(caught.value)
+    assert len(caught.value.failures) == 1
+
+
+def test_errors_keep_their_evidence():
+    assert MissingDischarge("loc", b"t").location == "loc"
+    assert WrongAudience("a", "b").expected == "b"
+    assert Refused("x").failures == ()
+    assert issubclass(MalformedToken, ValueError)
+    assert pickle.loads(pickle.dumps(MalformedToken("x"))).args == ("x",)

@@ -27,6 +27,7 @@ each other, an audience asks which app verifies, a parent is to be looked up."""
 
 ISSUER, HOLDER, DISCHARGER = "issuer", "holder", "discharger"
 _REMEMBERED = 4096
+_REMEMBERED_BYTES = 256 * 1024  # a list of words takes some forty times its predicate once it is typed
 _SPECIAL = frozenset((User, Audience, Parent))
 
 
@@ -53,7 +54,7 @@ class Checkers:
     def __init__(self) -> None:
         self._kinds: dict[str, type[Caveat]] = {}
         self._checks: dict[type[Caveat], Check] = {}
-        self._known: dict[bytes, Known] = {}
+        self._forget()
 
     def register(self, kind: type[C], check: Callable[[C, Context], object]) -> None:
         """Add a kind. Raises `ValueError` on a duplicate or an ill-formed kind name."""
@@ -68,7 +69,7 @@ class Checkers:
             raise ValueError(f"the kind {name!r} is already registered")
         self._kinds[name] = kind
         self._checks[kind] = check
-        self._known = {}
+        self._forget()
 
     def copy(self) -> Checkers:
         """A new instance with the same kinds, to add to."""
@@ -103,10 +104,15 @@ class Checkers:
     def _learn(self, predicate: bytes) -> Known:
         caveat = parse_predicate(predicate, self._kinds)
         learnt = (caveat, self._checks.get(type(caveat), _check_unknown), type(caveat) in _SPECIAL)
-        if len(self._known) >= _REMEMBERED:
-            self._known = {}
+        if len(self._known) >= _REMEMBERED or self._known_bytes >= _REMEMBERED_BYTES:
+            self._forget()
         self._known[predicate] = learnt
+        self._known_bytes += len(predicate)
         return learnt
+
+    def _forget(self) -> None:
+        self._known: dict[bytes, Known] = {}
+        self._known_bytes = 0
 
     def check_for(self, caveat: Caveat) -> Check:
         """The check of this caveat's kind; one that refuses if there is none."""

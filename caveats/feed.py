@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from caveats import chain
 from caveats.errors import MalformedCaveat, RejectedDelivery
-from caveats.identifier import is_key_id
+from caveats.identifier import from_milliseconds, is_key_id, milliseconds
 from caveats.revocation import entry_of, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from caveats.keyring import AudienceKey, AudienceKeyring
     from caveats.revocation import Revocation, Row
 
 _LABEL = b"caveats/v1/feed"
 _PROOF = b"caveats/v1/feed-reader/"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def page_text(page: Page) -> str:
         "after": page.after,
         "upto": page.upto,
         "last": page.last,
-        "at": _milliseconds(page.at),
+        "at": milliseconds(page.at),
         "keys": list(page.keys),
         "entries": [row_of(sequence, revocation) for sequence, revocation in page.entries],
     }
@@ -110,7 +109,7 @@ def _read(text: str) -> tuple[Page, Sequence[Row]]:
         if type(rows) is not list or type(keys) is not list or not all(map(is_key_id, keys)):
             raise _unreadable()
         epoch, after, upto, last, at = numbers
-        return Page(epoch, after, upto, last, _moment(at), tuple(keys)), rows
+        return Page(epoch, after, upto, last, from_milliseconds(at), tuple(keys)), rows
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise _unreadable() from None
 
@@ -139,12 +138,4 @@ def check_reader(proof: str, keys: AudienceKeyring, now: datetime, *, within: in
 
 
 def _mac(key: chain.Pads, audience: str, text: str) -> bytes:
-    return chain.mac(key, f"{audience}\0{text}".encode())
-
-
-def _milliseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
-
-
-def _moment(milliseconds: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=milliseconds)
+    return chain.mac(key, f"{audience}\0{text}".encode("utf-8", "surrogatepass"))

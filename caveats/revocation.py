@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from caveats.caveat import check_value
 from caveats.chain import BRANCH_ID_SIZE
 from caveats.errors import MalformedCaveat
-from caveats.identifier import ULID_TIME_SIZE, is_token_id, issue_time
+from caveats.identifier import ULID_TIME_SIZE, from_milliseconds, is_token_id, issue_time, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,8 +28,7 @@ _AT_ONCE = 500
 _BRANCH = re.compile(rf"[0-9a-f]{{{2 * BRANCH_ID_SIZE}}}")
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple((high + low).encode("ascii") for high in _DIGITS for low in _DIGITS)
-_MS = timedelta(milliseconds=1)
-_LAST_SECOND = int(datetime.max.replace(tzinfo=UTC).timestamp())
+_LAST_SECOND = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +89,13 @@ def _check_moments(*moments: object) -> None:
 
 
 def row_of(sequence: int, revocation: Revocation) -> Row:
-    """An entry in plain values, its expiry rounded up to the second."""
-    expires = -int(-revocation.expires_at.timestamp() // 1)
+    """An entry in plain values, its expiry rounded up to the second, as far as there are dates."""
+    expires = _date(-int(-revocation.expires_at.timestamp() // 1))
     if isinstance(revocation, TokenRevocation):
         return [sequence, "t", expires, revocation.token_id]
     if isinstance(revocation, BranchRevocation):
         return [sequence, "b", expires, revocation.token_id, revocation.branch_id.hex()]
-    up_to = (revocation.issued_up_to - _EPOCH) // _MS
+    up_to = milliseconds(revocation.issued_up_to)
     return [sequence, "u", expires, revocation.user, up_to]
 
 
@@ -108,7 +107,7 @@ def entry_of(row: Row) -> tuple[int, Revocation]:
         return sequence, TokenRevocation(name, until)
     if kind == "b":
         return sequence, BranchRevocation(name, bytes.fromhex(detail), until)
-    return sequence, UserRevocation(name, _EPOCH + detail * _MS, until)
+    return sequence, UserRevocation(name, from_milliseconds(detail), until)
 
 
 def _parts(row: Row) -> tuple[int, str, int, str, Any]:
@@ -126,7 +125,7 @@ def _parts(row: Row) -> tuple[int, str, int, str, Any]:
         _check_token_id(name)
         if _BRANCH.fullmatch(detail) is None:
             raise MalformedCaveat(f"a branch id has {BRANCH_ID_SIZE} bytes, written in hex")
-    elif kind == "u" and type(detail) is int and 0 <= detail <= _LAST_SECOND * 1000:
+    elif kind == "u" and type(detail) is int and 0 <= detail <= _LAST_SECOND * 1000 + 999:
         check_value(name)
     else:
         raise MalformedCaveat("a revocation of a kind that is not known here")
@@ -164,7 +163,7 @@ class RevocationSet:
             elif isinstance(revocation, BranchRevocation):
                 self._put_branch(revocation.token_id, revocation.branch_id, hour)
             else:
-                self._put_user(revocation.user, (revocation.issued_up_to - _EPOCH) // _MS, hour)
+                self._put_user(revocation.user, milliseconds(revocation.issued_up_to), hour)
             self.sequence = self.sequence + 1 if sequence is None else max(self.sequence, sequence)
             self.changes += 1
 
@@ -210,7 +209,7 @@ class RevocationSet:
         with self._writing:
             tokens, branches, users = self._tokens.copy(), self._branches.copy(), self._users.copy()
         every = chain(
-            ([0, "t", hour * _HOUR, key.decode("ascii")] for key, hour in tokens.items()),
+            ([0, "t", _date(hour * _HOUR), key.decode("ascii")] for key, hour in tokens.items()),
             (
                 [0, "b", _hour(record[BRANCH_ID_SIZE:]), key.decode("ascii"), record[:BRANCH_ID_SIZE].hex()]
                 for key, records in branches.items()
@@ -246,7 +245,7 @@ class RevocationSet:
     def prune(self, now: datetime) -> int:
         """Forget what can hit nothing any more. Answers how many entries went."""
         with self._writing:
-            before, hour = len(self), int(now.timestamp()) // _HOUR
+            before, hour = len(self), max(0, int(now.timestamp()) // _HOUR)
             self._tokens = {token_id: last for token_id, last in self._tokens.items() if last > hour}
             last = hour.to_bytes(4, "big")
             self._users = {
@@ -267,12 +266,16 @@ def _records(records: bytes) -> Iterator[bytes]:
 
 def _hour(last: bytes) -> int:
     """The second at which an hour, as it is kept, begins."""
-    return int.from_bytes(last, "big") * _HOUR
+    return _date(int.from_bytes(last, "big") * _HOUR)
 
 
-def _ulid_time(milliseconds: int) -> bytes:
-    """As `caveats.identifier.ulid_time`, from a number and quicker: ten digits of five bits, two at a time."""
-    at = max(0, milliseconds)
+def _date(second: int) -> int:
+    """The second itself, or the first or last that there is a date for."""
+    return min(max(0, second), _LAST_SECOND)
+
+
+def _ulid_time(at: int) -> bytes:
+    """As `caveats.identifier.ulid_time`, from milliseconds and quicker: ten digits of five bits, two at a time."""
     pair = _PAIRS
     return (
         pair[at >> 40]
@@ -284,7 +287,7 @@ def _ulid_time(milliseconds: int) -> bytes:
 
 
 def _ulid_milliseconds(time: bytes) -> int:
-    return (issue_time(time.decode("ascii") + "0" * 16) - _EPOCH) // _MS
+    return milliseconds(issue_time(time.decode("ascii") + "0" * 16))
 
 
 def _branch_ids(records: bytes) -> tuple[bytes, ...]:

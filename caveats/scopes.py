@@ -22,6 +22,7 @@ _PATTERN = re.compile(rf"({_SEGMENT}(?:/{_SEGMENT})*)(/\*)?:(\*|[A-Za-z0-9._-]+)
 OWN_NAMESPACE = "caveats"
 MOST_PATTERNS = 256
 """The most patterns that an intersection keeps. Beyond it authority is under-, never overstated."""
+_LONGEST = 1024
 _MOST_CUT = 2 * MOST_PATTERNS
 
 
@@ -56,6 +57,8 @@ def parse_scope(text: str) -> ScopePattern:
     """The pattern in `text`. Raises `MalformedCaveat`."""
     if text == "*":
         return EVERYTHING
+    if len(text) > _LONGEST:
+        raise MalformedCaveat(f"a scope has at most {_LONGEST} characters")
     match = _PATTERN.fullmatch(text)
     if match is None:
         raise MalformedCaveat(f"not a scope: {text!r} (expected resource:action, or *)")

@@ -332,13 +332,14 @@ def check_method(caveat: Method, context: Context) -> Answer:
 # path
 
 _SEGMENT = r"(?!\.{1,2}(?:[/;]|$))(?:[A-Za-z0-9._~!$&'()+,;=:@-]|[^\x00-\x7f\s\ud800-\udfff])+"
+_LONGEST_PATH = 8192
 _PATH = re.compile(rf"/|(?:/{_SEGMENT})+/?")
 _PATH_PATTERN = re.compile(rf"/\*|(?:/{_SEGMENT})+(?:/\*?)?|/")
 
 
 def is_plain_path(path: str) -> bool:
     """Whether every server reads `path` alike: absolute, no dot segment, `//`, backslash, `%`, `*` or control."""
-    return _PATH.fullmatch(path) is not None and _is_undisguised(path)
+    return len(path) <= _LONGEST_PATH and _PATH.fullmatch(path) is not None and _is_undisguised(path)
 
 
 def _is_undisguised(path: str) -> bool:
@@ -398,11 +399,16 @@ def check_path(caveat: Path, context: Context) -> Answer:
 
 _Address = IPv4Address | IPv6Address
 _Network = IPv4Network | IPv6Network
+_LONGEST_ADDRESS = 45
+
+
+def parse_address(text: str) -> _Address | None:
+    """The address, an IPv4 one if it is mapped into IPv6; None if `text` is no address or has a zone."""
+    return _read_address(text) if len(text) <= _LONGEST_ADDRESS else None
 
 
 @lru_cache(maxsize=4096)
-def parse_address(text: str) -> _Address | None:
-    """The address, an IPv4 one if it is mapped into IPv6; None if `text` is no address or has a zone."""
+def _read_address(text: str) -> _Address | None:
     try:
         address = ip_address(text)
     except ValueError:

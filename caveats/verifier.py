@@ -364,6 +364,8 @@ class Verifier:
     def _remember(self, young: dict[str, _Known], text: str, known: _Known) -> None:
         """Into `young` as it was before authentication, or not at all: the keys may have changed meanwhile."""
         size = len(text) * 4 + 1024  # what the text, its fields and its typed caveats take, roughly
+        if len(text) > 512:  # where there is room for long lists of words
+            size += 256 * sum(predicate.count(b" ") for predicate in known.tree[1])
         if size > self._half_bytes or not self._half_entries:
             return
         with self._remembering:

@@ -258,7 +258,7 @@ def _take(data: bytes, at: int, end: int) -> tuple[bytes, int]:
         if byte < 128:
             break
         shift += 7
-    if shift and not byte:
+    if not byte:
         raise MalformedToken("a field's length is not in its shortest form")
     stop = at + size
     if stop > end:

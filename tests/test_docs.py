@@ -24,7 +24,7 @@ import httpx2 as httpx
 import pytest
 from pydantic import BaseModel
 
-from caveats import standard_checkers
+from caveats import Macaroon, standard_checkers
 from caveats_client import Client
 from caveats_service import shapes
 from caveats_service.app import _ROUTES, AUTHORIZE
@@ -139,7 +139,7 @@ class Reader:
         lines: list[str] = []
         while (line := self.shell.stdout.readline()) and line != f"{_DONE}\n":
             lines.append(line)
-        return "".join(f"{line.rstrip()}\n" for line in lines)
+        return "".join(f"{line.rstrip()}\n" for line in lines).lstrip("\n")
 
     def execute(self, block: Block) -> None:
         source = self.here(block.text)
@@ -183,7 +183,12 @@ class Reader:
 
     def filled(self, text: str) -> str:
         """`{token}` and `{token_id}` as last answered, `{admin}` for an administrator's token."""
-        return re.sub(r"\{(\w+)\}", lambda found: str(self.names.get(found[1], found[0])), text)
+
+        def value(found: re.Match[str]) -> str:
+            named = self.names.get(found[1], found[0])
+            return named.encode() if isinstance(named, Macaroon) else str(named)
+
+        return re.sub(r"\{(\w+)\}", value, text)
 
 
 def sessions(text: str) -> Iterator[tuple[str, str]]:
@@ -228,10 +233,13 @@ def test_every_block_of_a_page_does_what_it_says(
                 reader.close()
 
 
-def anchor(heading: str) -> str:
-    """The fragment by which a heading is linked."""
-    kept = re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower())
-    return kept.replace(" ", "-")
+def anchors(page: Path) -> set[str]:
+    """The fragments by which a page's headings are linked; a second heading of the same words has -1 behind it."""
+    found: dict[str, int] = {}
+    for heading in _HEADING.findall(_FENCE.sub("", page.read_text("utf-8"))):
+        name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        found[name] = found.get(name, 0) + 1
+    return {name if not n else f"{name}-{n}" for name, count in found.items() for n in range(count)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -244,12 +252,13 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         target = page.parent / name if name else page
         assert target.exists(), link
         if fragment:
-            assert fragment in {anchor(heading) for heading in _HEADING.findall(target.read_text("utf-8"))}, (
-                link
-            )
+            assert fragment in anchors(target), link
 
 
 # docs/settings.md
+
+
+SETTINGS = DOCS / "settings.md"
 
 
 def settings_table() -> str:
@@ -261,8 +270,8 @@ def settings_table() -> str:
 
 
 def test_the_table_of_settings_is_what_the_service_says_of_itself() -> None:
-    table = settings_table()
-    assert table in (DOCS / "settings.md").read_text("utf-8"), f"docs/settings.md should hold:\n{table}"
+    """`python tests/test_docs.py` writes the table anew."""
+    assert settings_table() in SETTINGS.read_text("utf-8")
 
 
 # docs/http.md
@@ -312,14 +321,22 @@ def json_type(annotation: object) -> str:
     return words[annotation]  # type: ignore[index]
 
 
+ASKED = {"Register", "ChangePassword", "Issue", "Renew", "VerifyOne", "VerifyMany", "SignIn", "Revoke"} | {
+    "RegisterVerifier",
+    "RetireKey",
+    "RotateKeys",
+}
+"""Bodies of requests: of these the reference says which members are required."""
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_http_md_has_every_member_of_every_body(name: str) -> None:
-    rows = re.findall(r"^\| `(\w+)` \| ([^|]+?) \| ([^|]+?) \|", section(name), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", section(name), re.MULTILINE)
     expected = [
-        (member, json_type(info.annotation), "required" if info.is_required() else "optional")
+        (member, json_type(info.annotation) + ", required" * (name in ASKED and info.is_required()))
         for member, info in SHAPES[name].model_fields.items()
     ]
-    assert rows == expected, "\n".join(f"| `{m}` | {t} | {r} |  |" for m, t, r in expected)
+    assert rows == expected, "\n".join(f"| `{member}` | {kind} |  |" for member, kind in expected)
 
 
 def test_http_md_has_every_problem_and_its_title() -> None:
@@ -348,3 +365,8 @@ def test_the_examples_of_a_kind_are_of_that_kind(kind: str) -> None:
         assert checkers.parse(predicate.encode()).kind == kind, predicate
     for predicate in bad:
         assert checkers.parse(predicate.encode()).kind == "unknown", predicate
+
+
+if __name__ == "__main__":
+    before, _, rest = SETTINGS.read_text("utf-8").partition("| variable |")
+    SETTINGS.write_text(before + settings_table() + "\n\n" + rest.partition("\n\n")[2], "utf-8")

@@ -49,6 +49,7 @@ _ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/keys", keys.listing),
     ("POST", "/v1/keys/rotate", keys.rotate),
     ("POST", "/v1/keys/{key_id}/retire", keys.retire),
+    ("GET", "/", ops.index),
     ("GET", "/healthz", ops.healthz),
     ("GET", "/readyz", ops.readyz),
 )

@@ -83,7 +83,7 @@ def client_address(
     while is_trusted(address, trusted) and hops:
         hop = hops.pop()
         if parse_address(hop) is None:
-            break
+            return None  # the proxy cannot say who it is, and the proxy itself it is not
         address = hop
     return address
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from urllib.parse import urlsplit
 
 import limits
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -28,7 +29,8 @@ _NETWORK: Final = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
 _CHECKER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[1-9][0-9]{0,4})?")
 _RATE: Final = re.compile(r"[1-9][0-9]{0,5}/(?:second|minute|hour|day)")
-_SQLITE: Final = re.compile(r"sqlite:///([^?#\0]+)")
+_SQLITE: Final = re.compile(r"sqlite:///[^?#\0]+")
+_POSTGRES: Final = re.compile(r"postgres(?:ql)?://[!-~]+")
 _LONGEST_LOCATION: Final = 256
 
 
@@ -109,9 +111,22 @@ def _location(value: object) -> object:
 
 
 def _database(value: object) -> object:
-    if value is not None and (not isinstance(value, str) or _SQLITE.fullmatch(value) is None):
+    if value is None or isinstance(value, SecretStr):
+        return value
+    if not isinstance(value, str) or not (_SQLITE.fullmatch(value) or _is_postgres(value)):
         raise ValueError("not a database that this version can use")
     return value
+
+
+def _is_postgres(text: str) -> bool:
+    """A URL that names a database. Several hosts, with commas, are all right."""
+    if _POSTGRES.fullmatch(text) is None:
+        return False
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return len(parts.path) > 1 and not parts.fragment
 
 
 def _path(value: object) -> object:
@@ -147,8 +162,14 @@ class Settings(BaseSettings):
         Path("data"), description="Folder of the database and the seal key; made if it is missing."
     )
     database_url: Annotated[
-        str | None, BeforeValidator(_database), _Accepts("sqlite:///path (sqlite:////path from the root)")
-    ] = Field(None, repr=False, description="The database. Unset: the file caveats.db in the data folder.")
+        SecretStr | None,
+        BeforeValidator(_database),
+        _Accepts("sqlite:///path (sqlite:////path from the root) or postgresql://user@host:port/database"),
+    ] = Field(
+        None,
+        description="The database: one file, or a PostgreSQL that many nodes share. "
+        "Unset: the file caveats.db in the data folder.",
+    )
     seal_key: Annotated[SecretStr | None, _Accepts("32 random bytes as 43 characters of base64url")] = Field(
         None, description="Key that seals the master keys at rest: 32 bytes, base64url. Unset: from its file."
     )
@@ -283,11 +304,25 @@ class Settings(BaseSettings):
             ) from None
 
     @property
-    def sqlite_path(self) -> Path:
-        """The database's file."""
+    def store_url(self) -> str:
+        """Where the store is, for `Store`. May hold a password: never to be shown."""
         if self.database_url is None:
-            return self.data_dir / "caveats.db"
-        return Path(self.database_url.removeprefix("sqlite:///"))
+            return f"sqlite:///{self.data_dir / 'caveats.db'}"
+        return self.database_url.get_secret_value()
+
+    @property
+    def on_sqlite(self) -> bool:
+        """Whether the database is a file of this machine."""
+        return self.store_url.startswith("sqlite:")
+
+    @property
+    def sqlite_path(self) -> Path:
+        """The database's file. `SettingsError` if it is not a file."""
+        if not self.on_sqlite:
+            raise SettingsError(
+                f"{_variable('database_url')}: this is for SQLite only; PostgreSQL has its own tools"
+            )
+        return Path(self.store_url.removeprefix("sqlite:///"))
 
     @property
     def seal_key_path(self) -> Path:

@@ -215,6 +215,13 @@ def test_what_is_remembered_is_bounded():
     assert len(checkers._known) <= 4096
 
 
+def test_what_is_remembered_of_long_predicates_is_bounded_in_bytes():
+    checkers = standard_checkers()
+    for number in range(1000):
+        checkers.parse(b"scope = " + b" ".join(b"a%d/%d:r" % (n, number) for n in range(90)))
+    assert sum(map(len, checkers._known)) <= 256 * 1024 + 1024
+
+
 def test_every_standard_kind_is_registered_once():
     assert list(standard_checkers().kinds) == [kind.kind for kind, _ in STANDARD]
     assert set(standard_checkers().kinds.values()) == set(EXAMPLES)

@@ -20,8 +20,8 @@ from caveats import (
     Verifier,
     WrongAudience,
     authenticate,
-    verify,
     standard_checkers,
+    verify,
 )
 from caveats.keyring import hkdf
 

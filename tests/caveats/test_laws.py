@@ -49,7 +49,15 @@ from caveats import (
     verify,
 )
 from caveats.legacy import encode_v1
-from caveats.wire import Fields, decode_binary, decode_text, encode_base64, encode_binary, encode_text
+from caveats.wire import (
+    Fields,
+    decode_base64,
+    decode_binary,
+    decode_text,
+    encode_base64,
+    encode_binary,
+    encode_text,
+)
 
 CHECKERS = standard_checkers()
 VERIFIER = Verifier(KEYRING, audience="photos")
@@ -103,8 +111,6 @@ def test_whatever_text_decodes_encodes_back_to_it(fields, source):
 
 def without_empty_locations(text: str) -> str:
     """The one tolerance: bare text may hold the empty location fields that pymacaroons writes."""
-    from caveats.wire import decode_base64
-
     data = decode_base64(text)
     again = encode_binary(decode_binary(data, lenient_location=True))
     assert len(again) <= len(data)
@@ -198,11 +204,15 @@ TOKEN = issue(Note("ä")).require_discharge(PARTY, random=counter_random()).atte
 PLAIN = issue(Note("x"), location="")
 
 
+def verify_bytes(data: bytes):
+    return VERIFIER.verify(Macaroon.from_bytes(data), REQUEST)
+
+
 def test_any_flipped_bit_refuses():
     data = PLAIN.to_bytes()
     for at, bit in itertools.product(range(len(data)), range(8)):
         flipped = data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
-        assert outcome(lambda: VERIFIER.verify(Macaroon.from_bytes(flipped), REQUEST)) is not None, (at, bit)
+        assert outcome(verify_bytes, flipped) is not None, (at, bit)
 
 
 def test_any_changed_character_refuses():
@@ -229,10 +239,6 @@ def test_any_flipped_bit_of_a_bundle_refuses(data):
 
     def present():
         changed, discharge = map(Macaroon.from_bytes, parts)
-        located = which == 1 and discharge.location != bundle.discharges[0].location
-        sealed = which == 0 and changed.fields._replace(location="") != bundle.macaroon.fields and None
-        if located or sealed:
-            return
         VERIFIER.verify(Bundle(changed, [discharge]), REQUEST)
 
     error = outcome(present)

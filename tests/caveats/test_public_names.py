@@ -13,15 +13,77 @@ import pytest
 import caveats
 from caveats import errors
 
-EXPECTED = """
-    DEFAULT_LIMITS Audience AudienceKey AudienceKeyring Authenticated Authority BadSignature BindingMismatch
-    BranchRevocation Bundle Caveat CaveatsError Checkers ClientIp Context DamagedToken Expires Failure Grant
-    Identifier InvalidKey KeyState Keyring LimitExceeded Limits Macaroon MalformedCaveat MalformedToken MasterKey
-    MasterKeyring Method MissingDischarge NotBefore Note Parent Path PrivateKey Refused RejectedDelivery Renewed Repeated Revocation
-    RevocationSet Revoked Scope Stale ThirdParty ThirdPartyCaveat Ticket TokenRevocation UnknownCaveat UnknownKey Unmet
-    UnsatisfiedCaveats UnusedDischarge User UserRevocation Verifier WrongAudience authenticate discharge effective
-    new_token_id open_ticket renew repeated standard_checkers unsatisfied verify
-""".split()
+EXPECTED = [
+    "DEFAULT_LIMITS",
+    "Audience",
+    "AudienceKey",
+    "AudienceKeyring",
+    "Authenticated",
+    "Authority",
+    "BadSignature",
+    "BindingMismatch",
+    "BranchRevocation",
+    "Bundle",
+    "Caveat",
+    "CaveatsError",
+    "Checkers",
+    "ClientIp",
+    "Context",
+    "DamagedToken",
+    "Expires",
+    "Failure",
+    "Grant",
+    "Identifier",
+    "InvalidKey",
+    "KeyState",
+    "Keyring",
+    "LimitExceeded",
+    "Limits",
+    "Macaroon",
+    "MalformedCaveat",
+    "MalformedToken",
+    "MasterKey",
+    "MasterKeyring",
+    "Method",
+    "MissingDischarge",
+    "NotBefore",
+    "Note",
+    "Parent",
+    "Path",
+    "PrivateKey",
+    "Refused",
+    "RejectedDelivery",
+    "Renewed",
+    "Repeated",
+    "Revocation",
+    "RevocationSet",
+    "Revoked",
+    "Scope",
+    "Stale",
+    "ThirdParty",
+    "ThirdPartyCaveat",
+    "Ticket",
+    "TokenRevocation",
+    "UnknownCaveat",
+    "UnknownKey",
+    "Unmet",
+    "UnsatisfiedCaveats",
+    "UnusedDischarge",
+    "User",
+    "UserRevocation",
+    "Verifier",
+    "WrongAudience",
+    "authenticate",
+    "discharge",
+    "effective",
+    "new_token_id",
+    "open_ticket",
+    "renew",
+    "repeated",
+    "standard_checkers",
+    "unsatisfied",
+    "verify",
+]
 MODULES = ["caveats", *(f"caveats.{module.name}" for module in pkgutil.iter_modules(caveats.__path__))]
 
 

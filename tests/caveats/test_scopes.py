@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from law_support import NOW
+from law_support import NOW, at_most
 
-from caveats import Context, Scope, standard_checkers
+from caveats import Context, Scope, effective, standard_checkers
 from caveats.scopes import MOST_PATTERNS, ScopePattern, intersect, parse_scope, reduce_patterns
 
 COVERS = [
@@ -125,3 +125,62 @@ def test_an_intersection_is_bounded_and_understated():
     both = intersect(left, right)
     assert len(both) == MOST_PATTERNS
     assert all(allowed(left, pattern) and allowed(right, pattern) for pattern in both)
+
+
+def test_a_scope_of_any_length_is_judged_at_once_and_a_long_one_not_remembered():
+    longest = "a/" * 510 + "a:r"
+    assert len(longest) == 1023
+    assert parse_scope(longest).action == "r"
+    before = parse_scope.cache_info().currsize
+    for long in ("a" * 1_000_000, "a/" * 500_000 + "a:r"):
+        with at_most(0.005):
+            assert standard_checkers().answer(Scope("*"), Context(now=NOW, scopes=(long,))) is not None
+    assert parse_scope.cache_info().currsize == before
+
+
+INTERSECTIONS = [
+    ("a:r", "a:r", "a:r"),
+    ("a:r", "a:w", ""),
+    ("a:r", "b:r", ""),
+    ("a:r", "a/b:r", "a/b:r"),
+    ("a:*", "a/b:r", "a/b:r"),
+    ("a:r", "a/b:*", "a/b:r"),
+    ("a:r", "a/*:*", "a/*:r"),
+    ("a/*:r", "a:r", "a/*:r"),
+    ("a/*:r", "a/b:r", "a/b:r"),
+    ("a/b/*:r", "a/*:r", "a/b/*:r"),
+    ("a:r a:w", "a:*", "a:r a:w"),
+    ("a/1:* a/2:*", "a:r a:w", "a/1:r a/1:w a/2:r a/2:w"),
+    ("*", "a:r", "a:r"),
+    ("*", "*", "*"),
+    ("*", "caveats:r", ""),
+    ("* caveats:r", "caveats:*", "caveats:r"),
+    ("a:r b:w", "b:* a/1:*", "a/1:r b:w"),
+]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "both"), INTERSECTIONS, ids=[f"{a}-{b}" for a, b, _ in INTERSECTIONS]
+)
+def test_intersection_row(left, right, both):
+    one, other = ([parse_scope(word) for word in words.split(" ")] for words in (left, right))
+    assert " ".join(map(str, intersect(one, other))) == both
+    assert intersect(other, one) == intersect(one, other)
+
+
+def test_the_authority_of_the_wordiest_token_is_worked_out_in_no_time():
+    """Scopes that hold each other's actions apart make a product; 16 KiB of them must not be a way to keep us busy."""
+    grid = [Scope(*[f"a/{n}:*" for n in range(120)], *[f"a:x{n}" for n in range(20)])] * 15
+    turns = [Scope(*[f"a/{n}:*" for n in range(120)]), Scope(*[f"a:x{n}" for n in range(160)])] * 7
+    for caveats in (grid, turns):
+        with at_most(0.25):
+            effective(caveats)
+
+
+def test_a_pattern_that_another_covers_is_left_out():
+    held = [
+        parse_scope(word)
+        for word in ("photos/42:read", "photos:read", "photos:*", "caveats:x", "*", "photos/*:*")
+    ]
+    assert list(map(str, reduce_patterns(held))) == ["*", "caveats:x"]
+    assert list(map(str, reduce_patterns(held[:3]))) == ["photos:*"]

@@ -76,11 +76,16 @@ SECRETS = [
 ]
 
 
+def escaped(data: bytes) -> str:
+    """As `repr` writes it, whichever quotes stand around it."""
+    return "".join(repr(bytes([byte]))[2:-1] for byte in data).replace("\\'", "'")
+
+
 def spellings(secret: bytes) -> list[str]:
     """A piece of a secret as it might be shown: raw, escaped, in hex, in base64 at any offset, as numbers."""
     piece = secret[4:16]
     return [
-        repr(piece)[2:-1],
+        escaped(piece),
         piece.hex(),
         piece.hex().upper(),
         piece.hex(":"),
@@ -95,6 +100,7 @@ SPELLINGS = list(itertools.chain.from_iterable(map(spellings, SECRETS)))
 
 
 def shows_a_secret(text: str) -> bool:
+    text = text.replace("\\'", "'")
     return any(spelling in text for spelling in SPELLINGS)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 import pytest
-from law_support import EXAMPLES, HOUR, NOW, OTHER_TOKEN_ID, outcome
+from law_support import EXAMPLES, HOUR, NOW, OTHER_TOKEN_ID, at_most, outcome
 
 from caveats import (
     Audience,
@@ -24,7 +24,7 @@ from caveats import (
     User,
     standard_checkers,
 )
-from caveats.standard import is_plain_path, parse_address, write_moment
+from caveats.standard import _read_address, is_plain_path, parse_address, write_moment
 
 CHECKERS = standard_checkers()
 SECOND = timedelta(seconds=1)
@@ -61,17 +61,17 @@ NOT_MADE = [
     ("expires-after-all-times", lambda: Expires.after(timedelta.max, now=NOW)),
     ("not-before-naive", lambda: NotBefore(datetime(2026, 11, 21))),
     ("renewed-naive", lambda: Renewed(datetime(2026, 11, 21))),
-    ("scope-none", lambda: Scope()),
+    ("scope-none", Scope),
     ("scope-empty", lambda: Scope("")),
     ("scope-twice", lambda: Scope("a:b", "a:b")),
     ("scope-space", lambda: Scope("a:b ")),
-    ("audience-none", lambda: Audience()),
+    ("audience-none", Audience),
     ("audience-twice", lambda: Audience("a", "a")),
-    ("method-none", lambda: Method()),
+    ("method-none", Method),
     ("method-lower", lambda: Method("get")),
-    ("path-none", lambda: Path()),
+    ("path-none", Path),
     ("path-relative", lambda: Path("a")),
-    ("client-ip-none", lambda: ClientIp()),
+    ("client-ip-none", ClientIp),
     ("client-ip-host-bits", lambda: ClientIp("10.0.0.1/8")),
     ("client-ip-zone", lambda: ClientIp("fe80::1%eth0")),
     ("parent-no-token-id", lambda: Parent("x", ())),
@@ -248,8 +248,12 @@ def test_path_row(patterns, path, granted):
 
 
 def test_a_path_of_any_length_is_judged_at_once():
-    assert is_plain_path("/" + "a" * 1_000_000)
-    assert not is_plain_path("/a" * 300_000 + "/..")
+    for path in ("/a" * 4096, "/" + "ä" * 8191):
+        assert is_plain_path(path)
+        assert not is_plain_path(path + "a")
+    for path in ("/" + "\ufdfa" * 1_000_000, "/a" * 4000 + "/..", "." * 1_000_000):
+        with at_most(0.05):
+            assert not is_plain_path(path)
 
 
 # client-ip
@@ -302,6 +306,15 @@ IP_ROWS = [
 )
 def test_client_ip_row(networks, address, granted):
     assert holds(ClientIp(*networks.split(" ")), client_ip=address) is granted
+
+
+def test_a_client_address_of_any_length_is_judged_at_once_and_not_remembered():
+    before = _read_address.cache_info().currsize
+    for long in (":" * 1_000_000, "1." * 1_000_000, "1" * 1_000_000):
+        with at_most(0.005):
+            assert not holds(ClientIp("::1"), client_ip=long)
+    assert _read_address.cache_info().currsize == before
+    assert parse_address("0000:0000:0000:0000:0000:ffff:255.255.255.255") is not None
 
 
 def test_a_mapped_address_is_the_ipv4_address():

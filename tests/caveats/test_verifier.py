@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
+import tracemalloc
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import ClassVar
@@ -34,7 +36,6 @@ from caveats import (
     Bundle,
     Caveat,
     Checkers,
-    Context,
     DamagedToken,
     Expires,
     InvalidKey,
@@ -65,6 +66,7 @@ from caveats import (
     standard_checkers,
     verify,
 )
+from caveats.scopes import parse_scope
 from caveats.wire import encode_base64
 
 LAST = NOW + HOUR
@@ -534,6 +536,26 @@ def test_what_is_remembered_is_bounded_in_bytes():
         checking.verify(text, REQUEST)
         assert sum(map(len, remembered(checking))) * 4 <= 40_000
     assert remembered(checking)
+
+
+def test_what_is_remembered_of_wordy_tokens_is_bounded_in_bytes_of_memory():
+    """A scope of four characters takes some two hundred bytes once it is typed."""
+    checking = verifier(cache_bytes=1_000_000)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(40):
+            lists = [Scope(*[f"{n}a{number}x{m}:r" for n in range(60)]) for m in range(8)]
+            text = issue(*lists, token_id=new_token_id(NOW)).encode()
+            assert outcome(checking.verify, text, REQUEST) is UnsatisfiedCaveats
+        checking.checkers._forget()
+        parse_scope.cache_clear()
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert remembered(checking)
+    assert kept < 1_500_000
 
 
 @pytest.mark.parametrize(

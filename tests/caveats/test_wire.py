@@ -73,6 +73,7 @@ BINARY = [
     ("size-overlong-zero", HEAD + b"\x02\x80\x00\x00" + TAIL, MalformedToken),
     ("size-of-four-bytes", HEAD + b"\x02\x81\x80\x80\x01x\x00" + TAIL, MalformedToken),
     ("size-of-2-to-the-63", HEAD + b"\x02" + b"\xff" * 9 + b"\x01\x00" + TAIL, MalformedToken),
+    ("long-size-past-the-end", HEAD + b"\x02\xff\x7f" + b"x" * 40 + TAIL, MalformedToken),
     ("size-cut-off", HEAD + b"\x02\xff" + TAIL[:1] + b"\x06\x20" + SIGNATURE, MalformedToken),
     ("vid-empty", HEAD + field(2, b"t") + field(4, b"") + b"\0" + TAIL, MalformedToken),
     ("vid-71", HEAD + field(2, b"t") + field(4, VID[1:]) + b"\0" + TAIL, MalformedToken),

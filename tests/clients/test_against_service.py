@@ -8,7 +8,10 @@ import asyncio
 import inspect
 import json
 import os
+import pty
 import re
+import select
+import signal
 import socket
 import stat
 import subprocess
@@ -450,6 +453,46 @@ def test_a_password_is_changed_and_the_login_forgotten(caveats: Script, alice: s
     good(caveats("passwd", alice, env=both))
 
 
+@pytest.mark.parametrize(("typed", "code"), [(f"{PASSWORD}\n", 0), (None, 130)], ids=["typed", "ctrl-c"])
+def test_a_password_is_typed_unseen_on_a_terminal(
+    service: Serving, alice: str, typed: str | None, code: int
+) -> None:
+    ours, theirs = pty.openpty()
+    beside = Path(sys.executable).parent / "caveats"
+    with subprocess.Popen(
+        [beside, "login", alice, "--url", service.url],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ) as running:
+        os.close(theirs)
+        shown = b""
+        while select.select([ours], [], [], 30)[0]:
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:  # the other end is gone
+                break
+            if shown == f"Password of {alice}: ".encode():
+                if typed is None:
+                    running.send_signal(signal.SIGINT)
+                else:
+                    os.write(ours, typed.encode())
+    os.close(ours)
+    assert running.returncode == code
+    assert PASSWORD.encode() not in shown
+    assert b"Traceback" not in shown
+    assert (b"signed in" in shown) == (code == 0)
+
+
+def test_an_address_counts_however_it_is_written(service: Serving, caveats: Script, alice: str) -> None:
+    port = service.url.rpartition(":")[2]
+    good(caveats("login", alice, "--url", f"HTTP://LOCALHOST:{port}/", "--password-stdin", input=PASSWORD))
+    good(caveats("whoami", "--url", f"http://localhost:{port}"))
+    good(caveats("whoami", "--url", f"http://LocalHost:{port}/"))
+    assert caveats("whoami", "--url", service.url).returncode == 3
+
+
 def test_an_administrator_registers_people(caveats: Script) -> None:
     good(caveats("login", "admin", "--scope", "* caveats:*", "--password-stdin", input=ADMIN_PASSWORD))
     name = next(names)
@@ -482,7 +525,7 @@ def test_an_administrator_registers_people(caveats: Script) -> None:
         (("register", "somebody", "--password-stdin"), "short", 2, "password"),
         (("verify", "--audience", "photos", "-"), "TOKEN", 4, "audience"),
         (("issue", "--scope", "caveats:admin", "--token", "-"), "TOKEN", 4, "beyond what you may have"),
-        (("revoke", "--user", "admin", "--token", "-"), "TOKEN", 4, "scope = *"),
+        (("revoke", "--user", "admin", "--token", "-"), "TOKEN", 4, "caveats:admin"),
         (("whoami", "-"), "FORGED", 3, "may have expired or been revoked"),
         (("whoami", "-"), "EXPIRED", 3, "expired"),
     ],

@@ -122,9 +122,10 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         checked_address(address)
 
 
-def test_an_address_with_a_password_is_refused_and_not_repeated() -> None:
+@pytest.mark.parametrize("address", ["https://alice:hunter2@auth.example", "alice:hunter2@auth.example"])
+def test_an_address_with_a_password_is_refused_and_not_repeated(address: str) -> None:
     with pytest.raises(UnusableAddress) as refused:
-        checked_address("https://alice:hunter2@auth.example")
+        checked_address(address)
     assert "hunter2" not in str(refused.value)
 
 

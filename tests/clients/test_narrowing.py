@@ -43,7 +43,7 @@ def test_flags_come_out_in_a_fixed_order() -> None:
     ("flags", "words"),
     [
         ({"scope": ("photos",)}, "not a scope"),
-        ({"scope": ("",)}, "one space between"),
+        ({"scope": ("",)}, "a scope"),
         ({"scope": ("a:b", "a:b")}, "once"),
         ({"expires": "tomorrow"}, "not a time"),
         ({"expires": "2026-12-01T18:00:00"}, "no time zone"),

@@ -33,6 +33,15 @@ def test_the_defaults_describe_a_service_in_the_data_folder() -> None:
         ("DATA_DIR", "/srv/x", "data_dir", Path("/srv/x")),
         ("DATABASE_URL", "sqlite:////srv/x.db", "sqlite_path", Path("/srv/x.db")),
         ("DATABASE_URL", "sqlite:///x.db", "sqlite_path", Path("x.db")),
+        ("DATABASE_URL", "sqlite:///x.db", "on_sqlite", True),
+        ("DATABASE_URL", "postgresql://u@h:5432/d", "store_url", "postgresql://u@h:5432/d"),
+        ("DATABASE_URL", "postgresql://u@h/d", "on_sqlite", False),
+        (
+            "DATABASE_URL",
+            "postgresql://u:p%20w@h1:5432,h2:5432/d?target_session_attrs=read-write&sslmode=require",
+            "store_url",
+            "postgresql://u:p%20w@h1:5432,h2:5432/d?target_session_attrs=read-write&sslmode=require",
+        ),
         ("SEAL_KEY_FILE", "/run/seal", "seal_key_path", Path("/run/seal")),
         ("OPEN_REGISTRATION", "true", "open_registration", True),
         ("DEFAULT_LIFETIME", "15m", "default_lifetime", timedelta(minutes=15)),
@@ -71,7 +80,13 @@ def test_an_accepted_variable_is_read(
     ("variable", "text", "accepted"),
     [
         ("DATA_DIR", "", "a path"),
-        ("DATABASE_URL", "postgresql://u:hunter2@h/d", "sqlite:///path"),
+        ("DATABASE_URL", "mysql://u:hunter2@h/d", "postgresql://user@host:port/database"),
+        ("DATABASE_URL", "postgresql://u:hunter2@h", "postgresql://user@host:port/database"),
+        ("DATABASE_URL", "postgresql://u:hunter2@h/", "postgresql://user@host:port/database"),
+        ("DATABASE_URL", "postgresql://u:hunter2@h/d#x", "postgresql://user@host:port/database"),
+        ("DATABASE_URL", "postgresql://u:hunter2 @h/d", "postgresql://user@host:port/database"),
+        ("DATABASE_URL", "postgresql://u:hunter2@[h/d", "postgresql://user@host:port/database"),
+        ("DATABASE_URL", "postgresql+asyncpg://u:hunter2@h/d", "postgresql://user@host:port/database"),
         ("DATABASE_URL", "sqlite://", "sqlite:///path"),
         ("OPEN_REGISTRATION", "of", "true or false"),
         ("MAX_LIFETIME", "+5", "8h"),
@@ -157,8 +172,13 @@ def test_an_unknown_name_is_refused() -> None:
 
 def test_no_secret_is_shown_or_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAVEATS_SEAL_KEY", "hunter2")
+    monkeypatch.setenv("CAVEATS_DATABASE_URL", "postgresql://u:hunter2@h/d")
     assert "hunter2" not in repr(Settings.load())
     assert "hunter2" not in str(Settings.load().model_dump())
+    assert "hunter2" not in Settings.load().model_dump_json()
+    with pytest.raises(SettingsError) as refused:
+        _ = Settings.load().sqlite_path
+    assert "hunter2" not in str(refused.value)
     with pytest.raises(SettingsError) as refused:
         Settings.load(seal_key=["hunter2"])
     assert "hunter2" not in str(refused.value)

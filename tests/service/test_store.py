@@ -1,15 +1,18 @@
-"""The store's operations on a real SQLite file: what they promise, in order, repeated, at the same time."""
+"""The store's operations on both databases: what they promise, in order, repeated, at the same time."""
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import URL
+from store_support import KINDS, new_place
 
+from caveats.identifier import is_token_id
 from caveats_service.store import (
     KeyConflict,
     KeyInUse,
@@ -24,7 +27,10 @@ from caveats_service.store import (
     StoreUnavailable,
     UnknownMasterKey,
     UnknownUser,
+    UnknownVerifier,
     UserExists,
+    VerifierApp,
+    schema,
     sqlite_url,
 )
 
@@ -33,13 +39,28 @@ DAY = timedelta(days=1)
 BRANCH = bytes(range(16))
 
 
+@pytest_asyncio.fixture(params=KINDS)
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    async with new_place(request.param, tmp_path) as place:
+        yield place
+
+
+@pytest_asyncio.fixture
+async def store(place: Any) -> AsyncIterator[Store]:
+    store: Store = place.store()
+    await store.migrate()
+    yield store
+    await store.close()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "caveats.db"
 
 
 @pytest_asyncio.fixture
-async def store(path: Path) -> AsyncIterator[Store]:
+async def file_store(path: Path) -> AsyncIterator[Store]:
+    """For what only a file has."""
     store = Store(sqlite_url(path))
     await store.migrate()
     yield store
@@ -64,34 +85,19 @@ async def live(store: Store, now: datetime, page_size: int = 2) -> list[Revocati
     ]
 
 
-def rows(path: Path, query: str) -> list[tuple[object, ...]]:
-    connection = sqlite3.connect(path)
-    try:
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
-
-
-def execute(path: Path, statement: str) -> None:
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute(statement)
-    connection.close()
-
-
 # --- the database ---------------------------------------------------------------------------------
 
 
-async def test_a_new_database_is_for_its_owner_only_and_says_who_it_is(store: Store, path: Path) -> None:
-    facts = await store.facts()
+async def test_a_new_database_is_for_its_owner_only_and_says_who_it_is(file_store: Store, path: Path) -> None:
+    facts = await file_store.facts()
     assert (facts.epoch, facts.revocation_sequence, facts.seal_canary) == (1, 0, None)
     assert len(facts.instance_id) == 32
     assert {file.stat().st_mode & 0o077 for file in path.parent.iterdir()} == {0}
     assert path.parent.stat().st_mode & 0o077 == 0
 
 
-async def test_every_connection_is_durable_and_keeps_references_whole(store: Store) -> None:
-    async with store.read() as connection:
+async def test_every_connection_is_durable_and_keeps_references_whole(file_store: Store) -> None:
+    async with file_store.read() as connection:
         pragmas = {
             name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one()
             for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete", "busy_timeout")
@@ -110,18 +116,36 @@ async def test_nothing_is_opened_before_the_first_use(path: Path) -> None:
     assert not path.parent.exists()
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite+aiosqlite://", "postgresql://h/d", "sqlite:///x.db"])
-async def test_an_address_that_is_no_sqlite_file_is_refused(url: str) -> None:
-    with pytest.raises(StoreError):
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("sqlite://", "sqlite:///", "sqlite+aiosqlite:///x.db", "mysql://h/d", "x.db", ""),
+        URL.create("sqlite+aiosqlite"),
+        URL.create("sqlite", database="x.db"),
+    ],
+)
+async def test_an_address_that_is_neither_a_file_nor_a_postgresql_is_refused(url: URL | str) -> None:
+    with pytest.raises(StoreError, match=r"sqlite:///path or postgresql://"):
         Store(url)
 
 
-async def test_a_path_may_hold_any_characters(tmp_path: Path) -> None:
-    store = Store(sqlite_url(tmp_path / "a?b%20c#d é" / "x&y=z.db"))
+async def test_a_database_exists_once_it_has_been_migrated(place: Any) -> None:
+    store = place.store()
+    assert not await store.exists()
     await store.migrate()
-    await store.ping()
+    assert await store.exists()
     await store.close()
-    assert (tmp_path / "a?b%20c#d é" / "x&y=z.db").stat().st_size > 0
+
+
+async def test_a_path_may_hold_any_characters(tmp_path: Path) -> None:
+    path = tmp_path / "a?b%20c#d é" / "x&y=z.db"
+    for url in (sqlite_url(path), f"sqlite:///{path}"):
+        store = Store(url)
+        await store.migrate()
+        await store.ping()
+        await store.close()
+    assert [file.name for file in path.parent.iterdir() if file.suffix == ".db"] == ["x&y=z.db"]
+    assert path.stat().st_size > 0
 
 
 async def test_the_first_canary_stays(store: Store) -> None:
@@ -130,12 +154,12 @@ async def test_the_first_canary_stays(store: Store) -> None:
     assert (await store.facts()).seal_canary == kept[0]
 
 
-async def test_times_are_kept_as_utc_milliseconds_and_come_back_aware(store: Store, path: Path) -> None:
+async def test_times_are_kept_as_utc_milliseconds_and_come_back_aware(store: Store, place: Any) -> None:
     elsewhere = NOW.astimezone(tz=None) + timedelta(microseconds=999)
     user = await store.create_user("alice", "hash", now=elsewhere, actor="system")
     assert user.created_at == NOW
     assert user.created_at.tzinfo is UTC
-    assert rows(path, "SELECT created_at FROM users") == [(1_795_262_400_250,)]
+    assert await place.rows("SELECT created_at FROM users") == [(1_795_262_400_250,)]
 
 
 async def test_a_naive_time_is_refused(store: Store) -> None:
@@ -302,10 +326,10 @@ async def test_each_step_repeated_changes_nothing(store: Store) -> None:
 
 
 async def test_rotations_at_the_same_time_leave_one_active_key_and_none_waiting(
-    store: Store, path: Path
+    store: Store, place: Any
 ) -> None:
     await rotate(store)
-    other = Store(sqlite_url(path))
+    other = place.store()
 
     async def replace(at: Store) -> None:
         key = await at.publish_key(seal, now=NOW, actor="node", replacing="k1")
@@ -317,11 +341,11 @@ async def test_rotations_at_the_same_time_leave_one_active_key_and_none_waiting(
     assert [key.state for key in await store.list_keys()] == [KeyState.VERIFYING, KeyState.ACTIVE]
 
 
-async def test_two_keys_can_never_be_active_whoever_writes(store: Store, path: Path) -> None:
+async def test_two_keys_can_never_be_active_whoever_writes(store: Store, place: Any) -> None:
     await rotate(store)
     await rotate(store)
-    with pytest.raises(sqlite3.IntegrityError):
-        execute(path, "UPDATE master_keys SET state = 'active'")
+    with pytest.raises(place.broken):
+        await place.execute("UPDATE master_keys SET state = 'active'")
 
 
 @pytest.mark.parametrize("state", ["verifying", "retired"])
@@ -363,13 +387,13 @@ async def test_a_published_key_can_be_withdrawn_and_its_id_is_not_given_again(st
     assert (await store.publish_key(seal, now=NOW, actor="a")).key_id == "k3"
 
 
-async def test_a_retired_keys_bytes_are_nowhere_on_disk(store: Store, path: Path) -> None:
+async def test_a_retired_keys_bytes_are_nowhere_on_disk(file_store: Store, path: Path) -> None:
     secret = b"sealed bytes that must go " * 4
-    await store.publish_key(lambda *_: secret, now=NOW, actor="a")
-    await store.activate_key("k1", retire_after=NOW, now=NOW, actor="a")
-    await rotate(store)
+    await file_store.publish_key(lambda *_: secret, now=NOW, actor="a")
+    await file_store.activate_key("k1", retire_after=NOW, now=NOW, actor="a")
+    await rotate(file_store)
     assert any(secret in file.read_bytes() for file in path.parent.iterdir())
-    await store.retire_key("k1", now=NOW, actor="a", force=True)
+    await file_store.retire_key("k1", now=NOW, actor="a", force=True)
     assert not any(secret[:20] in file.read_bytes() for file in path.parent.iterdir())
 
 
@@ -498,8 +522,8 @@ async def test_a_branch_id_has_sixteen_bytes_and_a_refused_entry_leaves_no_gap(
     assert entry.sequence == 1
 
 
-async def test_sequences_have_no_gap_when_many_revoke_at_once(store: Store, path: Path) -> None:
-    other = Store(sqlite_url(path))
+async def test_sequences_have_no_gap_when_many_revoke_at_once(store: Store, place: Any) -> None:
+    other = place.store()
     await asyncio.gather(
         *(
             at.revoke_token(f"T{n}", expires_at=NOW + DAY, now=NOW, actor="a")
@@ -563,8 +587,78 @@ async def test_loading_all_live_entries_gives_every_page_the_same_head(store: St
 
 
 async def test_a_bumped_epoch_only_grows(store: Store) -> None:
-    assert [await store.bump_epoch(now=NOW, actor="root") for _ in range(3)] == [2, 3, 4]
-    assert (await store.page_revocations(0)).epoch == 4
+    seconds = int(NOW.timestamp())
+    times = (NOW, NOW, NOW - DAY, NOW + timedelta(seconds=9))
+    bumped = [await store.bump_epoch(now=at, actor="root") for at in times]
+    assert bumped == [seconds, seconds + 1, seconds + 2, seconds + 9]
+    assert (await store.page_revocations(0)).epoch == seconds + 9
+
+
+# --- verifiers, and keys of the service's own -----------------------------------------------------
+
+
+async def add_verifier(
+    store: Store, name: str = "app", audience: str = "photos", actor: str = "root"
+) -> VerifierApp:
+    return await store.add_verifier(audience=audience, public_key=bytes(32), name=name, now=NOW, actor=actor)
+
+
+async def revoke_a_verifier(store: Store) -> None:
+    (app,) = await store.list_verifiers()
+    await store.revoke_verifier(app.verifier_id, now=NOW, actor="root")
+
+
+async def test_a_verifier_is_found_as_registered_under_an_id_of_its_own(store: Store) -> None:
+    made = await add_verifier(store)
+    assert await store.get_verifier(made.verifier_id) == made
+    assert (made.audience, made.public_key, made.name, made.created_at, made.created_by, made.revoked_at) == (
+        *("photos", bytes(32), "app", NOW, "root"),
+        None,
+    )
+    assert is_token_id(made.verifier_id)
+    assert (await add_verifier(store)).verifier_id != made.verifier_id
+    assert await store.get_verifier("01M7YN95YR7R4FP3PNER2VPYH8") is None
+
+
+async def test_verifiers_are_listed_by_id_page_by_page_and_by_audience(store: Store) -> None:
+    made = [await add_verifier(store, f"app {n}", "photos" if n % 2 else "thumbs") for n in range(5)]
+    made.sort(key=lambda app: app.verifier_id)
+    found: list[VerifierApp] = []
+    while page := await store.list_verifiers(after=found[-1].verifier_id if found else "", limit=2):
+        found += page
+    assert found == made
+    photos = await store.list_verifiers(audience="photos")
+    assert list(photos) == [app for app in made if app.audience == "photos"]
+
+
+async def test_a_verifier_is_revoked_once_and_the_first_time_stands(store: Store) -> None:
+    made = await add_verifier(store)
+    for later in (timedelta(0), DAY):
+        revoked = await store.revoke_verifier(made.verifier_id, now=NOW + later, actor="root")
+        assert revoked.revoked_at == NOW
+    assert await store.get_verifier(made.verifier_id) == revoked
+    with pytest.raises(UnknownVerifier):
+        await store.revoke_verifier("01M7YN95YR7R4FP3PNER2VPYH8", now=NOW, actor="root")
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+async def test_a_verifiers_key_has_thirty_two_bytes(store: Store, length: int) -> None:
+    with pytest.raises(StoreError):
+        await store.add_verifier(
+            audience="photos", public_key=bytes(length), name="app", now=NOW, actor="root"
+        )
+    assert await store.list_audit() == ()
+
+
+async def test_the_first_service_key_of_a_name_stays(store: Store, place: Any) -> None:
+    other = place.store()
+    kept = await asyncio.gather(
+        *(at.service_key("box", b"sealed %d" % n) for n, at in enumerate([store, other] * 4))
+    )
+    await other.close()
+    assert len(set(kept)) == 1
+    assert await store.service_key("box", b"late") == kept[0]
+    assert await store.service_key("other", b"another") == b"another"
 
 
 # --- audit ----------------------------------------------------------------------------------------
@@ -589,7 +683,17 @@ MUTATIONS: dict[str, Callable[[Store], Awaitable[object]]] = {
     ),
     "revocation.user": lambda store: store.revoke_user("alice", NOW, expires_at=NOW, now=NOW, actor="root"),
     "revocation.prune": lambda store: store.prune_revocations(now=NOW + 2 * DAY, actor="root"),
+    "verifier.add": lambda store: add_verifier(store, actor="root"),
+    "verifier.revoke": revoke_a_verifier,
     "revocation.bump_epoch": lambda store: store.bump_epoch(now=NOW, actor="root"),
+}
+
+
+NO_ROOM = {
+    "sqlite": "CREATE TRIGGER no_room BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no room'); END",
+    "postgresql": "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN RAISE EXCEPTION 'no room'; END $$;"
+    "CREATE TRIGGER no_room BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION no_room()",
 }
 
 
@@ -599,6 +703,7 @@ async def prepare(store: Store, action: str) -> None:
     await store.add_labelled_token(label("T1"), now=NOW, actor="a")
     await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
     await rotate(store)
+    await add_verifier(store)
     if action != "key.publish":
         await store.publish_key(seal, now=NOW, actor="a")
 
@@ -613,14 +718,14 @@ async def test_every_change_names_its_actor_in_the_audit_trail(store: Store, act
 
 
 @pytest.mark.parametrize("action", MUTATIONS)
-async def test_a_change_that_cannot_be_audited_does_not_happen(store: Store, path: Path, action: str) -> None:
+async def test_a_change_that_cannot_be_audited_does_not_happen(store: Store, place: Any, action: str) -> None:
     await prepare(store, action)
-    tables = ("users", "master_keys", "labelled_tokens", "revocations", "meta", "audit")
-    execute(path, "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no room'); END")
-    before = [rows(path, f"SELECT * FROM {table}") for table in tables]
+    await place.execute(NO_ROOM[place.kind])
+    before = [await place.rows(f"SELECT * FROM {table} ORDER BY 1") for table in schema.metadata.tables]
     with pytest.raises(StoreUnavailable):
         await MUTATIONS[action](store)
-    assert [rows(path, f"SELECT * FROM {table}") for table in tables] == before
+    after = [await place.rows(f"SELECT * FROM {table} ORDER BY 1") for table in schema.metadata.tables]
+    assert after == before
 
 
 async def test_the_audit_trail_is_read_newest_first_page_by_page(store: Store) -> None:

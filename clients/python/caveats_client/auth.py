@@ -83,4 +83,6 @@ def is_loopback(url: httpx.URL) -> bool:
 
 def _shown(url: httpx.URL) -> str:
     """The address without anything private in it."""
-    return f"{url.scheme}://{url.netloc.decode('ascii')}" if url.host else repr(str(url)[:80])
+    if url.host:
+        return f"{url.scheme}://{url.netloc.decode('ascii')}"
+    return "this" if "@" in str(url) else repr(str(url)[:80])

@@ -1,8 +1,21 @@
-"""Is it up, is it ready."""
+"""What is this, is it up, is it ready."""
+
+from importlib.metadata import version
 
 from starlette.responses import JSONResponse, Response
 
 from caveats_service.call import NO_STORE, Call
+
+
+async def index(call: Call) -> Response:
+    """For whoever opens the address in a browser."""
+    about = {
+        "service": "Caveats",
+        "version": version("caveats"),
+        "what": "issues, verifies and revokes capability tokens",
+        "try": {"sign in": "POST /v1/tokens", "verify": "POST /v1/verify", "is it ready": "GET /readyz"},
+    }
+    return JSONResponse(about, headers=NO_STORE)
 
 
 async def healthz(call: Call) -> Response:

@@ -115,9 +115,13 @@ class Database:
         self._pid = 0
 
     def _open(self) -> None:
+        self._here()
+        self._engine.open()
+
+    def _here(self) -> None:
+        """This process has it now, and must close it."""
         if self._pid not in (0, os.getpid()):
             raise StoreError("this store was opened before a fork; make one in each process")
-        self._engine.open()
         self._pid = os.getpid()
 
     async def _complete(self, work: Callable[[], Awaitable[_Result]], deadline: float | None) -> _Result:

@@ -4,11 +4,11 @@ Knows connections and transactions. Must not know any table but `meta`, and nobo
 the two it has.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -52,6 +52,9 @@ class Engine(Protocol):
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection on which every statement sees the same snapshot."""
+
+    async def rows(self, connection: AsyncConnection, query: str, *values: int) -> Sequence[Sequence[Any]]:
+        """What the driver itself makes of a query with $1, $2, ...: for very many rows, read as they are."""
 
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction: durable on leaving, undone on any exception."""

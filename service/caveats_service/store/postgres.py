@@ -8,7 +8,7 @@ a connection of the pool, a lock or an answer. A node that is frozen in the midd
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -27,12 +27,14 @@ PATIENCE: Final = timedelta(seconds=1.5)
 CHANNEL: Final = "caveats"
 _CONNECTIONS: Final = 10
 _LOOK_EVERY: Final = 0.25
+_ALONE: Final = " FROM meta FOR UPDATE"
 _MIGRATING: Final = timedelta(minutes=10)
 _MIGRATION_LOCK: Final = int.from_bytes(b"caveats\0")
 
 _CONFLICTS: Final = {"40001", "40P01"}
 # The server is not, or no longer, one that takes writes: a pool of connections to it is of no more use.
 _ELSEWHERE: Final = {"25006", "57P01", "57P02", "57P03"}
+_LOST: Final = ("08", "57P")
 # Row values are in the details of these: they must not follow the exception into a log.
 _TELLTALE: Final = ("22", "23")
 
@@ -55,8 +57,8 @@ class Postgres:
         self._writers = self._engine.execution_options(isolation_level="READ COMMITTED")
         self._turn = asyncio.Lock()
         milliseconds = round(self._patience * 1000)
-        self._settings = (
-            f"set_config('statement_timeout', '{milliseconds}', true),"
+        self._begin_writing = (
+            f"SELECT set_config('statement_timeout', '{milliseconds}', true),"
             f" set_config('idle_in_transaction_session_timeout', '{2 * milliseconds}', true),"
             " CASE current_setting('synchronous_commit')"
             " WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END"
@@ -77,6 +79,8 @@ class Postgres:
                 raise Undone(message) from error
             raise StoreUnavailable(message) from (None if state.startswith(_TELLTALE) else error)
         except (exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            if (getattr(error, "sqlstate", None) or "").startswith(_LOST):
+                raise Undone(f"{type(error).__name__}: {_first_line(error)}") from error
             raise StoreUnavailable(f"{type(error).__name__}: {_first_line(error)}") from error
 
     @contextlib.asynccontextmanager
@@ -85,10 +89,16 @@ class Postgres:
         async with self._readers.connect() as connection:
             yield connection
 
+    async def rows(self, connection: AsyncConnection, query: str, *values: int) -> Sequence[Sequence[Any]]:
+        """One statement, and so one snapshot, without a transaction around it."""
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        rows: list[Sequence[Any]] = await driver.fetch(query, *values)
+        return rows
+
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """READ COMMITTED; durable even where the server is set to acknowledge before that."""
-        async with self._writing(f"SELECT {self._settings}") as connection:
+        async with self._writing(self._begin_writing) as connection:
             yield connection
 
     @contextlib.asynccontextmanager
@@ -97,7 +107,7 @@ class Postgres:
         async with asyncio.timeout(self._patience):
             await self._turn.acquire()
         try:
-            async with self._writing(f"SELECT {self._settings} FROM {meta.name} FOR UPDATE") as connection:
+            async with self._writing(self._begin_writing + _ALONE) as connection:
                 yield connection
         finally:
             self._turn.release()

@@ -26,11 +26,20 @@ from sqlalchemy.types import TypeDecorator
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+_EXACT: Final = 2**32 * 1000
+"""Up to here, in 2106, seconds in a float are exact to the millisecond, and twice as fast."""
 
 
-def moment(milliseconds: int) -> datetime:
+def moment(number: int) -> datetime:
     """The time that a column of type `Moment` holds, for whoever reads the column as it is."""
-    return _1970 + timedelta(0, 0, 0, milliseconds)
+    if 0 <= number < _EXACT:
+        return datetime.fromtimestamp(number / 1000, UTC)
+    return _1970 + timedelta(0, 0, 0, number)
+
+
+def milliseconds(moment: datetime) -> int:
+    """The number that a column of type `Moment` holds for this aware time."""
+    return (moment - _1970) // _MILLISECOND
 
 
 class Moment(TypeDecorator[datetime]):
@@ -42,7 +51,7 @@ class Moment(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         """To the database."""
         del dialect
-        return None if value is None else (value - _1970) // _MILLISECOND
+        return None if value is None else milliseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """From the database."""

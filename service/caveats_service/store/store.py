@@ -59,12 +59,14 @@ class Store(Users, Keys, Labels, Revocations, Verifiers, Replies, Changes, Audit
     async def exists(self) -> bool:
         """Whether there is a database already, migrated or not: then its seal key must exist as well."""
         with self._engine.failures():
+            self._here()
             return await self._engine.exists()
 
     @unhurried
     async def migrate(self) -> None:
         """Create or upgrade the schema; `SchemaTooNew` if a newer version has been here."""
         with self._engine.failures():
+            self._here()
             await self._engine.migrate(upgrade)
 
     @whole

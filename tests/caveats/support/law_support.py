@@ -27,13 +27,15 @@ from caveats import (
     NotBefore,
     Note,
     Parent,
-    Path as PathCaveat,
     PrivateKey,
     Renewed,
     Scope,
     ThirdParty,
     User,
     new_token_id,
+)
+from caveats import (
+    Path as PathCaveat,
 )
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -26,13 +26,15 @@ from caveats import (
     MasterKeyring,
     Method,
     NotBefore,
-    Path as PathCaveat,
     PrivateKey,
     Scope,
     ThirdParty,
     UnknownCaveat,
     User,
     new_token_id,
+)
+from caveats import (
+    Path as PathCaveat,
 )
 
 HERE = Path(__file__).parent
@@ -326,10 +328,11 @@ def test_every_framework_answers_alike(row: Row, port: int) -> None:
         assert json.loads(reply.body)["user"] == "alice"
     elif row.status is not None:
         problem = check_refusal(reply, row.status, row.code)
-        assert [failure["kind"] for failure in problem.get("failures", [])] == row.kinds
+        assert {failure["kind"] for failure in problem.get("failures", [])} == set(row.kinds)
     elif reply.status == 200:
         seen = json.loads(reply.body)["path"]
-        assert seen.startswith("/photos/") and ".." not in seen, reply
+        assert seen.startswith("/photos/"), reply
+        assert ".." not in seen, reply
 
 
 def test_a_refusal_says_which_caveat_whose_and_why(port: int) -> None:

@@ -1,5 +1,6 @@
 """The real service for tests: under uvicorn in a thread (cheap passwords, a clock to turn), or as its own process."""
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -19,8 +20,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
-
-import asyncio
 
 import httpx2 as httpx
 import uvicorn
@@ -66,6 +65,7 @@ class Service:
     node: Node
     settings: Settings
     loop: asyncio.AbstractEventLoop
+    app: Any
     tokens: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -117,7 +117,7 @@ def serving(
     assert server.started, "the service did not start"
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Service(f"http://127.0.0.1:{port}", app.state.node, settings, loops[0])
+        yield Service(f"http://127.0.0.1:{port}", app.state.node, settings, loops[0], app)
     finally:
         server.should_exit = True
         thread.join(30)

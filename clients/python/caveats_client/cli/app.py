@@ -86,6 +86,7 @@ Url = Annotated[
         metavar="URL",
         help="The service. Without it: the one last signed in to.",
         show_default=False,
+        callback=sources.plain_url,
     ),
 ]
 AllowHttp = Annotated[

@@ -14,6 +14,8 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import httpx2 as httpx
+
 from caveats import Bundle
 from caveats_client.cli.outcome import ExitCode, Stop
 from caveats_client.cli.show import message
@@ -115,6 +117,14 @@ def _standard_input() -> str:
 
 
 # The service
+
+
+def plain_url(url: str | None) -> str | None:
+    """An address in the form under which its login is kept; what is no address stays as it is, and is refused later."""
+    try:
+        return None if url is None else str(httpx.URL(url)).rstrip("/")
+    except httpx.InvalidURL:
+        return url
 
 
 def find_url(url: str | None, login: Login | None = None) -> str:

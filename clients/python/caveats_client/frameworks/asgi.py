@@ -111,8 +111,8 @@ async def send_refusal(refusal: Refusal, scope: Mapping[str, Any], send: Send) -
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
             return
         kind = "websocket.http.response"
-    body = refusal.body
-    headers = {**refusal.headers, "Content-Length": str(len(body))}
-    encoded = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": f"{kind}.start", "status": refusal.status, "headers": encoded})
-    await send({"type": f"{kind}.body", "body": body})
+    headers = [
+        (name.lower().encode("ascii"), value.encode("latin-1")) for name, value in refusal.headers.items()
+    ]
+    await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": refusal.body})

@@ -91,7 +91,7 @@ class TokenGuard:
                 try:
                     request.grant = self._gate.judge(*question(request, kwargs))
                 except Refusal as refusal:
-                    return _response(refusal)
+                    return _response(refusal, request)
                 return view(request, *args, **kwargs)
 
             @wraps(view)
@@ -99,7 +99,7 @@ class TokenGuard:
                 try:
                     request.grant = await self._gate.judge_async(*question(request, kwargs))
                 except Refusal as refusal:
-                    return _response(refusal)
+                    return _response(refusal, request)
                 return await view(request, *args, **kwargs)
 
             return guarded_async if iscoroutinefunction(view) else guarded  # type: ignore[return-value]
@@ -128,7 +128,7 @@ class TokenGuard:
                     try:
                         request.grant = self._gate.judge(*question(request))
                     except Refusal as refusal:
-                        return _response(refusal)
+                        return _response(refusal, request)
                 return get_response(request)
 
             async def guarded_async(request: HttpRequest) -> Any:
@@ -136,7 +136,7 @@ class TokenGuard:
                     try:
                         request.grant = await self._gate.judge_async(*question(request))
                     except Refusal as refusal:
-                        return _response(refusal)
+                        return _response(refusal, request)
                 return await get_response(request)
 
             return guarded_async if iscoroutinefunction(get_response) else guarded
@@ -153,5 +153,6 @@ class TokenGuard:
         return self._incoming(request), scopes, self._extra(request) if self._extra else {}
 
 
-def _response(refusal: Refusal) -> HttpResponse:
-    return HttpResponse(refusal.body, status=refusal.status, headers=refusal.headers)
+def _response(refusal: Refusal, request: HttpRequest) -> HttpResponse:
+    body = b"" if request.method == "HEAD" else refusal.body  # not every server would leave it out
+    return HttpResponse(body, status=refusal.status, headers=refusal.headers)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias
@@ -99,16 +100,17 @@ class Refusal(Exception):
             **self._members,
         }
 
-    @property
+    @cached_property
     def body(self) -> bytes:
         """The problem as JSON."""
         return json.dumps(self.problem, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that go with the body, but for its length."""
+        """The headers that go with the body."""
         return {
             "Content-Type": "application/problem+json",
+            "Content-Length": str(len(self.body)),
             "Cache-Control": "no-store",
             **self._headers,
         }

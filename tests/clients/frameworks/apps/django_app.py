@@ -6,6 +6,8 @@ import django
 from django.conf import settings
 from django.http import JsonResponse
 from django.urls import re_path
+from django.utils.decorators import method_decorator
+from django.views import View
 from gate_support import (
     AUDIENCE,
     PUBLIC,
@@ -63,9 +65,12 @@ if served_async:
 
 else:
 
-    @requires("albums/{album}:read")
-    def one_album(request, album):
-        return JsonResponse(seen(request.grant, request.path))
+    @method_decorator(requires("albums/{album}:read"), name="dispatch")
+    class OneAlbum(View):
+        def get(self, request, album):
+            return JsonResponse(seen(request.grant, request.path))
+
+    one_album = OneAlbum.as_view()
 
     @requires("photos:read")
     def read(request, rest):

@@ -26,17 +26,21 @@ def public():
 
 
 @app.get("/albums/{album:path}")
-def album(request: Request, grant: Annotated[Grant, Depends(guard.requires("albums/{album}:read"))]):
+def one_album(
+    album: str, request: Request, grant: Annotated[Grant, Depends(guard.requires("albums/{album}:read"))]
+):
     return seen(grant, request.url.path)
 
 
 @app.api_route("/{rest:path}", methods=["GET", "HEAD"])
-async def read(request: Request, grant: Annotated[Grant, Depends(guard.requires("photos:read"))]):
+async def read(rest: str, request: Request, grant: Annotated[Grant, Depends(guard.requires("photos:read"))]):
     return seen(grant, request.url.path)
 
 
 @app.post("/{rest:path}")
-async def write(request: Request, grant: Annotated[Grant, Depends(guard.requires("photos:write"))]):
+async def write(
+    rest: str, request: Request, grant: Annotated[Grant, Depends(guard.requires("photos:write"))]
+):
     return seen(grant, request.url.path)
 
 

@@ -7,7 +7,7 @@ from gate_support import AUDIENCE, PUBLIC, TRUSTED, extra, needed, now, seen, se
 
 from caveats_client.frameworks.flask import TokenGuard
 
-app = Flask(__name__)
+app = Flask(__name__, static_folder=None)
 app.url_map.merge_slashes = False
 guard = TokenGuard(
     verifier(),

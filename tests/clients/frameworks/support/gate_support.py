@@ -148,7 +148,8 @@ def serve_wsgi(app: Callable[..., Any]) -> None:
         plain = make_server("127.0.0.1", 0, app)
         _say(plain.server_port)
         plain.serve_forever()
-    from werkzeug.serving import WSGIRequestHandler, make_server as make_werkzeug
+    from werkzeug.serving import WSGIRequestHandler
+    from werkzeug.serving import make_server as make_werkzeug
 
     class Quiet(WSGIRequestHandler):
         def log(self, type: str, message: str, *args: Any) -> None:

@@ -1,6 +1,7 @@
 """One HTTP request, byte for byte as a test wrote it. Libraries would tidy it up first."""
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -20,7 +21,7 @@ class Reply:
 def ask(
     port: int,
     target: bytes | str,
-    headers: list[tuple[bytes, bytes]] = [],
+    headers: Sequence[tuple[bytes, bytes]] = (),
     *,
     method: str = "GET",
     source: str = "127.0.0.1",

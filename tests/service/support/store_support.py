@@ -1,0 +1,125 @@
+"""Databases for the store's tests: a SQLite file, or a PostgreSQL database of one's own that is dropped afterwards."""
+
+import asyncio
+import os
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from caveats_service.store import Store
+
+POSTGRES = os.environ.get("CAVEATS_TEST_POSTGRES", "postgresql://root@127.0.0.1:5432/test")
+KINDS = ("sqlite", "postgresql")
+
+
+class Place:
+    """Where a store can be, and how a test gets at it behind the store's back."""
+
+    url: str
+    patience: timedelta | None = None
+
+    def store(self, **given: Any) -> Store:
+        return Store(self.url, **given)
+
+    async def rows(self, query: str) -> list[tuple[Any, ...]]:
+        raise NotImplementedError
+
+    async def execute(self, statement: str) -> None:
+        raise NotImplementedError
+
+
+class SqlitePlace(Place):
+    kind = "sqlite"
+    broken = sqlite3.Error
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = f"sqlite:///{path}"
+
+    async def rows(self, query: str) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(self.path)
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+    async def execute(self, statement: str) -> None:
+        connection = sqlite3.connect(self.path)
+        try:
+            with connection:
+                connection.executescript(statement)
+        finally:
+            connection.close()
+
+
+class PostgresPlace(Place):
+    kind = "postgresql"
+    broken = asyncpg.PostgresError
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def connect(self, **given: Any) -> asyncpg.Connection:
+        return await asyncpg.connect(self.url, statement_cache_size=0, **given)
+
+    async def rows(self, query: str) -> list[tuple[Any, ...]]:
+        connection = await self.connect()
+        try:
+            return [tuple(row) for row in await connection.fetch(query)]
+        finally:
+            await connection.close()
+
+    async def execute(self, statement: str) -> None:
+        connection = await self.connect()
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def kill(self, only: str = "true") -> int:
+        """End the connections of everybody else to this database; returns how many there were."""
+        query = (
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            f" WHERE datname = current_database() AND pid <> pg_backend_pid() AND {only}"
+        )
+        ((killed,),) = await self.rows(query)
+        return int(killed)
+
+
+@asynccontextmanager
+async def new_place(kind: str, folder: Path) -> AsyncIterator[Any]:
+    """An empty place; the test is skipped where there is no PostgreSQL."""
+    if kind == "sqlite":
+        yield SqlitePlace(folder / "data" / "caveats.db")
+        return
+    try:
+        admin = await asyncpg.connect(POSTGRES, timeout=2)
+    except (OSError, asyncpg.PostgresError) as error:
+        pytest.skip(f"no PostgreSQL at CAVEATS_TEST_POSTGRES or 127.0.0.1:5432: {type(error).__name__}")
+    name = f"caveats_test_{secrets.token_hex(6)}"
+    try:
+        await admin.execute(f"CREATE DATABASE {name}")
+        try:
+            yield PostgresPlace(urlunsplit(urlsplit(POSTGRES)._replace(path=f"/{name}")))
+        finally:
+            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+async def eventually(what: Any, within: float = 5.0) -> float:
+    """Wait until an async question is answered with yes; returns the seconds it took."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    while not await what():
+        assert loop.time() - begun < within, f"not within {within} s"
+        await asyncio.sleep(0.02)
+    return loop.time() - begun

@@ -1,0 +1,194 @@
+"""GET /v1/authorize: the question that a proxy asks; which of its headers are believed, and when."""
+
+import httpx2 as httpx
+import pytest
+from service_support import Service, User, bearer, narrow, new_user, problem, raw, status_of
+
+PROXY = {"trusted_proxies": "127.0.0.0/8, 10.0.0.0/8"}
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    """A service whose peer, 127.0.0.1, is a trusted proxy."""
+    from service_support import serving
+
+    with serving(tmp_path_factory.mktemp("behind"), **PROXY) as running:
+        yield running
+
+
+def ask(
+    service: Service, token: str, headers: list[tuple[str, str]] | None = None, **facts: str
+) -> httpx.Response:
+    with service.client() as http:
+        return http.get("/v1/authorize", params=facts, headers=[*bearer(token).items(), *(headers or [])])
+
+
+def test_yes_names_the_user_the_scopes_and_the_token(http: httpx.Client, user: User) -> None:
+    issued = user.issue(scope="photos:* docs:read")
+    answer = http.get("/v1/authorize?scope=photos/1:read", headers=bearer(issued["token"]))
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["x-auth-user"] == user.username
+    assert answer.headers["x-auth-scopes"] == "docs:read photos:*"
+    assert answer.headers["x-auth-token-id"] == issued["token_id"]
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("", 403),
+        ("scope=photos:read", 200),
+        ("scope=photos:read%20photos/1:read", 200),
+        ("scope=photos:read&scope=photos/1:read", 200),
+        ("scope=photos:read&scope=docs:read", 403),
+        ("scope=docs:read%20photos:read", 403),
+        ("scope=photosX:read", 403),
+        ("scope=nonsense", 403),
+        ("scope=", 403),
+        ("scope=photos:read&audience=default", 200),
+        ("scope=photos:read&audience=photos", 403),
+        ("scope=photos:read&audience=", 403),
+        ("scope=photos:read&audience=default&audience=default", 400),
+        ("scope=photos:read&scpe=x", 400),
+        ("&".join(["scope=photos:read"] * 65), 400),
+        ("scope=" + "photos:read%20" * 1500, 200),
+    ],
+)
+def test_a_request_needs_every_scope_that_it_names(
+    http: httpx.Client, user: User, query: str, status: int
+) -> None:
+    token = user.token(scope="photos:read")
+    assert http.get(f"/v1/authorize?{query}", headers=bearer(token)).status_code == status
+
+
+def test_no_says_why_to_whoever_holds_the_token(http: httpx.Client, user: User) -> None:
+    answer = http.get("/v1/authorize?scope=docs:read", headers=bearer(user.token(scope="photos:read")))
+    assert problem(answer) == (403, "caveats_unsatisfied")
+    assert answer.json()["failures"] == [
+        {
+            "index": 2,
+            "kind": "scope",
+            "predicate": "scope = photos:read",
+            "added_by": "issuer",
+            "reason": "the request needs docs:read",
+            "hint": "a request that needs no more than photos:read",
+        }
+    ]
+    assert "insufficient_scope" in answer.headers["www-authenticate"]
+
+
+ORIGINAL = [("X-Original-Method", "GET"), ("X-Original-URI", "/a/1?q=1")]
+FORWARDED = [("X-Forwarded-Method", "GET"), ("X-Forwarded-Uri", "/a/1")]
+
+
+@pytest.mark.parametrize(
+    ("headers", "untrusted", "trusted"),
+    [
+        pytest.param([], 403, 403, id="nothing said"),
+        pytest.param(ORIGINAL, 200, 200, id="original"),
+        pytest.param(FORWARDED, 403, 200, id="forwarded"),
+        pytest.param([*ORIGINAL[:1], ("X-Original-URI", "/a/1"), *FORWARDED], 200, 200, id="both agree"),
+        pytest.param(ORIGINAL[:1], 403, 403, id="only the method"),
+        pytest.param(ORIGINAL[1:], 403, 403, id="only the path"),
+        pytest.param([*FORWARDED[:1], *ORIGINAL[1:]], 403, 403, id="half of each pair"),
+        pytest.param([*ORIGINAL[:1], *FORWARDED[1:]], 403, 403, id="the other half of each pair"),
+        pytest.param([*ORIGINAL, ("X-Forwarded-Method", "POST")], 400, 400, id="methods contradict"),
+        pytest.param([*ORIGINAL, ("X-Forwarded-Uri", "/secret")], 400, 400, id="paths contradict"),
+        pytest.param([*FORWARDED, ("X-Original-URI", "/secret")], 400, 400, id="smuggled original"),
+        pytest.param([*ORIGINAL, ("X-Original-URI", "/secret")], 400, 400, id="original twice"),
+        pytest.param(
+            [("X-Original-URI", "/secret"), *ORIGINAL], 400, 400, id="original twice, the other way"
+        ),
+        pytest.param([*FORWARDED, ("X-Forwarded-Uri", "/secret")], 400, 400, id="forwarded twice"),
+        pytest.param([*ORIGINAL, *ORIGINAL], 200, 200, id="twice the same"),
+        pytest.param([ORIGINAL[0], ("X-Original-URI", "/a/../secret")], 403, 403, id="dot segments"),
+        pytest.param([ORIGINAL[0], ("X-Original-URI", "/a/%2e%2e/secret")], 403, 403, id="encoded dots"),
+        pytest.param([ORIGINAL[0], ("X-Original-URI", "/a//1")], 403, 403, id="two slashes"),
+        pytest.param([ORIGINAL[0], ("X-Original-URI", "/a/1#x")], 403, 403, id="fragment"),
+        pytest.param([ORIGINAL[0], ("X-Original-URI", "http://h/a/1")], 403, 403, id="absolute form"),
+        pytest.param([ORIGINAL[0], ("X-Original-URI", "")], 403, 403, id="empty path"),
+        pytest.param([("X-Original-Method", "get"), ORIGINAL[1]], 403, 403, id="method in lower case"),
+        pytest.param([("X-Original-Method", "DELETE"), ORIGINAL[1]], 403, 403, id="another method"),
+    ],
+)
+def test_method_and_path_come_from_one_pair_of_headers(
+    service: Service, behind: Service, headers: list[tuple[str, str]], untrusted: int, trusted: int
+) -> None:
+    for each, status in ((service, untrusted), (behind, trusted)):
+        token = narrow(new_user(each).token(), "method = GET", "path = /a/*")
+        assert ask(each, token, headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "untrusted", "trusted"),
+    [
+        pytest.param([], "127.0.0.1", "127.0.0.1", id="none"),
+        pytest.param(["192.0.2.7"], "127.0.0.1", "192.0.2.7", id="one"),
+        pytest.param(["198.51.100.1, 192.0.2.7"], "127.0.0.1", "192.0.2.7", id="what the client said before"),
+        pytest.param(["192.0.2.7, 10.1.1.1"], "127.0.0.1", "192.0.2.7", id="through two proxies"),
+        pytest.param(["198.51.100.1, 192.0.2.7, 10.1.1.1"], "127.0.0.1", "192.0.2.7", id="both"),
+        pytest.param(["192.0.2.7", "10.1.1.1"], "127.0.0.1", "192.0.2.7", id="two lines"),
+        pytest.param(["2001:db8::7"], "127.0.0.1", "2001:db8::7", id="IPv6"),
+        pytest.param(["::ffff:192.0.2.7"], "127.0.0.1", "192.0.2.7", id="mapped IPv4"),
+    ],
+)
+def test_a_clients_address_is_believed_from_trusted_proxies_only(
+    service: Service, behind: Service, forwarded: list[str], untrusted: str, trusted: str
+) -> None:
+    headers = [("X-Forwarded-For", line) for line in forwarded]
+    for each, address in ((service, untrusted), (behind, trusted)):
+        token = new_user(each).token()
+        assert ask(each, narrow(token, f"client-ip = {address}"), headers).status_code == 200
+        assert ask(each, narrow(token, "client-ip = 198.51.100.1"), headers).status_code == 403
+
+
+@pytest.mark.parametrize("hop", ["unknown", "192.0.2.7:80", "010.0.0.1", "fe80::1%eth0", "-", "10.0.0.1.5"])
+def test_an_address_that_is_none_is_nobodys(behind: Service, hop: str) -> None:
+    token = narrow(new_user(behind).token(), "client-ip = 127.0.0.0/8 192.0.0.0/8 10.0.0.0/16 fe80::/10")
+    assert ask(behind, token, [("X-Forwarded-For", f"192.0.2.7, {hop}")]).status_code == 403
+
+
+def test_head_asks_as_well_and_other_methods_do_not(http: httpx.Client, user: User) -> None:
+    token = user.token()
+    assert http.head("/v1/authorize", headers=bearer(token)).status_code == 200
+    answer = http.post("/v1/authorize", headers=bearer(token))
+    assert problem(answer) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "GET, HEAD"
+
+
+def test_a_session_cookie_authorizes(http: httpx.Client, user: User) -> None:
+    answer = http.get("/v1/authorize", headers={"Cookie": f"__Host-caveats-session={user.token()}"})
+    assert answer.status_code == 200
+
+
+def test_bytes_beyond_ascii_in_the_proxys_headers_are_no_path(service: Service, user: User) -> None:
+    token = narrow(user.token(), "path = /a/*")
+    head = f"GET /v1/authorize HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {token}\r\nX-Original-URI: /a/".encode()
+    assert status_of(raw(service, head + b"\xff\xfe\x80\r\n\r\n")) in (200, 403)
+    assert status_of(raw(service, head + b"\x80/../b\r\n\r\n")) == 403
+
+
+def test_a_user_whose_name_is_not_ascii_does_not_break_the_answer(service: Service) -> None:
+    """The service has no such names, but an app with its audience's keys can mint what it likes for itself."""
+    from datetime import UTC, datetime, timedelta
+
+    from caveats import Expires, Identifier, Macaroon, Scope, User, new_token_id
+
+    keyring = service.node.masters.keyring
+    identifier = Identifier(keyring.active.key_id, "photos", new_token_id(datetime.now(UTC)), 3)
+    expires = Expires(datetime.now(UTC) + timedelta(hours=1))
+    minted = Macaroon.mint(
+        keyring.root_key(identifier), identifier, caveats=[User("zoë"), expires, Scope("*")]
+    )
+    assert ask(service, minted.encode(), audience="photos").status_code == 200
+
+
+def test_many_different_questions_do_not_pile_up(service: Service, user: User) -> None:
+    authorize = service.app.middleware_stack.app._authorize
+    token = user.token()
+    with service.client() as http:
+        for n in range(1100):
+            http.get(f"/v1/authorize?scope=photos/{n}:read", headers=bearer(token))
+        http.get("/v1/authorize?scope=" + "a" * 5000 + ":read", headers=bearer(token))
+    assert len(authorize._queries) <= 1024
+    assert max(map(len, authorize._queries)) < 1000

@@ -1,0 +1,123 @@
+"""Guessing is slow, for the guesser and for nobody else."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2 as httpx
+import pytest
+from service_support import Service, User, basic, new_user, problem
+
+PROXIED = {"trusted_proxies": "127.0.0.0/8"}
+
+
+def guess(http: httpx.Client, username: str, password: str, address: str) -> httpx.Response:
+    return http.post(
+        "/v1/tokens",
+        json={"username": username, "password": password},
+        headers={"X-Forwarded-For": address},
+    )
+
+
+@pytest.fixture
+def guarded(start: Callable[..., Service]) -> Service:
+    return start(login_limit_account="10/minute", login_limit_address="60/minute", **PROXIED)
+
+
+def test_a_thousand_guesses_get_ten_looks_and_the_owner_elsewhere_signs_in(guarded: Service) -> None:
+    user = new_user(guarded)
+    with guarded.client() as http, ThreadPoolExecutor(50) as pool:
+        answers = list(
+            pool.map(lambda n: guess(http, user.username, f"password{n}", "192.0.2.1"), range(1000))
+        )
+        kinds = [problem(answer) for answer in answers]
+        assert kinds.count((401, "invalid_credentials")) == 10
+        assert kinds.count((429, "rate_limited")) == 990
+        assert all(1 <= int(a.headers["retry-after"]) <= 60 for a in answers if a.status_code == 429)
+        assert guess(http, user.username, user.password, "192.0.2.1").status_code == 429
+        assert guess(http, user.username, user.password, "198.51.100.1").status_code == 201
+
+
+def test_all_ways_to_show_a_password_are_counted_together(guarded: Service) -> None:
+    user = new_user(guarded)
+    wrong = {"username": user.username, "password": "wrong one"}
+    ways: list[Callable[[httpx.Client], httpx.Response]] = [
+        lambda http: http.post("/v1/tokens", json=wrong),
+        lambda http: http.post("/v1/session", json=wrong),
+        lambda http: http.get("/v1/tokens", headers=basic(user.username, "wrong one")),
+        lambda http: http.get("/v1/keys", headers=basic(user.username, "wrong one")),
+        lambda http: http.put(
+            f"/v1/users/{user.username}/password", json={"password": "wrong one", "new_password": "brand new"}
+        ),
+    ]
+    with guarded.client() as http:
+        answers = [ways[n % 5](http).status_code for n in range(15)]
+    assert answers == [401] * 10 + [429] * 5
+
+
+def test_a_success_lets_its_owner_try_again(guarded: Service) -> None:
+    user = new_user(guarded)
+    with guarded.client() as http:
+        for _ in range(3):
+            for n in range(9):
+                assert guess(http, user.username, f"wrong one {n}", "192.0.2.1").status_code == 401
+            assert guess(http, user.username, user.password, "192.0.2.1").status_code == 201
+
+
+def test_right_passwords_are_not_counted(guarded: Service) -> None:
+    user = new_user(guarded)
+    with guarded.client() as http, ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda _: guess(http, user.username, user.password, "192.0.2.1"), range(100)))
+    assert {answer.status_code for answer in answers} == {201}
+
+
+def test_one_address_that_tries_many_accounts_is_stopped(guarded: Service) -> None:
+    user = new_user(guarded)
+    with guarded.client() as http:
+        answers = [guess(http, f"nobody{n}", "password1", "192.0.2.9").status_code for n in range(70)]
+        assert answers == [401] * 60 + [429] * 10
+        assert guess(http, user.username, user.password, "192.0.2.9").status_code == 429
+        assert guess(http, user.username, user.password, "192.0.2.10").status_code == 201
+
+
+def test_an_ipv6_client_has_one_count_for_all_its_addresses(guarded: Service) -> None:
+    user = new_user(guarded)
+    with guarded.client() as http:
+        answers = [
+            guess(http, user.username, "wrong one", f"2001:db8:1:2::{n}").status_code for n in range(12)
+        ]
+        assert answers == [401] * 10 + [429] * 2
+        assert guess(http, user.username, user.password, "2001:db8:1:3::1").status_code == 201
+
+
+def test_a_forged_address_does_not_help_where_no_proxy_is_trusted(start: Callable[..., Service]) -> None:
+    service = start(login_limit_account="5/minute", login_limit_address="1000/minute")
+    user = new_user(service)
+    with service.client() as http:
+        answers = [guess(http, user.username, "wrong one", f"192.0.2.{n}").status_code for n in range(8)]
+    assert answers == [401] * 5 + [429] * 3
+
+
+def test_the_wait_ends(start: Callable[..., Service]) -> None:
+    service = start(login_limit_account="2/second", login_limit_address="1000/minute")
+    user = new_user(service)
+    with service.client() as http:
+        answers = [guess(http, user.username, "wrong one", "192.0.2.1") for _ in range(3)]
+        assert problem(answers[-1]) == (429, "rate_limited")
+        time.sleep(1.1)
+        assert guess(http, user.username, user.password, "192.0.2.1").status_code == 201
+
+
+def test_a_password_that_cannot_be_one_is_no_guess(guarded: Service) -> None:
+    user = new_user(guarded)
+    with guarded.client() as http:
+        for _ in range(20):
+            assert guess(http, user.username, "", "192.0.2.1").status_code == 400
+        assert guess(http, user.username, user.password, "192.0.2.1").status_code == 201
+
+
+def test_nothing_is_kept_of_those_who_have_left(guarded: Service) -> None:
+    user: User = new_user(guarded)
+    with guarded.client() as http, ThreadPoolExecutor(30) as pool:
+        list(pool.map(lambda n: guess(http, user.username, "wrong one", f"192.0.2.{n % 3}"), range(90)))
+    assert guarded.node.throttle._lines == {}

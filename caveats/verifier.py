@@ -272,9 +272,15 @@ class Verifier:
             context = replace(context, audience=audience)
         return known.judge(self._checkers, context)
 
-    def authenticate(self, presented: str | Bundle | Macaroon) -> Authenticated:
-        """The authentic, live token, its caveats not judged. Raises as `verify`, but for `UnsatisfiedCaveats`."""
-        return self._known(presented).authenticated
+    def authenticate(
+        self, presented: str | Bundle | Macaroon, *, even_revoked: bool = False
+    ) -> Authenticated:
+        """The authentic, live token, its caveats not judged. Raises as `verify`, but for `UnsatisfiedCaveats`.
+
+        `even_revoked`: for whoever only wants to say of a token that it is revoked, once more.
+        """
+        known = self._admit(presented) if even_revoked else self._known(presented)
+        return known.authenticated
 
     def failures(self, presented: str | Bundle | Macaroon, context: Context) -> tuple[Failure, ...]:
         """Every caveat that says no to this request; empty where `verify` grants. Raises as `verify` otherwise."""

@@ -34,7 +34,7 @@ from caveats_service.problems import (
     problem_of,
 )
 from caveats_service.settings import IPNetwork
-from caveats_service.store import StoreUnavailable, User
+from caveats_service.store import AlreadyDone, Idempotency, Revocation, StoreUnavailable, User
 
 ADMIN_SCOPE: Final = f"{OWN_NAMESPACE}:admin"
 NO_STORE: Final = {"Cache-Control": "no-store"}
@@ -166,6 +166,7 @@ class Call:
         self.request = request
         self.node = node
         self.now = node.now()
+        self._once: Idempotency | None = None
         self._proven: tuple[PasswordCredential, User] | None = None
 
     @cached_property
@@ -228,6 +229,25 @@ class Call:
                 raise Problem(413, "too_large", f"a body has at most {most} bytes")
             chunks.append(chunk)
         return b"".join(chunks)
+
+    def once(
+        self, caller: str, body: BaseModel, answer: Callable[[Revocation | None], BaseModel]
+    ) -> Idempotency | None:
+        """What makes the store do this once, if the request has an Idempotency-Key. Its answer is a 201."""
+        self._once = self.node.replies.once(
+            self.request.headers.get("idempotency-key"),
+            caller=caller,
+            what=f"{self.request.method} {self.request.url.path}",
+            body=body,
+            reply=answer,
+            now=self.now,
+        )
+        return self._once
+
+    def again(self, done: AlreadyDone) -> Response:
+        """The answer that was given the first time."""
+        assert self._once is not None
+        return JSONResponse(self.node.replies.open(self._once, done.sealed_reply), 201, NO_STORE)
 
     # who calls
 
@@ -365,8 +385,11 @@ def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     """The one funnel: make the call, run the handler, map whatever it raises to its problem."""
 
     async def run(request: Request) -> Response:
+        call = Call(request, request.app.state.node)
         try:
-            return await handler(Call(request, request.app.state.node))
+            return await handler(call)
+        except AlreadyDone as done:
+            return call.again(done)
         except Exception as error:  # noqa: BLE001  # the process edge: everything becomes one of the table's answers
             return problem_of(error).response()
 

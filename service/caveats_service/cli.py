@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict, is_dataclass
@@ -17,19 +16,20 @@ from rich.progress import Progress
 from rich.table import Table
 
 from caveats import InvalidKey, MalformedCaveat, Scope
+from caveats_service.durable import sync_file, temporary_beside
+from caveats_service.issuing import DEFAULT_AUDIENCE
 from caveats_service.masters import Masters
 from caveats_service.names import is_username
 from caveats_service.node import RACE, utc_now
+from caveats_service.opening import open_store
 from caveats_service.passwords import BadPassword, PasswordHasher
-from caveats_service.sealing import SealKeyError, check_canary, load_seal_key, seal_canary
+from caveats_service.sealing import SealKey, SealKeyError
 from caveats_service.settings import Settings, SettingsError, describe_settings
 from caveats_service.store import (
     Store,
     StoreError,
     User,
-    database_exists,
     restore_database,
-    sqlite_url,
 )
 
 _T = TypeVar("_T")
@@ -121,7 +121,7 @@ def add_user(
             username, hashed, now=utc_now(), actor=_ACTOR, is_admin=admin, scope=scope
         )
 
-    user = _with_store(work)
+    user = _with_store(work, create=True)
     _err.print(f"added {user.username}{' (admin)' if user.is_admin else ''}")
 
 
@@ -266,14 +266,19 @@ def export_keys(
         return masters.keyring.export(audience).to_json()
 
     text = json.dumps(_with_masters(work), indent=2) + "\n"
+    if audience == DEFAULT_AUDIENCE:
+        _err.print(
+            f"careful: {audience} is the audience of this service itself. Whoever has these keys can mint tokens "
+            "that administer it; give your apps audiences of their own"
+        )
     if output is None:
         sys.stdout.write(text)
         return
     try:
-        handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(text)
+        with temporary_beside(output) as temporary:
+            temporary.write_text(text)
+            sync_file(temporary)
+            temporary.rename(output)
     except OSError as error:
         _fail(f"{output}: {error.strerror}")
     _err.print(f"wrote the keys of audience {audience} to {output}; keep that file secret")
@@ -285,7 +290,7 @@ def export_keys(
 @app.command()
 def backup(target: Path) -> None:
     """Copy the database while the service runs. Keep the seal key too: without it the copy's keys stay shut."""
-    with Progress(console=_err, transient=True) as progress:
+    with Progress(console=_err, transient=True, disable=not _err.is_terminal) as progress:
         task = progress.add_task("copying", total=None)
 
         def report(done: int, total: int) -> None:
@@ -325,33 +330,32 @@ def _settings(**overrides: Any) -> Settings:
         _usage(str(error))
 
 
-def _with_store(work: Callable[[Store], Awaitable[_T]]) -> _T:
-    settings = _settings()
-
-    async def run() -> _T:
-        settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        seal_key = load_seal_key(settings, database_exists=database_exists(settings.sqlite_path))
-        store = Store(sqlite_url(settings.sqlite_path))
-        try:
-            await store.migrate()
-            check_canary(seal_key, await store.set_seal_canary(seal_canary(seal_key)))
-            return await work(store)
-        finally:
-            await store.close()
-
-    return _run(run())
+def _with_store(work: Callable[[Store], Awaitable[_T]], *, create: bool = False) -> _T:
+    return _opened(lambda store, _seal_key: work(store), create=create)
 
 
 def _with_masters(work: Callable[[Masters], Awaitable[_T]]) -> _T:
     settings = _settings()
 
-    async def with_store(store: Store) -> _T:
-        seal_key = load_seal_key(settings, database_exists=True)
+    async def with_keys(store: Store, seal_key: SealKey) -> _T:
         masters = Masters(store, seal_key, settings, now=utc_now, changed=lambda _keyring: None)
         await masters.start()
         return await work(masters)
 
-    return _with_store(with_store)
+    return _opened(with_keys, create=False)
+
+
+def _opened(work: Callable[[Store, SealKey], Awaitable[_T]], *, create: bool) -> _T:
+    settings = _settings()
+
+    async def run() -> _T:
+        store, seal_key = await open_store(settings, create=create)
+        try:
+            return await work(store, seal_key)
+        finally:
+            await store.close()
+
+    return _run(run())
 
 
 def _run(work: Coroutine[Any, Any, _T]) -> _T:

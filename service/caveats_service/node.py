@@ -48,15 +48,16 @@ from caveats_service import store as stores
 from caveats_service.feeding import Broadcast
 from caveats_service.issuing import Lives, Plan
 from caveats_service.masters import Masters
-from caveats_service.passwords import INTERACTIVE, PasswordHasher, PasswordProfile
-from caveats_service.sealing import SealKey, check_canary, load_seal_key, seal, seal_canary, unseal
+from caveats_service.opening import open_store
+from caveats_service.passwords import INTERACTIVE, BadPassword, PasswordHasher, PasswordProfile
+from caveats_service.replies import Replies
+from caveats_service.sealing import SealKey, seal, unseal
 from caveats_service.settings import Settings, SettingsError
-from caveats_service.store import LabelledToken, Store, StoreError, UserExists
-from caveats_service.store.database import database_exists, sqlite_url
+from caveats_service.store import Idempotency, LabelledToken, Store, StoreError, UserExists
 from caveats_service.throttle import Throttle
 
 _log = structlog.get_logger("caveats")
-_FEED_EVERY: Final = 0.25
+_FEED_EVERY: Final = 1.0
 _HEARTBEAT: Final = timedelta(seconds=2)
 _PAGE: Final = 5000
 RACE: Final = timedelta(milliseconds=250)
@@ -156,27 +157,23 @@ class Node:
         self._feed_keys: dict[str, AudienceKey] = {}
         self.feed = Broadcast(self.signing_key)
         self.box_key: PrivateKey
+        self.replies: Replies
         self._prune_next = now() + _PRUNE_EVERY
 
     async def start(self) -> None:
-        """Open everything; the first time, make the seal key, a master key and an admin.
+        """Open everything; the first time, make the seal key, a master key and an admin. Started already: nothing.
 
         Raises `SealKeyError`, `StoreError` or `SettingsError`, and then nothing is left open.
         """
+        if self._tasks:
+            return
         settings = self.settings
-        path = settings.sqlite_path
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        seal_key = load_seal_key(settings, database_exists=database_exists(path))
-        self.store = Store(sqlite_url(path))
+        self.store, seal_key = await open_store(settings)
         try:
-            await self.store.migrate()
-            facts = await self.store.facts()
-            check_canary(
-                seal_key, facts.seal_canary or await self.store.set_seal_canary(seal_canary(seal_key))
-            )
             self.masters = Masters(self.store, seal_key, settings, now=self.now, changed=self._keys_changed)
             await self.masters.start()
             self.box_key = await self._load_box_key(seal_key)
+            self.replies = Replies(seal_key, self.box_key)
             await self._load_revocations()
             await self._first_admin()
         except BaseException:
@@ -186,6 +183,7 @@ class Node:
             self._plugin_pool = ThreadPoolExecutor(_CHECKER_THREADS, thread_name_prefix="checker")
         self._tasks = [
             asyncio.create_task(_forever(self._follow, 0.0, "feed")),
+            asyncio.create_task(_forever(self._listen, 0.0, "listen")),
             asyncio.create_task(_forever(self._tend, _TEND_EVERY, "tend")),
         ]
 
@@ -206,9 +204,11 @@ class Node:
 
     # verifying
 
-    async def authenticate(self, text: str) -> Authenticated:
+    async def authenticate(self, text: str, *, even_revoked: bool = False) -> Authenticated:
         """The authentic, live token. Looks once for a key that turned up meanwhile. Raises the library's errors."""
-        return await self._with_fresh_keys(text, lambda: self.verifier.authenticate(text))
+        return await self._with_fresh_keys(
+            text, lambda: self.verifier.authenticate(text, even_revoked=even_revoked)
+        )
 
     async def verify(self, text: str, context: Context) -> Grant:
         """The grant for a token and a request. Raises the library's errors."""
@@ -291,8 +291,17 @@ class Node:
 
     # issuing
 
-    async def issue(self, plan: Plan, *, actor: str, now: datetime) -> tuple[Macaroon, Identifier]:
+    async def issue(
+        self,
+        plan: Plan,
+        *,
+        actor: str,
+        now: datetime,
+        once: Callable[[Macaroon, Identifier], Idempotency | None] = lambda _macaroon, _identifier: None,
+    ) -> tuple[Macaroon, Identifier]:
         """Mint what was planned. A labelled token is written down first; no other leaves a trace.
+
+        With `once`, the reply is remembered: `AlreadyDone` if this request has been answered before.
 
         `now` is a time from before the credential was looked at: what is revoked meanwhile hits the new token too.
         """
@@ -309,7 +318,9 @@ class Node:
             label = LabelledToken(
                 identifier.token_id, plan.user, plan.note, plan.scope, plan.audience, now, plan.expires_at
             )
-            await self.store.add_labelled_token(label, now=now, actor=actor)
+            await self.store.add_labelled_token(label, now=now, actor=actor, once=once(macaroon, identifier))
+        elif (remembered := once(macaroon, identifier)) is not None:
+            await self.store.remember(remembered, now=now)
         return macaroon, identifier
 
     def renew(self, authenticated: Authenticated, expires_at: datetime) -> Macaroon:
@@ -327,17 +338,21 @@ class Node:
         """When the last renewal of this token has ended, and a revocation of it can be forgotten."""
         return issue_time(token_id) + min(self.settings.longest_life, _END_OF_TIME - issue_time(token_id))
 
-    async def revoke_token(self, token_id: str, *, actor: str) -> stores.Revocation:
+    async def revoke_token(
+        self, token_id: str, *, actor: str, once: Idempotency | None = None
+    ) -> stores.Revocation:
         """The whole token. Repeating it changes nothing."""
         row = await self.store.revoke_token(
-            token_id, expires_at=self.outlives(token_id), now=self.now(), actor=actor
+            token_id, expires_at=self.outlives(token_id), now=self.now(), actor=actor, once=once
         )
         return self._take(row)
 
-    async def revoke_branch(self, token_id: str, branch_id: bytes, *, actor: str) -> stores.Revocation:
+    async def revoke_branch(
+        self, token_id: str, branch_id: bytes, *, actor: str, once: Idempotency | None = None
+    ) -> stores.Revocation:
         """One copy and all that descends from it."""
         row = await self.store.revoke_branch(
-            token_id, branch_id, expires_at=self.outlives(token_id), now=self.now(), actor=actor
+            token_id, branch_id, expires_at=self.outlives(token_id), now=self.now(), actor=actor, once=once
         )
         return self._take(row)
 
@@ -352,11 +367,13 @@ class Node:
             identified.token_id, self.verifier.branches(authenticated)[-1], actor=actor
         )
 
-    async def revoke_user(self, username: str, *, actor: str) -> stores.Revocation:
+    async def revoke_user(
+        self, username: str, *, actor: str, once: Idempotency | None = None
+    ) -> stores.Revocation:
         """Everything issued to this user until now."""
         now = self.now() + RACE
         row = await self.store.revoke_user(
-            username, now, expires_at=now + self.settings.longest_life, now=now, actor=actor
+            username, now, expires_at=now + self.settings.longest_life, now=now, actor=actor, once=once
         )
         return await self._all_of_a_user(row)
 
@@ -425,7 +442,10 @@ class Node:
             return
         chosen = self.settings.admin_password
         password = chosen.get_secret_value() if chosen is not None else secrets.token_urlsafe(15)
-        hashed = await self.passwords.hash(password)
+        try:
+            hashed = await self.passwords.hash(password)
+        except BadPassword as error:
+            raise SettingsError(f"CAVEATS_ADMIN_PASSWORD: {error}") from None
         try:
             await self.store.create_user(ADMIN, hashed, now=self.now(), actor="service", is_admin=True)
         except UserExists:
@@ -474,6 +494,13 @@ class Node:
         if entries or head is None or head.keys != keys or read_at - head.at >= _HEARTBEAT:
             self._tell(Page(self.epoch, after, self._read_up_to, page.last_sequence, read_at, keys, entries))
         if page.last_sequence > self._read_up_to:
+            self._news.set()
+
+    async def _listen(self) -> None:
+        """Look at once when another process wrote something; without this it would be within a second."""
+        async for change in self.store.changes():
+            if change.kind is not stores.ChangeKind.REVOCATION:
+                await self.masters.refresh()
             self._news.set()
 
     def _tell(self, page: Page) -> None:
@@ -535,6 +562,7 @@ class Node:
             self.revocations.prune(now)
             await self.store.prune_revocations(now=now, actor="service")
             await self.store.prune_labelled_tokens(now=now, actor="service")
+            await self.store.prune_replies(now=now)
 
     async def _write_uses(self) -> None:
         uses, self.uses = self.uses, {}

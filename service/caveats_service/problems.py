@@ -18,6 +18,7 @@ from caveats import wire
 from caveats_service.durations import BadDuration
 from caveats_service.passwords import BadPassword, PasswordsBusy
 from caveats_service.store import (
+    IdempotencyConflict,
     KeyConflict,
     KeyInUse,
     LabelExists,
@@ -153,6 +154,7 @@ _TABLE: Final[Mapping[type[Exception], _Row]] = {
     BadDuration: _Row(400, "bad_request"),
     BadPassword: _Row(400, "bad_request"),
     UserExists: _Row(409, "conflict"),
+    IdempotencyConflict: _Row(409, "conflict"),
     LabelExists: _Row(409, "conflict"),
     KeyConflict: _Row(409, "conflict"),
     UnknownVerifier: _Row(404, "not_found"),

@@ -1,5 +1,6 @@
 """Run the application under uvicorn: one process, or several on one machine. Knows uvicorn, knows no routes."""
 
+import asyncio
 import os
 import socket
 import sys
@@ -35,7 +36,10 @@ def options(settings: Settings) -> dict[str, Any]:
 
 
 def serve(settings: Settings, workers: int = 1) -> None:
-    """Serve until stopped. Settings of several workers travel in the environment."""
+    """Serve until stopped. Settings of several workers travel in the environment.
+
+    Raises `SealKeyError`, `StoreError` or `SettingsError` before anything is served.
+    """
     logs.configure(settings)
     if workers == 1:
         server = _Server(uvicorn.Config(create_app(settings), **options(settings)))
@@ -43,6 +47,7 @@ def serve(settings: Settings, workers: int = 1) -> None:
         if not server.started:
             raise SystemExit(1)
         return
+    asyncio.run(_prepare(settings))
     _say_where(settings, workers, settings.port)
     os.environ |= {_QUIET: "1"}
     for name in settings.model_fields_set & {"host", "port", "data_dir"}:
@@ -57,17 +62,26 @@ def worker() -> Starlette:
     if quiet:
         os.environ[_QUIET] = quiet
     logs.configure(settings)
-    return create_app(settings, on_start=_show_admin)
+    return create_app(settings)
+
+
+async def _prepare(settings: Settings) -> None:
+    """What the first start makes is made once, and what would stop every worker is said once."""
+    node = Node(settings)
+    await node.start()
+    _show_admin(node)
+    await node.stop()
 
 
 class _Server(uvicorn.Server):
     """Says where it is once it can be reached there, and the first time who the admin is."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        app: Any = self.config.app
+        node: Node = app.state.node
+        await node.start()  # here, where what it raises is not a traceback in the log
         await super().startup(sockets)
         if self.started:
-            app: Any = self.config.app
-            node: Node = app.state.node
             port = next(
                 (s.sockets[0].getsockname()[1] for s in self.servers if s.sockets), node.settings.port
             )

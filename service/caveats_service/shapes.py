@@ -27,6 +27,13 @@ Moment = Annotated[
     datetime,
     PlainSerializer(lambda at: f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z", return_type=str),
 ]
+Instant = Annotated[
+    datetime,
+    PlainSerializer(
+        lambda at: f"{at.astimezone(UTC).isoformat(timespec='milliseconds')[:23]}Z", return_type=str
+    ),
+]
+"""To the millisecond, where a second more or less would let a token live."""
 
 
 def _not_bool(value: object) -> object:
@@ -219,7 +226,7 @@ class RevocationShape(Shape):
     token_id: str | None
     branch_id: str | None
     user: str | None
-    issued_up_to: Moment | None
+    issued_up_to: Instant | None
     expires_at: Moment
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from law_support import PARTY, PARTY_KEY, at_most, counter_random, issue, outcome
+from law_support import NOW, PARTY, PARTY_KEY, at_most, counter_random, issue, outcome
 
 from caveats import (
     Bundle,
@@ -18,8 +18,6 @@ from caveats import (
     open_ticket,
 )
 from caveats.wire import encode_base64
-
-from law_support import NOW  # isort: skip
 
 ROOT = issue().require_discharge(PARTY, random=counter_random())
 ANSWER = discharge(open_ticket(ROOT.fields.caveats[-1].ticket, PARTY_KEY), now=NOW)

@@ -8,6 +8,7 @@ import json
 import pickle
 import re
 import traceback
+from dataclasses import replace
 
 import pytest
 from law_support import HOUR, MASTER, NOW, PARTY_KEY, REQUEST, TOKEN_ID, counter_random, issue
@@ -216,7 +217,7 @@ def broken() -> list[tuple[str, object]]:
             lambda: caveats.AudienceKeyring.from_json({**KEYS.export("photos").to_json(), "audience": 1}),
         ),
         ("too-many", lambda: token.attenuate(*[b"x"] * 100)),
-        ("expired-ticket", lambda: discharge(TICKET, now=NOW.replace(year=9000))),
+        ("expired-ticket", lambda: discharge(replace(TICKET, expires_at=NOW), now=NOW)),
     ]
     return [pytest.param(way, id=name) for name, way in ways]
 
@@ -224,8 +225,6 @@ def broken() -> list[tuple[str, object]]:
 @pytest.mark.parametrize("way", broken())
 def test_no_error_shows_a_key_a_signature_or_the_token(way):
     """Neither its message, nor what it holds, nor the traceback with all its causes as a log would print it."""
-    if way is None:
-        return
     try:
         way()
     except CaveatsError as error:
@@ -239,8 +238,7 @@ def test_no_error_shows_a_key_a_signature_or_the_token(way):
             texts += [str(one), repr(one), repr(one.args), repr(vars(one))]
         text = "\n".join(texts)
     else:
-        assert way.__name__ == "<lambda>"
-        text = ""
+        pytest.fail("nothing went wrong")
     source = re.sub(r'^ +File ".*?$', "", text, flags=re.MULTILINE)
     assert not shows_a_secret(source)
     assert issue(scope="photos:read").encode()[20:60] not in source

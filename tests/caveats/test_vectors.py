@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
-from law_support import at_most, outcome, vectors
+from law_support import NOW, at_most, outcome, vectors
 
 from caveats import (
     BadSignature,
@@ -38,8 +38,6 @@ from caveats import (
     wire,
 )
 from caveats.errors import CaveatsError
-
-from law_support import NOW  # isort: skip
 
 CLASSES: dict[str, tuple[type[CaveatsError], ...]] = {
     "malformed": (MalformedToken, LimitExceeded),

@@ -1,38 +1,65 @@
 """Migrations: the shipped files make the schema, all of it or nothing, and only in our own databases."""
 
-# ruff: noqa: ASYNC220, ASYNC240  a test has its loop to itself and may block
+# ruff: noqa: ASYNC220  a test has its loop to itself and may block
 
 import asyncio
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
+import pytest_asyncio
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy import Connection, inspect
+from store_support import KINDS, new_place
 
-from caveats_service.store import SchemaError, SchemaTooNew, Store, migrate, schema, sqlite_url
+from caveats_service.store import (
+    Change,
+    ChangeKind,
+    KeyState,
+    SchemaError,
+    SchemaTooNew,
+    Store,
+    migrate,
+    schema,
+)
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+_T = TypeVar("_T")
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "caveats.db"
+@pytest_asyncio.fixture(params=KINDS)
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    async with new_place(request.param, tmp_path) as place:
+        yield place
 
 
-def tables(path: Path) -> set[str]:
-    connection = sqlite3.connect(path)
-    found = {str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    connection.close()
-    return found
+async def look(place: Any, at: Callable[[Connection], _T]) -> _T:
+    store = place.store()
+    try:
+        async with store.read() as connection:
+            return await connection.run_sync(at)  # type: ignore[no-any-return]
+    finally:
+        await store.close()
 
 
-async def migrated(path: Path) -> None:
-    store = Store(sqlite_url(path))
+async def tables(place: Any) -> set[str]:
+    return set(await look(place, lambda connection: inspect(connection).get_table_names()))
+
+
+async def content(place: Any) -> dict[str, Any]:
+    return {table: await place.rows(f"SELECT * FROM {table} ORDER BY 1") for table in await tables(place)}
+
+
+async def migrated(place: Any) -> None:
+    store = place.store()
     try:
         await store.migrate()
         await store.ping()
@@ -40,54 +67,101 @@ async def migrated(path: Path) -> None:
         await store.close()
 
 
-async def test_the_migrations_make_what_the_schema_says(path: Path) -> None:
-    await migrated(path)
+async def test_the_migrations_make_what_the_schema_says(place: Any) -> None:
+    await migrated(place)
 
     def differences(connection: Connection) -> list[object]:
         return list(compare_metadata(MigrationContext.configure(connection), schema.metadata))
 
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.connect() as connection:
-        assert differences(connection) == []
-    engine.dispose()
+    assert await look(place, differences) == []
 
 
-async def test_the_migrations_make_the_same_checks_as_the_schema(path: Path, tmp_path: Path) -> None:
-    await migrated(path)
-    engine = create_engine(f"sqlite:///{tmp_path / 'direct.db'}")
-    schema.metadata.create_all(engine)
-    engine.dispose()
+async def test_the_migrations_make_the_same_checks_as_the_schema(place: Any, tmp_path: Path) -> None:
+    await migrated(place)
 
-    def checks(file: Path) -> dict[str, list[object]]:
-        engine = create_engine(f"sqlite:///{file}")
-        inspector = inspect(engine)
-        found: dict[str, list[object]] = {
-            table: [(check["name"], check["sqltext"]) for check in inspector.get_check_constraints(table)]
+    def checks(connection: Connection) -> dict[str, list[object]]:
+        inspector = inspect(connection)
+        return {
+            table: sorted(
+                (check["name"], check["sqltext"]) for check in inspector.get_check_constraints(table)
+            )
             for table in inspector.get_table_names()
             if table != "alembic_version"
         }
-        engine.dispose()
-        return found
 
-    assert checks(path) == checks(tmp_path / "direct.db")
-    assert len(checks(path)) == len(schema.metadata.tables)
-
-
-async def test_migrating_again_changes_nothing(path: Path) -> None:
-    await migrated(path)
-    before = path.read_bytes()
-    await migrated(path)
-    assert path.read_bytes() == before
+    found = await look(place, checks)
+    async with new_place(place.kind, tmp_path / "direct") as direct:
+        (tmp_path / "direct" / "data").mkdir(parents=True)
+        store = direct.store()
+        async with store.write() as connection:
+            await connection.run_sync(schema.metadata.create_all)
+        await store.close()
+        assert found == await look(direct, checks)
+    assert len(found) == len(schema.metadata.tables)
 
 
-async def test_eight_first_starts_at_once_make_one_database(path: Path) -> None:
+async def test_migrating_again_changes_nothing(place: Any) -> None:
+    await migrated(place)
+    before = await content(place)
+    await migrated(place)
+    assert await content(place) == before
+
+
+FIRST = """
+INSERT INTO users VALUES ('alice', 'hash', true, '*', 1, NULL, 1);
+INSERT INTO master_keys VALUES (1, 'k1', 'active', {sealed}, 1, 1, NULL, NULL, NULL);
+INSERT INTO labelled_tokens VALUES ('T1', 'alice', 'a note', '*', 'photos', 1, 1795262400000, NULL);
+INSERT INTO revocations VALUES (1, 'token', 'T1', NULL, NULL, NULL, 1795262400000, 1, 'alice', '');
+UPDATE meta SET revocation_sequence = 1, epoch = 7, seal_canary = {canary};
+"""
+
+
+async def test_a_database_of_the_first_schema_is_brought_up_with_all_that_it_holds(
+    place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = migrate.LOCATION
+    monkeypatch.setattr(migrate, "LOCATION", location_with(tmp_path, None))
+    for later in (tmp_path / "migrations" / "versions").glob("000[2-9]_*.py"):
+        later.unlink()
+    old = place.store()
+    await old.migrate()
+    await old.close()
+    assert not {"verifiers", "service_keys", "idempotency"} & await tables(place)
+    binary = {"sqlite": "CAST('{}' AS BLOB)", "postgresql": "'{}'::bytea"}[place.kind]
+    await place.execute(FIRST.format(sealed=binary.format("sealed"), canary=binary.format("canary")))
+    before = await content(place)
+
+    monkeypatch.setattr(migrate, "LOCATION", shipped)
+    await migrated(place)
+    after = await content(place)
+    assert {table: rows for table, rows in after.items() if table in before} == {
+        **before,
+        "alembic_version": [("0002",)],
+        "meta": [(*before["meta"][0], 0)],
+    }
+    store: Store = place.store()
+    facts = await store.facts()
+    assert (facts.epoch, facts.revocation_sequence, facts.seal_canary) == (7, 1, b"canary")
+    (key,) = await store.list_keys()
+    assert (key.state, key.sealed) == (KeyState.ACTIVE, b"sealed")
+    revoked = await store.revoke_token("T2", expires_at=NOW + timedelta(days=1), now=NOW, actor="alice")
+    assert revoked.sequence == 2
+    changes = store.changes()
+    assert await anext(changes) == Change(ChangeKind.MISSED, 2)
+    await store.publish_key(lambda *_: b"new", now=NOW, actor="alice")
+    assert await anext(changes) == Change(ChangeKind.KEY, 1)
+    await changes.aclose()
+    await store.close()
+
+
+async def test_eight_first_starts_at_once_make_one_database(place: Any) -> None:
     code = (
-        "import asyncio, sys\nfrom pathlib import Path\nfrom caveats_service.store import Store, sqlite_url\n"
-        "async def main():\n    store = Store(sqlite_url(Path(sys.argv[1])))\n    await store.migrate()\n"
+        "import asyncio, sys\nfrom caveats_service.store import Store\n"
+        "async def main():\n    store = Store(sys.argv[1])\n    await store.migrate()\n"
         "    print((await store.facts()).instance_id)\n    await store.close()\nasyncio.run(main())\n"
     )
     starts = [
-        subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", code, place.url], stdout=subprocess.PIPE, text=True)
         for _ in range(8)
     ]
     answers = [start.communicate(timeout=60)[0] for start in starts]
@@ -95,31 +169,27 @@ async def test_eight_first_starts_at_once_make_one_database(path: Path) -> None:
     assert len(set(answers)) == 1
 
 
-async def test_a_newer_schema_is_refused_clearly_and_left_alone(path: Path) -> None:
-    await migrated(path)
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0042'")
-    connection.close()
-    before = path.read_bytes()
-    with pytest.raises(SchemaTooNew, match=r"0042.*0001"):
-        await migrated(path)
-    assert path.read_bytes() == before
+async def test_a_newer_schema_is_refused_clearly_and_left_alone(place: Any) -> None:
+    await migrated(place)
+    await place.execute("UPDATE alembic_version SET version_num = '0042'")
+    before = await content(place)
+    with pytest.raises(SchemaTooNew, match=r"0042.*0002"):
+        await migrated(place)
+    assert await content(place) == before
 
 
-async def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE theirs (x)")
-    connection.close()
+async def test_a_database_of_another_program_is_refused_and_left_alone(place: Any, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    await place.execute("CREATE TABLE theirs (x INTEGER)")
     with pytest.raises(SchemaError, match="another program"):
-        await migrated(path)
-    assert tables(path) == {"theirs"}
+        await migrated(place)
+    assert await tables(place) == {"theirs"}
 
 
-SECOND = '''"""A second revision that dies, or fails, half-way.
+NEXT = '''"""A revision that dies, or fails, half-way.
 
-Revision ID: 0002
-Revises: 0001
+Revision ID: 0003
+Revises: 0002
 """
 
 import os
@@ -127,8 +197,8 @@ import os
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade():
@@ -139,12 +209,13 @@ def upgrade():
 '''
 
 
-def location_with(tmp_path: Path, fault: str) -> Path:
+def location_with(tmp_path: Path, fault: str | None) -> Path:
     location = tmp_path / "migrations"
     shutil.copytree(
         migrate.LOCATION, location, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
     )
-    (location / "versions" / "0002_second.py").write_text(SECOND.format(fault=fault))
+    if fault is not None:
+        (location / "versions" / "0003_next.py").write_text(NEXT.format(fault=fault))
     shutil.rmtree(location / "versions" / "__pycache__", ignore_errors=True)
     return location
 
@@ -155,24 +226,23 @@ def location_with(tmp_path: Path, fault: str) -> Path:
     ids=["killed", "exited", "failed"],
 )
 async def test_a_migration_that_dies_half_way_is_undone_and_runs_again(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, ending: int
+    place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, ending: int
 ) -> None:
-    await migrated(path)
-    before = tables(path)
+    await migrated(place)
+    before = await content(place)
     code = (
-        "import asyncio, sys\nfrom pathlib import Path\n"
-        "from caveats_service.store import Store, migrate, sqlite_url\n"
-        "migrate.LOCATION = Path(sys.argv[2])\nasyncio.run(Store(sqlite_url(Path(sys.argv[1]))).migrate())\n"
+        "import asyncio, sys\nfrom pathlib import Path\nfrom caveats_service.store import Store, migrate\n"
+        "migrate.LOCATION = Path(sys.argv[2])\nasyncio.run(Store(sys.argv[1]).migrate())\n"
     )
     dying = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", code, str(path), str(location_with(tmp_path, fault))),
+        *(sys.executable, "-c", code, place.url, str(location_with(tmp_path, fault))),
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert await dying.wait() == ending
-    assert tables(path) == before
-    await migrated(path)  # the old version goes on
+    assert await content(place) == before
+    await migrated(place)  # the old version goes on
 
     monkeypatch.setattr(migrate, "LOCATION", location_with(tmp_path, "pass"))
-    await migrated(path)
-    assert tables(path) == before | {"first_half", "second_half"}
+    await migrated(place)
+    assert await tables(place) == set(before) | {"first_half", "second_half"}

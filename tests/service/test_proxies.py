@@ -85,8 +85,8 @@ def send(port: int, request: bytes, *, source: str = "127.0.0.1") -> Reply:
             connection.sendall(request)
         connection.settimeout(3)
         head, body = _read_message(connection)
-    if not head:
-        return Reply(0, [], b"")
+    if not head.startswith(b"HTTP/"):  # hung up, or spoke HTTP/0.9
+        return Reply(0, [], head)
     status_line, *lines = head.split(b"\r\n")
     pairs = [line.decode("latin-1").partition(":") for line in lines]
     return Reply(int(status_line.split(b" ")[1]), [(name, value.strip()) for name, _, value in pairs], body)
@@ -405,7 +405,7 @@ def test_what_a_caveat_refuses_is_403_and_says_why(
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_without_a_good_token_nobody_gets_in(
-    headers: list[Header], status: int, code: str, method: str, proxy: int, world: World
+    headers: list[Header], status: int, code: str, *, method: str, proxy: int, world: World
 ) -> None:
     reply = ask(proxy, INSIDE, headers, method=method, body=b"x" if method == "POST" else b"")
     assert (reply.status, reply.header("content-type")) == (status, "application/problem+json")

@@ -93,13 +93,12 @@ class Engine:
         """Until cancelled."""
         try:
             await self._recall()
-            async with httpx.AsyncClient(**self._options()) as self._http:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(_forever(self._follow, "following the feed"))
-                    tasks.create_task(_forever(self._tend_keys, "fetching keys"))
-                    tasks.create_task(_forever(self._watch, "watching"))
-                    if self._state is not None:
-                        tasks.create_task(_forever(self._keep, "writing state down"))
+            async with httpx.AsyncClient(**self._options()) as self._http, asyncio.TaskGroup() as tasks:
+                tasks.create_task(_forever(self._follow, "following the feed"))
+                tasks.create_task(_forever(self._tend_keys, "fetching keys"))
+                tasks.create_task(_forever(self._watch, "watching"))
+                if self._state is not None:
+                    tasks.create_task(_forever(self._keep, "writing state down"))
         finally:
             if self._state is not None:
                 await asyncio.shield(asyncio.to_thread(self._save))
@@ -165,6 +164,7 @@ class Engine:
             self._keys_due = self._tick() + wait * random.uniform(0.5, 1)  # noqa: S311  not for secrets
             return False
         self._succeeded = True
+        self._standpoint.problems.pop("keys", None)
         self._key_failures = 0
         bundle = self._standpoint.following.bundle
         assert bundle is not None
@@ -260,7 +260,7 @@ class Engine:
                         self._wanted.set()
                     if taken.news:
                         attempt.news = True
-                        self._standpoint.problem = ""
+                        self._standpoint.problems.pop("feed", None)
                         self._changed.set()
                     if taken.reconnect:
                         return
@@ -361,7 +361,7 @@ class Engine:
             words = f"cannot reach the service ({type(error).__name__})"
         elif isinstance(error, TimeoutError):
             words = "the service takes too long"
-        self._standpoint.problem = f"{what}: {words}"
+        self._standpoint.problems[what] = words
         _log.debug("verifier, %s: %s", what, words)
 
     def _tick(self) -> float:
@@ -377,6 +377,6 @@ async def _forever(work: Callable[[], Awaitable[None]], what: str) -> None:
     while True:
         try:
             await work()
-        except Exception:
+        except Exception:  # noqa: BLE001  the process's edge: whatever it was, the work goes on
             _log.exception("verifier: %s failed, and begins again", what)
             await asyncio.sleep(1)

@@ -38,8 +38,11 @@ class Way(Enum):
 
 
 class CannotRead(Exception):
-    """What came is not the feed. `retry_after`: seconds that were asked for; `unsuited`: another way may do;
-    `unproved`: the keys that were shown are not the service's any more."""
+    """What came is not the feed.
+
+    `retry_after`: seconds that were asked for; `unsuited`: another way may do; `unproved`: the key that was shown
+    does not open it any more.
+    """
 
     def __init__(
         self, text: str, *, retry_after: float = 0.0, unsuited: bool = False, unproved: bool = False
@@ -149,7 +152,7 @@ class Pacing:
     def failed(self, retry_after: float = 0.0) -> float:
         """Seconds to wait after an attempt that taught nothing; at least as many as the service asked for."""
         self.failures += 1
-        wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(self.failures - 1, 10)) * (0.5 + self.random() / 2)
+        wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self.failures - 1, 10)) * (0.5 + self.random() / 2)
         return max(wait, min(retry_after, _LONGEST_ASKED))
 
 

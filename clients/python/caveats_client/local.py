@@ -10,6 +10,7 @@ who wait, within a second. What is known for longer than it may be refuses, with
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import threading
 import time
@@ -188,7 +189,7 @@ class LocalVerifier(_Local):
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: Engine | None = None
-        self._stop: Callable[[], None] = lambda: None
+        self._stop: Callable[[], object] = lambda: None
         self._waited = False
 
     def _forked(self) -> None:
@@ -220,7 +221,7 @@ class LocalVerifier(_Local):
         loop = asyncio.get_running_loop()
         with self._starting:
             self._running, self._loop = engine, loop
-            self._stop = lambda: loop.call_soon_threadsafe(task.cancel) and None
+            self._stop = functools.partial(loop.call_soon_threadsafe, task.cancel)
             if self._closed:
                 return
         try:

@@ -95,7 +95,8 @@ class Standpoint:
             cache_bytes=cache_bytes,
         )
         self.clock = clock
-        self.problem = ""
+        self.problems: dict[str, str] = {}
+        """What went wrong last, of keys and of the feed, until it goes well again."""
         self._monotonic = monotonic
         self._most = max_staleness.total_seconds()
         self._accepts = on_stale == "accept"
@@ -103,6 +104,11 @@ class Standpoint:
         self._view = _View(None, None)
 
     # Questions
+
+    @property
+    def problem(self) -> str:
+        """All that is wrong at the moment, in words."""
+        return "; ".join(f"{what}: {words}" for what, words in sorted(self.problems.items()))
 
     def instant(self) -> Instant:
         """Now."""
@@ -225,4 +231,4 @@ class Standpoint:
                     instant.tick + (bundle.not_after - instant.now).total_seconds(),
                 )
             )
-        self._view = _View(known and known.fresh, until)
+        self._view = _View(None if known is None else known.fresh, until)

@@ -16,7 +16,6 @@ import secrets
 import zlib
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nacl.bindings import crypto_secretbox, crypto_secretbox_NONCEBYTES, crypto_secretbox_open
@@ -29,6 +28,7 @@ from caveats_client.following import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from caveats.revocation import Row
     from caveats_client.following import Identity

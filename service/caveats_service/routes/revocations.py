@@ -23,7 +23,7 @@ async def create(call: Call) -> Response:
     if sum(targets) > 1 or (body.branch_id is not None and body.token_id is None):
         raise bad_request("name one target: token, token_id (with branch_id, if you like), or user")
     if body.user is not None:
-        row = await _revoke_user(call, body.user)
+        row = await _revoke_user(call, body.user, body)
     elif body.token_id is not None and body.branch_id is not None:
         row = await _revoke_branch(call, body.token_id, body.branch_id)
     elif body.token_id is not None:
@@ -34,8 +34,10 @@ async def create(call: Call) -> Response:
 
 
 async def _revoke_presented(call: Call, text: str | None) -> Revocation:
-    """Holding a copy is all the right that killing it needs, whatever its caveats say."""
-    authenticated = await call.node.authenticate(text if text is not None else call.token().text)
+    """Holding a copy is all the right that killing it needs, whatever its caveats say, and however often."""
+    authenticated = await call.node.authenticate(
+        text if text is not None else call.token().text, even_revoked=True
+    )
     identified = authenticated.identified
     assert identified is not None
     actor = authenticated.caveats[0].value
@@ -96,12 +98,13 @@ async def _revoke_branch(call: Call, token_id: str, branch_id: str) -> Revocatio
     return await call.node.revoke_branch(token_id, branch, actor=caller.username)
 
 
-async def _revoke_user(call: Call, username: str) -> Revocation:
+async def _revoke_user(call: Call, username: str, body: shapes.Revoke) -> Revocation:
     check_username(username)
     caller = await call.owner_or_admin(username)
     if caller.username != username and await call.node.store.get_user(username) is None:
         raise not_found("there is no such user")
-    return await call.node.revoke_user(username, actor=caller.username)
+    once = call.once(caller.username, body, _answer)
+    return await call.node.revoke_user(username, actor=caller.username, once=once)
 
 
 async def listing(call: Call) -> Response:
@@ -114,10 +117,15 @@ async def listing(call: Call) -> Response:
         shapes.Revocations(
             epoch=page.epoch,
             last_sequence=page.last_sequence,
-            resync=after > page.last_sequence or after < page.floor,
+            resync=after > page.last_sequence or 0 < after < page.floor,
             revocations=[entry(row) for row in page.entries],
         )
     )
+
+
+def _answer(row: Revocation | None) -> shapes.RevocationShape:
+    assert row is not None
+    return entry(row)
 
 
 def entry(row: Revocation) -> shapes.RevocationShape:

@@ -30,7 +30,14 @@ async def issue(call: Call) -> Response:
     asked = Asked(body.scope, body.audience, lifetime(body.expires_in), tuple(body.caveats), body.note)
     planned = plan(asked, bounds, call.node.lives, call.node.checkers, now=call.now)
     try:
-        macaroon, identifier = await call.node.issue(planned, actor=bounds.user, now=call.now)
+        macaroon, identifier = await call.node.issue(
+            planned,
+            actor=bounds.user,
+            now=call.now,
+            once=lambda minted, known_as: call.once(
+                bounds.user, body, lambda _: issued(minted, known_as, planned)
+            ),
+        )
     except LimitExceeded as error:  # not of a token that was presented, but of the one that was asked for
         raise bad_request(str(error)) from None
     return reply(issued(macaroon, identifier, planned), 201)

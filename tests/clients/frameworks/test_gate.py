@@ -143,7 +143,10 @@ def test_a_token_is_found_where_the_service_finds_it(headers: list[tuple[bytes, 
 _ADDRESSES = st.sampled_from(["10.0.0.1", "10.9.9.9", "192.0.2.7", "::1", "2001:db8::1", "::ffff:10.0.0.1"])
 
 
-@given(_ADDRESSES, st.lists(st.lists(_ADDRESSES, min_size=1, max_size=3), max_size=3), st.booleans())
+_HOPS = _ADDRESSES | st.sampled_from(["unknown", "", "10.0.0.1:80", "[::1]", "fe80::1%eth0", "010.0.0.1"])
+
+
+@given(_ADDRESSES, st.lists(st.lists(_HOPS, min_size=1, max_size=3), max_size=3), st.booleans())
 def test_the_client_s_address_is_the_service_s(peer: str, lines: list[list[str]], trusting: bool) -> None:
     words = ("10.0.0.0/8", "::1/128") if trusting else ()
     ours = gate_around(trusted_proxies=words)

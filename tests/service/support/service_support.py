@@ -269,9 +269,14 @@ class Process:
 def spawn(folder: Path, *arguments: str, stderr: Any = subprocess.STDOUT, **given: str) -> Process:
     """Start `serve`, and wait until it says where it is."""
     folder.mkdir(parents=True, exist_ok=True)
+    return spawn_in(environment(folder, **given), *arguments, stderr=stderr)
+
+
+def spawn_in(env: dict[str, str], *arguments: str, stderr: Any = subprocess.STDOUT) -> Process:
+    """As `spawn`, in this very environment."""
     popen = subprocess.Popen(
         [*COMMAND, "serve", *arguments],
-        env=environment(folder, **given),
+        env=env,
         stdout=subprocess.PIPE,
         stderr=stderr,
     )

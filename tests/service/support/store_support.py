@@ -66,23 +66,25 @@ class PostgresPlace(Place):
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._own: asyncpg.Connection | None = None
+
+    async def own(self) -> asyncpg.Connection:
+        if self._own is None or self._own.is_closed():
+            self._own = await self.connect()
+        return self._own
+
+    async def close(self) -> None:
+        if self._own is not None:
+            await self._own.close()
 
     async def connect(self, **given: Any) -> asyncpg.Connection:
         return await asyncpg.connect(self.url, statement_cache_size=0, **given)
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
-        connection = await self.connect()
-        try:
-            return [tuple(row) for row in await connection.fetch(query)]
-        finally:
-            await connection.close()
+        return [tuple(row) for row in await (await self.own()).fetch(query)]
 
     async def execute(self, statement: str) -> None:
-        connection = await self.connect()
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
+        await (await self.own()).execute(statement)
 
     async def kill(self, only: str = "true") -> int:
         """End the connections of everybody else to this database; returns how many there were."""
@@ -108,7 +110,9 @@ async def new_place(kind: str, folder: Path) -> AsyncIterator[Any]:
     try:
         await admin.execute(f"CREATE DATABASE {name}")
         try:
-            yield PostgresPlace(urlunsplit(urlsplit(POSTGRES)._replace(path=f"/{name}")))
+            place = PostgresPlace(urlunsplit(urlsplit(POSTGRES)._replace(path=f"/{name}")))
+            yield place
+            await place.close()
         finally:
             await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:

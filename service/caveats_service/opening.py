@@ -1,0 +1,39 @@
+"""Open the store with the key that seals what is in it. Knows both, and in which order they are asked for.
+
+Whether there is a database is asked before anything is made: a seal key is made for a new database only, never
+beside one that another key sealed.
+"""
+
+from caveats_service.sealing import SealKey, check_canary, load_seal_key, seal_canary
+from caveats_service.settings import Settings
+from caveats_service.store import Store, StoreError
+
+
+class NoDatabase(StoreError):
+    """There is no database here, and this is not the place to make one."""
+
+
+async def open_store(settings: Settings, *, create: bool = True) -> tuple[Store, SealKey]:
+    """The store, its schema up to date, and the seal key that fits it. Close the store in the end.
+
+    Raises `NoDatabase` if there is none and `create` is false, `SealKeyError` for a missing or wrong key, and
+    `StoreError`; nothing is left open then.
+    """
+    store = Store(settings.store_url)
+    try:
+        exists = await store.exists()
+        if not exists and not create:
+            raise NoDatabase(
+                f"there is no database in {settings.data_dir}: is CAVEATS_DATA_DIR right? `serve` makes one"
+            )
+        if settings.on_sqlite:
+            settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if settings.seal_key is None:
+            settings.seal_key_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        seal_key = load_seal_key(settings, database_exists=exists)
+        await store.migrate()
+        check_canary(seal_key, await store.set_seal_canary(seal_canary(seal_key)))
+    except BaseException:
+        await store.close()
+        raise
+    return store, seal_key

@@ -343,6 +343,7 @@ def test_what_is_granted_reaches_the_app_as_it_was_sent(method: str, proxy: int,
     assert seen.as_cgi("X-Auth-User") == ["alice"]
     assert seen.as_cgi("X-Auth-Scopes") == ["photos:*"]
     assert seen.as_cgi("X-Auth-Token-Id") == [world.tokens["alice"].identifier.decode().split(".")[3]]
+    assert not any("cav1_" in value for _, value in seen.headers), "the credential stays with the proxy"
 
 
 def test_head_is_a_method_of_its_own(proxy: int, world: World) -> None:
@@ -361,6 +362,8 @@ def test_either_header_will_do(proxy: int, world: World) -> None:
     token = world.token()[1].removeprefix(b"Bearer ")
     assert ask(proxy, INSIDE, [(b"X-Auth-Token", token)]).status == 200
     assert ask(proxy, INSIDE, [(b"authorization", b"bearer " + token)]).status == 200
+    assert len(world.app.seen) == 2
+    assert not any("cav1_" in value for seen in world.app.seen for _, value in seen.headers)
 
 
 # Who does not

@@ -8,10 +8,10 @@ def photo(photo_id: int) -> ...:
     g.grant.user
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from functools import wraps
-from typing import ParamSpec
+from typing import ParamSpec, TypeAlias
 
 from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.typing import ResponseReturnValue
@@ -34,6 +34,7 @@ from caveats_client.frameworks.gate import (
 from caveats_client.frameworks.wsgi import incoming_of
 
 P = ParamSpec("P")
+Returned: TypeAlias = ResponseReturnValue | Awaitable[ResponseReturnValue]
 
 
 class TokenGuard:
@@ -63,14 +64,14 @@ class TokenGuard:
 
     def requires(
         self, *scopes: str, when: Callable[[Request], Iterable[str]] | None = None
-    ) -> Callable[[Callable[P, ResponseReturnValue]], Callable[P, ResponseReturnValue]]:
+    ) -> Callable[[Callable[P, Returned]], Callable[P, ResponseReturnValue]]:
         """A decorator, below the route's: the view runs if the token covers these scopes, and those `when` names.
 
         `{name}` in a scope is filled from the view's arguments. Raises `caveats.MalformedCaveat` for what is no scope.
         """
         needed = checked_scopes(scopes)
 
-        def decorate(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseReturnValue]:
+        def decorate(view: Callable[P, Returned]) -> Callable[P, ResponseReturnValue]:
             @wraps(view)
             def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
                 filled = filled_scopes(needed, request.view_args or {})

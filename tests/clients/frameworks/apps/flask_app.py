@@ -47,7 +47,7 @@ def read(rest):
 
 @app.post("/<path:rest>")
 @requires("photos:write")
-def write(rest):
+async def write(rest):
     return seen(g.grant, request.path)
 
 

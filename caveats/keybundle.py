@@ -89,14 +89,18 @@ def open_bundle(
         raise RejectedDelivery("not a key bundle")
     try:
         members: dict[str, Any] = json.loads(crypto_box_open(box, nonce, sender, recipient.secret))
+        numbers = (members["epoch"], members["serial"], members["not_after"])
+        if type(members["verifier_id"]) is not str or not all(type(number) is int for number in numbers):
+            raise TypeError("members of other types")
+        epoch, serial, not_after = numbers
         bundle = KeyBundle(
-            verifier_id=str(members["verifier_id"]),
+            verifier_id=members["verifier_id"],
             keyring=AudienceKeyring.from_json(members),
-            epoch=int(members["epoch"]),
-            serial=int(members["serial"]),
-            not_after=datetime.fromtimestamp(members["not_after"], UTC),
+            epoch=epoch,
+            serial=serial,
+            not_after=datetime.fromtimestamp(not_after, UTC),
         )
-    except (CryptoError, ValueError, KeyError, TypeError, OverflowError, OSError):
+    except (CryptoError, ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
         raise RejectedDelivery(
             "a key bundle that the pinned service did not make for this verifier"
         ) from None

@@ -164,10 +164,12 @@ def set_password(
     settings = _settings()
 
     async def work(store: Store) -> None:
+        hashed = await _hash(password)
         now = utc_now() + RACE
         await store.set_password(
-            username, await _hash(password), now=now, actor=_ACTOR, revoke_until=now + settings.longest_life
+            username, hashed, now=now, actor=_ACTOR, revoke_until=now + settings.longest_life
         )
+        await asyncio.sleep(RACE.total_seconds())  # what is issued after this is later than what was revoked
 
     _with_store(work)
     _err.print(f"password of {username} set; all their tokens are revoked")
@@ -181,6 +183,7 @@ def disable_user(username: str) -> None:
     async def work(store: Store) -> None:
         now = utc_now() + RACE
         await store.disable_user(username, now=now, actor=_ACTOR, revoke_until=now + settings.longest_life)
+        await asyncio.sleep(RACE.total_seconds())
 
     _with_store(work)
     _err.print(f"{username} is disabled; all their tokens are revoked")
@@ -361,7 +364,7 @@ def _opened(work: Callable[[Store, SealKey], Awaitable[_T]], *, create: bool) ->
 def _run(work: Coroutine[Any, Any, _T]) -> _T:
     try:
         return asyncio.run(work)
-    except (StoreError, SealKeyError, BadPassword, InvalidKey) as error:
+    except (StoreError, SealKeyError, SettingsError, BadPassword, InvalidKey) as error:
         _fail(str(error))
 
 

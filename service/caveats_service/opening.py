@@ -4,8 +4,10 @@ Whether there is a database is asked before anything is made: a seal key is made
 beside one that another key sealed.
 """
 
+from pathlib import Path
+
 from caveats_service.sealing import SealKey, check_canary, load_seal_key, seal_canary
-from caveats_service.settings import Settings
+from caveats_service.settings import Settings, SettingsError
 from caveats_service.store import Store, StoreError
 
 
@@ -17,7 +19,7 @@ async def open_store(settings: Settings, *, create: bool = True) -> tuple[Store,
     """The store, its schema up to date, and the seal key that fits it. Close the store in the end.
 
     Raises `NoDatabase` if there is none and `create` is false, `SealKeyError` for a missing or wrong key, and
-    `StoreError`; nothing is left open then.
+    `StoreError`, `SettingsError` for a folder that cannot be made; nothing is left open then.
     """
     store = Store(settings.store_url)
     try:
@@ -27,9 +29,9 @@ async def open_store(settings: Settings, *, create: bool = True) -> tuple[Store,
                 f"there is no database in {settings.data_dir}: is CAVEATS_DATA_DIR right? `serve` makes one"
             )
         if settings.on_sqlite:
-            settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make(settings.sqlite_path.parent)
         if settings.seal_key is None:
-            settings.seal_key_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make(settings.seal_key_path.parent)
         seal_key = load_seal_key(settings, database_exists=exists)
         await store.migrate()
         check_canary(seal_key, await store.set_seal_canary(seal_canary(seal_key)))
@@ -37,3 +39,10 @@ async def open_store(settings: Settings, *, create: bool = True) -> tuple[Store,
         await store.close()
         raise
     return store, seal_key
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SettingsError(f"CAVEATS_DATA_DIR: {folder} cannot be made: {error.strerror}") from error

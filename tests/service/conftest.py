@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -62,7 +61,3 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 def timed(start: Callable[..., Service], clock: Clock) -> Service:
     """A service of one's own whose clock is `clock`."""
     return start(now=clock)
-
-
-def pytest_configure(config: Any) -> None:
-    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")

@@ -220,7 +220,7 @@ def test_a_database_in_use_is_not_restored_over(tmp_path: Path) -> None:
 
 
 def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
-    cli(tmp_path, "keys", "list")
+    cli(tmp_path, "users", "add", "x", "--password-stdin", stdin="password1\n")
     bad = tmp_path / "bad.db"
     bad.write_bytes(b"SQLite format 3\0" + os.urandom(5000))
     before = (tmp_path / "data" / "caveats.db").read_bytes()
@@ -229,7 +229,7 @@ def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
 
 
 def test_a_newer_schema_is_refused_clearly(tmp_path: Path) -> None:
-    cli(tmp_path, "keys", "list")
+    cli(tmp_path, "users", "add", "x", "--password-stdin", stdin="password1\n")
     execute(tmp_path, "UPDATE alembic_version SET version_num = '9999'")
     for command in (["serve"], ["keys", "list"]):
         done = cli(tmp_path, *command, expect=1)

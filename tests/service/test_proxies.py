@@ -358,6 +358,19 @@ def test_a_long_token_fits(proxy: int, world: World) -> None:
     assert ask(proxy, INSIDE, [long]).status == 200
 
 
+def test_many_scopes_fit(proxy: int, world: World) -> None:
+    """What is left of them goes into one header of the answer."""
+    numbers = range(100, 170)
+    first = Scope("photos:read", *(f"photos/{n}:*" for n in numbers))
+    second = Scope("photos:read", *(f"photos/{n}/notes:*" for n in numbers[:45]))
+    reply = ask(proxy, INSIDE, [world.token(first, second)])
+    assert reply.status == 200
+    (seen,) = world.app.seen
+    (scopes,) = seen.as_cgi("X-Auth-Scopes")
+    assert len(scopes) > 700
+    assert "photos/120/notes:*" in scopes.split(" ")
+
+
 def test_either_header_will_do(proxy: int, world: World) -> None:
     token = world.token()[1].removeprefix(b"Bearer ")
     assert ask(proxy, INSIDE, [(b"X-Auth-Token", token)]).status == 200

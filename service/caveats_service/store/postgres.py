@@ -192,7 +192,7 @@ class Postgres:
                 statement_cache_size=0,
                 server_settings={"application_name": f"caveats {os.getpid()}"},
             )
-        except (asyncpg.exceptions.ClientConfigurationError, ValueError):
+        except (asyncpg.exceptions.ClientConfigurationError, ValueError, OverflowError):
             # The cause may repeat the password.
             raise StoreError(
                 "the database's address is not one: postgresql://user@host:port/database"

@@ -135,7 +135,6 @@ class Revocations(Database):
                 )
             return len(gone)
 
-    @whole
     async def _revoke(
         self,
         target: dict[str, Any],

@@ -72,7 +72,8 @@ class Store(Users, Keys, Labels, Revocations, Verifiers, Replies, Changes, Audit
     @whole
     async def ping(self) -> None:
         """Return if the store can be read now; otherwise `StoreUnavailable`."""
-        await self.facts()
+        async with self.read() as connection:
+            (await connection.execute(select(meta.c.id))).one()
 
     @whole
     async def facts(self) -> Facts:

@@ -139,6 +139,7 @@ ROWS = [
     Row("bearer in lower case", [(b"authorization", b"bearer " + FULL)], 200),
     Row("bearer in capitals, spaces", [(b"AUTHORIZATION", b"BEARER    " + FULL)], 200),
     Row("X-Auth-Token", [(b"X-Auth-Token", FULL)], 200),
+    Row("post", [bearer(Method("POST"), Scope("photos:write"))], 200, method="POST"),
     Row("with a query", [bearer(PHOTOS)], 200, target="/photos/42?page_token=1&path=/../x"),
     Row("narrow scope", [bearer(Scope("photos:read"))], 200),
     Row("method listed", [bearer(Method("GET", "HEAD"))], 200),

@@ -127,3 +127,65 @@ async def eventually(what: Any, within: float = 5.0) -> float:
         assert loop.time() - begun < within, f"not within {within} s"
         await asyncio.sleep(0.02)
     return loop.time() - begun
+
+
+class Line:
+    """A network between a store and its PostgreSQL that a test can cut, or make swallow everything."""
+
+    def __init__(self, url: str) -> None:
+        self._target = urlsplit(url)
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._flows = asyncio.Event()
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        user = f"{self._target.username}@" if self._target.username else ""
+        return urlunsplit(self._target._replace(netloc=f"{user}127.0.0.1:{self.port}"))
+
+    async def up(self) -> None:
+        self._flows.set()
+        if self._server is None:
+            self._server = await asyncio.start_server(self._join, "127.0.0.1", self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    def swallow(self) -> None:
+        """Connections stay, new ones are taken, and nobody ever answers."""
+        self._flows.clear()
+
+    async def cut(self) -> None:
+        """As if the server had died."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self._flows.set()
+        for end in self._ends:
+            end.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._ends.add(writer)
+        try:
+            there, back = await asyncio.open_connection(self._target.hostname, self._target.port or 5432)
+            self._ends.add(back)
+            await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self._tasks.discard(task)
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                await self._flows.wait()
+                writer.write(data)
+                await writer.drain()
+        finally:
+            writer.close()

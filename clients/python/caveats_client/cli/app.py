@@ -27,6 +27,7 @@ from caveats_client.durations import parse_duration, relative
 from caveats_client.errors import NotAuthenticated
 from caveats_client.lineage import lineage
 from caveats_client.shapes import Issued, TokenRecord, Verification
+from caveats_client.verifier_cli import verifier
 
 completion_init()
 
@@ -744,6 +745,11 @@ def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bas
       caveats completion fish > ~/.config/fish/completions/caveats.fish
     """
     data(get_completion_script(prog_name="caveats", complete_var="_CAVEATS_COMPLETE", shell=shell.value))
+
+
+# Verifiers
+
+app.add_typer(verifier, name="verifier", rich_help_panel="Verifiers")
 
 
 # How answers are told

@@ -7,10 +7,19 @@ both are there they must agree, since one pair may be what the client itself sen
 from typing import Final
 from urllib.parse import parse_qsl
 
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from caveats import Context, Grant
-from caveats_service.call import PasswordCredential, client_address, is_trusted, token_of_headers
+from caveats_service.call import (
+    SAFE,
+    PasswordCredential,
+    TokenCredential,
+    client_address,
+    is_trusted,
+    require_own_site,
+    token_of_headers,
+)
 from caveats_service.issuing import DEFAULT_AUDIENCE
 from caveats_service.node import Node
 from caveats_service.problems import Problem, bad_request, credential_required, problem_of
@@ -65,6 +74,8 @@ class Authorize:
             method, path = _original(facts, trusted=is_trusted(peer, node.settings.trusted_proxies))
             forwarded = [value for name, value in facts if name == b"x-forwarded-for"]
             peer = client_address(peer, forwarded, node.settings.trusted_proxies)
+        if isinstance(credential, TokenCredential) and credential.from_cookie and method not in (None, *SAFE):
+            require_own_site(node.settings, Headers(raw=headers))
         context = Context(node.now(), audience, scopes, method, path, peer)
         return await node.verify(credential.text, context)
 
@@ -98,7 +109,10 @@ def _original(facts: list[tuple[bytes, bytes]], *, trusted: bool) -> tuple[str |
     """
     method = _agreed(facts, b"x-original-method", b"x-forwarded-method")
     uri = _agreed(facts, b"x-original-uri", b"x-forwarded-uri")
-    pair = 0 if method[0] is not None or uri[0] is not None else 1
+    halves = [sum(value is not None for value in pair) for pair in zip(method, uri, strict=True)]
+    if 0 not in halves and sum(halves) != 4:
+        raise bad_request("X-Original-* and X-Forwarded-*: one pair, or both and whole")
+    pair = 0 if halves[0] else 1
     if pair == 1 and not trusted:
         return None, None
     path = uri[pair]
@@ -111,7 +125,9 @@ def _agreed(facts: list[tuple[bytes, bytes]], original: bytes, forwarded: bytes)
     for at, wanted in enumerate((original, forwarded)):
         for name, value in facts:
             if name == wanted:
-                text = value.decode("latin-1")
+                text = value.decode(
+                    "ascii", "backslashreplace"
+                )  # a raw byte is no letter, whatever it looks like
                 if any(other not in (None, text) for other in values):
                     raise bad_request("X-Original-* and X-Forwarded-* contradict each other")
                 values[at] = text

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -33,12 +34,12 @@ from caveats_service.problems import (
     invalid_token,
     problem_of,
 )
-from caveats_service.settings import IPNetwork
+from caveats_service.settings import IPNetwork, Settings
 from caveats_service.store import AlreadyDone, Idempotency, Revocation, StoreUnavailable, User
 
 ADMIN_SCOPE: Final = f"{OWN_NAMESPACE}:admin"
 NO_STORE: Final = {"Cache-Control": "no-store"}
-_SAFE: Final = ("GET", "HEAD", "OPTIONS")
+SAFE: Final = ("GET", "HEAD", "OPTIONS")
 _MOST_CREDENTIAL: Final = 6_000
 _Model = TypeVar("_Model", bound=BaseModel)
 _Body = TypeVar("_Body")
@@ -159,6 +160,19 @@ def _session_cookie(value: bytes, name: str) -> TokenCredential | None:
     return TokenCredential(_ascii(text), from_cookie=True) if text else None
 
 
+def require_own_site(settings: Settings, headers: Headers) -> None:
+    """Refuse what a page of another site sent, or may have sent. Raises a 403 `Problem`."""
+    origin = headers.get("origin")
+    if settings.public_url:
+        own = {settings.public_url}
+    else:  # behind a proxy the scheme may be another one than the browser sees
+        own = {f"{scheme}://{headers.get('host', '')}" for scheme in ("http", "https")}
+    if origin is None or (origin not in own and origin not in settings.allowed_origins):
+        raise Problem(403, "cross_site")
+    if headers.get("sec-fetch-site") == "cross-site" and origin not in settings.allowed_origins:
+        raise Problem(403, "cross_site")
+
+
 class Call:
     """A request, its node and its clock: what every handler is given."""
 
@@ -255,7 +269,7 @@ class Call:
     def credential(self) -> Credential | None:
         """The credential in the headers, not looked at yet. Raises `Problem`: 400 for two, 403 across sites."""
         credential = token_of_headers(self.request.headers.raw, self.node.settings.cookie_name)
-        if self.request.method in _SAFE:
+        if self.request.method in SAFE:
             return credential
         if isinstance(credential, TokenCredential) and credential.from_cookie:
             self.require_own_site()
@@ -265,16 +279,7 @@ class Call:
 
     def require_own_site(self) -> None:
         """Refuse a request that a page of another site made."""
-        settings, headers = self.node.settings, self.request.headers
-        origin = headers.get("origin")
-        if settings.public_url:
-            own = {settings.public_url}
-        else:  # behind a proxy the scheme may be another one than the browser sees
-            own = {f"{scheme}://{headers.get('host', '')}" for scheme in ("http", "https")}
-        if origin is None or (origin not in own and origin not in settings.allowed_origins):
-            raise Problem(403, "cross_site")
-        if headers.get("sec-fetch-site") == "cross-site" and origin not in settings.allowed_origins:
-            raise Problem(403, "cross_site")
+        require_own_site(self.node.settings, self.request.headers)
 
     def require_same_site_if_browser(self) -> None:
         """Refuse what a page of another site sends; a program, which sends no Origin, may go on."""
@@ -298,7 +303,7 @@ class Call:
             audience=audience,
             scopes=scopes,
             method=self.request.method,
-            path=self.request.scope["path"],
+            path=self.request.scope["raw_path"].decode("ascii", "backslashreplace"),
             client_ip=self.client_ip,
         )
 

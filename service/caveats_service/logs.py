@@ -55,10 +55,19 @@ def configure(settings: Settings) -> None:
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Blank what looks like a token, wherever it stands."""
-    return {
-        name: _TOKEN.sub("cav1_[redacted]", value) if isinstance(value, str) else value
-        for name, value in event.items()
-    }
+    return {name: _redacted(value) for name, value in event.items()}
+
+
+def _redacted(value: object) -> object:
+    match value:
+        case str():
+            return _TOKEN.sub("cav1_[redacted]", value)
+        case dict():
+            return {name: _redacted(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_redacted(inner) for inner in value]
+        case _:
+            return value
 
 
 def _drop_record(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
@@ -46,6 +45,7 @@ from caveats.feed import Page
 from caveats.identifier import issue_time
 from caveats_service import store as stores
 from caveats_service.feeding import Broadcast
+from caveats_service.foreign import ForeignFailure, ForeignThreads
 from caveats_service.issuing import Lives, Plan
 from caveats_service.masters import Masters
 from caveats_service.opening import open_store
@@ -148,7 +148,7 @@ class Node:
         self.masters: Masters
         self.first_start: FirstStart | None = None
         self.uses: dict[str, datetime] = {}
-        self._plugin_pool: ThreadPoolExecutor | None = None
+        self._plugin_pool: ForeignThreads | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._read_up_to = 0
         self._loading: list[caveats.Revocation] | None = None
@@ -180,7 +180,7 @@ class Node:
             await self.store.close()
             raise
         if settings.checkers:
-            self._plugin_pool = ThreadPoolExecutor(_CHECKER_THREADS, thread_name_prefix="checker")
+            self._plugin_pool = ForeignThreads(_CHECKER_THREADS, "checker")
         self._tasks = [
             asyncio.create_task(_forever(self._follow, 0.0, "feed")),
             asyncio.create_task(_forever(self._listen, 0.0, "listen")),
@@ -199,7 +199,7 @@ class Node:
             await self._write_uses()
         self.passwords.close()
         if self._plugin_pool is not None:
-            self._plugin_pool.shutdown(wait=False, cancel_futures=True)
+            self._plugin_pool.close()
         await self.store.close()
 
     # verifying
@@ -227,9 +227,12 @@ class Node:
         authenticated = await self.authenticate(text)
         if self._plugin_pool is None or all(type(caveat) in _STANDARD for caveat in authenticated.caveats):
             return authenticated, self.verifier.failures(text, context)
-        return authenticated, await self._in_time(
-            authenticated, lambda: self.verifier.failures(text, context)
-        )
+        try:
+            return authenticated, await self._in_time(
+                authenticated, lambda: self.verifier.failures(text, context)
+            )
+        except UnsatisfiedCaveats as late:
+            return authenticated, tuple(late.failures)
 
     async def authenticate_live(self, text: str, context: Context) -> Authenticated:
         """As `authenticate`, and alive now and here: its times and client addresses hold.
@@ -272,18 +275,25 @@ class Node:
     async def _in_time(self, authenticated: Authenticated, judge: Callable[[], _T]) -> _T:
         """Plug-ins are judged in a thread and within a deadline: one that hangs refuses, and holds up nobody else."""
         assert self._plugin_pool is not None
-        running = asyncio.get_running_loop().run_in_executor(self._plugin_pool, judge)
         try:
-            return await asyncio.wait_for(running, self.settings.checker_deadline)
+            return await self._plugin_pool.run(judge, self.settings.checker_deadline)
         except TimeoutError:
-            index, slow = next(
-                (i, c) for i, c in enumerate(authenticated.caveats) if type(c) not in _STANDARD
-            )
             reason = f"its check took longer than {self.settings.checker_deadline:g} s"
-            failure = Failure(
-                index, slow.kind, str(slow), authenticated.added_by[index], reason, "another try"
+        except ForeignFailure as failure:
+            reason = f"its check failed: {failure}"
+        index, culprit = next((i, c) for i, c in enumerate(authenticated.caveats) if type(c) not in _STANDARD)
+        raise UnsatisfiedCaveats(
+            (
+                Failure(
+                    index,
+                    culprit.kind,
+                    str(culprit),
+                    authenticated.added_by[index],
+                    reason,
+                    "another try, if the check is mended",
+                ),
             )
-            raise UnsatisfiedCaveats((failure,)) from None
+        )
 
     def alert(self, event: str, **facts: str) -> None:
         """Something that an operator should look at."""

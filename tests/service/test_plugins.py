@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from service_support import Service, bearer, cli, narrow, new_user, problem
+from service_support import ADMIN_PASSWORD, Service, bearer, cli, narrow, new_user, problem
 
 from caveats_service.settings import SettingsError
 
@@ -125,6 +125,7 @@ def ask(service: Service, how: str, path: str = "/v1/authorize") -> httpx.Respon
         ("holds", 200, ""),
         ("slow", 403, "took longer than 0.5 s"),
         ("raises", 403, "its check failed: RuntimeError"),
+        ("exits", 403, "its check failed: SystemExit"),
         ("awaits", 403, "coroutine"),
         ("says yes", 403, "did not answer True"),
         ("says 1", 403, "did not answer True"),
@@ -230,3 +231,19 @@ def test_a_plug_in_that_does_not_load_refuses_to_start(
         start(checkers=name)
     done = cli(tmp_path, "serve", CHECKERS=name, expect=1)
     assert says in done.stderr
+
+
+def test_a_check_that_never_ends_does_not_keep_the_service_from_ending(
+    installed: Path, tmp_path: Path
+) -> None:
+    from service_support import process
+
+    given = {"CHECKERS": "acme", "PYTHONPATH": str(installed), "OPEN_REGISTRATION": "true"}
+    with process(tmp_path, CHECKER_DEADLINE="0.2", **given) as running, running.client() as http:
+        body = {"username": "admin", "password": ADMIN_PASSWORD, "caveats": ["acme/how = blocks"]}
+        token = http.post("/v1/tokens", json=body).json()["token"]
+        assert http.get("/v1/authorize", headers=bearer(token)).status_code == 403
+        http.close()
+        begin = time.monotonic()
+        running.stop()
+        assert time.monotonic() - begin < 5

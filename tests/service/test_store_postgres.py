@@ -23,9 +23,12 @@ import pytest_asyncio
 from store_support import Line, eventually, new_place
 
 from caveats_service.store import (
+    AlreadyDone,
     BackupElsewhere,
     ChangeKind,
+    Idempotency,
     KeyState,
+    LabelledToken,
     Store,
     StoreError,
     StoreUnavailable,
@@ -210,6 +213,39 @@ async def test_backends_killed_under_load_lose_nothing_acknowledged_and_writing_
     assert acknowledged <= found
     assert [entry.sequence for entry in page.entries] == list(range(1, page.last_sequence + 1))
     assert len(await store.list_audit(limit=100_000)) == len(found)
+
+
+async def test_what_is_retried_under_its_key_until_it_is_answered_happens_once(
+    store: Store, place: Any
+) -> None:
+    """Whatever reply is lost: also that of the commit, when nobody can tell whether it happened."""
+    await store.create_user("alice", "hash", now=NOW, actor="a")
+
+    async def insist(n: int) -> bytes:
+        for attempt in range(1000):
+            reply = b"%d: the answer of attempt %d" % (n, attempt)
+            once = Idempotency(
+                "alice", f"{n}", bytes(32), NOW + timedelta(days=1), lambda _, kept=reply: kept
+            )
+            token = LabelledToken(f"{n}-{attempt}", "alice", "", "*", "photos", NOW, NOW)
+            try:
+                await store.add_labelled_token(token, now=NOW, actor="a", once=once)
+            except AlreadyDone as done:
+                return done.sealed_reply
+            except StoreUnavailable:
+                await asyncio.sleep(0.01)
+            else:
+                return reply
+        raise AssertionError("never answered")
+
+    answers = asyncio.gather(*(insist(n) for n in range(150)))
+    while not answers.done():
+        await asyncio.sleep(0.03)
+        await place.kill()
+    found = await store.list_labelled_tokens("alice", limit=1000)
+    expected = {token.token_id.partition("-")[0]: token.token_id.partition("-")[2] for token in found}
+    assert len(found) == 150
+    assert [f"{n}: the answer of attempt {expected[str(n)]}".encode() for n in range(150)] == await answers
 
 
 async def test_idle_connections_that_were_killed_are_replaced_unnoticed(store: Store, place: Any) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+_DIGEST_SIZE: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,10 @@ class Idempotency:
     digest: bytes
     expires_at: datetime
     seal_reply: Callable[[Revocation | None], bytes] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.digest) != _DIGEST_SIZE:
+            raise ValueError(f"a digest has {_DIGEST_SIZE} bytes")
 
 
 class ChangeKind(StrEnum):

@@ -114,7 +114,10 @@ class Sqlite:
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator["_Watch"]:
         """A connection that asks every tenth of a second whether anybody has committed."""
-        async with aiosqlite.connect(self._path, isolation_level=None, timeout=self._patience) as connection:
+        existing = f"{self._path.absolute().as_uri()}?mode=rw"
+        async with aiosqlite.connect(
+            existing, uri=True, isolation_level=None, timeout=self._patience
+        ) as connection:
             yield _Watch(connection)
 
     async def migrate(self, upgrade: Callable[[Connection], None]) -> None:

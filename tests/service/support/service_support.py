@@ -217,8 +217,9 @@ COMMAND = [sys.executable, "-c", "from caveats_service.cli import main; main()"]
 def environment(folder: Path, **given: str) -> dict[str, str]:
     """An environment with no setting but these."""
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("CAVEATS_")}
+    outer = {name: given.pop(name) for name in ("PYTHONPATH",) if name in given}
     ours = {"DATA_DIR": str(folder / "data"), "PORT": "0", "ADMIN_PASSWORD": ADMIN_PASSWORD, **given}
-    return {**kept, "COLUMNS": "500", **{f"CAVEATS_{name}": value for name, value in ours.items()}}
+    return {**kept, **outer, "COLUMNS": "500", **{f"CAVEATS_{name}": value for name, value in ours.items()}}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,77 @@
+"""Threads for code that is not ours: plug-ins' checks. Knows threads and deadlines, knows no caveats.
+
+They are daemons, so that code that never returns does not keep the process from ending; and nothing that it
+raises, not even `SystemExit`, ends anything else.
+"""
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+
+class ForeignFailure(Exception):
+    """The code raised what no code should raise; the message is its name."""
+
+
+class ForeignThreads:
+    """At most `count` threads, made when they are needed."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._count = count
+        self._name = name
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._made = 0
+
+    async def run(self, work: Callable[[], _T], deadline: float) -> _T:
+        """What `work` returns or raises; `TimeoutError` when the deadline, in seconds, is over before."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[_T] = loop.create_future()
+        self._work.put((work, loop, answer))
+        if not self._idle.acquire(blocking=False) and self._made < self._count:
+            self._made += 1
+            threading.Thread(target=self._serve, name=f"{self._name}-{self._made}", daemon=True).start()
+        return await asyncio.wait_for(answer, deadline)
+
+    def close(self) -> None:
+        """Let the idle threads end; whoever hangs is left to the end of the process."""
+        for _ in range(self._made):
+            self._work.put(None)
+
+    def _serve(self) -> None:
+        while (item := self._work.get()) is not None:
+            work, loop, answer = item
+            if not answer.cancelled():
+                self._one(work, loop, answer)
+            self._idle.release()
+
+    def _one(
+        self, work: Callable[[], Any], loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[Any]"
+    ) -> None:
+        result: Any = None
+        failure: BaseException | None = None
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001  # it is raised where the answer is awaited
+            failure = error
+        except BaseException as error:  # noqa: BLE001  # SystemExit and its like end this piece of work and no more
+            failure = ForeignFailure(type(error).__name__)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, answer, result, failure)
+
+
+_Work = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+
+
+def _settle(answer: "asyncio.Future[Any]", result: Any, failure: BaseException | None) -> None:
+    if answer.done():
+        return
+    if failure is None:
+        answer.set_result(result)
+    else:
+        answer.set_exception(failure)

@@ -1,0 +1,33 @@
+"""Two nodes on one PostgreSQL for the tests that leave them as they are, and a private PostgreSQL to be ill-treated."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "support"), str(HERE.parent / "service" / "support")]
+
+from cluster_support import Cluster, PrivatePostgres, cluster, private_postgres, shared_database  # noqa: E402
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    """An empty PostgreSQL database, by its address."""
+    with shared_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes that were started at the same moment on an empty database."""
+    with shared_database() as url, cluster(tmp_path_factory.mktemp("nodes"), url) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PrivatePostgres]:
+    """A server of one's own."""
+    with private_postgres() as server:
+        yield server

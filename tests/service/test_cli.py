@@ -12,6 +12,7 @@ from service_support import (
     User,
     bearer,
     cli,
+    command,
     execute,
     new_user,
     process,
@@ -231,8 +232,7 @@ def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused_clearly(tmp_path: Path) -> None:
     cli(tmp_path, "users", "add", "x", "--password-stdin", stdin="password1\n")
     execute(tmp_path, "UPDATE alembic_version SET version_num = '9999'")
-    for command in (["serve"], ["keys", "list"]):
-        done = cli(tmp_path, *command, expect=1)
+    for done in (command(tmp_path, "serve", expect=1), cli(tmp_path, "keys", "list", expect=1)):
         assert "newer version" in done.stderr
         assert "Traceback" not in done.stderr
 

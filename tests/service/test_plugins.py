@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from service_support import ADMIN_PASSWORD, Service, bearer, cli, narrow, new_user, problem
+from service_support import ADMIN_PASSWORD, Service, bearer, command, narrow, new_user, problem
 
 from caveats_service.settings import SettingsError
 
@@ -229,7 +229,7 @@ def test_a_plug_in_that_does_not_load_refuses_to_start(
 ) -> None:
     with pytest.raises(SettingsError, match=says):
         start(checkers=name)
-    done = cli(tmp_path, "serve", CHECKERS=name, expect=1)
+    done = command(tmp_path, "serve", CHECKERS=name, PYTHONPATH=str(installed), expect=1)
     assert says in done.stderr
 
 

@@ -4,6 +4,7 @@
 
 import asyncio
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -238,14 +239,16 @@ async def test_what_is_retried_under_its_key_until_it_is_answered_happens_once(
                 return reply
         raise AssertionError("never answered")
 
-    answers = asyncio.gather(*(insist(n) for n in range(150)))
+    pick, killed = random.Random(5), 0
+    answers = asyncio.gather(*(insist(n) for n in range(300)))
     while not answers.done():
-        await asyncio.sleep(0.03)
-        await place.kill()
+        await asyncio.sleep(pick.uniform(0.1, 0.3))
+        killed += await place.kill()
+    assert killed > 10
     found = await store.list_labelled_tokens("alice", limit=1000)
     expected = {token.token_id.partition("-")[0]: token.token_id.partition("-")[2] for token in found}
-    assert len(found) == 150
-    assert [f"{n}: the answer of attempt {expected[str(n)]}".encode() for n in range(150)] == await answers
+    assert len(found) == 300
+    assert [f"{n}: the answer of attempt {expected[str(n)]}".encode() for n in range(300)] == await answers
 
 
 async def test_idle_connections_that_were_killed_are_replaced_unnoticed(store: Store, place: Any) -> None:

@@ -37,7 +37,7 @@ class Instant(NamedTuple):
 
 
 class Fresh(NamedTuple):
-    """Everything that was revoked by `at` is known. `tick`: when that was first heard here."""
+    """Everything that was revoked before `at` is known. `tick`: when that was first heard here."""
 
     at: datetime
     tick: float

@@ -44,7 +44,7 @@ class Status:
     ready: bool
     standing: Standing
     fresh_at: datetime | None
-    """Everything that was revoked by then is known; the service's clock."""
+    """Everything that was revoked before is known; the service's clock."""
     staleness: timedelta | None
     """How long ago that was."""
     epoch: int

@@ -97,7 +97,7 @@ class State:
             if rest:
                 raise _Unusable("more than was written")
             return _memory(first)
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise _Unusable("written by another version") from error
 
     def _load_base(self, epoch: int, position: int) -> RevocationSet | None:

@@ -129,11 +129,11 @@ class Model:
         return seal_bundle(KeyBundle(**made), APP_KEY.public_key, SERVICE_KEY)
 
     def live_at(self, at: datetime) -> set[str]:
-        """The ids of what had been revoked by then, and could still hit something."""
+        """The ids of what had been revoked before, and could still hit something."""
         return {
             entry.token_id
             for made, entry in self.entries
-            if made <= at and entry.expires_at > at and isinstance(entry, TokenRevocation)
+            if made < at < entry.expires_at and isinstance(entry, TokenRevocation)
         }
 
     def keys_at(self, at: datetime) -> set[str]:

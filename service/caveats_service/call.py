@@ -247,9 +247,16 @@ class Call:
     def once(
         self, caller: str, body: BaseModel, answer: Callable[[Revocation | None], BaseModel]
     ) -> Idempotency | None:
-        """What makes the store do this once, if the request has an Idempotency-Key. Its answer is a 201."""
+        """What makes the store do this once, if the request has an Idempotency-Key. Its answer is a 201.
+
+        What one copy of a token was answered is for that copy: a narrower one, with the same key, must not get it.
+        """
+        key = self.request.headers.get("idempotency-key")
+        if key is not None and isinstance(self.credential, TokenCredential):
+            presented = self.node.verifier.authenticate(self.credential.text)
+            caller = f"{caller}/{self.node.verifier.branches(presented)[-1].hex()}"
         self._once = self.node.replies.once(
-            self.request.headers.get("idempotency-key"),
+            key,
             caller=caller,
             what=f"{self.request.method} {self.request.url.path}",
             body=body,

@@ -45,6 +45,8 @@ class Broadcast:
         self._subscribers: dict[str, set[Subscriber]] = {}
         self.head: Page | None = None
         """The newest page, without entries; None until the feed has been read for the first time."""
+        self.ended = False
+        """Whether the node is about to stop."""
 
     def __len__(self) -> int:
         return sum(map(len, self._subscribers.values()))
@@ -52,7 +54,10 @@ class Broadcast:
     def subscribe(self, audience: str) -> Subscriber:
         """A listener that gets every page from now on."""
         subscriber = Subscriber(audience)
-        self._subscribers.setdefault(audience, set()).add(subscriber)
+        if self.ended:
+            subscriber.put(None)
+        else:
+            self._subscribers.setdefault(audience, set()).add(subscriber)
         return subscriber
 
     def leave(self, subscriber: Subscriber) -> None:
@@ -73,8 +78,13 @@ class Broadcast:
             for subscriber in [one for one in listeners if not one.put(line)]:
                 self._let_go(subscriber)
 
+    def end(self) -> None:
+        """The node stops: everybody goes elsewhere, and so does who comes only now."""
+        self.ended = True
+        self.close()
+
     def close(self) -> None:
-        """The node stops: everybody goes elsewhere."""
+        """Everybody comes back, here or elsewhere, and reads on from where they stand."""
         for subscriber in [one for listeners in self._subscribers.values() for one in listeners]:
             self._let_go(subscriber)
 

@@ -195,7 +195,7 @@ def renewal_expiry(
         )
     issued_at = issue_time(identified.token_id)
     first = next((c.first_expiry for c in authenticated.caveats if isinstance(c, Renewed)), present)
-    again = lifetime or min(first - issued_at, lives.longest)
+    again = lifetime or min(max(first - issued_at, timedelta(0)), lives.longest)
     ceiling = issued_at + min(lives.total, _END_OF_TIME - issued_at)
     expires_at = min(now + again, ceiling)
     if expires_at <= present:

@@ -187,9 +187,14 @@ class Node:
             asyncio.create_task(_forever(self._tend, _TEND_EVERY, "tend")),
         ]
 
+    def take_leave(self) -> None:
+        """About to stop: whoever listens or waits here goes elsewhere. They would not end by themselves."""
+        self.feed.end()
+        self._wake()
+
     async def stop(self) -> None:
         """Write down what is only in memory, and close."""
-        self.feed.close()
+        self.take_leave()
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -515,6 +520,9 @@ class Node:
 
     def _tell(self, page: Page) -> None:
         self.feed.publish(page)
+        self._wake()
+
+    def _wake(self) -> None:
         waiting, self._waiting = self._waiting, asyncio.Event()
         waiting.set()
 
@@ -544,9 +552,9 @@ class Node:
             after = upto
 
     async def wait_for_news(self, after: int, seconds: float) -> None:
-        """Return when there is an entry after this one, or when the time is up."""
+        """Return when there is an entry after this one, when the time is up, or when the node is about to stop."""
         deadline = asyncio.get_running_loop().time() + seconds
-        while self.feed.head is not None and self.feed.head.upto <= after:
+        while self.feed.head is not None and self.feed.head.upto <= after and not self.feed.ended:
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
                 return

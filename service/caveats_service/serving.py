@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
+from types import FrameType
 from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.supervisors import Multiprocess
 
 from caveats_service import logs
 from caveats_service.app import create_app
@@ -42,7 +45,8 @@ def serve(settings: Settings, workers: int = 1) -> None:
     """
     logs.configure(settings)
     if workers == 1:
-        server = _Server(uvicorn.Config(create_app(settings), **options(settings)))
+        app = create_app(settings, on_start=_leave_when_told)
+        server = _Server(uvicorn.Config(app, **options(settings)))
         server.run()
         if not server.started:
             raise SystemExit(1)
@@ -52,7 +56,10 @@ def serve(settings: Settings, workers: int = 1) -> None:
     os.environ |= {_QUIET: "1"}
     for name in settings.model_fields_set & {"host", "port", "data_dir"}:
         os.environ[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))
-    uvicorn.run("caveats_service.serving:worker", factory=True, workers=workers, **options(settings))
+    config = uvicorn.Config(
+        "caveats_service.serving:worker", factory=True, workers=workers, **options(settings)
+    )
+    _Workers(config, [config.bind_socket()]).run()
 
 
 def worker() -> Starlette:
@@ -62,7 +69,37 @@ def worker() -> Starlette:
     if quiet:
         os.environ[_QUIET] = quiet
     logs.configure(settings)
-    return create_app(settings)
+    return create_app(settings, on_start=_leave_when_told)
+
+
+def _leave_when_told(node: Node) -> None:
+    """Let those go who listen to the feed as soon as the process is told to stop.
+
+    uvicorn waits for all answers to end before it stops the application, and theirs never do.
+    """
+    loop = asyncio.get_running_loop()
+
+    def leaving(number: signal.Signals) -> None:
+        before = signal.getsignal(number)
+
+        def leave(received: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(node.take_leave)
+            if callable(before):
+                before(received, frame)
+
+        signal.signal(number, leave)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        leaving(number)
+
+
+class _Workers(Multiprocess):
+    """Takes no connection that nobody would answer: while this process had the socket open, the kernel would."""
+
+    def terminate_all(self) -> None:
+        for one in self.sockets:
+            one.close()
+        super().terminate_all()
 
 
 async def _prepare(settings: Settings) -> None:

@@ -271,5 +271,5 @@ def test_what_is_long_dead_is_forgotten() -> None:
 
 @pytest.mark.parametrize("wrong", [{"max_staleness": timedelta(0)}, {"on_stale": "perhaps"}])
 def test_a_bound_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="max_staleness|on_stale"):
+    with pytest.raises(ValueError, match=r"max_staleness|on_stale"):
         standpoint(Model(), **wrong)

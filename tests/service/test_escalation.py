@@ -238,6 +238,28 @@ def test_no_header_makes_a_caller_somebody_else_or_somewhere_else(
     assert http.get("/v1/keys", headers={**bearer(user.token()), **headers}).status_code == 403
 
 
+def test_a_narrower_copy_is_not_given_the_reply_that_the_whole_token_got(
+    http: httpx.Client, user: User
+) -> None:
+    whole = user.token()
+    copy = narrow(whole, "scope = photos:read")
+    key = {"Idempotency-Key": "deploy-of-today"}
+    first = http.post("/v1/tokens", json={}, headers={**bearer(whole), **key}).json()
+    again = http.post("/v1/tokens", json={}, headers={**bearer(whole), **key}).json()
+    assert again == first
+    answer = http.post("/v1/tokens", json={}, headers={**bearer(copy), **key}).json()
+    assert answer["scope"] == "photos:read"
+    assert answer["token"] != first["token"]
+    other = http.post("/v1/tokens", json={}, headers={**bearer(new_user_token(http)), **key}).json()
+    assert other["user"] != user.username
+
+
+def new_user_token(http: httpx.Client) -> str:
+    http.post("/v1/users", json={"username": "passer-by", "password": "password1"})
+    answer = http.post("/v1/tokens", json={"username": "passer-by", "password": "password1"})
+    return str(answer.json()["token"])
+
+
 # an app with the keys of its own audience
 
 

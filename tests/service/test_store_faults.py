@@ -64,7 +64,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest_asyncio.fixture
 async def store(place: Any) -> AsyncIterator[Store]:
-    store: Store = place.store(patience=timedelta(seconds=0.3))
+    store: Store = place.store()
     await store.migrate()
     yield store
     await store.close()
@@ -151,7 +151,7 @@ asyncio.run(main())
 
 
 async def test_many_tasks_of_one_process_read_and_write_together(place: Any) -> None:
-    store = place.store(patience=timedelta(seconds=20))
+    store = place.store()
     await store.migrate()
 
     async def write(n: int) -> None:
@@ -167,7 +167,7 @@ async def test_many_tasks_of_one_process_read_and_write_together(place: Any) -> 
 
 
 async def test_a_cancelled_write_happens_wholly_or_not_at_all(place: Any) -> None:
-    store = place.store(patience=timedelta(seconds=5))
+    store = place.store()
     await store.migrate()
     pick = random.Random(11)
     done: set[str] = set()
@@ -182,9 +182,7 @@ async def test_a_cancelled_write_happens_wholly_or_not_at_all(place: Any) -> Non
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    begun = time.monotonic()
-    await write("last")
-    assert time.monotonic() - begun < 2
+    await write("last")  # nothing is left behind that would hold it up for ever
     found = await revoked(store)
     assert done <= found
     facts = await store.facts()
@@ -208,11 +206,14 @@ async def test_a_database_locked_for_too_long_is_unavailable_for_writing_but_not
     assert (await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")).sequence == 1
 
 
-async def test_writers_that_wait_too_long_for_their_turn_are_told_so(store: Store) -> None:
-    async with store.write_alone():
-        with pytest.raises(StoreUnavailable):
-            await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
-    await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+async def test_writers_that_wait_too_long_for_their_turn_are_told_so(store: Store, place: Any) -> None:
+    hasty = place.store(patience=timedelta(seconds=1))
+    for one, other in ((hasty, hasty), (store, hasty)):
+        async with one.write_alone():
+            with pytest.raises(StoreUnavailable):
+                await other.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+    await hasty.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+    await hasty.close()
 
 
 def test_a_full_disk_is_unavailable_and_the_store_goes_on_when_there_is_room(file: SqlitePlace) -> None:

@@ -48,7 +48,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Any]:
 
 @pytest_asyncio.fixture
 async def store(place: Any) -> AsyncIterator[Store]:
-    store: Store = place.store()
+    store = Store(place.url)
     await store.migrate()
     yield store
     await store.close()
@@ -103,7 +103,7 @@ async def test_a_write_is_bounded_and_durable_even_on_a_server_that_acknowledges
 ) -> None:
     ((name,),) = await place.rows("SELECT current_database()")
     await place.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
-    other = place.store()
+    other = Store(place.url)
     for writing in (other.write, other.write_alone):
         async with writing() as connection:
             shown = [
@@ -144,7 +144,8 @@ if shutil.which("pgbouncer"):  # a check for whoever has it, not for everybody
         config.chmod(0o644)
         as_user = ["--user=nobody"] if os.geteuid() == 0 else []
         pooler = subprocess.Popen(["pgbouncer", "-q", *as_user, str(config)], stderr=subprocess.DEVNULL)
-        stores = [Store(f"postgresql://127.0.0.1:{port}{target.path}") for _ in range(3)]
+        url = f"postgresql://127.0.0.1:{port}{target.path}"
+        stores = [Store(url, patience=timedelta(seconds=10)) for _ in range(3)]
         try:
             await eventually(lambda: reaches(stores[0]))
             await asyncio.gather(*(store.migrate() for store in stores))
@@ -241,7 +242,7 @@ async def test_what_is_retried_under_its_key_until_it_is_answered_happens_once(
 
     pick, killed = random.Random(5), 0
     answers = asyncio.gather(*(insist(n) for n in range(300)))
-    while not answers.done():
+    for _ in range(10):
         await asyncio.sleep(pick.uniform(0.1, 0.3))
         killed += await place.kill()
     assert killed > 10

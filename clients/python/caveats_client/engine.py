@@ -36,8 +36,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger("caveats_client.local")
 _KEYS_EVERY = 3600.0
 _MISSES_STAY = 1.0
-"""Seconds for which an unknown key id is believed to be unknown, and between two fetches of keys."""
+"""Seconds for which an unknown key id is believed to be unknown, and between two fetches that nobody waits for."""
+_MOST_MISSES = 3
+"""Unknown key ids that the service is asked about within a second."""
 _FETCH_WITHIN = 5.0
+_CONNECT_WITHIN = 5.0
 _LARGEST_BOX = 1024 * 1024
 _LONG_LINE = 64 * 1024
 _SAVE_EVERY = 5.0
@@ -47,8 +50,11 @@ _PRUNE_EVERY = 600.0
 
 @dataclass(slots=True)
 class _Attempt:
+    """What came of one request for the feed."""
+
     heard: bool = False
     news: bool = False
+    gap: bool = False
 
 
 class Engine:
@@ -76,6 +82,7 @@ class Engine:
         self._http: httpx.AsyncClient
         self._fetching: asyncio.Task[bool] | None = None
         self._tried = float("-inf")
+        self._missed: dict[str, float] = {}
         self._succeeded = False
         self._keys_due = float("-inf")
         self._key_failures = 0
@@ -128,7 +135,7 @@ class Engine:
             return True
         if key_id in following.dead:
             return False
-        if self._is_fetching or self._tick() - self._tried >= _MISSES_STAY:
+        if self._is_fetching or self._may_ask_for(key_id):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_MISSES_STAY):
                     await self._fetch_keys()
@@ -140,6 +147,15 @@ class Engine:
                 f"{self._standpoint.problem or 'it takes too long'}"
             )
         return False
+
+    def _may_ask_for(self, key_id: str) -> bool:
+        """Whether this key was not asked for within a second, and no flood of made-up ones is under way."""
+        tick = self._tick()
+        self._missed = {other: at for other, at in self._missed.items() if tick - at < _MISSES_STAY}
+        if key_id in self._missed or len(self._missed) >= _MOST_MISSES:
+            return False
+        self._missed[key_id] = tick
+        return True
 
     @property
     def _is_fetching(self) -> bool:
@@ -213,6 +229,7 @@ class Engine:
     async def _follow(self) -> None:
         standpoint = self._standpoint
         pacing = Pacing(random.random)
+        gap = False
         while True:
             proof = standpoint.following.proof(standpoint.clock())
             if proof is None:
@@ -222,7 +239,7 @@ class Engine:
                         await self._came.wait()
                 continue
             following, began = standpoint.following, self._tick()
-            way = pacing.way(behind=following.behind, tick=began)
+            way = pacing.way(behind=following.behind or gap, tick=began)
             audience = following.identity.audience
             attempt = _Attempt()
             try:
@@ -242,19 +259,28 @@ class Engine:
                 if attempt.news:
                     pacing.failures = 0
                 wait = pacing.failed(error.retry_after if isinstance(error, CannotRead) else 0.0)
+            gap = attempt.gap
             await asyncio.sleep(wait)
 
     async def _read(self, asked: Ask, attempt: _Attempt) -> None:
-        timeout = httpx.Timeout(5.0, read=asked.patience)
-        async with self._http.stream(
-            "GET", self._feed_url, params=dict(asked.query), headers=dict(asked.headers), timeout=timeout
-        ) as response:
+        async with (
+            asyncio.timeout(asked.patience) as limit,
+            self._http.stream(
+                "GET",
+                self._feed_url,
+                params=dict(asked.query),
+                headers=dict(asked.headers),
+                timeout=httpx.Timeout(_CONNECT_WITHIN, read=asked.patience),
+            ) as response,
+        ):
             lines = Lines(asked, response.status_code, response.headers)
-            heard = self._tick()
             async for chunk in response.aiter_bytes():
                 for line in lines.take(chunk):
+                    until = limit.when()
+                    limit.reschedule(None)  # what takes time here is no fault of theirs
                     taken = await self._take(line)
-                    heard = self._tick()
+                    # Only news buys time: not bytes that make no line, and not pages of long ago.
+                    limit.reschedule(self._tick() + asked.patience if taken.news else until)
                     attempt.heard = True
                     if taken.fetch_keys:
                         self._wanted.set()
@@ -263,9 +289,8 @@ class Engine:
                         self._standpoint.problems.pop("feed", None)
                         self._changed.set()
                     if taken.reconnect:
+                        attempt.gap = True
                         return
-                if self._tick() - heard > asked.patience:
-                    raise TimeoutError("bytes, and no line of the feed among them")
 
     async def _take(self, line: str) -> Next:
         try:
@@ -360,7 +385,7 @@ class Engine:
         if isinstance(error, httpx.HTTPError):
             words = f"cannot reach the service ({type(error).__name__})"
         elif isinstance(error, TimeoutError):
-            words = "the service takes too long"
+            words = "nothing new in time"
         self._standpoint.problems[what] = words
         _log.debug("verifier, %s: %s", what, words)
 

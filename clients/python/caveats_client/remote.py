@@ -310,7 +310,8 @@ class _Remote:
         if accepted is None:
             return None
         more = fields.caveats[len(accepted.fields.caveats) :]
-        signatures = chain.extend_all(accepted.fields.signature, more)  # type: ignore[arg-type]  # plain
+        known = accepted.fields.signature
+        signatures = [known, *chain.extend_all(known, more)]  # type: ignore[arg-type]  # plain
         if not chain.same(signatures[-1], fields.signature):
             raise BadSignature("the token is not authentic")
         typed = self._typed(fields)
@@ -345,8 +346,14 @@ class _Remote:
     def _conclude(self, presented: _Presented, answer: _Answer, generation: int, asked_at: float) -> Grant:
         """The grant that the service's answer is, remembered if it can be. Raises `UnsatisfiedCaveats`."""
         verification, fields = answer.verification, presented.fields
-        typed = self._typed(fields)
-        if presented.plain and typed is not None:
+        caveats = tuple(self._checkers.parse(each.predicate.encode()) for each in verification.caveats)
+        if (
+            not caveats
+            or type(caveats[0]) is not User
+            or verification.token_id != presented.identifier.token_id
+        ):
+            raise Stale("the service's answer is about another token")
+        if presented.plain and self._typed(fields) is not None:
             accepted = _Accepted(fields, asked_at + self._seconds, answer.revoked)
             self._remembered.add(accepted, generation, self._monotonic())
         if not verification.granted:
@@ -356,13 +363,6 @@ class _Remote:
                     for each in verification.failures
                 ]
             )
-        caveats = tuple(self._checkers.parse(each.predicate.encode()) for each in verification.caveats)
-        if (
-            not caveats
-            or type(caveats[0]) is not User
-            or verification.token_id != presented.identifier.token_id
-        ):
-            raise Stale("the service's answer is about another token")
         return RemoteGrant(presented.identifier, caveats)
 
 

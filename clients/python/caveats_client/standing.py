@@ -53,7 +53,7 @@ class Status:
     keys_until: datetime | None
     """When the keys run out, unless they are confirmed before."""
     problem: str
-    """What went wrong last, if nothing has gone well since."""
+    """Why it is not fresh, and what goes wrong at the moment."""
 
 
 class _View(NamedTuple):
@@ -164,7 +164,7 @@ class Standpoint:
             position=known.position if known else 0,
             key_ids=self.following.key_ids,
             keys_until=view.keys_until and view.keys_until.now,
-            problem=self.problem or why,
+            problem="; ".join(filter(None, (why, self.problem))),
         )
 
     # Changes

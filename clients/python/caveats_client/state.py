@@ -128,6 +128,8 @@ class State:
                 if not 0 < size <= _LARGEST_PART:
                     raise _Unusable("cut off")
                 sealed = file.read(size)
+                if len(sealed) != size:
+                    raise _Unusable("cut off")
                 try:
                     nonce, box = sealed[:_NONCE], sealed[_NONCE:]
                     found, last, value = json.loads(

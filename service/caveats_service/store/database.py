@@ -20,9 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from .engine import Engine
 from .errors import StoreError, StoreUnavailable, Undone
 from .postgres import Postgres
-from .sqlite import Sqlite, database_exists, sqlite_url
-
-__all__ = ["Database", "database_exists", "in_batches", "sqlite_url", "unhurried", "whole"]
+from .sqlite import Sqlite
 
 _Self = TypeVar("_Self", bound="Database")
 _Arguments = ParamSpec("_Arguments")

@@ -46,8 +46,10 @@ class Postgres:
         self._url = url
         self.deadline: float | None = patience.total_seconds()
         self._patience = patience.total_seconds()
+        # Whoever waits for their turn for longer has too little time left, and would be cut off in the middle.
+        self._turns_within = self._patience * 2 / 3
         self._engine = self._connecting(
-            self._patience, pool_size=_CONNECTIONS, max_overflow=0, pool_timeout=self._patience
+            self._patience, pool_size=_CONNECTIONS, max_overflow=0, pool_timeout=self._turns_within
         )
         event.listen(self._engine.sync_engine, "checkout", _alive)
         event.listen(self._engine.sync_engine, "handle_error", _gone_elsewhere)
@@ -104,7 +106,7 @@ class Postgres:
     @contextlib.asynccontextmanager
     async def write_alone(self) -> AsyncIterator[AsyncConnection]:
         """Holds the row of `meta`. One at a time in this process, so that waiting takes up one connection."""
-        async with asyncio.timeout(self._patience):
+        async with asyncio.timeout(self._turns_within):
             await self._turn.acquire()
         try:
             async with self._writing(self._begin_writing + _ALONE) as connection:

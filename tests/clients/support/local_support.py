@@ -344,11 +344,11 @@ class Mirror(httpx.AsyncBaseTransport):
         if not is_keys:
             request.headers["accept-encoding"] = "identity"
         response = await self._real.handle_async_request(request)
-        lie = self.lie
-        if lie is None or response.status_code != 200:
+        if response.status_code != 200:
             return response
         if not streams:
-            body = lie(request, await response.aread())
+            body = await response.aread()
+            body = self.lie(request, body) if self.lie else body
             return httpx.Response(
                 200, content=body, headers={"content-type": response.headers["content-type"]}
             )
@@ -361,7 +361,8 @@ class Mirror(httpx.AsyncBaseTransport):
                 for event in whole:
                     for line in event.split(b"\n"):
                         if line.startswith(b"data: "):
-                            for told in lie(request, line[6:]).split(b"\n"):
+                            told_instead = self.lie(request, line[6:]) if self.lie else line[6:]
+                            for told in filter(None, told_instead.split(b"\n")):
                                 yield b"event: page\ndata: " + told + b"\n\n"
 
         return httpx.Response(200, content=events(), headers={"content-type": "text/event-stream"})

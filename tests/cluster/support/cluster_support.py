@@ -272,10 +272,10 @@ class Cluster:
             **options,
         )
 
-    def restart(self, at: int) -> None:
+    def restart(self, at: int, *arguments: str) -> None:
         """This node again, where it was."""
-        port = str(httpx.URL(self.nodes[at].url).port)
-        self.nodes[at] = node(self.folder / str(at), self.database_url, **{**self.settings, "PORT": port})
+        given = {**self.settings, "PORT": str(httpx.URL(self.nodes[at].url).port)}
+        self.nodes[at] = node(self.folder / str(at), self.database_url, *arguments, **given)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The real service for tests: under uvicorn in a thread (cheap passwords, a clock to turn), or as its own process."""
 
 import asyncio
+import atexit
 import base64
 import contextlib
 import json
@@ -304,6 +305,7 @@ def spawn_in(env: dict[str, str], *arguments: str, stderr: Any = subprocess.STDO
         stdout=subprocess.PIPE,
         stderr=stderr,
     )
+    atexit.register(popen.kill)  # a test that fails on the way leaves nothing running
     assert popen.stdout is not None
     output: list[str] = []
     url = ""

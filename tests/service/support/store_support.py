@@ -24,10 +24,10 @@ class Place:
     """Where a store can be, and how a test gets at it behind the store's back."""
 
     url: str
-    patience: timedelta | None = None
 
     def store(self, **given: Any) -> Store:
-        return Store(self.url, **given)
+        """Patient, so that a busy machine changes no outcome; tests of the bounds say how patient theirs is."""
+        return Store(self.url, **{"patience": timedelta(seconds=30), **given})
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
         raise NotImplementedError

@@ -12,7 +12,7 @@ LEAST := (3, 11)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test lint format types imports wheel coverage coverage-report bench faults check lock clean
+.PHONY: help run demo test cluster lint format types imports wheel coverage coverage-report bench bench-cluster faults check lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,8 +23,11 @@ run: $(VENV)/ready ## serve on SQLite in ./data; prints the console's address an
 demo: $(VENV)/ready ## the main job as a narrated tour
 	@$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(VENV)/with-test ## all tests but the wheel's; ARGS="-k scope" goes to pytest
-	$(BIN)/coverage run -m pytest -m "not wheel" $(ARGS)
+test: $(VENV)/with-test ## all tests but the wheel's and the cluster's; ARGS="-k scope" goes to pytest
+	$(BIN)/coverage run -m pytest -m "not wheel" --ignore=tests/cluster $(ARGS)
+
+cluster: $(VENV)/with-test ## several nodes on a PostgreSQL, in real processes, and their faults
+	$(BIN)/pytest tests/cluster $(ARGS)
 
 lint: $(VENV)/with-lint ## ruff, format and rules
 	$(BIN)/ruff format --check .
@@ -53,6 +56,9 @@ coverage-report: $(VENV)/with-test
 
 bench: $(VENV)/with-bench ## one table: library and service beside their peers; ARGS=--strict minds the bars
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-cluster: $(VENV)/with-bench ## the same for several nodes on PostgreSQL; needs that and Redis
+	@$(BIN)/python -m benchmarks.cluster $(ARGS)
 
 faults: $(VENV)/with-test ## kill -9 the service again and again, and look for what was lost
 	$(BIN)/python tests/faults/kill9.py $(ARGS)

@@ -14,6 +14,7 @@ from uvicorn.supervisors import Multiprocess
 
 from caveats_service import logs
 from caveats_service.app import create_app
+from caveats_service.heads import HeadLimitedProtocol
 from caveats_service.node import Node
 from caveats_service.settings import PREFIX, Settings
 
@@ -26,7 +27,9 @@ def options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.host,
         "port": settings.port,
-        "http": "httptools",
+        "http": HeadLimitedProtocol,
+        "h11_max_incomplete_event_size": settings.max_header_bytes,  # httptools has no such limit: see heads.py
+        "ws": "none",
         "loop": "uvloop",
         "access_log": False,
         "proxy_headers": False,

@@ -41,9 +41,7 @@ def test_what_is_revoked_at_one_node_is_refused_at_the_other_and_by_verifiers_wi
             other_node.append(
                 seconds_until(lambda copy=copy: not authorized(two.clients[1], copy), acknowledged, 5)
             )
-            downstream.append(
-                seconds_until(lambda copy=copy: not accepted(verifier, copy), acknowledged, 5)
-            )
+            downstream.append(seconds_until(lambda copy=copy: not accepted(verifier, copy), acknowledged, 5))
             assert authorized(two.clients[1], token)
             assert accepted(verifier, token)
     print(f"other node: {median(other_node):.3f} s, verifier there: {median(downstream):.3f} s")
@@ -60,7 +58,11 @@ def test_a_key_that_was_forced_to_retire_is_dead_everywhere_within_five_seconds(
         for verifier in (here, there):
             assert accepted(verifier, token)
             until(lambda verifier=verifier: accepted(verifier, later), 2)  # `now` waits for nobody
-        admin = bearer(two.clients[0].post("/v1/tokens", json={"scope": "* caveats:*"}, headers=two.admin()).json()["token"])
+        admin = bearer(
+            two.clients[0]
+            .post("/v1/tokens", json={"scope": "* caveats:*"}, headers=two.admin())
+            .json()["token"]
+        )
         path = f"/v1/keys/{key_id}/retire"
         refused = two.clients[0].post(path, json={}, headers=admin)
         assert (refused.status_code, refused.json()["code"]) == (409, "key_in_use")

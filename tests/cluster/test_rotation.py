@@ -138,7 +138,9 @@ def test_when_a_node_dies_between_publishing_and_activating_the_other_one_activa
         took = until(lambda: active() == [published["id"]], 10)
         print(f"activated by the other node after {took:.1f} s")
         headers = basic("admin", ADMIN_PASSWORD)
-        token = nodes.clients[1].post("/v1/tokens", json={"audience": AUDIENCE}, headers=headers).json()["token"]
+        token = (
+            nodes.clients[1].post("/v1/tokens", json={"audience": AUDIENCE}, headers=headers).json()["token"]
+        )
         nodes.restart(0)
         for http in nodes.clients:
             assert authorized(http, before)

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2 as httpx
 import pytest
@@ -37,11 +36,15 @@ def write_of(nodes: Cluster, what: str) -> httpx.Response:
     admin = bearer(nodes._admin)
     match what:
         case "revoke":
-            return http.post("/v1/revocations", headers=bearer(narrow(nodes._admin, f"note = {time.time_ns()}")))
+            return http.post(
+                "/v1/revocations", headers=bearer(narrow(nodes._admin, f"note = {time.time_ns()}"))
+            )
         case "issue with a label":
             return http.post("/v1/tokens", json={"note": "a label"}, headers=admin)
         case "issue once":
-            return http.post("/v1/tokens", json={}, headers={**admin, "Idempotency-Key": f"once-{time.time_ns()}"})
+            return http.post(
+                "/v1/tokens", json={}, headers={**admin, "Idempotency-Key": f"once-{time.time_ns()}"}
+            )
         case "sign in":
             return http.post("/v1/tokens", json={}, headers=basic("admin", ADMIN_PASSWORD))
         case "rotate":
@@ -80,7 +83,12 @@ def test_while_the_store_hangs_verification_goes_on_and_writes_are_told_to_come_
                 def write(what: str) -> tuple[str, int, str | None, float]:
                     begun = time.monotonic()
                     answer = write_of(nodes, what)
-                    return what, answer.status_code, answer.headers.get("retry-after"), time.monotonic() - begun
+                    return (
+                        what,
+                        answer.status_code,
+                        answer.headers.get("retry-after"),
+                        time.monotonic() - begun,
+                    )
 
                 for what, status, retry_after, took in at_once(
                     *(lambda what=what: write(what) for what in WRITES * 6)

@@ -262,3 +262,43 @@ def test_no_answer_lets_pages_of_other_sites_read_it(http: httpx.Client) -> None
 def test_problems_are_one_documented_shape(http: httpx.Client) -> None:
     body = json.loads(http.get("/v1/tokens").text)
     assert set(body) <= {"type", "title", "status", "code", "detail"}
+
+
+@pytest.mark.parametrize(
+    "line", [b"X: " + b"a" * 1000, b"X: aaaaaa\r\n", b""], ids=["one value", "many", "the path"]
+)
+def test_a_head_that_never_ends_is_cut_off(service: Service, line: bytes) -> None:
+    import socket
+
+    sent = 0
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" if line else b"GET /")
+        answer = b""
+        try:
+            while sent < 20_000_000:
+                sent += connection.send((line or b"a") * 1000)
+        except OSError:
+            pass
+        connection.settimeout(2)
+        try:
+            answer = connection.recv(65536)
+        except OSError:
+            pass
+    assert sent < 20_000_000
+    assert answer == b"" or status_of(answer) == 431
+
+
+def test_a_head_that_comes_slowly_is_as_good_as_another(service: Service) -> None:
+    import socket
+
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        for _ in range(3):
+            for byte in b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n":
+                connection.sendall(bytes([byte]))
+            assert status_of(connection.recv(65536)) == 200
+
+
+def test_a_web_socket_is_not_to_be_had(service: Service) -> None:
+    head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    key = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    assert status_of(raw(service, head + key, wait=2)) in (200, 400, 403, 426)

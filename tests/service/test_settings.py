@@ -24,7 +24,7 @@ def test_the_defaults_describe_a_service_in_the_data_folder() -> None:
     assert settings.seal_key_path == Path("data/seal.key")
     assert settings.cookie_name.startswith("__Host-")
     assert not settings.open_registration
-    assert settings.longest_life == timedelta(days=30)
+    assert settings.longest_life == timedelta(days=90)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,11 @@ class PrivatePostgres:
 
     def _call(self, program: str, *arguments: str) -> None:
         subprocess.run(
-            [self._programs / program, *arguments], cwd=self._folder, check=True, capture_output=True, **self._as
+            [self._programs / program, *arguments],
+            cwd=self._folder,
+            check=True,
+            capture_output=True,
+            **self._as,
         )
 
     def start(self) -> None:
@@ -201,7 +205,12 @@ def private_postgres() -> Iterator[PrivatePostgres]:
 def node(folder: Path, database_url: str, *arguments: str, **given: str) -> Process:
     """One `caveats-service serve` on that database."""
     generous = {name.upper(): str(value) for name, value in GENEROUS.items()}
-    ours = {"DATABASE_URL": database_url, "SEAL_KEY": SEAL_KEY, "KEY_PROPAGATION": "1s", "LOG_LEVEL": "warning"}
+    ours = {
+        "DATABASE_URL": database_url,
+        "SEAL_KEY": SEAL_KEY,
+        "KEY_PROPAGATION": "1s",
+        "LOG_LEVEL": "warning",
+    }
     return spawn(folder, *arguments, **{**generous, **ours, **given})
 
 
@@ -279,7 +288,9 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, database_url: str, *arguments: str, count: int = 2, **given: str) -> Iterator[Cluster]:
+def cluster(
+    folder: Path, database_url: str, *arguments: str, count: int = 2, **given: str
+) -> Iterator[Cluster]:
     """So many nodes, started at the same moment, each in a folder of its own."""
     # Ports of their own, so that a node can come back where it was.
     starts = [

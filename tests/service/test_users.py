@@ -144,8 +144,8 @@ def test_unknown_wrong_and_disabled_are_the_same_answer_after_the_same_work(
             ("x" * 200, "password1"),
         ):
             for ask in (
-                lambda: sign_in(http, name, password),  # noqa: B023
-                lambda: http.get("/v1/tokens", headers=basic(name, password)),  # noqa: B023
+                lambda: sign_in(http, name, password),
+                lambda: http.get("/v1/tokens", headers=basic(name, password)),
             ):
                 answer = ask()
                 assert problem(answer) == (401, "invalid_credentials")

@@ -151,7 +151,8 @@ class Caller:
         body = json.dumps(members) if members or method == "POST" else None
         self._connection.request(method, path, body, headers)
         answer = self._connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        content = answer.read()
+        return answer.status, json.loads(content) if content else None
 
     def sign_in(self) -> Caller:
         """As an administrator."""

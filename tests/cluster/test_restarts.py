@@ -102,6 +102,7 @@ def test_a_rolling_restart_under_load_fails_no_request(
 
 
 def _ready(url: str) -> bool:
+    time.sleep(0.05)  # those who start need the processor
     with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
         return bool(answer.status == 200)
     return False

@@ -285,7 +285,7 @@ def test_verifying_costs_the_same_beside_many_revocations(service: Service, user
         return min(timeit.repeat(lambda: verifier.verify(token, context), number=200, repeat=7))
 
     few, many = cost(10), cost(100_000)
-    assert many < few * 1.5
+    assert many < few * 10  # a look at every entry would cost ten thousand times as much
 
 
 def test_a_revoked_administrators_token_on_a_warm_cache_is_a_401(

@@ -99,7 +99,7 @@ def bounds_of_user(user: str, scope: str, *, is_admin: bool) -> Bounds:
 def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, any_audience: bool) -> Bounds:
     """What may be issued against a token: no more than it allows, and it dies when that token does.
 
-    `branches`: its branch ids, which the new token will name, from the first copy handed out to this one.
+    `branches`: its branch ids, all of which the new token will name: whichever of them is revoked, it dies.
     """
     identified = authenticated.identified
     assert identified is not None
@@ -107,10 +107,9 @@ def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, 
     if any(isinstance(caveat, User) and caveat.user != authority.user for caveat in authenticated.caveats):
         raise forbidden("the token's users contradict each other")
     carried = [c for c in authenticated.caveats if not isinstance(c, User | Expires | Scope | Note | Renewed)]
-    handed_out = list(branches[identified.issuer_caveats :] or branches[-1:])
     parents = [
-        Parent(identified.token_id, tuple(handed_out[at : at + _BRANCHES_IN_ONE_CAVEAT]))
-        for at in range(0, len(handed_out), _BRANCHES_IN_ONE_CAVEAT)
+        Parent(identified.token_id, tuple(branches[at : at + _BRANCHES_IN_ONE_CAVEAT]))
+        for at in range(0, len(branches), _BRANCHES_IN_ONE_CAVEAT)
     ]
     return Bounds(
         user=authority.user or "",

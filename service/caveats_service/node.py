@@ -372,15 +372,14 @@ class Node:
         return self._take(row)
 
     async def revoke_presented(self, authenticated: Authenticated) -> stores.Revocation:
-        """This token if no holder has narrowed it, in all its copies; otherwise this copy and what descends from it."""
+        """This copy and what descends from it: the whole token, renewals included, if no holder has narrowed it.
+
+        By its branch even then, never by its id: an app that has its audience's keys can put any id into a token.
+        """
         identified = authenticated.identified
         assert identified is not None
-        actor = authenticated.caveats[0].value
-        if identified.issuer_caveats == len(authenticated.fields.caveats):
-            return await self.revoke_token(identified.token_id, actor=actor)
-        return await self.revoke_branch(
-            identified.token_id, self.verifier.branches(authenticated)[-1], actor=actor
-        )
+        branch = self.verifier.branches(authenticated)[-1]
+        return await self.revoke_branch(identified.token_id, branch, actor=authenticated.caveats[0].value)
 
     async def revoke_user(
         self, username: str, *, actor: str, once: Idempotency | None = None

@@ -26,9 +26,9 @@ def test_a_lost_revocation_would_be_noticed(tmp_path: Path) -> None:
     service.start()
     try:
         body = {"username": kill9.ADMIN, "password": kill9.PASSWORD, "scope": "* caveats:*"}
-        admin = kill9.httpx.post(f"{service.url}/v1/tokens", json=body, timeout=30).json()["token"]
+        admin = kill9.httpx.post(f"{service.url}/v1/tokens", json=body, **kill9.HTTP).json()["token"]
         copy = kill9.narrow(admin, "a copy")
-        answer = kill9.httpx.post(f"{service.url}/v1/revocations", headers=kill9.bearer(copy), timeout=30)
+        answer = kill9.httpx.post(f"{service.url}/v1/revocations", headers=kill9.bearer(copy), **kill9.HTTP)
         assert answer.status_code == 201
         acked.died(copy)
         kill9.check_acked(service, acked, admin)

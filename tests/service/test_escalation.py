@@ -6,6 +6,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from service_support import (
+    ADMIN_PASSWORD,
     Service,
     User,
     admin_of,
@@ -284,6 +285,22 @@ def test_an_apps_own_keys_give_it_nothing_outside_its_audience(service: Service,
     assert problem(exchanged) == (403, "forbidden")
     inside = http.post("/v1/tokens", json={}, headers=bearer(token)).json()
     assert inside["audience"] == "photos"
+
+
+def test_an_apps_token_with_the_id_of_anothers_does_not_kill_that_one(
+    service: Service, http: httpx.Client
+) -> None:
+    victim = new_user(service).issue()
+    forged = minted_by_app(service, "photos", victim["token_id"], *_usual(victim["user"]))
+    cookie = {"Cookie": f"__Host-caveats-session={forged}", "Origin": service.url}
+    for _ in range(2):
+        http.delete(f"/v1/tokens/{victim['token_id']}", headers=bearer(forged))
+        http.post("/v1/revocations", json={"token_id": victim["token_id"]}, headers=bearer(forged))
+        http.post("/v1/revocations", headers=bearer(forged))
+        http.delete("/v1/session", headers=cookie)
+        http.post("/v1/session", json={"username": "admin", "password": ADMIN_PASSWORD}, headers=cookie)
+    assert http.get("/v1/authorize?audience=photos", headers=bearer(forged)).status_code == 401
+    assert http.get("/v1/authorize", headers=bearer(victim["token"])).status_code == 200
 
 
 @pytest.mark.parametrize("token_id", ["7ZZZZZZZZZZZZZZZZZZZZZZZZZ", "00000000000000000000000000"])

@@ -261,6 +261,19 @@ def test_a_child_dies_with_its_parent(http: httpx.Client, user: User, which: str
     assert alive(http, parent) is (which == "copy")
 
 
+def test_a_child_dies_with_every_branch_that_its_parent_lies_on(http: httpx.Client, user: User) -> None:
+    shape = http.post("/v1/verify", json={"token": narrow(user.token(), "note = a", "note = b")}).json()
+    for at in range(len(shape["branches"])):
+        issued = user.issue()
+        copy = narrow(issued["token"], "note = a", "note = b")
+        child = exchange(http, copy).json()["token"]
+        branch = http.post("/v1/verify", json={"token": copy}).json()["branches"][at]
+        body = {"token_id": issued["token_id"], "branch_id": branch}
+        assert http.post("/v1/revocations", json=body, headers=bearer(issued["token"])).status_code == 201
+        assert not alive(http, copy)
+        assert not alive(http, child)
+
+
 def test_a_child_outlives_the_death_of_another_copy(http: httpx.Client, user: User) -> None:
     parent = user.token()
     mine, yours = narrow(parent, "note = mine"), narrow(parent, "note = yours")

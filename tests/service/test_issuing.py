@@ -25,6 +25,7 @@ from caveats import (
     standard_checkers,
     unsatisfied,
 )
+from caveats.renewal import first_branches
 from caveats.scopes import parse_scope
 from caveats_service.issuing import (
     Asked,
@@ -132,11 +133,22 @@ def test_an_issued_token_is_laid_out_user_expires_scope_then_the_rest() -> None:
     ]
 
 
-def test_a_parent_names_every_copy_between_the_issuers_and_the_one_presented() -> None:
+def test_a_parent_is_named_with_every_branch_that_it_lies_on() -> None:
     authenticated = token("note = a", "note = b")
     found = bounds_of_token(authenticated, authenticated.branches(), any_audience=True).inherited
     (parent,) = [c for c in found if isinstance(c, Parent)]
-    assert parent.branches == authenticated.branches()[3:]
+    assert parent.branches == authenticated.branches()
+
+
+@pytest.mark.parametrize("added", [(), ("note = a",), ("note = a", "note = b")])
+def test_a_parent_that_is_a_renewal_is_named_as_the_token_that_it_was(added: tuple[str, ...]) -> None:
+    first = token(*added)
+    renewed = authenticate(renew(first, NOW + 2 * DAY, lambda _: chain.derive(KEY)), KEY)
+    branches = first_branches(renewed, lambda _: chain.derive(KEY))
+    (parent,) = [
+        c for c in bounds_of_token(renewed, branches, any_audience=True).inherited if isinstance(c, Parent)
+    ]
+    assert parent.branches == first.branches()
 
 
 def test_many_branches_are_spread_over_caveats_that_fit() -> None:
@@ -147,7 +159,7 @@ def test_many_branches_are_spread_over_caveats_that_fit() -> None:
         if isinstance(c, Parent)
     ]
     assert all(len(c.predicate) <= 1024 for c in parents)
-    assert [b for c in parents for b in c.branches] == list(authenticated.branches()[3:])
+    assert [b for c in parents for b in c.branches] == list(authenticated.branches())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import httpx2 as httpx
 import pytest
 from service_support import (
     ADMIN_PASSWORD,
+    CLIENT,
     Process,
     basic,
     bearer,
@@ -30,7 +31,7 @@ def token_of(running: Process | httpx.Client, **asked: Any) -> str:
     answer = (
         http.post("/v1/tokens", json=body)
         if http
-        else httpx.post(f"{running.url}/v1/tokens", json=body, timeout=30)  # type: ignore[union-attr]
+        else httpx.post(f"{running.url}/v1/tokens", json=body, **CLIENT)  # type: ignore[union-attr]
     )
     assert answer.status_code == 201, answer.text
     return str(answer.json()["token"])
@@ -92,7 +93,7 @@ def test_workers_share_a_port_and_agree_within_a_second(tmp_path: Path) -> None:
         assert len(workers) == 2
         for copy in copies:
             assert all(_live_anew(running, copy) for _ in range(6))
-            httpx.post(f"{running.url}/v1/revocations", headers=bearer(copy), timeout=30)
+            httpx.post(f"{running.url}/v1/revocations", headers=bearer(copy), **CLIENT)
             time.sleep(1)
             assert not any(_live_anew(running, copy) for _ in range(8))
         assert _live_anew(running, token)
@@ -104,14 +105,14 @@ def test_workers_share_a_port_and_agree_within_a_second(tmp_path: Path) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
+        return httpx.get(f"{url}/readyz", **{**CLIENT, "timeout": 2}).status_code == 200
     except httpx.TransportError:
         return False
 
 
 def _live_anew(running: Process, token: str) -> bool:
     """A connection each time, so that any worker may answer."""
-    return httpx.get(f"{running.url}/v1/authorize", headers=bearer(token), timeout=30).status_code == 200
+    return httpx.get(f"{running.url}/v1/authorize", headers=bearer(token), **CLIENT).status_code == 200
 
 
 def _workers(parent: int) -> list[int]:
@@ -240,7 +241,6 @@ def test_a_changed_sealed_key_refuses_to_start(copy_of_sealed: Path) -> None:
     ("given", "says", "code"),
     [
         ({"ADMIN_PASSWORD": "short"}, "CAVEATS_ADMIN_PASSWORD", 1),
-        ({"PORT": "x"}, "CAVEATS_PORT", 2),
         ({"CHECKERS": "nothing-of-this-name"}, "CAVEATS_CHECKERS", 1),
         ({"MAX_LIFETIME": "1000d"}, "CAVEATS_MAX_LIFETIME", 2),
         ({"DATA_DIR": "/proc/nowhere"}, "/proc/nowhere", 1),

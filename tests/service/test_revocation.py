@@ -296,3 +296,12 @@ def test_a_revoked_administrators_token_on_a_warm_cache_is_a_401(
         assert http.get("/v1/keys", headers=bearer(token)).status_code == 200
     revoke(http, token)
     assert problem(http.get("/v1/keys", headers=bearer(token))) == (401, "invalid_token")
+
+
+def test_a_token_deleted_by_itself_is_dead_in_every_copy_and_renewal(http: httpx.Client, user: User) -> None:
+    issued = user.issue()
+    renewed = http.post("/v1/tokens/renew", headers=bearer(issued["token"])).json()["token"]
+    copies = [issued["token"], renewed, narrow(issued["token"], "note = a"), narrow(renewed, "note = b")]
+    child = http.post("/v1/tokens", json={}, headers=bearer(copies[3])).json()["token"]
+    assert http.delete(f"/v1/tokens/{issued['token_id']}", headers=bearer(renewed)).status_code == 204
+    assert not any(live(http, token) for token in (*copies, child))

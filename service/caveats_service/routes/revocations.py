@@ -38,11 +38,7 @@ async def _revoke_presented(call: Call, text: str | None) -> Revocation:
     authenticated = await call.node.authenticate(
         text if text is not None else call.token().text, even_revoked=True
     )
-    identified = authenticated.identified
-    assert identified is not None
-    actor = authenticated.caveats[0].value
-    branch = call.node.verifier.branches(authenticated)[-1]
-    return await call.node.revoke_branch(identified.token_id, branch, actor=actor)
+    return await call.node.revoke_presented(authenticated)
 
 
 async def revoke_whole(call: Call, token_id: str) -> Revocation:
@@ -53,7 +49,7 @@ async def revoke_whole(call: Call, token_id: str) -> Revocation:
     if presented is not None and presented.identified is not None:
         own = presented.identified.token_id == token_id
         if own and presented.identified.issuer_caveats == len(presented.fields.caveats):
-            return await call.node.revoke_token(token_id, actor=presented.caveats[0].value)
+            return await call.node.revoke_presented(presented)
     label = await call.node.store.get_labelled_token(token_id)
     try:
         caller = await call.owner_or_admin(label.username if label is not None else None)

@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# How many tests run at once: as many as there are processors. ARGS="-n 0 --pdb" is how to look into one.
+AT_ONCE := -n auto --maxprocesses 4 --dist worksteal
 # Three hundred retried writes on one row while backends are killed: some give up on two busy cores. To be mended.
 BUSY := --deselect tests/service/test_store_postgres.py::test_what_is_retried_under_its_key_until_it_is_answered_happens_once
 VENV := .venv
@@ -14,7 +16,7 @@ LEAST := (3, 11)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test cluster lint format types imports wheel coverage coverage-report bench bench-cluster faults check lock clean
+.PHONY: help run demo test cluster lint format types imports wheel coverage bench bench-cluster faults check lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,7 +28,7 @@ demo: $(VENV)/ready ## the main job as a narrated tour
 	@$(BIN)/python examples/demo.py $(ARGS)
 
 test: $(VENV)/with-test ## all tests but the wheel's and the cluster's; ARGS="-k scope" goes to pytest
-	$(BIN)/coverage run -m pytest -m "not wheel" --ignore=tests/cluster $(BUSY) $(ARGS)
+	$(BIN)/pytest -m "not wheel" --ignore=tests/cluster $(AT_ONCE) $(BUSY) $(ARGS)
 
 cluster: $(VENV)/with-test ## several nodes on a PostgreSQL, in real processes, and their faults
 	$(BIN)/pytest tests/cluster $(ARGS)
@@ -51,9 +53,8 @@ wheel: $(VENV)/with-test ## build the wheel into dist, and test a wheel as insta
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	$(BIN)/pytest -m wheel tests/test_wheel.py $(ARGS)
 
-coverage: test coverage-report ## all tests; then, no branch of the library may be left untested
-
-coverage-report: $(VENV)/with-test
+coverage: $(VENV)/with-test ## the library's own tests leave no branch of it untested
+	$(BIN)/coverage run -m pytest -q tests/caveats
 	$(BIN)/coverage report --fail-under=100
 
 bench: $(VENV)/with-bench ## one table: library and service beside their peers; ARGS=--strict minds the bars
@@ -65,7 +66,7 @@ bench-cluster: $(VENV)/with-bench ## the same for several nodes on PostgreSQL; n
 faults: $(VENV)/with-test ## kill -9 the service again and again, and look for what was lost
 	$(BIN)/python tests/faults/kill9.py $(ARGS)
 
-check: lint types imports coverage wheel demo faults ## everything but the benchmarks
+check: lint types imports test coverage wheel demo faults ## everything but the benchmarks
 
 clean: ## remove .venv and all that can be made again; ./data stays
 	rm -rf $(VENV) dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -110,9 +110,8 @@ def extend_all(key: bytes, messages: Iterable[bytes]) -> list[bytes]:
     return signatures
 
 
-def same(signature: bytes, other: bytes) -> bool:
-    """Whether two signatures are equal, in time that does not depend on where they differ."""
-    return compare_digest(signature, other)
+same = compare_digest
+"""Whether two signatures are equal, in time that does not depend on where they differ."""
 
 
 def seal(signature: bytes, derived_key: bytes, nonce: bytes) -> bytes:

@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=Caveat)
 Check = Callable[[Any, "Context"], object]
-Known = tuple[Caveat, Check, bool]
-"""A caveat, its check, and whether judging it takes more than asking that check alone: users may contradict
-each other, an audience asks which app verifies, a parent is to be looked up."""
 
 ISSUER, HOLDER, DISCHARGER = "issuer", "holder", "discharger"
 _REMEMBERED = 4096
 _REMEMBERED_BYTES = 256 * 1024  # a list of words takes some forty times its predicate once it is typed
 _SPECIAL = frozenset((User, Audience, Parent))
+"""Judging these takes more than asking their check: users may contradict each other, an audience asks which app
+verifies, a parent is to be looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,7 @@ class Checkers:
     def __init__(self) -> None:
         self._kinds: dict[str, type[Caveat]] = {}
         self._checks: dict[type[Caveat], Check] = {}
+        self._strict: dict[bytes, tuple[type[Caveat], Callable[[str], Caveat]]] = {}
         self._forget()
 
     def register(self, kind: type[C], check: Callable[[C, Context], object]) -> None:
@@ -69,6 +69,8 @@ class Checkers:
             raise ValueError(f"the kind {name!r} is already registered")
         self._kinds[name] = kind
         self._checks[kind] = check
+        if kind.canonical:
+            self._strict[name.encode()] = (kind, kind.parse)
         self._forget()
 
     def copy(self) -> Checkers:
@@ -76,6 +78,7 @@ class Checkers:
         other = Checkers()
         other._kinds.update(self._kinds)
         other._checks.update(self._checks)
+        other._strict.update(self._strict)
         return other
 
     @property
@@ -83,35 +86,50 @@ class Checkers:
         """The known kinds by name."""
         return dict(self._kinds)
 
+    @property
+    def checks(self) -> Mapping[type[Caveat], Check]:
+        """The check of each known kind."""
+        return self._checks
+
     def parse(self, predicate: bytes) -> Caveat:
         """The caveat that these bytes are; an `UnknownCaveat` if of no known kind. Never raises."""
-        return (self._known.get(predicate) or self._learn(predicate))[0]
+        caveat = self._known.get(predicate)
+        return self._learn(predicate) if caveat is None else caveat
 
-    def read(self, predicates: Iterable[bytes]) -> tuple[list[Known], bool]:
-        """These predicates, typed, each with its check; and whether asking those is all there is to judging them.
+    def read(self, predicates: Iterable[bytes]) -> tuple[tuple[Caveat, ...], bool]:
+        """These predicates, typed; and whether asking the check of each is all there is to judging them.
 
         Remembers some thousands: for authentic bytes only.
         """
-        known, plain = self._known, True
-        read: list[Known] = []
+        known, special, plain = self._known, _SPECIAL, True
+        caveats: list[Caveat] = []
         for predicate in predicates:
-            found = known.get(predicate) or self._learn(predicate)
-            if found[2] and read:  # the first caveat is the user's
+            caveat = known.get(predicate)
+            if caveat is None:
+                caveat = self._learn(predicate)
+            if type(caveat) in special and caveats:  # the first caveat is the user's
                 plain = False
-            read.append(found)
-        return read, plain
+            caveats.append(caveat)
+        return tuple(caveats), plain
 
-    def _learn(self, predicate: bytes) -> Known:
-        caveat = parse_predicate(predicate, self._kinds)
-        learnt = (caveat, self._checks.get(type(caveat), _check_unknown), type(caveat) in _SPECIAL)
+    def _learn(self, predicate: bytes) -> Caveat:
+        name, _, value = predicate.partition(b" = ")
+        try:  # what `parse_predicate` does, as far as it goes well, with the look-ups done before
+            kind, parse = self._strict[name]
+            caveat = parse(value.decode())
+            strict = type(caveat) is kind
+        except Exception:  # noqa: BLE001  # `parse_predicate` says why
+            strict = False
+        if not strict:
+            caveat = parse_predicate(predicate, self._kinds)
         if len(self._known) >= _REMEMBERED or self._known_bytes >= _REMEMBERED_BYTES:
             self._forget()
-        self._known[predicate] = learnt
+        self._known[predicate] = caveat
         self._known_bytes += len(predicate)
-        return learnt
+        return caveat
 
     def _forget(self) -> None:
-        self._known: dict[bytes, Known] = {}
+        self._known: dict[bytes, Caveat] = {}
         self._known_bytes = 0
 
     def check_for(self, caveat: Caveat) -> Check:

@@ -78,8 +78,11 @@ class User(Caveat):
     def parse(cls, value: str) -> Self:
         """Any value names a user."""
         caveat = object.__new__(cls)
-        object.__setattr__(caveat, "user", check_value(value))
+        _set_user(caveat, check_value(value))
         return caveat
+
+
+_set_user = vars(User)["user"].__set__  # past `frozen`, and past `__post_init__`: what was parsed is in order
 
 
 def check_user(caveat: User, context: Context) -> Answer:
@@ -151,11 +154,12 @@ class Expires(Caveat):
     @classmethod
     def parse(cls, value: str) -> Self:
         """A moment in its one form."""
-        caveat = object.__new__(
-            cls
-        )  # `parse_moment` answers in UTC and whole seconds: nothing left to bring there
-        object.__setattr__(caveat, "at", parse_moment(value))
+        caveat = object.__new__(cls)
+        _set_expiry(caveat, parse_moment(value))
         return caveat
+
+
+_set_expiry = vars(Expires)["at"].__set__
 
 
 def check_expires(caveat: Expires, context: Context) -> Answer:
@@ -218,8 +222,11 @@ class Scope(Caveat):
     def parse(cls, value: str) -> Self:
         """Patterns with one space between."""
         caveat = object.__new__(cls)
-        object.__setattr__(caveat, "patterns", _patterns(value))
+        _set_patterns(caveat, _patterns(value))
         return caveat
+
+
+_set_patterns = vars(Scope)["patterns"].__set__
 
 
 def _patterns(value: str) -> tuple[ScopePattern, ...]:

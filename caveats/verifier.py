@@ -127,55 +127,71 @@ def verify(
     derived_key = chain.derive(chain.check_root_key(root_key))
     fields, discharges = _fields(bundle, limits)
     identifier = parse_identifier(fields.identifier)
-    tree = authenticate_fields(fields, discharges, derived_key, limits)
+    _, predicates, _ = authenticate_fields(fields, discharges, derived_key, limits)
     if identifier is None:
         raise UnknownKey("the identifier is not one that this service issues")
-    known = _Known(identifier, fields, tree, checkers)
+    known = _Known(bundle, derived_key, identifier, limits)
+    known.read(fields, predicates, checkers)
     if context.audience is not None and context.audience != identifier.audience:
         raise WrongAudience(identifier.audience, context.audience)
     return known.judge(checkers, context)
 
 
-_Tree = tuple[list[bytes], Sequence[bytes], tuple[str, ...]]
-
-
 class _Known:
-    """A token once found authentic, and how to judge it."""
+    """A token once found authentic, and how to judge it. What else is in it is read again for whoever asks."""
 
-    __slots__ = ("authority", "branches", "changes", "fields", "identifier", "plain", "read", "tree", "user")
+    __slots__ = (
+        "authority",
+        "branches",
+        "caveats",
+        "changes",
+        "derived_key",
+        "identifier",
+        "limits",
+        "plain",
+        "presented",
+        "size",
+        "user",
+    )
+    caveats: tuple[Caveat, ...]
+    plain: bool
+    size: int
+    user: str
 
-    def __init__(self, identifier: Identifier, fields: Fields, tree: _Tree, checkers: Checkers) -> None:
+    def __init__(
+        self, presented: str | Bundle | Macaroon, derived_key: bytes, identifier: Identifier, limits: Limits
+    ) -> None:
+        self.presented = presented
+        self.derived_key = derived_key
         self.identifier = identifier
-        self.fields = fields
-        self.tree = tree
-        self.read, self.plain = checkers.read(tree[1])
-        read = self.read
-        if not read or type(read[0][0]) is not User or type(fields.caveats[0]) is not bytes:
-            raise BadSignature("the issuer named no user in the first caveat")
-        if identifier.issuer_caveats > len(fields.caveats):
-            raise BadSignature("the identifier counts more issuer's caveats than there are")
-        self.user = read[0][0].user
+        self.limits = limits
         self.changes = -1
         self.branches: tuple[bytes, ...] | None = None
         self.authority: Authority | None = None
 
-    @property
-    def caveats(self) -> tuple[Caveat, ...]:
-        """The caveats, typed."""
-        return tuple(caveat for caveat, _, _ in self.read)
+    def read(self, fields: Fields, predicates: Sequence[bytes], checkers: Checkers) -> None:
+        """Type the caveats, which are authentic. Raises `BadSignature` for what no issuer of ours signs."""
+        self.caveats, self.plain = checkers.read(predicates)
+        if type(fields.caveats[0] if fields.caveats else None) is not bytes or type(self.caveats[0]) is not User:
+            raise BadSignature("the issuer named no user in the first caveat")
+        if self.identifier.issuer_caveats > len(fields.caveats):
+            raise BadSignature("the identifier counts more issuer's caveats than there are")
+        self.user = self.caveats[0].user
 
     @property
     def authenticated(self) -> Authenticated:
         """The token, vouched for."""
-        signatures, _, third_parties = self.tree
-        return Authenticated(self.fields, self.identifier, self.caveats, signatures, third_parties)
+        fields, discharges = _fields(self.presented, self.limits)
+        signatures, _, third_parties = authenticate_fields(fields, discharges, self.derived_key, self.limits)
+        return Authenticated(fields, self.identifier, self.caveats, signatures, third_parties)
 
     def judge(self, checkers: Checkers, context: Context) -> Grant:
         """The grant, or `UnsatisfiedCaveats`."""
         if self.plain:
+            checks = checkers.checks
             try:
-                for caveat, check, _ in self.read:
-                    answer = check(caveat, context)
+                for caveat in self.caveats:
+                    answer = checks[type(caveat)](caveat, context)
                     if answer is not True:
                         break
                 else:
@@ -324,10 +340,13 @@ class Verifier:
             if self.audience is not None and identifier.audience != self.audience:
                 raise WrongAudience(identifier.audience, self.audience)
             raise UnknownKey(f"no key {identifier.key_id} here")
-        tree = authenticate_fields(
-            fields, discharges, chain.derive_from(pads, fields.identifier), self.limits
-        )
-        return _Known(identifier, fields, tree, self._checkers)
+        derived_key = chain.derive_from(pads, fields.identifier)
+        _, predicates, _ = authenticate_fields(fields, discharges, derived_key, self.limits)
+        known = _Known(presented, derived_key, identifier, self.limits)
+        known.read(fields, predicates, self._checkers)
+        if type(presented) is str:
+            known.size = _size(presented, predicates)
+        return known
 
     def _wrong_audience(self, known: _Known, context: Context) -> WrongAudience:
         """The first of the two, verifier and context, that names another audience than the token."""
@@ -369,9 +388,7 @@ class Verifier:
 
     def _remember(self, young: dict[str, _Known], text: str, known: _Known) -> None:
         """Into `young` as it was before authentication, or not at all: the keys may have changed meanwhile."""
-        size = len(text) * 4 + 1024  # what the text, its fields and its typed caveats take, roughly
-        if len(text) > 512:  # where there is room for long lists of words
-            size += 256 * sum(predicate.count(b" ") for predicate in known.tree[1])
+        size = known.size
         if size > self._half_bytes or not self._half_entries:
             return
         with self._remembering:
@@ -381,6 +398,14 @@ class Verifier:
                 self._old, self._young, self._young_bytes = young, {}, 0
             self._young[text] = known
             self._young_bytes += size
+
+
+def _size(text: str, predicates: Sequence[bytes]) -> int:
+    """What it takes to remember this text and its typed caveats, roughly, in bytes."""
+    size = len(text) * 4 + 1024
+    if len(text) > 512:  # where there is room for long lists of words
+        size += 256 * sum(predicate.count(b" ") for predicate in predicates)
+    return size
 
 
 def _fields(presented: str | Bundle | Macaroon, limits: Limits) -> tuple[Fields, Sequence[Fields]]:

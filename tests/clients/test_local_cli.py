@@ -77,14 +77,26 @@ def test_an_app_is_made_registered_verifies_is_listed_and_revoked(
     assert rows[verifier_id]["revoked_at"] is not None
 
 
-def test_a_public_key_is_registered_without_the_file(caveats: Caveats) -> None:
-    key = encode_base64(PrivateKey.generate().public_key)
-    done = caveats("verifier", "register", key, "--audience", "photos")
+def _key(*, dash: bool) -> str:
+    while True:
+        key = encode_base64(PrivateKey.generate().public_key)
+        if key.startswith("-") is dash:
+            return key
+
+
+@pytest.mark.parametrize("dash", [False, True])
+def test_a_public_key_is_registered_without_the_file(caveats: Caveats, dash: bool) -> None:
+    key = _key(dash=dash)
+    done = caveats("verifier", "register", "--audience", "photos", "--", key)
     assert done.exit_code == 0, done.output
     assert "pins the service's public key" in done.stderr
-    said = json.loads(caveats("verifier", "register", key, "--audience", "thumbs", "--json").stdout)
+    said = json.loads(caveats("verifier", "register", "--audience", "thumbs", "--json", "--", key).stdout)
     assert (said["audience"], said["name"], said["public_key"]) == ("thumbs", "thumbs", key)
     assert len(decode_base64(said["service_public_key"])) == 32
+
+
+def test_init_never_prints_what_would_be_taken_for_an_option() -> None:
+    assert not any(encode_base64(Registration.generate().public_key).startswith("-") for _ in range(500))
 
 
 def test_init_speaks_json_and_never_overwrites_a_key(caveats: Caveats, tmp_path: Path) -> None:

@@ -40,8 +40,11 @@ class Registration:
 
     @classmethod
     def generate(cls) -> Registration:
-        """A fresh key, not registered anywhere."""
-        return cls(PrivateKey.generate())
+        """A fresh key, not registered anywhere. Its public key never begins with `-`: it is typed at command lines."""
+        while True:
+            key = PrivateKey.generate()
+            if not encode_base64(key.public_key).startswith("-"):
+                return cls(key)
 
     @property
     def public_key(self) -> bytes:

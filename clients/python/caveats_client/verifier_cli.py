@@ -148,7 +148,8 @@ def register(
         str,
         typer.Argument(
             metavar="FILE|PUBLIC_KEY",
-            help="The verifier's file, which is filled in, or the public key that `init` printed.",
+            help="The verifier's file, which is filled in, or the public key that `init` printed"
+            " (after --, should it begin with -).",
             show_default=False,
         ),
     ],

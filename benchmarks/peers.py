@@ -1,7 +1,7 @@
 """Every library's way to do the same three jobs: mint a token, narrow it, judge it. Knows no clock.
 
-The peers are spared what is not theirs to do: they are handed each token's root key, which our verifier
-derives, and pymacaroons is told the user that it is to expect, which our verifier reads out of the token.
+The peers are spared what is not theirs to do: they are handed each token's root key, which our `Verifier`
+derives (our `verify` is handed it as well), and pymacaroons is told the user that it is to expect, which our verifier reads out of the token.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from joserfc.jwk import OctKey
 
 from benchmarks import libmacaroons
 from benchmarks.sample import CONTEXT, KEYRING, NEEDED, NOW, Sample
-from caveats import Expires, Macaroon, Verifier
+from caveats import Expires, Macaroon, Verifier, standard_checkers, verify
 
 if TYPE_CHECKING:
     import ctypes
@@ -81,6 +81,17 @@ class Ours(Peer):
 
     def attenuate(self, text: str) -> str:
         return Macaroon.decode(text).attenuate(Expires(NOW)).encode()
+
+
+class OursUnderAKey(Ours):
+    """Handed each token's root key, as the peers are: decode, chain, three caveats judged, a grant."""
+
+    def __init__(self) -> None:
+        self._checkers = standard_checkers()
+
+    def verify(self, presented: tuple[str, Sample]) -> object:
+        text, sample = presented
+        return verify(text, sample.root_key, self._checkers, CONTEXT)
 
 
 class Pymacaroons(Peer):

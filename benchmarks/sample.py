@@ -70,6 +70,14 @@ def samples(count: int, *, caveats: int = 3, alike: bool = False, key: AudienceK
     return [_sample(0 if alike else number, caveats, key) for number in range(count)]
 
 
+def logins(count: int) -> list[Sample]:
+    """`count` tokens as one app hands them out: every user and every expiry is another, the scope is what it asks for."""
+    return [
+        _made(f"user{number:05}", (NOW + timedelta(hours=8, seconds=number), "photos:read"), _KEY)
+        for number in range(count)
+    ]
+
+
 def example() -> Sample:
     """The token whose length is compared."""
     return _made("alice", (NOW + timedelta(hours=8), "photos:read"), _KEY)

@@ -22,6 +22,10 @@ _TOKEN_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _IDENTIFIER = re.compile(
     rf"1\.({_KEY_ID.pattern})\.({_AUDIENCE.pattern})\.({_TOKEN_ID.pattern})\.([1-9][0-9]?)"
 )
+_match = _IDENTIFIER.fullmatch
+_new = tuple.__new__
+_match = _IDENTIFIER.fullmatch
+_new = tuple.__new__
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 ULID_TIME_SIZE = 10
@@ -48,11 +52,11 @@ class Identifier(NamedTuple):
 
 def parse_identifier(data: bytes) -> Identifier | None:
     """The identifier in `data`, or None: then it is not one of ours, which is no error in itself."""
-    match = _IDENTIFIER.fullmatch(data.decode("latin-1"))
+    match = _match(data.decode("latin-1"))
     if match is None:
         return None
     key_id, audience, token_id, count = match.groups()
-    return tuple.__new__(Identifier, (key_id, audience, token_id, int(count)))
+    return _new(Identifier, (key_id, audience, token_id, int(count)))
 
 
 def is_audience(text: object) -> bool:

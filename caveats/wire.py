@@ -176,7 +176,7 @@ def decode_binary(data: bytes, limits: Limits = DEFAULT_LIMITS, *, lenient_locat
         raise MalformedToken("the header holds something else than location and identifier")
     at += 1
     caveats: list[bytes | ThirdPartyCaveat] = []
-    predicate_limit = limits.predicate
+    short = min(127, limits.predicate)
     while True:
         if at >= end:
             raise MalformedToken("cut off among the caveats")
@@ -184,7 +184,7 @@ def decode_binary(data: bytes, limits: Limits = DEFAULT_LIMITS, *, lenient_locat
         if field == _IDENTIFIER:  # the common shape, short predicate and no vid, without a call
             size = data[at + 1]
             stop = at + 2 + size
-            if size < 128 and size <= predicate_limit and stop < end and data[stop] == _EOS:
+            if size <= short and stop < end and not data[stop]:
                 caveats.append(data[at + 2 : stop])
                 at = stop + 1
                 continue

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 import caveats
 from caveats import wire
-from caveats_service.durations import BadDuration
+from caveats.durations import BadDuration
 from caveats_service.passwords import BadPassword, PasswordsBusy
 from caveats_service.store import (
     IdempotencyConflict,

@@ -17,7 +17,7 @@ import limits
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from .durations import ACCEPTED, format_duration, parse_duration
+from caveats.durations import ACCEPTED, format_duration, parse_duration
 
 PREFIX: Final = "CAVEATS_"
 

@@ -166,7 +166,7 @@ def test_attenuate_and_inspect_ask_nobody(token: Macaroon) -> None:
     ("arguments", "code", "words"),
     [
         (("attenuate", "TOKEN"), 2, "say how to narrow it"),
-        (("attenuate", "TOKEN", "--expires-in", "tomorrow"), 2, "a length of time is"),
+        (("attenuate", "TOKEN", "--expires-in", "tomorrow"), 2, "a duration is"),
         (("attenuate", "TOKEN", "--nonsense"), 2, "No such option"),
         (("attenuate", "TOKEN", "TOKEN", "--note", "x"), 2, "unexpected extra argument"),
         (("attenuate", "TOKEN", "--scope", "photos"), 7, "not a scope"),

@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 
 import caveats
 from caveats import Failure
+from caveats.durations import BadDuration
 from caveats_service import store as stores
-from caveats_service.durations import BadDuration
 from caveats_service.passwords import BadPassword, PasswordsBusy
 from caveats_service.problems import TITLES, Problem, problem_of
 

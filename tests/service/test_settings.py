@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from caveats_service.durations import parse_duration
+from caveats.durations import parse_duration
 from caveats_service.settings import Settings, SettingsError, describe_settings
 
 

@@ -5,9 +5,9 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from caveats import Identifier, LimitExceeded, Macaroon, WrongAudience, effective
+from caveats.durations import parse_duration
 from caveats_service import shapes
 from caveats_service.call import NO_STORE, Call, PasswordCredential, TokenCredential, reply
-from caveats_service.durations import parse_duration
 from caveats_service.issuing import (
     DEFAULT_AUDIENCE,
     Asked,

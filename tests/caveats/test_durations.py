@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveats_service.durations import LONGEST, BadDuration, format_duration, parse_duration
+from caveats.durations import LONGEST, BadDuration, format_duration, parse_duration
 
 
 @pytest.mark.parametrize(

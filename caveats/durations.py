@@ -1,6 +1,6 @@
 """Lengths of time as people write them: `90`, `90s`, `15m`, `8h`, `30d`.
 
-The one parser for settings, request bodies and command lines. Knows no policy: whether a length is allowed
+The one parser for the service's settings, request bodies and command lines. Knows no policy: whether a length is allowed
 is for the caller to judge. Strict on purpose: no sign, space, underscore, fraction or foreign digit passes.
 """
 

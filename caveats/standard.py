@@ -241,7 +241,8 @@ def check_scope(caveat: Scope, context: Context) -> Answer:
     patterns = caveat.patterns
     if not context.scopes:
         return any(not pattern.resource for pattern in patterns) or Unmet(
-            "the request names no scope", f"a request that needs no more than {caveat.value}"
+            "the request names no scope, which only * covers",
+            f"a request that needs no more than {caveat.value}",
         )
     for text in context.scopes:
         try:

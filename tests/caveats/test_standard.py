@@ -370,7 +370,12 @@ EXPLAINED = [
         "a request before 2026-11-21T12:00:00Z; ask for a fresh token",
     ),
     (NotBefore(NOW + HOUR), {}, "it is 2026-11-21T12:00:00Z", "a request at 2026-11-21T13:00:00Z or later"),
-    (Scope("a:b"), {}, "the request names no scope", "a request that needs no more than a:b"),
+    (
+        Scope("a:b"),
+        {},
+        "the request names no scope, which only * covers",
+        "a request that needs no more than a:b",
+    ),
     (Scope("a:b"), {"scopes": ("a:c",)}, "the request needs a:c", "a request that needs no more than a:b"),
     (Scope("a:b"), {"scopes": ("a",)}, "the request needs 'a', which is not a scope", "resource:action"),
     (Audience("a"), {}, "the request has no audience", "an app that is one of: a"),

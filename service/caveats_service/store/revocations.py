@@ -7,13 +7,15 @@ instead.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import URL, BigInteger, ColumnElement, delete, insert, select, type_coerce, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from caveats.revocation import LAST_SECOND, Row
 
 from . import audit, idempotency
 from .database import Database, in_batches, whole
@@ -105,22 +107,17 @@ class Revocations(Database):
             head = await _head(connection)
             return await _page(connection, head, revocations.c.sequence > after_sequence, limit)
 
-    async def live_revocations(
-        self, *, now: datetime, page_size: int = 2000
-    ) -> AsyncIterator[RevocationPage]:
-        """All entries that can still hit something, page by page, at least one page.
+    @whole
+    async def live_rows(
+        self, after_sequence: int, upto: int, *, now: datetime, limit: int = 5000
+    ) -> list[Row]:
+        """The entries that follow, up to a sequence, that can still hit something, as the feed carries them.
 
-        Each page carries the same head, read before the first: a reader that has taken them all stands at
-        `last_sequence` and follows `page_revocations` from there. No transaction is held between pages.
+        Fewer than `limit`: these are all. For reading a million of them, so none is made into a `Revocation`.
         """
-        head = await self.page_revocations(0, limit=0)
-        after = 0
-        while True:
-            page = await self._live_page(head, after, now, page_size)
-            yield page
-            if len(page.entries) < page_size:
-                return
-            after = page.entries[-1].sequence
+        values = (after_sequence, upto, milliseconds(now), limit)
+        async with self.read() as connection:
+            return list(map(_row, await self._engine.rows(connection, _LIVE, *values)))
 
     async def prune_revocations(self, *, now: datetime, actor: str, grace: timedelta = GRACE) -> int:
         """Forget the entries that expired more than `grace` ago; returns how many."""
@@ -186,16 +183,9 @@ class Revocations(Database):
         finally:
             self._landed.set()
 
-    @whole
-    async def _live_page(self, head: RevocationPage, after: int, now: datetime, limit: int) -> RevocationPage:
-        values = (after, head.last_sequence, milliseconds(now), limit)
-        async with self.read() as connection:
-            rows = await self._engine.rows(connection, _LIVE, *values)
-        return replace(head, entries=tuple(map(_entry, rows)))
-
 
 _LIVE: Final = (
-    f"SELECT {', '.join(Revocation._fields)} FROM {revocations.name}"  # noqa: S608  our own names
+    "SELECT sequence, kind, token_id, branch_id, username, issued_up_to, expires_at FROM revocations"
     " WHERE sequence > $1 AND sequence <= $2 AND expires_at > $3 ORDER BY sequence LIMIT $4"
 )
 
@@ -386,3 +376,14 @@ def _entry(row: Sequence[Any]) -> Revocation:
     issued_up_to = None if issued_up_to is None else moment(issued_up_to)
     target = (_KINDS[kind], token_id, branch_id, username, issued_up_to)
     return _new(Revocation, (sequence, *target, moment(expires_at), moment(created_at), by, reason))
+
+
+def _row(columns: Sequence[Any]) -> Row:
+    """As `caveats.revocation.row_of` of the entry."""
+    sequence, kind, token_id, branch_id, username, issued_up_to, expires_at = columns
+    expires = min(-(-expires_at // 1000), LAST_SECOND)
+    if kind == "token":
+        return [sequence, "t", expires, token_id]
+    if kind == "branch":
+        return [sequence, "b", expires, token_id, branch_id.hex()]
+    return [sequence, "u", expires, username, issued_up_to]

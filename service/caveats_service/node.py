@@ -550,10 +550,21 @@ class Node:
             if after == upto:
                 return
 
-    async def wait_for_news(self, after: int, seconds: float) -> None:
-        """Return when there is an entry after this one, when the time is up, or when the node is about to stop."""
+    async def wait_for_news(self, after: int, epoch: int | None, seconds: float) -> None:
+        """Return when there is an entry after this one, or there are other keys, or another epoch than the reader's.
+
+        Also when the time is up, or when the node is about to stop.
+        """
         deadline = asyncio.get_running_loop().time() + seconds
-        while self.feed.head is not None and self.feed.head.upto <= after and not self.feed.ended:
+        first = self.feed.head
+        assert first is not None  # set before anybody can ask
+        known = (first.epoch if epoch is None else epoch, first.keys)
+        while (
+            (head := self.feed.head) is not None
+            and head.upto <= after
+            and (head.epoch, head.keys) == known
+            and not self.feed.ended
+        ):
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
                 return

@@ -39,7 +39,7 @@ async def feed(call: Call) -> Response:
         )
     wait = call.number("wait", 0, _LONGEST_WAIT)
     if wait:
-        await call.node.wait_for_news(after, wait)
+        await call.node.wait_for_news(after, epoch, wait)
     headers = {**NO_STORE, "Vary": "Accept-Encoding"}
     lines = _lines(call.node, keys, after, epoch)
     if "gzip" in call.request.headers.get("accept-encoding", ""):

@@ -3,10 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-# How many tests run at once: as many as there are processors. ARGS="-n 0 --pdb" is how to look into one.
-AT_ONCE := -n auto --maxprocesses 4 --dist worksteal
-# Three hundred retried writes on one row while backends are killed: some give up on two busy cores. To be mended.
-BUSY := --deselect tests/service/test_store_postgres.py::test_what_is_retried_under_its_key_until_it_is_answered_happens_once
+	$(BIN)/pytest -m "not wheel" --ignore=tests/cluster $(AT_ONCE) $(ARGS)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
@@ -28,7 +25,7 @@ demo: $(VENV)/ready ## the main job as a narrated tour
 	@$(BIN)/python examples/demo.py $(ARGS)
 
 test: $(VENV)/with-test ## all tests but the wheel's and the cluster's; ARGS="-k scope" goes to pytest
-	$(BIN)/pytest -m "not wheel" --ignore=tests/cluster $(AT_ONCE) $(BUSY) $(ARGS)
+	$(BIN)/pytest -m "not wheel" --ignore=tests/cluster $(AT_ONCE) $(ARGS)
 
 cluster: $(VENV)/with-test ## several nodes on a PostgreSQL, in real processes, and their faults
 	$(BIN)/pytest tests/cluster $(ARGS)

@@ -28,7 +28,8 @@ _AT_ONCE = 500
 _BRANCH = re.compile(rf"[0-9a-f]{{{2 * BRANCH_ID_SIZE}}}")
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple((high + low).encode("ascii") for high in _DIGITS for low in _DIGITS)
-_LAST_SECOND = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
+LAST_SECOND = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
+"""The last that there is a date for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def _parts(row: Row) -> tuple[int, str, int, str, Any]:
         sequence, kind, expires, name, *rest = row
     except (TypeError, ValueError):
         raise MalformedCaveat("not a revocation") from None
-    if not (type(sequence) is int is type(expires) and sequence >= 0 <= expires <= _LAST_SECOND):
+    if not (type(sequence) is int is type(expires) and sequence >= 0 <= expires <= LAST_SECOND):
         raise MalformedCaveat("a revocation has a sequence and an expiry")
     detail = rest[0] if len(rest) == 1 else None
     if kind == "t" and not rest:
@@ -125,7 +126,7 @@ def _parts(row: Row) -> tuple[int, str, int, str, Any]:
         _check_token_id(name)
         if _BRANCH.fullmatch(detail) is None:
             raise MalformedCaveat(f"a branch id has {BRANCH_ID_SIZE} bytes, written in hex")
-    elif kind == "u" and type(detail) is int and 0 <= detail <= _LAST_SECOND * 1000 + 999:
+    elif kind == "u" and type(detail) is int and 0 <= detail <= LAST_SECOND * 1000 + 999:
         check_value(name)
     else:
         raise MalformedCaveat("a revocation of a kind that is not known here")
@@ -271,7 +272,7 @@ def _hour(last: bytes) -> int:
 
 def _date(second: int) -> int:
     """The second itself, or the first or last that there is a date for."""
-    return min(max(0, second), _LAST_SECOND)
+    return min(max(0, second), LAST_SECOND)
 
 
 def _ulid_time(at: int) -> bytes:

@@ -34,6 +34,7 @@ from caveats_service.store import (
 
 _T = TypeVar("_T")
 _ACTOR: Final = "operator"
+_FORGOTTEN: Final = "revocations made after the backup are not in it: rotate and retire keys if that matters"
 _out: Final = Console(highlight=False)
 _err: Final = Console(stderr=True, highlight=False)
 
@@ -313,6 +314,10 @@ def restore(
 ) -> None:
     """Put a backup in place, the service being stopped. All who follow revocations load them anew."""
     settings = _settings()
+    if not settings.on_sqlite:
+        _fail(
+            "this database is PostgreSQL: restore it with its own tools, then run `caveats-service restored`"
+        )
     settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         done = restore_database(source, settings.sqlite_path, now=utc_now(), actor=_ACTOR, force=force)
@@ -320,7 +325,19 @@ def restore(
         _fail(str(error))
     aside = f"; the one before is kept as {done.set_aside}" if done.set_aside else ""
     _err.print(f"restored; the revocation epoch is now {done.epoch}{aside}")
-    _err.print("revocations made after the backup are not in it: rotate and retire keys if that matters")
+    _err.print(_FORGOTTEN)
+
+
+@app.command()
+def restored() -> None:
+    """Say that the database was put back by other means, such as pg_restore or a copy of its files.
+
+    All who follow revocations load them anew: they may know some that are no longer in the database, and would
+    miss others. Run it before the first node starts; where nodes run already, they notice.
+    """
+    epoch = _with_store(lambda store: store.bump_epoch(now=utc_now(), actor=_ACTOR))
+    _err.print(f"the revocation epoch is now {epoch}")
+    _err.print(_FORGOTTEN)
 
 
 # how commands reach the store

@@ -43,6 +43,7 @@ from caveats import (
 )
 from caveats.feed import Page
 from caveats.identifier import issue_time
+from caveats.revocation import Row
 from caveats_service import store as stores
 from caveats_service.feeding import Broadcast
 from caveats_service.foreign import ForeignFailure, ForeignThreads
@@ -475,11 +476,11 @@ class Node:
         fresh = RevocationSet()
         taken: list[caveats.Revocation] = []
         self._loading = taken
-        read_at, head, epoch = self.now(), 0, 0
-        async for page in self.store.live_revocations(now=self.now()):
-            head, epoch = page.last_sequence, page.epoch
-            for row in page.entries:
-                fresh.add(_revocation(row))
+        read_at = self.now()
+        page = await self.store.page_revocations(0, limit=0)
+        head, epoch = page.last_sequence, page.epoch
+        async for _, rows in self._live_rows(0, head, read_at):
+            fresh.add_rows(rows)
         for revocation in taken:  # revoked here meanwhile, after its page had been read
             fresh.add(revocation)
         self._loading = None
@@ -525,8 +526,8 @@ class Node:
         waiting, self._waiting = self._waiting, asyncio.Event()
         waiting.set()
 
-    async def pages(self, after: int, epoch: int | None = None) -> AsyncIterator[Page]:
-        """The live entries from `after` up to where this node stands, in pages; at least one page.
+    async def pages(self, after: int, epoch: int | None = None) -> AsyncIterator[tuple[Page, list[Row]]]:
+        """The live entries from `after` up to where this node stands, in pages and apart from them; at least one page.
 
         A reader of another epoch begins at 0. One of this epoch that is ahead has heard it from a quicker node.
         """
@@ -536,24 +537,34 @@ class Node:
             after = 0
         elif after > head.upto:
             after = head.upto if epoch is not None else 0
-        while True:
-            upto = head.upto
-            rows: tuple[stores.Revocation, ...] = ()
-            if after < upto:
-                page = await self.store.page_revocations(after, limit=_PAGE)
-                rows = tuple(row for row in page.entries if row.sequence <= upto)
-                if len(page.entries) == _PAGE and rows:
-                    upto = rows[-1].sequence
-            live = tuple((row.sequence, _revocation(row)) for row in rows if row.expires_at > head.at)
-            yield replace(head, after=after, upto=upto, entries=live)
-            if upto == head.upto:
-                return
+        async for upto, rows in self._live_rows(after, head.upto, head.at):
+            yield replace(head, after=after, upto=upto), rows
             after = upto
 
-    async def wait_for_news(self, after: int, seconds: float) -> None:
-        """Return when there is an entry after this one, when the time is up, or when the node is about to stop."""
+    async def _live_rows(self, after: int, upto: int, now: datetime) -> AsyncIterator[tuple[int, list[Row]]]:
+        """What is live in this stretch, as much as fits a page at a time, and up to where that is all."""
+        while True:
+            rows = await self.store.live_rows(after, upto, now=now, limit=_PAGE) if after < upto else []
+            after = upto if len(rows) < _PAGE else rows[-1][0]
+            yield after, rows
+            if after == upto:
+                return
+
+    async def wait_for_news(self, after: int, epoch: int | None, seconds: float) -> None:
+        """Return when there is an entry after this one, or there are other keys, or another epoch than the reader's.
+
+        Also when the time is up, or when the node is about to stop.
+        """
         deadline = asyncio.get_running_loop().time() + seconds
-        while self.feed.head is not None and self.feed.head.upto <= after and not self.feed.ended:
+        first = self.feed.head
+        assert first is not None  # set before anybody can ask
+        known = (first.epoch if epoch is None else epoch, first.keys)
+        while (
+            (head := self.feed.head) is not None
+            and head.upto <= after
+            and (head.epoch, head.keys) == known
+            and not self.feed.ended
+        ):
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
                 return

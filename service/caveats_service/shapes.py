@@ -172,7 +172,10 @@ class JudgedCaveat(Shape):
 
 
 class Verified(Shape):
-    """The answer: granted or not, caveat by caveat."""
+    """The answer: granted or not, caveat by caveat.
+
+    `revoked_branches`: those of the token's other copies, for whoever goes on with the chain by themselves.
+    """
 
     granted: bool
     code: str | None = None
@@ -184,6 +187,7 @@ class Verified(Shape):
     expires_at: Moment | None = None
     caveats: list[JudgedCaveat] = []
     branches: list[str] = []
+    revoked_branches: list[str] | None = None
 
 
 class VerifiedMany(Shape):

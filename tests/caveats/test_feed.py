@@ -32,6 +32,7 @@ from caveats.feed import (
     open_rows,
     page_text,
     prove_reader,
+    rows_text,
     seal_page,
     seal_text,
 )
@@ -76,6 +77,11 @@ revocations = st.one_of(
 
 def test_what_was_sealed_is_opened():
     assert open_page(LINE, RING) == PAGE
+
+
+def test_a_page_and_its_rows_apart_from_it_are_the_same_text():
+    rows = [row_of(number, entry) for number, entry in ENTRIES]
+    assert rows_text(replace(PAGE, entries=()), rows) == page_text(PAGE)
 
 
 @given(st.lists(revocations, max_size=20), moments, st.integers(1, 2**50))

@@ -26,7 +26,7 @@ import httpx2 as httpx
 import pytest
 import uvicorn
 
-from caveats import Bundle, Expires, Macaroon, Note, Scope
+from caveats import Bundle, Context, Expires, Macaroon, Note, Revoked, Scope
 from caveats_client import (
     AsyncClient,
     BadRequest,
@@ -40,6 +40,7 @@ from caveats_client import (
     TokenAuth,
 )
 from caveats_client.credentials import Credentials
+from caveats_client.remote import RemoteVerifier
 from caveats_service.app import create_app
 from caveats_service.passwords import PasswordProfile
 from caveats_service.settings import Settings
@@ -573,3 +574,43 @@ def test_a_busy_service_is_told_with_the_time_to_wait(tmp_path: Path, caveats: S
         assert re.search(r"try again in \d+ s", busy.stderr)
     finally:
         serving.stop()
+
+
+# Remote verification
+
+
+class Counted(httpx.BaseTransport):
+    """Requests on their way, counted."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._on = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked += 1
+        return self._on.handle_request(request)
+
+    def close(self) -> None:
+        self._on.close()
+
+
+def test_copies_of_a_token_that_was_asked_about_are_judged_here_and_its_dead_ones_are_known(
+    service: Serving, alice: str
+) -> None:
+    """What was revoked before the verifier first asked is in the answer about the parent."""
+    transport = Counted()
+    context = Context(now=datetime.now(UTC), scopes=("photos/42:read",))
+    with (
+        Client(service.url) as client,
+        RemoteVerifier(service.url, transport=transport, remember_for=timedelta(minutes=10)) as remote,
+    ):
+        token = client.login(alice, PASSWORD)
+        dead = token.attenuate(Note("dead"))
+        client.revoke(dead)
+        assert remote.verify(token, context).user == alice
+        assert transport.asked == 1
+        assert remote.verify(token.attenuate(Scope("photos/42:*")), context).scopes == ("photos/42:*",)
+        for copy in (dead, dead.attenuate(Note("and on"))):
+            with pytest.raises(Revoked):
+                remote.verify(copy, context)
+        assert transport.asked == 1

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE / "support"), str(HERE.parent / "service" / "support")]
+sys.path[:0] = [
+    str(HERE / "support"),
+    *(str(HERE.parent / other / "support") for other in ("service", "clients")),
+]
 
 from cluster_support import Cluster, PrivatePostgres, cluster, private_postgres, shared_database  # noqa: E402
 

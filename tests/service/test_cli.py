@@ -1,5 +1,6 @@
 """caveats-service: what an operator does on the machine itself, its exit codes, and that it speaks JSON."""
 
+import asyncio
 import json
 import os
 import stat
@@ -18,9 +19,12 @@ from service_support import (
     process,
     rows,
     serving,
+    until,
 )
+from store_support import KINDS, new_place
 
 from caveats import AudienceKeyring, Context, Verifier
+from caveats.wire import encode_base64
 from caveats_service.node import utc_now
 
 
@@ -211,6 +215,45 @@ def test_a_backup_taken_under_load_restores_whole_and_moves_the_epoch_on(tmp_pat
         assert http.get("/v1/authorize", headers=bearer(last)).status_code == 200
         assert http.get("/v1/tokens", headers=bearer(whole)).status_code == 200
     assert rows(tmp_path, "PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_restore_by_other_means_is_said_and_running_nodes_begin_anew(
+    kind: str, tmp_path: Path
+) -> None:
+    """The database as it was before the second of two revocations: the node forgets that one, and hears of the next."""
+    async with new_place(kind, tmp_path) as place:
+        given = {"DATABASE_URL": place.url, "SEAL_KEY": encode_base64(bytes(range(32)))}
+        with process(tmp_path, **given) as node, node.client() as http:
+
+            def live(token: str) -> bool:
+                return http.get("/v1/authorize", headers=bearer(token)).status_code == 200
+
+            body = {"username": "admin", "password": ADMIN_PASSWORD}
+            tokens = [http.post("/v1/tokens", json=body).json()["token"] for _ in range(3)]
+            for token in tokens[:2]:
+                assert http.post("/v1/revocations", headers=bearer(token)).status_code == 201
+            await place.execute("DELETE FROM revocations WHERE sequence = 2")
+            await place.execute("UPDATE meta SET revocation_sequence = 1")
+            done = await asyncio.to_thread(cli, tmp_path, "restored", **given)
+            ((epoch,),) = await place.rows("SELECT epoch FROM meta")
+            assert f"epoch is now {epoch}" in done.stderr
+            assert epoch > 1
+            until(lambda: live(tokens[1]), 20)
+            assert not live(tokens[0])
+            answer = http.post("/v1/revocations", headers=bearer(tokens[2]))
+            assert (answer.status_code, answer.json()["sequence"]) == (201, 2)
+            assert not live(tokens[2])
+        assert await place.rows("SELECT subject FROM audit WHERE action = 'revocation.bump_epoch'") == [("",)]
+
+
+def test_a_server_is_not_restored_from_a_file(tmp_path: Path) -> None:
+    done = cli(tmp_path, "restore", "x", expect=1, DATABASE_URL="postgresql://127.0.0.1:1/d")
+    assert "caveats-service restored" in done.stderr
+
+
+def test_where_there_is_no_database_nothing_was_restored(tmp_path: Path) -> None:
+    assert "no database" in cli(tmp_path, "restored", expect=1).stderr
 
 
 def test_a_database_in_use_is_not_restored_over(tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ import pytest_asyncio
 from sqlalchemy import URL
 from store_support import KINDS, new_place
 
+import caveats
+from caveats import BranchRevocation, TokenRevocation, UserRevocation, new_token_id
 from caveats.identifier import is_token_id
+from caveats.revocation import row_of
 from caveats_service.store import (
     KeyConflict,
     KeyInUse,
@@ -80,9 +83,15 @@ def seal(row_id: int, key_id: str) -> bytes:
 
 
 async def live(store: Store, now: datetime, page_size: int = 2) -> list[Revocation]:
-    return [
-        entry async for page in store.live_revocations(now=now, page_size=page_size) for entry in page.entries
-    ]
+    """What `live_rows` gives page by page, as entries."""
+    page = await store.page_revocations(0)
+    after, found = 0, []
+    while rows := await store.live_rows(after, page.last_sequence, now=now, limit=page_size):
+        assert len(rows) <= page_size
+        after = rows[-1][0]
+        found += rows
+    entries = {entry.sequence: entry for entry in page.entries}
+    return [entries[row[0]] for row in found]
 
 
 # --- the database ---------------------------------------------------------------------------------
@@ -575,15 +584,24 @@ async def test_a_reader_that_may_have_missed_an_entry_must_resync(
     assert page.must_resync(epoch, after) is must
 
 
-async def test_loading_all_live_entries_gives_every_page_the_same_head(store: Store) -> None:
-    for n in range(5):
-        await store.revoke_token(f"T{n}", expires_at=NOW + n * DAY, now=NOW, actor="a")
-    pages = []
-    async for page in store.live_revocations(now=NOW, page_size=2):
-        pages.append(page)
-        await store.revoke_token(f"late {len(pages)}", expires_at=NOW + DAY, now=NOW, actor="a")
-    assert {page.last_sequence for page in pages} == {5}
-    assert [entry.sequence for page in pages for entry in page.entries] == [2, 3, 4, 5]
+async def test_live_rows_are_those_of_a_stretch_and_what_the_feed_makes_of_an_entry(store: Store) -> None:
+    token_id, late = new_token_id(NOW), NOW + timedelta(milliseconds=1)
+    end = datetime.max.replace(tzinfo=UTC)
+    given: dict[str, Any] = {"now": NOW, "actor": "a"}
+    await store.revoke_token(token_id, expires_at=NOW, **given)
+    await store.revoke_token(token_id, expires_at=late, **given)
+    await store.revoke_branch(token_id, b"b" * 16, expires_at=NOW + DAY, **given)
+    await store.revoke_user("zoë", late, expires_at=end, **given)
+    await store.revoke_user("bob", late, expires_at=NOW + DAY, **given)
+    expected: list[caveats.Revocation] = [
+        TokenRevocation(token_id, late),
+        BranchRevocation(token_id, b"b" * 16, NOW + DAY),
+        UserRevocation("zoë", late, end),
+    ]
+    rows = await store.live_rows(0, 4, now=NOW)
+    assert rows == [row_of(number, entry) for number, entry in enumerate(expected, 2)]
+    assert await store.live_rows(2, 4, now=NOW, limit=1) == rows[1:2]
+    assert await store.live_rows(4, 4, now=NOW) == []
 
 
 async def test_a_bumped_epoch_only_grows(store: Store) -> None:

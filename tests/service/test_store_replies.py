@@ -1,6 +1,7 @@
 """Idempotency keys: a repetition gets the first answer and changes nothing, whoever is faster and whatever fails."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -64,7 +65,7 @@ async def state(place: Any) -> list[Any]:
 
 
 OPERATIONS: dict[str, Callable[[Store, Idempotency], Awaitable[object]]] = {
-    "label": lambda store, given: label(store, given, token_id=f"T{id(given)}"),
+    "label": lambda store, given: label(store, given, token_id=f"T{secrets.token_hex(8)}"),
     "revoke-token": lambda store, given: store.revoke_token(
         "T1", expires_at=NOW + DAY, now=NOW, actor="alice", once=given
     ),
@@ -159,6 +160,53 @@ async def test_a_reply_that_cannot_be_sealed_undoes_the_deed(store: Store, place
     with pytest.raises(ValueError, match="no seal"):
         await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a", once=once(seal_reply=fail))
     assert await state(place) == before
+
+
+async def test_whoever_fails_of_many_at_once_fails_alone(store: Store, place: Any) -> None:
+    def fail(_result: Revocation | None) -> bytes:
+        raise ValueError("no seal")
+
+    await store.remember(once("used"), now=NOW)
+    wrong = {
+        3: once("used", digest=OTHER),
+        5: once("used"),
+        7: once("unsealed", seal_reply=fail),
+        9: once("twice"),
+        11: once("twice", digest=OTHER),
+    }
+    done = await asyncio.gather(
+        *(
+            store.revoke_branch(
+                "T1",
+                bytes([n]) * (15 if n == 13 else 16),
+                expires_at=NOW,
+                now=NOW,
+                actor="a",
+                once=wrong.get(n, once(f"own {n}")),
+            )
+            for n in range(60)
+        ),
+        return_exceptions=True,
+    )
+    failed = {n: type(one) for n, one in enumerate(done) if isinstance(one, BaseException)}
+    later = 11 if 11 in failed else 9
+    assert failed == {
+        3: IdempotencyConflict,
+        5: AlreadyDone,
+        7: ValueError,
+        later: IdempotencyConflict,
+        13: StoreUnavailable,
+    }
+    entries = [one for one in done if isinstance(one, Revocation)]
+    assert sorted(entry.sequence for entry in entries) == list(range(1, 56))
+    assert tuple(sorted(entries)) == (await store.page_revocations(0)).entries
+    assert len(await store.list_audit()) == 56
+    for n in (0, 30, 59):
+        assert await store.recall("alice", f"own {n}", DIGEST, now=NOW) == b"sealed %d" % sequence_of(done[n])
+
+
+def sequence_of(entry: Any) -> int:
+    return int(entry.sequence)
 
 
 async def test_a_reply_that_cannot_be_kept_undoes_the_deed(store: Store, place: Any) -> None:

@@ -1,10 +1,13 @@
 """POST /v1/verify: granted or refused, caveat by caveat, for whoever holds the token."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2 as httpx
 import pytest
 from service_support import Clock, Service, User, bearer, narrow, new_user, problem
+
+from caveats import BranchRevocation
 
 
 def test_a_grant_says_whose_it_is_and_how_every_caveat_was_met(timed: Service) -> None:
@@ -29,6 +32,7 @@ def test_a_grant_says_whose_it_is_and_how_every_caveat_was_met(timed: Service) -
         "scope": "photos:*",
         "issued_at": "2026-11-21T12:00:00Z",
         "expires_at": "2026-11-21T13:00:00Z",
+        "revoked_branches": [],
         "caveats": [
             {"index": 0, "kind": "user", "predicate": f"user = {user.username}", "added_by": "issuer", **row},
             {
@@ -43,6 +47,38 @@ def test_a_grant_says_whose_it_is_and_how_every_caveat_was_met(timed: Service) -
             {"index": 4, "kind": "note", "predicate": "note = for you", "added_by": "holder", **row},
         ],
     }
+
+
+def test_the_revoked_branches_of_a_token_are_named_to_whoever_holds_a_live_copy(
+    http: httpx.Client, user: User
+) -> None:
+    token = user.token()
+    dead, live = narrow(token, "note = dead"), narrow(token, "note = live")
+    branch = http.post("/v1/verify", json={"token": dead}).json()["branches"][-1]
+    assert http.post("/v1/revocations", headers=bearer(dead)).status_code == 201
+    for copy in (token, live):
+        assert http.post("/v1/verify", json={"token": copy}).json()["revoked_branches"] == [branch]
+    assert http.post("/v1/verify", json={"token": user.token()}).json()["revoked_branches"] == []
+
+
+def test_more_revoked_branches_than_an_answer_holds_are_not_named(
+    service: Service, http: httpx.Client, user: User
+) -> None:
+    issued = user.issue()
+    until = datetime.now(UTC) + timedelta(hours=1)
+    dead = [BranchRevocation(issued["token_id"], n.to_bytes(16, "big"), until) for n in range(1001)]
+
+    def named() -> list[str] | None:
+        found: list[str] | None = http.post("/v1/verify", json={"token": issued["token"]}).json()[
+            "revoked_branches"
+        ]
+        return found
+
+    for revocation in dead[:-1]:
+        service.node.revocations.add(revocation)
+    assert named() == [revocation.branch_id.hex() for revocation in dead[:-1]]
+    service.node.revocations.add(dead[-1])
+    assert named() is None
 
 
 @pytest.mark.parametrize(
@@ -153,6 +189,7 @@ def test_many_are_judged_each_by_itself(http: httpx.Client, user: User) -> None:
         "code": "invalid_token",
         "caveats": [],
         "branches": [],
+        "revoked_branches": None,
     }
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from starlette.responses import Response, StreamingResponse
 
 from caveats import AudienceKeyring
-from caveats.feed import Page, check_reader, seal_page
+from caveats.feed import Page, check_reader, rows_text, seal_text
 from caveats.identifier import is_audience
 from caveats_service.call import NO_STORE, Call
 from caveats_service.feeding import Subscriber
@@ -39,7 +39,7 @@ async def feed(call: Call) -> Response:
         )
     wait = call.number("wait", 0, _LONGEST_WAIT)
     if wait:
-        await call.node.wait_for_news(after, wait)
+        await call.node.wait_for_news(after, epoch, wait)
     headers = {**NO_STORE, "Vary": "Accept-Encoding"}
     lines = _lines(call.node, keys, after, epoch)
     if "gzip" in call.request.headers.get("accept-encoding", ""):
@@ -64,8 +64,8 @@ async def _events(
 ) -> AsyncIterator[str]:
     """What was missed, then what comes. The subscriber has been listening since before the first was read."""
     try:
-        async for page in node.pages(after, epoch):
-            yield _event(seal_page(page, node.signing_key(keys.audience)), page)
+        async for page, rows in node.pages(after, epoch):
+            yield _event(seal_text(rows_text(page, rows), node.signing_key(keys.audience)), page)
         async for line in subscriber.follow():
             yield f"event: page\ndata: {line}\n\n"
     finally:
@@ -77,8 +77,8 @@ def _event(line: str, page: Page) -> str:
 
 
 async def _lines(node: Node, keys: AudienceKeyring, after: int, epoch: int | None) -> AsyncIterator[str]:
-    async for page in node.pages(after, epoch):
-        yield seal_page(page, node.signing_key(keys.audience)) + "\n"
+    async for page, rows in node.pages(after, epoch):
+        yield seal_text(rows_text(page, rows), node.signing_key(keys.audience)) + "\n"
 
 
 async def _gzipped(lines: AsyncIterator[str]) -> AsyncIterator[bytes]:

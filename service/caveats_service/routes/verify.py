@@ -1,5 +1,7 @@
 """Verification over HTTP: one token or many, each with the facts of its request, each explained."""
 
+from typing import Final
+
 from starlette.responses import Response
 
 import caveats
@@ -8,6 +10,8 @@ from caveats_service import shapes
 from caveats_service.call import Call, reply
 from caveats_service.issuing import DEFAULT_AUDIENCE
 from caveats_service.problems import problem_of
+
+_MOST_REVOKED: Final = 1000
 
 
 async def verify(call: Call) -> Response:
@@ -46,6 +50,7 @@ async def _judge(call: Call, asked: shapes.VerifyOne) -> shapes.Verified:
     if not failures:
         call.node.used(identified, call.now)
     authority = effective(authenticated.caveats)
+    revoked = call.node.revocations.branches_of(identified.token_id)
     return shapes.Verified(
         granted=not failures,
         code="caveats_unsatisfied" if failures else None,
@@ -57,6 +62,7 @@ async def _judge(call: Call, asked: shapes.VerifyOne) -> shapes.Verified:
         expires_at=authority.expires_at,
         caveats=judged(authenticated, failures),
         branches=[branch.hex() for branch in call.node.verifier.branches(authenticated)],
+        revoked_branches=None if len(revoked) > _MOST_REVOKED else [branch.hex() for branch in revoked],
     )
 
 

@@ -4,6 +4,7 @@ Knows only its table. `record` is called by every other part of the store that c
 """
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,11 +26,26 @@ async def record(
     **detail: str | int | bool,
 ) -> None:
     """Write down, within the caller's transaction, what it does."""
-    await connection.execute(
-        insert(audit).values(
-            at=at, actor=actor, action=action, subject=subject, detail=json.dumps(detail, sort_keys=True)
-        )
-    )
+    await record_all(connection, [deed(at=at, actor=actor, action=action, subject=subject, **detail)])
+
+
+def deed(
+    *, at: datetime, actor: str, action: str, subject: str, **detail: str | int | bool
+) -> dict[str, object]:
+    """What `record` writes down, for `record_all`."""
+    return {
+        "at": at,
+        "actor": actor,
+        "action": action,
+        "subject": subject,
+        "detail": json.dumps(detail, sort_keys=True),
+    }
+
+
+async def record_all(connection: AsyncConnection, deeds: Sequence[dict[str, object]]) -> None:
+    """As `record`, of several deeds of one transaction."""
+    if deeds:
+        await connection.execute(insert(audit), deeds)
 
 
 class Audit(Database):

@@ -6,6 +6,7 @@ repeated a few times where the database undid it without fault of its own; and i
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import os
 import random
@@ -21,6 +22,7 @@ from .engine import Engine
 from .errors import StoreError, StoreUnavailable, Undone
 from .postgres import Postgres
 from .sqlite import Sqlite
+from .turns import ASKED, Asked
 
 _Self = TypeVar("_Self", bound="Database")
 _Arguments = ParamSpec("_Arguments")
@@ -123,13 +125,18 @@ class Database:
         self._pid = os.getpid()
 
     async def _complete(self, work: Callable[[], Awaitable[_Result]], deadline: float | None) -> _Result:
-        task = asyncio.create_task(_again_if_undone(work))
+        asked, context = Asked(self._engine.clock), contextvars.copy_context()
+        context.run(ASKED.set, asked)
+        task = asyncio.create_task(_again_if_undone(work), context=context)
         self._running.add(task)
         task.add_done_callback(self._settled)
-        await asyncio.wait({task}, timeout=deadline)
-        if not task.done():
-            task.cancel()
-            raise StoreUnavailable(f"the database has not answered for {deadline:g} s")
+        with self._engine.clock.running():
+            while not task.done():
+                left = None if deadline is None else asked.left(deadline)
+                if left is not None and left <= 0:
+                    task.cancel()
+                    raise StoreUnavailable(f"the database has not answered for {deadline:g} s")
+                await asyncio.wait({task}, timeout=left)
         return task.result()
 
     def _settled(self, task: asyncio.Task[Any]) -> None:

@@ -13,6 +13,8 @@ from typing import Any, Final, Protocol, TypeAlias
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from .turns import Clock, Turns
+
 Progress: TypeAlias = Callable[[int, int], None]
 """Is told the pages copied and the pages in all, from the copying thread."""
 
@@ -42,7 +44,16 @@ class Engine(Protocol):
     """One database as one process sees it."""
 
     deadline: float | None
-    """Seconds after which an operation is given up, whatever it waits for; None if the engine sees to that."""
+    """Seconds after which an operation is given up that has had its turn; None if the engine sees to that."""
+
+    in_line: float
+    """Seconds for which a turn is waited for while nobody gets done."""
+
+    clock: Clock
+    """What both are measured by."""
+
+    alone: Turns
+    """The line of those who `write_alone`."""
 
     def open(self) -> None:
         """Say that this process uses the database, before its first connection."""

@@ -5,6 +5,7 @@ the transaction of the deed itself: no deed without its answer, and no answer wi
 """
 
 import hmac
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -18,6 +19,7 @@ from .records import Idempotency, Revocation
 from .schema import idempotency
 
 _BATCH: Final = 5000
+_ANOTHER: Final = "this idempotency key belongs to another request"
 
 
 class Replies(Database):
@@ -27,7 +29,11 @@ class Replies(Database):
     async def recall(self, caller: str, key: str, digest: bytes, *, now: datetime) -> bytes | None:
         """The sealed reply under this key, None if it is free; `IdempotencyConflict` if another request has it."""
         async with self.read() as connection:
-            return await _recall(connection, caller, key, digest, now)
+            asked = Idempotency(caller, key, digest, now, lambda _: b"")
+            answer = (await used(connection, [asked], now=now)).get((caller, key))
+        if isinstance(answer, IdempotencyConflict):
+            raise answer
+        return None if answer is None else answer.sealed_reply
 
     @whole
     async def remember(self, once: Idempotency, *, now: datetime) -> None:
@@ -52,50 +58,69 @@ class Replies(Database):
 
 async def check(connection: AsyncConnection, once: Idempotency | None, *, now: datetime) -> None:
     """Begin an operation: `AlreadyDone` with its reply, or `IdempotencyConflict`, if the key has been used."""
-    if once is None:
-        return
-    sealed_reply = await _recall(connection, once.caller, once.key, once.digest, now)
-    if sealed_reply is not None:
-        raise AlreadyDone(sealed_reply)
+    if once is not None:
+        for refusal in (await used(connection, [once], now=now)).values():
+            raise refusal
+
+
+async def used(
+    connection: AsyncConnection, onces: Sequence[Idempotency], *, now: datetime
+) -> dict[tuple[str, str], AlreadyDone | IdempotencyConflict]:
+    """As `check`, of many: what to answer under each key that has been used."""
+    if not onces:
+        return {}
+    columns = idempotency.c
+    query = select(columns.caller, columns.key, columns.digest, columns.sealed_reply).where(
+        columns.caller.in_({once.caller for once in onces}),
+        columns.key.in_({once.key for once in onces}),
+        columns.expires_at > now,
+    )
+    asked = {(once.caller, once.key): once.digest for once in onces}
+    answers: dict[tuple[str, str], AlreadyDone | IdempotencyConflict] = {}
+    for row in await connection.execute(query):
+        digest = asked.get((row.caller, row.key))
+        if digest is not None:
+            same = hmac.compare_digest(row.digest, digest)
+            answers[row.caller, row.key] = (
+                AlreadyDone(bytes(row.sealed_reply)) if same else IdempotencyConflict(_ANOTHER)
+            )
+    return answers
 
 
 async def keep(
     connection: AsyncConnection, once: Idempotency | None, result: Revocation | None, *, now: datetime
 ) -> None:
     """End an operation: its reply is remembered if it is done, and it is not done if another was faster."""
-    if once is None:
+    if once is not None:
+        await keep_all(connection, [(once, result)], now=now)
+
+
+async def keep_all(
+    connection: AsyncConnection, done: Sequence[tuple[Idempotency, Revocation | None]], *, now: datetime
+) -> None:
+    """As `keep`, of many under as many keys."""
+    if not done:
         return
     columns = idempotency.c
     await connection.execute(
         delete(idempotency).where(
-            columns.caller == once.caller, columns.key == once.key, columns.expires_at <= now
+            columns.caller.in_({once.caller for once, _ in done}),
+            columns.key.in_({once.key for once, _ in done}),
+            columns.expires_at <= now,
         )
     )
+    replies = [
+        {
+            "caller": once.caller,
+            "key": once.key,
+            "digest": once.digest,
+            "sealed_reply": once.seal_reply(result),
+            "created_at": now,
+            "expires_at": once.expires_at,
+        }
+        for once, result in done
+    ]
     try:
-        await connection.execute(
-            insert(idempotency).values(
-                caller=once.caller,
-                key=once.key,
-                digest=once.digest,
-                sealed_reply=once.seal_reply(result),
-                created_at=now,
-                expires_at=once.expires_at,
-            )
-        )
+        await connection.execute(insert(idempotency), replies)
     except IntegrityError as error:
         raise Undone("another request under the same idempotency key was faster") from error
-
-
-async def _recall(
-    connection: AsyncConnection, caller: str, key: str, digest: bytes, now: datetime
-) -> bytes | None:
-    columns = idempotency.c
-    query = select(columns.digest, columns.sealed_reply).where(
-        columns.caller == caller, columns.key == key, columns.expires_at > now
-    )
-    row = (await connection.execute(query)).one_or_none()
-    if row is None:
-        return None
-    if not hmac.compare_digest(row.digest, digest):
-        raise IdempotencyConflict("this idempotency key belongs to another request")
-    return bytes(row.sealed_reply)

@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 from .engine import COUNTERS, Counters, Progress
 from .errors import BackupElsewhere, StoreError, StoreUnavailable, Undone
 from .schema import meta
+from .turns import Clock, Turns
 
 PATIENCE: Final = timedelta(seconds=1.5)
 CHANNEL: Final = "caveats"
@@ -46,18 +47,19 @@ class Postgres:
         self._url = url
         self.deadline: float | None = patience.total_seconds()
         self._patience = patience.total_seconds()
-        # Whoever waits for their turn for longer has too little time left, and would be cut off in the middle.
-        self._turns_within = self._patience * 2 / 3
-        self._engine = self._connecting(
-            self._patience, pool_size=_CONNECTIONS, max_overflow=0, pool_timeout=self._turns_within
-        )
+        # Whoever waits for longer has too little time left, and would be cut off in the middle.
+        self.in_line = self._patience * 2 / 3
+        self.clock = Clock()
+        self._connections = Turns(_CONNECTIONS, self.in_line, self.clock)
+        self.alone = Turns(1, self.in_line, self.clock)
+        # The driver's clock does not know when this process is held up, so it is only there in case ours fails.
+        self._engine = self._connecting(4 * self._patience, pool_size=_CONNECTIONS + 1, max_overflow=0)
         event.listen(self._engine.sync_engine, "checkout", _alive)
         event.listen(self._engine.sync_engine, "handle_error", _gone_elsewhere)
         self._readers = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
         self._writers = self._engine.execution_options(isolation_level="READ COMMITTED")
-        self._turn = asyncio.Lock()
         milliseconds = round(self._patience * 1000)
         self._begin_writing = (
             f"SELECT set_config('statement_timeout', '{milliseconds}', true),"
@@ -88,7 +90,7 @@ class Postgres:
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """REPEATABLE READ, READ ONLY."""
-        async with self._readers.connect() as connection:
+        async with self._connections.turn(), self._readers.connect() as connection:
             yield connection
 
     async def rows(self, connection: AsyncConnection, query: str, *values: int) -> Sequence[Sequence[Any]]:
@@ -100,19 +102,14 @@ class Postgres:
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """READ COMMITTED; durable even where the server is set to acknowledge before that."""
-        async with self._writing(self._begin_writing) as connection:
+        async with self._connections.turn(), self._writing(self._begin_writing) as connection:
             yield connection
 
     @contextlib.asynccontextmanager
     async def write_alone(self) -> AsyncIterator[AsyncConnection]:
-        """Holds the row of `meta`. One at a time in this process, so that waiting takes up one connection."""
-        async with asyncio.timeout(self._turns_within):
-            await self._turn.acquire()
-        try:
-            async with self._writing(self._begin_writing + _ALONE) as connection:
-                yield connection
-        finally:
-            self._turn.release()
+        """Holds the row of `meta`. One at a time in this process, on a connection more than the others have."""
+        async with self.alone.turn(), self._writing(self._begin_writing + _ALONE) as connection:
+            yield connection
 
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator["_Watch"]:
@@ -135,7 +132,7 @@ class Postgres:
 
     async def exists(self) -> bool:
         """Whether the first migration has been here."""
-        async with self._readers.connect() as connection:
+        async with self.read() as connection:
             return await connection.run_sync(lambda sync: inspect(sync).has_table(meta.name))
 
     async def checkpoint(self) -> bool:
@@ -189,7 +186,7 @@ class Postgres:
         try:
             return await asyncpg.connect(
                 self._url,
-                timeout=self._patience,
+                timeout=min(patience, 4 * self._patience),
                 command_timeout=patience,
                 statement_cache_size=0,
                 server_settings={"application_name": f"caveats {os.getpid()}"},

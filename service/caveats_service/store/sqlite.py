@@ -29,8 +29,10 @@ from .backup import backup_database, integrity_problems
 from .engine import COUNTERS, Counters, Progress
 from .errors import DatabaseInUse, StoreUnavailable
 from .presence import Presence
+from .turns import Clock, Turns
 
 PATIENCE: Final = timedelta(seconds=5)
+_READERS: Final = 10
 _STEP: Final = 0.02
 _LOOK_EVERY: Final = 0.1
 
@@ -59,11 +61,14 @@ class Sqlite:
     def __init__(self, path: Path, *, patience: timedelta = PATIENCE) -> None:
         self._path = path
         self._patience = patience.total_seconds()
-        self._readers = self._engine(connections=10, busy_timeout=self._patience)
+        self.in_line = self._patience
+        self.clock = Clock()
+        self._reading = Turns(_READERS, self.in_line, self.clock)
+        self._readers = self._engine(connections=_READERS, busy_timeout=self._patience)
         event.listen(self._readers.sync_engine, "begin", _begin)
         # One connection, because writers take turns. It waits in SQLite for a moment only: see `_begin_writing`.
         self._writer = self._engine(connections=1, busy_timeout=_STEP)
-        self._turn = asyncio.Lock()
+        self.alone = Turns(1, self.in_line, self.clock)
         self._presence: Presence | None = None
 
     def open(self) -> None:
@@ -87,7 +92,7 @@ class Sqlite:
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A deferred transaction."""
-        async with self._readers.begin() as connection:
+        async with self._reading.turn(), self._readers.begin() as connection:
             yield connection
 
     async def rows(self, connection: AsyncConnection, query: str, *values: int) -> Sequence[Sequence[Any]]:
@@ -100,14 +105,9 @@ class Sqlite:
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """The one writer's transaction."""
-        async with asyncio.timeout(self._patience):
-            await self._turn.acquire()
-        try:
-            async with self._writer.begin() as connection:
-                await self._begin_writing(connection)
-                yield connection
-        finally:
-            self._turn.release()
+        async with self.alone.turn(), self._writer.begin() as connection:
+            await self._begin_writing(connection)
+            yield connection
 
     write_alone = write
 
@@ -133,7 +133,7 @@ class Sqlite:
 
     async def checkpoint(self) -> bool:
         """Fold the log into the file; False if a reader is in the way."""
-        async with asyncio.timeout(self._patience), self._turn, self._writer.connect() as connection:
+        async with self.alone.turn(), self._writer.connect() as connection:
             result = await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
             return bool(result.scalar_one() == 0)
 

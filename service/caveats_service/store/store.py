@@ -4,7 +4,7 @@
                  set_password replace_hash disable_user enable_user set_admin
     keys         list_keys publish_key activate_key retire_key service_key
     labels       add_labelled_token get_labelled_token list_labelled_tokens mark_used prune_labelled_tokens
-    revocations  revoke_token revoke_branch revoke_user page_revocations live_revocations prune_revocations
+    revocations  revoke_token revoke_branch revoke_user page_revocations live_rows prune_revocations
     verifiers    add_verifier get_verifier list_verifiers revoke_verifier
     replies      recall remember prune_replies
     changes      changes

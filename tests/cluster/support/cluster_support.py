@@ -265,15 +265,15 @@ class Cluster:
     def rotate(self, at: int = 0, *, now: bool = False) -> httpx.Response:
         return self.clients[at].post("/v1/keys/rotate", json={"now": now}, headers=self.admin())
 
-    def attach(self, at: int = 0, **options: Any) -> LocalVerifier:
-        """A verifier in this process that follows this node. Close it."""
+    def attach(self, at: int = 0, *, url: str | None = None, **options: Any) -> LocalVerifier:
+        """A verifier in this process that follows this node, through `url` if that is a way to it. Close it."""
         key = PrivateKey.generate()
         body = {"audience": AUDIENCE, "public_key": encode_base64(key.public_key), "name": "test"}
         answer = self.clients[at].post("/v1/verifiers", json=body, headers=self.admin())
         assert answer.status_code == 201, answer.text
         made = answer.json()
         return LocalVerifier(
-            self.nodes[at].url,
+            url or self.nodes[at].url,
             audience=AUDIENCE,
             verifier_id=made["verifier_id"],
             private_key=key,

@@ -3,7 +3,8 @@
 
 PYTHON ?= python3
 ARGS ?=
-	$(BIN)/pytest -m "not wheel" --ignore=tests/cluster $(AT_ONCE) $(ARGS)
+# How many tests run at once: as many as there are processors. ARGS="-n 0 --pdb" is how to look into one.
+AT_ONCE := -n auto --maxprocesses 4 --dist worksteal
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq

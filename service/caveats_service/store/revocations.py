@@ -326,7 +326,11 @@ async def _covering(
             columns.kind == kind.value, columns.expires_at >= min(wish.expires_at for wish in some)
         )
         if kind is RevocationKind.USER:
-            query = query.where(columns.username.in_({wish.target.username for wish in some}))
+            earliest = min(wish.target.issued_up_to for wish in some if wish.target.issued_up_to is not None)
+            query = query.where(
+                columns.username.in_({wish.target.username for wish in some}),
+                columns.issued_up_to >= earliest,
+            )
         else:
             query = query.where(columns.token_id.in_({wish.target.token_id for wish in some}))
         if kind is RevocationKind.BRANCH:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from caveats.caveat import Caveat, UnknownCaveat, is_kind, parse_predicate
-from caveats.standard import STANDARD, Audience, Parent, Unmet, User
+from caveats.standard import STANDARD, Audience, Parent, Unmet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=Caveat)
 Check = Callable[[Any, "Context"], object]
 Known = tuple[Caveat, Check, bool]
-"""A caveat, its check, and whether judging it takes more than asking that check alone: users may contradict
+"""A caveat, its check, and whether judging it takes more than asking that check alone: claims may contradict
 each other, an audience asks which app verifies, a parent is to be looked up."""
 
 ISSUER, HOLDER, DISCHARGER = "issuer", "holder", "discharger"
 _REMEMBERED = 4096
 _REMEMBERED_BYTES = 256 * 1024  # a list of words takes some forty times its predicate once it is typed
-_SPECIAL = frozenset((User, Audience, Parent))
+_SPECIAL = frozenset((Audience, Parent))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,9 @@ class Checkers:
 
     def _learn(self, predicate: bytes) -> Known:
         caveat = parse_predicate(predicate, self._kinds)
-        learnt = (caveat, self._checks.get(type(caveat), _check_unknown), type(caveat) in _SPECIAL)
+        kind = type(caveat)
+        special = kind in _SPECIAL or kind.claim is not Caveat.claim
+        learnt = (caveat, self._checks.get(kind, _check_unknown), special)
         if len(self._known) >= _REMEMBERED or self._known_bytes >= _REMEMBERED_BYTES:
             self._forget()
         self._known[predicate] = learnt
@@ -158,20 +160,32 @@ def unsatisfied(
 ) -> tuple[Failure, ...]:
     """Every caveat that says no to this request, explained. Empty means that all hold.
 
-    `added_by` says of each caveat who added it; where it is silent, the holder did. Users that
-    contradict each other fail whatever the request: the first one counts.
+    `added_by` says of each caveat who added it; where it is silent, the holder did. Claims that
+    contradict each other, as of two users, fail whatever the request: the first one counts.
     """
     failures = []
-    user: User | None = None
+    claimed: dict[str, str] = {}
     for index, given in enumerate(caveats):
         caveat = checkers.parse(given.raw) if isinstance(given, UnknownCaveat) else given
-        unmet = checkers.answer(caveat, context)
-        if isinstance(caveat, User):
-            if user is None:
-                user = caveat
-            elif caveat.user != user.user:
-                unmet = Unmet(f"the token's user is {user.user!r}", "nothing: a token has one user")
+        unmet = _contradicted(caveat, claimed)
+        if unmet is None:
+            unmet = checkers.answer(caveat, context)
         if unmet is not None:
             by = added_by[index] if index < len(added_by) else HOLDER
             failures.append(Failure(index, caveat.kind, str(caveat), by, unmet.reason, unmet.hint))
     return tuple(failures)
+
+
+def _contradicted(caveat: Caveat, claimed: dict[str, str]) -> Unmet | None:
+    """Why not, where an earlier caveat claims something else. Notes in `claimed` what this one claims."""
+    try:
+        claim = caveat.claim
+        if claim is None:
+            return None
+        subject, value = claim
+        first = claimed.setdefault(subject, value)
+    except Exception as error:  # noqa: BLE001  # foreign code, as a check is
+        return Unmet(f"reading its claim failed: {type(error).__name__}", "nothing, until its kind works")
+    if first == value:
+        return None
+    return Unmet(f"the token's {subject} is {first!r}", f"nothing: a token has one {subject}")

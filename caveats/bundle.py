@@ -1,4 +1,7 @@
-"""A macaroon with its bound discharges: what travels in one header. Knows text, judges nothing."""
+"""A macaroon with its discharges: unbound as a holder keeps them, bound as they travel in one header.
+
+Knows text, judges nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from caveats.wire import SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from caveats.caveat import Caveat
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -57,3 +62,19 @@ class Bundle:
     def encode(self) -> str:
         """The text for a header: the root first, then the discharges."""
         return SEPARATOR.join(macaroon.encode() for macaroon in (self.macaroon, *self.discharges))
+
+
+@dataclass(frozen=True, slots=True)
+class Unbound:
+    """A macaroon and its discharges as their third parties gave them: to be kept, narrowed, and bound anew each time."""
+
+    macaroon: Macaroon
+    discharges: tuple[Macaroon, ...] = ()
+
+    def attenuate(self, *caveats: Caveat | bytes, limits: Limits = DEFAULT_LIMITS) -> Unbound:
+        """The same with a narrower macaroon. Raises as `Macaroon.attenuate`."""
+        return Unbound(self.macaroon.attenuate(*caveats, limits=limits), self.discharges)
+
+    def bind(self, limits: Limits = DEFAULT_LIMITS) -> Bundle:
+        """What to send. Raises `LimitExceeded`."""
+        return Bundle.bind(self.macaroon, self.discharges, limits)

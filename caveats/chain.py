@@ -128,6 +128,11 @@ def unseal(signature: bytes, vid: bytes) -> bytes:
         raise BadSignature("a third-party caveat's key does not open under this chain") from None
 
 
+def caveat_key(root_key: bytes, info: bytes) -> bytes:
+    """A third-party caveat's root key that only the holder of `root_key` can have chosen."""
+    return mac(pads(root_key), b"caveats/v1/third-party/" + info)
+
+
 def bind(root_signature: bytes, discharge_signature: bytes) -> bytes:
     """The signature that a discharge carries when it travels with the macaroon that needs it."""
     return mac(_ZERO, mac(_ZERO, root_signature) + mac(_ZERO, discharge_signature))

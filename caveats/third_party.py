@@ -2,7 +2,8 @@
 
 A ticket in this format is `0x43 0x01`, an ephemeral X25519 public key, a nonce, and a NaCl box that holds the
 caveat's root key, the location asked, the audience it is for, when the ticket expires, an id, and the
-conditions. Whoever holds the third party's private key opens it and may answer with a discharge macaroon.
+conditions, as JSON in one spelling. Whoever holds the third party's private key opens it and may answer
+with a discharge macaroon.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from nacl.bindings import (
 from nacl.exceptions import CryptoError
 
 from caveats import chain
-from caveats.errors import InvalidKey, MalformedCaveat, MalformedToken
+from caveats.errors import InvalidKey, MalformedCaveat, MalformedTicket, MalformedToken
+from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.wire import decode_base64, encode_base64
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _MAGIC = b"\x43\x01"
 _KEY = chain.KEY_SIZE
@@ -99,12 +101,14 @@ def seal_ticket(
     *,
     audience: str = "",
     expires_at: datetime | None = None,
+    caveat_key: bytes | None = None,
     random: Callable[[int], bytes] = os.urandom,
 ) -> tuple[bytes, bytes]:
     """A ticket for `party`, and the caveat root key inside it. Needs only the party's public key."""
     if expires_at is not None and expires_at.utcoffset() is None:
         raise MalformedCaveat("a time is a datetime with a time zone")
-    caveat_key = random(_KEY)
+    if caveat_key is None:
+        caveat_key = random(_KEY)
     plain = {
         "key": encode_base64(caveat_key),
         "location": party.location,
@@ -113,26 +117,35 @@ def seal_ticket(
         "id": random(16).hex(),
         "conditions": list(conditions),
     }
-    public, secret = crypto_box_seed_keypair(random(_KEY))
-    nonce = random(crypto_box_NONCEBYTES)
-    try:
-        box = crypto_box(json.dumps(plain, separators=(",", ":")).encode(), nonce, party.public_key, secret)
-    except CryptoError:
-        raise InvalidKey("that public key is not a point that a box can be made for") from None
+    if not all(map(_is_text, (party.location, audience, *conditions))):
+        raise MalformedCaveat("what a ticket says can be written as UTF-8")
+    public, nonce, box = seal_box(_write(plain), party.public_key, random=random)
     return _MAGIC + public + nonce + box, caveat_key
 
 
-def open_ticket(ticket: bytes, private_key: PrivateKey) -> Ticket:
-    """What the ticket asks. Raises `MalformedToken` for garbage, a cut ticket, or one made for another party."""
-    if len(ticket) <= _BOX_AT or not ticket.startswith(_MAGIC):
-        raise MalformedToken("not a ticket")
+def asserting_key(root_key: bytes, party: ThirdParty, identifier: bytes, what: str = "user") -> bytes:
+    """The caveat root key of a party whose word on `what` the verifier believes: whoever chose it had `root_key`."""
+    root_key = chain.check_root_key(root_key)
+    return chain.caveat_key(root_key, what.encode() + b"\0" + party.public_key + identifier)
+
+
+def is_ticket(data: bytes) -> bool:
+    """Whether `data` looks like a ticket in this format, for this party or another."""
+    return data.startswith(_MAGIC)
+
+
+def open_ticket(ticket: bytes, *private_keys: PrivateKey, limits: Limits = DEFAULT_LIMITS) -> Ticket:
+    """What the ticket asks, opened with the first of the keys that fits.
+
+    Raises `MalformedTicket` for garbage, a cut ticket, one that is too long, or one made for another party.
+    """
+    if len(ticket) <= _BOX_AT or not is_ticket(ticket):
+        raise MalformedTicket("not a ticket")
+    if len(ticket) > limits.ticket:
+        raise MalformedTicket(f"a ticket has at most {limits.ticket} bytes")
     public = ticket[len(_MAGIC) : len(_MAGIC) + _KEY]
     nonce = ticket[len(_MAGIC) + _KEY : _BOX_AT]
-    try:
-        plain = crypto_box_open(ticket[_BOX_AT:], nonce, public, private_key.secret)
-    except (CryptoError, ValueError):
-        raise MalformedToken("not a ticket for this third party, or damaged") from None
-    members = _read_plain(plain)
+    members = _read_plain(open_box(ticket[_BOX_AT:], nonce, public, private_keys))
     return Ticket(
         raw=ticket,
         location=members["location"],
@@ -142,6 +155,38 @@ def open_ticket(ticket: bytes, private_key: PrivateKey) -> Ticket:
         conditions=tuple(members["conditions"]),
         caveat_key=_caveat_key(members["key"]),
     )
+
+
+def seal_box(
+    plain: bytes,
+    public_key: bytes,
+    private_key: PrivateKey | None = None,
+    *,
+    random: Callable[[int], bytes] = os.urandom,
+) -> tuple[bytes, bytes, bytes]:
+    """A public key, a nonce and a NaCl box for `public_key`; from a fresh key unless one is given."""
+    if private_key is None:
+        private_key = PrivateKey.generate(random)
+    nonce = random(crypto_box_NONCEBYTES)
+    try:
+        return private_key.public_key, nonce, crypto_box(plain, nonce, public_key, private_key.secret)
+    except CryptoError:
+        raise InvalidKey("that public key is not a point that a box can be made for") from None
+
+
+def open_box(box: bytes, nonce: bytes, public_key: bytes, private_keys: Sequence[PrivateKey]) -> bytes:
+    """What is in a NaCl box for one of `private_keys`. Raises `MalformedTicket`."""
+    for private_key in private_keys:
+        try:
+            plain: bytes = crypto_box_open(box, nonce, public_key, private_key.secret)
+        except (CryptoError, ValueError):
+            continue
+        return plain
+    raise MalformedTicket("not a ticket for this third party, or damaged")
+
+
+def _write(plain: dict[str, Any]) -> bytes:
+    return json.dumps(plain, separators=(",", ":")).encode()
 
 
 def _read_plain(plain: bytes) -> dict[str, Any]:
@@ -160,11 +205,12 @@ def _read_plain(plain: bytes) -> dict[str, Any]:
                     (members["location"], members["audience"], members["id"], *members["conditions"]),
                 )
             )
+            and _write({name: members[name] for name in _MEMBERS}) == plain
         )
     except (ValueError, RecursionError):
-        raise MalformedToken("a ticket that holds something else") from None
+        raise MalformedTicket("a ticket that holds something else") from None
     if not well_formed:
-        raise MalformedToken("a ticket that holds something else")
+        raise MalformedTicket("a ticket that holds something else")
     return dict(members)
 
 
@@ -174,7 +220,10 @@ def _is_text(text: str) -> bool:
 
 
 def _caveat_key(text: str) -> bytes:
-    key = decode_base64(text)
+    try:
+        key = decode_base64(text)
+    except MalformedToken:
+        raise MalformedTicket("a ticket that holds no key") from None
     if len(key) != _KEY or not any(key):
-        raise MalformedToken("a ticket that holds no key")
+        raise MalformedTicket("a ticket that holds no key")
     return key

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from caveats import chain, wire
-from caveats.authentic import Authenticated, authenticate_fields
+from caveats.authentic import Authenticated, Discharged, authenticate_fields
 from caveats.authority import Authority, effective
 from caveats.bundle import Bundle
 from caveats.checkers import Checkers, Failure, standard_checkers, unsatisfied
@@ -136,7 +136,7 @@ def verify(
     return known.judge(checkers, context)
 
 
-_Tree = tuple[list[bytes], Sequence[bytes], tuple[str, ...]]
+_Tree = tuple[list[bytes], Sequence[bytes], tuple[Discharged, ...]]
 
 
 class _Known:
@@ -167,8 +167,8 @@ class _Known:
     @property
     def authenticated(self) -> Authenticated:
         """The token, vouched for."""
-        signatures, _, third_parties = self.tree
-        return Authenticated(self.fields, self.identifier, self.caveats, signatures, third_parties)
+        signatures, _, discharges = self.tree
+        return Authenticated(self.fields, self.identifier, self.caveats, signatures, discharges)
 
     def judge(self, checkers: Checkers, context: Context) -> Grant:
         """The grant, or `UnsatisfiedCaveats`."""

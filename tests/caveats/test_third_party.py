@@ -14,7 +14,7 @@ from nacl.bindings import crypto_box, crypto_box_seed_keypair
 from caveats import (
     InvalidKey,
     MalformedCaveat,
-    MalformedToken,
+    MalformedTicket,
     PrivateKey,
     ThirdParty,
     discharge,
@@ -36,6 +36,11 @@ PLAIN = {
 }
 
 
+def written(members) -> bytes:
+    """The one spelling in which a ticket's JSON is read."""
+    return json.dumps(members, separators=(",", ":")).encode()
+
+
 def boxed(plain: bytes) -> bytes:
     """A well-made box with any content: whoever has the public key can make one."""
     public, secret = crypto_box_seed_keypair(b"s" * 32)
@@ -52,27 +57,27 @@ def test_what_is_sealed_opens():
 
 
 def test_an_expiry_of_zero_is_none():
-    assert open_ticket(boxed(json.dumps(PLAIN).encode()), PARTY_KEY).expires_at is None
+    assert open_ticket(boxed(written(PLAIN)), PARTY_KEY).expires_at is None
 
 
 def test_a_ticket_for_another_party_is_malformed():
-    assert outcome(open_ticket, TICKET, PrivateKey.generate()) is MalformedToken
+    assert outcome(open_ticket, TICKET, PrivateKey.generate()) is MalformedTicket
 
 
 def test_every_prefix_of_a_ticket_is_malformed():
     for size in range(len(TICKET)):
-        assert outcome(open_ticket, TICKET[:size], PARTY_KEY) is MalformedToken
+        assert outcome(open_ticket, TICKET[:size], PARTY_KEY) is MalformedTicket
 
 
 def test_every_changed_byte_of_a_ticket_is_malformed():
     for at in range(len(TICKET)):
         changed = TICKET[:at] + bytes([TICKET[at] ^ 1]) + TICKET[at + 1 :]
-        assert outcome(open_ticket, changed, PARTY_KEY) is MalformedToken
+        assert outcome(open_ticket, changed, PARTY_KEY) is MalformedTicket
 
 
 @given(garbage=st.binary(max_size=300), ours=st.booleans())
 def test_garbage_is_a_malformed_ticket(garbage, ours):
-    assert outcome(open_ticket, b"\x43\x01" * ours + garbage, PARTY_KEY) is MalformedToken
+    assert outcome(open_ticket, b"\x43\x01" * ours + garbage, PARTY_KEY) is MalformedTicket
 
 
 HOSTILE = [
@@ -85,9 +90,9 @@ HOSTILE = [
     ("big-integer", b"9" * 5000),
     ("nan", b'{"expires":NaN}'),
     ("nothing-in-it", b"{}"),
-    *[(f"no-{name}", json.dumps({k: v for k, v in PLAIN.items() if k != name}).encode()) for name in PLAIN],
+    *[(f"no-{name}", written({k: v for k, v in PLAIN.items() if k != name})) for name in PLAIN],
     *[
-        (name, json.dumps({**PLAIN, **change}).encode())
+        (name, written({**PLAIN, **change}))
         for name, change in {
             "more": {"x": 1},
             "key-number": {"key": 1},
@@ -112,18 +117,21 @@ HOSTILE = [
             "id-half-a-character": {"id": "\ud800"},
         }.items()
     ],
+    ("another-spelling", json.dumps(PLAIN).encode()),
+    ("another-order", written(dict(reversed(PLAIN.items())))),
+    ("a-member-twice", written(PLAIN)[:-1] + b',"id":"x"}'),
 ]
 
 
 @pytest.mark.parametrize("plain", [row[1] for row in HOSTILE], ids=[row[0] for row in HOSTILE])
 def test_a_box_that_holds_something_else_is_a_malformed_ticket(plain):
     with at_most(0.05):
-        assert outcome(open_ticket, boxed(plain), PARTY_KEY) is MalformedToken
+        assert outcome(open_ticket, boxed(plain), PARTY_KEY) is MalformedTicket
 
 
 def test_what_opens_can_be_answered_and_written():
     widest = {**PLAIN, "location": "ä" * 50, "expires": 2**37 - 1, "conditions": ["🖨"] * 20}
-    answer = discharge(open_ticket(boxed(json.dumps(widest).encode()), PARTY_KEY), now=NOW)
+    answer = discharge(open_ticket(boxed(written(widest)), PARTY_KEY), now=NOW)
     assert answer.encode()
 
 

@@ -201,6 +201,20 @@ def decode_binary(data: bytes, limits: Limits = DEFAULT_LIMITS, *, lenient_locat
     return _new(Fields, (location, identifier, tuple(caveats), data[end + 2 :]))
 
 
+def find_end(data: bytes, at: int = 0) -> int:
+    """Where the v2 binary ends that begins at `at`: for binaries one after the other, each to be decoded then."""
+    end = len(data) - 1  # the last byte is a field's, never a field's type
+    at += 1
+    while at < end and data[at] != _SIGNATURE:
+        if data[at] == _EOS:
+            at += 1
+        else:
+            _, at = _take(data, at, end)
+    if at >= end:
+        raise MalformedToken("a binary token that is cut off")
+    return at + _TAIL
+
+
 def _take_caveat(
     data: bytes, at: int, end: int, limits: Limits, *, lenient: bool
 ) -> tuple[bytes | ThirdPartyCaveat, int]:

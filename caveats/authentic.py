@@ -45,10 +45,9 @@ class Discharged(NamedTuple):
         """Its first-party caveats: the third party's, then what a holder appended."""
         return [caveat for caveat in self.fields.caveats if not isinstance(caveat, ThirdPartyCaveat)]
 
-    def is_by(self, party: ThirdParty, root_key: bytes, identifier: bytes, what: str = "user") -> bool:
-        """Whether it was required with `root_key`, of `party`, for its word on `what`."""
-        expected = chain.derive(third_party.asserting_key(root_key, party, identifier, what))
-        return chain.same(self.key, expected)
+    def was_required_with(self, caveat_key: bytes) -> bool:
+        """Whether this is the root key that its caveat was made with."""
+        return chain.same(self.key, chain.derive(caveat_key))
 
     def __repr__(self) -> str:
         return f"Discharged(location={self.fields.location!r}, {len(self.fields.caveats)} caveats)"
@@ -98,8 +97,9 @@ class Authenticated(NamedTuple):
         Believed is only the first caveat of a discharge that was required with this macaroon's `root_key`
         (`require_discharge`): no holder can add the one or stand before the other. Nothing is judged here.
         """
+        caveat_key = third_party.asserting_key(root_key, party, self.fields.identifier)
         for discharge in self.discharges:
-            if not discharge.is_by(party, root_key, self.fields.identifier):
+            if not discharge.was_required_with(caveat_key):
                 continue
             first = discharge.fields.caveats[0] if discharge.fields.caveats else None
             if isinstance(first, bytes):

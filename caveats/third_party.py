@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _MAGIC = b"\x43\x01"
-_KEY = chain.KEY_SIZE
-_BOX_AT = len(_MAGIC) + _KEY + crypto_box_NONCEBYTES
+KEY_SIZE = chain.KEY_SIZE
+NONCE_SIZE = crypto_box_NONCEBYTES
+_BOX_AT = len(_MAGIC) + KEY_SIZE + NONCE_SIZE
 _MEMBERS = {"key": str, "location": str, "audience": str, "expires": int, "id": str, "conditions": list}
 
 
@@ -62,7 +63,7 @@ class PrivateKey:
     @classmethod
     def generate(cls, random: Callable[[int], bytes] = os.urandom) -> PrivateKey:
         """A fresh key."""
-        return cls(crypto_box_seed_keypair(random(_KEY))[1])
+        return cls(crypto_box_seed_keypair(random(KEY_SIZE))[1])
 
     @property
     def public_key(self) -> bytes:
@@ -91,8 +92,8 @@ class Ticket:
 
 
 def _check_key(key: object) -> None:
-    if type(key) is not bytes or len(key) != _KEY or not any(key):
-        raise InvalidKey(f"an X25519 key is {_KEY} bytes, not all zero")
+    if type(key) is not bytes or len(key) != KEY_SIZE or not any(key):
+        raise InvalidKey(f"an X25519 key is {KEY_SIZE} bytes, not all zero")
 
 
 def seal_ticket(
@@ -108,7 +109,7 @@ def seal_ticket(
     if expires_at is not None and expires_at.utcoffset() is None:
         raise MalformedCaveat("a time is a datetime with a time zone")
     if caveat_key is None:
-        caveat_key = random(_KEY)
+        caveat_key = random(KEY_SIZE)
     plain = {
         "key": encode_base64(caveat_key),
         "location": party.location,
@@ -143,8 +144,8 @@ def open_ticket(ticket: bytes, *private_keys: PrivateKey, limits: Limits = DEFAU
         raise MalformedTicket("not a ticket")
     if len(ticket) > limits.ticket:
         raise MalformedTicket(f"a ticket has at most {limits.ticket} bytes")
-    public = ticket[len(_MAGIC) : len(_MAGIC) + _KEY]
-    nonce = ticket[len(_MAGIC) + _KEY : _BOX_AT]
+    public = ticket[len(_MAGIC) : len(_MAGIC) + KEY_SIZE]
+    nonce = ticket[len(_MAGIC) + KEY_SIZE : _BOX_AT]
     members = _read_plain(open_box(ticket[_BOX_AT:], nonce, public, private_keys))
     return Ticket(
         raw=ticket,
@@ -167,7 +168,7 @@ def seal_box(
     """A public key, a nonce and a NaCl box for `public_key`; from a fresh key unless one is given."""
     if private_key is None:
         private_key = PrivateKey.generate(random)
-    nonce = random(crypto_box_NONCEBYTES)
+    nonce = random(NONCE_SIZE)
     try:
         return private_key.public_key, nonce, crypto_box(plain, nonce, public_key, private_key.secret)
     except CryptoError:
@@ -224,6 +225,6 @@ def _caveat_key(text: str) -> bytes:
         key = decode_base64(text)
     except MalformedToken:
         raise MalformedTicket("a ticket that holds no key") from None
-    if len(key) != _KEY or not any(key):
+    if len(key) != KEY_SIZE or not any(key):
         raise MalformedTicket("a ticket that holds no key")
     return key

@@ -5,20 +5,24 @@
 Each stage is a type, and only the next stage's function takes it.
 """
 
-from caveats.authentic import Authenticated, authenticate
+from caveats.authentic import Authenticated, Discharged, authenticate
 from caveats.authority import Authority, Repeated, effective, repeated
-from caveats.bundle import Bundle
+from caveats.bundle import Bundle, Unbound
 from caveats.caveat import Caveat, UnknownCaveat
 from caveats.checkers import Checkers, Failure, standard_checkers, unsatisfied
+from caveats.collecting import collect
 from caveats.context import Context
+from caveats.discharging import Discharger, discharge
 from caveats.errors import (
     BadSignature,
     BindingMismatch,
     CaveatsError,
     DamagedToken,
+    DischargeRefused,
     InvalidKey,
     LimitExceeded,
     MalformedCaveat,
+    MalformedTicket,
     MalformedToken,
     MissingDischarge,
     Refused,
@@ -33,7 +37,7 @@ from caveats.errors import (
 from caveats.identifier import Identifier, new_token_id
 from caveats.keyring import AudienceKey, AudienceKeyring, Keyring, KeyState, MasterKey, MasterKeyring
 from caveats.limits import DEFAULT_LIMITS, Limits
-from caveats.macaroon import Macaroon, discharge
+from caveats.macaroon import Macaroon
 from caveats.renewal import renew
 from caveats.revocation import (
     BranchRevocation,
@@ -77,6 +81,9 @@ __all__ = [
     "ClientIp",
     "Context",
     "DamagedToken",
+    "DischargeRefused",
+    "Discharged",
+    "Discharger",
     "Expires",
     "Failure",
     "Grant",
@@ -88,6 +95,7 @@ __all__ = [
     "Limits",
     "Macaroon",
     "MalformedCaveat",
+    "MalformedTicket",
     "MalformedToken",
     "MasterKey",
     "MasterKeyring",
@@ -111,6 +119,7 @@ __all__ = [
     "ThirdPartyCaveat",
     "Ticket",
     "TokenRevocation",
+    "Unbound",
     "UnknownCaveat",
     "UnknownKey",
     "Unmet",
@@ -121,6 +130,7 @@ __all__ = [
     "Verifier",
     "WrongAudience",
     "authenticate",
+    "collect",
     "discharge",
     "effective",
     "new_token_id",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from caveats import chain
+from caveats import chain, third_party
 from caveats.bundle import Bundle
 from caveats.caveat import Caveat, parse_predicate
 from caveats.checkers import DISCHARGER, HOLDER, ISSUER
@@ -22,14 +22,38 @@ from caveats.errors import (
 from caveats.identifier import parse_identifier
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.macaroon import Macaroon
-from caveats.standard import STANDARD_KINDS
+from caveats.standard import STANDARD_KINDS, User
 from caveats.wire import ThirdPartyCaveat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from caveats.identifier import Identifier
+    from caveats.third_party import ThirdParty
     from caveats.wire import Fields
+
+
+_new = tuple.__new__
+
+
+class Discharged(NamedTuple):
+    """A discharge that came along, vouched for, with the key that its caveat holds: for whoever asks who it is by."""
+
+    fields: Fields
+    key: bytes
+    """The derived caveat key, a live credential: never log, return or store it."""
+
+    @property
+    def predicates(self) -> list[bytes]:
+        """Its first-party caveats: the third party's, then what a holder appended."""
+        return [caveat for caveat in self.fields.caveats if not isinstance(caveat, ThirdPartyCaveat)]
+
+    def was_required_with(self, caveat_key: bytes) -> bool:
+        """Whether this is the root key that its caveat was made with."""
+        return chain.same(self.key, chain.derive(caveat_key))
+
+    def __repr__(self) -> str:
+        return f"Discharged(location={self.fields.location!r}, {len(self.fields.caveats)} caveats)"
 
 
 class Authenticated(NamedTuple):
@@ -42,8 +66,13 @@ class Authenticated(NamedTuple):
     """The first-party caveats, typed: the macaroon's in chain order, then its discharges'."""
     signatures: list[bytes]
     """The chain's signatures, live credentials: never log, return or store them."""
-    third_parties: tuple[str, ...] = ()
-    """The locations whose discharges came along."""
+    discharges: tuple[Discharged, ...] = ()
+    """The discharges that came along, in the order in which the caveats ask for them."""
+
+    @property
+    def third_parties(self) -> tuple[str, ...]:
+        """The locations that the discharges name. Hints, like every location."""
+        return tuple(discharge.fields.location for discharge in self.discharges)
 
     @property
     def macaroon(self) -> Macaroon:
@@ -65,6 +94,23 @@ class Authenticated(NamedTuple):
         """The branch id of each link of the chain, the identifier's first. No secret: made to be named."""
         return tuple(map(chain.branch_id, self.signatures))
 
+    def user_asserted_by(self, party: ThirdParty, root_key: bytes) -> str | None:
+        """Who the user is, by the word of `party`; None if it says nothing.
+
+        Believed is only the first caveat of a discharge that was required with this macaroon's `root_key`
+        (`require_discharge`): no holder can add the one or stand before the other. Nothing is judged here.
+        """
+        caveat_key = third_party.asserting_key(root_key, party, self.fields.identifier)
+        for discharge in self.discharges:
+            if not discharge.was_required_with(caveat_key):
+                continue
+            first = discharge.fields.caveats[0] if discharge.fields.caveats else None
+            if isinstance(first, bytes):
+                caveat = parse_predicate(first, {User.kind: User})
+                if isinstance(caveat, User):
+                    return caveat.user
+        return None
+
     def __repr__(self) -> str:
         return f"Authenticated(identifier={self.fields.identifier!r}, caveats={self.caveats!r})"
 
@@ -83,20 +129,20 @@ def authenticate(
     if not isinstance(bundle, Bundle):
         bundle = Bundle(bundle)
     fields = bundle.macaroon.fields
-    signatures, predicates, third_parties = authenticate_fields(
+    signatures, predicates, discharges = authenticate_fields(
         fields,
         [discharge.fields for discharge in bundle.discharges],
         chain.derive(chain.check_root_key(root_key)),
         limits,
     )
     typed = tuple(parse_predicate(predicate, kinds) for predicate in predicates)
-    return Authenticated(fields, parse_identifier(fields.identifier), typed, signatures, third_parties)
+    return Authenticated(fields, parse_identifier(fields.identifier), typed, signatures, discharges)
 
 
 def authenticate_fields(
     fields: Fields, discharges: Sequence[Fields], derived_key: bytes, limits: Limits
-) -> tuple[list[bytes], Sequence[bytes], tuple[str, ...]]:
-    """As `authenticate`, under a key that has been derived already: signatures, predicates, third parties' locations."""
+) -> tuple[list[bytes], Sequence[bytes], tuple[Discharged, ...]]:
+    """As `authenticate`, under a key that has been derived already: signatures, predicates, discharges."""
     caveats = fields.caveats
     if not discharges and ThirdPartyCaveat not in map(type, caveats):  # the plain chain, the shortest way
         signatures = chain.extend_all(derived_key, (fields.identifier, *caveats))  # type: ignore[arg-type]
@@ -107,25 +153,33 @@ def authenticate_fields(
     if not chain.same(signatures[-1], fields.signature):
         raise BadSignature("the token is not authentic")
     found = _discharged(discharges, signatures, needed, limits)
-    predicates = [predicate for each in (fields, *found) for predicate in _first_party(each)]
-    return signatures, predicates, tuple(discharge.location for discharge in found)
-
-
-def _first_party(fields: Fields) -> list[bytes]:
-    return [caveat for caveat in fields.caveats if not isinstance(caveat, ThirdPartyCaveat)]
+    predicates = [caveat for caveat in caveats if type(caveat) is bytes]
+    for discharge in found:
+        predicates += [caveat for caveat in discharge.fields.caveats if type(caveat) is bytes]
+    return signatures, predicates, tuple(found)
 
 
 def walk(fields: Fields, derived_key: bytes) -> tuple[list[bytes], list[tuple[ThirdPartyCaveat, bytes]]]:
     """The chain's signatures, and each third-party caveat with the signature that its key is sealed under."""
-    signature = chain.start(derived_key, fields.identifier)
-    signatures, needed = [signature], []
-    for caveat in fields.caveats:
-        if isinstance(caveat, ThirdPartyCaveat):
-            needed.append((caveat, signature))
-            signature = chain.extend_sealed(signature, caveat.vid, caveat.ticket)
-        else:
-            signature = chain.extend(signature, caveat)
+    caveats = fields.caveats
+    if ThirdPartyCaveat not in map(type, caveats):
+        return chain.extend_all(derived_key, (fields.identifier, *caveats)), []  # type: ignore[arg-type]
+    run: list[bytes] = [fields.identifier]
+    signature = derived_key
+    signatures: list[bytes] = []
+    needed: list[tuple[ThirdPartyCaveat, bytes]] = []
+    for caveat in caveats:
+        if isinstance(caveat, bytes):
+            run.append(caveat)
+            continue
+        if run:
+            signatures += chain.extend_all(signature, run)
+            signature, run = signatures[-1], []
+        needed.append((caveat, signature))
+        signature = chain.extend_sealed(signature, caveat.vid, caveat.ticket)
         signatures.append(signature)
+    if run:
+        signatures += chain.extend_all(signature, run)
     return signatures, needed
 
 
@@ -134,30 +188,33 @@ def _discharged(
     root_signatures: list[bytes],
     needed: list[tuple[ThirdPartyCaveat, bytes]],
     limits: Limits,
-) -> list[Fields]:
+) -> list[Discharged]:
     """Every discharge, authenticated, in the order in which the caveats ask for them."""
-    by_identifier = {discharge.identifier: discharge for discharge in discharges}
-    if len(by_identifier) != len(discharges):
+    unused = {discharge.identifier: discharge for discharge in discharges}
+    if len(unused) != len(discharges):
         raise UnusedDischarge("two discharges answer the same ticket")
+    unseal, bind_to, same = chain.unseal, chain.bind_to, chain.same
+    binding = chain.binding(root_signatures[-1])
     waiting = [(caveat, signature, 1) for caveat, signature in reversed(needed)]
-    found: list[Fields] = []
-    used: set[bytes] = set()
+    found: list[Discharged] = []
     while waiting:
         caveat, sealed_under, depth = waiting.pop()
         if depth > limits.depth:
             raise LimitExceeded(f"discharges nest at most {limits.depth} deep")
-        if caveat.ticket in used:
-            raise UnusedDischarge("two caveats ask for the same discharge")
-        discharge = by_identifier.get(caveat.ticket)
+        discharge = unused.pop(caveat.ticket, None)
         if discharge is None:
+            if any(used.fields.identifier == caveat.ticket for used in found):
+                raise UnusedDischarge("two caveats ask for the same discharge")
             raise MissingDischarge(caveat.location, caveat.ticket)
-        used.add(caveat.ticket)
-        signatures, deeper = walk(discharge, chain.unseal(sealed_under, caveat.vid))
-        if not chain.same(chain.bind(root_signatures[-1], signatures[-1]), discharge.signature):
-            raise _unbound(root_signatures, signatures[-1], discharge.signature)
-        found.append(discharge)
-        waiting += [(inner, signature, depth + 1) for inner, signature in reversed(deeper)]
-    if len(used) != len(by_identifier):
+        key = unseal(sealed_under, caveat.vid)
+        signatures, deeper = walk(discharge, key)
+        signature = signatures[-1]
+        if not same(bind_to(binding, signature), discharge.signature):
+            raise _unbound(root_signatures, signature, discharge.signature)
+        found.append(_new(Discharged, (discharge, key)))
+        if deeper:
+            waiting += [(inner, under, depth + 1) for inner, under in reversed(deeper)]
+    if unused:
         raise UnusedDischarge("a discharge that no caveat asks for")
     return found
 

@@ -4,6 +4,9 @@ A predicate is `kind = value`: exactly one ` = ` right after the kind. The kind 
 a plug-in's with `vendor/` before it. The value is UTF-8 without control characters and without outer
 spaces. It is a grammar of bytes: nothing is stripped, folded or read leniently, and a value that its own
 kind would write differently is not of that kind.
+
+A kind that another project writes with one space (`allow read write`) says `spaced`: its value stands after the
+first space or is left out, and may be empty, hold ` = ` or end in a space.
 """
 
 from __future__ import annotations
@@ -37,6 +40,8 @@ class Caveat:
 
     Checking the value before and comparing it after are then left out.
     """
+    spaced: ClassVar[bool] = False
+    """True where one space stands between kind and value, and a kind without a value stands alone."""
 
     @property
     def value(self) -> str:
@@ -51,9 +56,16 @@ class Caveat:
     @property
     def predicate(self) -> bytes:
         """The bytes that are signed."""
-        return f"{self.kind}{_EQUALS}{self.value}".encode()
+        return str(self).encode()
+
+    @property
+    def claim(self) -> tuple[str, str] | None:
+        """For a kind that states a fact: of what, and which. Caveats that state two of one thing refuse."""
+        return None
 
     def __str__(self) -> str:
+        if self.spaced:
+            return f"{self.kind} {self.value}" if self.value else self.kind
         return f"{self.kind}{_EQUALS}{self.value}"
 
 
@@ -95,19 +107,39 @@ def check_value(value: str) -> str:
         raise MalformedCaveat("a caveat's value is text, and not empty")
     if value != value.strip():
         raise MalformedCaveat("a caveat's value has no outer spaces")
-    if not value.isprintable() and any(unicodedata.category(c) in _CONTROL for c in value):
-        raise MalformedCaveat("a caveat's value has no control characters")
+    _check_printable(value)
     if _EQUALS in value:
         raise MalformedCaveat("a caveat holds ' = ' once")
+    return value
+
+
+def check_caveat(caveat: Caveat) -> None:
+    """Raises `MalformedCaveat` where no verifier would read this caveat."""
+    if not is_kind(caveat.kind):
+        raise MalformedCaveat(f"{caveat.kind!r} names no kind")
+    if caveat.spaced:
+        _check_printable(caveat.value)
+    else:
+        check_value(caveat.value)
+
+
+def _check_printable(value: str) -> str:
+    if not value.isprintable() and any(unicodedata.category(c) in _CONTROL for c in value):
+        raise MalformedCaveat("a caveat's value has no control characters")
     return value
 
 
 def parse_predicate(predicate: bytes, kinds: Mapping[str, type[Caveat]]) -> Caveat:
     """The caveat that these bytes are, of one of `kinds`; an `UnknownCaveat` if of none. Never raises."""
     try:
-        name, equals, value = predicate.decode("utf-8").partition(_EQUALS)
+        text = predicate.decode("utf-8")
+        name, equals, value = text.partition(_EQUALS)
         kind = kinds.get(name)
-        if kind is None or not equals:
+        if kind is None or not equals or kind.spaced:
+            first, _, rest = text.partition(" ")
+            kind = kind if first == name else kinds.get(first)
+            if kind is not None and kind.spaced:
+                return _parse_spaced(kind, rest, text)
             well_formed = equals and is_kind(name)
             return (
                 UnknownCaveat(predicate)
@@ -123,4 +155,11 @@ def parse_predicate(predicate: bytes, kinds: Mapping[str, type[Caveat]]) -> Cave
         return UnknownCaveat(predicate, str(error))
     except Exception as error:  # noqa: BLE001  # a plug-in's parse is foreign code: whatever it raises, its caveat refuses
         return UnknownCaveat(predicate, f"reading it failed: {type(error).__name__}")
+    return caveat
+
+
+def _parse_spaced(kind: type[Caveat], value: str, text: str) -> Caveat:
+    caveat = kind.parse(_check_printable(value))
+    if type(caveat) is not kind or str(caveat) != text:
+        return UnknownCaveat(text.encode(), f"not the canonical form of a {kind.kind} caveat")
     return caveat

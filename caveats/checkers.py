@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from caveats.caveat import Caveat, UnknownCaveat, is_kind, parse_predicate
-from caveats.standard import STANDARD, Audience, Parent, Unmet, User
+from caveats.standard import STANDARD, Audience, Parent, Unmet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,9 +25,9 @@ Check = Callable[[Any, "Context"], object]
 ISSUER, HOLDER, DISCHARGER = "issuer", "holder", "discharger"
 _REMEMBERED = 4096
 _REMEMBERED_BYTES = 256 * 1024  # a list of words takes some forty times its predicate once it is typed
-_SPECIAL = frozenset((User, Audience, Parent))
-"""Judging these takes more than asking their check: users may contradict each other, an audience asks which app
-verifies, a parent is to be looked up."""
+_SPECIAL = frozenset((Audience, Parent))
+"""Judging these takes more than asking their check: an audience asks which app verifies, a parent is to be looked
+up. So it does for kinds that make a claim, such as users: claims may contradict each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Checkers:
         self._kinds: dict[str, type[Caveat]] = {}
         self._checks: dict[type[Caveat], Check] = {}
         self._strict: dict[bytes, tuple[type[Caveat], Callable[[str], Caveat]]] = {}
+        self._special: set[type[Caveat]] = set(_SPECIAL)
         self._forget()
 
     def register(self, kind: type[C], check: Callable[[C, Context], object]) -> None:
@@ -69,7 +70,9 @@ class Checkers:
             raise ValueError(f"the kind {name!r} is already registered")
         self._kinds[name] = kind
         self._checks[kind] = check
-        if kind.canonical:
+        if kind.claim is not Caveat.claim:
+            self._special.add(kind)
+        if kind.canonical and not kind.spaced:
             self._strict[name.encode()] = (kind, kind.parse)
         self._forget()
 
@@ -79,6 +82,7 @@ class Checkers:
         other._kinds.update(self._kinds)
         other._checks.update(self._checks)
         other._strict.update(self._strict)
+        other._special.update(self._special)
         return other
 
     @property
@@ -101,7 +105,7 @@ class Checkers:
 
         Remembers some thousands: for authentic bytes only.
         """
-        known, special, plain = self._known, _SPECIAL, True
+        known, special, plain = self._known, self._special, True
         caveats: list[Caveat] = []
         for predicate in predicates:
             caveat = known.get(predicate)
@@ -176,20 +180,32 @@ def unsatisfied(
 ) -> tuple[Failure, ...]:
     """Every caveat that says no to this request, explained. Empty means that all hold.
 
-    `added_by` says of each caveat who added it; where it is silent, the holder did. Users that
-    contradict each other fail whatever the request: the first one counts.
+    `added_by` says of each caveat who added it; where it is silent, the holder did. Claims that
+    contradict each other, as of two users, fail whatever the request: the first one counts.
     """
     failures = []
-    user: User | None = None
+    claimed: dict[str, str] = {}
     for index, given in enumerate(caveats):
         caveat = checkers.parse(given.raw) if isinstance(given, UnknownCaveat) else given
-        unmet = checkers.answer(caveat, context)
-        if isinstance(caveat, User):
-            if user is None:
-                user = caveat
-            elif caveat.user != user.user:
-                unmet = Unmet(f"the token's user is {user.user!r}", "nothing: a token has one user")
+        unmet = _contradicted(caveat, claimed)
+        if unmet is None:
+            unmet = checkers.answer(caveat, context)
         if unmet is not None:
             by = added_by[index] if index < len(added_by) else HOLDER
             failures.append(Failure(index, caveat.kind, str(caveat), by, unmet.reason, unmet.hint))
     return tuple(failures)
+
+
+def _contradicted(caveat: Caveat, claimed: dict[str, str]) -> Unmet | None:
+    """Why not, where an earlier caveat claims something else. Notes in `claimed` what this one claims."""
+    try:
+        claim = caveat.claim
+        if claim is None:
+            return None
+        subject, value = claim
+        first = claimed.setdefault(subject, value)
+    except Exception as error:  # noqa: BLE001  # foreign code, as a check is
+        return Unmet(f"reading its claim failed: {type(error).__name__}", "nothing, until its kind works")
+    if first == value:
+        return None
+    return Unmet(f"the token's {subject} is {first!r}", f"nothing: a token has one {subject}")

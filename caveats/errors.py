@@ -2,7 +2,8 @@
 
     CaveatsError
     ├── MalformedToken          the text or bytes are not a token
-    │   └── DamagedToken        ... and a checksum says that they once were
+    │   ├── DamagedToken        ... and a checksum says that they once were
+    │   └── MalformedTicket     not a ticket that this third party can read
     ├── MalformedCaveat         a predicate or a value breaks its kind's grammar
     ├── LimitExceeded           longer, more or deeper than the limits allow
     ├── InvalidKey              a key of a wrong type, length or value
@@ -13,6 +14,7 @@
         │   └── BindingMismatch a discharge bound to something else
         ├── MissingDischarge    a third party has not been asked yet
         ├── UnusedDischarge     a discharge that no caveat, or more than one, asks for
+        ├── DischargeRefused    a third party does not agree
         ├── Revoked             authentic, and withdrawn
         ├── Stale               what the verifier knows is too old to say yes by
         ├── WrongAudience       authentic, and meant for another app
@@ -41,6 +43,10 @@ class MalformedToken(CaveatsError, ValueError):
 
 class DamagedToken(MalformedToken):
     """The checksum of a `cav1_` text does not match: cut off or mistyped, not forged."""
+
+
+class MalformedTicket(MalformedToken):
+    """Not a ticket: garbage, damaged, too long, or made for another third party."""
 
 
 class MalformedCaveat(CaveatsError, ValueError):
@@ -88,6 +94,17 @@ class MissingDischarge(Refused):
 
 class UnusedDischarge(Refused):
     """A discharge rides along that no caveat asks for, or that more than one asks for."""
+
+
+class DischargeRefused(Refused):
+    """A third party does not agree: a ticket that has expired or is for elsewhere, or conditions that do not hold.
+
+    `failures` holds every condition that said no.
+    """
+
+    def __init__(self, message: str, failures: Sequence[Failure] = ()) -> None:
+        super().__init__(message)
+        self.failures = tuple(failures)
 
 
 class Revoked(Refused):

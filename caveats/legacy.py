@@ -7,7 +7,6 @@ read must encode back to what came in, since on its own it forgives much. Knows 
 from __future__ import annotations
 
 import json
-from base64 import b64decode
 from binascii import hexlify
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,11 @@ import pymacaroons
 from pymacaroons.caveat import Caveat as _Caveat
 from pymacaroons.serializers import BinarySerializer, JsonSerializer
 
+from caveats import wire
 from caveats.chain import SIGNATURE_SIZE, VID_SIZE
 from caveats.errors import LimitExceeded, MalformedToken
 from caveats.limits import DEFAULT_LIMITS, Limits
-from caveats.wire import Fields, ThirdPartyCaveat, decode_base64
+from caveats.wire import Fields, ThirdPartyCaveat, decode_base64, encode_base64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,12 +42,17 @@ def is_legacy(text: str) -> bool:
     return text.startswith(("{", "MD"))
 
 
+def decode_text(text: str, limits: Limits = DEFAULT_LIMITS) -> Fields:
+    """The fields of a token's text in any encoding."""
+    return decode_legacy(text, limits) if is_legacy(text) else wire.decode_text(text, limits)
+
+
 def decode_legacy(text: str, limits: Limits = DEFAULT_LIMITS) -> Fields:
     """The fields of a v1 JSON, v2 JSON, or base64url v1 binary token."""
     if len(text) > limits.token_text:
         raise LimitExceeded(f"a token text has at most {limits.token_text} characters")
     if text.startswith("{"):
-        return _within(limits, _decode_json(text))
+        return _within(limits, _decode_members(read_json(text)))
     return decode_v1(decode_base64(text), limits)
 
 
@@ -61,6 +66,19 @@ def decode_v1(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Fields:
     if encode_v1(fields) != data:
         raise MalformedToken("not a canonical version 1 macaroon")
     return _within(limits, fields)
+
+
+def find_end(data: bytes, at: int = 0) -> int:
+    """Where the v1 binary ends that begins at `at`: for binaries one after the other, each to be decoded then."""
+    while at < len(data):
+        size = data[at : at + 4]
+        if len(size) < 4 or not _HEX_DIGITS.issuperset(size):
+            break
+        end = at + max(int(size, 16), 5)
+        if data[at + 4 : end].startswith(b"signature "):
+            return end
+        at = end
+    raise MalformedToken("not a version 1 macaroon, or one that is cut off")
 
 
 def encode_v1(fields: Fields) -> bytes:
@@ -148,17 +166,69 @@ def _within(limits: Limits, fields: Fields) -> Fields:
 # JSON: parsed strictly once, handed to pymacaroons, and compared member by member with what it read.
 
 
-def _decode_json(text: str) -> Fields:
+def read_json(text: str) -> Any:
+    """What `text` holds: no member twice, no number of more than one digit. Raises `MalformedToken`."""
     try:
-        members = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_small)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_small)
     except (ValueError, RecursionError):  # which may hold the whole text: not chained
         raise MalformedToken("not JSON of a macaroon") from None
+
+
+def decode_members(members: Any, limits: Limits = DEFAULT_LIMITS) -> Fields:
+    """The fields of a v1 or v2 JSON token that has been read already, with `read_json` or as strictly."""
+    if type(members) is not dict:
+        raise MalformedToken("a JSON macaroon is an object")
+    return _within(limits, _decode_members(dict(members)))
+
+
+def encode_members(fields: Fields, version: int = 2) -> dict[str, Any]:
+    """The members of the v2 or v1 JSON form. Raises `MalformedToken` for bytes that v1 cannot hold: it is all text."""
+    index = 0 if version == 2 else 1
+    members = {
+        **_put_member("location", fields.location.encode(), index),
+        **_put_member("identifier", fields.identifier, index),
+        **_put_member("signature", fields.signature, index),
+    }
+    caveats: list[dict[str, Any]] = []
+    for caveat in fields.caveats:
+        if isinstance(caveat, ThirdPartyCaveat):
+            caveats.append(
+                {
+                    **_put_member("ticket", caveat.ticket, index),
+                    **_put_member("vid", caveat.vid, index),
+                    **_put_member("caveat location", caveat.location.encode(), index),
+                }
+            )
+        else:
+            caveats.append(_put_member("ticket", caveat, index))
+    if caveats:
+        members[_JSON_NAMES["caveats"][index]] = caveats
+    return members
+
+
+def _put_member(name: str, data: bytes, index: int) -> dict[str, Any]:
+    key = _JSON_NAMES[name][index]
+    if not data and name not in _ASKED:
+        return {}
+    if index == 1 and name == "signature":
+        return {key: data.hex()}
+    if index == 1 and name == "vid":
+        return {key: encode_base64(data)}
+    try:
+        return {key: data.decode("utf-8")}
+    except UnicodeDecodeError:
+        if index == 1:
+            raise MalformedToken("version 1 JSON holds text only") from None
+        return {key + "64": encode_base64(data)}
+
+
+def _decode_members(members: dict[str, Any]) -> Fields:
     version = 1 if "identifier" in members else 0  # index into _JSON_NAMES
     if "v" in members:
         stated = members.pop("v")
         if version == 1 or type(stated) is not int or stated != 2:
             raise MalformedToken("a JSON macaroon is version 2 or, without saying so, 1")
-    fields = _guard(JsonSerializer().deserialize, json.dumps(members))
+    fields = _guard(lambda read: JsonSerializer().deserialize(json.dumps(read)), members)
     if _read_members(members, version) != _expected_members(fields):
         raise MalformedToken("a JSON macaroon has unknown, repeated or ill-formed members")
     return fields
@@ -223,7 +293,7 @@ def _take_members(
         if plain:
             taken[name] = _plain(name, members[key], version)
         else:
-            taken[name] = _any_base64(members[key + "64"]) if encoded else b""
+            taken[name] = decode_any_base64(members[key + "64"]) if encoded else b""
         unread -= {key} if plain else {key + "64"} if encoded else set()
         if name in _ASKED and not (plain or encoded):
             raise MalformedToken("a JSON macaroon lacks a member")
@@ -239,19 +309,21 @@ def _plain(name: str, value: Any, version: int) -> bytes:
         signature = bytes.fromhex(value)
         return signature if signature.hex() == value else b""
     if version == 1 and name == "vid":
-        return _any_base64(value)
+        return decode_any_base64(value)
     data: bytes = value.encode("utf-8")
     return data
 
 
-def _any_base64(text: str) -> bytes:
-    """base64 of either alphabet, padded or not (as Go and Python bakeries write it); not both alphabets at once."""
-    standard = text.replace("-", "+").replace("_", "/")
-    if standard != text and ("+" in text or "/" in text):
-        raise MalformedToken("two base64 alphabets in one value")
-    bare = standard.rstrip("=")
+def decode_any_base64(text: str) -> bytes:
+    """base64 of either alphabet, padded or not (as Go and Python bakeries write it); not both alphabets at once.
+
+    Raises `MalformedToken`.
+    """
+    bare = text.rstrip("=")
     if len(text) - len(bare) not in (0, -len(bare) % 4):
         raise MalformedToken("wrong base64 padding")
-    data = b64decode(bare + "=" * (-len(bare) % 4), validate=True)
-    decode_base64(bare.replace("+", "-").replace("/", "_"))  # no spare bits
-    return data
+    if "+" in bare or "/" in bare:
+        if "-" in bare or "_" in bare:
+            raise MalformedToken("two base64 alphabets in one value")
+        bare = bare.replace("+", "-").replace("/", "_")
+    return decode_base64(bare)

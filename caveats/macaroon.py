@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caveats import chain, legacy, third_party, wire
-from caveats.caveat import Caveat, UnknownCaveat, check_value, is_kind, parse_predicate
+from caveats.caveat import Caveat, UnknownCaveat, check_caveat, parse_predicate
 from caveats.errors import LimitExceeded, MalformedCaveat, MalformedToken
 from caveats.identifier import Identifier, parse_identifier
 from caveats.limits import DEFAULT_LIMITS, Limits
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pymacaroons
 
-    from caveats.third_party import ThirdParty, Ticket
+    from caveats.third_party import ThirdParty
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -59,9 +59,7 @@ class Macaroon:
         """
         if type(text) is not str:
             raise MalformedToken("a token is text")
-        return cls(
-            legacy.decode_legacy(text, limits) if legacy.is_legacy(text) else wire.decode_text(text, limits)
-        )
+        return cls(legacy.decode_text(text, limits))
 
     @classmethod
     def from_bytes(cls, data: bytes, limits: Limits = DEFAULT_LIMITS) -> Macaroon:
@@ -135,15 +133,26 @@ class Macaroon:
         *conditions: str,
         audience: str = "",
         expires_at: datetime | None = None,
+        root_key: bytes | None = None,
         random: Callable[[int], bytes] = os.urandom,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Macaroon:
         """This macaroon, good from now on only with a discharge by `party`, which found `conditions` to hold.
 
-        Needs nothing but the party's public key. `audience` and `expires_at` are for the party to read.
+        Needs nothing but the party's public key. `audience` and `expires_at` are for the party to judge.
+        `root_key`, this macaroon's own, makes the party one that says who the user is: `user_asserted_by`
+        believes only a discharge that was required with it, and no holder has it.
         """
+        caveat_key = None
+        if root_key is not None:
+            caveat_key = third_party.asserting_key(root_key, party, self.identifier)
         ticket, caveat_key = third_party.seal_ticket(
-            party, conditions, audience=audience, expires_at=expires_at, random=random
+            party,
+            conditions,
+            audience=audience,
+            expires_at=expires_at,
+            caveat_key=caveat_key,
+            random=random,
         )
         return self.with_third_party(
             party.location, caveat_key, ticket, nonce=random(chain.NONCE_SIZE), limits=limits
@@ -188,13 +197,6 @@ class Macaroon:
         return f"Macaroon(identifier={self.identifier!r}, {count} caveat{'' if count == 1 else 's'})"
 
 
-def discharge(ticket: Ticket, caveats: Iterable[Caveat | bytes] = (), *, now: datetime) -> Macaroon:
-    """The macaroon that answers `ticket`; the asker binds it to theirs. Raises `MalformedToken` once it expired."""
-    if ticket.expires_at is not None and now >= ticket.expires_at:
-        raise MalformedToken("the ticket has expired")
-    return Macaroon.mint(ticket.caveat_key, ticket.raw, location=ticket.location, caveats=caveats)
-
-
 def _predicate(caveat: Caveat | bytes) -> bytes:
     """The bytes to sign, after the grammar that every verifier asks for: a typo here would cost the token."""
     if isinstance(caveat, bytes):
@@ -202,7 +204,5 @@ def _predicate(caveat: Caveat | bytes) -> bytes:
     if not isinstance(caveat, Caveat):
         raise MalformedCaveat("a caveat is a Caveat, or the bytes of a predicate")
     if not isinstance(caveat, UnknownCaveat):
-        if not is_kind(caveat.kind):
-            raise MalformedCaveat(f"{caveat.kind!r} names no kind")
-        check_value(caveat.value)
+        check_caveat(caveat)
     return caveat.predicate

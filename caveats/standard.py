@@ -74,6 +74,11 @@ class User(Caveat):
         """The user's name."""
         return self.user
 
+    @property
+    def claim(self) -> tuple[str, str]:
+        """The user: a token has one."""
+        return "user", self.user
+
     @classmethod
     def parse(cls, value: str) -> Self:
         """Any value names a user."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from caveats import chain, wire
 from caveats.authentic import Authenticated, authenticate_fields
 from caveats.authority import Authority, effective
-from caveats.bundle import Bundle
+from caveats.bundle import Bundle, decode_fields
 from caveats.checkers import Checkers, Failure, standard_checkers, unsatisfied
 from caveats.errors import (
     BadSignature,
@@ -188,8 +188,8 @@ class _Known:
     def authenticated(self) -> Authenticated:
         """The token, vouched for."""
         fields, discharges = _fields(self.presented, self.limits)
-        signatures, _, third_parties = authenticate_fields(fields, discharges, self.derived_key, self.limits)
-        return Authenticated(fields, self.identifier, self.caveats, signatures, third_parties)
+        signatures, _, discharged = authenticate_fields(fields, discharges, self.derived_key, self.limits)
+        return Authenticated(fields, self.identifier, self.caveats, signatures, discharged)
 
     def judge(self, checkers: Checkers, context: Context) -> Grant:
         """The grant, or `UnsatisfiedCaveats`."""
@@ -405,7 +405,7 @@ def _size(text: str, predicates: Sequence[bytes]) -> int:
     """What it takes to remember this text and its typed caveats, roughly, in bytes."""
     size = len(text) * 4 + 1024
     if len(text) > 512:  # where there is room for long lists of words
-        size += 256 * sum(predicate.count(b" ") for predicate in predicates)
+        size += 256 * b"".join(predicates).count(b" ")
     return size
 
 
@@ -414,7 +414,7 @@ def _fields(presented: str | Bundle | Macaroon, limits: Limits) -> tuple[Fields,
     if isinstance(presented, str):
         if presented.startswith(wire.PREFIX) and wire.SEPARATOR not in presented:
             return wire.decode_text(presented, limits), ()
-        presented = Bundle.decode(presented, limits)
+        return decode_fields(presented, limits)
     if isinstance(presented, Macaroon):
         return presented.fields, ()
     if isinstance(presented, Bundle):

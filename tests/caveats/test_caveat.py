@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
-from law_support import outcome
+from law_support import issue, outcome
 
 from caveats import Caveat, MalformedCaveat, Note, UnknownCaveat, User
 from caveats.caveat import check_value, is_kind, parse_predicate
@@ -182,3 +182,53 @@ def test_the_base_itself_is_of_no_kind():
         _ = Caveat().value
     with pytest.raises(NotImplementedError):
         Caveat.parse("x")
+
+
+@dataclass(frozen=True)
+class Allow(Caveat):
+    """A kind as other projects write them: one space, and a value that may be left out."""
+
+    kind: ClassVar[str] = "allow"
+    spaced: ClassVar[bool] = True
+    words: str
+
+    @property
+    def value(self) -> str:
+        return self.words
+
+    @classmethod
+    def parse(cls, value: str) -> Allow:
+        return cls("" if value == "nothing" else value)
+
+
+@pytest.mark.parametrize(
+    ("predicate", "expected"),
+    [
+        (b"allow read write", Allow("read write")),
+        (b"allow", Allow("")),
+        (b"allow a = b", Allow("a = b")),
+        (b"allow = b", Allow("= b")),
+        (b"allow  read ", Allow(" read ")),
+        (b"allow ", None),
+        (b"allow nothing", None),
+        (b"allow a\nb", None),
+        (b"Allow read", None),
+        (b"allowed", None),
+        (b" allow", None),
+        (b"note x", None),
+        (b"note", None),
+        (b"note = allow", Note("allow")),
+    ],
+)
+def test_a_spaced_kind_stands_before_one_space_or_alone(predicate, expected):
+    read = parse_predicate(predicate, {"allow": Allow, "note": Note})
+    assert read == expected if expected is not None else isinstance(read, UnknownCaveat)
+    assert read.predicate == predicate
+
+
+def test_a_spaced_kind_is_appended_as_it_is_read():
+    token = issue()
+    assert token.attenuate(Allow("")).fields.caveats[-1] == b"allow"
+    assert token.attenuate(Allow("a = b ")).fields.caveats[-1] == b"allow a = b "
+    with pytest.raises(MalformedCaveat):
+        token.attenuate(Allow("a\0b"))

@@ -266,3 +266,47 @@ def test_many_threads_read_and_register_without_trouble():
     for thread in threads:
         thread.join()
     assert not errors
+
+
+@dataclass(frozen=True)
+class Says(Caveat):
+    """A kind that states a fact."""
+
+    kind: ClassVar[str] = "says"
+    fact: str
+
+    @property
+    def value(self) -> str:
+        return self.fact
+
+    @classmethod
+    def parse(cls, value: str) -> Says:
+        return cls(value)
+
+    @property
+    def claim(self) -> tuple[str, str]:
+        subject, _, value = self.fact.partition(" ")
+        if subject == "broken":
+            raise RuntimeError
+        return subject, value
+
+
+@pytest.mark.parametrize(
+    ("facts", "said_no"),
+    [
+        (("colour red",), ()),
+        (("colour red", "colour red", "size 4"), ()),
+        (("colour red", "colour blue", "colour red"), (1,)),
+        (("broken",), (0,)),
+    ],
+)
+def test_claims_that_contradict_each_other_fail_whatever_the_checks_say(facts, said_no):
+    checkers = standard_checkers()
+    checkers.register(Says, lambda caveat, context: True)
+    caveats = [Says(fact) for fact in facts]
+    assert tuple(failure.index for failure in unsatisfied(caveats, checkers, HERE)) == said_no
+    verifier = Verifier(KEYRING, checkers=checkers, audience="photos")
+    token = issue().attenuate(*caveats)
+    for presented in (token, token.encode(), token.encode()):
+        failures = verifier.failures(presented, REQUEST)
+        assert tuple(failure.index - 3 for failure in failures) == said_no

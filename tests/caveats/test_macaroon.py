@@ -13,6 +13,7 @@ from caveats import (
     BadSignature,
     Bundle,
     Caveat,
+    DischargeRefused,
     Expires,
     InvalidKey,
     LimitExceeded,
@@ -167,7 +168,7 @@ def test_a_repr_tells_the_identifier_and_how_many_caveats():
 def test_a_discharge_is_not_made_for_an_expired_ticket():
     token = issue().require_discharge(PARTY, expires_at=NOW, random=counter_random())
     ticket = open_ticket(token.fields.caveats[-1].ticket, PARTY_KEY)
-    assert outcome(discharge, ticket, now=NOW) is MalformedToken
+    assert outcome(discharge, ticket, now=NOW) is DischargeRefused
     assert outcome(discharge, ticket, now=NOW - HOUR) is None
 
 

@@ -86,7 +86,7 @@ def test_a_third_party_caveat_is_sealed_anew_and_its_discharge_still_fits():
         issue().attenuate(Note("x")).require_discharge(PARTY, random=counter_random()).attenuate(Note("y"))
     )
     old = token.fields.caveats[4]
-    answer = discharge(open_ticket(old.ticket, PARTY_KEY), now=NOW)
+    answer = discharge(open_ticket(old.ticket, PARTY_KEY), now=NOW, life=LATER - NOW)
     again = renewed(token, [answer])
     new = again.fields.caveats[5]
     assert isinstance(new, ThirdPartyCaveat)

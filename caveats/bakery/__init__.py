@@ -1,0 +1,68 @@
+"""Third parties as Canonical's bakery speaks of them, versions 1 to 3: so that its clients and services just work.
+
+The rest of the library knows nothing of this. What is here is bytes and decisions; the HTTP around it is not.
+"""
+
+from caveats.bakery.conditions import (
+    Allow,
+    Declared,
+    Deny,
+    Error,
+    IsAuthenticatedUser,
+    IsMemberOf,
+    TimeBefore,
+    first_party_checkers,
+    third_party_checkers,
+)
+from caveats.bakery.discharging import (
+    LOCAL,
+    LOCAL_CONDITION,
+    Needed,
+    collect,
+    declared_by,
+    discharge,
+    discharge_local,
+)
+from caveats.bakery.macaroons import (
+    BakeryMacaroon,
+    decode_binaries,
+    decode_header,
+    encode_binaries,
+    encode_header,
+)
+from caveats.bakery.namespace import STANDARD, Namespace
+from caveats.bakery.oven import OvenIdentifier
+from caveats.bakery.tickets import V1, V2, V3, BakeryParty, BakeryTicket, open_ticket
+
+__all__ = [
+    "LOCAL",
+    "LOCAL_CONDITION",
+    "STANDARD",
+    "V1",
+    "V2",
+    "V3",
+    "Allow",
+    "BakeryMacaroon",
+    "BakeryParty",
+    "BakeryTicket",
+    "Declared",
+    "Deny",
+    "Error",
+    "IsAuthenticatedUser",
+    "IsMemberOf",
+    "Namespace",
+    "Needed",
+    "OvenIdentifier",
+    "TimeBefore",
+    "collect",
+    "declared_by",
+    "decode_binaries",
+    "decode_header",
+    "discharge",
+    "discharge_local",
+    "encode_binaries",
+    "encode_header",
+    "first_party_checkers",
+    "open_ticket",
+    "third_party_checkers",
+]

@@ -1,0 +1,340 @@
+"""The conditions that bakeries write, as kinds of caveat: each a dataclass, and right below it its check.
+
+They read `name argument`. Registered beside the standard kinds they are judged by the same `Checkers`. Facts come
+from `Context.extra`: "operations" (what the request is about to do) and "groups" (what its user belongs to).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from caveats.caveat import Caveat
+from caveats.checkers import Checkers
+from caveats.errors import MalformedCaveat
+from caveats.standard import Answer, Unmet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from caveats.context import Context
+
+_MOMENT = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def _words(value: str) -> tuple[str, ...]:
+    words = tuple(value.split(" ")) if value else ()
+    if not all(words):
+        raise MalformedCaveat("one space stands between the words")
+    return words
+
+
+def _fact(context: Context, name: str) -> Collection[str] | None:
+    """The texts under this name in `Context.extra`; None if there are none such."""
+    fact = context.extra.get(name)
+    return fact if isinstance(fact, Collection) and not isinstance(fact, (str, bytes)) else None
+
+
+# time-before
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBefore(Caveat):
+    """Dead at this moment and after, down to the nanosecond. Kept as it was written: clients write zeros differently."""
+
+    kind: ClassVar[str] = "time-before"
+    spaced: ClassVar[bool] = True
+    written: str
+
+    def __post_init__(self) -> None:
+        _moment(self.written)
+
+    @classmethod
+    def at(cls, moment: datetime) -> Self:
+        """Dead at `moment`, which has a time zone."""
+        if moment.utcoffset() is None:
+            raise MalformedCaveat("a time is a datetime with a time zone")
+        whole, _, fraction = moment.astimezone(UTC).replace(tzinfo=None).isoformat().partition(".")
+        fraction = fraction.rstrip("0")
+        return cls(f"{whole}.{fraction}Z" if fraction else f"{whole}Z")
+
+    @property
+    def moment(self) -> datetime:
+        """When; parts of a microsecond are left out."""
+        return _moment(self.written)
+
+    @property
+    def value(self) -> str:
+        """The moment, as it was written."""
+        return self.written
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """A time of RFC 3339."""
+        return cls(value)
+
+
+def _moment(value: str) -> datetime:
+    found = _MOMENT.fullmatch(value)
+    if found is None:
+        raise MalformedCaveat("a time reads YYYY-MM-DDTHH:MM:SS, a fraction or none, and Z or +HH:MM")
+    whole, fraction, zone = found.groups()
+    try:
+        moment = datetime.fromisoformat(whole + zone).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise MalformedCaveat("there is no such day or time") from None
+    return moment + timedelta(microseconds=int(f"{fraction or 0:0<6}"[:6]))
+
+
+def check_time_before(caveat: TimeBefore, context: Context) -> Answer:
+    """Now is before the moment."""
+    return context.now < caveat.moment or Unmet(
+        f"it is {TimeBefore.at(context.now).written}", f"a request before {caveat.written}"
+    )
+
+
+# declared
+
+
+@dataclass(frozen=True, slots=True)
+class Declared(Caveat):
+    """What a third party says of the user, under a name. A caveat anybody could append: see `declared_by`."""
+
+    kind: ClassVar[str] = "declared"
+    spaced: ClassVar[bool] = True
+    name: str
+    fact: str
+
+    def __post_init__(self) -> None:
+        if not self.name or " " in self.name:
+            raise MalformedCaveat("a declaration has a name, without spaces")
+
+    @property
+    def value(self) -> str:
+        """Name and fact; the fact may be empty, and hold spaces."""
+        return f"{self.name} {self.fact}"
+
+    @property
+    def claim(self) -> tuple[str, str]:
+        """The fact: declared twice, it must be the same."""
+        return f"declared {self.name}", self.fact
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """A name, a space, and a fact."""
+        name, space, fact = value.partition(" ")
+        if not space:
+            raise MalformedCaveat("a declaration has a name and a fact")
+        return cls(name, fact)
+
+
+def check_declared(caveat: Declared, context: Context) -> Answer:
+    """By itself it restricts nothing; declared otherwise elsewhere, it refuses."""
+    return True
+
+
+# allow, deny
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Allow(Caveat):
+    """These operations only."""
+
+    kind: ClassVar[str] = "allow"
+    spaced: ClassVar[bool] = True
+    operations: tuple[str, ...]
+
+    def __init__(self, *operations: str) -> None:
+        """Any number of them; none at all allows nothing."""
+        object.__setattr__(self, "operations", _words(" ".join(operations)))
+
+    @property
+    def value(self) -> str:
+        """The operations."""
+        return " ".join(self.operations)
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Words with one space between."""
+        return cls(value) if value else cls()
+
+
+def check_allow(caveat: Allow, context: Context) -> Answer:
+    """The request names its operations, and all of them are listed."""
+    operations = _fact(context, "operations")
+    if not operations:
+        return Unmet("the request names no operation", f"one of {caveat.value}")
+    for operation in operations:
+        if operation not in caveat.operations:
+            return Unmet(f"the request is to {operation}", f"one of {caveat.value}")
+    return True
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Deny(Caveat):
+    """All but these operations."""
+
+    kind: ClassVar[str] = "deny"
+    spaced: ClassVar[bool] = True
+    operations: tuple[str, ...]
+
+    def __init__(self, *operations: str) -> None:
+        """Any number of them."""
+        object.__setattr__(self, "operations", _words(" ".join(operations)))
+
+    @property
+    def value(self) -> str:
+        """The operations."""
+        return " ".join(self.operations)
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Words with one space between."""
+        return cls(value) if value else cls()
+
+
+def check_deny(caveat: Deny, context: Context) -> Answer:
+    """The request names its operations, if only as none, and none of them is listed."""
+    operations = _fact(context, "operations")
+    if operations is None:
+        return Unmet("the request does not say what it does", f"anything but {caveat.value}")
+    for operation in operations:
+        if operation in caveat.operations:
+            return Unmet(f"the request is to {operation}", f"anything but {caveat.value}")
+    return True
+
+
+# error
+
+
+@dataclass(frozen=True, slots=True)
+class Error(Caveat):
+    """What a bakery writes where it could not write a condition. Never holds."""
+
+    kind: ClassVar[str] = "error"
+    spaced: ClassVar[bool] = True
+    text: str
+
+    @property
+    def value(self) -> str:
+        """What went wrong."""
+        return self.text
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Any text."""
+        return cls(value)
+
+
+def check_error(caveat: Error, context: Context) -> Answer:
+    """No."""
+    return Unmet("the token was made with a mistake in it", "nothing")
+
+
+# is-authenticated-user, is-member-of, true: what third parties are asked
+
+
+@dataclass(frozen=True, slots=True)
+class IsAuthenticatedUser(Caveat):
+    """The asker has signed in; with a domain, as a user of that domain."""
+
+    kind: ClassVar[str] = "is-authenticated-user"
+    spaced: ClassVar[bool] = True
+    domain: str = ""
+
+    @property
+    def value(self) -> str:
+        """`@domain`, or nothing."""
+        return f"@{self.domain}" if self.domain else ""
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Nothing, or `@domain`."""
+        if value and (not value.startswith("@") or len(value) == 1 or " " in value):
+            raise MalformedCaveat("is-authenticated-user stands alone, or with an @domain")
+        return cls(value[1:])
+
+
+def check_is_authenticated_user(caveat: IsAuthenticatedUser, context: Context) -> Answer:
+    """Somebody is signed in, and the name ends in the domain asked for."""
+    if not context.user:
+        return Unmet("nobody has signed in", "an asker who has signed in")
+    return context.user.endswith(caveat.value) or Unmet(
+        f"the asker is {context.user!r}", f"a user of {caveat.value}"
+    )
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class IsMemberOf(Caveat):
+    """The asker belongs to one of these groups."""
+
+    kind: ClassVar[str] = "is-member-of"
+    spaced: ClassVar[bool] = True
+    groups: tuple[str, ...]
+
+    def __init__(self, *groups: str) -> None:
+        """One or more."""
+        words = _words(" ".join(groups))
+        if not words:
+            raise MalformedCaveat("is-member-of names a group")
+        object.__setattr__(self, "groups", words)
+
+    @property
+    def value(self) -> str:
+        """The groups."""
+        return " ".join(self.groups)
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Words with one space between."""
+        return cls(value)
+
+
+def check_is_member_of(caveat: IsMemberOf, context: Context) -> Answer:
+    """Somebody is signed in, and one of the groups is theirs; everybody is a group of one."""
+    if not context.user:
+        return Unmet("nobody has signed in", "an asker who has signed in")
+    theirs = {context.user, *(_fact(context, "groups") or ())}
+    return not theirs.isdisjoint(caveat.groups) or Unmet(
+        f"{context.user!r} is in none of them", f"a member of {caveat.value}"
+    )
+
+
+FIRST_PARTY: list[tuple[type[Caveat], Callable[[Any, Context], Answer]]] = [
+    (TimeBefore, check_time_before),
+    (Declared, check_declared),
+    (Allow, check_allow),
+    (Deny, check_deny),
+    (Error, check_error),
+]
+"""What stands in macaroons and in discharges."""
+
+THIRD_PARTY: list[tuple[type[Caveat], Callable[[Any, Context], Answer]]] = [
+    (IsAuthenticatedUser, check_is_authenticated_user),
+    (IsMemberOf, check_is_member_of),
+]
+"""What stands in tickets."""
+
+
+def first_party_checkers(checkers: Checkers | None = None) -> Checkers:
+    """`checkers`, or none, and in addition those of a bakery's macaroons and discharges."""
+    return _with(FIRST_PARTY, checkers)
+
+
+def third_party_checkers(checkers: Checkers | None = None) -> Checkers:
+    """`checkers`, or none, and in addition those of what a bakery asks third parties."""
+    return _with(THIRD_PARTY, checkers)
+
+
+def _with(
+    kinds: list[tuple[type[Caveat], Callable[[Any, Context], Answer]]], checkers: Checkers | None
+) -> Checkers:
+    both = Checkers() if checkers is None else checkers.copy()
+    for kind, check in kinds:
+        both.register(kind, check)
+    return both

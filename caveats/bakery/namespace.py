@@ -1,0 +1,54 @@
+"""Namespaces: under which prefix a macaroon writes the conditions of which schema. Knows text only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from caveats.errors import MalformedToken
+
+_STANDARD_URI = "std"
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """Schema URIs with their prefixes, in the order of the URIs. As text: `std: http:http`."""
+
+    prefixes: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        uris = [uri for uri, _ in self.prefixes]
+        if uris != sorted(set(uris)):
+            raise MalformedToken("a namespace has each URI once, in order")
+        for uri, prefix in self.prefixes:
+            if not uri or not _is_word(uri) or not _is_word(prefix) or ":" in prefix:
+                raise MalformedToken("a namespace holds words, and no colon in a prefix")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The namespace of this text: `uri:prefix`, one space between. Raises `MalformedToken`."""
+        if not text:
+            return cls()
+        pairs = []
+        for word in text.split(" "):
+            uri, colon, prefix = word.rpartition(":")
+            if not colon:
+                raise MalformedToken("a namespace reads uri:prefix")
+            pairs.append((uri, prefix))
+        return cls(tuple(pairs))
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the standard conditions, with a colon between; nothing in all known cases."""
+        return dict(self.prefixes).get(_STANDARD_URI, "")
+
+    def __str__(self) -> str:
+        return " ".join(f"{uri}:{prefix}" for uri, prefix in self.prefixes)
+
+
+def _is_word(text: str) -> bool:
+    return text.isprintable() and " " not in text
+
+
+STANDARD = Namespace(((_STANDARD_URI, ""),))
+"""What everybody uses: the standard conditions, without a prefix."""

@@ -35,7 +35,7 @@ def discharges() -> Section:
     """Text in, decision out: a token of three caveats, and discharges that expire, each by another third party."""
     section = Section(
         "Verify a token (user, expires, scope) with discharges: text in, decision out"
-        " [times as fast as the better of pymacaroons and macaroonbakery]"
+        " [times as fast as the quickest of the others]"
     )
     for count in _COUNTS:
         section.rows += _measured(count)
@@ -65,8 +65,8 @@ def _measured(count: int) -> list[Row]:
     never, seen = "caveats, never seen", "caveats, seen before"
     mine = [Contender(never, cold), Contender(seen, partial(presented, ours))]
     found = best([*mine, *(Contender(peer.name, partial(presented, peer)) for peer in theirs)], _ROUNDS)
-    reference = min(found[_Pymacaroons.name], found[_Macaroonbakery.name])
-    bars = {never: _TIMES, seen: _TIMES}
+    reference = min(found[peer.name] for peer in theirs)
+    bars = {never: _TIMES}
     with_them = f"{count} discharge{'s' if count > 1 else ''}"
     return [
         Row(

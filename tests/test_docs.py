@@ -325,6 +325,7 @@ ASKED = {"Register", "ChangePassword", "Issue", "Renew", "VerifyOne", "VerifyMan
     "RegisterVerifier",
     "RetireKey",
     "RotateKeys",
+    "SetGroup",
 }
 """Bodies of requests: of these the reference says which members are required."""
 

@@ -26,6 +26,7 @@ from caveats_service.passwords import BadPassword, PasswordHasher
 from caveats_service.sealing import SealKey, SealKeyError
 from caveats_service.settings import Settings, SettingsError, describe_settings
 from caveats_service.store import (
+    Group,
     Store,
     StoreError,
     User,
@@ -44,11 +45,13 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+groups_app = typer.Typer(help="Groups of users: list, set, remove; their members.", no_args_is_help=True)
 users_app = typer.Typer(help="Accounts: add, list, change, disable.", no_args_is_help=True)
 keys_app = typer.Typer(
     help="Master keys: list, rotate, retire, export for an audience.", no_args_is_help=True
 )
 app.add_typer(users_app, name="users")
+app.add_typer(groups_app, name="groups")
 app.add_typer(keys_app, name="keys")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -203,6 +206,61 @@ def set_admin(
     """Let this user administer the service, or no longer."""
     _with_store(lambda store: store.set_admin(username, is_admin=not revoke, now=utc_now(), actor=_ACTOR))
     _err.print(f"{username} is {'no longer ' if revoke else ''}an administrator")
+
+
+# groups
+
+
+@groups_app.command("list")
+def list_groups(*, as_json: Json = False) -> None:
+    """All groups and who belongs to them."""
+
+    async def work(store: Store) -> list[Group]:
+        found: list[Group] = []
+        while page := await store.list_groups(after=found[-1].name if found else "", limit=1000):
+            found += page
+        return found
+
+    rows = _with_store(work)
+    if as_json:
+        _print_json([_plain(row, without=()) for row in rows])
+        return
+    table = Table("group", "members", "created", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row.name, " ".join(row.members), _when(row.created_at))
+    _out.print(table)
+
+
+@groups_app.command("set")
+def set_group(name: str, members: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Make a group, or give it other members: these and no others."""
+    if not is_username(name):
+        _usage("a group's name has 1 to 64 of a-z, 0-9 and . _ @ + -, and begins with a letter or digit")
+    group = _with_store(lambda store: store.put_group(name, members or [], now=utc_now(), actor=_ACTOR))
+    _say_members(group)
+
+
+@groups_app.command("add")
+def add_member(name: str, username: str) -> None:
+    """Let this user belong to the group."""
+    _say_members(_with_store(lambda store: store.add_member(name, username, now=utc_now(), actor=_ACTOR)))
+
+
+@groups_app.command("remove")
+def remove_member(name: str, username: str) -> None:
+    """This user does not belong to the group any more."""
+    _say_members(_with_store(lambda store: store.remove_member(name, username, now=utc_now(), actor=_ACTOR)))
+
+
+@groups_app.command("delete")
+def delete_group(name: str) -> None:
+    """The group is gone: nobody belongs to it."""
+    _with_store(lambda store: store.delete_group(name, now=utc_now(), actor=_ACTOR))
+    _err.print(f"{name} is gone")
+
+
+def _say_members(group: Group) -> None:
+    _err.print(f"{group.name}: {' '.join(group.members) or 'nobody'}")
 
 
 # keys

@@ -18,11 +18,13 @@ from caveats import wire
 from caveats_service.durations import BadDuration
 from caveats_service.passwords import BadPassword, PasswordsBusy
 from caveats_service.store import (
+    GroupExists,
     IdempotencyConflict,
     KeyConflict,
     KeyInUse,
     LabelExists,
     StoreUnavailable,
+    UnknownGroup,
     UnknownMasterKey,
     UnknownUser,
     UnknownVerifier,
@@ -154,11 +156,13 @@ _TABLE: Final[Mapping[type[Exception], _Row]] = {
     BadDuration: _Row(400, "bad_request"),
     BadPassword: _Row(400, "bad_request"),
     UserExists: _Row(409, "conflict"),
+    GroupExists: _Row(409, "conflict"),
     IdempotencyConflict: _Row(409, "conflict"),
     LabelExists: _Row(409, "conflict"),
     KeyConflict: _Row(409, "conflict"),
     UnknownVerifier: _Row(404, "not_found"),
     UnknownUser: _Row(404, "not_found"),
+    UnknownGroup: _Row(404, "not_found"),
     UnknownMasterKey: _Row(404, "not_found"),
 }
 

@@ -82,6 +82,27 @@ class ChangePassword(Shape):
     new_password: Password
 
 
+class SetGroup(Shape):
+    """PUT /v1/groups/{group}."""
+
+    members: Annotated[list[Name], Field(max_length=1000)] = []
+
+
+class GroupShape(Shape):
+    """A group and who belongs to it."""
+
+    name: str
+    members: list[str]
+    created_at: Moment
+
+
+class Groups(Shape):
+    """GET /v1/groups. `next`: give it as `after` for more."""
+
+    groups: list[GroupShape]
+    next: str | None
+
+
 class Issue(Shape):
     """POST /v1/tokens. Without username and password the credential is in the header."""
 

@@ -14,6 +14,7 @@ from store_support import KINDS, new_place
 
 from caveats.identifier import is_token_id
 from caveats_service.store import (
+    GroupExists,
     KeyConflict,
     KeyInUse,
     KeyState,
@@ -25,6 +26,7 @@ from caveats_service.store import (
     Store,
     StoreError,
     StoreUnavailable,
+    UnknownGroup,
     UnknownMasterKey,
     UnknownUser,
     UnknownVerifier,
@@ -661,6 +663,78 @@ async def test_the_first_service_key_of_a_name_stays(store: Store, place: Any) -
     assert await store.service_key("other", b"another") == b"another"
 
 
+# --- groups ---------------------------------------------------------------------------------------
+
+
+async def test_a_group_has_the_members_that_it_was_last_given(store: Store) -> None:
+    for name in ("alice", "bob", "carol"):
+        await store.create_user(name, "hash", now=NOW, actor="a")
+    await store.put_group("ops", ["bob", "alice", "bob"], now=NOW, actor="a")
+    made = await store.put_group("ops", ["carol", "alice"], now=NOW + DAY, actor="a")
+    assert (made.members, made.created_at) == (("alice", "carol"), NOW)
+    assert (await store.add_member("ops", "bob", now=NOW, actor="a")).members == ("alice", "bob", "carol")
+    assert (await store.remove_member("ops", "alice", now=NOW, actor="a")).members == ("bob", "carol")
+    again = [await store.remove_member("ops", "alice", now=NOW, actor="a") for _ in range(2)]
+    assert [*again, await store.get_group("ops")] == [await store.get_group("ops")] * 3
+    assert await store.groups_of("alice", "bob", "nobody") == {
+        "alice": frozenset(),
+        "bob": frozenset(("ops",)),
+    }
+
+
+async def test_a_disabled_user_and_a_deleted_group_count_for_nothing(store: Store) -> None:
+    await alice(store)
+    await store.create_user("bob", "hash", now=NOW, actor="a")
+    for name in ("ops", "dev"):
+        await store.put_group(name, ["alice", "bob"], now=NOW, actor="a")
+    await store.disable_user("bob", now=NOW, actor="a")
+    await store.delete_group("dev", now=NOW, actor="a")
+    assert await store.groups_of("alice", "bob") == {"alice": frozenset(("ops",))}
+    with pytest.raises(UnknownGroup):
+        await store.delete_group("dev", now=NOW, actor="a")
+
+
+async def test_a_name_is_a_users_or_a_groups_also_when_both_want_it_at_once(store: Store) -> None:
+    """Who is asked whether somebody is `is-member-of NAME` counts everybody as a member of their own name."""
+    await store.create_user("ann", "hash", now=NOW, actor="a")
+    with pytest.raises(GroupExists):
+        await store.put_group("ann", [], now=NOW, actor="a")
+    await store.put_group("ops", [], now=NOW, actor="a")
+    with pytest.raises(UserExists):
+        await store.create_user("ops", "hash", now=NOW, actor="a")
+    tries = [
+        [
+            store.create_user(f"x{n}", "hash", now=NOW, actor="a"),
+            store.put_group(f"x{n}", [], now=NOW, actor="a"),
+        ]
+        for n in range(5)
+    ]
+    for pair in tries:
+        ended = await asyncio.gather(*pair, return_exceptions=True)
+        assert sum(isinstance(one, UserExists | GroupExists) for one in ended) == 1
+
+
+async def test_groups_are_listed_by_name_page_by_page(store: Store) -> None:
+    for name in ("c", "a", "b"):
+        await store.put_group(name, [], now=NOW, actor="a")
+    first = await store.list_groups(limit=2)
+    second = await store.list_groups(after=first[-1].name, limit=2)
+    assert [group.name for group in (*first, *second)] == ["a", "b", "c"]
+
+
+async def test_a_member_is_a_user_and_whoever_asks_for_another_changes_nothing(store: Store) -> None:
+    await alice(store)
+    await store.put_group("ops", ["alice"], now=NOW, actor="a")
+    for work in (
+        store.put_group("ops", ["nobody"], now=NOW, actor="a"),
+        store.put_group("new", ["alice", "nobody"], now=NOW, actor="a"),
+        store.add_member("ops", "nobody", now=NOW, actor="a"),
+    ):
+        with pytest.raises(UnknownUser):
+            await work
+    assert [(group.name, group.members) for group in await store.list_groups()] == [("ops", ("alice",))]
+
+
 # --- audit ----------------------------------------------------------------------------------------
 
 
@@ -685,6 +759,10 @@ MUTATIONS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "revocation.prune": lambda store: store.prune_revocations(now=NOW + 2 * DAY, actor="root"),
     "verifier.add": lambda store: add_verifier(store, actor="root"),
     "verifier.revoke": revoke_a_verifier,
+    "group.put": lambda store: store.put_group("dev", ["alice"], now=NOW, actor="root"),
+    "group.delete": lambda store: store.delete_group("ops", now=NOW, actor="root"),
+    "group.add_member": lambda store: store.add_member("empty", "alice", now=NOW, actor="root"),
+    "group.remove_member": lambda store: store.remove_member("ops", "alice", now=NOW, actor="root"),
     "revocation.bump_epoch": lambda store: store.bump_epoch(now=NOW, actor="root"),
 }
 
@@ -698,12 +776,14 @@ NO_ROOM = {
 
 
 async def prepare(store: Store, action: str) -> None:
-    """What each mutation needs: a user, a label, a revocation, an active key and, for some, a waiting one."""
+    """What each mutation needs: a user, a label, a revocation, groups, an active key and, for some, a waiting one."""
     await alice(store)
     await store.add_labelled_token(label("T1"), now=NOW, actor="a")
     await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
     await rotate(store)
     await add_verifier(store)
+    await store.put_group("ops", ["alice"], now=NOW, actor="a")
+    await store.put_group("empty", [], now=NOW, actor="a")
     if action != "key.publish":
         await store.publish_key(seal, now=NOW, actor="a")
 

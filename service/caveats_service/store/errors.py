@@ -6,6 +6,7 @@
     ├── SchemaError          this database is not for this program
     │   └── SchemaTooNew     ... because a newer version of it has been here
     ├── UserExists · UnknownUser
+    ├── GroupExists · UnknownGroup
     ├── LabelExists
     ├── UnknownMasterKey · UnknownVerifier
     ├── KeyConflict          the key is not in a state that allows this, or another node was faster
@@ -61,6 +62,14 @@ class UserExists(StoreError):
 
 class UnknownUser(StoreError):
     """There is no such user."""
+
+
+class GroupExists(StoreError):
+    """The name is a user's already."""
+
+
+class UnknownGroup(StoreError):
+    """There is no such group."""
 
 
 class LabelExists(StoreError):

@@ -30,6 +30,15 @@ class User:
         return self.disabled_at is None
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Users who stand together under a name; by name, disabled ones included."""
+
+    name: str
+    members: tuple[str, ...]
+    created_at: datetime
+
+
 class KeyState(StrEnum):
     """published: verifies, waits; active: issues; verifying: issues no more; retired: destroyed."""
 

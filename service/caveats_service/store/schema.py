@@ -209,3 +209,18 @@ idempotency: Final = Table(
     CheckConstraint("length(digest) = 32", name="idempotency_digest"),
 )
 Index("idempotency_by_expiry", idempotency.c.expires_at)
+
+groups: Final = Table(
+    "groups",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("created_at", Moment, nullable=False),
+)
+
+group_members: Final = Table(
+    "group_members",
+    metadata,
+    Column("group_name", Text, ForeignKey("groups.name", name="group_members_group"), primary_key=True),
+    Column("username", Text, ForeignKey("users.username", name="group_members_user"), primary_key=True),
+)
+Index("group_members_by_user", group_members.c.username, group_members.c.group_name)

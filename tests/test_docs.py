@@ -326,6 +326,9 @@ ASKED = {"Register", "ChangePassword", "Issue", "Renew", "VerifyOne", "VerifyMan
     "RetireKey",
     "RotateKeys",
     "SetGroup",
+    "RegisterAgent",
+    "FillIn",
+    "FormFields",
 }
 """Bodies of requests: of these the reference says which members are required."""
 

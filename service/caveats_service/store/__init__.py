@@ -6,6 +6,7 @@
 
 from .backup import Restored, restore_database
 from .errors import (
+    AgentExists,
     AlreadyDone,
     BackupDamaged,
     BackupElsewhere,
@@ -15,6 +16,7 @@ from .errors import (
     DatabaseInUse,
     GroupExists,
     IdempotencyConflict,
+    InteractionsFull,
     KeyConflict,
     KeyInUse,
     LabelExists,
@@ -23,18 +25,23 @@ from .errors import (
     StoreError,
     StoreUnavailable,
     Undone,
+    UnknownAgent,
     UnknownGroup,
+    UnknownInteraction,
     UnknownMasterKey,
     UnknownUser,
     UnknownVerifier,
     UserExists,
 )
 from .records import (
+    Agent,
     AuditEntry,
     Change,
     ChangeKind,
+    Decision,
     Group,
     Idempotency,
+    Interaction,
     KeyState,
     LabelledToken,
     MasterKey,
@@ -49,6 +56,8 @@ from .sqlite import database_exists, sqlite_url
 from .store import Facts, Store
 
 __all__ = [
+    "Agent",
+    "AgentExists",
     "AlreadyDone",
     "AuditEntry",
     "BackupDamaged",
@@ -59,11 +68,14 @@ __all__ = [
     "ChangeKind",
     "DatabaseExists",
     "DatabaseInUse",
+    "Decision",
     "Facts",
     "Group",
     "GroupExists",
     "Idempotency",
     "IdempotencyConflict",
+    "Interaction",
+    "InteractionsFull",
     "KeyConflict",
     "KeyInUse",
     "KeyState",
@@ -80,7 +92,9 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "Undone",
+    "UnknownAgent",
     "UnknownGroup",
+    "UnknownInteraction",
     "UnknownMasterKey",
     "UnknownUser",
     "UnknownVerifier",

@@ -7,6 +7,8 @@
     │   └── SchemaTooNew     ... because a newer version of it has been here
     ├── UserExists · UnknownUser
     ├── GroupExists · UnknownGroup
+    ├── AgentExists · UnknownAgent
+    ├── UnknownInteraction · InteractionsFull
     ├── LabelExists
     ├── UnknownMasterKey · UnknownVerifier
     ├── KeyConflict          the key is not in a state that allows this, or another node was faster
@@ -70,6 +72,22 @@ class GroupExists(StoreError):
 
 class UnknownGroup(StoreError):
     """There is no such group."""
+
+
+class AgentExists(StoreError):
+    """The public key is an agent's already."""
+
+
+class UnknownAgent(StoreError):
+    """There is no such agent."""
+
+
+class UnknownInteraction(StoreError):
+    """There is no such interaction, or its time is up."""
+
+
+class InteractionsFull(StoreError):
+    """There are as many interactions as are kept at a time."""
 
 
 class LabelExists(StoreError):

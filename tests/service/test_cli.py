@@ -137,6 +137,22 @@ def test_groups_are_set_changed_listed_and_deleted(folder: Path) -> None:
     assert json.loads(cli(folder, "groups", "list", "--json").stdout) == []
 
 
+def test_agents_are_added_listed_and_removed(folder: Path) -> None:
+    cli(folder, "users", "add", "robot", "--password-stdin", stdin="password1\n")
+    key = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08="
+    assert cli(folder, "agents", "add", "robot", key, "--name", "ci").stderr.startswith("added ")
+    (row,) = json.loads(cli(folder, "agents", "list", "--json").stdout)
+    assert (row["username"], row["name"]) == ("robot", "ci")
+    assert row["public_key"] == key.translate({43: 45, 47: 95}).rstrip("=")
+    assert "robot" in cli(folder, "agents", "list").stdout
+    cli(folder, "agents", "add", "robot", key, expect=1)
+    cli(folder, "agents", "add", "nobody", key[:-2] + "0=", expect=1)
+    cli(folder, "agents", "add", "robot", "x", expect=2)
+    cli(folder, "agents", "remove", row["agent_id"])
+    cli(folder, "agents", "remove", row["agent_id"], expect=1)
+    assert json.loads(cli(folder, "agents", "list", "--json").stdout) == []
+
+
 def _dies(http, token: str) -> None:  # type: ignore[no-untyped-def]
     from service_support import until
 

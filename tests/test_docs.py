@@ -325,6 +325,10 @@ ASKED = {"Register", "ChangePassword", "Issue", "Renew", "VerifyOne", "VerifyMan
     "RegisterVerifier",
     "RetireKey",
     "RotateKeys",
+    "SetGroup",
+    "RegisterAgent",
+    "FillIn",
+    "FormFields",
 }
 """Bodies of requests: of these the reference says which members are required."""
 

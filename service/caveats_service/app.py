@@ -18,7 +18,21 @@ from caveats_service.call import Handler, endpoint
 from caveats_service.node import Node, utc_now
 from caveats_service.passwords import INTERACTIVE, PasswordProfile
 from caveats_service.problems import Problem, bad_request, problem_of
-from caveats_service.routes import feed, keys, ops, revocations, sessions, tokens, users, verifiers, verify
+from caveats_service.routes import (
+    agents,
+    discharge,
+    feed,
+    groups,
+    interactions,
+    keys,
+    ops,
+    revocations,
+    sessions,
+    tokens,
+    users,
+    verifiers,
+    verify,
+)
 from caveats_service.settings import Settings
 
 AUTHORIZE: Final = "/v1/authorize"
@@ -30,6 +44,25 @@ _ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("PUT", "/v1/users/{username}/password", users.change_password),
     ("POST", "/v1/users/{username}/disable", users.disable),
     ("POST", "/v1/users/{username}/enable", users.enable),
+    ("GET", "/v1/groups", groups.listing),
+    ("GET", "/v1/groups/{group}", groups.one),
+    ("PUT", "/v1/groups/{group}", groups.put),
+    ("DELETE", "/v1/groups/{group}", groups.delete),
+    ("PUT", "/v1/groups/{group}/members/{username}", groups.add_member),
+    ("DELETE", "/v1/groups/{group}/members/{username}", groups.remove_member),
+    ("POST", "/v1/agents", agents.register),
+    ("GET", "/v1/agents", agents.listing),
+    ("DELETE", "/v1/agents/{agent_id}", agents.remove),
+    ("GET", "/discharge/info", discharge.info),
+    ("GET", "/publickey", discharge.public_key),
+    ("POST", "/discharge", discharge.discharge),
+    ("GET", "/discharge/visit/{visit}", interactions.visit),
+    ("POST", "/discharge/visit/{visit}", interactions.decide),
+    ("GET", "/discharge/wait-token/{wait}", interactions.wait_token),
+    ("GET", "/discharge/wait/{wait}", interactions.wait),
+    ("GET", "/discharge/form/{wait}", interactions.form),
+    ("POST", "/discharge/form/{wait}", interactions.fill_in),
+    ("GET", "/discharge/agent/{ticket}", interactions.agent),
     ("POST", "/v1/tokens", tokens.issue),
     ("GET", "/v1/tokens", tokens.listing),
     ("POST", "/v1/tokens/renew", tokens.renew),

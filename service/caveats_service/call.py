@@ -220,7 +220,7 @@ class Call:
         return await self._read(adapter.validate_python)
 
     async def _read(self, validate: Callable[[Any], _Body]) -> _Body:
-        raw = await self._raw()
+        raw = await self.raw()
         if raw:
             media_type = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if media_type != "application/json":
@@ -230,7 +230,8 @@ class Call:
         except ValidationError as error:
             raise bad_request(_explain(error)) from None
 
-    async def _raw(self) -> bytes:
+    async def raw(self) -> bytes:
+        """The body's bytes. Raises a 413 `Problem`."""
         most = self.node.settings.max_body_bytes
         stated = self.request.headers.get("content-length", "0")
         if stated.isascii() and stated.isdigit() and int(stated[:18]) > most:

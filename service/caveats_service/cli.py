@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from caveats import InvalidKey, MalformedCaveat, Scope
+from caveats import InvalidKey, MalformedCaveat, MalformedToken, Scope, ThirdParty
+from caveats.legacy import decode_any_base64
+from caveats.wire import encode_base64
 from caveats_service.durable import sync_file, temporary_beside
 from caveats_service.issuing import DEFAULT_AUDIENCE
 from caveats_service.masters import Masters
@@ -26,6 +28,8 @@ from caveats_service.passwords import BadPassword, PasswordHasher
 from caveats_service.sealing import SealKey, SealKeyError
 from caveats_service.settings import Settings, SettingsError, describe_settings
 from caveats_service.store import (
+    Agent,
+    Group,
     Store,
     StoreError,
     User,
@@ -45,11 +49,15 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+groups_app = typer.Typer(help="Groups of users: list, set, remove; their members.", no_args_is_help=True)
+agents_app = typer.Typer(help="Agents, which sign in with a key: add, list, remove.", no_args_is_help=True)
 users_app = typer.Typer(help="Accounts: add, list, change, disable.", no_args_is_help=True)
 keys_app = typer.Typer(
     help="Master keys: list, rotate, retire, export for an audience.", no_args_is_help=True
 )
 app.add_typer(users_app, name="users")
+app.add_typer(groups_app, name="groups")
+app.add_typer(agents_app, name="agents")
 app.add_typer(keys_app, name="keys")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -204,6 +212,117 @@ def set_admin(
     """Let this user administer the service, or no longer."""
     _with_store(lambda store: store.set_admin(username, is_admin=not revoke, now=utc_now(), actor=_ACTOR))
     _err.print(f"{username} is {'no longer ' if revoke else ''}an administrator")
+
+
+# groups
+
+
+@groups_app.command("list")
+def list_groups(*, as_json: Json = False) -> None:
+    """All groups and who belongs to them."""
+
+    async def work(store: Store) -> list[Group]:
+        found: list[Group] = []
+        while page := await store.list_groups(after=found[-1].name if found else "", limit=1000):
+            found += page
+        return found
+
+    rows = _with_store(work)
+    if as_json:
+        _print_json([_plain(row, without=()) for row in rows])
+        return
+    table = Table("group", "members", "created", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row.name, " ".join(row.members), _when(row.created_at))
+    _out.print(table)
+
+
+@groups_app.command("set")
+def set_group(name: str, members: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Make a group, or give it other members: these and no others."""
+    if not is_username(name):
+        _usage("a group's name has 1 to 64 of a-z, 0-9 and . _ @ + -, and begins with a letter or digit")
+    group = _with_store(lambda store: store.put_group(name, members or [], now=utc_now(), actor=_ACTOR))
+    _say_members(group)
+
+
+@groups_app.command("add")
+def add_member(name: str, username: str) -> None:
+    """Let this user belong to the group."""
+    _say_members(_with_store(lambda store: store.add_member(name, username, now=utc_now(), actor=_ACTOR)))
+
+
+@groups_app.command("remove")
+def remove_member(name: str, username: str) -> None:
+    """This user does not belong to the group any more."""
+    _say_members(_with_store(lambda store: store.remove_member(name, username, now=utc_now(), actor=_ACTOR)))
+
+
+@groups_app.command("delete")
+def delete_group(name: str) -> None:
+    """The group is gone: nobody belongs to it."""
+    _with_store(lambda store: store.delete_group(name, now=utc_now(), actor=_ACTOR))
+    _err.print(f"{name} is gone")
+
+
+def _say_members(group: Group) -> None:
+    _err.print(f"{group.name}: {' '.join(group.members) or 'nobody'}")
+
+
+# agents
+
+
+@agents_app.command("add")
+def add_agent(
+    username: str,
+    public_key: str,
+    *,
+    name: Annotated[str, typer.Option(help="What it is, for people.")] = "",
+) -> None:
+    """Let whoever has this key (X25519, base64) speak for the user."""
+    try:
+        key = ThirdParty("agent", decode_any_base64(public_key)).public_key
+    except (MalformedToken, InvalidKey):
+        _usage("a public key is 32 bytes in base64")
+    agent = _with_store(
+        lambda store: store.add_agent(
+            username=username, public_key=key, name=name, now=utc_now(), actor=_ACTOR
+        )
+    )
+    _err.print(f"added {agent.agent_id}")
+
+
+@agents_app.command("list")
+def list_agents(*, as_json: Json = False) -> None:
+    """All agents and whom they speak for."""
+
+    async def work(store: Store) -> list[Agent]:
+        found: list[Agent] = []
+        while page := await store.list_agents(after=found[-1].agent_id if found else "", limit=1000):
+            found += page
+        return found
+
+    rows = _with_store(work)
+    if as_json:
+        plain = [_plain(row, without=("public_key",)) for row in rows]
+        _print_json(
+            [
+                {**one, "public_key": encode_base64(row.public_key)}
+                for one, row in zip(plain, rows, strict=True)
+            ]
+        )
+        return
+    table = Table("id", "user", "name", "created", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row.agent_id, row.username, row.name, _when(row.created_at))
+    _out.print(table)
+
+
+@agents_app.command("remove")
+def remove_agent(agent_id: str) -> None:
+    """This key speaks for nobody any more."""
+    _with_store(lambda store: store.remove_agent(agent_id, now=utc_now(), actor=_ACTOR))
+    _err.print(f"{agent_id} is removed")
 
 
 # keys

@@ -1,4 +1,4 @@
-"""Names of accounts: one spelling each. Knows text only."""
+"""Names of accounts and of groups: one spelling each. Knows text only."""
 
 import re
 from typing import Final
@@ -13,6 +13,15 @@ def check_username(name: str) -> str:
     if _USERNAME.fullmatch(name) is None:
         raise bad_request(
             "a username has 1 to 64 of a-z, 0-9 and . _ @ + -, and begins with a letter or digit"
+        )
+    return name
+
+
+def check_group(name: str) -> str:
+    """`name` itself if it can name a group: as users are named, and no user has it. 400 if not."""
+    if _USERNAME.fullmatch(name) is None:
+        raise bad_request(
+            "a group's name has 1 to 64 of a-z, 0-9 and . _ @ + -, and begins with a letter or digit"
         )
     return name
 

@@ -7,10 +7,9 @@ the store has it, or it can be derived.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import entry_points
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -23,6 +22,7 @@ from caveats import (
     Bundle,
     Checkers,
     Context,
+    DischargeRefused,
     Expires,
     Failure,
     Grant,
@@ -45,6 +45,8 @@ from caveats.feed import Page
 from caveats.identifier import issue_time
 from caveats.revocation import Row
 from caveats_service import store as stores
+from caveats_service.conditions import load_conditions, register_plugins
+from caveats_service.discharging import Discharges, Facts, Question, Verdict
 from caveats_service.feeding import Broadcast
 from caveats_service.foreign import ForeignFailure, ForeignThreads
 from caveats_service.issuing import Lives, Plan
@@ -56,6 +58,7 @@ from caveats_service.sealing import SealKey, seal, unseal
 from caveats_service.settings import Settings, SettingsError
 from caveats_service.store import Idempotency, LabelledToken, Store, StoreError, UserExists
 from caveats_service.throttle import Throttle
+from caveats_service.waiting import Waiting
 
 _log = structlog.get_logger("caveats")
 _FEED_EVERY: Final = 1.0
@@ -65,6 +68,7 @@ RACE: Final = timedelta(milliseconds=250)
 """How far ahead of now all of a user's tokens are revoked: see `_all_of_a_user`."""
 _MOST_AUDIENCES: Final = 1024
 _BOX_KEY: Final = "box key"
+_DISCHARGE_KEY: Final = "discharge key"
 _TEND_EVERY: Final = 2.0
 _PRUNE_EVERY: Final = timedelta(minutes=10)
 _CHECKER_THREADS: Final = 8
@@ -97,18 +101,7 @@ def load_checkers(names: tuple[str, ...]) -> Checkers:
     An entry point names a callable that takes the `Checkers` and registers its kinds. Raises `SettingsError`.
     """
     checkers = standard_checkers()
-    for name in names:
-        found = [point for point in entry_points(group="caveats.checkers") if point.name == name]
-        if len(found) != 1:
-            raise SettingsError(
-                f"CAVEATS_CHECKERS: {len(found)} entry points are called {name!r} in caveats.checkers"
-            )
-        try:
-            found[0].load()(checkers)
-        except Exception as error:
-            raise SettingsError(
-                f"CAVEATS_CHECKERS: {name!r} does not load: {type(error).__name__}: {error}"
-            ) from error
+    register_plugins(checkers, names, group="caveats.checkers", variable="CAVEATS_CHECKERS")
     return checkers
 
 
@@ -158,6 +151,9 @@ class Node:
         self._feed_keys: dict[str, AudienceKey] = {}
         self.feed = Broadcast(self.signing_key)
         self.box_key: PrivateKey
+        self.conditions = load_conditions(settings.conditions)
+        self.discharges: Discharges
+        self.waiting: Waiting
         self.replies: Replies
         self._prune_next = now() + _PRUNE_EVERY
 
@@ -173,14 +169,17 @@ class Node:
         try:
             self.masters = Masters(self.store, seal_key, settings, now=self.now, changed=self._keys_changed)
             await self.masters.start()
-            self.box_key = await self._load_box_key(seal_key)
+            self.box_key = await self._load_key(seal_key, _BOX_KEY)
+            key = await self._load_key(seal_key, _DISCHARGE_KEY)
+            self.discharges = Discharges(key, self.conditions, settings.discharge_lifetime)
+            self.waiting = Waiting(self.store, self.now)
             self.replies = Replies(seal_key, self.box_key)
             await self._load_revocations()
             await self._first_admin()
         except BaseException:
             await self.store.close()
             raise
-        if settings.checkers:
+        if settings.checkers or settings.conditions:
             self._plugin_pool = ForeignThreads(_CHECKER_THREADS, "checker")
         self._tasks = [
             asyncio.create_task(_forever(self._follow, 0.0, "feed")),
@@ -192,6 +191,7 @@ class Node:
         """About to stop: whoever listens or waits here goes elsewhere. They would not end by themselves."""
         self.feed.end()
         self._wake()
+        self.waiting.end()
 
     async def stop(self) -> None:
         """Write down what is only in memory, and close."""
@@ -300,6 +300,32 @@ class Node:
                 ),
             )
         )
+
+    # discharging
+
+    async def facts(self, user: str | None, approvers: Sequence[str] = ()) -> Facts:
+        """What is known of an asker and of those who have approved, as of now: disabled ones count for nothing."""
+        if user is None:
+            return Facts()
+        known = await self.store.groups_of(user, *approvers)
+        if user not in known:
+            raise DischargeRefused("the asker's account is closed")
+        return Facts(user, known[user], {name: known[name] for name in approvers if name in known})
+
+    async def judge(self, question: Question, facts: Facts, *, client_ip: str | None) -> Verdict:
+        """Whether what a ticket asks holds for an asker now. Plug-ins have the deadline that checkers have."""
+
+        def work() -> Verdict:
+            return self.discharges.judge(question, facts, now=self.now(), client_ip=client_ip)
+
+        if self._plugin_pool is None or not self.settings.conditions:
+            return work()
+        try:
+            return await self._plugin_pool.run(work, self.settings.checker_deadline)
+        except TimeoutError:
+            raise DischargeRefused("judging the conditions took too long") from None
+        except ForeignFailure as failure:
+            raise DischargeRefused(f"judging the conditions failed: {failure}") from None
 
     def alert(self, event: str, **facts: str) -> None:
         """Something that an operator should look at."""
@@ -446,11 +472,14 @@ class Node:
 
     # what goes on in the background
 
-    async def _load_box_key(self, seal_key: SealKey) -> PrivateKey:
-        """The X25519 key that boxes for verifiers are made with; made once, and pinned by them."""
-        fresh = seal(seal_key, PrivateKey.generate().secret, row_id=0, key_id="", purpose=_BOX_KEY)
-        sealed = await self.store.service_key(_BOX_KEY, fresh)
-        return PrivateKey(unseal(seal_key, sealed, row_id=0, key_id="", purpose=_BOX_KEY))
+    async def _load_key(self, seal_key: SealKey, name: str) -> PrivateKey:
+        """An X25519 key of the service's own; made once, since others pin or cache its public half.
+
+        One makes the boxes for verifiers. Another opens whatever anybody calls a ticket, and so is not that one.
+        """
+        fresh = seal(seal_key, PrivateKey.generate().secret, row_id=0, key_id="", purpose=name)
+        sealed = await self.store.service_key(name, fresh)
+        return PrivateKey(unseal(seal_key, sealed, row_id=0, key_id="", purpose=name))
 
     async def _first_admin(self) -> None:
         if await self.store.count_users():
@@ -591,6 +620,7 @@ class Node:
             await self.store.prune_revocations(now=now, actor="service")
             await self.store.prune_labelled_tokens(now=now, actor="service")
             await self.store.prune_replies(now=now)
+            await self.store.prune_interactions(now=now)
 
     async def _write_uses(self) -> None:
         uses, self.uses = self.uses, {}

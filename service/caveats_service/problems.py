@@ -18,11 +18,17 @@ from caveats import wire
 from caveats.durations import BadDuration
 from caveats_service.passwords import BadPassword, PasswordsBusy
 from caveats_service.store import (
+    AgentExists,
+    GroupExists,
     IdempotencyConflict,
+    InteractionsFull,
     KeyConflict,
     KeyInUse,
     LabelExists,
     StoreUnavailable,
+    UnknownAgent,
+    UnknownGroup,
+    UnknownInteraction,
     UnknownMasterKey,
     UnknownUser,
     UnknownVerifier,
@@ -154,11 +160,16 @@ _TABLE: Final[Mapping[type[Exception], _Row]] = {
     BadDuration: _Row(400, "bad_request"),
     BadPassword: _Row(400, "bad_request"),
     UserExists: _Row(409, "conflict"),
+    GroupExists: _Row(409, "conflict"),
+    AgentExists: _Row(409, "conflict"),
     IdempotencyConflict: _Row(409, "conflict"),
     LabelExists: _Row(409, "conflict"),
     KeyConflict: _Row(409, "conflict"),
     UnknownVerifier: _Row(404, "not_found"),
     UnknownUser: _Row(404, "not_found"),
+    UnknownGroup: _Row(404, "not_found"),
+    UnknownAgent: _Row(404, "not_found"),
+    UnknownInteraction: _Row(404, "not_found"),
     UnknownMasterKey: _Row(404, "not_found"),
 }
 
@@ -185,6 +196,8 @@ def problem_of(error: Exception) -> Problem:
             return invalid_token()
         case PasswordsBusy():
             return unavailable(error.retry_after)
+        case InteractionsFull():
+            return unavailable(60)
         case StoreUnavailable():
             _log.error("store_unavailable", error=type(error).__name__)
             return unavailable()

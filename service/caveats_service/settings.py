@@ -240,6 +240,26 @@ class Settings(BaseSettings):
         2.0, gt=0, le=60, description="A plug-in's check refuses after so long (seconds)."
     )
 
+    conditions: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        BeforeValidator(lambda value: _items(value, _matching(_CHECKER, "not an entry point's name"))),
+        _Accepts("names of entry points in the group caveats.conditions, comma-separated"),
+    ] = Field((), description="Plug-in conditions of third-party caveats to enable, by entry point.")
+    discharge_lifetime: Duration = Field(
+        timedelta(minutes=5), description="Life of a discharge, from the decision (duration)."
+    )
+    interaction_lifetime: Duration = Field(
+        timedelta(minutes=10),
+        description="Time for signing in or approving before a discharge (duration).",
+    )
+    interaction_limit_address: Rate = Field(
+        "60/minute", description="Interactions that one address may begin (rate)."
+    )
+    max_interactions: Annotated[Count, _Accepts("a whole number, 1 to 1000000")] = Field(
+        10_000, ge=1, le=1_000_000, description="Interactions that are kept at a time (count)."
+    )
+
     admin_password: Annotated[SecretStr | None, _Accepts("text of 8 characters or more")] = Field(
         None,
         description="Password of the admin that the first start creates. Unset: a random one, printed once.",
@@ -350,6 +370,9 @@ class Settings(BaseSettings):
                 raise ValueError(f"{_variable(shorter)}: must be longer than nothing")
             if getattr(self, shorter) > getattr(self, longer):
                 raise ValueError(f"{_variable(shorter)}: must not be longer than {_variable(longer)}")
+        for life in ("discharge_lifetime", "interaction_lifetime"):
+            if getattr(self, life) <= timedelta(0):
+                raise ValueError(f"{_variable(life)}: must be longer than nothing")
         if timedelta(0) < self.key_rotation_age <= self.key_propagation:
             raise ValueError(
                 f"{_variable('key_rotation_age')}: must be longer than {_variable('key_propagation')}"

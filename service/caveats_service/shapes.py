@@ -82,6 +82,78 @@ class ChangePassword(Shape):
     new_password: Password
 
 
+class SetGroup(Shape):
+    """PUT /v1/groups/{group}."""
+
+    members: Annotated[list[Name], Field(max_length=1000)] = []
+
+
+class GroupShape(Shape):
+    """A group and who belongs to it."""
+
+    name: str
+    members: list[str]
+    created_at: Moment
+
+
+class Groups(Shape):
+    """GET /v1/groups. `next`: give it as `after` for more."""
+
+    groups: list[GroupShape]
+    next: str | None
+
+
+class RegisterAgent(Shape):
+    """POST /v1/agents. `public_key`: X25519, 32 bytes in base64."""
+
+    username: Name
+    public_key: Annotated[str, StringConstraints(max_length=64)]
+    name: Annotated[str, StringConstraints(max_length=256)] = ""
+
+
+class AgentShape(Shape):
+    """A program that signs in with a key."""
+
+    agent_id: str
+    username: str
+    public_key: str
+    name: str
+    created_at: Moment
+
+
+class Agents(Shape):
+    """GET /v1/agents. `next`: give it as `after` for more."""
+
+    agents: list[AgentShape]
+    next: str | None
+
+
+class FormFields(Shape):
+    """What the form asks for."""
+
+    username: Name
+    password: Password = Field(repr=False)
+
+
+class FillIn(Shape):
+    """POST /discharge/form/{wait}."""
+
+    form: FormFields
+
+
+class FormToken(Shape):
+    """What to ask for the discharge with. `value`: base64."""
+
+    kind: str
+    value: str = Field(repr=False)
+
+
+class FilledIn(Shape):
+    """The form's answer."""
+
+    token: FormToken
+
+
 class Issue(Shape):
     """POST /v1/tokens. Without username and password the credential is in the header."""
 

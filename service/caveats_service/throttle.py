@@ -23,6 +23,7 @@ from caveats_service.settings import Settings
 _ACCOUNT: Final = "account"
 _ADDRESS: Final = "address"
 _REGISTER: Final = "register"
+_INTERACTION: Final = "interaction"
 
 
 class Throttle:
@@ -33,6 +34,7 @@ class Throttle:
         self._account = parse(settings.login_limit_account)
         self._address = parse(settings.login_limit_address)
         self._register = parse(settings.register_limit_address)
+        self._interaction = parse(settings.interaction_limit_address)
         self._lines: dict[tuple[str, str], _Line] = {}
 
     @contextlib.asynccontextmanager
@@ -76,6 +78,11 @@ class Throttle:
         """Before an account is made by somebody unknown. Raises a 429 `Problem`."""
         if not await self._limiter.hit(self._register, _REGISTER, address):
             raise await self._refusal(self._register, _REGISTER, address)
+
+    async def interact(self, address: str) -> None:
+        """Before an interaction begins. Raises a 429 `Problem`."""
+        if not await self._limiter.hit(self._interaction, _INTERACTION, address):
+            raise await self._refusal(self._interaction, _INTERACTION, address)
 
     async def _refusal(self, rate: RateLimitItem, *key: str) -> Exception:
         stats = await self._limiter.get_window_stats(rate, *key)

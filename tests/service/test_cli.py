@@ -51,6 +51,7 @@ def test_help_is_there_and_names_the_settings(folder: Path, arguments: list[str]
         ["users", "add"],
         ["users", "add", "BAD NAME", "--password-stdin"],
         ["users", "add", "x", "--scope", "nonsense", "--password-stdin"],
+        ["groups", "set", "BAD NAME"],
         ["keys", "export"],
         ["backup"],
     ],
@@ -69,6 +70,9 @@ def test_wrong_usage_is_exit_code_2(folder: Path, arguments: list[str]) -> None:
         ["users", "disable", "nobody"],
         ["users", "enable", "nobody"],
         ["users", "admin", "nobody"],
+        ["groups", "set", "ops", "nobody"],
+        ["groups", "add", "nowhere", "root"],
+        ["groups", "delete", "nowhere"],
         ["keys", "retire", "k1"],
         ["keys", "retire", "k9"],
         ["keys", "export", "--audience", "Photos"],
@@ -122,6 +126,35 @@ def test_accounts_are_added_listed_changed_and_disabled(folder: Path) -> None:
         assert http.get("/v1/tokens", headers=bearer(alice.token(scope="photos:*"))).status_code == 403
         cli(folder, "users", "admin", "alice")
         assert alice.issue(scope="caveats:admin")["scope"] == "caveats:admin"
+
+
+def test_groups_are_set_changed_listed_and_deleted(folder: Path) -> None:
+    for name in ("gina", "gus"):
+        cli(folder, "users", "add", name, "--password-stdin", stdin="password1\n")
+    assert cli(folder, "groups", "set", "staff", "gus", "gina").stderr == "staff: gina gus\n"
+    assert cli(folder, "groups", "remove", "staff", "gus").stderr == "staff: gina\n"
+    assert cli(folder, "groups", "add", "staff", "root").stderr == "staff: gina root\n"
+    (row,) = json.loads(cli(folder, "groups", "list", "--json").stdout)
+    assert (row["name"], row["members"], row["created_at"][-1]) == ("staff", ["gina", "root"], "Z")
+    assert "gina root" in cli(folder, "groups", "list").stdout
+    cli(folder, "groups", "delete", "staff")
+    assert json.loads(cli(folder, "groups", "list", "--json").stdout) == []
+
+
+def test_agents_are_added_listed_and_removed(folder: Path) -> None:
+    cli(folder, "users", "add", "robot", "--password-stdin", stdin="password1\n")
+    key = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08="
+    assert cli(folder, "agents", "add", "robot", key, "--name", "ci").stderr.startswith("added ")
+    (row,) = json.loads(cli(folder, "agents", "list", "--json").stdout)
+    assert (row["username"], row["name"]) == ("robot", "ci")
+    assert row["public_key"] == key.translate({43: 45, 47: 95}).rstrip("=")
+    assert "robot" in cli(folder, "agents", "list").stdout
+    cli(folder, "agents", "add", "robot", key, expect=1)
+    cli(folder, "agents", "add", "nobody", key[:-2] + "0=", expect=1)
+    cli(folder, "agents", "add", "robot", "x", expect=2)
+    cli(folder, "agents", "remove", row["agent_id"])
+    cli(folder, "agents", "remove", row["agent_id"], expect=1)
+    assert json.loads(cli(folder, "agents", "list", "--json").stdout) == []
 
 
 def _dies(http, token: str) -> None:  # type: ignore[no-untyped-def]

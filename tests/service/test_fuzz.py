@@ -47,6 +47,7 @@ BODIES: dict[tuple[str, str], list[type[BaseModel]]] = {
     ("POST", "/v1/keys/rotate"): [shapes.RotateKeys],
     ("POST", "/v1/keys/{key_id}/retire"): [shapes.RetireKey],
     ("POST", "/v1/verifiers"): [shapes.RegisterVerifier],
+    ("PUT", "/v1/groups/{group}"): [shapes.SetGroup],
 }
 NASTY = [
     "", " ", "\0", "a" * 300, "a" * 2000, "é", "\u202e", "\U0001f600", "*", "..", "/", "%00", "null", "-1", "0", "1e400",
@@ -109,6 +110,8 @@ class World:
             "token_id": [labelled["token_id"], "7ZZZZZZZZZZZZZZZZZZZZZZZZZ", "0" * 26],
             "verifier_id": ["7ZZZZZZZZZZZZZZZZZZZZZZZZZ", "0" * 26],
             "branch_id": ["00" * 16, "ff" * 16, "zz"],
+            "group": ["ops", "dev", "admin", "Ops"],
+            "members": [[], ["admin"], [user.username, "nobody"], ["A"]],
             "key_id": ["k1", "k2", "k99", "k"],
             "scope": ["*", "photos:read", "photos/1:* docs:read", "caveats:admin", "* caveats:*"],
             "audience": ["default", "photos", "Photos"],

@@ -126,7 +126,7 @@ async def test_a_database_of_the_first_schema_is_brought_up_with_all_that_it_hol
     old = place.store()
     await old.migrate()
     await old.close()
-    assert not {"verifiers", "service_keys", "idempotency"} & await tables(place)
+    assert not {"verifiers", "service_keys", "idempotency", "groups"} & await tables(place)
     binary = {"sqlite": "CAST('{}' AS BLOB)", "postgresql": "'{}'::bytea"}[place.kind]
     await place.execute(FIRST.format(sealed=binary.format("sealed"), canary=binary.format("canary")))
     before = await content(place)
@@ -136,7 +136,7 @@ async def test_a_database_of_the_first_schema_is_brought_up_with_all_that_it_hol
     after = await content(place)
     assert {table: rows for table, rows in after.items() if table in before} == {
         **before,
-        "alembic_version": [("0002",)],
+        "alembic_version": [("0003",)],
         "meta": [(*before["meta"][0], 0)],
     }
     store: Store = place.store()
@@ -173,7 +173,7 @@ async def test_a_newer_schema_is_refused_clearly_and_left_alone(place: Any) -> N
     await migrated(place)
     await place.execute("UPDATE alembic_version SET version_num = '0042'")
     before = await content(place)
-    with pytest.raises(SchemaTooNew, match=r"0042.*0002"):
+    with pytest.raises(SchemaTooNew, match=r"0042.*0003"):
         await migrated(place)
     assert await content(place) == before
 
@@ -188,8 +188,8 @@ async def test_a_database_of_another_program_is_refused_and_left_alone(place: An
 
 NEXT = '''"""A revision that dies, or fails, half-way.
 
-Revision ID: 0003
-Revises: 0002
+Revision ID: 0004
+Revises: 0003
 """
 
 import os
@@ -197,8 +197,8 @@ import os
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade():
@@ -215,7 +215,7 @@ def location_with(tmp_path: Path, fault: str | None) -> Path:
         migrate.LOCATION, location, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
     )
     if fault is not None:
-        (location / "versions" / "0003_next.py").write_text(NEXT.format(fault=fault))
+        (location / "versions" / "0004_next.py").write_text(NEXT.format(fault=fault))
     shutil.rmtree(location / "versions" / "__pycache__", ignore_errors=True)
     return location
 

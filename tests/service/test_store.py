@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ from caveats import BranchRevocation, TokenRevocation, UserRevocation, new_token
 from caveats.identifier import is_token_id
 from caveats.revocation import row_of
 from caveats_service.store import (
+    Agent,
+    AgentExists,
+    Decision,
+    GroupExists,
+    Interaction,
+    InteractionsFull,
     KeyConflict,
     KeyInUse,
     KeyState,
@@ -28,6 +35,9 @@ from caveats_service.store import (
     Store,
     StoreError,
     StoreUnavailable,
+    UnknownAgent,
+    UnknownGroup,
+    UnknownInteraction,
     UnknownMasterKey,
     UnknownUser,
     UnknownVerifier,
@@ -679,6 +689,193 @@ async def test_the_first_service_key_of_a_name_stays(store: Store, place: Any) -
     assert await store.service_key("other", b"another") == b"another"
 
 
+# --- groups ---------------------------------------------------------------------------------------
+
+
+async def test_a_group_has_the_members_that_it_was_last_given(store: Store) -> None:
+    for name in ("alice", "bob", "carol"):
+        await store.create_user(name, "hash", now=NOW, actor="a")
+    await store.put_group("ops", ["bob", "alice", "bob"], now=NOW, actor="a")
+    made = await store.put_group("ops", ["carol", "alice"], now=NOW + DAY, actor="a")
+    assert (made.members, made.created_at) == (("alice", "carol"), NOW)
+    assert (await store.add_member("ops", "bob", now=NOW, actor="a")).members == ("alice", "bob", "carol")
+    assert (await store.remove_member("ops", "alice", now=NOW, actor="a")).members == ("bob", "carol")
+    again = [await store.remove_member("ops", "alice", now=NOW, actor="a") for _ in range(2)]
+    assert [*again, await store.get_group("ops")] == [await store.get_group("ops")] * 3
+    assert await store.groups_of("alice", "bob", "nobody") == {
+        "alice": frozenset(),
+        "bob": frozenset(("ops",)),
+    }
+
+
+async def test_a_disabled_user_and_a_deleted_group_count_for_nothing(store: Store) -> None:
+    await alice(store)
+    await store.create_user("bob", "hash", now=NOW, actor="a")
+    for name in ("ops", "dev"):
+        await store.put_group(name, ["alice", "bob"], now=NOW, actor="a")
+    await store.disable_user("bob", now=NOW, actor="a")
+    await store.delete_group("dev", now=NOW, actor="a")
+    assert await store.groups_of("alice", "bob") == {"alice": frozenset(("ops",))}
+    with pytest.raises(UnknownGroup):
+        await store.delete_group("dev", now=NOW, actor="a")
+
+
+async def test_a_name_is_a_users_or_a_groups_also_when_both_want_it_at_once(store: Store) -> None:
+    """Who is asked whether somebody is `is-member-of NAME` counts everybody as a member of their own name."""
+    await store.create_user("ann", "hash", now=NOW, actor="a")
+    with pytest.raises(GroupExists):
+        await store.put_group("ann", [], now=NOW, actor="a")
+    await store.put_group("ops", [], now=NOW, actor="a")
+    with pytest.raises(UserExists):
+        await store.create_user("ops", "hash", now=NOW, actor="a")
+    tries = [
+        [
+            store.create_user(f"x{n}", "hash", now=NOW, actor="a"),
+            store.put_group(f"x{n}", [], now=NOW, actor="a"),
+        ]
+        for n in range(5)
+    ]
+    for pair in tries:
+        ended = await asyncio.gather(*pair, return_exceptions=True)
+        assert sum(isinstance(one, UserExists | GroupExists) for one in ended) == 1
+
+
+async def test_groups_are_listed_by_name_page_by_page(store: Store) -> None:
+    for name in ("c", "a", "b"):
+        await store.put_group(name, [], now=NOW, actor="a")
+    first = await store.list_groups(limit=2)
+    second = await store.list_groups(after=first[-1].name, limit=2)
+    assert [group.name for group in (*first, *second)] == ["a", "b", "c"]
+
+
+async def test_a_member_is_a_user_and_whoever_asks_for_another_changes_nothing(store: Store) -> None:
+    await alice(store)
+    await store.put_group("ops", ["alice"], now=NOW, actor="a")
+    for work in (
+        store.put_group("ops", ["nobody"], now=NOW, actor="a"),
+        store.put_group("new", ["alice", "nobody"], now=NOW, actor="a"),
+        store.add_member("ops", "nobody", now=NOW, actor="a"),
+    ):
+        with pytest.raises(UnknownUser):
+            await work
+    assert [(group.name, group.members) for group in await store.list_groups()] == [("ops", ("alice",))]
+
+
+# --- agents and interactions ------------------------------------------------------------------------
+
+
+VISIT = bytes(32)
+
+
+async def add_agent(store: Store, n: int, username: str = "alice", actor: str = "a") -> Agent:
+    return await store.add_agent(
+        username=username, public_key=bytes([n]) * 32, name="robot", now=NOW, actor=actor
+    )
+
+
+async def remove_an_agent(store: Store) -> None:
+    (agent,) = await store.list_agents()
+    await store.remove_agent(agent.agent_id, now=NOW, actor="root")
+
+
+async def test_an_agent_is_found_by_its_key_while_its_user_is_enabled(store: Store) -> None:
+    await alice(store)
+    agent = await add_agent(store, 1)
+    assert await store.find_agent(agent.public_key) == agent
+    assert await store.find_agent(bytes([9]) * 32) is None
+    with pytest.raises(AgentExists):
+        await add_agent(store, 1)
+    with pytest.raises(UnknownUser):
+        await add_agent(store, 2, "nobody")
+    await store.disable_user("alice", now=NOW, actor="a")
+    assert await store.find_agent(agent.public_key) is None
+    await store.enable_user("alice", now=NOW, actor="a")
+    await store.remove_agent(agent.agent_id, now=NOW, actor="a")
+    assert (await store.find_agent(agent.public_key), await store.list_agents()) == (None, ())
+    with pytest.raises(UnknownAgent):
+        await store.remove_agent(agent.agent_id, now=NOW, actor="a")
+
+
+def interaction(n: int = 0, **given: Any) -> Interaction:
+    made = Interaction(
+        visit_hash=bytes([n]) * 32,
+        wait_hash=bytes([n + 100]) * 32,
+        token_hash=bytes([n + 200]) * 32,
+        identifier=b"id",
+        payload=None,
+        client_ip="192.0.2.1",
+        asker=None,
+        approvers=(),
+        decision=Decision.OPEN,
+        created_at=NOW,
+        expires_at=NOW + DAY,
+    )
+    return replace(made, **given)
+
+
+async def test_an_interaction_is_found_by_each_of_its_hashes_until_its_time_is_up(store: Store) -> None:
+    made = interaction(1, payload=b"ticket", asker="bob")
+    await store.begin_interaction(made, most=10, now=NOW)
+    for hashed in ({"visit": made.visit_hash}, {"wait": made.wait_hash}, {"token": made.token_hash}):
+        assert await store.find_interaction(**hashed, now=NOW) == made
+        assert await store.find_interaction(**hashed, now=NOW + DAY) is None
+    assert await store.find_interaction(visit=made.wait_hash, now=NOW) is None
+    with pytest.raises(UnknownInteraction):
+        await store.decide(made.visit_hash, Decision.GRANTED, until=NOW, now=NOW + DAY, actor="a")
+    assert await store.settled([made.wait_hash], now=NOW) == frozenset()
+    assert await store.settled([made.wait_hash, bytes(32)], now=NOW + DAY) == {made.wait_hash, bytes(32)}
+    assert await store.prune_interactions(now=NOW) == 0
+    assert await store.prune_interactions(now=NOW + DAY) == 1
+
+
+async def test_interactions_are_bounded_in_number(store: Store) -> None:
+    for n in range(3):
+        await store.begin_interaction(interaction(n), most=3, now=NOW)
+    with pytest.raises(InteractionsFull):
+        await store.begin_interaction(interaction(4), most=3, now=NOW)
+    later = interaction(4, expires_at=NOW + 2 * DAY)
+    await store.begin_interaction(later, most=3, now=NOW + DAY)
+
+
+async def test_there_is_one_asker_and_one_decision_however_many_want_to_be_it(
+    store: Store, place: Any
+) -> None:
+    other = place.store()
+    await store.begin_interaction(interaction(), most=3, now=NOW)
+    names = [f"user{n}" for n in range(8)]
+    asked = await asyncio.gather(
+        *(
+            (store, other)[n % 2].take_part(VISIT, name, as_asker=True, now=NOW, actor=name)
+            for n, name in enumerate(names)
+        )
+    )
+    assert len({one.asker for one in asked}) == 1
+    await asyncio.gather(
+        *(
+            (store, other)[n % 2].take_part(VISIT, name, as_asker=False, now=NOW, actor=name)
+            for n, name in enumerate(names)
+        )
+    )
+    decided = await asyncio.gather(
+        *(
+            (store, other)[n % 2].decide(
+                VISIT,
+                (Decision.GRANTED, Decision.DENIED)[n // 4],
+                until=NOW + timedelta(hours=n),
+                now=NOW + timedelta(minutes=n),
+                actor=name,
+            )
+            for n, name in enumerate(names, 1)
+        )
+    )
+    await other.close()
+    assert len(set(decided)) == 1
+    assert sorted(decided[0].approvers) == names
+    assert await store.settled([decided[0].wait_hash], now=NOW) == {decided[0].wait_hash}
+    late = await store.take_part(VISIT, "late", as_asker=False, now=NOW, actor="late")
+    assert late == decided[0]
+
+
 # --- audit ----------------------------------------------------------------------------------------
 
 
@@ -703,6 +900,22 @@ MUTATIONS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "revocation.prune": lambda store: store.prune_revocations(now=NOW + 2 * DAY, actor="root"),
     "verifier.add": lambda store: add_verifier(store, actor="root"),
     "verifier.revoke": revoke_a_verifier,
+    "group.put": lambda store: store.put_group("dev", ["alice"], now=NOW, actor="root"),
+    "group.delete": lambda store: store.delete_group("ops", now=NOW, actor="root"),
+    "group.add_member": lambda store: store.add_member("empty", "alice", now=NOW, actor="root"),
+    "group.remove_member": lambda store: store.remove_member("ops", "alice", now=NOW, actor="root"),
+    "agent.add": lambda store: add_agent(store, 2, actor="root"),
+    "agent.remove": remove_an_agent,
+    "interaction.ask": lambda store: store.take_part(VISIT, "alice", as_asker=True, now=NOW, actor="root"),
+    "interaction.approve": lambda store: store.take_part(
+        VISIT, "alice", as_asker=False, now=NOW, actor="root"
+    ),
+    "interaction.granted": lambda store: store.decide(
+        VISIT, Decision.GRANTED, until=NOW + DAY, now=NOW, actor="root"
+    ),
+    "interaction.denied": lambda store: store.decide(
+        VISIT, Decision.DENIED, until=NOW + DAY, now=NOW, actor="root"
+    ),
     "revocation.bump_epoch": lambda store: store.bump_epoch(now=NOW, actor="root"),
 }
 
@@ -716,12 +929,16 @@ NO_ROOM = {
 
 
 async def prepare(store: Store, action: str) -> None:
-    """What each mutation needs: a user, a label, a revocation, an active key and, for some, a waiting one."""
+    """What each mutation needs: a user, a label, a revocation, groups, an agent, an interaction, an active key and, for some, a waiting one."""
     await alice(store)
     await store.add_labelled_token(label("T1"), now=NOW, actor="a")
     await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
     await rotate(store)
     await add_verifier(store)
+    await store.put_group("ops", ["alice"], now=NOW, actor="a")
+    await store.put_group("empty", [], now=NOW, actor="a")
+    await add_agent(store, 1)
+    await store.begin_interaction(interaction(), most=10, now=NOW)
     if action != "key.publish":
         await store.publish_key(seal, now=NOW, actor="a")
 

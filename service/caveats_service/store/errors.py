@@ -6,6 +6,9 @@
     ├── SchemaError          this database is not for this program
     │   └── SchemaTooNew     ... because a newer version of it has been here
     ├── UserExists · UnknownUser
+    ├── GroupExists · UnknownGroup
+    ├── AgentExists · UnknownAgent
+    ├── UnknownInteraction · InteractionsFull
     ├── LabelExists
     ├── UnknownMasterKey · UnknownVerifier
     ├── KeyConflict          the key is not in a state that allows this, or another node was faster
@@ -61,6 +64,30 @@ class UserExists(StoreError):
 
 class UnknownUser(StoreError):
     """There is no such user."""
+
+
+class GroupExists(StoreError):
+    """The name is a user's already."""
+
+
+class UnknownGroup(StoreError):
+    """There is no such group."""
+
+
+class AgentExists(StoreError):
+    """The public key is an agent's already."""
+
+
+class UnknownAgent(StoreError):
+    """There is no such agent."""
+
+
+class UnknownInteraction(StoreError):
+    """There is no such interaction, or its time is up."""
+
+
+class InteractionsFull(StoreError):
+    """There are as many interactions as are kept at a time."""
 
 
 class LabelExists(StoreError):

@@ -30,6 +30,59 @@ class User:
         return self.disabled_at is None
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Users who stand together under a name; by name, disabled ones included."""
+
+    name: str
+    members: tuple[str, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A program that signs in with a key: whoever holds the other half of `public_key` speaks for the user."""
+
+    agent_id: str
+    username: str
+    public_key: bytes
+    name: str
+    created_at: datetime
+    created_by: str
+
+
+class Decision(StrEnum):
+    """What became of an interaction."""
+
+    OPEN = "open"
+    GRANTED = "granted"
+    DENIED = "denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """A question to people: found by the hash of one of three secrets, none of which is kept."""
+
+    visit_hash: bytes
+    """Of what stands in the address of the page."""
+    wait_hash: bytes
+    """Of what stands in the address where the asker waits."""
+    token_hash: bytes
+    """Of what the asker gets there and shows when they ask again."""
+    identifier: bytes
+    """The ticket's name, or the ticket itself."""
+    payload: bytes | None
+    """The ticket, where it travels apart from its name."""
+    client_ip: str
+    asker: str | None
+    approvers: tuple[str, ...]
+    decision: Decision
+    created_at: datetime
+    expires_at: datetime
+    """Nothing is decided or told after this."""
+    decided_at: datetime | None = None
+
+
 class KeyState(StrEnum):
     """published: verifies, waits; active: issues; verifying: issues no more; retired: destroyed."""
 

@@ -209,3 +209,53 @@ idempotency: Final = Table(
     CheckConstraint("length(digest) = 32", name="idempotency_digest"),
 )
 Index("idempotency_by_expiry", idempotency.c.expires_at)
+
+groups: Final = Table(
+    "groups",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("created_at", Moment, nullable=False),
+)
+
+group_members: Final = Table(
+    "group_members",
+    metadata,
+    Column("group_name", Text, ForeignKey("groups.name", name="group_members_group"), primary_key=True),
+    Column("username", Text, ForeignKey("users.username", name="group_members_user"), primary_key=True),
+)
+Index("group_members_by_user", group_members.c.username, group_members.c.group_name)
+
+agents: Final = Table(
+    "agents",
+    metadata,
+    Column("agent_id", Text, primary_key=True),
+    Column("username", Text, ForeignKey("users.username", name="agents_user"), nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("created_by", Text, nullable=False),
+    CheckConstraint("length(public_key) = 32", name="agents_public_key"),
+)
+Index("agents_by_key", agents.c.public_key, unique=True)
+
+# Questions to people. The hashes are of secrets that travel in URLs and of the token that the asker gets.
+interactions: Final = Table(
+    "interactions",
+    metadata,
+    Column("visit_hash", LargeBinary, primary_key=True),
+    Column("wait_hash", LargeBinary, nullable=False),
+    Column("token_hash", LargeBinary, nullable=False),
+    Column("identifier", LargeBinary, nullable=False),
+    Column("payload", LargeBinary),
+    Column("client_ip", Text, nullable=False),
+    Column("asker", Text),
+    Column("approvers", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("decided_at", Moment),
+    CheckConstraint("decision IN ('open', 'granted', 'denied')", name="interactions_decision"),
+)
+Index("interactions_by_wait", interactions.c.wait_hash, unique=True)
+Index("interactions_by_token", interactions.c.token_hash, unique=True)
+Index("interactions_by_expiry", interactions.c.expires_at)

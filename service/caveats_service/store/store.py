@@ -2,6 +2,9 @@
 
     users        create_user get_user list_users count_users
                  set_password replace_hash disable_user enable_user set_admin
+    groups       put_group get_group list_groups delete_group add_member remove_member groups_of
+    agents       add_agent find_agent list_agents remove_agent
+    interactions begin_interaction find_interaction take_part decide settled prune_interactions
     keys         list_keys publish_key activate_key retire_key service_key
     labels       add_labelled_token get_labelled_token list_labelled_tokens mark_used prune_labelled_tokens
     revocations  revoke_token revoke_branch revoke_user page_revocations live_rows prune_revocations
@@ -24,11 +27,14 @@ from pathlib import Path
 from sqlalchemy import insert, select, update
 
 from . import audit
+from .agents import Agents
 from .audit import Audit
 from .changes import Changes
 from .database import unhurried, whole
 from .engine import Progress
+from .groups import Groups
 from .idempotency import Replies
+from .interactions import Interactions
 from .keys import Keys
 from .labels import Labels
 from .migrate import upgrade
@@ -48,7 +54,9 @@ class Facts:
     seal_canary: bytes | None = field(repr=False)
 
 
-class Store(Users, Keys, Labels, Revocations, Verifiers, Replies, Changes, Audit):
+class Store(
+    Users, Groups, Agents, Interactions, Keys, Labels, Revocations, Verifiers, Replies, Changes, Audit
+):
     """One database: `Store(url)`, `await migrate()` at start, `await close()` at the end.
 
     `url` is `sqlite:///path`, `sqlite_url(path)` or `postgresql://user@host:port/database`; nothing else

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from . import audit
 from .database import Database, whole
 from .errors import UnknownUser, UserExists
+from .groups import is_group
 from .records import User, UserChange
 from .revocations import revoke_user_within
 from .schema import users
@@ -41,7 +42,9 @@ class Users(Database):
             "created_at": now,
             "password_changed_at": now,
         }
-        async with self.write() as connection:
+        async with self.write_alone() as connection:
+            if await is_group(connection, username):
+                raise UserExists(f"the name {username} is a group's")
             try:
                 await connection.execute(insert(users).values(values))
             except IntegrityError as error:

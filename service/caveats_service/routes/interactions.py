@@ -1,0 +1,313 @@
+"""Interactions: the page where people sign in and approve, the addresses where programs wait, and how robots sign in.
+
+An asker waits at an address of their own; the page's can be sent to somebody who approves. A page never acts for
+another site, and every decision names the person who made it.
+"""
+
+import os
+from base64 import b64encode
+from typing import Final
+
+from starlette.responses import Response
+
+from caveats import CaveatsError, DischargeRefused, InvalidKey, MalformedToken, ThirdParty
+from caveats.wire import decode_base64
+from caveats_service import interacting, pages, shapes
+from caveats_service.bakery_http import answer, decoded, read_fields, spoken, version_of
+from caveats_service.call import Call, PasswordCredential, TokenCredential, reply
+from caveats_service.discharging import Facts, Question
+from caveats_service.names import is_username
+from caveats_service.problems import TITLES, Problem, bad_request, not_found, problem_of, unavailable
+from caveats_service.routes.discharge import discharged, opened, require
+from caveats_service.store import Decision, Interaction
+
+_GONE: Final = "There is nothing to decide here: the time is up, or the address is not whole."
+
+
+# the page
+
+
+async def visit(call: Call) -> Response:
+    """The page as it is now; for older programs, where each way to interact is."""
+    if "application/json" in call.request.headers.get("accept", ""):
+        await _visited(call)
+        return answer({"interactive": call.request.url.path})
+    try:
+        return await _show(call, await _visited(call))
+    except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
+        return _sorry(error)
+
+
+async def decide(call: Call) -> Response:
+    """A person signs in, approves or denies."""
+    try:
+        call.require_own_site()
+        fields = await read_fields(call, "username", "password", "decision")
+        interaction = await _visited(call)
+        if interaction.decision is not Decision.OPEN:
+            return await _show(call, interaction)
+        if fields.get("decision") not in ("allow", "deny"):
+            raise bad_request("the decision is allow or deny")
+        try:
+            person = await _person(call, fields)
+            interaction = await _take(call, interaction, person, allow=fields["decision"] == "allow")
+        except Exception as error:  # noqa: BLE001  # the page again, with what went wrong
+            return await _show(call, interaction, error)
+        return await _show(call, interaction)
+    except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
+        return _sorry(error)
+
+
+async def _visited(call: Call) -> Interaction:
+    hashed = interacting.visit_hash(call.param("visit"))
+    interaction = await call.node.store.find_interaction(visit=hashed, now=call.now)
+    if interaction is None:
+        raise not_found(_GONE)
+    return interaction
+
+
+async def _person(call: Call, fields: dict[str, str]) -> str:
+    """Who decides: whoever gives a password, or else whoever has a session here."""
+    username = fields.get("username", "")
+    if username:
+        return (await call.user_of(PasswordCredential(username, fields.get("password", "")))).username
+    person = await _signed_in(call)
+    if person is None:
+        raise Problem(401, "invalid_credentials", "Give your username and your password.")
+    return person
+
+
+async def _signed_in(call: Call) -> str | None:
+    """Whose session this browser has, if that stands for their account."""
+    try:
+        credential = call.credential
+        if not isinstance(credential, TokenCredential) or not credential.from_cookie:
+            return None
+        return (await call.account()).username
+    except (Problem, CaveatsError):
+        return None
+
+
+async def _take(call: Call, interaction: Interaction, person: str, *, allow: bool) -> Interaction:
+    """This person's part. Raises `DischargeRefused` for what is not theirs to do, and then nothing has changed."""
+    question = opened(call, interaction.identifier, interaction.payload)
+    asker = interaction.asker or person
+    before = await _verdict_facts(call, interaction, asker, ())
+    verdict = await call.node.judge(question, before, client_ip=interaction.client_ip or None)
+    if asker != person:
+        after = await _verdict_facts(call, interaction, asker, (person,))
+        helped = await call.node.judge(question, after, client_ip=interaction.client_ip or None)
+        if len(helped.failures) == len(verdict.failures):
+            raise DischargeRefused(f"It is not for {person} to approve this.")
+    elif allow and not verdict.granted and not verdict.open:
+        require(verdict)
+    if not allow:
+        return await _decide(call, interaction, Decision.DENIED, person)
+    if interaction.asker == person and verdict.open:
+        raise DischargeRefused("You ask this yourself: a second person has to approve.")
+    interaction = await call.node.store.take_part(
+        interaction.visit_hash, person, as_asker=interaction.asker is None, now=call.now, actor=person
+    )
+    if interaction.asker is None or (asker == person and interaction.asker != person):
+        raise DischargeRefused("Somebody else has signed in here meanwhile.")
+    return await settle(call, interaction, question, person)
+
+
+async def settle(call: Call, interaction: Interaction, question: Question, person: str) -> Interaction:
+    """Grant it if everything holds by now; whoever comes last sees all the others."""
+    assert interaction.asker is not None
+    facts = await _verdict_facts(call, interaction, interaction.asker, ())
+    if (await call.node.judge(question, facts, client_ip=interaction.client_ip or None)).granted:
+        return await _decide(call, interaction, Decision.GRANTED, person)
+    return interaction
+
+
+async def _verdict_facts(call: Call, interaction: Interaction, asker: str, more: tuple[str, ...]) -> Facts:
+    return await call.node.facts(asker, (*interaction.approvers, *more))
+
+
+async def _decide(call: Call, interaction: Interaction, decision: Decision, person: str) -> Interaction:
+    now = call.node.now()
+    until = now + call.node.settings.discharge_lifetime
+    decided = await call.node.store.decide(
+        interaction.visit_hash, decision, until=until, now=now, actor=person
+    )
+    call.node.waiting.tell(interaction.wait_hash)
+    return decided
+
+
+async def _show(call: Call, interaction: Interaction, error: Exception | None = None) -> Response:
+    match interaction.decision:
+        case Decision.GRANTED:
+            return pages.page("Done", pages.paragraph("It is agreed. You can close this window."))
+        case Decision.DENIED:
+            return pages.page("Denied", pages.paragraph("It was denied. You can close this window."))
+        case Decision.OPEN:
+            pass
+    question = opened(call, interaction.identifier, interaction.payload)
+    problem = None if error is None else _of(error)
+    status = 200 if problem is None else 403 if problem.status == 401 else problem.status
+    wrong = "" if problem is None else problem.detail or TITLES.get(problem.code, problem.code)
+    where = f" at {interaction.client_ip}" if interaction.client_ip else ""
+    conditions = pages.listed([str(condition) for condition in question.conditions])
+    signed_in = await _signed_in(call)
+    if interaction.asker is None:
+        return pages.page(
+            "Sign in",
+            pages.said(wrong),
+            pages.paragraph(
+                f"A program{where} wants this service to confirm the following about you. Go on only if you "
+                "have just started it yourself."
+            ),
+            conditions,
+            pages.form(signed_in=signed_in, allow="Sign in and confirm", deny="Deny"),
+            status=status,
+        )
+    waiting = interaction.asker == signed_in
+    return pages.page(
+        "Waiting for approval" if waiting else "Approve",
+        pages.said(wrong),
+        pages.paragraph(
+            "Send the address of this page to somebody who may approve."
+            if waiting
+            else f"{interaction.asker}{where} asks for your approval of the following. Approve only what you "
+            "would do yourself, and have asked about."
+        ),
+        conditions,
+        pages.form(
+            signed_in=signed_in,
+            allow="Approve",
+            deny="Withdraw" if waiting else "Deny",
+        ),
+        status=status,
+    )
+
+
+def _of(error: Exception) -> Problem:
+    """The problem, with words for a person."""
+    if isinstance(error, DischargeRefused):
+        return Problem(403, "forbidden", str(error))
+    return problem_of(error)
+
+
+def _sorry(error: Exception) -> Response:
+    problem = _of(error)
+    status = 403 if problem.status == 401 else problem.status
+    title = TITLES.get(problem.code, problem.code)
+    return pages.page(
+        title, pages.paragraph(problem.detail or "Close this window and begin again."), status=status
+    )
+
+
+# where programs wait
+
+
+@spoken
+async def wait_token(call: Call) -> Response:
+    """The token to ask again with, once there is a decision."""
+    await _decided(call)
+    token = interacting.token_of(call.param("wait"))
+    return answer({"kind": interacting.KIND, "token64": b64encode(token).decode("ascii")})
+
+
+@spoken
+async def wait(call: Call) -> Response:
+    """The discharge itself, once there is a decision: the older way."""
+    return await discharged(call, await _decided(call))
+
+
+async def _decided(call: Call) -> Interaction:
+    hashed = interacting.wait_hash(call.param("wait"))
+    interaction = await call.node.store.find_interaction(wait=hashed, now=call.now)
+    if interaction is not None and interaction.decision is Decision.OPEN:
+        await call.node.waiting.wait(hashed, call.request.is_disconnected)
+        interaction = await call.node.store.find_interaction(wait=hashed, now=call.node.now())
+    if interaction is None:
+        raise not_found("there is no such interaction, or its time is up")
+    if interaction.decision is Decision.OPEN:
+        raise unavailable()
+    if interaction.decision is Decision.DENIED:
+        raise DischargeRefused("it was denied")
+    return interaction
+
+
+# the form
+
+
+@spoken
+async def form(call: Call) -> Response:
+    """What to ask the user, for programs that ask themselves."""
+    await _asked(call)
+    return answer(
+        {
+            "schema": {
+                "username": {"description": "username", "type": "string", "mandatory": True, "position": 1},
+                "password": {
+                    "description": "password",
+                    "type": "string",
+                    "mandatory": True,
+                    "secret": True,
+                    "position": 2,
+                },
+            }
+        }
+    )
+
+
+@spoken
+async def fill_in(call: Call) -> Response:
+    """The form, filled in: whoever is right gets the token."""
+    call.require_same_site_if_browser()
+    body = await call.read(shapes.FillIn)
+    interaction = await _asked(call)
+    user = await call.user_of(PasswordCredential(body.form.username, body.form.password))
+    question = opened(call, interaction.identifier, interaction.payload)
+    await sign_in(call, interaction, question, user.username)
+    token = interacting.token_of(call.param("wait"))
+    return reply(
+        shapes.FilledIn(token=shapes.FormToken(kind=interacting.FORM, value=b64encode(token).decode("ascii")))
+    )
+
+
+async def _asked(call: Call) -> Interaction:
+    hashed = interacting.wait_hash(call.param("wait"))
+    interaction = await call.node.store.find_interaction(wait=hashed, now=call.now)
+    if interaction is None:
+        raise not_found("there is no such interaction, or its time is up")
+    return interaction
+
+
+async def sign_in(call: Call, interaction: Interaction, question: Question, username: str) -> None:
+    """Decide it for an asker who has signed in without the page. Raises `DischargeRefused`."""
+    facts = await _verdict_facts(call, interaction, username, ())
+    require(await call.node.judge(question, facts, client_ip=interaction.client_ip or None))
+    interaction = await call.node.store.take_part(
+        interaction.visit_hash, username, as_asker=True, now=call.now, actor=username
+    )
+    if interaction.asker == username:
+        interaction = await settle(call, interaction, question, username)
+    if interaction.asker != username or interaction.decision is not Decision.GRANTED:
+        raise DischargeRefused("somebody else has signed in here, or it was denied")
+
+
+# agents
+
+
+@spoken
+async def agent(call: Call) -> Response:
+    """What an agent has to discharge with its key. Whoever is no agent is told no more than that."""
+    query = call.request.query_params
+    username, text = query.get("username", ""), query.get("public-key", "")
+    key = decoded(text.encode("utf-8", "replace"), "public-key")
+    try:
+        ThirdParty("agent", key)
+        digest = decode_base64(call.param("ticket"))
+    except (InvalidKey, MalformedToken):
+        raise bad_request("public-key has 32 bytes, and the address comes from a refused discharge") from None
+    found = await call.node.store.find_agent(key)
+    if found is None or found.username != username or len(digest) != 32 or not is_username(username):
+        raise DischargeRefused("there is no such agent")
+    macaroon = call.node.discharges.challenge(
+        username, key, digest, nonce=os.urandom(16), now=call.now, version=version_of(call)
+    )
+    return answer({"macaroon": macaroon.to_members()})

@@ -1,0 +1,73 @@
+"""Those who wait for a decision: one look at the store for all of them, and none while nobody waits.
+
+Whichever node a decision is made on, who waits here hears of it within the pause between two looks.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Final
+
+from caveats_service.problems import unavailable
+from caveats_service.store import Store, StoreError
+
+_PAUSE: Final = 0.25
+_LONGEST: Final = 5.0
+"""Seconds after which somebody who waits is looked after: they may have gone."""
+MOST: Final = 1000
+
+
+class Waiting:
+    """Who waits on this node."""
+
+    def __init__(self, store: Store, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._now = now
+        self._waiting: dict[bytes, tuple[asyncio.Event, int]] = {}
+        self._count = 0
+        self._looker: asyncio.Task[None] | None = None
+        self._ended = False
+
+    async def wait(self, wait_hash: bytes, gone: Callable[[], Awaitable[bool]]) -> None:
+        """Return when there is nothing to wait for any more, or nobody who does. Raises a 503 `Problem`."""
+        if self._count >= MOST or self._ended:
+            raise unavailable(5)
+        event, others = self._waiting.get(wait_hash, (asyncio.Event(), 0))
+        self._waiting[wait_hash] = (event, others + 1)
+        self._count += 1
+        if self._looker is None or self._looker.done():
+            self._looker = asyncio.create_task(self._look())
+        try:
+            while not event.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), _LONGEST)
+                if self._ended:
+                    raise unavailable(1)
+                if not event.is_set() and await gone():
+                    return
+        finally:
+            self._count -= 1
+            event, others = self._waiting[wait_hash]
+            if others == 1:
+                del self._waiting[wait_hash]
+            else:
+                self._waiting[wait_hash] = (event, others - 1)
+
+    def tell(self, wait_hash: bytes) -> None:
+        """It has been decided here."""
+        if wait_hash in self._waiting:
+            self._waiting[wait_hash][0].set()
+
+    def end(self) -> None:
+        """Let everybody go: the process is about to stop."""
+        self._ended = True
+        for event, _ in self._waiting.values():
+            event.set()
+
+    async def _look(self) -> None:
+        while self._waiting and not self._ended:
+            with contextlib.suppress(StoreError):
+                for wait_hash in await self._store.settled(tuple(self._waiting), now=self._now()):
+                    self.tell(wait_hash)
+            await asyncio.sleep(_PAUSE)

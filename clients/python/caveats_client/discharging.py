@@ -241,15 +241,20 @@ class _Course:
         return _macaroon(place, _success(place, reply), "Macaroon")
 
     def _ask(self, place: httpx.URL, needed: Needed, token: Mapping[str, str]) -> Steps[Reply]:
+        """The question; the first time, where a bearer token for there is at hand, with that."""
         form = _binary("id", needed.identifier)
         if needed.payload is not None:
             form["caveat64"] = encode_base64(needed.payload)
         headers = {**PROTOCOL, "Content-Type": "application/x-www-form-urlencoded"}
-        bearer = self._bearers.get(place.origin)
-        if bearer is not None:
-            headers["Authorization"] = f"Bearer {bearer}"
         content = urlencode({**form, **token}).encode("ascii")
-        return (yield from self.send("POST", place.join("discharge"), headers, content))
+        there = place.join("discharge")
+        bearer = None if token else self._bearers.get(place.origin)
+        if bearer is not None:
+            shown_who = {**headers, "Authorization": f"Bearer {bearer}"}
+            reply = yield from self.send("POST", there, shown_who, content)
+            if reply.status not in (401, 403) or _interaction(reply) is not None:
+                return reply  # else it is not good for that, and whoever asks is nobody yet
+        return (yield from self.send("POST", there, headers, content))
 
     def _convince(
         self, place: httpx.URL, location: str, info: Members

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks import cpu, libmacaroons
+from benchmarks.discharges import discharges
 from benchmarks.http import http
 from benchmarks.revocations import revocations
 
@@ -22,6 +23,7 @@ _PARTS = {
     "attenuate": cpu.attenuate,
     "growth": cpu.growth,
     "sizes": cpu.sizes,
+    "discharges": discharges,
     "revocations": revocations,
     "http": http,
 }

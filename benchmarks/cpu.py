@@ -94,7 +94,7 @@ def _writers() -> list[Peer]:
 def _cold(tokens: list[Sample]) -> Fresh:
     """Every batch begins with a new verifier and new checkers: nothing is remembered."""
     texts = [token.mint().encode() for token in tokens]
-    _prove(Ours(), texts[0], tokens[0])
+    prove(Ours(), texts[0], tokens[0])
     return lambda: (Ours().verify, _presented(texts, tokens))
 
 
@@ -107,19 +107,19 @@ def _seen(tokens: list[Sample]) -> Fresh:
 
 def _judging(peer: Peer, tokens: list[Sample]) -> Fresh:
     texts = [peer.mint(token) for token in tokens]
-    _prove(peer, texts[0], tokens[0])
+    prove(peer, texts[0], tokens[0])
     return lambda: (peer.verify, _presented(texts, tokens))
 
 
-def _prove(peer: Peer, text: Any, token: Sample) -> None:
+def prove(peer: Peer, text: Any, token: Sample) -> None:
     """Stop the run unless the peer accepts the token and refuses it altered: else it would win by not looking."""
     at = next(at for at in range(len(text) // 2, len(text)) if text[at] != text[at - 1])
     altered = text[: at - 1] + text[at : at + 1] + text[at - 1 : at] + text[at + 1 :]
-    if not peer.verify((text, token)) or _accepts(peer, altered, token):
+    if not peer.verify((text, token)) or accepts(peer, altered, token):
         raise AssertionError(f"{peer.name} does not tell a good token from an altered one")
 
 
-def _accepts(peer: Peer, text: Any, token: Sample) -> bool:
+def accepts(peer: Peer, text: Any, token: Sample) -> bool:
     try:
         return bool(peer.verify((text, token)))
     except Exception:  # each library refuses with exceptions of its own

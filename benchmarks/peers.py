@@ -102,11 +102,15 @@ class Pymacaroons(Peer):
 
     def verify(self, presented: tuple[str, Sample]) -> object:
         text, sample = presented
+        return self.verifier(sample).verify(pymacaroons.Macaroon.deserialize(text), sample.root_key)
+
+    def verifier(self, sample: Sample) -> pymacaroons.Verifier:
+        """What judges a token; good for one."""
         verifier = pymacaroons.Verifier()
         verifier.satisfy_exact(f"user = {sample.user}")
         verifier.satisfy_general(_expires)
         verifier.satisfy_general(_scope)
-        return verifier.verify(pymacaroons.Macaroon.deserialize(text), sample.root_key)
+        return verifier
 
     def attenuate(self, text: str) -> str:
         macaroon = pymacaroons.Macaroon.deserialize(text)

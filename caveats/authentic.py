@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from caveats.wire import Fields
 
 
+_new = tuple.__new__
+
+
 class Discharged(NamedTuple):
     """A discharge that came along, vouched for, with the key that its caveat holds: for whoever asks who it is by."""
 
@@ -150,23 +153,33 @@ def authenticate_fields(
     if not chain.same(signatures[-1], fields.signature):
         raise BadSignature("the token is not authentic")
     found = _discharged(discharges, signatures, needed, limits)
-    predicates = [caveat for caveat in caveats if not isinstance(caveat, ThirdPartyCaveat)]
+    predicates = [caveat for caveat in caveats if type(caveat) is bytes]
     for discharge in found:
-        predicates += discharge.predicates
+        predicates += [caveat for caveat in discharge.fields.caveats if type(caveat) is bytes]
     return signatures, predicates, tuple(found)
 
 
 def walk(fields: Fields, derived_key: bytes) -> tuple[list[bytes], list[tuple[ThirdPartyCaveat, bytes]]]:
     """The chain's signatures, and each third-party caveat with the signature that its key is sealed under."""
-    signature = chain.start(derived_key, fields.identifier)
-    signatures, needed = [signature], []
-    for caveat in fields.caveats:
-        if isinstance(caveat, ThirdPartyCaveat):
-            needed.append((caveat, signature))
-            signature = chain.extend_sealed(signature, caveat.vid, caveat.ticket)
-        else:
-            signature = chain.extend(signature, caveat)
+    caveats = fields.caveats
+    if ThirdPartyCaveat not in map(type, caveats):
+        return chain.extend_all(derived_key, (fields.identifier, *caveats)), []  # type: ignore[arg-type]
+    run: list[bytes] = [fields.identifier]
+    signature = derived_key
+    signatures: list[bytes] = []
+    needed: list[tuple[ThirdPartyCaveat, bytes]] = []
+    for caveat in caveats:
+        if isinstance(caveat, bytes):
+            run.append(caveat)
+            continue
+        if run:
+            signatures += chain.extend_all(signature, run)
+            signature, run = signatures[-1], []
+        needed.append((caveat, signature))
+        signature = chain.extend_sealed(signature, caveat.vid, caveat.ticket)
         signatures.append(signature)
+    if run:
+        signatures += chain.extend_all(signature, run)
     return signatures, needed
 
 
@@ -177,29 +190,31 @@ def _discharged(
     limits: Limits,
 ) -> list[Discharged]:
     """Every discharge, authenticated, in the order in which the caveats ask for them."""
-    by_identifier = {discharge.identifier: discharge for discharge in discharges}
-    if len(by_identifier) != len(discharges):
+    unused = {discharge.identifier: discharge for discharge in discharges}
+    if len(unused) != len(discharges):
         raise UnusedDischarge("two discharges answer the same ticket")
+    unseal, bind_to, same = chain.unseal, chain.bind_to, chain.same
+    binding = chain.binding(root_signatures[-1])
     waiting = [(caveat, signature, 1) for caveat, signature in reversed(needed)]
     found: list[Discharged] = []
-    used: set[bytes] = set()
     while waiting:
         caveat, sealed_under, depth = waiting.pop()
         if depth > limits.depth:
             raise LimitExceeded(f"discharges nest at most {limits.depth} deep")
-        if caveat.ticket in used:
-            raise UnusedDischarge("two caveats ask for the same discharge")
-        discharge = by_identifier.get(caveat.ticket)
+        discharge = unused.pop(caveat.ticket, None)
         if discharge is None:
+            if any(used.fields.identifier == caveat.ticket for used in found):
+                raise UnusedDischarge("two caveats ask for the same discharge")
             raise MissingDischarge(caveat.location, caveat.ticket)
-        used.add(caveat.ticket)
-        key = chain.unseal(sealed_under, caveat.vid)
+        key = unseal(sealed_under, caveat.vid)
         signatures, deeper = walk(discharge, key)
-        if not chain.same(chain.bind(root_signatures[-1], signatures[-1]), discharge.signature):
-            raise _unbound(root_signatures, signatures[-1], discharge.signature)
-        found.append(Discharged(discharge, key))
-        waiting += [(inner, signature, depth + 1) for inner, signature in reversed(deeper)]
-    if len(used) != len(by_identifier):
+        signature = signatures[-1]
+        if not same(bind_to(binding, signature), discharge.signature):
+            raise _unbound(root_signatures, signature, discharge.signature)
+        found.append(_new(Discharged, (discharge, key)))
+        if deeper:
+            waiting += [(inner, under, depth + 1) for inner, under in reversed(deeper)]
+    if unused:
         raise UnusedDischarge("a discharge that no caveat asks for")
     return found
 

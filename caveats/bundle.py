@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from caveats import legacy, wire
 from caveats.errors import LimitExceeded, MalformedToken
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.macaroon import Macaroon
-from caveats.wire import SEPARATOR
+from caveats.wire import PREFIX, SEPARATOR, Fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,22 +47,30 @@ class Bundle:
     @classmethod
     def decode(cls, text: str, limits: Limits = DEFAULT_LIMITS) -> Bundle:
         """The bundle in `text`: tokens joined by `.`, the root first. Raises `MalformedToken`, `LimitExceeded`."""
-        if type(text) is not str:
-            raise MalformedToken("a bundle is text")
-        if len(text) > limits.bundle_text:
-            raise LimitExceeded(f"a bundle has at most {limits.bundle_text} characters")
-        if text.startswith("{"):  # JSON, where a dot is no separator
-            return cls(Macaroon.decode(text, limits))
-        if text.count(SEPARATOR) > limits.discharges:
-            raise LimitExceeded(f"a bundle has at most {limits.discharges} discharges")
-        root, *discharges = text.split(SEPARATOR)
-        return cls(
-            Macaroon.decode(root, limits), [Macaroon.decode(part, limits) for part in discharges], limits
-        )
+        root, discharges = decode_fields(text, limits)
+        return cls(Macaroon(root), map(Macaroon, discharges), limits)
 
     def encode(self) -> str:
         """The text for a header: the root first, then the discharges."""
         return SEPARATOR.join(macaroon.encode() for macaroon in (self.macaroon, *self.discharges))
+
+
+def decode_fields(text: str, limits: Limits = DEFAULT_LIMITS) -> tuple[Fields, list[Fields]]:
+    """The fields of the macaroon and of its discharges, as `Bundle.decode` reads them."""
+    if type(text) is not str:
+        raise MalformedToken("a bundle is text")
+    if len(text) > limits.bundle_text:
+        raise LimitExceeded(f"a bundle has at most {limits.bundle_text} characters")
+    if text.startswith("{"):  # JSON, where a dot is no separator
+        return legacy.decode_text(text, limits), []
+    if text.count(SEPARATOR) > limits.discharges:
+        raise LimitExceeded(f"a bundle has at most {limits.discharges} discharges")
+    decode = wire.decode_text
+    root, *discharges = [
+        decode(part, limits) if part.startswith(PREFIX) else legacy.decode_text(part, limits)
+        for part in text.split(SEPARATOR)
+    ]
+    return root, discharges
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import pymacaroons
 from pymacaroons.caveat import Caveat as _Caveat
 from pymacaroons.serializers import BinarySerializer, JsonSerializer
 
+from caveats import wire
 from caveats.chain import SIGNATURE_SIZE, VID_SIZE
 from caveats.errors import LimitExceeded, MalformedToken
 from caveats.limits import DEFAULT_LIMITS, Limits
@@ -39,6 +40,11 @@ _LEFT_OUT = frozenset(("vid", "caveat location"))
 def is_legacy(text: str) -> bool:
     """Whether `text` looks like JSON or like base64 of the v1 binary form."""
     return text.startswith(("{", "MD"))
+
+
+def decode_text(text: str, limits: Limits = DEFAULT_LIMITS) -> Fields:
+    """The fields of a token's text in any encoding."""
+    return decode_legacy(text, limits) if is_legacy(text) else wire.decode_text(text, limits)
 
 
 def decode_legacy(text: str, limits: Limits = DEFAULT_LIMITS) -> Fields:

@@ -59,9 +59,7 @@ class Macaroon:
         """
         if type(text) is not str:
             raise MalformedToken("a token is text")
-        return cls(
-            legacy.decode_legacy(text, limits) if legacy.is_legacy(text) else wire.decode_text(text, limits)
-        )
+        return cls(legacy.decode_text(text, limits))
 
     @classmethod
     def from_bytes(cls, data: bytes, limits: Limits = DEFAULT_LIMITS) -> Macaroon:

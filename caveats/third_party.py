@@ -1,18 +1,17 @@
 """Third parties: a ticket that only they can read, and the discharge that answers it. Knows NaCl boxes.
 
-A ticket in this format is `0x43 0x01`, an ephemeral X25519 public key, a nonce, and a NaCl box that holds the
-caveat's root key, the location asked, the audience it is for, when the ticket expires, an id, and the
-conditions, as JSON in one spelling. Whoever holds the third party's private key opens it and may answer
-with a discharge macaroon.
+A ticket in this format is `0x43 0x01`, an ephemeral X25519 public key, a nonce, and a NaCl box. In the box are
+the caveat's root key (32 bytes), an id (16), when the ticket expires (5: seconds, the highest byte first; 0 for
+never), and texts, each after its length in two bytes: the location asked, the audience it is for, and any number
+of conditions. Whoever holds the third party's private key opens it and may answer with a discharge macaroon.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nacl.bindings import (
     crypto_box,
@@ -24,9 +23,8 @@ from nacl.bindings import (
 from nacl.exceptions import CryptoError
 
 from caveats import chain
-from caveats.errors import InvalidKey, MalformedCaveat, MalformedTicket, MalformedToken
+from caveats.errors import InvalidKey, LimitExceeded, MalformedCaveat, MalformedTicket
 from caveats.limits import DEFAULT_LIMITS, Limits
-from caveats.wire import decode_base64, encode_base64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +33,12 @@ _MAGIC = b"\x43\x01"
 KEY_SIZE = chain.KEY_SIZE
 NONCE_SIZE = crypto_box_NONCEBYTES
 _BOX_AT = len(_MAGIC) + KEY_SIZE + NONCE_SIZE
-_MEMBERS = {"key": str, "location": str, "audience": str, "expires": int, "id": str, "conditions": list}
+_ID_SIZE, _EXPIRES_SIZE, _LENGTH_SIZE = 16, 5, 2
+_ID_AT = KEY_SIZE
+_EXPIRES_AT = _ID_AT + _ID_SIZE
+_TEXTS_AT = _EXPIRES_AT + _EXPIRES_SIZE
+_END_OF_TIME = 2**37
+"""A good deal before the calendars of `datetime` end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +113,13 @@ def seal_ticket(
         raise MalformedCaveat("a time is a datetime with a time zone")
     if caveat_key is None:
         caveat_key = random(KEY_SIZE)
-    plain = {
-        "key": encode_base64(caveat_key),
-        "location": party.location,
-        "audience": audience,
-        "expires": int(expires_at.timestamp()) if expires_at else 0,
-        "id": random(16).hex(),
-        "conditions": list(conditions),
-    }
-    if not all(map(_is_text, (party.location, audience, *conditions))):
-        raise MalformedCaveat("what a ticket says can be written as UTF-8")
-    public, nonce, box = seal_box(_write(plain), party.public_key, random=random)
+    expires = 0 if expires_at is None else int(expires_at.timestamp())
+    if expires_at is not None and not 0 < expires < _END_OF_TIME:
+        raise MalformedCaveat("a ticket does not expire at such a time")
+    plain = bytearray(caveat_key + random(_ID_SIZE) + expires.to_bytes(_EXPIRES_SIZE, "big"))
+    for text in (party.location, audience, *conditions):
+        plain += _written(text)
+    public, nonce, box = seal_box(bytes(plain), party.public_key, random=random)
     return _MAGIC + public + nonce + box, caveat_key
 
 
@@ -146,15 +145,21 @@ def open_ticket(ticket: bytes, *private_keys: PrivateKey, limits: Limits = DEFAU
         raise MalformedTicket(f"a ticket has at most {limits.ticket} bytes")
     public = ticket[len(_MAGIC) : len(_MAGIC) + KEY_SIZE]
     nonce = ticket[len(_MAGIC) + KEY_SIZE : _BOX_AT]
-    members = _read_plain(open_box(ticket[_BOX_AT:], nonce, public, private_keys))
+    plain = open_box(ticket[_BOX_AT:], nonce, public, private_keys)
+    caveat_key, expires = plain[:_ID_AT], int.from_bytes(plain[_EXPIRES_AT:_TEXTS_AT], "big")
+    if len(plain) < _TEXTS_AT or not any(caveat_key) or expires >= _END_OF_TIME:
+        raise MalformedTicket("a ticket that holds something else")
+    texts = _read_texts(plain[_TEXTS_AT:])
+    if len(texts) < 2:
+        raise MalformedTicket("a ticket that lacks its location or audience")
     return Ticket(
         raw=ticket,
-        location=members["location"],
-        audience=members["audience"],
-        expires_at=datetime.fromtimestamp(members["expires"], UTC) if members["expires"] else None,
-        ticket_id=members["id"],
-        conditions=tuple(members["conditions"]),
-        caveat_key=_caveat_key(members["key"]),
+        location=texts[0],
+        audience=texts[1],
+        expires_at=datetime.fromtimestamp(expires, UTC) if expires else None,
+        ticket_id=plain[_ID_AT:_EXPIRES_AT].hex(),
+        conditions=tuple(texts[2:]),
+        caveat_key=caveat_key,
     )
 
 
@@ -186,45 +191,26 @@ def open_box(box: bytes, nonce: bytes, public_key: bytes, private_keys: Sequence
     raise MalformedTicket("not a ticket for this third party, or damaged")
 
 
-def _write(plain: dict[str, Any]) -> bytes:
-    return json.dumps(plain, separators=(",", ":")).encode()
-
-
-def _read_plain(plain: bytes) -> dict[str, Any]:
-    """The members of the box. Anyone can make a box, so it is read like any hostile input."""
+def _written(text: str) -> bytes:
     try:
-        members = json.loads(plain)
-        well_formed = (
-            type(members) is dict
-            and members.keys() == _MEMBERS.keys()
-            and all(type(members[name]) is kind for name, kind in _MEMBERS.items())
-            and all(type(condition) is str for condition in members["conditions"])
-            and 0 <= members["expires"] < 2**37
-            and all(
-                map(
-                    _is_text,
-                    (members["location"], members["audience"], members["id"], *members["conditions"]),
-                )
-            )
-            and _write({name: members[name] for name in _MEMBERS}) == plain
-        )
-    except (ValueError, RecursionError):
-        raise MalformedTicket("a ticket that holds something else") from None
-    if not well_formed:
-        raise MalformedTicket("a ticket that holds something else")
-    return dict(members)
+        data = text.encode()
+    except UnicodeEncodeError:
+        raise MalformedCaveat("what a ticket says can be written as UTF-8") from None
+    if len(data) >= 1 << 8 * _LENGTH_SIZE:
+        raise LimitExceeded("a text in a ticket has less than 64 KiB")
+    return len(data).to_bytes(_LENGTH_SIZE, "big") + data
 
 
-def _is_text(text: str) -> bool:
-    """Whether `text` can be written: JSON may hold halves of characters."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _caveat_key(text: str) -> bytes:
-    try:
-        key = decode_base64(text)
-    except MalformedToken:
-        raise MalformedTicket("a ticket that holds no key") from None
-    if len(key) != KEY_SIZE or not any(key):
-        raise MalformedTicket("a ticket that holds no key")
-    return key
+def _read_texts(data: bytes) -> list[str]:
+    """The texts in a box. Anyone can make a box, so it is read like any hostile input."""
+    texts, at = [], 0
+    while at < len(data):
+        end = at + _LENGTH_SIZE + int.from_bytes(data[at : at + _LENGTH_SIZE], "big")
+        if at + _LENGTH_SIZE > len(data) or end > len(data):
+            raise MalformedTicket("a ticket that holds something else")
+        try:
+            texts.append(data[at + _LENGTH_SIZE : end].decode())
+        except UnicodeDecodeError:
+            raise MalformedTicket("a ticket that holds something else") from None
+        at = end
+    return texts

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from caveats import chain, wire
 from caveats.authentic import Authenticated, Discharged, authenticate_fields
 from caveats.authority import Authority, effective
-from caveats.bundle import Bundle
+from caveats.bundle import Bundle, decode_fields
 from caveats.checkers import Checkers, Failure, standard_checkers, unsatisfied
 from caveats.errors import (
     BadSignature,
@@ -371,7 +371,7 @@ class Verifier:
         """Into `young` as it was before authentication, or not at all: the keys may have changed meanwhile."""
         size = len(text) * 4 + 1024  # what the text, its fields and its typed caveats take, roughly
         if len(text) > 512:  # where there is room for long lists of words
-            size += 256 * sum(predicate.count(b" ") for predicate in known.tree[1])
+            size += 256 * b"".join(known.tree[1]).count(b" ")
         if size > self._half_bytes or not self._half_entries:
             return
         with self._remembering:
@@ -388,7 +388,7 @@ def _fields(presented: str | Bundle | Macaroon, limits: Limits) -> tuple[Fields,
     if isinstance(presented, str):
         if presented.startswith(wire.PREFIX) and wire.SEPARATOR not in presented:
             return wire.decode_text(presented, limits), ()
-        presented = Bundle.decode(presented, limits)
+        return decode_fields(presented, limits)
     if isinstance(presented, Macaroon):
         return presented.fields, ()
     if isinstance(presented, Bundle):

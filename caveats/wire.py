@@ -203,7 +203,7 @@ def decode_binary(data: bytes, limits: Limits = DEFAULT_LIMITS, *, lenient_locat
 
 def find_end(data: bytes, at: int = 0) -> int:
     """Where the v2 binary ends that begins at `at`: for binaries one after the other, each to be decoded then."""
-    end = len(data) - 1  # the last byte is a field's, never a field's type
+    end = len(data) - 2  # the last two bytes are a field's, never a field's type
     at += 1
     while at < end and data[at] != _SIGNATURE:
         if data[at] == _EOS:
@@ -227,7 +227,11 @@ def _take_caveat(
     identifier, at = _take(data, at, end)
     vid = None
     if at < end and data[at] == _VID:
-        vid, at = _take(data, at, end)
+        stop = at + 2 + VID_SIZE
+        if stop < end and data[at + 1] == VID_SIZE:  # as it must be, without a call
+            vid, at = data[at + 2 : stop], stop
+        else:
+            vid, at = _take(data, at, end)
         if len(vid) != VID_SIZE:
             raise MalformedToken(f"a vid has {VID_SIZE} bytes")
     if at >= end or data[at] != _EOS:
@@ -240,28 +244,42 @@ def _take_caveat(
         return identifier, at + 1
     if len(identifier) > limits.ticket:
         raise LimitExceeded(f"a ticket has at most {limits.ticket} bytes")
-    return ThirdPartyCaveat(location, vid, identifier), at + 1
+    return _new(ThirdPartyCaveat, (location, vid, identifier)), at + 1
 
 
 def _take_location(data: bytes, at: int, end: int, *, lenient: bool) -> tuple[str, int]:
-    location, at = _take(data, at, end)
+    size = data[at + 1]
+    stop = at + 2 + size
+    if size < 128 and stop <= end:  # as nearly all are, without a call
+        location = data[at + 2 : stop]
+    else:
+        location, stop = _take(data, at, end)
     if not location and not lenient:
         raise MalformedToken("an empty location is left out")
     try:
-        return location.decode("utf-8"), at
+        return location.decode("utf-8"), stop
     except UnicodeDecodeError:
         raise MalformedToken("a location is UTF-8") from None
 
 
 def _take(data: bytes, at: int, end: int) -> tuple[bytes, int]:
     """One field's bytes and the place after it; its type byte stands at `at`."""
-    size = data[at + 1]  # the signature stands behind `end`, so there is a byte
-    if size < 128:
-        stop = at + 2 + size
-        if stop > end:
-            raise MalformedToken("a field reaches past the end")
-        return data[at + 2 : stop], stop
-    at += 1
+    size = data[at + 1]  # the signature stands behind `end`, so there is a byte, and one more
+    at += 2
+    if size > 127:
+        more = data[at]
+        at += 1
+        if 0 < more < 128:
+            size = size & 127 | more << 7
+        else:
+            size, at = _take_size(data, at - 2, end)
+    stop = at + size
+    if stop > end:
+        raise MalformedToken("a field reaches past the end")
+    return data[at:stop], stop
+
+
+def _take_size(data: bytes, at: int, end: int) -> tuple[int, int]:
     size = shift = 0
     while True:
         if at >= end or shift > 14:  # three bytes count to two million, which no limit allows
@@ -274,7 +292,4 @@ def _take(data: bytes, at: int, end: int) -> tuple[bytes, int]:
         shift += 7
     if not byte:
         raise MalformedToken("a field's length is not in its shortest form")
-    stop = at + size
-    if stop > end:
-        raise MalformedToken("a field reaches past the end")
-    return data[at:stop], stop
+    return size, at

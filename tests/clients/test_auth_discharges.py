@@ -363,3 +363,27 @@ def test_both_credentials_are_never_sent_at_once(app: Site, idm: Site) -> None:
         (True, False),
         (False, True),
     ]
+
+
+def test_many_requests_at_once_make_one_collection(app: Site, idm: Site) -> None:
+    ours = Ours(app, idm)
+    auth = TokenAuth(ours.token(), app.url, **nearby(idm))
+
+    async def run() -> list[httpx.Response]:
+        async with httpx.AsyncClient(auth=auth, trust_env=False) as client:
+            return await asyncio.gather(*[client.get(f"{app.url}/things") for _ in range(5)])
+
+    assert [answer.status_code for answer in asyncio.run(run())] == [200] * 5
+    assert len(idm.asked) == 1
+    auth = TokenAuth(ours.token(), app.url, **nearby(idm))
+    got: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: got.append(get(auth, f"{app.url}/things")[0].status_code))
+        for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [200] * 5
+    assert len(idm.asked) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import threading
@@ -152,6 +153,28 @@ def test_a_file_that_is_no_agent_s_is_wrong_usage(run: Run, idm: Site, tmp_path:
         assert refused.exit_code == 2
         assert name in refused.stderr
         assert "secret" not in refused.stderr
+
+
+def test_a_form_is_answered_at_the_terminal(
+    run: Run, idm: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ThirdParty(idm, ways=("form", "browser-window"))
+    refused = run("discharge", token(idm), "--form", *nearby(idm))
+    assert refused.exit_code == 2
+    assert "no terminal" in refused.stderr
+    terminal = io.StringIO("alice\n")
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdin", terminal)
+    asked: list[str] = []
+    monkeypatch.setattr("getpass.getpass", lambda prompt, stream: asked.append(prompt) or "wonder")
+    with pytest.raises(SystemExit) as done:
+        app(["discharge", token(idm), "--form", *nearby(idm)], prog_name="caveats")
+    shown = capsys.readouterr()
+    assert done.value.code == 0
+    assert is_good(shown.out)
+    assert asked == ["the password: "]
+    assert shown.err.startswith("name: ")
+    assert "wonder" not in shown.err
 
 
 @pytest.mark.parametrize(

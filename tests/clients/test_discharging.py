@@ -123,6 +123,32 @@ def test_a_person_is_taken_to_the_browser(there: Site, client: type, version: in
 
 
 @both
+@of_each_version
+def test_a_form_is_filled_in(there: Site, client: type, version: int) -> None:
+    ThirdParty(there, version, ways=("form", "browser-window"))
+    shown: list[Any] = []
+
+    def fill(schema: Any) -> dict[str, str]:
+        shown.append(schema)
+        return {"name": "alice", "password": "wonder"}
+
+    how = nearby(there, interact=Interact(fill=fill, visit=pytest.fail))
+    assert is_good(discharge(root(version, there.url), client=client, **how))
+    assert shown[0].keys() == {"name", "password"}
+    assert there.paths() == ["/discharge", "/form", "/form", "/discharge"]
+    with pytest.raises(Forbidden, match="no such user"):
+        discharge(root(version, there.url), **nearby(there, interact=Interact(fill=lambda _: {})))
+
+
+@pytest.mark.parametrize("schema", [{}, {"schema": []}, {"schema": {"name": "text"}}, {"token": "x"}])
+def test_what_is_no_form_is_a_typed_error(there: Site, schema: Any) -> None:
+    ThirdParty(there, ways=("form",))
+    there.places["/form"] = lambda _: said(schema)
+    with pytest.raises(BadDischarge, match="no form"):
+        discharge(root(3, there.url), **nearby(there, interact=Interact(fill=pytest.fail)))
+
+
+@both
 def test_a_reply_that_was_lost_is_polled_for_again(there: Site, client: type) -> None:
     third = ThirdParty(there, ways=("browser-window",), lose=1)
     third.decided.set()
@@ -319,7 +345,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("other", OTHERS)
-@pytest.mark.parametrize("which", ["visit", "wait", "login", "old visit", "old wait"])
+@pytest.mark.parametrize("which", ["visit", "wait", "login", "form", "old visit", "old wait"])
 def test_104_a_poll_visit_or_login_url_of_another_origin_is_an_error_and_nothing_is_sent(
     there: Site, which: str, other: object
 ) -> None:
@@ -331,11 +357,13 @@ def test_104_a_poll_visit_or_login_url_of_another_origin_is_an_error_and_nothing
         "visit": {"InteractionMethods": {"browser-window": {**window, "VisitURL": url}}},
         "wait": {"InteractionMethods": {"browser-window": {**window, "WaitTokenURL": url}}},
         "login": {"InteractionMethods": {"agent": {"login-url": url}}},
+        "form": {"InteractionMethods": {"form": {"url": url}}},
         "old visit": {"VisitURL": url, "WaitURL": "/wait"},
         "old wait": {"VisitURL": "/visit", "WaitURL": url},
     }[which]
     there.places["/discharge"] = lambda _: said({"Code": "interaction required", "Info": info}, 401)
-    interact = Interact(Agent(AGENT_KEY, {there.url: "robot"}), visit=pytest.fail)
+    agent = Agent(AGENT_KEY, {there.url: "robot"})
+    interact = Interact(agent, fill=pytest.fail, visit=pytest.fail)
     with pytest.raises(BadDischarge, match="another site"):
         discharge(root(3, there.url), **nearby(there, interact=interact))
     assert there.paths() == ["/discharge"]

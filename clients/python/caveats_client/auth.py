@@ -6,6 +6,8 @@ and the async client.
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -34,7 +36,7 @@ from caveats_client.requests import Reply
 from caveats_client.tokens import Token, token_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from caveats import Caveat, Macaroon
     from caveats_client.discharging import Required
@@ -101,8 +103,10 @@ class TokenAuth(httpx.Auth):
         self._own: _Held | None = None
         if bundle is not None and (narrow or lacks_discharges(bundle)):
             self._own = _Held(envelope(bundle))
-        self._given: dict[str, _Held] = {}
-        """By path: what the origin gave to present there."""
+        self._given: Mapping[str, _Held] = {}
+        """By path: what the origin gave to present there. Replaced whole, so that any thread may look."""
+        self._lock = threading.Lock()  # many requests at once, and one collection
+        self._turn = asyncio.Lock()
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """The request, with what it needs; once or twice again, if the answer asks for discharges."""
@@ -114,7 +118,11 @@ class TokenAuth(httpx.Auth):
             except StopIteration:
                 return
             if isinstance(wanted, BakeryMacaroon):
-                answer = sending.run(self._collecting(wanted), self._reach)
+                with self._lock:
+                    answer = self._found(wanted)
+                    if answer is None:
+                        answer = sending.run(self._collecting(wanted), self._reach)
+                        self._put(wanted, answer)
                 continue
             answer = yield wanted
             if _asks(answer):
@@ -131,7 +139,11 @@ class TokenAuth(httpx.Auth):
             except StopIteration:
                 return
             if isinstance(wanted, BakeryMacaroon):
-                answer = await sending.run_async(self._collecting(wanted), self._reach)
+                async with self._turn:
+                    answer = self._found(wanted)
+                    if answer is None:
+                        answer = await sending.run_async(self._collecting(wanted), self._reach)
+                        self._put(wanted, answer)
                 continue
             answer = yield wanted
             if _asks(answer):
@@ -140,6 +152,17 @@ class TokenAuth(httpx.Auth):
 
     def _collecting(self, macaroon: BakeryMacaroon) -> Any:
         return collecting(macaroon, self._reach, self._interact, clock=sending.clock)
+
+    def _found(self, macaroon: BakeryMacaroon) -> Unbound | None:
+        """What another request has collected meanwhile."""
+        for held in (self._own, *self._given.values()):
+            if held is not None and held.macaroon is macaroon and not held.is_dead:
+                return held.unbound
+        return None
+
+    def _put(self, macaroon: BakeryMacaroon, unbound: Unbound) -> None:
+        if self._own is not None and self._own.macaroon is macaroon:
+            self._own = _Held(macaroon, unbound)
 
     def _flow(self, request: httpx.Request) -> _Part[None]:
         """Yields requests, to be sent, and macaroons, to be discharged."""
@@ -170,7 +193,7 @@ class TokenAuth(httpx.Auth):
                 request.headers["Authorization"] = f"Bearer {self._text}"
             return
         if held.is_dead:
-            held = _Held(held.macaroon, (yield held.macaroon))
+            held = replace(held, unbound=(yield held.macaroon))
             self._keep(held, path)
         unbound = held.unbound or Unbound(held.macaroon.macaroon)
         bundle = unbound.attenuate(*(self._narrow(request) if self._narrow else ())).bind()
@@ -183,9 +206,8 @@ class TokenAuth(httpx.Auth):
         """Hold what the origin wants presented from now on."""
         if not _is_below(request.url.path, asked.path):
             raise BadDischarge(f"{shown(request.url)} gives a macaroon for other paths than the one asked")
-        for path in [path for path in self._given if _is_below(request.url.path, path)]:
-            del self._given[path]
-        self._given[asked.path] = _Held(asked.macaroon)
+        others = {path: held for path, held in self._given.items() if not _is_below(request.url.path, path)}
+        self._given = {**others, asked.path: _Held(asked.macaroon)}
 
     def _refused(self, request: httpx.Request, *, is_refused: bool) -> bool:
         """Note whether the discharges were good. True if they were once and are no more: they are collected anew."""
@@ -200,20 +222,17 @@ class TokenAuth(httpx.Auth):
         return False
 
     def _held(self, request: httpx.Request) -> tuple[_Held | None, str | None]:
-        """What this request wants, and the path that it was given for; None for the token."""
-        path = self._path(request)
-        return (self._own, None) if path is None else (self._given[path], path)
+        """What this request wants, and the path it was given for, the most particular one; None for the token."""
+        given = self._given
+        below = [path for path in given if _is_below(request.url.path, path)]
+        path = max(below, key=len, default=None)
+        return (self._own, None) if path is None else (given[path], path)
 
     def _keep(self, held: _Held, path: str | None) -> None:
         if path is None:
             self._own = held
         else:
-            self._given[path] = held
-
-    def _path(self, request: httpx.Request) -> str | None:
-        """The most particular of the paths with a macaroon of their own that this request is below."""
-        below = [path for path in self._given if _is_below(request.url.path, path)]
-        return max(below, key=len, default=None)
+            self._given = {**self._given, path: held}
 
     def __repr__(self) -> str:
         origin = self._origin

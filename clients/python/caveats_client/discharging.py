@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
@@ -54,7 +54,7 @@ LARGEST_ANSWER = 64 * 1024
 
 _DISCHARGE_REQUIRED = "macaroon discharge required"
 _INTERACTION_REQUIRED = "interaction required"
-_AGENT, _BROWSER = "agent", "browser-window"
+_AGENT, _BROWSER, _FORM = "agent", "browser-window", "form"
 _PAUSE = 1.0
 _NOT_YET = frozenset((202, 204, 408, 425, 429, 502, 503, 504))
 
@@ -99,9 +99,12 @@ def _plain(location: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Interact:
-    """What to do when a third party wants to know who asks: an agent's key, a person at a browser, or neither."""
+    """What to do when a third party wants to know who asks: an agent's key, a person, or neither. Tried in this order."""
 
     agent: Agent | None = None
+    _: KW_ONLY
+    fill: Callable[[Members], Members] | None = field(default=None, repr=False)
+    """Answers a form: from its schema, each field's name with what is known of it, to the fields' values."""
     visit: Callable[[str], object] | None = field(default=None, repr=False)
     """Takes a person to an address: `open_browser`, or whatever shows it to them."""
     patience: float = PATIENCE
@@ -134,15 +137,23 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
+class Fill:
+    """Have this form filled in. Answered with the fields."""
+
+    schema: Members
+    fill: Callable[[Members], Members] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """Let some time pass."""
 
     seconds: float
 
 
-Step: TypeAlias = Send | Visit | Pause
+Step: TypeAlias = Send | Visit | Fill | Pause
 Steps: TypeAlias = Generator[Step, Any, T]
-"""A `Send` is answered with a `Reply` or has a `ClientError` thrown in; the others are answered with None."""
+"""A `Send` is answered with a `Reply`, a `Fill` with fields, the others with None; a `ClientError` is thrown in."""
 
 
 # The two things to do
@@ -267,7 +278,9 @@ class _Course:
             username = agent.username(location)
             if username is not None:
                 return (yield from self._agent(place, agent, username, methods[_AGENT]))
-        visit = self._interact.visit
+        fill, visit = self._interact.fill, self._interact.visit
+        if fill is not None and isinstance(methods.get(_FORM), dict):
+            return (yield from self._form(place, fill, _sibling(place, methods[_FORM].get("url"))))
         if visit is not None and isinstance(methods.get(_BROWSER), dict):
             window = methods[_BROWSER]
             wait = _sibling(place, window.get("WaitTokenURL"))
@@ -301,6 +314,28 @@ class _Course:
             raise BadDischarge(f"{shown(place)} sends an agent on to somebody else")
         return {"token64": encode_base64(encode_binaries(bundle)), "token-kind": _AGENT}
 
+    def _form(
+        self, place: httpx.URL, fill: Callable[[Members], Members], url: httpx.URL
+    ) -> Steps[Mapping[str, str]]:
+        reply = yield from self.send("GET", url, PROTOCOL)
+        schema = _success(place, reply).get("schema")
+        if not isinstance(schema, dict) or not all(isinstance(each, dict) for each in schema.values()):
+            raise BadDischarge(f"{shown(place)} shows what is no form")
+        began = self._clock()
+        fields: Members = yield Fill(schema, fill)
+        self._spent(began)
+        headers = {**PROTOCOL, "Content-Type": "application/json"}
+        reply = yield from self.send("POST", url, headers, json.dumps({"form": dict(fields)}).encode("ascii"))
+        token = _success(place, reply).get("token")
+        token = token if isinstance(token, dict) else {}
+        return _token(place, {"kind": token.get("kind"), "token64": token.get("value")})
+
+    def _spent(self, began: float) -> None:
+        """A person took that long."""
+        spent = self._clock() - began
+        self._patience -= spent
+        self._until += spent
+
     def _person(
         self, place: httpx.URL, visit: Callable[[str], object], there: httpx.URL, wait: httpx.URL
     ) -> Steps[Members]:
@@ -320,9 +355,7 @@ class _Course:
             if self._clock() + _PAUSE >= until:
                 raise Unavailable(f"nobody has decided at {shown(place)} in time")
             yield Pause(_PAUSE)
-        spent = self._clock() - began
-        self._patience -= spent
-        self._until += spent
+        self._spent(began)
         return _success(place, reply)
 
 

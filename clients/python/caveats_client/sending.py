@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import httpx2 as httpx
 
 from caveats_client.addresses import shown
-from caveats_client.discharging import LARGEST_ANSWER, Pause, Send, Visit
+from caveats_client.discharging import LARGEST_ANSWER, Fill, Pause, Send, Visit
 from caveats_client.errors import BadDischarge, ClientError, Unavailable
 from caveats_client.requests import Reply
 
@@ -44,7 +44,7 @@ _CONNECT = 3.0
 def run(steps: Steps[T], reach: Reach) -> T:
     """Take the steps, and answer with what they lead to. Raises what they raise."""
     with httpx.Client(**_options()) as http:
-        answer: Reply | None = None
+        answer: Any = None
         failed: ClientError | None = None
         while True:
             try:
@@ -59,6 +59,8 @@ def run(steps: Steps[T], reach: Reach) -> T:
                         answer = _send(http, step, reach)
                     case Visit():
                         step.visit(step.url)
+                    case Fill():
+                        answer = step.fill(step.schema)
                     case Pause():
                         time.sleep(step.seconds)
             except ClientError as error:
@@ -68,7 +70,7 @@ def run(steps: Steps[T], reach: Reach) -> T:
 async def run_async(steps: Steps[T], reach: Reach) -> T:
     """As `run`, for callers that await."""
     async with httpx.AsyncClient(**_options()) as http:
-        answer: Reply | None = None
+        answer: Any = None
         failed: ClientError | None = None
         while True:
             try:
@@ -83,6 +85,8 @@ async def run_async(steps: Steps[T], reach: Reach) -> T:
                         answer = await _send_async(http, step, reach)
                     case Visit():
                         await asyncio.to_thread(step.visit, step.url)
+                    case Fill():
+                        answer = await asyncio.to_thread(step.fill, step.schema)
                     case Pause():
                         await asyncio.sleep(step.seconds)
             except ClientError as error:

@@ -547,6 +547,9 @@ def discharge(
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Print the address to visit, and open no browser.")
     ] = False,
+    form: Annotated[
+        bool, typer.Option("--form", help="Answer here, in the terminal, what a third party asks in a form.")
+    ] = False,
     url: Url = None,
     as_json: Json = False,
     allow_http: AllowHttp = False,
@@ -565,7 +568,9 @@ def discharge(
       caveats discharge --allow https://idm.example --agent robot.json - < token.txt
     """
     found = sources.need_token(token, url=url, piped=True)
-    asked = asking.Asking(url, tuple(allow or ()), allow_private, allow_http, agent, browser=not no_browser)
+    asked = asking.Asking(
+        url, tuple(allow or ()), allow_private, allow_http, agent, browser=not no_browser, form=form
+    )
     bundle = asked.collect(found.bundle).bind()
     if as_json:
         data_json({"token": bundle.encode(), "discharges": inspecting.discharges(lineage(bundle))})

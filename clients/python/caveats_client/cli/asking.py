@@ -5,12 +5,13 @@ Knows the stored logins and the terminal. What is collected stands in `dischargi
 
 from __future__ import annotations
 
+import getpass
 import sys
 import webbrowser
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx2 as httpx
 from rich.console import Console
@@ -36,7 +37,7 @@ from caveats_client.discharging import (
 from caveats_client.durations import in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from caveats import Macaroon, Unbound
@@ -82,6 +83,7 @@ class Asking:
     allow_http: bool
     agent: Path | None
     browser: bool
+    form: bool
 
     def collect(self, bundle: Bundle) -> Unbound:
         """The discharges that the token needs; from the service that one is signed in to, and from `allow`."""
@@ -97,9 +99,27 @@ class Asking:
         if login is not None and not lacks_discharges(Bundle.decode(login.token)):
             bearers[httpx.URL(login.url).origin] = login.token
         with Person(browser=self.browser) as person:
-            interact = Interact(read_agent(self.agent), person.visit)
+            fill = fill_in if self.form else None
+            interact = Interact(read_agent(self.agent), fill=fill, visit=person.visit)
             steps = collecting(envelope(bundle), reach, interact, clock=sending.clock, bearers=bearers)
             return sending.run(steps, reach)
+
+
+def fill_in(schema: Mapping[str, Any]) -> dict[str, str]:
+    """Ask the person at the terminal what a third party's form asks; what is secret is typed in unseen."""
+    if not sys.stdin.isatty():
+        raise Stop(ExitCode.USAGE, "there is no terminal to fill in a form at: give the token as an argument")
+    places = {name: about.get("position") for name, about in schema.items()}
+    answers = {}
+    for name in sorted(schema, key=lambda name: place if isinstance(place := places[name], int) else 0):
+        about = schema[name]
+        label = safe(str(about.get("description") or name)[:80])
+        if about.get("secret"):
+            answers[name] = getpass.getpass(f"{label}: ", stream=sys.stderr)
+        else:
+            message(f"{label}: ", label="", end="")
+            answers[name] = sys.stdin.readline().rstrip("\r\n")
+    return answers
 
 
 def read_agent(file: Path | None) -> Agent | None:

@@ -3,7 +3,8 @@ import pytest
 
 from caveats import Bundle, DamagedToken, Macaroon, MalformedToken
 from caveats_client import TokenAuth, UnusableAddress
-from caveats_client.auth import checked_address, token_text
+from caveats_client.addresses import checked_address
+from caveats_client.tokens import token_text
 
 
 def sent(auth: TokenAuth, url: str) -> str | None:

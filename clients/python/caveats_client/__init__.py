@@ -1,18 +1,22 @@
 """The Python client of a caveats service: ask for tokens, hand them on, have them verified, kill them.
 
     Client, AsyncClient    everything that the service does
-    TokenAuth              a token attached to the requests that your own httpx client makes
+    TokenAuth              a token attached to the requests that your own httpx client makes, discharges included
+    Interact, Agent        what to show third parties that want to know who asks
 
 Narrowing a token needs no client at all: that is `caveats.Macaroon.attenuate`.
 """
 
-from caveats_client.auth import Token, TokenAuth
+from caveats_client.auth import TokenAuth
 from caveats_client.client import AsyncClient, Client
+from caveats_client.discharging import Agent, Interact
 from caveats_client.errors import (
+    BadDischarge,
     BadRequest,
     ClientError,
     Conflict,
     Forbidden,
+    InteractionRequired,
     NotAuthenticated,
     NotFound,
     RateLimited,
@@ -21,6 +25,7 @@ from caveats_client.errors import (
     UnusableAddress,
 )
 from caveats_client.requests import Facts
+from caveats_client.sending import open_browser
 from caveats_client.shapes import (
     Identity,
     Issued,
@@ -34,9 +39,12 @@ from caveats_client.shapes import (
     UserRecord,
     Verification,
 )
+from caveats_client.tokens import Token
 
 __all__ = [
+    "Agent",
     "AsyncClient",
+    "BadDischarge",
     "BadRequest",
     "Client",
     "ClientError",
@@ -44,6 +52,8 @@ __all__ = [
     "Facts",
     "Forbidden",
     "Identity",
+    "Interact",
+    "InteractionRequired",
     "Issued",
     "JudgedCaveat",
     "KeyRecord",
@@ -62,4 +72,5 @@ __all__ = [
     "UserPage",
     "UserRecord",
     "Verification",
+    "open_browser",
 ]

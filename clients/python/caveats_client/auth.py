@@ -1,28 +1,67 @@
-"""A token on its way out: to which address it may go, and the httpx auth class that puts it there.
+"""A token on its way out: the httpx auth classes that put it there, with the discharges that it needs.
 
-Knows origins and headers. Opens nothing: one generator serves the sync and the async client.
+Knows origins and headers. What has to be collected for it is collected by `sending`; one generator serves the sync
+and the async client.
 """
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, TypeAlias
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Generator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import httpx2 as httpx
 
-from caveats import Bundle, Macaroon
-from caveats_client.errors import UnusableAddress
+from caveats import Bundle, Expires, ThirdPartyCaveat, Unbound
+from caveats.bakery import BakeryMacaroon, TimeBefore, encode_header
+from caveats.caveat import parse_predicate
+from caveats_client import sending
+from caveats_client.addresses import Reach, checked_address, shown
+from caveats_client.discharging import (
+    LARGEST_ANSWER,
+    NOBODY,
+    PROTOCOL,
+    SECONDS,
+    Interact,
+    collecting,
+    envelope,
+    lacks_discharges,
+    required,
+)
+from caveats_client.errors import BadDischarge
+from caveats_client.requests import Reply
+from caveats_client.tokens import Token, token_text
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
-Token: TypeAlias = str | Macaroon | Bundle
-"""A token as an app has it at hand."""
+    from caveats import Caveat, Macaroon
+    from caveats_client.discharging import Required
 
 
-def token_text(token: Token) -> str:
-    """The canonical text of `token`, fit for a header. Raises `caveats.MalformedToken` or `LimitExceeded`."""
-    return (Bundle.decode(token) if isinstance(token, str) else token).encode()
+T = TypeVar("T")
+
+ROUNDS = 2
+_MACAROONS = "Macaroons"
+_ENDING = {Expires.kind: Expires, TimeBefore.kind: TimeBefore}
+
+
+class BearerAuth(httpx.Auth):
+    """Attaches a token as it is, as `Authorization: Bearer`, to requests for one origin and to no others."""
+
+    def __init__(self, token: Token, origin: str | httpx.URL, *, allow_http: bool = False) -> None:
+        """`origin` may be any address there. Raises `UnusableAddress`, `caveats.MalformedToken`."""
+        self._origin = checked_address(origin, allow_http=allow_http).origin
+        self._header = f"Bearer {token_text(token)}"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """The request, with the token if it goes to the token's origin."""
+        if _goes_to(request, self._origin):
+            request.headers["Authorization"] = self._header
+        yield request
 
 
 class TokenAuth(httpx.Auth):
@@ -33,56 +72,251 @@ class TokenAuth(httpx.Auth):
     The origin is compared exactly: scheme, host and port. Requests for another one, wherever a redirect or a
     relative link leads, go out without the token. Plain http is refused except to this machine itself;
     `allow_http` is for networks where nobody listens.
+
+    If the token has third-party caveats, or the origin answers as a bakery that a macaroon must be discharged, the
+    discharges are collected, kept, and bound anew for every request; only from third parties in `allow`.
     """
 
-    def __init__(self, token: Token, origin: str | httpx.URL, *, allow_http: bool = False) -> None:
-        """`origin` may be any address there. Raises `UnusableAddress`, `caveats.MalformedToken`."""
-        self._origin = checked_address(origin, allow_http=allow_http).origin
-        self._header = f"Bearer {token_text(token)}"
+    def __init__(
+        self,
+        token: Token | None,
+        origin: str | httpx.URL,
+        *,
+        allow_http: bool = False,
+        allow: Iterable[str | httpx.URL] = (),
+        allow_private: bool = False,
+        interact: Interact = NOBODY,
+        narrow: Callable[[httpx.Request], Iterable[Caveat | bytes]] | None = None,
+    ) -> None:
+        """`origin` may be any address there; `token` None where the origin gives its own macaroons.
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """The request, with the token if it goes to the token's origin."""
-        if request.url.is_absolute_url and request.url.origin == self._origin:
-            request.headers["Authorization"] = self._header
-        yield request
+        `allow`: the origins of third parties that may be asked. `allow_private`: also on this machine, or in a
+        private network. `interact`: for those that want to know who asks. `narrow`: caveats for what is presented
+        with a request. Raises `UnusableAddress`, `caveats.MalformedToken`.
+        """
+        self._origin = checked_address(origin, allow_http=allow_http).origin
+        self._reach = Reach.to(allow, allow_private=allow_private, allow_http=allow_http)
+        self._interact = interact
+        self._narrow = narrow
+        bundle = Bundle.decode(token_text(token)) if token is not None else None
+        self._text = None if bundle is None else bundle.encode()
+        self._own: _Held | None = None
+        if bundle is not None and (narrow or lacks_discharges(bundle)):
+            self._own = _Held(envelope(bundle))
+        self._given: Mapping[str, _Held] = {}
+        """By path: what the origin gave to present there. Replaced whole, so that any thread may look."""
+        self._lock = threading.Lock()  # many requests at once, and one collection
+        self._turn = asyncio.Lock()
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """The request, with what it needs; once or twice again, if the answer asks for discharges."""
+        flow = self._flow(request)
+        answer: Any = None
+        while True:
+            try:
+                wanted = flow.send(answer)
+            except StopIteration:
+                return
+            if isinstance(wanted, BakeryMacaroon):
+                with self._lock:
+                    answer = self._found(wanted)
+                    if answer is None:
+                        answer = sending.run(self._collecting(wanted), self._reach)
+                        self._put(wanted, answer)
+                continue
+            answer = yield wanted
+            if _asks(answer):
+                answer.stream = _Bounded(answer.stream, answer.request.url)
+                answer.read()
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """As `sync_auth_flow`."""
+        flow = self._flow(request)
+        answer: Any = None
+        while True:
+            try:
+                wanted = flow.send(answer)
+            except StopIteration:
+                return
+            if isinstance(wanted, BakeryMacaroon):
+                async with self._turn:
+                    answer = self._found(wanted)
+                    if answer is None:
+                        answer = await sending.run_async(self._collecting(wanted), self._reach)
+                        self._put(wanted, answer)
+                continue
+            answer = yield wanted
+            if _asks(answer):
+                answer.stream = _Bounded(answer.stream, answer.request.url)
+                await answer.aread()
+
+    def _collecting(self, macaroon: BakeryMacaroon) -> Any:
+        return collecting(macaroon, self._reach, self._interact, clock=sending.clock)
+
+    def _found(self, macaroon: BakeryMacaroon) -> Unbound | None:
+        """What another request has collected meanwhile."""
+        for held in (self._own, *self._given.values()):
+            if held is not None and held.macaroon is macaroon and not held.is_dead:
+                return held.unbound
+        return None
+
+    def _put(self, macaroon: BakeryMacaroon, unbound: Unbound) -> None:
+        if self._own is not None and self._own.macaroon is macaroon:
+            self._own = _Held(macaroon, unbound)
+
+    def _flow(self, request: httpx.Request) -> _Part[None]:
+        """Yields requests, to be sent, and macaroons, to be discharged."""
+        if not _goes_to(request, self._origin):
+            yield request
+            return
+        request.headers.update(PROTOCOL)
+        for left in range(ROUNDS, -1, -1):
+            yield from self._attach(request)
+            response: httpx.Response = yield request
+            asked = None
+            if _asks(response):
+                asked = required(request.url, Reply(response.status_code, response.content))
+            if asked is not None:
+                self._take(asked, request)
+            elif not self._refused(request, is_refused=response.status_code == 401):
+                return
+            if not left or not _can_go_again(request):
+                return
+
+    def _attach(self, request: httpx.Request) -> _Part[None]:
+        """Put the credentials on, and collect first what they lack."""
+        for name in ("Authorization", _MACAROONS):
+            request.headers.pop(name, None)
+        held, path = self._held(request)
+        if held is None:
+            if self._text is not None:
+                request.headers["Authorization"] = f"Bearer {self._text}"
+            return
+        if held.is_dead:
+            held = replace(held, unbound=(yield held.macaroon))
+            self._keep(held, path)
+        unbound = held.unbound or Unbound(held.macaroon.macaroon)
+        bundle = unbound.attenuate(*(self._narrow(request) if self._narrow else ())).bind()
+        if path is None:
+            request.headers["Authorization"] = f"Bearer {bundle.encode()}"
+        else:
+            request.headers[_MACAROONS] = encode_header(bundle, held.macaroon.version)
+
+    def _take(self, asked: Required, request: httpx.Request) -> None:
+        """Hold what the origin wants presented from now on."""
+        if not _is_below(request.url.path, asked.path):
+            raise BadDischarge(f"{shown(request.url)} gives a macaroon for other paths than the one asked")
+        others = {path: held for path, held in self._given.items() if not _is_below(request.url.path, path)}
+        self._given = {**others, asked.path: _Held(asked.macaroon)}
+
+    def _refused(self, request: httpx.Request, *, is_refused: bool) -> bool:
+        """Note whether the discharges were good. True if they were once and are no more: they are collected anew."""
+        held, path = self._held(request)
+        if held is None or held.unbound is None or not held.unbound.discharges:
+            return False
+        if held.accepted and is_refused:
+            self._keep(_Held(held.macaroon), path)
+            return True
+        if not (held.accepted or is_refused):
+            self._keep(replace(held, accepted=True), path)
+        return False
+
+    def _held(self, request: httpx.Request) -> tuple[_Held | None, str | None]:
+        """What this request wants, and the path it was given for, the most particular one; None for the token."""
+        given = self._given
+        below = [path for path in given if _is_below(request.url.path, path)]
+        path = max(below, key=len, default=None)
+        return (self._own, None) if path is None else (given[path], path)
+
+    def _keep(self, held: _Held, path: str | None) -> None:
+        if path is None:
+            self._own = held
+        else:
+            self._given = {**self._given, path: held}
 
     def __repr__(self) -> str:
         origin = self._origin
         return f"TokenAuth({origin.scheme}://{origin.host}:{origin.port})"
 
 
-def checked_address(address: str | httpx.URL, *, allow_http: bool = False) -> httpx.URL:
-    """`address`, if a token may be sent there. Raises `UnusableAddress`."""
-    try:
-        url = httpx.URL(address)
-    except (httpx.InvalidURL, TypeError) as error:
-        raise UnusableAddress("not an address: expected https://host") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise UnusableAddress(f"{_shown(url)} is not the address of a service: expected https://host")
-    if url.userinfo:
-        raise UnusableAddress(
-            "an address with a user name or a password in it ends up in logs: leave them out"
-        )
-    if url.scheme == "http" and not (allow_http or is_loopback(url)):
-        raise UnusableAddress(
-            f"{_shown(url)} is plain http: everyone on the way could read the token. Use https; "
-            "where nobody can listen, allow it (allow_http, --allow-http)"
-        )
-    return url
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A macaroon, and the discharges that were collected for it."""
+
+    macaroon: BakeryMacaroon
+    unbound: Unbound | None = None
+    accepted: bool = False
+    """Whether these discharges have been good once."""
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether there are no discharges yet, or one of them has expired."""
+        return self.unbound is None or any(map(_has_expired, self.unbound.discharges))
 
 
-def is_loopback(url: httpx.URL) -> bool:
-    """Whether `url` leads to this machine itself."""
-    if url.host == "localhost":
-        return True
-    try:
-        return ip_address(url.host).is_loopback
-    except ValueError:
-        return False
+def _has_expired(discharge: Macaroon) -> bool:
+    now = datetime.now(UTC)
+    for caveat in discharge.fields.caveats:
+        if not isinstance(caveat, ThirdPartyCaveat):
+            match parse_predicate(caveat, _ENDING):
+                case Expires(at=end) | TimeBefore(moment=end) if now >= end:
+                    return True
+    return False
 
 
-def _shown(url: httpx.URL) -> str:
-    """The address without anything private in it."""
-    if url.host:
-        return f"{url.scheme}://{url.netloc.decode('ascii')}"
-    return "this" if "@" in str(url) else repr(str(url)[:80])
+class _Bounded(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that is given up once it is too large or too late."""
+
+    def __init__(self, stream: Any, url: httpx.URL) -> None:
+        self._stream = stream
+        self._url = url
+        self._left = LARGEST_ANSWER
+        self._until = sending.clock() + SECONDS
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            self._count(chunk)
+            yield chunk
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            self._count(chunk)
+            yield chunk
+
+    def _count(self, chunk: bytes) -> None:
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise BadDischarge(f"{shown(self._url)} answers with more than {LARGEST_ANSWER} bytes")
+        if sending.clock() > self._until:
+            raise BadDischarge(f"{shown(self._url)} answers too slowly")
+
+    def close(self) -> None:
+        self._stream.close()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _goes_to(request: httpx.Request, origin: httpx.Origin) -> bool:
+    return request.url.is_absolute_url and request.url.origin == origin
+
+
+def _asks(response: httpx.Response) -> bool:
+    """Whether the head of this answer is that of a bakery's discharge-required."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    challenge = response.headers.get("www-authenticate", "").strip().lower()
+    challenged = response.status_code == 407 or (response.status_code == 401 and challenge == "macaroon")
+    return challenged and kind == "application/json"
+
+
+def _is_below(path: str, above: str) -> bool:
+    """As cookies' paths: the same, or below it segment by segment."""
+    return path == above or path.startswith(above if above.endswith("/") else f"{above}/")
+
+
+def _can_go_again(request: httpx.Request) -> bool:
+    """Whether its body is still there."""
+    return isinstance(request.stream, httpx.ByteStream)
+
+
+_Part: TypeAlias = Generator[httpx.Request | BakeryMacaroon, Any, T]

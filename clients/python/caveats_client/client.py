@@ -13,16 +13,22 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx2 as httpx
 
-from caveats_client import requests
-from caveats_client.auth import TokenAuth, checked_address, is_loopback, token_text
+from caveats import Bundle, Unbound
+from caveats_client import requests, sending
+from caveats_client.addresses import Reach, checked_address, is_loopback
+from caveats_client.auth import BearerAuth
+from caveats_client.discharging import Interact, collecting, envelope, finding, lacks_discharges
 from caveats_client.errors import NotAuthenticated, Unavailable, UnexpectedResponse
 from caveats_client.requests import Facts, Reply
+from caveats_client.sending import open_browser
+from caveats_client.tokens import token_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from caveats import Macaroon
-    from caveats_client.auth import Token
+    from caveats import Caveat, Macaroon
+    from caveats.bakery import BakeryMacaroon, BakeryParty
+    from caveats_client.discharging import Steps
     from caveats_client.requests import Call, CaveatLike, Lifetime, ScopeLike
     from caveats_client.shapes import (
         Identity,
@@ -36,9 +42,12 @@ if TYPE_CHECKING:
         UserRecord,
         Verification,
     )
+    from caveats_client.tokens import Token
 
 T = TypeVar("T")
 
+BROWSER = Interact(visit=open_browser)
+"""A person, and their browser."""
 DEFAULT_TIMEOUT = 10.0
 LARGEST_ANSWER = 8 * 1024 * 1024
 
@@ -82,7 +91,7 @@ class _Base:
         """The token that goes along with `call`: the one given, else this client's own."""
         if not call.authenticated:
             return None
-        return TokenAuth(self._own(token), self._url, allow_http=self._allow_http)
+        return BearerAuth(self._own(token), self._url, allow_http=self._allow_http)
 
     def _own(self, token: Token | None) -> Token:
         """`token`, else this client's own."""
@@ -94,6 +103,27 @@ class _Base:
     def _adopt(self, issued: Issued) -> Issued:
         self._token = issued.token.encode()
         return issued
+
+    def _collecting(
+        self,
+        token: Token | BakeryMacaroon,
+        allow: Iterable[str],
+        interact: Interact,
+        *,
+        allow_private: bool,
+    ) -> tuple[Steps[Unbound], Reach]:
+        """How the discharges are collected, and from whom. This service is on the list, and may know who asks."""
+        reach = Reach.to(allow, own=(self._url,), allow_private=allow_private, allow_http=self._allow_http)
+        bearers = {}
+        if self._token is not None and not lacks_discharges(Bundle.decode(self._token)):
+            bearers[self._url.origin] = self._token
+        macaroon = envelope(token)
+        return collecting(macaroon, reach, interact, clock=sending.clock, bearers=bearers), reach
+
+    def _finding(self, url: str | None) -> tuple[Steps[BakeryParty], Reach]:
+        place = str(self._url) if url is None else url
+        reach = Reach.to((), own=(place,), allow_http=self._allow_http)
+        return finding(place, reach, clock=sending.clock), reach
 
     @contextmanager
     def _sending(self) -> Iterator[_Body]:
@@ -335,6 +365,46 @@ class Client(_Base):
         """Kill everything issued to this user up to now."""
         return self._send(requests.revoke_user(username))
 
+    # Third parties
+
+    def collect(
+        self,
+        token: Token | BakeryMacaroon,
+        *,
+        allow: Iterable[str] = (),
+        allow_private: bool = False,
+        interact: Interact = BROWSER,
+    ) -> Unbound:
+        """The discharges that a token needs, unbound: to be kept, and bound anew whenever it is narrowed.
+
+        Asks third parties at this service and at the origins in `allow`, and no others; `allow_private`: also on
+        this machine or in a private network. `interact`: for those that want to know who asks. Raises
+        `UnusableAddress`, `InteractionRequired`, `Forbidden`, `BadDischarge`, `Unavailable`.
+        """
+        steps, reach = self._collecting(token, allow, interact, allow_private=allow_private)
+        return sending.run(steps, reach)
+
+    def discharge(
+        self,
+        token: Token | BakeryMacaroon,
+        *,
+        attenuate: Iterable[Caveat | bytes] = (),
+        allow: Iterable[str] = (),
+        allow_private: bool = False,
+        interact: Interact = BROWSER,
+    ) -> Bundle:
+        """A token with the discharges that it needs, ready to present; `attenuate`: narrowed before they are bound.
+
+        Asks as `collect` does, and raises the same. Discharges that were bound to it before are collected anew.
+        """
+        unbound = self.collect(token, allow=allow, allow_private=allow_private, interact=interact)
+        return unbound.attenuate(*attenuate).bind()
+
+    def third_party(self, url: str | None = None) -> BakeryParty:
+        """The third party at `url`, or this service as one: for `Macaroon.require_discharge`. Raises `BadDischarge`."""
+        steps, reach = self._finding(url)
+        return sending.run(steps, reach)
+
     # Keys and health
 
     def keys(self) -> tuple[KeyRecord, ...]:
@@ -544,6 +614,46 @@ class AsyncClient(_Base):
     async def revoke_user(self, username: str) -> RevocationEntry:
         """Kill everything issued to this user up to now."""
         return await self._send(requests.revoke_user(username))
+
+    # Third parties
+
+    async def collect(
+        self,
+        token: Token | BakeryMacaroon,
+        *,
+        allow: Iterable[str] = (),
+        allow_private: bool = False,
+        interact: Interact = BROWSER,
+    ) -> Unbound:
+        """The discharges that a token needs, unbound: to be kept, and bound anew whenever it is narrowed.
+
+        Asks third parties at this service and at the origins in `allow`, and no others; `allow_private`: also on
+        this machine or in a private network. `interact`: for those that want to know who asks. Raises
+        `UnusableAddress`, `InteractionRequired`, `Forbidden`, `BadDischarge`, `Unavailable`.
+        """
+        steps, reach = self._collecting(token, allow, interact, allow_private=allow_private)
+        return await sending.run_async(steps, reach)
+
+    async def discharge(
+        self,
+        token: Token | BakeryMacaroon,
+        *,
+        attenuate: Iterable[Caveat | bytes] = (),
+        allow: Iterable[str] = (),
+        allow_private: bool = False,
+        interact: Interact = BROWSER,
+    ) -> Bundle:
+        """A token with the discharges that it needs, ready to present; `attenuate`: narrowed before they are bound.
+
+        Asks as `collect` does, and raises the same. Discharges that were bound to it before are collected anew.
+        """
+        unbound = await self.collect(token, allow=allow, allow_private=allow_private, interact=interact)
+        return unbound.attenuate(*attenuate).bind()
+
+    async def third_party(self, url: str | None = None) -> BakeryParty:
+        """The third party at `url`, or this service as one: for `Macaroon.require_discharge`. Raises `BadDischarge`."""
+        steps, reach = self._finding(url)
+        return await sending.run_async(steps, reach)
 
     # Keys and health
 

@@ -21,7 +21,7 @@ from caveats import MalformedToken, RejectedDelivery, Stale
 from caveats.feed import UnknownSeal
 from caveats.wire import decode_base64
 from caveats_client import feed_reading
-from caveats_client.auth import checked_address, is_loopback
+from caveats_client.addresses import checked_address, is_loopback
 from caveats_client.feed_reading import CannotRead, Lines, Pacing, Way
 from caveats_client.standing import Standing, Status
 

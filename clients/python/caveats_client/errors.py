@@ -9,7 +9,9 @@
     ├── BadRequest           400 and its kin: correct the request
     ├── RateLimited          429: slow down, `retry_after`
     ├── Unavailable          503, a timeout, or nobody there: try again, `retry_after`
-    └── UnexpectedResponse   an answer that no caveats service gives: is this its address?
+    ├── UnexpectedResponse   an answer that no caveats service gives: is this its address?
+    ├── InteractionRequired  a third party wants to know who asks: give it a person or an agent
+    └── BadDischarge         a third party's answer is no discharge of what was asked: tell who runs it
 
 Errors carry the status, the service's stable `code` and its words. Never a token, never a password.
 """
@@ -83,3 +85,11 @@ class Unavailable(ClientError):
 
 class UnexpectedResponse(ClientError):
     """Something answered that is not a caveats service, or not one that this client understands."""
+
+
+class InteractionRequired(ClientError):
+    """A third party wants a person at a browser, or an agent's key, and neither was given."""
+
+
+class BadDischarge(ClientError):
+    """What a third party answered is no discharge of what it was asked: too much, another's, leading elsewhere, nonsense."""

@@ -13,6 +13,7 @@ from caveats import (
     Authority,
     Bundle,
     Caveat,
+    Expires,
     Identifier,
     Macaroon,
     ThirdPartyCaveat,
@@ -20,6 +21,9 @@ from caveats import (
     effective,
     repeated,
 )
+from caveats.bakery import TimeBefore
+from caveats.caveat import parse_predicate
+from caveats.third_party import is_ticket
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -52,6 +56,28 @@ class ThirdPartyLink:
     location: str
     added_by: str
     discharge: Chain | None
+    ticket: bytes
+    """What only the third party can read; the discharge has the same for its identifier."""
+    number: int | None
+    """Which discharge of the bundle it is, from 1."""
+
+    @property
+    def format(self) -> str:
+        """Whose ticket this is: `caveats`, `bakery 1` to `bakery 3`, or `unknown`."""
+        if is_ticket(self.ticket):
+            return "caveats"
+        return {b"e": "bakery 1", b"\2": "bakery 2", b"\3": "bakery 3"}.get(self.ticket[:1], "unknown")
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When its discharge says that it ends, without what that needs itself."""
+        links = self.discharge.links if self.discharge is not None else ()
+        caveats = [link.caveat for link in links if isinstance(link, Link)]
+        ends = [caveat.at for caveat in caveats if isinstance(caveat, Expires)]
+        for caveat in caveats:
+            read = parse_predicate(caveat.predicate, {TimeBefore.kind: TimeBefore})
+            ends += [read.moment] if isinstance(read, TimeBefore) else []
+        return min(ends, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +110,11 @@ class Lineage:
         return tuple(link for link in self.chain.links if isinstance(link, ThirdPartyLink))
 
     @property
+    def all_third_parties(self) -> tuple[ThirdPartyLink, ...]:
+        """Every third-party caveat, those of the discharges included."""
+        return tuple(_third_parties(self.chain))
+
+    @property
     def audiences(self) -> tuple[str, ...] | None:
         """Which apps can accept it: the one it was issued for, if no caveat excludes that. None: not told."""
         if self.identifier is None:
@@ -108,6 +139,7 @@ def lineage(token: Bundle | Macaroon) -> Lineage:
     counts = accumulate((len(_first_party(macaroon)) for macaroon in order), initial=0)
     first_index = {id(macaroon): count for macaroon, count in zip(order, counts, strict=False)}
     discharges = {macaroon.identifier: macaroon for macaroon in order[1:]}
+    numbers = {id(macaroon): number for number, macaroon in enumerate(bundle.discharges, 1)}
 
     def chain_of(macaroon: Macaroon, issued: int | None, later: str) -> Chain:
         links: list[Link | ThirdPartyLink] = []
@@ -117,7 +149,8 @@ def lineage(token: Bundle | Macaroon) -> Lineage:
             if isinstance(caveat, ThirdPartyCaveat):
                 discharge = discharges.pop(caveat.ticket, None)
                 inner = None if discharge is None else chain_of(discharge, None, DISCHARGER)
-                links.append(ThirdPartyLink(caveat.location, added_by, inner))
+                number = numbers.get(id(discharge))
+                links.append(ThirdPartyLink(caveat.location, added_by, inner, caveat.ticket, number))
             else:
                 links.append(Link(index, caveat, added_by, because.get(index)))
                 index += 1
@@ -160,3 +193,13 @@ def _links(chain: Chain) -> list[Link]:
         elif link.discharge is not None:
             links += _links(link.discharge)
     return links
+
+
+def _third_parties(chain: Chain) -> list[ThirdPartyLink]:
+    found = []
+    for link in chain.links:
+        if isinstance(link, ThirdPartyLink):
+            found.append(link)
+            if link.discharge is not None:
+                found += _third_parties(link.discharge)
+    return found

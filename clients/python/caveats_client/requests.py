@@ -29,8 +29,8 @@ from caveats_client.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from caveats_client.auth import Token
     from caveats_client.shapes import Members
+    from caveats_client.tokens import Token
 
 T = TypeVar("T")
 

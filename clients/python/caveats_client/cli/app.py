@@ -7,6 +7,7 @@ ever taken from an argument.
 from collections.abc import Iterator
 from enum import StrEnum
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +19,7 @@ from typer.completion import (  # type: ignore[attr-defined]  # meant for use, n
 
 from caveats import Caveat, effective, repeated
 from caveats.durations import parse_duration
-from caveats_client.cli import inspecting, sources
+from caveats_client.cli import asking, inspecting, sources
 from caveats_client.cli.narrowing import Wanted, caveats_for, read_predicate
 from caveats_client.cli.outcome import EXIT_CODES, Commands, ExitCode, Stop
 from caveats_client.cli.show import data, data_json, expiry, message, moment, rows, safe, show, table
@@ -432,20 +433,52 @@ def attenuate(
         list[str] | None, typer.Option(metavar="TEXT", help="A label for people. Repeatable.")
     ] = None,
     caveat: Predicates = None,
+    third_party: Annotated[
+        str | None,
+        typer.Option(
+            "--third-party",
+            metavar="URL",
+            help="A service that has to agree, each time, to what --condition says.",
+        ),
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'KIND = VALUE'", help="What the third party has to find true. Repeatable: all."
+        ),
+    ] = None,
+    public_key: Annotated[
+        str | None,
+        typer.Option(
+            "--public-key",
+            metavar="BASE64",
+            help="The third party's key, so that nobody has to be asked for it.",
+        ),
+    ] = None,
+    bakery: Annotated[
+        bool, typer.Option("--bakery", help="The third party is a bakery, and reads only a bakery's tickets.")
+    ] = False,
+    allow_http: AllowHttp = False,
 ) -> None:
     """Narrow a token, offline, and print the narrower copy.
 
-    Nobody is asked and the token itself stays as it was. What is added cannot
-    be taken away again. A flag given twice allows either value; narrow twice
-    to ask for both.
+    Nobody is asked and the token itself stays as it was; only --third-party
+    asks, for a key, unless --public-key gives it. What is added cannot be taken
+    away again. A flag given twice allows either value; narrow twice to ask for
+    both.
 
     For example:
 
       T=$(caveats attenuate --scope photos/42:read --expires-in 10m "$TOKEN")
       caveats issue | caveats attenuate --method GET --path '/albums/*'
       caveats attenuate --caveat 'photos/album = 42' --note 'for the printer'
+      caveats attenuate --third-party https://auth.example --condition 'approved-by = ops'
     """
     _life(expires_in)
+    if bool(third_party) != bool(condition):
+        raise typer.BadParameter("go together", param_hint="--third-party and --condition")
+    if third_party is None and (public_key is not None or bakery):
+        raise typer.BadParameter("go with --third-party", param_hint="--public-key and --bakery")
     now = sources.now()
     wanted = Wanted(
         scope=tuple(scope or ()),
@@ -460,7 +493,7 @@ def attenuate(
         raw=tuple(caveat or ()),
     )
     added = caveats_for(wanted, now)
-    if not added:
+    if not added and third_party is None:
         raise Stop(ExitCode.USAGE, "say how to narrow it: --scope, --expires-in, ... (see --help)")
     bundle = sources.need_token(token, piped=True).bundle
     if bundle.discharges:
@@ -469,6 +502,9 @@ def attenuate(
             "this token has discharges bound to it, and narrowing would unbind them: narrow it before it is bound",
         )
     narrower = bundle.macaroon.attenuate(*added)
+    if third_party is not None:
+        party = asking.find_party(third_party, public_key, allow_http=allow_http)
+        narrower = asking.require(narrower, party, condition or (), bakery=bakery)
     data(narrower.encode())
     _warn(bundle.macaroon.unverified_caveats, added)
 
@@ -484,6 +520,69 @@ def _warn(before: tuple[Any, ...], added: tuple[Caveat, ...]) -> None:
         message("the scopes have nothing in common with the token's: the copy is good for nothing")
     if left.expires_at is not None and left.expires_at <= sources.now():
         message("the copy has expired already")
+
+
+@app.command(rich_help_panel="Tokens")
+def discharge(
+    token: TokenArgument = None,
+    *,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN", help="A third party that may be asked, such as https://idm.example. Repeatable."
+        ),
+    ] = None,
+    allow_private: Annotated[
+        bool,
+        typer.Option("--allow-private", help="Third parties may be on this machine or in a private network."),
+    ] = False,
+    agent: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="BAKERY_AGENT_FILE",
+            metavar="FILE",
+            help="A robot's key file, for third parties that know it.",
+            show_default=False,
+        ),
+    ] = None,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address to visit, and open no browser.")
+    ] = False,
+    form: Annotated[
+        bool, typer.Option("--form", help="Answer here, in the terminal, what a third party asks in a form.")
+    ] = False,
+    url: Url = None,
+    as_json: Json = False,
+    allow_http: AllowHttp = False,
+) -> None:
+    """Collect the discharges that a token needs, and print both as one.
+
+    Asks the third parties that the token names: those given with --allow, and
+    the service that you are signed in to, which is told who you are. One that
+    wants to know who asks is shown in the browser, and waited for. What comes
+    out is bound together: narrow a token first, then discharge it.
+
+    For example:
+
+      caveats attenuate --third-party https://auth.example --condition 'signed-in = alice' | caveats discharge
+      caveats discharge "$TOKEN" --allow https://idm.example --no-browser
+      caveats discharge --allow https://idm.example --agent robot.json - < token.txt
+    """
+    found = sources.need_token(token, url=url, piped=True)
+    asked = asking.Asking(
+        url, tuple(allow or ()), allow_private, allow_http, agent, browser=not no_browser, form=form
+    )
+    bundle = asked.collect(found.bundle).bind()
+    if as_json:
+        data_json({"token": bundle.encode(), "discharges": inspecting.discharges(lineage(bundle))})
+        return
+    data(bundle.encode())
+    if not bundle.discharges:
+        message("this token needs no discharge")
+    now = sources.now()
+    for one in lineage(bundle).all_third_parties:
+        until = "" if one.expires_at is None else f", {relative(one.expires_at, now)} it expires"
+        message(f"discharged by {one.location}{until}")
 
 
 # Looking inside, verifying

@@ -10,7 +10,7 @@ from rich.tree import Tree
 from caveats import Caveat, Expires, NotBefore
 from caveats_client.cli.show import expiry, iso, jsonable, moment, rows, safe
 from caveats_client.durations import relative
-from caveats_client.lineage import ISSUER, UNKNOWN, Chain, Lineage, Link, ThirdPartyLink
+from caveats_client.lineage import ISSUER, UNKNOWN, Lineage, Link, ThirdPartyLink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,11 +63,14 @@ def _grow(branch: Tree, links: Iterable[Link | ThirdPartyLink], now: datetime) -
 def _grow_third_party(branch: Tree, link: ThirdPartyLink, now: datetime) -> None:
     line = Text("third party ", style="magenta")
     line.append(safe(link.location) or "(no location)")
+    if link.format != "caveats":
+        line.append(f" ({'a ticket of unknown make' if link.format == 'unknown' else link.format})")
     if link.discharge is None:
         line.append("  no discharge came along: every verifier refuses until there is one", style="yellow")
         branch.add(line)
         return
-    line.append("  its discharge came along", style="green")
+    until = "" if link.expires_at is None else f", which expires {relative(link.expires_at, now)}"
+    line.append(f"  met by discharge {link.number}{until}", style="green")
     _grow(branch.add(line), link.discharge.links, now)
 
 
@@ -113,7 +116,7 @@ def authority(lineage: Lineage, now: datetime) -> Table:
     lines += [("client", " ".join(networks)) for networks in left.client_ips]
     lines += [("note", note) for note in left.notes]
     lines += [("and", str(caveat)) for caveat in left.others]
-    missing = [link.location for link in _third_parties(lineage.chain) if link.discharge is None]
+    missing = [link.location for link in lineage.all_third_parties if link.discharge is None]
     lines += [("needs", f"a discharge from {location or '(no location)'}") for location in missing]
     if lineage.stray_discharges:
         lines.append(
@@ -126,14 +129,19 @@ def _nothing(why: str) -> Text:
     return Text(f"none: {why}", style="red")
 
 
-def _third_parties(chain: Chain) -> list[ThirdPartyLink]:
-    found = []
-    for link in chain.links:
-        if isinstance(link, ThirdPartyLink):
-            found.append(link)
-            if link.discharge is not None:
-                found += _third_parties(link.discharge)
-    return found
+def discharges(lineage: Lineage) -> list[dict[str, Any]]:
+    """Every third-party caveat, and what meets it."""
+    return [
+        {
+            "location": link.location,
+            "added_by": link.added_by,
+            "ticket": link.format,
+            "discharged": link.discharge is not None,
+            "discharge": link.number,
+            "expires_at": jsonable(link.expires_at),
+        }
+        for link in lineage.all_third_parties
+    ]
 
 
 def members(lineage: Lineage, now: datetime) -> dict[str, Any]:
@@ -158,10 +166,7 @@ def members(lineage: Lineage, now: datetime) -> dict[str, Any]:
             }
             for link in lineage.links
         ],
-        "third_parties": [
-            {"location": link.location, "added_by": link.added_by, "discharged": link.discharge is not None}
-            for link in _third_parties(lineage.chain)
-        ],
+        "third_parties": discharges(lineage),
         "stray_discharges": lineage.stray_discharges,
         "authority": {
             "user": left.user,

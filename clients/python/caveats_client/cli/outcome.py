@@ -22,6 +22,7 @@ from caveats_client.errors import (
     BadRequest,
     ClientError,
     Forbidden,
+    InteractionRequired,
     NotAuthenticated,
     NotFound,
     RateLimited,
@@ -141,6 +142,8 @@ def _failed_call(error: ClientError) -> int:
             code = ExitCode.NOT_SIGNED_IN
             if error.code in ("invalid_token", "credential_required"):
                 words += ": it may have expired or been revoked; `caveats login` gets another"
+        case InteractionRequired():
+            code = ExitCode.NOT_SIGNED_IN
         case Forbidden():
             code = ExitCode.REFUSED
         case NotFound():

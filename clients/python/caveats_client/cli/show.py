@@ -35,9 +35,9 @@ def data_json(value: Any) -> None:
     data(json.dumps(jsonable(value), indent=2, ensure_ascii=True))
 
 
-def message(text: str, *, label: str = "caveats: ") -> None:
+def message(text: str, *, label: str = "caveats: ", end: str = "\n") -> None:
     """A word to the person at the terminal."""
-    sys.stderr.write(f"{label}{safe(text)}\n")
+    sys.stderr.write(f"{label}{safe(text)}{end}")
     sys.stderr.flush()
 
 

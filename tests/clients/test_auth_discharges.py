@@ -44,11 +44,11 @@ def idm() -> Iterator[Site]:
 def get(auth: httpx.Auth, *urls: str, awaiting: bool = False, **how: Any) -> list[httpx.Response]:
     """The answers to requests with one client, sync or async."""
     if not awaiting:
-        with httpx.Client(auth=auth, trust_env=False) as client:
+        with httpx.Client(auth=auth, trust_env=False, follow_redirects="follow" in how) as client:
             return [client.request(how.get("method", "GET"), url, content=how.get("content")) for url in urls]
 
     async def run() -> list[httpx.Response]:
-        async with httpx.AsyncClient(auth=auth, trust_env=False) as client:
+        async with httpx.AsyncClient(auth=auth, trust_env=False, follow_redirects="follow" in how) as client:
             return [
                 await client.request(how.get("method", "GET"), url, content=how.get("content"))
                 for url in urls
@@ -160,7 +160,7 @@ def test_each_path_has_its_own_macaroon(app: Site, idm: Site, awaiting: bool) ->
     assert all(answer.json()["done"] for answer in get(auth, *urls, awaiting=awaiting))
     assert len(app.asked) == 6
     assert get(auth, f"{app.url}/ab")[0].status_code == 404
-    assert "macaroons" not in app.asked[-1].headers
+    assert "cookie" not in app.asked[-1].headers
 
 
 def test_only_the_token_s_own_origin_is_spoken_to_the_bakery_way(app: Site, idm: Site) -> None:
@@ -205,6 +205,54 @@ def test_106_a_macaroon_for_another_site_or_path_is_refused(
     assert len(app.asked) == 1
 
 
+@pytest.mark.parametrize("suffix", ["a=b", "a; Domain=evil.example", "a\r\nX: 1", "ä", "x" * 65, 7])
+def test_106_a_cookie_s_name_that_is_none_is_refused(app: Site, idm: Site, suffix: Any) -> None:
+    app.places["/things"] = required(app, idm, CookieNameSuffix=suffix)
+    with pytest.raises(BadDischarge):
+        get(TokenAuth(None, app.url, **nearby(idm)), f"{app.url}/things")
+    assert not idm.asked
+
+
+@both
+def test_106_a_redirect_to_another_site_takes_nothing_along_and_gets_nothing(
+    app: Site, idm: Site, awaiting: bool
+) -> None:
+    FirstParty(app, ThirdParty(idm))
+    with site() as evil:
+        evil.places["/"] = required(evil, idm)
+        auth = TokenAuth(Macaroon.mint(ROOT_KEY, b"plain"), app.url, **nearby(idm))
+        assert get(auth, f"{app.url}/things", awaiting=awaiting)[0].json()["done"]
+        app.places["/away"] = lambda _: (302, {"Location": f"{evil.url}/"}, b"")
+        idm.asked.clear()
+        [answer] = get(auth, f"{app.url}/away", awaiting=awaiting, follow=True)
+        assert answer.status_code == 401
+        assert "cookie" in app.asked[-1].headers
+        assert not {"cookie", "authorization"} & {name.lower() for name in evil.asked[0].headers}
+        assert len(evil.asked) == 1
+        assert not idm.asked
+
+
+@both
+def test_a_redirect_that_stays_at_home_is_presented_what_is_at_hand(
+    app: Site, idm: Site, awaiting: bool
+) -> None:
+    FirstParty(app, ThirdParty(idm))
+    app.places["/from"] = lambda _: (302, {"Location": "/things"}, b"")
+    auth = TokenAuth(None, app.url, **nearby(idm))
+    answers = get(auth, f"{app.url}/from", f"{app.url}/from", awaiting=awaiting, follow=True)
+    assert [answer.json()["done"] for answer in answers] == [True, True]
+    assert len(idm.asked) == 1
+
+
+def test_the_app_s_own_cookies_stay(app: Site, idm: Site) -> None:
+    FirstParty(app, ThirdParty(idm))
+    auth = TokenAuth(None, app.url, **nearby(idm))
+    with httpx.Client(auth=auth, trust_env=False, cookies={"theme": "dark"}) as client:
+        assert client.get(f"{app.url}/things").json()["done"]
+        assert list(client.cookies) == ["theme"]
+    assert app.asked[-1].headers["cookie"].startswith("theme=dark; macaroon-test=")
+
+
 def test_106_cookies_that_a_third_party_sets_are_not_kept(app: Site, idm: Site) -> None:
     third = ThirdParty(idm)
 
@@ -216,7 +264,8 @@ def test_106_cookies_that_a_third_party_sets_are_not_kept(app: Site, idm: Site) 
     FirstParty(app, third)
     auth = TokenAuth(None, app.url, **nearby(idm))
     get(auth, f"{app.url}/things")
-    assert all("cookie" not in asked.headers for asked in (*app.asked, *idm.asked))
+    assert all("cookie" not in asked.headers for asked in idm.asked)
+    assert all(asked.headers.get("cookie", "").count("macaroon-auth") == 0 for asked in app.asked)
 
 
 @both
@@ -359,7 +408,7 @@ def test_both_credentials_are_never_sent_at_once(app: Site, idm: Site) -> None:
     FirstParty(app, ThirdParty(idm))
     auth = TokenAuth(Macaroon.mint(ROOT_KEY, b"plain"), app.url, **nearby(idm))
     assert get(auth, f"{app.url}/things")[0].json()["done"]
-    assert [("authorization" in a.headers, "macaroons" in a.headers) for a in app.asked] == [
+    assert [("authorization" in a.headers, "cookie" in a.headers) for a in app.asked] == [
         (True, False),
         (False, True),
     ]

@@ -323,6 +323,23 @@ def test_103_a_third_party_with_ever_new_caveats_is_left_after_16_requests_or_8_
     assert len(there.asked) == 8
 
 
+@both
+def test_103_the_time_is_for_all_requests_together(
+    there: Site, client: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caveats_client.discharging.SECONDS", 0.7)
+    third = ThirdParty(there)
+
+    def slow(asked: Asked) -> Any:
+        time.sleep(0.3)
+        return third.discharge(asked)
+
+    there.places["/discharge"] = slow
+    with pytest.raises(Unavailable, match="in time"):
+        discharge(root(3, *[there.url] * 4), client=client, **nearby(there))
+    assert len(there.asked) <= 3
+
+
 OTHERS = [
     "http://127.0.0.1:1/x",
     "https://127.0.0.1/x",

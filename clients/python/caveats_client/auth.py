@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ROUNDS = 2
-_MACAROONS = "Macaroons"
 _ENDING = {Expires.kind: Expires, TimeBefore.kind: TimeBefore}
 
 
@@ -162,22 +161,24 @@ class TokenAuth(httpx.Auth):
 
     def _put(self, macaroon: BakeryMacaroon, unbound: Unbound) -> None:
         if self._own is not None and self._own.macaroon is macaroon:
-            self._own = _Held(macaroon, unbound)
+            self._own = _Held(macaroon, unbound=unbound)
 
     def _flow(self, request: httpx.Request) -> _Part[None]:
         """Yields requests, to be sent, and macaroons, to be discharged."""
         if not _goes_to(request, self._origin):
             yield request
             return
-        request.headers.update(PROTOCOL)
         for left in range(ROUNDS, -1, -1):
             yield from self._attach(request)
             response: httpx.Response = yield request
+            sent, request = request, response.request  # the same, unless a redirect was followed
+            if not _goes_to(request, self._origin):
+                return
             asked = None
             if _asks(response):
                 asked = required(request.url, Reply(response.status_code, response.content))
             if asked is not None:
-                self._take(asked, request)
+                self._take(asked, request, was_redirected=sent is not request)
             elif not self._refused(request, is_refused=response.status_code == 401):
                 return
             if not left or not _can_go_again(request):
@@ -185,8 +186,7 @@ class TokenAuth(httpx.Auth):
 
     def _attach(self, request: httpx.Request) -> _Part[None]:
         """Put the credentials on, and collect first what they lack."""
-        for name in ("Authorization", _MACAROONS):
-            request.headers.pop(name, None)
+        request.headers.update(PROTOCOL)
         held, path = self._held(request)
         if held is None:
             if self._text is not None:
@@ -199,15 +199,20 @@ class TokenAuth(httpx.Auth):
         bundle = unbound.attenuate(*(self._narrow(request) if self._narrow else ())).bind()
         if path is None:
             request.headers["Authorization"] = f"Bearer {bundle.encode()}"
-        else:
-            request.headers[_MACAROONS] = encode_header(bundle, held.macaroon.version)
+            return
+        if self._text is not None:  # one credential is enough
+            request.headers.pop("Authorization", None)
+        _set_cookie(request, held.cookie, encode_header(bundle, held.macaroon.version))
 
-    def _take(self, asked: Required, request: httpx.Request) -> None:
+    def _take(self, asked: Required, request: httpx.Request, *, was_redirected: bool) -> None:
         """Hold what the origin wants presented from now on."""
+        held, path = self._held(request)
+        if was_redirected and path is not None and held is not None and not held.is_dead:
+            return  # a redirect leaves cookies behind: what is at hand may be just right
         if not _is_below(request.url.path, asked.path):
             raise BadDischarge(f"{shown(request.url)} gives a macaroon for other paths than the one asked")
         others = {path: held for path, held in self._given.items() if not _is_below(request.url.path, path)}
-        self._given = {**others, asked.path: _Held(asked.macaroon)}
+        self._given = {**others, asked.path: _Held(asked.macaroon, asked.cookie)}
 
     def _refused(self, request: httpx.Request, *, is_refused: bool) -> bool:
         """Note whether the discharges were good. True if they were once and are no more: they are collected anew."""
@@ -215,7 +220,7 @@ class TokenAuth(httpx.Auth):
         if held is None or held.unbound is None or not held.unbound.discharges:
             return False
         if held.accepted and is_refused:
-            self._keep(_Held(held.macaroon), path)
+            self._keep(_Held(held.macaroon, held.cookie), path)
             return True
         if not (held.accepted or is_refused):
             self._keep(replace(held, accepted=True), path)
@@ -244,6 +249,8 @@ class _Held:
     """A macaroon, and the discharges that were collected for it."""
 
     macaroon: BakeryMacaroon
+    cookie: str = ""
+    """In which it is presented; of the token itself there is none."""
     unbound: Unbound | None = None
     accepted: bool = False
     """Whether these discharges have been good once."""
@@ -299,6 +306,13 @@ class _Bounded(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 def _goes_to(request: httpx.Request, origin: httpx.Origin) -> bool:
     return request.url.is_absolute_url and request.url.origin == origin
+
+
+def _set_cookie(request: httpx.Request, name: str, value: str) -> None:
+    """In this request's header and in no jar. Of all headers only this one is left behind at every redirect."""
+    others = [part for part in request.headers.get("Cookie", "").split("; ") if part]
+    kept = [part for part in others if not part.startswith(f"{name}=")]
+    request.headers["Cookie"] = "; ".join([*kept, f"{name}={value}"])
 
 
 def _asks(response: httpx.Response) -> bool:

@@ -8,6 +8,7 @@ on the list. The protocol is the bakery's; tickets of our own format travel the 
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -55,6 +56,7 @@ LARGEST_ANSWER = 64 * 1024
 _DISCHARGE_REQUIRED = "macaroon discharge required"
 _INTERACTION_REQUIRED = "interaction required"
 _AGENT, _BROWSER, _FORM = "agent", "browser-window", "form"
+_SUFFIX = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PAUSE = 1.0
 _NOT_YET = frozenset((202, 204, 408, 425, 429, 502, 503, 504))
 
@@ -364,10 +366,11 @@ class _Course:
 
 @dataclass(frozen=True, slots=True)
 class Required:
-    """What a first party answers: the macaroon to present, once it is discharged, and for which paths."""
+    """What a first party answers: the macaroon to present, once it is discharged, for which paths, in which cookie."""
 
     macaroon: BakeryMacaroon
     path: str
+    cookie: str
 
 
 def required(url: httpx.URL, reply: Reply) -> Required | None:
@@ -380,7 +383,10 @@ def required(url: httpx.URL, reply: Reply) -> Required | None:
         return None
     macaroon = _macaroon(url, members, "Macaroon")
     said = members.get("MacaroonPath")
-    return Required(macaroon, _sibling(url, said).path if said else url.path)
+    suffix = members.get("CookieNameSuffix") or "auth"
+    if not isinstance(suffix, str) or _SUFFIX.fullmatch(suffix) is None:
+        raise BadDischarge(f"{shown(url)} wants a cookie whose name is none")
+    return Required(macaroon, _sibling(url, said).path if said else url.path, f"macaroon-{suffix}")
 
 
 # Answers

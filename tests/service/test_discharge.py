@@ -354,3 +354,8 @@ def test_a_discharge_that_its_holder_stripped_or_that_expired_is_refused(
     stripped = Macaroon(answer.fields._replace(caveats=answer.fields.caveats[:-1]))
     with pytest.raises(BadSignature):
         authenticate(Bundle.bind(asked.macaroon, [stripped]), root)
+    checkers = first_party_checkers()
+    whole = authenticate(Bundle.bind(asked.macaroon, [answer]), root, kinds=checkers.kinds)
+    late = service.node.now() + timedelta(minutes=5)
+    (failure,) = unsatisfied(whole.caveats, checkers, Context(now=late))
+    assert failure.kind == "time-before"

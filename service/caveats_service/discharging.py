@@ -14,6 +14,7 @@ from typing import Final
 import caveats
 from caveats import (
     BadSignature,
+    Bundle,
     Caveat,
     Checkers,
     Context,
@@ -186,9 +187,8 @@ class Discharges:
         party = BakeryParty(bakery.LOCAL, public_key)
         return BakeryMacaroon(macaroon, max(version, V1)).require_discharge(party, bakery.LOCAL_CONDITION)
 
-    def answered(self, token: bytes, digest: bytes, *, now: datetime) -> tuple[str, bytes]:
-        """The user and the public key of the agent whose token this is. Raises `CaveatsError`."""
-        bundle = bakery.decode_binaries(token)
+    def answered(self, bundle: Bundle, digest: bytes, *, now: datetime) -> tuple[str, bytes]:
+        """The user and the public key of the agent who completed a challenge. Raises `CaveatsError`."""
         identifier = bundle.macaroon.identifier
         found = _AGENT.fullmatch(identifier.decode("utf-8", "replace"))
         if found is None:

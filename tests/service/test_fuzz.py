@@ -50,6 +50,7 @@ BODIES: dict[tuple[str, str], list[type[BaseModel]]] = {
     ("PUT", "/v1/groups/{group}"): [shapes.SetGroup],
     ("POST", "/v1/agents"): [shapes.RegisterAgent],
     ("POST", "/discharge/form/{wait}"): [shapes.FillIn],
+    ("POST", "/discharge/agent-login/{visit}"): [shapes.AgentLogin],
 }
 NASTY = [
     "", " ", "\0", "a" * 300, "a" * 2000, "é", "\u202e", "\U0001f600", "*", "..", "/", "%00", "null", "-1", "0", "1e400",

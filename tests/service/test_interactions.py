@@ -191,7 +191,8 @@ def test_older_programs_find_the_methods_at_the_pages_address(service: Service) 
     visit, _, _ = begun(service, ticket(service, "is-authenticated-user"))
     with service.client() as http:
         answer = http.get(f"/{visit}", headers={"Accept": "application/json"})
-    assert answer.json() == {"interactive": f"/{visit}"}
+    login = visit.replace("visit", "agent-login")
+    assert answer.json() == {"interactive": f"/{visit}", "agent": f"/{login}"}
 
 
 def test_what_is_asked_the_oldest_way_has_no_methods(service: Service) -> None:

@@ -328,6 +328,7 @@ ASKED = {"Register", "ChangePassword", "Issue", "Renew", "VerifyOne", "VerifyMan
     "SetGroup",
     "RegisterAgent",
     "FillIn",
+    "AgentLogin",
     "FormFields",
 }
 """Bodies of requests: of these the reference says which members are required."""

@@ -63,6 +63,7 @@ _ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/discharge/form/{wait}", interactions.form),
     ("POST", "/discharge/form/{wait}", interactions.fill_in),
     ("GET", "/discharge/agent/{ticket}", interactions.agent),
+    ("POST", "/discharge/agent-login/{visit}", interactions.agent_login),
     ("POST", "/v1/tokens", tokens.issue),
     ("GET", "/v1/tokens", tokens.listing),
     ("POST", "/v1/tokens/renew", tokens.renew),

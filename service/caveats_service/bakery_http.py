@@ -20,7 +20,6 @@ NEWEST: Final = 3
 _MOST_FIELDS: Final = 32
 _BAD_REQUEST: Final = "bad request"
 _PERMISSION_DENIED: Final = "permission denied"
-_INTERACTION_REQUIRED: Final = "interaction required"
 _NOT_FOUND: Final = "not found"
 _CODES: Final[Mapping[int, str]] = {
     400: _BAD_REQUEST,
@@ -117,9 +116,17 @@ def answer(
 class InteractionRequired(Exception):
     """Not an error to clients: they open a window, or sign in otherwise, and ask again."""
 
+    code = "interaction required"
+
     def __init__(self, message: str, info: Mapping[str, Any]) -> None:
         super().__init__(message)
         self.info = dict(info)
+
+
+class DischargeRequired(InteractionRequired):
+    """Nor this: they get the discharge, and send it along in a cookie."""
+
+    code = "macaroon discharge required"
 
 
 def spoken(handler: Handler) -> Handler:
@@ -138,7 +145,7 @@ def error_answer(error: Exception, version: int) -> Response:
     """An error as bakery clients read it."""
     unauthorized = 401 if version else 407
     if isinstance(error, InteractionRequired):
-        body = {"Code": _INTERACTION_REQUIRED, "Message": str(error), "Info": error.info}
+        body = {"Code": error.code, "Message": str(error), "Info": error.info}
         return answer(body, unauthorized, {"WWW-Authenticate": "Macaroon"})
     problem = _problem(error)
     code = _CODES.get(problem.status, problem.code)

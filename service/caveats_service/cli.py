@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from caveats import InvalidKey, MalformedCaveat, MalformedToken, Scope, ThirdParty
+from caveats import InvalidKey, MalformedCaveat, MalformedToken, Scope
 from caveats.legacy import decode_any_base64
 from caveats.wire import encode_base64
+from caveats_service.discharging import agent_key
 from caveats_service.durable import sync_file, temporary_beside
 from caveats_service.issuing import DEFAULT_AUDIENCE
 from caveats_service.masters import Masters
@@ -281,7 +282,7 @@ def add_agent(
 ) -> None:
     """Let whoever has this key (X25519, base64) speak for the user."""
     try:
-        key = ThirdParty("agent", decode_any_base64(public_key)).public_key
+        key = agent_key(decode_any_base64(public_key))
     except (MalformedToken, InvalidKey):
         _usage("a public key is 32 bytes in base64")
     agent = _with_store(

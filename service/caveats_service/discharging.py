@@ -14,6 +14,7 @@ from typing import Final
 import caveats
 from caveats import (
     BadSignature,
+    Bundle,
     Caveat,
     Checkers,
     Context,
@@ -21,13 +22,14 @@ from caveats import (
     Failure,
     MalformedTicket,
     PrivateKey,
+    ThirdParty,
     UnknownCaveat,
     bakery,
     chain,
 )
-from caveats.bakery import V1, V2, V3, BakeryMacaroon, BakeryParty, BakeryTicket
+from caveats.bakery import V1, V2, V3, BakeryMacaroon, BakeryParty, BakeryTicket, IsMemberOf
 from caveats.keyring import hkdf
-from caveats.third_party import Ticket, is_ticket
+from caveats.third_party import Ticket, is_ticket, seal_box
 from caveats.wire import decode_base64, encode_base64
 from caveats_service.conditions import APPROVALS, GROUPS, ApprovedBy
 from caveats_service.names import is_username
@@ -85,6 +87,12 @@ class Verdict:
     def open(self) -> bool:
         """Whether people can still make them hold."""
         return self.sign_in or bool(self.approval_of)
+
+
+def agent_key(data: bytes) -> bytes:
+    """`data` itself if a box can be made for it: not every 32 bytes are such a key. Raises `InvalidKey`."""
+    seal_box(b"", ThirdParty(bakery.LOCAL, data).public_key)
+    return data
 
 
 class Discharges:
@@ -156,7 +164,7 @@ class Discharges:
             macaroon = caveats.discharge(ticket, now=decided_at, user=facts.user, life=self.life)
             return BakeryMacaroon(macaroon, V2)
         context = self._context(facts, decided_at, client_ip)
-        tells = _USERNAME in ticket.declared or not question.conditions[0].kind.startswith("is-member-of")
+        tells = _USERNAME in ticket.declared or not isinstance(question.conditions[0], IsMemberOf)
         declared = {_USERNAME: facts.user} if facts.user is not None and tells else {}
         return bakery.discharge(ticket, self._checkers, context, declared=declared, life=self.life)
 
@@ -179,9 +187,8 @@ class Discharges:
         party = BakeryParty(bakery.LOCAL, public_key)
         return BakeryMacaroon(macaroon, max(version, V1)).require_discharge(party, bakery.LOCAL_CONDITION)
 
-    def answered(self, token: bytes, digest: bytes, *, now: datetime) -> tuple[str, bytes]:
-        """The user and the public key of the agent whose token this is. Raises `CaveatsError`."""
-        bundle = bakery.decode_binaries(token)
+    def answered(self, bundle: Bundle, digest: bytes, *, now: datetime) -> tuple[str, bytes]:
+        """The user and the public key of the agent who completed a challenge. Raises `CaveatsError`."""
         identifier = bundle.macaroon.identifier
         found = _AGENT.fullmatch(identifier.decode("utf-8", "replace"))
         if found is None:

@@ -143,6 +143,7 @@ class Node:
         self.first_start: FirstStart | None = None
         self.uses: dict[str, datetime] = {}
         self._plugin_pool: ForeignThreads | None = None
+        self._condition_pool: ForeignThreads | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._read_up_to = 0
         self._loading: list[caveats.Revocation] | None = None
@@ -179,7 +180,9 @@ class Node:
         except BaseException:
             await self.store.close()
             raise
-        if settings.checkers or settings.conditions:
+        if settings.conditions:
+            self._condition_pool = ForeignThreads(_CHECKER_THREADS, "condition")
+        if settings.checkers:
             self._plugin_pool = ForeignThreads(_CHECKER_THREADS, "checker")
         self._tasks = [
             asyncio.create_task(_forever(self._follow, 0.0, "feed")),
@@ -204,8 +207,9 @@ class Node:
         with contextlib.suppress(StoreError):
             await self._write_uses()
         self.passwords.close()
-        if self._plugin_pool is not None:
-            self._plugin_pool.close()
+        for pool in (self._plugin_pool, self._condition_pool):
+            if pool is not None:
+                pool.close()
         await self.store.close()
 
     # verifying
@@ -318,10 +322,10 @@ class Node:
         def work() -> Verdict:
             return self.discharges.judge(question, facts, now=self.now(), client_ip=client_ip)
 
-        if self._plugin_pool is None or not self.settings.conditions:
+        if self._condition_pool is None:
             return work()
         try:
-            return await self._plugin_pool.run(work, self.settings.checker_deadline)
+            return await self._condition_pool.run(work, self.settings.checker_deadline)
         except TimeoutError:
             raise DischargeRefused("judging the conditions took too long") from None
         except ForeignFailure as failure:

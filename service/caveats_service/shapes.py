@@ -128,6 +128,13 @@ class Agents(Shape):
     next: str | None
 
 
+class AgentLogin(Shape):
+    """POST /discharge/agent-login/{visit}."""
+
+    username: Name
+    public_key: Annotated[str, StringConstraints(max_length=64)]
+
+
 class FormFields(Shape):
     """What the form asks for."""
 

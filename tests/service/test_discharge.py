@@ -1,5 +1,6 @@
 """The service as a third party: tickets in, discharges out; conditions, refusals, and what a discharge is not good for."""
 
+import random
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
 from datetime import timedelta
@@ -139,6 +140,17 @@ def test_a_garbage_truncated_or_foreign_ticket_is_a_400(
     service: Service, make: Callable[[Service], bytes]
 ) -> None:
     assert denied(ask(service, make(service))) == BAD
+
+
+def test_a_ticket_with_any_bit_flipped_is_a_400_and_never_a_500(service: Service, user: User) -> None:
+    source, token = random.Random(4), bearer(user.token())
+    whole = [ours(service, "signed-in = *"), *(ticket(service, "is-authenticated-user", v) for v in (2, 3))]
+    with service.client(headers={**BAKERY_3, **token}) as http:
+        for n in range(300):
+            data = bytearray(whole[n % 3])
+            data[source.randrange(len(data))] ^= 1 << source.randrange(8)
+            answer = http.post("/discharge", data={"id64": b64encode(data).decode()})
+            assert denied(answer) == BAD, bytes(data)
 
 
 @pytest.mark.parametrize(
@@ -342,3 +354,8 @@ def test_a_discharge_that_its_holder_stripped_or_that_expired_is_refused(
     stripped = Macaroon(answer.fields._replace(caveats=answer.fields.caveats[:-1]))
     with pytest.raises(BadSignature):
         authenticate(Bundle.bind(asked.macaroon, [stripped]), root)
+    checkers = first_party_checkers()
+    whole = authenticate(Bundle.bind(asked.macaroon, [answer]), root, kinds=checkers.kinds)
+    late = service.node.now() + timedelta(minutes=5)
+    (failure,) = unsatisfied(whole.caveats, checkers, Context(now=late))
+    assert failure.kind == "time-before"

@@ -103,6 +103,16 @@ def test_an_agent_completes(service: Service, user: User, admin: str, version: i
         assert f"declared username {user.username}" in completes(first, agent_of(service, user, key))
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_agent_completes_the_oldest_way(service: Service, user: User, admin: str, version: int) -> None:
+    key = theirs.generate_key()
+    register(service, admin, user, key)
+    with FirstParty(service, "<is-authenticated-user", version) as first:
+        assert f"declared username {user.username}" in completes(first, agent_of(service, user, key))
+        with pytest.raises(httpbakery.InteractionError):
+            agent_of(service, user, theirs.generate_key()).request("GET", first.url)
+
+
 def test_an_agent_that_is_not_registered_or_no_more_or_whose_user_is_disabled_does_not(
     service: Service, user: User, admin: str
 ) -> None:

@@ -1,11 +1,13 @@
 """Interactions: the page, its decision, those who wait for it, the form, and agents."""
 
+import asyncio
 import json
 import re
 import threading
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -25,6 +27,7 @@ from discharge_support import (
     waited,
 )
 from service_support import Clock, Service, User, admin_token, bearer, execute, new_user, problem, rows
+from store_support import KINDS, new_place
 
 from caveats import PrivateKey
 from caveats.bakery import BakeryMacaroon, collect, encode_binaries
@@ -188,7 +191,8 @@ def test_older_programs_find_the_methods_at_the_pages_address(service: Service) 
     visit, _, _ = begun(service, ticket(service, "is-authenticated-user"))
     with service.client() as http:
         answer = http.get(f"/{visit}", headers={"Accept": "application/json"})
-    assert answer.json() == {"interactive": f"/{visit}"}
+    login = visit.replace("visit", "agent-login")
+    assert answer.json() == {"interactive": f"/{visit}", "agent": f"/{login}"}
 
 
 def test_what_is_asked_the_oldest_way_has_no_methods(service: Service) -> None:
@@ -299,12 +303,23 @@ def test_a_decision_ends_the_wait(service: Service, user: User) -> None:
         assert waiting.result(5).json()["kind"] == "browser-window"
 
 
-def test_a_decision_on_another_node_ends_the_wait(start: Callable[..., Service], tmp_path: Any) -> None:
-    one, other = start(), start()
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """The settings for each of the two databases."""
+    loop = asyncio.new_event_loop()
+    place = new_place(request.param, tmp_path)
+    made = loop.run_until_complete(place.__aenter__())
+    yield {} if request.param == "sqlite" else {"database_url": made.url}
+    loop.run_until_complete(place.__aexit__(None, None, None))
+    loop.close()
+
+
+def test_a_decision_on_another_node_ends_the_wait(
+    start: Callable[..., Service], database: dict[str, Any]
+) -> None:
+    one, other = start(**database), start(**database)
     user = new_user(one)
-    asked = ours(one, "signed-in = *", location=one.url)
     visit, wait_token, _ = begun(one, ticket(one, "is-authenticated-user"))
-    assert asked
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(waited, one, wait_token)
         assert heading(Browser(other).decide(visit, user)) == "Done"
@@ -412,6 +427,22 @@ def test_the_form_is_for_programs_that_ask_themselves(service: Service, user: Us
 # agents
 
 
+def test_all_of_it_works_on_either_database(start: Callable[..., Service], database: dict[str, Any]) -> None:
+    service = start(**database)
+    ann, bob = new_user(service), new_user(service)
+    members(service, "ops", bob)
+    asked = ours(service, "signed-in = *", "approved-by = ops")
+    visit, wait_token, wait = begun(service, asked)
+    assert heading(Browser(service).decide(visit, ann)) == "Approve"
+    assert heading(Browser(service).decide(visit, bob)) == "Done"
+    answer = ask(service, asked, **token_fields(waited(service, wait_token)))
+    assert answer.content == waited(service, wait).content
+    key = agent(service, ann)
+    asked = ticket(service, "is-authenticated-user")
+    token = signed(challenge(service, asked, ann, key), key)
+    assert predicates(ask(service, asked, **token))[0] == f"declared username {ann.username}"
+
+
 def agent(service: Service, user: User) -> PrivateKey:
     key = PrivateKey.generate()
     with service.client() as http:
@@ -479,7 +510,8 @@ def test_agents_are_for_administrators(service: Service, http: httpx.Client, use
     assert http.delete(f"/v1/agents/{agent_id}", headers=bearer(user.token())).status_code == 403
     assert http.delete(f"/v1/agents/{agent_id}", headers=bearer(admin)).status_code == 204
     assert problem(http.delete(f"/v1/agents/{agent_id}", headers=bearer(admin))) == (404, "not_found")
-    for wrong in ({"public_key": "x"}, {"public_key": "A" * 43}, {"username": "A"}):
+    no_point = b64encode(b"\1" + bytes(31)).decode()
+    for wrong in ({"public_key": "x"}, {"public_key": "A" * 43}, {"public_key": no_point}, {"username": "A"}):
         answer = http.post("/v1/agents", json={**body, **wrong}, headers=bearer(admin))
         assert problem(answer) == (400, "bad_request")
     assert json.dumps(listed)

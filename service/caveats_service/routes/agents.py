@@ -2,12 +2,13 @@
 
 from starlette.responses import Response
 
-from caveats import InvalidKey, MalformedToken, ThirdParty
+from caveats import InvalidKey, MalformedToken
 from caveats.identifier import is_token_id
 from caveats.legacy import decode_any_base64
 from caveats.wire import encode_base64
 from caveats_service import shapes
 from caveats_service.call import NO_STORE, Call, reply
+from caveats_service.discharging import agent_key
 from caveats_service.names import check_username
 from caveats_service.problems import bad_request, not_found
 from caveats_service.store import Agent
@@ -18,8 +19,7 @@ async def register(call: Call) -> Response:
     body = await call.read(shapes.RegisterAgent)
     caller = await call.admin()
     try:
-        public_key = decode_any_base64(body.public_key)
-        ThirdParty("agent", public_key)
+        public_key = agent_key(decode_any_base64(body.public_key))
     except (MalformedToken, InvalidKey):
         raise bad_request("public_key is an X25519 key: 32 bytes in base64") from None
     agent = await call.node.store.add_agent(

@@ -1,12 +1,13 @@
 """The service as a third party: its public key, and discharges for tickets that were sealed for it."""
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from starlette.responses import Response
 
-from caveats import CaveatsError, DischargeRefused
+from caveats import Bundle, CaveatsError, DischargeRefused
+from caveats.bakery import decode_binaries
 from caveats.wire import encode_base64
 from caveats_service import interacting
 from caveats_service.bakery_http import Asked, InteractionRequired, answer, read_asked, spoken
@@ -103,14 +104,20 @@ async def discharged(call: Call, interaction: Interaction) -> Response:
 async def _agent(call: Call, question: Question, asked: Asked) -> Facts:
     """Who has signed in with a key, which must be theirs still."""
     assert asked.token is not None
+    token = asked.token
+    return await call.node.facts(await agent_of(call, question, lambda: decode_binaries(token)))
+
+
+async def agent_of(call: Call, question: Question, read: Callable[[], Bundle]) -> str:
+    """For whom the agent speaks that completed the challenge for this ticket. Raises `DischargeRefused`."""
     try:
-        username, key = call.node.discharges.answered(asked.token, question.digest, now=call.now)
+        username, key = call.node.discharges.answered(read(), question.digest, now=call.now)
     except CaveatsError as error:
         raise DischargeRefused("the agent's token is not valid") from error
     agent = await call.node.store.find_agent(key)
     if agent is None or agent.username != username:
         raise DischargeRefused("there is no such agent")
-    return await call.node.facts(username)
+    return username
 
 
 async def _interaction(call: Call, question: Question, facts: Facts, verdict: Verdict) -> InteractionRequired:

@@ -10,17 +10,19 @@ from typing import Final
 
 from starlette.responses import Response
 
-from caveats import CaveatsError, DischargeRefused, InvalidKey, MalformedToken, ThirdParty
+from caveats import CaveatsError, DischargeRefused, MalformedToken
+from caveats.bakery import BakeryMacaroon, decode_header
 from caveats.wire import decode_base64
 from caveats_service import interacting, pages, shapes
-from caveats_service.bakery_http import answer, decoded, read_fields, spoken, version_of
+from caveats_service.bakery_http import DischargeRequired, answer, decoded, read_fields, spoken, version_of
 from caveats_service.call import Call, PasswordCredential, TokenCredential, reply
 from caveats_service.discharging import Facts, Question
 from caveats_service.names import is_username
 from caveats_service.problems import TITLES, Problem, bad_request, not_found, problem_of, unavailable
-from caveats_service.routes.discharge import discharged, opened, require
+from caveats_service.routes.discharge import agent_of, discharged, opened, require
 from caveats_service.store import Decision, Interaction
 
+_DIGEST_SIZE: Final = 32
 _GONE: Final = "There is nothing to decide here: the time is up, or the address is not whole."
 
 
@@ -31,7 +33,8 @@ async def visit(call: Call) -> Response:
     """The page as it is now; for older programs, where each way to interact is."""
     if "application/json" in call.request.headers.get("accept", ""):
         await _visited(call)
-        return answer({"interactive": call.request.url.path})
+        page = call.request.url.path
+        return answer({"interactive": page, "agent": page.replace("/visit/", "/agent-login/")})
     try:
         return await _show(call, await _visited(call))
     except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
@@ -297,17 +300,44 @@ async def sign_in(call: Call, interaction: Interaction, question: Question, user
 async def agent(call: Call) -> Response:
     """What an agent has to discharge with its key. Whoever is no agent is told no more than that."""
     query = call.request.query_params
-    username, text = query.get("username", ""), query.get("public-key", "")
-    key = decoded(text.encode("utf-8", "replace"), "public-key")
     try:
-        ThirdParty("agent", key)
         digest = decode_base64(call.param("ticket"))
-    except (InvalidKey, MalformedToken):
-        raise bad_request("public-key has 32 bytes, and the address comes from a refused discharge") from None
-    found = await call.node.store.find_agent(key)
-    if found is None or found.username != username or len(digest) != 32 or not is_username(username):
+    except MalformedToken:
+        digest = b""
+    if len(digest) != _DIGEST_SIZE:
+        raise bad_request("this address comes from a refused discharge")
+    macaroon = await _challenge(call, query.get("username", ""), query.get("public-key", ""), digest)
+    return answer({"macaroon": macaroon.to_members()})
+
+
+@spoken
+async def agent_login(call: Call) -> Response:
+    """The same for older agents: they complete the challenge, send it along in a cookie, and wait."""
+    body = await call.read(shapes.AgentLogin)
+    interaction = await _visited(call)
+    question = opened(call, interaction.identifier, interaction.payload)
+    value = call.request.cookies.get(f"macaroon-{interacting.AGENT}")
+    if value is None:
+        macaroon = await _challenge(call, body.username, body.public_key, question.digest)
+        info = {
+            "Macaroon": macaroon.to_members(),
+            "MacaroonPath": call.request.url.path,
+            "CookieNameSuffix": interacting.AGENT,
+        }
+        raise DischargeRequired("show that you have the key", info)
+    username = await agent_of(call, question, lambda: decode_header(value))
+    if username != body.username:
         raise DischargeRefused("there is no such agent")
-    macaroon = call.node.discharges.challenge(
+    await sign_in(call, interaction, question, username)
+    return answer({"agent_login": True})
+
+
+async def _challenge(call: Call, username: str, public_key: str, digest: bytes) -> BakeryMacaroon:
+    """What a registered agent has to complete. Raises a 400 `Problem`, or `DischargeRefused` for anybody else."""
+    key = decoded(public_key.encode("utf-8", "replace"), "the public key")
+    found = await call.node.store.find_agent(key)
+    if found is None or found.username != username or not is_username(username):
+        raise DischargeRefused("there is no such agent")
+    return call.node.discharges.challenge(
         username, key, digest, nonce=os.urandom(16), now=call.now, version=version_of(call)
     )
-    return answer({"macaroon": macaroon.to_members()})

@@ -229,11 +229,9 @@ class Gate:
         `wait`: how `judge` waits for an async verifier; None: in an event loop of its own.
         Raises `ValueError` for a network that is none.
         """
-        words = (trusted_proxies,) if isinstance(trusted_proxies, str) else tuple(trusted_proxies)
         self.verifier = verifier
         self.audience = audience
-        self._networks = tuple(ip_network(word) for word in words if word != UNIX)
-        self._trusts_unix = UNIX in words
+        self._proxies = Proxies(trusted_proxies)
         self._answers = {**ANSWERS, **(answers or {})}
         self._known = tuple(self._answers)
         self._now = now
@@ -281,6 +279,28 @@ class Gate:
         return text, context
 
     def client_address(self, peer: str | None, forwarded: Sequence[bytes]) -> str | None:
+        """As `Proxies.client_address`."""
+        return self._proxies.client_address(peer, forwarded)
+
+    def refusal(self, error: Exception) -> Refusal:
+        """The answer to one of the errors that this gate knows."""
+        answer = next(self._answers[kind] for kind in type(error).__mro__ if kind in self._answers)
+        refusal = answer(error)
+        if refusal.status >= 500:
+            _log.warning("a token could not be judged: %s: %s", type(error).__name__, error)
+        return refusal
+
+
+class Proxies:
+    """Those whose X-Forwarded-For is believed: networks, and `unix`."""
+
+    def __init__(self, trusted: Iterable[str] = ()) -> None:
+        """Raises `ValueError` for a network that is none."""
+        words = (trusted,) if isinstance(trusted, str) else tuple(trusted)
+        self._networks = tuple(ip_network(word) for word in words if word != UNIX)
+        self._trusts_unix = UNIX in words
+
+    def client_address(self, peer: str | None, forwarded: Sequence[bytes]) -> str | None:
         """The peer's address or, while that is a trusted proxy's, the last one in X-Forwarded-For.
 
         None where a trusted proxy names something that is no address: whoever that is, it is not the proxy.
@@ -292,14 +312,6 @@ class Gate:
             if parse_address(address) is None:
                 return None
         return address
-
-    def refusal(self, error: Exception) -> Refusal:
-        """The answer to one of the errors that this gate knows."""
-        answer = next(self._answers[kind] for kind in type(error).__mro__ if kind in self._answers)
-        refusal = answer(error)
-        if refusal.status >= 500:
-            _log.warning("a token could not be judged: %s: %s", type(error).__name__, error)
-        return refusal
 
     def _trusts(self, address: str | None) -> bool:
         if address is None:

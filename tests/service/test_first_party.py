@@ -1,0 +1,204 @@
+"""The guard of an endpoint that wants a third party's word: the bakery's clients, ours, and everybody else."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+import requests
+import uvicorn
+from discharge_support import Browser, ask, macaroon, party
+from macaroonbakery import httpbakery
+from service_support import Service, User, bearer, new_user
+
+from caveats import Bundle, Macaroon, Unbound
+from caveats.bakery import BakeryMacaroon, decode_header, encode_header
+from caveats.wire import decode_base64
+from caveats_client.frameworks.bakery import DischargeMiddleware, FirstParty
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+SECRET = bytes(range(32))
+SIZES = {3: 616, 2: 1032, 1: 1896}
+"""Of one cookie value, as measured with bakeries alone."""
+
+
+async def _app(scope: Any, receive: Any, send: Any) -> None:
+    agreed = scope["state"].get("agreed")
+    said = {"user": agreed.user, "declared": dict(agreed.declared)} if agreed else {}
+    body = json.dumps(said).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@contextmanager
+def guarded(
+    service: Service, condition: str = "is-authenticated-user", version: int = 3, **given: Any
+) -> Iterator[str]:
+    """The address of an app behind a guard."""
+    first_party = FirstParty(SECRET, party(service, version), condition, **given)
+    app = DischargeMiddleware(_app, first_party, public=("/healthz",))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        threading.Event().wait(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def signing_in(service: Service, user: User) -> httpbakery.Client:
+    def opened(url: str) -> None:
+        assert Browser(service).decide(url, user).status_code == 200
+
+    return httpbakery.Client(interaction_methods=[httpbakery.WebBrowserInteractor(open=opened)])
+
+
+@pytest.mark.parametrize("version", SIZES)
+def test_the_released_bakery_client_gets_through_and_its_cookie_is_accepted_and_no_larger_than_bakeries_own(
+    service: Service, user: User, version: int
+) -> None:
+    client = signing_in(service, user)
+    with guarded(service, version=version) as url:
+        answer = client.request("GET", f"{url}/dangerous")
+        assert answer.json() == {"user": user.username, "declared": {"username": user.username}}
+        (cookie,) = client.cookies
+        assert cookie.name == "macaroon-auth"
+        assert 0.9 < len(cookie.value or "") / SIZES[version] < 1.1
+        assert requests.get(f"{url}/other", cookies=client.cookies, timeout=10).status_code == 200
+        value = str(cookie.value)
+        with httpx.Client(base_url=url) as http:
+            for headers in (
+                {"Macaroons": value},
+                {"Macaroons": f"garbage,{value}"},
+                {"Cookie": f'a=b; macaroon-x=garbage; macaroon-auth="{value}"'},
+            ):
+                assert http.get("/dangerous", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("said", "status"), [("3", 401), ("2", 401), ("1", 401), ("99", 401), ("0", 407), ("x", 407)]
+)
+def test_a_client_that_speaks_the_protocol_is_asked_in_its_version(
+    service: Service, said: str, status: int
+) -> None:
+    with guarded(service) as url:
+        answer = httpx.get(f"{url}/dangerous", headers={"Bakery-Protocol-Version": said})
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["www-authenticate"] == "Macaroon"
+    body = answer.json()
+    assert body["Code"] == "macaroon discharge required"
+    assert (body["Info"]["MacaroonPath"], body["Info"]["CookieNameSuffix"]) == ("/", "auth")
+    envelope = BakeryMacaroon.from_members(body["Info"]["Macaroon"])
+    assert envelope.version == (max(1, min(int(said), 3)) if said.isdigit() else 1)
+
+
+def test_others_get_a_problem_with_location_ticket_and_the_token_to_complete(
+    service: Service, user: User
+) -> None:
+    with guarded(service, "signed-in = *") as url, httpx.Client(base_url=url) as http:
+        answer = http.get("/dangerous")
+        problem = answer.json()
+        assert (answer.status_code, problem["code"], problem["location"]) == (
+            401,
+            "discharge_required",
+            service.url,
+        )
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["www-authenticate"].startswith("Bearer ")
+        token = Macaroon.decode(problem["token"])
+        discharge = macaroon(ask(service, decode_base64(problem["ticket"]), bearer(user.token())))
+        text = Unbound(token, (discharge,)).bind().encode()
+        assert http.get("/dangerous", headers=bearer(text)).json() == {"user": user.username, "declared": {}}
+        assert http.get("/dangerous", headers=bearer(problem["token"])).status_code == 401
+        assert http.get("/healthz").json() == {}
+
+
+def completed(service: Service, user: User, url: str) -> tuple[Macaroon, Macaroon]:
+    token = httpx.get(f"{url}/dangerous").json()
+    discharge = macaroon(ask(service, decode_base64(token["ticket"]), bearer(user.token())))
+    return Macaroon.decode(token["token"]), discharge
+
+
+@pytest.mark.parametrize(
+    "present",
+    [
+        lambda root, discharge: bearer(Bundle(root, [discharge]).encode()),  # not bound
+        lambda root, discharge: bearer(Bundle.bind(root, [discharge, discharge]).encode()),
+        lambda root, discharge: bearer(Bundle.bind(root.attenuate(b"method = POST"), [discharge]).encode()),
+        lambda root, discharge: bearer(Bundle.bind(root.attenuate(b"path = /x"), [discharge]).encode()),
+        lambda root, discharge: bearer(Bundle.bind(root.attenuate(b"nobody knows"), [discharge]).encode()),
+        lambda root, discharge: bearer(Bundle.bind(root, [discharge.attenuate(b"user = admin")]).encode()),
+        lambda root, discharge: bearer(Bundle.bind(Macaroon.mint(b"guess" * 8, b"x"), []).encode()),
+        lambda root, discharge: {"Cookie": "macaroon-auth=" + encode_header(Bundle(root))},
+        lambda root, discharge: {"Macaroons": "W10=,bnVsbA==,e30=,,"},
+        lambda root, discharge: {"Authorization": "Bearer", "Cookie": "macaroon-auth"},
+    ],
+)
+def test_what_is_not_whole_or_not_for_this_is_asked_for_anew(
+    service: Service, user: User, present: Callable[[Macaroon, Macaroon], dict[str, str]]
+) -> None:
+    with guarded(service, "signed-in = *") as url:
+        headers = present(*completed(service, user, url))
+        answer = httpx.get(f"{url}/dangerous", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "discharge_required")
+
+
+def test_a_token_for_one_endpoint_is_none_for_another_and_dies_in_its_time(
+    service: Service, user: User
+) -> None:
+    late = [timedelta(0)]
+    with (
+        guarded(service, "signed-in = *", now=lambda: datetime.now(UTC) + late[0]) as url,
+        guarded(service, "signed-in = *", name="other") as other,
+    ):
+        root, discharge = completed(service, user, url)
+        token = bearer(Bundle.bind(root, [discharge]).encode())
+        assert httpx.get(f"{url}/dangerous", headers=token).status_code == 200
+        assert httpx.get(f"{other}/dangerous", headers=token).status_code == 401
+        late[0] = timedelta(minutes=6)  # the discharge was for five
+        assert httpx.get(f"{url}/dangerous", headers=token).status_code == 401
+
+
+def test_a_holder_who_declares_something_is_not_believed(service: Service, user: User) -> None:
+    with guarded(service) as url:
+        client = signing_in(service, user)
+        assert client.request("GET", url).status_code == 200
+        (cookie,) = client.cookies
+        bundle = decode_header(str(cookie.value))
+        forged = bundle.macaroon.attenuate(b"declared username admin")
+        answer = httpx.get(url, headers={"Macaroons": encode_header(Bundle(forged, bundle.discharges))})
+        assert answer.status_code == 401
+
+
+def test_a_dangerous_endpoint_wants_a_second_person(service: Service, admin: str) -> None:
+    ann, bob = new_user(service), new_user(service)
+    group = f"g{ann.username}"
+    with service.client() as http:
+        http.put(f"/v1/groups/{group}", json={"members": [bob.username]}, headers=bearer(admin))
+
+    def opened(url: str) -> None:
+        assert Browser(service).decide(url, ann).status_code == 200
+        assert Browser(service).decide(url, bob).status_code == 200
+
+    client = httpbakery.Client(interaction_methods=[httpbakery.WebBrowserInteractor(open=opened)])
+    with guarded(service, f"approved-by = {group}") as url:
+        assert client.request("GET", url).json()["user"] == ann.username
+
+
+def test_a_secret_is_long_enough(service: Service) -> None:
+    with pytest.raises(ValueError, match="32 bytes"):
+        FirstParty(b"short", party(service), "signed-in = *")

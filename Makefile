@@ -14,7 +14,7 @@ LEAST := (3, 11)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test cluster lint format types imports wheel coverage bench bench-cluster faults check lock clean
+.PHONY: help run demo test slow cluster lint format types imports wheel coverage bench bench-cluster faults check lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,8 +25,11 @@ run: $(VENV)/ready ## serve on SQLite in ./data; prints the console's address an
 demo: $(VENV)/ready ## the main job as a narrated tour
 	@$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(VENV)/with-test ## all tests but the wheel's and the cluster's; ARGS="-k scope" goes to pytest
-	$(BIN)/pytest -m "not wheel" --ignore=tests/cluster $(AT_ONCE) $(ARGS)
+test: $(VENV)/with-test ## all tests but those of the next two and the wheel's; ARGS="-k scope" goes to pytest
+	$(BIN)/pytest -m "not wheel and not slow" --ignore=tests/cluster $(AT_ONCE) $(ARGS)
+
+slow: $(VENV)/with-test ## the tests that take a while: faults, bursts, a hundred thousand tokens
+	$(BIN)/pytest -m slow --ignore=tests/cluster $(AT_ONCE) $(ARGS)
 
 cluster: $(VENV)/with-test ## several nodes on a PostgreSQL, in real processes, and their faults
 	$(BIN)/pytest tests/cluster $(ARGS)
@@ -64,7 +67,7 @@ bench-cluster: $(VENV)/with-bench ## the same for several nodes on PostgreSQL; n
 faults: $(VENV)/with-test ## kill -9 the service again and again, and look for what was lost
 	$(BIN)/python tests/faults/kill9.py $(ARGS)
 
-check: lint types imports test coverage wheel demo faults ## everything but the benchmarks
+check: lint types imports test slow coverage wheel demo faults ## everything but the benchmarks
 
 clean: ## remove .venv and all that can be made again; ./data stays
 	rm -rf $(VENV) dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

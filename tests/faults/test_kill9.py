@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 _spec = importlib.util.spec_from_file_location("kill9", Path(__file__).with_name("kill9.py"))
 assert _spec is not None
 assert _spec.loader is not None

@@ -15,6 +15,8 @@ from store_support import KINDS, new_place
 from caveats import new_token_id
 from caveats.wire import encode_base64
 
+pytestmark = pytest.mark.slow
+
 EACH = 200
 LIMITS = httpx.Limits(max_connections=None)
 

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from service_support import Service, bearer, narrow, new_user, rows
 
 from caveats_service.issuing import Asked, bounds_of_user, plan
+
+pytestmark = pytest.mark.slow
 
 
 def size(service: Service) -> dict[str, int]:

@@ -33,6 +33,8 @@ from caveats_service.store import (
     revocations,
 )
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 PRELUDE = """

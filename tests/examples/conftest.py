@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-sys.path[:0] = [str(EXAMPLES / folder) for folder in ("", "photos", "photos_caveats", "flask_notes")]
+sys.path[:0] = [
+    str(EXAMPLES / folder) for folder in ("", "photos", "photos_caveats", "flask_notes", "approvals")
+]
 
 from local_service import LocalService, local_service  # noqa: E402
 

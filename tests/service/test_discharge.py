@@ -1,6 +1,7 @@
 """The service as a third party: tickets in, discharges out; conditions, refusals, and what a discharge is not good for."""
 
 import random
+import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
 from datetime import timedelta
@@ -267,6 +268,28 @@ def test_a_condition_that_others_add_is_registered_as_a_kind_of_caveat_is(
     friday.forward(days=1)
     user = new_user(service)
     assert denied(ask(service, asked, bearer(user.token()))) == NO
+
+
+def test_a_condition_whose_check_hangs_refuses_in_time(
+    start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from caveats_service import conditions
+    from caveats_service.conditions import SignedIn
+
+    class Slow(SignedIn):
+        kind = "acme/slow"
+
+    class Point:
+        name = "slow"
+
+        def load(self) -> Any:
+            return lambda checkers: checkers.register(Slow, lambda caveat, context: time.sleep(1) is None)
+
+    monkeypatch.setattr(conditions, "entry_points", lambda group: [Point()])
+    service = start(conditions=("slow",), checker_deadline=0.1)
+    answer = ask(service, ticket(service, "acme/slow = *"))
+    assert denied(answer) == NO
+    assert "too long" in answer.json()["Message"]
 
 
 # who asks

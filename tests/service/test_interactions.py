@@ -210,6 +210,7 @@ def test_a_second_person_of_the_group_approves_and_never_the_asker(service: Serv
     asked = ours(service, "signed-in = *", f"approved-by = {name}")
     visit, wait_token, wait = begun(service, asked)
     browser = Browser(service)
+    assert "whoever asks has to sign in first" in browser.read(visit).text
     assert heading(browser.decide(visit, ann)) == "Approve"
     for somebody in (ann, eve):
         refused = browser.decide(visit, somebody)

@@ -860,7 +860,7 @@ async def test_there_is_one_asker_and_one_decision_however_many_want_to_be_it(
         *(
             (store, other)[n % 2].decide(
                 VISIT,
-                (Decision.GRANTED, Decision.DENIED)[n // 4],
+                (Decision.GRANTED, Decision.DENIED)[n % 2],
                 until=NOW + timedelta(hours=n),
                 now=NOW + timedelta(minutes=n),
                 actor=name,

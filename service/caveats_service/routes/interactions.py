@@ -16,6 +16,7 @@ from caveats.wire import decode_base64
 from caveats_service import interacting, pages, shapes
 from caveats_service.bakery_http import DischargeRequired, answer, decoded, read_fields, spoken, version_of
 from caveats_service.call import Call, PasswordCredential, TokenCredential, reply
+from caveats_service.conditions import ApprovedBy
 from caveats_service.discharging import Facts, Question
 from caveats_service.names import is_username
 from caveats_service.problems import TITLES, Problem, bad_request, not_found, problem_of, unavailable
@@ -23,6 +24,10 @@ from caveats_service.routes.discharge import agent_of, discharged, opened, requi
 from caveats_service.store import Decision, Interaction
 
 _DIGEST_SIZE: Final = 32
+_FIRST: Final = (
+    "If you were sent here to approve, do not sign in yet: whoever asks has to sign in first. "
+    "A second person approves after that, at this same address."
+)
 _GONE: Final = "There is nothing to decide here: the time is up, or the address is not whole."
 
 
@@ -155,6 +160,7 @@ async def _show(call: Call, interaction: Interaction, error: Exception | None = 
     conditions = pages.listed([str(condition) for condition in question.conditions])
     signed_in = await _signed_in(call)
     if interaction.asker is None:
+        second = any(isinstance(condition, ApprovedBy) for condition in question.conditions)
         return pages.page(
             "Sign in",
             pages.said(wrong),
@@ -163,6 +169,7 @@ async def _show(call: Call, interaction: Interaction, error: Exception | None = 
                 "have just started it yourself."
             ),
             conditions,
+            pages.paragraph(_FIRST) if second else "",
             pages.form(signed_in=signed_in, allow="Sign in and confirm", deny="Deny"),
             status=status,
         )

@@ -346,7 +346,7 @@ async def test_a_closed_store_opens_again_on_use(store: Store) -> None:
     await store.ping()
 
 
-PRUNING = ("prune_revocations", "prune_labelled_tokens", "prune_replies")
+PRUNING = ("prune_revocations", "prune_labelled_tokens", "prune_replies", "prune_interactions")
 
 
 async def test_pruning_much_takes_several_transactions_and_leaves_nothing(

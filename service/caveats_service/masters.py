@@ -61,7 +61,7 @@ class Masters:
     async def _first(self) -> None:
         """Nobody has another key yet, so nobody needs to wait for this one."""
         try:
-            row = await self.publish()
+            row = await self.publish(first=True)
             await self.activate(row.key_id)
         except KeyConflict:
             await self._load()
@@ -93,9 +93,13 @@ class Masters:
         self._missed.add(key_id)
         return False
 
-    async def publish(self, *, replacing: str | None = None, actor: str = _ACTOR) -> stores.MasterKey:
+    async def publish(
+        self, *, replacing: str | None = None, first: bool = False, actor: str = _ACTOR
+    ) -> stores.MasterKey:
         """A new key that verifies and waits to be activated."""
-        row = await self._store.publish_key(self._fresh, now=self._now(), actor=actor, replacing=replacing)
+        row = await self._store.publish_key(
+            self._fresh, now=self._now(), actor=actor, replacing=replacing, first=first
+        )
         await self.refresh()
         return row
 

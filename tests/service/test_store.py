@@ -360,6 +360,21 @@ async def test_rotations_at_the_same_time_leave_one_active_key_and_none_waiting(
     assert [key.state for key in await store.list_keys()] == [KeyState.VERIFYING, KeyState.ACTIVE]
 
 
+async def test_nodes_that_find_no_key_at_the_same_time_make_one(store: Store, place: Any) -> None:
+    other = place.store()
+
+    async def begin(at: Store) -> None:
+        key = await at.publish_key(seal, now=NOW, actor="node", first=True)
+        await at.activate_key(key.key_id, retire_after=NOW + DAY, now=NOW, actor="node")
+
+    done = await asyncio.gather(*(begin(at) for at in (store, other) * 5), return_exceptions=True)
+    with pytest.raises(KeyConflict):  # this one had looked before the others had written
+        await begin(other)
+    await other.close()
+    assert all(one is None or isinstance(one, KeyConflict) for one in done)
+    assert [(key.key_id, key.state) for key in await store.list_keys()] == [("k1", KeyState.ACTIVE)]
+
+
 async def test_two_keys_can_never_be_active_whoever_writes(store: Store, place: Any) -> None:
     await rotate(store)
     await rotate(store)

@@ -34,16 +34,19 @@ class Keys(Database):
 
     @whole
     async def publish_key(
-        self, seal: SealFor, *, now: datetime, actor: str, replacing: str | None = None
+        self, seal: SealFor, *, now: datetime, actor: str, replacing: str | None = None, first: bool = False
     ) -> MasterKey:
         """A new key that verifies and waits; if one waits already, that one.
 
         With `replacing`, `KeyConflict` unless that key is the active one: so two nodes that both found it too
-        old replace it once.
+        old replace it once. With `first`, unless no key is active: so two that found none make one.
         """
         async with self.write_alone() as connection:
-            if replacing is not None and await _only(connection, KeyState.ACTIVE) != replacing:
+            active = await _only(connection, KeyState.ACTIVE)
+            if replacing is not None and active != replacing:
                 raise KeyConflict(f"{replacing} is no longer the active key")
+            if first and active is not None:
+                raise KeyConflict(f"{active} is active already")
             waiting = await _only(connection, KeyState.PUBLISHED)
             if waiting is not None:
                 return await _existing(connection, waiting)

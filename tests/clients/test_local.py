@@ -55,6 +55,8 @@ from caveats_client.local import AsyncLocalVerifier, LocalVerifier, Standing, St
 from caveats_client.registration import RegistrationError
 from caveats_service.store.backup import backup_database, restore_database
 
+pytestmark = pytest.mark.slow
+
 SHORT = timedelta(seconds=3)
 """A bound for tests of failing closed: the heartbeat comes every two seconds."""
 Making = Callable[..., LocalVerifier]

@@ -16,6 +16,8 @@ from caveats_client import Client
 from caveats_client.cli.app import app
 from caveats_client.cli.outcome import EXIT_CODES, ExitCode
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CLI, CLIENT = ROOT / "docs/cli.md", ROOT / "docs/client.md"
 

@@ -10,6 +10,8 @@ import pytest
 
 from caveats_client import Client
 
+pytestmark = pytest.mark.slow
+
 
 def run(examples: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(examples / "demo.py")]

@@ -31,6 +31,8 @@ from caveats_service.store import (
     schema,
 )
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 _T = TypeVar("_T")
 

@@ -24,6 +24,8 @@ from service_support import (
     until,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def token_of(running: Process | httpx.Client, **asked: Any) -> str:
     body = {"username": "admin", "password": ADMIN_PASSWORD, **asked}

@@ -17,6 +17,8 @@ from store_support import KINDS, Line, SqlitePlace, eventually, new_place
 
 from caveats_service.store import Change, ChangeKind, Store
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SOON = 0.3
 

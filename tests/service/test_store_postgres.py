@@ -36,6 +36,8 @@ from caveats_service.store import (
     Undone,
 )
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BOUND = 2.0
 

@@ -24,6 +24,8 @@ from caveats_service.store import (
     UnknownUser,
 )
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 DIGEST, OTHER = bytes(32), bytes([1]) * 32

@@ -45,6 +45,8 @@ from caveats_service.app import create_app
 from caveats_service.passwords import PasswordProfile
 from caveats_service.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse battery"
 ADMIN_PASSWORD = "administrator's own"
 

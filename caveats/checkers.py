@@ -117,11 +117,11 @@ class Checkers:
         return tuple(caveats), plain
 
     def _learn(self, predicate: bytes) -> Caveat:
-        name, _, value = predicate.partition(b" = ")
+        name, equals, value = predicate.partition(b" = ")
         try:  # what `parse_predicate` does, as far as it goes well, with the look-ups done before
             kind, parse = self._strict[name]
             caveat = parse(value.decode())
-            strict = type(caveat) is kind
+            strict = bool(equals) and type(caveat) is kind
         except Exception:  # noqa: BLE001  # `parse_predicate` says why
             strict = False
         if not strict:

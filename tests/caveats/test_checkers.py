@@ -310,3 +310,29 @@ def test_claims_that_contradict_each_other_fail_whatever_the_checks_say(facts, s
     for presented in (token, token.encode(), token.encode()):
         failures = verifier.failures(presented, REQUEST)
         assert tuple(failure.index - 3 for failure in failures) == said_no
+
+
+@dataclass(frozen=True)
+class Anything(Caveat):
+    """A plug-in that promises more than it keeps: it would read nothing at all."""
+
+    kind: ClassVar[str] = "photos/anything"
+    canonical: ClassVar[bool] = True
+    text: str
+
+    @property
+    def value(self) -> str:
+        return self.text
+
+    @classmethod
+    def parse(cls, value: str):
+        return cls(value)
+
+
+@pytest.mark.parametrize("predicate", [b"photos/anything", b"photos/anything =", b"photos/anything x"])
+def test_a_kind_without_equals_is_not_of_that_kind_whatever_its_parser_reads(predicate: bytes) -> None:
+    checkers = Checkers()
+    checkers.register(Anything, lambda _caveat, _context: True)
+    assert type(checkers.parse(b"photos/anything = x")) is Anything
+    assert type(checkers.parse(predicate)) is UnknownCaveat
+    assert unsatisfied([checkers.parse(predicate)], checkers, HERE)

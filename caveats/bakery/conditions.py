@@ -142,44 +142,9 @@ def check_declared(caveat: Declared, context: Context) -> Answer:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class Allow(Caveat):
-    """These operations only."""
+class _Operations(Caveat):
+    """A condition that lists operations."""
 
-    kind: ClassVar[str] = "allow"
-    spaced: ClassVar[bool] = True
-    operations: tuple[str, ...]
-
-    def __init__(self, *operations: str) -> None:
-        """Any number of them; none at all allows nothing."""
-        object.__setattr__(self, "operations", _words(" ".join(operations)))
-
-    @property
-    def value(self) -> str:
-        """The operations."""
-        return " ".join(self.operations)
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """Words with one space between."""
-        return cls(value) if value else cls()
-
-
-def check_allow(caveat: Allow, context: Context) -> Answer:
-    """The request names its operations, and all of them are listed."""
-    operations = _fact(context, "operations")
-    if not operations:
-        return Unmet("the request names no operation", f"one of {caveat.value}")
-    for operation in operations:
-        if operation not in caveat.operations:
-            return Unmet(f"the request is to {operation}", f"one of {caveat.value}")
-    return True
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class Deny(Caveat):
-    """All but these operations."""
-
-    kind: ClassVar[str] = "deny"
     spaced: ClassVar[bool] = True
     operations: tuple[str, ...]
 
@@ -196,6 +161,31 @@ class Deny(Caveat):
     def parse(cls, value: str) -> Self:
         """Words with one space between."""
         return cls(value) if value else cls()
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Allow(_Operations):
+    """These operations only; none at all allows nothing."""
+
+    kind: ClassVar[str] = "allow"
+
+
+def check_allow(caveat: Allow, context: Context) -> Answer:
+    """The request names its operations, and all of them are listed."""
+    operations = _fact(context, "operations")
+    if not operations:
+        return Unmet("the request names no operation", f"one of {caveat.value}")
+    for operation in operations:
+        if operation not in caveat.operations:
+            return Unmet(f"the request is to {operation}", f"one of {caveat.value}")
+    return True
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Deny(_Operations):
+    """All but these operations."""
+
+    kind: ClassVar[str] = "deny"
 
 
 def check_deny(caveat: Deny, context: Context) -> Answer:

@@ -20,11 +20,24 @@ GROUPS: Final = "groups"
 APPROVALS: Final = "approvals"
 
 
-def _groups_of(value: str) -> tuple[str, ...]:
-    groups = tuple(value.split(" "))
-    if not all(map(is_username, groups)) or len(set(groups)) != len(groups):
-        raise MalformedCaveat("groups are listed once each, with one space between")
-    return groups
+@dataclass(frozen=True, slots=True)
+class _OfGroups(Caveat):
+    """A condition that lists groups."""
+
+    groups: tuple[str, ...]
+
+    @property
+    def value(self) -> str:
+        """The groups."""
+        return " ".join(self.groups)
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Names of groups, one space between."""
+        groups = tuple(value.split(" "))
+        if not all(map(is_username, groups)) or len(set(groups)) != len(groups):
+            raise MalformedCaveat("groups are listed once each, with one space between")
+        return cls(groups)
 
 
 # signed-in
@@ -65,21 +78,10 @@ def check_signed_in(caveat: SignedIn, context: Context) -> Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class MemberOf(Caveat):
+class MemberOf(_OfGroups):
     """The asker belongs to one of these groups."""
 
     kind: ClassVar[str] = "member-of"
-    groups: tuple[str, ...]
-
-    @property
-    def value(self) -> str:
-        """The groups."""
-        return " ".join(self.groups)
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """Names of groups, one space between."""
-        return cls(_groups_of(value))
 
 
 def check_member_of(caveat: MemberOf, context: Context) -> Answer:
@@ -95,21 +97,10 @@ def check_member_of(caveat: MemberOf, context: Context) -> Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovedBy(Caveat):
+class ApprovedBy(_OfGroups):
     """A second person, of one of these groups, has approved; never the asker."""
 
     kind: ClassVar[str] = "approved-by"
-    groups: tuple[str, ...]
-
-    @property
-    def value(self) -> str:
-        """The groups."""
-        return " ".join(self.groups)
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """Names of groups, one space between."""
-        return cls(_groups_of(value))
 
 
 def check_approved_by(caveat: ApprovedBy, context: Context) -> Answer:

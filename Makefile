@@ -19,7 +19,7 @@ LEAST := (3, 11)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-run: $(VENV)/ready ## serve on SQLite in ./data; prints the console's address and, the first time, the admin's password
+run: $(VENV)/ready ## serve on SQLite in ./data; prints its address and, the first time, the admin's password
 	@$(BIN)/caveats-service serve $(ARGS)
 
 demo: $(VENV)/ready ## the main job as a narrated tour

@@ -63,15 +63,15 @@ class Decision(StrEnum):
 class Interaction:
     """A question to people: found by the hash of one of three secrets, none of which is kept."""
 
-    visit_hash: bytes
+    visit_hash: bytes = field(repr=False)
     """Of what stands in the address of the page."""
-    wait_hash: bytes
+    wait_hash: bytes = field(repr=False)
     """Of what stands in the address where the asker waits."""
-    token_hash: bytes
+    token_hash: bytes = field(repr=False)
     """Of what the asker gets there and shows when they ask again."""
-    identifier: bytes
+    identifier: bytes = field(repr=False)
     """The ticket's name, or the ticket itself."""
-    payload: bytes | None
+    payload: bytes | None = field(repr=False)
     """The ticket, where it travels apart from its name."""
     client_ip: str
     asker: str | None

@@ -164,23 +164,9 @@ def walk(fields: Fields, derived_key: bytes) -> tuple[list[bytes], list[tuple[Th
     caveats = fields.caveats
     if ThirdPartyCaveat not in map(type, caveats):
         return chain.extend_all(derived_key, (fields.identifier, *caveats)), []  # type: ignore[arg-type]
-    run: list[bytes] = [fields.identifier]
-    signature = derived_key
-    signatures: list[bytes] = []
-    needed: list[tuple[ThirdPartyCaveat, bytes]] = []
-    for caveat in caveats:
-        if isinstance(caveat, bytes):
-            run.append(caveat)
-            continue
-        if run:
-            signatures += chain.extend_all(signature, run)
-            signature, run = signatures[-1], []
-        needed.append((caveat, signature))
-        signature = chain.extend_sealed(signature, caveat.vid, caveat.ticket)
-        signatures.append(signature)
-    if run:
-        signatures += chain.extend_all(signature, run)
-    return signatures, needed
+    signatures = chain.extend_links(derived_key, (fields.identifier, *caveats))
+    needed = [pair for pair in zip(caveats, signatures, strict=False) if type(pair[0]) is not bytes]
+    return signatures, needed  # type: ignore[return-value]
 
 
 def _discharged(

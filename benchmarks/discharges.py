@@ -21,8 +21,8 @@ from caveats.wire import encode_base64
 if TYPE_CHECKING:
     from benchmarks.peers import Peer
 
-_BATCH = 200
-_ROUNDS = 15
+_BATCH = 500
+_ROUNDS = 10
 _COUNTS = (1, 2, 4)
 _TIMES = 3.0
 _LOCATION = "https://party.example"

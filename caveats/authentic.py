@@ -181,25 +181,28 @@ def _discharged(
         raise UnusedDischarge("two discharges answer the same ticket")
     unseal, bind_to, same = chain.unseal, chain.bind_to, chain.same
     binding = chain.binding(root_signatures[-1])
-    waiting = [(caveat, signature, 1) for caveat, signature in reversed(needed)]
     found: list[Discharged] = []
-    while waiting:
-        caveat, sealed_under, depth = waiting.pop()
-        if depth > limits.depth:
-            raise LimitExceeded(f"discharges nest at most {limits.depth} deep")
-        discharge = unused.pop(caveat.ticket, None)
-        if discharge is None:
-            if any(used.fields.identifier == caveat.ticket for used in found):
-                raise UnusedDischarge("two caveats ask for the same discharge")
-            raise MissingDischarge(caveat.location, caveat.ticket)
-        key = unseal(sealed_under, caveat.vid)
-        signatures, deeper = walk(discharge, key)
-        signature = signatures[-1]
-        if not same(bind_to(binding, signature), discharge.signature):
-            raise _unbound(root_signatures, signature, discharge.signature)
-        found.append(_new(Discharged, (discharge, key)))
-        if deeper:
-            waiting += [(inner, under, depth + 1) for inner, under in reversed(deeper)]
+    levels = [iter(needed)]
+    while levels:
+        for caveat, sealed_under in levels[-1]:
+            discharge = unused.pop(caveat.ticket, None)
+            if discharge is None:
+                if any(used.fields.identifier == caveat.ticket for used in found):
+                    raise UnusedDischarge("two caveats ask for the same discharge")
+                raise MissingDischarge(caveat.location, caveat.ticket)
+            key = unseal(sealed_under, caveat.vid)
+            signatures, deeper = walk(discharge, key)
+            signature = signatures[-1]
+            if not same(bind_to(binding, signature), discharge.signature):
+                raise _unbound(root_signatures, signature, discharge.signature)
+            found.append(_new(Discharged, (discharge, key)))
+            if deeper:
+                if len(levels) >= limits.depth:
+                    raise LimitExceeded(f"discharges nest at most {limits.depth} deep")
+                levels.append(iter(deeper))
+                break
+        else:
+            levels.pop()
     if unused:
         raise UnusedDischarge("a discharge that no caveat asks for")
     return found

@@ -173,6 +173,19 @@ def test_a_token_for_one_endpoint_is_none_for_another_and_dies_in_its_time(
         assert httpx.get(f"{url}/dangerous", headers=token).status_code == 401
 
 
+@pytest.mark.parametrize("given", [{}, {"declared": ("username", "email")}])
+def test_what_was_agreed_to_is_nothing_where_something_else_is_asked(
+    service: Service, user: User, given: dict[str, Any]
+) -> None:
+    """One secret and one cookie, two endpoints: having signed in does not open the one that wants an approval."""
+    condition = "signed-in = *" if given else "approved-by = ops"
+    with guarded(service, "signed-in = *") as easy, guarded(service, condition, **given) as hard:
+        root, discharge = completed(service, user, easy)
+        token = bearer(Bundle.bind(root, [discharge]).encode())
+        assert httpx.get(f"{easy}/dangerous", headers=token).status_code == 200
+        assert httpx.get(f"{hard}/dangerous", headers=token).status_code == 401
+
+
 def test_a_holder_who_declares_something_is_not_believed(service: Service, user: User) -> None:
     with guarded(service) as url:
         client = signing_in(service, user)

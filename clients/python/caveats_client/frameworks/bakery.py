@@ -105,15 +105,16 @@ class FirstParty:
     ) -> None:
         """`secret`: 32 bytes or more, the same on all nodes. Raises `ValueError` for one that is too short.
 
-        `name`: of the cookie, and what tells one endpoint's tokens from another's. `path`: for which paths clients send
-        it. `declared`: what the third party is to say. `life`: of the token; the discharge may live shorter.
+        `name`: of the cookie. A token is good for one name, condition and party: not where something else is asked.
+        `path`: for which paths clients send it. `declared`: what the third party is to say. `life`: of the token; the discharge may live shorter.
         `trusted_proxies`: as for a `Gate`.
         """
         if len(secret) < _LEAST_SECRET:
             raise ValueError(f"a secret has at least {_LEAST_SECRET} bytes")
         self.party = party
         self.condition = condition
-        self._keys = chain.pads(hkdf(secret, b"caveats/v1/first-party/" + name.encode(), 32))
+        asked = json.dumps([name, condition, *declared]).encode() + party.public_key
+        self._keys = chain.pads(hkdf(secret, b"caveats/v1/first-party/" + asked, 32))
         self._name = name
         self._declared = tuple(declared)
         self._life = life

@@ -469,6 +469,14 @@ def test_105_an_answer_that_is_no_discharge_is_a_typed_error(
     assert len(there.asked) == 1
 
 
+@pytest.mark.parametrize("words", ["\x1b[2Jno", "\ud800no", "\u202eno", "\r\nno"])
+def test_105_what_a_stranger_says_can_be_printed(there: Site, words: str) -> None:
+    there.places["/discharge"] = lambda _: said({"Code": "permission denied", "Message": words}, 401)
+    with pytest.raises(Forbidden, match=r"no$") as raised:
+        discharge(root(3, there.url), **nearby(there))
+    assert str(raised.value).isprintable()
+
+
 def test_105_a_discharge_bound_already_passes_nowhere(there: Site) -> None:
     """Nobody but the first party can tell it from an unbound one: there it is an error of its own."""
     from caveats import BadSignature

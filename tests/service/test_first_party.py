@@ -157,6 +157,19 @@ def test_what_is_not_whole_or_not_for_this_is_asked_for_anew(
     assert (answer.status_code, answer.json()["code"]) == (401, "discharge_required")
 
 
+def test_other_cookies_do_not_crowd_out_the_one_of_this_endpoint(service: Service, user: User) -> None:
+    with guarded(service, "signed-in = *") as url:
+        root, discharge = completed(service, user, url)
+        value = encode_header(Bundle.bind(root, [discharge]))
+        others = "".join(f"macaroon-{n}=W10=; " for n in range(20))
+        for cookies in (
+            f"{others}macaroon-auth={value}",
+            f"macaroon-auth=W10=; {others}macaroon-auth={value}",
+        ):
+            answer = httpx.get(f"{url}/dangerous", headers={"Macaroons": "," * 20, "Cookie": cookies})
+            assert answer.status_code == 200
+
+
 def test_a_token_for_one_endpoint_is_none_for_another_and_dies_in_its_time(
     service: Service, user: User
 ) -> None:

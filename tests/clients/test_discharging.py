@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
@@ -33,6 +34,7 @@ from caveats_client import (
     Unavailable,
     UnusableAddress,
 )
+from caveats_client.discharging import Send, Visit
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -120,6 +122,22 @@ def test_a_person_is_taken_to_the_browser(there: Site, client: type, version: in
     how = nearby(there, interact=Interact(visit=visit))
     assert is_good(discharge(root(version, there.url), client=client, **how))
     assert seen == [f"{there.url}/visit" + ("" if legacy else "?w=1")]
+
+
+@both
+def test_where_an_asker_waits_is_in_no_log_and_no_repr(
+    there: Site, client: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever knows that address can have the discharge. httpx tells its log every address that it asks."""
+    caplog.set_level("INFO")
+    third = ThirdParty(there, ways=("browser-window",))
+    how = nearby(there, interact=Interact(visit=lambda url: third.decided.set()))
+    assert is_good(discharge(root(3, there.url), client=client, **how))
+    assert "/wait" in [asked.path for asked in there.asked]
+    assert "HTTP Request" in caplog.text
+    assert "/wait" not in caplog.text
+    step = Send("GET", httpx.URL(f"{there.url}/wait/secret"), {}, None, 0.0)
+    assert "secret" not in repr((step, Visit(f"{there.url}/visit/secret", print)))
 
 
 @both

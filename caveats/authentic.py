@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from caveats import chain, third_party
 from caveats.bundle import Bundle
 from caveats.caveat import Caveat, parse_predicate
+from caveats.chain import NONCE_SIZE
 from caveats.checkers import DISCHARGER, HOLDER, ISSUER
 from caveats.errors import (
     BadSignature,
@@ -42,6 +43,8 @@ class Discharged(NamedTuple):
     fields: Fields
     key: bytes
     """The derived caveat key, a live credential: never log, return or store it."""
+    nonce: bytes
+    """The one in the `vid` of the caveat that asked for it."""
 
     @property
     def predicates(self) -> list[bytes]:
@@ -100,8 +103,8 @@ class Authenticated(NamedTuple):
         Believed is only the first caveat of a discharge that was required with this macaroon's `root_key`
         (`require_discharge`): no holder can add the one or stand before the other. Nothing is judged here.
         """
-        caveat_key = third_party.asserting_key(root_key, party, self.fields.identifier)
         for discharge in self.discharges:
+            caveat_key = third_party.asserting_key(root_key, party, self.fields.identifier, discharge.nonce)
             if not discharge.was_required_with(caveat_key):
                 continue
             first = discharge.fields.caveats[0] if discharge.fields.caveats else None
@@ -195,7 +198,7 @@ def _discharged(
             signature = signatures[-1]
             if not same(bind_to(binding, signature), discharge.signature):
                 raise _unbound(root_signatures, signature, discharge.signature)
-            found.append(_new(Discharged, (discharge, key)))
+            found.append(_new(Discharged, (discharge, key, caveat.vid[:NONCE_SIZE])))
             if deeper:
                 if len(levels) >= limits.depth:
                     raise LimitExceeded(f"discharges nest at most {limits.depth} deep")

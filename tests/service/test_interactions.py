@@ -211,10 +211,10 @@ def test_a_second_person_of_the_group_approves_and_never_the_asker(service: Serv
     visit, wait_token, wait = begun(service, asked)
     browser = Browser(service)
     assert "whoever asks has to sign in first" in browser.read(visit).text
-    assert heading(browser.decide(visit, ann)) == "Approve"
-    for somebody in (ann, eve):
+    assert heading(browser.decide(visit, ann)) == "Waiting for approval"
+    for somebody, sees in ((ann, "Waiting for approval"), (eve, "Approve")):
         refused = browser.decide(visit, somebody)
-        assert (refused.status_code, heading(refused)) == (403, "Approve")
+        assert (refused.status_code, heading(refused)) == (403, sees)
     assert f"{ann.username} at 127.0.0.1 asks for your approval" in browser.read(visit).text
     assert denied(ask(service, asked, **{"token64": "AAAA", "token-kind": "browser-window"})) == NO
     assert browser.decide(visit, eve, "deny").status_code == 403
@@ -260,7 +260,9 @@ def test_two_groups_need_one_person_each_whoever_comes_last(service: Service) ->
     members(service, second, cat)
     asked = ours(service, f"approved-by = {first}", f"approved-by = {second}")
     told = info(ask(service, asked, bearer(ann.token())))
-    assert heading(Browser(service).decide(told["VisitURL"], bob)) == "Approve"
+    once = Browser(service).decide(told["VisitURL"], bob)
+    assert heading(once) == "Waiting for approval"
+    assert "You have approved this. Somebody else still has to" in once.text
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda who: Browser(service).decide(told["VisitURL"], who), [bob, cat, bob, cat]))
     assert waited(service, told["WaitURL"]).status_code == 200
@@ -434,7 +436,7 @@ def test_all_of_it_works_on_either_database(start: Callable[..., Service], datab
     members(service, "ops", bob)
     asked = ours(service, "signed-in = *", "approved-by = ops")
     visit, wait_token, wait = begun(service, asked)
-    assert heading(Browser(service).decide(visit, ann)) == "Approve"
+    assert heading(Browser(service).decide(visit, ann)) == "Waiting for approval"
     assert heading(Browser(service).decide(visit, bob)) == "Done"
     answer = ask(service, asked, **token_fields(waited(service, wait_token)))
     assert answer.content == waited(service, wait).content

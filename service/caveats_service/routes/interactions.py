@@ -22,13 +22,19 @@ from caveats_service.names import is_username
 from caveats_service.problems import TITLES, Problem, bad_request, not_found, problem_of, unavailable
 from caveats_service.routes.discharge import agent_of, discharged, opened, require
 from caveats_service.store import Decision, Interaction
+from caveats_service.wording import in_words
 
 _DIGEST_SIZE: Final = 32
 _FIRST: Final = (
     "If you were sent here to approve, do not sign in yet: whoever asks has to sign in first. "
     "A second person approves after that, at this same address."
 )
-_GONE: Final = "There is nothing to decide here: the time is up, or the address is not whole."
+_WAITING: Final = (
+    "You have asked for this, so somebody else has to approve it. Send them the address of this page. "
+    "What you have started goes on by itself once they have approved."
+)
+_APPROVED: Final = "You have approved this. Somebody else still has to, at the address of this page."
+_GONE: Final = "The time is up, or the address is not whole. Begin again where you came from."
 
 
 # the page
@@ -52,6 +58,7 @@ async def decide(call: Call) -> Response:
         call.require_own_site()
         fields = await read_fields(call, "username", "password", "decision")
         interaction = await _visited(call)
+        person: str | None = None
         if interaction.decision is not Decision.OPEN:
             return await _show(call, interaction)
         if fields.get("decision") not in ("allow", "deny"):
@@ -59,9 +66,10 @@ async def decide(call: Call) -> Response:
         try:
             person = await _person(call, fields)
             interaction = await _take(call, interaction, person, allow=fields["decision"] == "allow")
-        except Exception as error:  # noqa: BLE001  # the page again, with what went wrong
-            return await _show(call, interaction, error)
-        return await _show(call, interaction)
+        except Exception as error:  # noqa: BLE001  # the page as it is by now, with what went wrong
+            interaction = await _visited(call)
+            return await _show(call, interaction, person, error, username=fields.get("username", ""))
+        return await _show(call, interaction, person)
     except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
         return _sorry(error)
 
@@ -144,7 +152,15 @@ async def _decide(call: Call, interaction: Interaction, decision: Decision, pers
     return decided
 
 
-async def _show(call: Call, interaction: Interaction, error: Exception | None = None) -> Response:
+async def _show(
+    call: Call,
+    interaction: Interaction,
+    person: str | None = None,
+    error: Exception | None = None,
+    *,
+    username: str = "",
+) -> Response:
+    """The page for `person`, if they have just shown who they are, or else for whoever has a session here."""
     match interaction.decision:
         case Decision.GRANTED:
             return pages.page("Done", pages.paragraph("It is agreed. You can close this window."))
@@ -156,38 +172,41 @@ async def _show(call: Call, interaction: Interaction, error: Exception | None = 
     problem = None if error is None else _of(error)
     status = 200 if problem is None else 403 if problem.status == 401 else problem.status
     wrong = "" if problem is None else problem.detail or TITLES.get(problem.code, problem.code)
+    asker = interaction.asker
     where = f" at {interaction.client_ip}" if interaction.client_ip else ""
-    conditions = pages.listed([str(condition) for condition in question.conditions])
     signed_in = await _signed_in(call)
-    if interaction.asker is None:
-        second = any(isinstance(condition, ApprovedBy) for condition in question.conditions)
-        return pages.page(
-            "Sign in",
-            pages.said(wrong),
-            pages.paragraph(
-                f"A program{where} wants this service to confirm the following about you. Go on only if you "
-                "have just started it yourself."
-            ),
-            conditions,
-            pages.paragraph(_FIRST) if second else "",
-            pages.form(signed_in=signed_in, allow="Sign in and confirm", deny="Deny"),
-            status=status,
+    reader = person or signed_in
+    conditions = pages.listed([(in_words(one, asker), str(one)) for one in question.conditions])
+    if asker is None:
+        title, deny = "Sign in", "Deny"
+        allow = "Confirm" if signed_in else "Sign in and confirm"
+        told = (
+            f"A program{where} wants this service to confirm the following about you. Go on only if you "
+            "have just started it yourself."
         )
-    waiting = interaction.asker == signed_in
+    elif reader == asker:
+        title, allow, deny, told = "Waiting for approval", "Approve", "Withdraw", _WAITING
+    elif reader in interaction.approvers:
+        title, allow, deny, told = "Waiting for approval", "Approve", "Deny", _APPROVED
+    else:
+        title, allow, deny = "Approve", "Approve", "Deny"
+        told = (
+            f"{asker}{where} asks for your approval of the following. Approve only if you know from {asker} "
+            "what it is for."
+        )
+    second = asker is None and any(isinstance(one, ApprovedBy) for one in question.conditions)
     return pages.page(
-        "Waiting for approval" if waiting else "Approve",
+        title,
         pages.said(wrong),
-        pages.paragraph(
-            "Send the address of this page to somebody who may approve."
-            if waiting
-            else f"{interaction.asker}{where} asks for your approval of the following. Approve only what you "
-            "would do yourself, and have asked about."
-        ),
+        pages.paragraph(told),
         conditions,
+        pages.paragraph(_FIRST) if second else "",
         pages.form(
             signed_in=signed_in,
-            allow="Approve",
-            deny="Withdraw" if waiting else "Deny",
+            allow=allow,
+            deny=deny,
+            username=username,
+            again=problem is not None and problem.code == "invalid_credentials" and bool(username),
         ),
         status=status,
     )
@@ -203,7 +222,7 @@ def _of(error: Exception) -> Problem:
 def _sorry(error: Exception) -> Response:
     problem = _of(error)
     status = 403 if problem.status == 401 else problem.status
-    title = TITLES.get(problem.code, problem.code)
+    title = "Nothing to decide here" if status == 404 else TITLES.get(problem.code, problem.code)
     return pages.page(
         title, pages.paragraph(problem.detail or "Close this window and begin again."), status=status
     )

@@ -9,7 +9,7 @@ from hashlib import sha256
 from html import escape
 from typing import Final
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from caveats_service.call import NO_STORE
 
@@ -56,6 +56,11 @@ def page(title: str, *parts: str, status: int = 200) -> Response:
         f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{''.join(parts)}</body></html>"
     )
     return HTMLResponse(body, status, _HEADERS)
+
+
+def see(path: str) -> Response:
+    """To the page as it is now, so that neither reloading it nor going back sends its form again."""
+    return RedirectResponse(path, 303, NO_STORE)
 
 
 def said(text: str) -> str:

@@ -58,18 +58,18 @@ async def decide(call: Call) -> Response:
         call.require_own_site()
         fields = await read_fields(call, "username", "password", "decision")
         interaction = await _visited(call)
-        person: str | None = None
+        person, wrong = None, None
+        if interaction.decision is Decision.OPEN:
+            if fields.get("decision") not in ("allow", "deny"):
+                raise bad_request("the decision is allow or deny")
+            try:
+                person = await _person(call, fields)
+                interaction = await _take(call, interaction, person, allow=fields["decision"] == "allow")
+            except Exception as error:  # noqa: BLE001  # the page as it is by now, with what went wrong
+                interaction, wrong = await _visited(call), error
         if interaction.decision is not Decision.OPEN:
-            return await _show(call, interaction)
-        if fields.get("decision") not in ("allow", "deny"):
-            raise bad_request("the decision is allow or deny")
-        try:
-            person = await _person(call, fields)
-            interaction = await _take(call, interaction, person, allow=fields["decision"] == "allow")
-        except Exception as error:  # noqa: BLE001  # the page as it is by now, with what went wrong
-            interaction = await _visited(call)
-            return await _show(call, interaction, person, error, username=fields.get("username", ""))
-        return await _show(call, interaction, person)
+            return pages.see(call.request.url.path)
+        return await _show(call, interaction, person, wrong, username=fields.get("username", ""))
     except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
         return _sorry(error)
 

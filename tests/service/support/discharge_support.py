@@ -91,7 +91,10 @@ class Browser:
             fields |= {"username": user.username, "password": user.password}
         with self.service.client() as http:
             return http.post(
-                self._here(url), data=fields, headers={"Origin": self.service.url, **self.headers, **headers}
+                self._here(url),
+                data=fields,
+                headers={"Origin": self.service.url, **self.headers, **headers},
+                follow_redirects=True,
             )
 
     def _here(self, url: str) -> str:

@@ -26,7 +26,7 @@ async def test_whoever_signs_in_is_whom_the_discharge_is_for(
     assert await window.heading() == await window.page.title() == "Sign in"
     assert "A program at 127.0.0.1 wants this service to confirm" in await window.text()
     assert "You have signed in\nsigned-in = *" in await window.text()
-    assert begun.is_open(), "opening the page decides nothing"
+    assert begun.is_open, "opening the page decides nothing"
     assert await window.give(user, "Sign in and confirm") == "Done"
     assert "You can close this window" in await window.text()
     assert not await window.has_form()
@@ -45,7 +45,7 @@ async def test_a_wrong_password_is_said_and_another_try_is_at_hand(
     username, password = window.page.get_by_label("Username"), window.page.get_by_label("Password")
     assert (await username.input_value(), await password.input_value()) == (user.username, "")
     assert await password.evaluate("field => field === document.activeElement")
-    assert begun.is_open()
+    assert begun.is_open
     assert await window.give(user, "Sign in and confirm") == "Done"
     assert predicates(begun.answer())[0] == f"declared username {user.username}"
 
@@ -69,7 +69,7 @@ async def test_a_browser_with_a_session_is_only_asked_to_confirm(
     await window.has_session(user)
     await window.visit(begun.page)
     assert f"You are signed in as {user.username}." in await window.text()
-    assert begun.is_open(), "opening the page decides nothing, even with a session"
+    assert begun.is_open, "opening the page decides nothing, even with a session"
     assert await window.press("Confirm") == "Done"
     assert predicates(begun.answer())[0] == f"user = {user.username}"
 
@@ -110,7 +110,7 @@ async def test_who_is_not_in_the_group_is_told_and_who_is_may_go_on(
     assert f"You belong to {group}" in await window.text()
     assert await window.give(user, "Sign in and confirm") == "Sign in"
     assert await window.alert() == f"member-of = {group}: {user.username} is in none of them"
-    assert begun.is_open()
+    assert begun.is_open
     assert await window.give(member, "Sign in and confirm") == "Done"
     assert predicates(begun.answer())[0] == f"user = {member.username}"
 
@@ -147,6 +147,7 @@ async def test_a_page_that_was_left_open_while_another_decided_changes_nothing(
 async def test_two_browsers_at_once_are_one_decision(
     service: Auth, user: User, open_window: Any, other: str
 ) -> None:
+    """Whoever comes second in the moment between a sign-in and its decision is told that, and then reads it as well."""
     begun = Begun(service, ours(service, "signed-in = *"))
     people = {user: "Sign in and confirm", new_user(service): other}
     windows = [await open_window() for _ in people]
@@ -158,11 +159,15 @@ async def test_two_browsers_at_once_are_one_decision(
         *[window.press(button) for window, button in zip(windows, people.values(), strict=True)]
     )
     assert service.decisions == made + 1
-    [decision] = set(headings)
     answer = begun.answer()
-    assert decision == ("Done" if answer.status_code == 200 else "Denied")
+    decision = "Done" if answer.status_code == 200 else "Denied"
     if answer.status_code == 200:
         assert predicates(answer)[0] in {f"user = {person.username}" for person in people}
+    for window, heading in zip(windows, headings, strict=True):
+        late = await window.alert() == "Somebody else has signed in here meanwhile."
+        assert late or heading == decision
+        await window.visit(begun.page)
+        assert await window.heading() == decision
 
 
 async def test_a_link_whose_time_is_up_says_so_before_and_after(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2 as httpx
 from discharge_support import ask, info, waited
 from service_support import Process, User, admin_token, bearer, process, rows
+
+from caveats_service.interacting import wait_hash
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request
@@ -76,13 +79,11 @@ class Begun:
         """What whoever waits is told at last."""
         return waited(self._service, self._wait)  # type: ignore[arg-type]
 
+    @property
     def is_open(self) -> bool:
-        """Whether nobody has decided: then who waits is told nothing yet."""
-        try:
-            waited(self._service, self._wait, timeout=0.3)  # type: ignore[arg-type]
-        except httpx.ReadTimeout:
-            return True
-        return False
+        """Whether nobody has decided yet."""
+        query = "SELECT decision FROM interactions WHERE wait_hash = ?"
+        return rows(self._service.folder, query, wait_hash(self.secret)) == [("open",)]
 
 
 class Window:
@@ -145,6 +146,14 @@ class Window:
     async def alert(self) -> str:
         """What went wrong; nothing if nothing did."""
         return "\n".join(await self.page.get_by_role("alert").all_inner_texts())
+
+    async def complaint(self, words: str) -> None:
+        """Wait until the browser has said so."""
+        for _ in range(500):
+            if any(words in complaint for complaint in self.complaints):
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"not a word of {words}: {self.complaints}")
 
     async def text(self) -> str:
         return await self.page.locator("body").inner_text()

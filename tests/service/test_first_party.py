@@ -1,62 +1,26 @@
 """The guard of an endpoint that wants a third party's word: the bakery's clients, ours, and everybody else."""
 
-import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import httpx2 as httpx
 import pytest
 import requests
-import uvicorn
-from discharge_support import Browser, ask, macaroon, party
+from discharge_support import Browser, ask, guarded, macaroon, party
 from macaroonbakery import httpbakery
 from service_support import Service, User, bearer, new_user
 
 from caveats import Bundle, Macaroon, Unbound
 from caveats.bakery import BakeryMacaroon, decode_header, encode_header
 from caveats.wire import decode_base64
-from caveats_client.frameworks.bakery import DischargeMiddleware, FirstParty
+from caveats_client.frameworks.bakery import FirstParty
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-SECRET = bytes(range(32))
 SIZES = {3: 616, 2: 1032, 1: 1896}
 """Of one cookie value, as measured with bakeries alone."""
-
-
-async def _app(scope: Any, receive: Any, send: Any) -> None:
-    agreed = scope["state"].get("agreed")
-    said = {"user": agreed.user, "declared": dict(agreed.declared)} if agreed else {}
-    body = json.dumps(said).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-@contextmanager
-def guarded(
-    service: Service, condition: str = "is-authenticated-user", version: int = 3, **given: Any
-) -> Iterator[str]:
-    """The address of an app behind a guard."""
-    first_party = FirstParty(SECRET, party(service, version), condition, **given)
-    app = DischargeMiddleware(_app, first_party, public=("/healthz",))
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        threading.Event().wait(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
 
 
 def signing_in(service: Service, user: User) -> httpbakery.Client:

@@ -226,7 +226,7 @@ def check_error(caveat: Error, context: Context) -> Answer:
     return Unmet("the token was made with a mistake in it", "nothing")
 
 
-# is-authenticated-user, is-member-of, true: what third parties are asked
+# is-authenticated-user, is-authenticated-userid, is-member-of: what third parties are asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +246,7 @@ class IsAuthenticatedUser(Caveat):
     def parse(cls, value: str) -> Self:
         """Nothing, or `@domain`."""
         if value and (not value.startswith("@") or len(value) == 1 or " " in value):
-            raise MalformedCaveat("is-authenticated-user stands alone, or with an @domain")
+            raise MalformedCaveat(f"{cls.kind} stands alone, or with an @domain")
         return cls(value[1:])
 
 
@@ -257,6 +257,13 @@ def check_is_authenticated_user(caveat: IsAuthenticatedUser, context: Context) -
     return context.user.endswith(caveat.value) or Unmet(
         f"the asker is {context.user!r}", f"a user of {caveat.value}"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class IsAuthenticatedUserId(IsAuthenticatedUser):
+    """The same, asked by those who keep users by an id that never changes. The discharge declares that as `userid`."""
+
+    kind: ClassVar[str] = "is-authenticated-userid"
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -306,6 +313,7 @@ FIRST_PARTY: list[tuple[type[Caveat], Callable[[Any, Context], Answer]]] = [
 
 THIRD_PARTY: list[tuple[type[Caveat], Callable[[Any, Context], Answer]]] = [
     (IsAuthenticatedUser, check_is_authenticated_user),
+    (IsAuthenticatedUserId, check_is_authenticated_user),
     (IsMemberOf, check_is_member_of),
 ]
 """What stands in tickets."""

@@ -17,6 +17,7 @@ from caveats.bakery import (
     Deny,
     Error,
     IsAuthenticatedUser,
+    IsAuthenticatedUserId,
     IsMemberOf,
     TimeBefore,
     first_party_checkers,
@@ -83,6 +84,11 @@ READ = [
     ("is-authenticated-user @", None),
     ("is-authenticated-user @a b", None),
     ("is-authenticated-user ", None),
+    ("is-authenticated-userid", IsAuthenticatedUserId()),
+    ("is-authenticated-userid @example.com", IsAuthenticatedUserId("example.com")),
+    ("is-authenticated-userid alice", None),
+    ("is-authenticated-userid ", None),
+    ("is-authenticated-userids", None),
     ("is-member-of ops", IsMemberOf("ops")),
     ("is-member-of ops dev", IsMemberOf("ops", "dev")),
     ("is-member-of", None),
@@ -131,6 +137,9 @@ JUDGED = [
     (IsAuthenticatedUser("example.com"), asker("alice@example.com"), True),
     (IsAuthenticatedUser("example.com"), asker("alice"), False),
     (IsAuthenticatedUser("example.com"), asker("alice@evil-example.com"), False),
+    (IsAuthenticatedUserId(), asker("alice"), True),
+    (IsAuthenticatedUserId(), asker(None), False),
+    (IsAuthenticatedUserId("example.com"), asker("alice"), False),
     (IsMemberOf("ops", "dev"), asker("alice", "dev"), True),
     (IsMemberOf("ops"), asker("alice", "dev"), False),
     (IsMemberOf("alice"), asker("alice"), True),
@@ -227,7 +236,11 @@ def test_checkers_are_added_to_a_copy():
     checkers = standard_checkers()
     first_party_checkers(checkers)
     assert "time-before" not in checkers.kinds
-    assert set(third_party_checkers().kinds) == {"is-authenticated-user", "is-member-of"}
+    assert set(third_party_checkers().kinds) == {
+        "is-authenticated-user",
+        "is-authenticated-userid",
+        "is-member-of",
+    }
 
 
 def test_a_moment_has_no_parts_of_a_microsecond():

@@ -58,8 +58,13 @@ def listed(items: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>"
 
 
-def form(*, signed_in: str | None, allow: str, deny: str) -> str:
-    """Who the person is, by session or by password, and their decision."""
+def address(url: str) -> str:
+    """An address, to be sent to somebody."""
+    return f"<p><code>{escape(url)}</code></p>"
+
+
+def form(*, signed_in: str | None, allow: str | None, deny: str) -> str:
+    """Who the person is, by session or by password, and their decision; `allow` None: there is only one."""
     who = (
         f"<p>You are signed in as <strong>{escape(signed_in)}</strong>. "
         "Somebody else? Give your name and password.</p>"
@@ -67,12 +72,13 @@ def form(*, signed_in: str | None, allow: str, deny: str) -> str:
         else ""
     )
     needed = "" if signed_in else " required"
+    allowing = f'<button name="decision" value="allow">{escape(allow)}</button>' if allow else ""
     return (
         '<form method="post" accept-charset="utf-8">'
         f"{who}"
         f'<label>Username <input name="username" autocomplete="username" maxlength="64"{needed}></label>'
         '<label>Password <input name="password" type="password" autocomplete="current-password"'
         f' maxlength="1024"{needed}></label>'
-        f'<button name="decision" value="allow">{escape(allow)}</button>'
+        f"{allowing}"
         f'<button name="decision" value="deny">{escape(deny)}</button></form>'
     )

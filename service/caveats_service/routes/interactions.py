@@ -1,11 +1,13 @@
-"""Interactions: the page where people sign in and approve, the addresses where programs wait, and how robots sign in.
+"""Interactions: the pages where people sign in and approve, the addresses where programs wait, and how robots sign in.
 
-An asker waits at an address of their own; the page's can be sent to somebody who approves. A page never acts for
-another site, and every decision names the person who made it.
+An asker has a page to sign in at, and an address to wait at. Whoever approves has a page of their own, whose address the
+asker's shows: nobody who was sent there can become the asker, whatever they do. A page never acts for another site, and
+every decision names the person who made it.
 """
 
 import os
 from base64 import b64encode
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from starlette.responses import Response
@@ -25,49 +27,82 @@ from caveats_service.store import Decision, Interaction
 
 _DIGEST_SIZE: Final = 32
 _FIRST: Final = (
-    "If you were sent here to approve, do not sign in yet: whoever asks has to sign in first. "
-    "A second person approves after that, at this same address."
+    "After that a second person has to approve. This page is for you alone: once you have signed in, it shows "
+    "the address to send to them."
 )
+_NOT_YET: Final = "Whoever asks has not signed in yet."
 _GONE: Final = "There is nothing to decide here: the time is up, or the address is not whole."
 
 
-# the page
+# the pages
 
 
 async def visit(call: Call) -> Response:
-    """The page as it is now; for older programs, where each way to interact is."""
+    """The asker's page as it is now; for older programs, where each way to interact is."""
     if "application/json" in call.request.headers.get("accept", ""):
         await _visited(call)
         page = call.request.url.path
         return answer({"interactive": page, "agent": page.replace("/visit/", "/agent-login/")})
+    return await _page(call, _visited, _show_asker)
+
+
+async def decide(call: Call) -> Response:
+    """The asker signs in, or gives up."""
+    return await _decision(call, _visited, _ask, _show_asker)
+
+
+async def visit_to_approve(call: Call) -> Response:
+    """The approvers' page as it is now."""
+    return await _page(call, _sent, _show_approver)
+
+
+async def approve(call: Call) -> Response:
+    """A second person approves or denies."""
+    return await _decision(call, _sent, _approve, _show_approver)
+
+
+_Find = Callable[[Call], Awaitable[Interaction]]
+_Show = Callable[[Call, Interaction, str, int], Awaitable[Response]]
+
+
+async def _page(call: Call, find: _Find, show: _Show) -> Response:
     try:
-        return await _show(call, await _visited(call))
+        return await _show(call, await find(call), show)
     except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
         return _sorry(error)
 
 
-async def decide(call: Call) -> Response:
-    """A person signs in, approves or denies."""
+async def _decision(
+    call: Call, find: _Find, take: Callable[..., Awaitable[Interaction]], show: _Show
+) -> Response:
+    """What a person decides on one of the pages, and that page again."""
     try:
         call.require_own_site()
         fields = await read_fields(call, "username", "password", "decision")
-        interaction = await _visited(call)
+        interaction = await find(call)
         if interaction.decision is not Decision.OPEN:
-            return await _show(call, interaction)
+            return await _show(call, interaction, show)
         if fields.get("decision") not in ("allow", "deny"):
             raise bad_request("the decision is allow or deny")
         try:
             person = await _person(call, fields)
-            interaction = await _take(call, interaction, person, allow=fields["decision"] == "allow")
-        except Exception as error:  # noqa: BLE001  # the page again, with what went wrong
-            return await _show(call, interaction, error)
-        return await _show(call, interaction)
+            interaction = await take(call, interaction, person, allow=fields["decision"] == "allow")
+        except Exception as error:  # noqa: BLE001  # the page again, as it is by now, with what went wrong
+            return await _show(call, await find(call), show, error)
+        return await _show(call, interaction, show)
     except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
         return _sorry(error)
 
 
 async def _visited(call: Call) -> Interaction:
-    hashed = interacting.visit_hash(call.param("visit"))
+    return await _found(call, interacting.visit_hash(call.param("visit")))
+
+
+async def _sent(call: Call) -> Interaction:
+    return await _found(call, interacting.approve_hash(call.param("approve")))
+
+
+async def _found(call: Call, hashed: bytes) -> Interaction:
     interaction = await call.node.store.find_interaction(visit=hashed, now=call.now)
     if interaction is None:
         raise not_found(_GONE)
@@ -96,28 +131,47 @@ async def _signed_in(call: Call) -> str | None:
         return None
 
 
-async def _take(call: Call, interaction: Interaction, person: str, *, allow: bool) -> Interaction:
-    """This person's part. Raises `DischargeRefused` for what is not theirs to do, and then nothing has changed."""
-    question = opened(call, interaction.identifier, interaction.payload)
-    asker = interaction.asker or person
-    before = await _verdict_facts(call, interaction, asker, ())
-    verdict = await call.node.judge(question, before, client_ip=interaction.client_ip or None)
-    if asker != person:
-        after = await _verdict_facts(call, interaction, asker, (person,))
-        helped = await call.node.judge(question, after, client_ip=interaction.client_ip or None)
-        if len(helped.failures) == len(verdict.failures):
-            raise DischargeRefused(f"It is not for {person} to approve this.")
-    elif allow and not verdict.granted and not verdict.open:
-        require(verdict)
+async def _ask(call: Call, interaction: Interaction, person: str, *, allow: bool) -> Interaction:
+    """The asker's part. Raises `DischargeRefused` for what is not this person's to do, and then nothing has changed."""
+    if interaction.asker not in (None, person):
+        raise DischargeRefused(f"{interaction.asker} asks this. Approve at the address that this page shows.")
     if not allow:
         return await _decide(call, interaction, Decision.DENIED, person)
-    if interaction.asker == person and verdict.open:
+    question = opened(call, interaction.identifier, interaction.payload)
+    facts = await _verdict_facts(call, interaction, person, ())
+    verdict = await call.node.judge(question, facts, client_ip=interaction.client_ip or None)
+    if not verdict.open:
+        require(verdict)
+    elif interaction.asker == person:
         raise DischargeRefused("You ask this yourself: a second person has to approve.")
     interaction = await call.node.store.take_part(
-        interaction.visit_hash, person, as_asker=interaction.asker is None, now=call.now, actor=person
+        interaction.visit_hash, person, as_asker=True, now=call.now, actor=person
     )
-    if interaction.asker is None or (asker == person and interaction.asker != person):
+    if interaction.asker != person:
         raise DischargeRefused("Somebody else has signed in here meanwhile.")
+    return await settle(call, interaction, question, person)
+
+
+async def _approve(call: Call, interaction: Interaction, person: str, *, allow: bool) -> Interaction:
+    """A second person's part. Raises `DischargeRefused` as `_ask` does."""
+    asker = interaction.asker
+    if asker is None:
+        raise DischargeRefused(_NOT_YET)
+    if asker == person:
+        raise DischargeRefused("You ask this yourself: a second person has to approve.")
+    question = opened(call, interaction.identifier, interaction.payload)
+    failures = []
+    for more in ((), (person,)):
+        facts = await _verdict_facts(call, interaction, asker, more)
+        verdict = await call.node.judge(question, facts, client_ip=interaction.client_ip or None)
+        failures.append(verdict.failures)
+    if len(failures[0]) == len(failures[1]):
+        raise DischargeRefused(f"It is not for {person} to approve this.")
+    if not allow:
+        return await _decide(call, interaction, Decision.DENIED, person)
+    interaction = await call.node.store.take_part(
+        interaction.visit_hash, person, as_asker=False, now=call.now, actor=person
+    )
     return await settle(call, interaction, question, person)
 
 
@@ -144,7 +198,9 @@ async def _decide(call: Call, interaction: Interaction, decision: Decision, pers
     return decided
 
 
-async def _show(call: Call, interaction: Interaction, error: Exception | None = None) -> Response:
+async def _show(
+    call: Call, interaction: Interaction, show: _Show, error: Exception | None = None
+) -> Response:
     match interaction.decision:
         case Decision.GRANTED:
             return pages.page("Done", pages.paragraph("It is agreed. You can close this window."))
@@ -152,45 +208,65 @@ async def _show(call: Call, interaction: Interaction, error: Exception | None = 
             return pages.page("Denied", pages.paragraph("It was denied. You can close this window."))
         case Decision.OPEN:
             pass
-    question = opened(call, interaction.identifier, interaction.payload)
     problem = None if error is None else _of(error)
     status = 200 if problem is None else 403 if problem.status == 401 else problem.status
     wrong = "" if problem is None else problem.detail or TITLES.get(problem.code, problem.code)
-    where = f" at {interaction.client_ip}" if interaction.client_ip else ""
+    return await show(call, interaction, wrong, status)
+
+
+async def _show_asker(call: Call, interaction: Interaction, wrong: str, status: int) -> Response:
+    question = opened(call, interaction.identifier, interaction.payload)
     conditions = pages.listed([str(condition) for condition in question.conditions])
-    signed_in = await _signed_in(call)
     if interaction.asker is None:
         second = any(isinstance(condition, ApprovedBy) for condition in question.conditions)
         return pages.page(
             "Sign in",
             pages.said(wrong),
             pages.paragraph(
-                f"A program{where} wants this service to confirm the following about you. Go on only if you "
-                "have just started it yourself."
+                f"A program{_where(interaction)} wants this service to confirm the following about you. Go on only "
+                "if you have just started it yourself."
             ),
             conditions,
             pages.paragraph(_FIRST) if second else "",
-            pages.form(signed_in=signed_in, allow="Sign in and confirm", deny="Deny"),
+            pages.form(signed_in=await _signed_in(call), allow="Sign in and confirm", deny="Deny"),
             status=status,
         )
-    waiting = interaction.asker == signed_in
+    approving = f"/discharge/approve/{interacting.approve_of(call.param('visit'))}"
     return pages.page(
-        "Waiting for approval" if waiting else "Approve",
+        "Waiting for approval",
         pages.said(wrong),
-        pages.paragraph(
-            "Send the address of this page to somebody who may approve."
-            if waiting
-            else f"{interaction.asker}{where} asks for your approval of the following. Approve only what you "
-            "would do yourself, and have asked about."
-        ),
+        pages.paragraph(f"{interaction.asker} asks for somebody's approval of the following."),
         conditions,
-        pages.form(
-            signed_in=signed_in,
-            allow="Approve",
-            deny="Withdraw" if waiting else "Deny",
-        ),
+        pages.paragraph("Send this address to somebody who may approve:"),
+        pages.address(call.own_origin + approving),
+        pages.form(signed_in=await _signed_in(call), allow=None, deny="Withdraw"),
         status=status,
     )
+
+
+async def _show_approver(call: Call, interaction: Interaction, wrong: str, status: int) -> Response:
+    if interaction.asker is None:
+        return pages.page(
+            "Not yet",
+            pages.paragraph(f"{_NOT_YET} Load this page again when they have."),
+            status=status,
+        )
+    question = opened(call, interaction.identifier, interaction.payload)
+    return pages.page(
+        "Approve",
+        pages.said(wrong),
+        pages.paragraph(
+            f"{interaction.asker}{_where(interaction)} asks for your approval of the following. Approve only what "
+            "you would do yourself, and have asked about."
+        ),
+        pages.listed([str(condition) for condition in question.conditions]),
+        pages.form(signed_in=await _signed_in(call), allow="Approve", deny="Deny"),
+        status=status,
+    )
+
+
+def _where(interaction: Interaction) -> str:
+    return f" at {interaction.client_ip}" if interaction.client_ip else ""
 
 
 def _of(error: Exception) -> Problem:

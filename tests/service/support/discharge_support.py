@@ -116,6 +116,14 @@ def heading(answer: httpx.Response) -> str:
     return found[1]
 
 
+def sent_to(page: httpx.Response) -> str:
+    """The address that the asker's page says to send to whoever approves."""
+    assert heading(page) == "Waiting for approval", page.text
+    found = re.search(r"<code>(http.*?)</code>", page.text)
+    assert found, page.text
+    return found[1]
+
+
 class FirstParty:
     """A service that trusts the third party, made with macaroonbakery and over HTTP, as its users make one."""
 

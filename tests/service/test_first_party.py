@@ -22,6 +22,7 @@ from service_support import Service, User, bearer, new_user
 from caveats import Bundle, Macaroon, Unbound
 from caveats.bakery import BakeryMacaroon, decode_header, encode_header
 from caveats.wire import decode_base64
+from caveats_client import Interact, TokenAuth
 from caveats_client.frameworks.bakery import DischargeMiddleware, FirstParty
 
 pytestmark = [
@@ -44,11 +45,21 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
 
 @contextmanager
 def guarded(
-    service: Service, condition: str = "is-authenticated-user", version: int = 3, **given: Any
+    service: Service,
+    condition: str = "is-authenticated-user",
+    version: int = 3,
+    *,
+    strips: bytes = b"",
+    **given: Any,
 ) -> Iterator[str]:
-    """The address of an app behind a guard."""
+    """The address of an app behind a guard. `strips`: a header that does not get through to it."""
     first_party = FirstParty(SECRET, party(service, version), condition, **given)
-    app = DischargeMiddleware(_app, first_party, public=("/healthz",))
+    guard = DischargeMiddleware(_app, first_party, public=("/healthz",))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(name, value) for name, value in scope["headers"] if name != strips]
+        await guard({**scope, "headers": headers}, receive, send)
+
     server = uvicorn.Server(
         uvicorn.Config(
             app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=1, proxy_headers=False
@@ -131,6 +142,39 @@ def test_others_get_a_problem_with_location_ticket_and_the_token_to_complete(
         assert http.get("/dangerous", headers=bearer(text)).json() == {"user": user.username, "declared": {}}
         assert http.get("/dangerous", headers=bearer(problem["token"])).status_code == 401
         assert http.get("/healthz").json() == {}
+
+
+@pytest.mark.parametrize("strips", [b"", b"bakery-protocol-version"], ids=["the bakery's way", "a problem"])
+def test_our_own_client_gets_through_however_it_is_asked(service: Service, user: User, strips: bytes) -> None:
+    auth = {
+        "allow": [service.url],
+        "allow_private": True,
+        "interact": Interact(visit=lambda url: Browser(service).decide(url, user)),
+    }
+    with guarded(service, "signed-in = *", strips=strips) as url:
+        with httpx.Client(auth=TokenAuth(None, url, **auth)) as http:
+            assert [http.get(f"{url}/{path}").json()["user"] for path in "ab"] == [user.username] * 2
+
+
+def test_our_own_client_collects_what_the_service_says_a_token_lacks(service: Service, user: User) -> None:
+    """It went out with one discharge of two."""
+    half = Macaroon.decode(user.token()).require_discharge(party(service), "signed-in = *")
+    whole = half.require_discharge(party(service), f"signed-in = {user.username}")
+    (asked,) = (caveat for caveat in half.fields.caveats if not isinstance(caveat, bytes))
+    only = Bundle.bind(whole, [macaroon(ask(service, asked.ticket, bearer(user.token())))])
+    seen: list[str] = []
+
+    def visit(url: str) -> None:
+        seen.append(url)
+        assert Browser(service).decide(url, user).status_code == 200
+
+    there = f"{service.url}/v1/authorize?scope=photos:read"
+    assert httpx.get(there, headers=bearer(only.encode())).json()["code"] == "discharge_required"
+    interact = Interact(visit=visit)
+    auth = TokenAuth(only, service.url, allow=[service.url], allow_private=True, interact=interact)
+    with httpx.Client(auth=auth) as http:
+        assert [http.get(there).status_code for _ in range(2)] == [200, 200]
+    assert len(seen) == 2
 
 
 def completed(service: Service, user: User, url: str) -> tuple[Macaroon, Macaroon]:

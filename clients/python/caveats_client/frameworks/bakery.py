@@ -181,6 +181,7 @@ class FirstParty:
             "location": asked.location,
             "ticket": encode_base64(asked.ticket),
             "token": token.encode(),
+            "path": self._path,
         }
         challenge = {"WWW-Authenticate": _CHALLENGE}
         return Refusal(401, "discharge_required", _MESSAGE, headers=challenge, members=members)

@@ -25,6 +25,7 @@ _STYLE: Final = (
     "ul{list-style:none;margin:1em 0;padding:.7em 1em;background:var(--shade);border-radius:6px}"
     "li+li{margin-top:.6em}"
     "code{display:block;font:.85em/1.5 ui-monospace,monospace;color:var(--quiet)}"
+    ".address code{color:inherit;font-size:.9em;user-select:all}"
     "label{display:block;margin:.8em 0}"
     "input{font:inherit;color:inherit;background:var(--page);border:1px solid var(--field);border-radius:4px;"
     "padding:.4em .5em;margin-top:.25em;width:100%;max-width:20em;display:block}"
@@ -79,8 +80,18 @@ def listed(items: Sequence[tuple[str, str]]) -> str:
     return f"<ul>{''.join(shown)}</ul>"
 
 
-def form(*, signed_in: str | None, allow: str, deny: str, username: str = "", again: bool = False) -> str:
-    """Who the person is, by session or by password, and their decision. `again`: the password is to be typed again."""
+def address(url: str) -> str:
+    """An address, to be sent to somebody."""
+    return f'<p class="address"><code>{escape(url)}</code></p>'
+
+
+def form(
+    *, signed_in: str | None, allow: str | None, deny: str, username: str = "", again: bool = False
+) -> str:
+    """Who the person is, by session or by password, and their decision.
+
+    `allow` None: there is only one. `again`: the password is to be typed again.
+    """
     who = (
         f"<p>You are signed in as <strong>{escape(signed_in)}</strong>. "
         "Somebody else? Give your name and password.</p>"
@@ -88,6 +99,7 @@ def form(*, signed_in: str | None, allow: str, deny: str, username: str = "", ag
         else ""
     )
     needed = "" if signed_in else " required"
+    allowing = f'<button class="main" name="decision" value="allow">{escape(allow)}</button>' if allow else ""
     begin_here = " autofocus" if again else ""
     return (
         '<form method="post" accept-charset="utf-8">'
@@ -96,6 +108,6 @@ def form(*, signed_in: str | None, allow: str, deny: str, username: str = "", ag
         f' autocomplete="username" autocapitalize="none" spellcheck="false"{needed}></label>'
         '<label>Password <input name="password" type="password" autocomplete="current-password"'
         f' maxlength="1024"{needed}{begin_here}></label>'
-        f'<button class="main" name="decision" value="allow">{escape(allow)}</button>'
+        f"{allowing}"
         f'<button name="decision" value="deny">{escape(deny)}</button></form>'
     )

@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "service/support"))
 
-from discharge_support import Browser, FirstParty, guarded
+from discharge_support import Browser, FirstParty, guarded, heading, sent_to
 from service_support import Service, User, admin_token, bearer, new_user, serving
 
 from caveats import Macaroon, PrivateKey
@@ -40,7 +40,7 @@ def ann(service: Service) -> User:
 
 
 class Visits:
-    """People at their browsers, one after the other, whenever a page is to be visited."""
+    """People at their browsers, one after the other, whenever a page is to be visited: who asks, then who approves."""
 
     def __init__(self, service: Service, *people: User, decision: str = "allow") -> None:
         self._service = service
@@ -50,8 +50,11 @@ class Visits:
 
     def __call__(self, url: str) -> None:
         self.count += 1
+        browser = Browser(self._service)
         for person in self._people:
-            assert Browser(self._service).decide(url, person, self._decision).status_code == 200
+            page = browser.read(url)
+            place = sent_to(page) if heading(page) == "Waiting for approval" else url
+            assert browser.decide(place, person, self._decision).status_code == 200
 
 
 def group_of(service: Service, name: str, *users: User) -> str:

@@ -17,6 +17,7 @@ CONDITIONS = load_conditions(())
         ("member-of = ops dev web", "You belong to ops, dev or web", "ann belongs to ops, dev or web"),
         ("approved-by = ops dev", *["A second person, of ops or dev, approves"] * 2),
         ("is-authenticated-user", "You have signed in", "ann has signed in"),
+        ("is-authenticated-userid", "You have signed in", "ann has signed in"),
         (
             "is-authenticated-user @example.org",
             "You have a name that ends in @example.org",

@@ -36,17 +36,17 @@ async def test_a_second_person_of_the_group_approves_what_the_first_asks(
     begun = Begun(service, ours(service, "signed-in = *", f"approved-by = g{user.username}"))
     first, second = await open_window(), await open_window()
     await first.visit(begun.page)
-    assert "do not sign in yet: whoever asks has to sign in first" in await first.text()
+    assert "After that a second person has to approve." in await first.text()
     assert await first.give(user, "Sign in and confirm") == "Waiting for approval"
-    assert "Send them the address of this page" in await first.text()
-    assert "asks for your approval" not in await first.text()
+    assert "Send this address to somebody who may approve" in await first.text()
     assert begun.is_open
-    await second.visit(begun.page)
+    assert await first.address() == begun.approvers_page
+    await second.visit(await first.address())
     assert f"{user.username} at 127.0.0.1 asks for your approval" in await second.text()
     assert f"{user.username} has signed in\nsigned-in = *" in await second.text()
     assert f"A second person, of g{user.username}, approves" in await second.text()
     assert await second.give(approver, "Approve") == "Done"
-    await first.page.goto(begun.page)
+    await first.page.reload()
     assert await first.heading() == "Done"
     assert predicates(begun.answer())[0] == f"user = {user.username}"
 
@@ -57,24 +57,47 @@ async def test_who_asks_cannot_approve_and_reads_why(
     service.put_in_group(f"g{user.username}", user, approver)
     begun = asked_by(service, user)
     by_password, by_session = await open_window(), await open_window()
-    await by_password.visit(begun.page)
-    assert await by_password.give(user, "Approve") == "Waiting for approval"
     await by_session.has_session(user)
-    await by_session.visit(begun.page)
-    assert await by_session.heading() == "Waiting for approval"
-    assert await by_session.press("Approve") == "Waiting for approval"
+    for window in (by_password, by_session):
+        await window.visit(begun.page)
+        assert await window.page.get_by_role("button").all_inner_texts() == ["Withdraw"]
+        await window.visit(await window.address())
+    assert await by_password.give(user, "Approve") == "Approve"
+    assert await by_session.press("Approve") == "Approve"
     for window in (by_password, by_session):
         assert await window.alert() == "You ask this yourself: a second person has to approve."
     assert begun.is_open
 
 
-async def test_who_asks_may_withdraw(service: Auth, user: User, approver: User, open_window: Any) -> None:
+async def test_who_asks_may_withdraw_and_nobody_else(
+    service: Auth, user: User, approver: User, open_window: Any
+) -> None:
     begun = asked_by(service, user)
     window = await open_window()
     await window.has_session(user)
     await window.visit(begun.page)
+    assert await window.give(approver, "Withdraw") == "Waiting for approval"
+    assert f"{user.username} asks this." in await window.alert()
+    assert begun.is_open
+    await window.page.get_by_label("Username").fill("")
+    await window.page.get_by_label("Password").fill("")
     assert await window.press("Withdraw") == "Denied"
     assert denied(begun.answer()) == NO
+
+
+async def test_whoever_comes_before_the_asker_has_signed_in_cannot_sign_in_instead(
+    service: Auth, user: User, approver: User, open_window: Any
+) -> None:
+    begun = Begun(service, ours(service, f"approved-by = g{user.username}"))
+    first, second = await open_window(), await open_window()
+    await second.visit(begun.approvers_page)
+    assert await second.heading() == "Not yet"
+    assert not await second.has_form()
+    await first.visit(begun.page)
+    await first.give(user, "Sign in and confirm")
+    await second.page.reload()
+    assert await second.give(approver, "Approve") == "Done"
+    assert predicates(begun.answer())[0] == f"user = {user.username}"
 
 
 async def test_who_is_not_of_the_group_neither_approves_nor_denies_and_reads_why(
@@ -83,7 +106,7 @@ async def test_who_is_not_of_the_group_neither_approves_nor_denies_and_reads_why
     outsider = new_user(service)
     begun = asked_by(service, user)
     window = await open_window()
-    await window.visit(begun.page)
+    await window.visit(begun.approvers_page)
     for button in ("Approve", "Deny"):
         assert await window.give(outsider, button) == "Approve"
         assert await window.alert() == f"It is not for {outsider.username} to approve this."
@@ -99,7 +122,7 @@ async def test_an_approver_with_a_session_needs_one_click_and_not_none(
     begun = asked_by(service, user)
     window = await open_window()
     await window.has_session(approver)
-    await window.visit(begun.page)
+    await window.visit(begun.approvers_page)
     assert f"You are signed in as {approver.username}." in await window.text()
     assert begun.is_open
     assert await window.press(button) == heading
@@ -113,11 +136,11 @@ async def test_whoever_has_approved_reads_that_another_group_still_has_to(
     service.put_in_group(f"h{user.username}", other)
     begun = asked_by(service, user, f"approved-by = h{user.username}")
     first, second = await open_window(), await open_window()
-    await first.visit(begun.page)
+    await first.visit(begun.approvers_page)
     assert await first.give(approver, "Approve") == "Waiting for approval"
     assert "You have approved this. Somebody else still has to" in await first.text()
     assert begun.is_open
-    await second.visit(begun.page)
+    await second.visit(begun.approvers_page)
     assert await second.give(other, "Approve") == "Done"
     assert begun.answer().status_code == 200
 
@@ -130,7 +153,7 @@ async def test_one_approves_while_another_denies_and_there_is_one_decision(
     begun = asked_by(service, user)
     windows = [await open_window(), await open_window()]
     for window, person in zip(windows, (approver, other), strict=True):
-        await window.visit(begun.page)
+        await window.visit(begun.approvers_page)
         await window.fill(person)
     made = service.decisions
     headings = await asyncio.gather(windows[0].press("Approve"), windows[1].press("Deny"))
@@ -138,13 +161,12 @@ async def test_one_approves_while_another_denies_and_there_is_one_decision(
     assert service.decisions == made + 1
 
 
-async def test_an_approval_that_was_taken_back_with_the_membership_is_refused(
+async def test_an_approval_counts_only_of_whoever_is_of_the_group_when_they_press(
     service: Auth, user: User, approver: User, open_window: Any
 ) -> None:
-    """The page was open while the approver left the group: what counts is who is of it when they press."""
     begun = asked_by(service, user)
     window = await open_window()
-    await window.visit(begun.page)
+    await window.visit(begun.approvers_page)
     await window.fill(approver)
     service.put_in_group(f"g{user.username}")
     assert await window.press("Approve") == "Approve"

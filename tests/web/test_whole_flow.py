@@ -143,11 +143,10 @@ async def test_the_command_waits_for_a_second_person_at_another_browser(
     macaroon, party = token(service, f"approved-by = {group}")
     nearby = ("--allow", service.url, "--allow-private", "--no-browser")
     program = await start(*CLI, "discharge", macaroon.encode(), *nearby)
-    page = await program.address()
     first, second = await open_window(), await open_window()
-    await first.visit(page)
+    await first.visit(await program.address())
     assert await first.give(user, "Sign in and confirm") == "Waiting for approval"
-    await second.visit(page)
+    await second.visit(await first.address())
     assert await second.give(approver, "Approve") == "Done"
     code, out, err = await program.end()
     assert (code, asker(out, party)) == (0, user.username), err

@@ -54,6 +54,7 @@ PATIENCE = 300.0
 LARGEST_ANSWER = 64 * 1024
 
 _DISCHARGE_REQUIRED = "macaroon discharge required"
+_PROBLEM = "discharge_required"
 _INTERACTION_REQUIRED = "interaction required"
 _AGENT, _BROWSER, _FORM = "agent", "browser-window", "form"
 _SUFFIX = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -373,22 +374,42 @@ class Required:
     macaroon: BakeryMacaroon
     path: str
     cookie: str
+    """Empty for none: it goes where tokens go."""
 
 
 def required(url: httpx.URL, reply: Reply) -> Required | None:
-    """What is to be discharged, if that is what was answered at `url`.
+    """What is to be discharged, if that is what was answered at `url`: the bakery's way, or as a problem.
 
     Raises `BadDischarge` for nonsense, and for a macaroon to present to another site.
     """
     members = _coded(reply, _DISCHARGE_REQUIRED)
     if members is None:
-        return None
+        return _required_by_problem(url, reply)
     macaroon = _macaroon(url, members, "Macaroon")
     said = members.get("MacaroonPath")
     suffix = members.get("CookieNameSuffix") or "auth"
     if not isinstance(suffix, str) or _SUFFIX.fullmatch(suffix) is None:
         raise BadDischarge(f"{shown(url)} wants a cookie whose name is none")
     return Required(macaroon, _sibling(url, said).path if said else url.path, f"macaroon-{suffix}")
+
+
+def _required_by_problem(url: httpx.URL, reply: Reply) -> Required | None:
+    """The token to complete that came with a problem; None where none did."""
+    members = _members(reply) if wants_discharges(reply) else None
+    if members is None or "token" not in members:
+        return None
+    text, path = members["token"], members.get("path")
+    try:
+        bundle = Bundle.decode(text)
+    except CaveatsError as error:
+        raise BadDischarge(f"{shown(url)} answers with what is no token") from error
+    return Required(envelope(bundle), _sibling(url, path).path if path else url.path, "")
+
+
+def wants_discharges(reply: Reply) -> bool:
+    """Whether this is the problem that says that a third party has to agree first."""
+    members = _members(reply) if reply.status == 401 else None
+    return members is not None and members.get("code") == _PROBLEM
 
 
 # Answers
@@ -504,5 +525,9 @@ def envelope(token: Token | BakeryMacaroon) -> BakeryMacaroon:
 
 def lacks_discharges(bundle: Bundle) -> bool:
     """Whether `bundle` has third-party caveats and came with no discharge at all."""
-    caveats = bundle.macaroon.fields.caveats
-    return not bundle.discharges and any(isinstance(caveat, ThirdPartyCaveat) for caveat in caveats)
+    return not bundle.discharges and has_third_parties(bundle)
+
+
+def has_third_parties(bundle: Bundle) -> bool:
+    """Whether there is anything in it to be discharged."""
+    return any(isinstance(caveat, ThirdPartyCaveat) for caveat in bundle.macaroon.fields.caveats)

@@ -127,6 +127,14 @@ def heading(answer: httpx.Response) -> str:
     return found[1]
 
 
+def sent_to(page: httpx.Response) -> str:
+    """The address that the asker's page says to send to whoever approves."""
+    assert heading(page) == "Waiting for approval", page.text
+    found = re.search(r"<code>(http.*?)</code>", page.text)
+    assert found, page.text
+    return found[1]
+
+
 class FirstParty:
     """A service that trusts the third party, made with macaroonbakery and over HTTP, as its users make one."""
 
@@ -199,13 +207,25 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
 
 @contextmanager
 def guarded(
-    service: Service, condition: str = "is-authenticated-user", version: int = 3, **given: Any
+    service: Service,
+    condition: str = "is-authenticated-user",
+    version: int = 3,
+    *,
+    strips: bytes = b"",
+    **given: Any,
 ) -> Iterator[str]:
-    """The address of an app behind a guard."""
+    """The address of an app behind a guard. `strips`: a header that does not get through to it."""
     first_party = Guard(SECRET, party(service, version), condition, **given)
-    app = DischargeMiddleware(_app, first_party, public=("/healthz",))
+    guard = DischargeMiddleware(_app, first_party, public=("/healthz",))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(name, value) for name, value in scope["headers"] if name != strips]
+        await guard({**scope, "headers": headers}, receive, send)
+
     server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=1, proxy_headers=False
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

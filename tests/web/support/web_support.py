@@ -13,7 +13,7 @@ import httpx2 as httpx
 from discharge_support import ask, info, waited
 from service_support import Process, User, admin_token, bearer, process, rows
 
-from caveats_service.interacting import wait_hash
+from caveats_service.interacting import approve_of, wait_hash
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request
@@ -72,6 +72,8 @@ class Begun:
         self._service = service
         self.ticket = ticket
         self.page = f"{service.url}/{told['VisitURL']}"
+        self.approvers_page = f"{service.url}/discharge/approve/{approve_of(self.page.rpartition('/')[2])}"
+        """Which the asker's page shows."""
         self._wait = told["WaitURL"]
         self.secret = self._wait.rpartition("/")[2]
 
@@ -157,6 +159,10 @@ class Window:
 
     async def text(self) -> str:
         return await self.page.locator("body").inner_text()
+
+    async def address(self) -> str:
+        """What the page says to send to whoever approves."""
+        return await self.page.locator(".address").inner_text()
 
     async def has_form(self) -> bool:
         return await self.page.locator("form, input, button").count() > 0

@@ -4,6 +4,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -256,6 +257,19 @@ def test_clients_are_told_that_conditions_about_http_are_known_and_under_which_p
             assert httpx.get(f"{url}/dangerous", headers={"Macaroons": value}).status_code == status
 
 
+def test_other_cookies_do_not_crowd_out_the_one_of_this_endpoint(service: Service, user: User) -> None:
+    with guarded(service, "signed-in = *") as url:
+        root, discharge = completed(service, user, url)
+        value = encode_header(Bundle.bind(root, [discharge]))
+        others = "".join(f"macaroon-{n}=W10=; " for n in range(20))
+        for cookies in (
+            f"{others}macaroon-auth={value}",
+            f"macaroon-auth=W10=; {others}macaroon-auth={value}",
+        ):
+            answer = httpx.get(f"{url}/dangerous", headers={"Macaroons": "," * 20, "Cookie": cookies})
+            assert answer.status_code == 200
+
+
 def test_a_token_for_one_endpoint_is_none_for_another_and_dies_in_its_time(
     service: Service, user: User
 ) -> None:
@@ -270,6 +284,19 @@ def test_a_token_for_one_endpoint_is_none_for_another_and_dies_in_its_time(
         assert httpx.get(f"{other}/dangerous", headers=token).status_code == 401
         late[0] = timedelta(minutes=6)  # the discharge was for five
         assert httpx.get(f"{url}/dangerous", headers=token).status_code == 401
+
+
+@pytest.mark.parametrize("given", [{}, {"declared": ("username", "email")}])
+def test_what_was_agreed_to_is_nothing_where_something_else_is_asked(
+    service: Service, user: User, given: dict[str, Any]
+) -> None:
+    """One secret and one cookie, two endpoints: having signed in does not open the one that wants an approval."""
+    condition = "signed-in = *" if given else "approved-by = ops"
+    with guarded(service, "signed-in = *") as easy, guarded(service, condition, **given) as hard:
+        root, discharge = completed(service, user, easy)
+        token = bearer(Bundle.bind(root, [discharge]).encode())
+        assert httpx.get(f"{easy}/dangerous", headers=token).status_code == 200
+        assert httpx.get(f"{hard}/dangerous", headers=token).status_code == 401
 
 
 def test_a_holder_who_declares_something_is_not_believed(service: Service, user: User) -> None:

@@ -125,7 +125,8 @@ class Send:
     """Ask this. `until`: when it must have been answered, on the clock that `collecting` was given."""
 
     method: str
-    url: httpx.URL
+    url: httpx.URL = field(repr=False)
+    """May hold the secret by which an asker waits."""
     headers: Mapping[str, str] = field(repr=False)
     content: bytes | None = field(repr=False)
     until: float
@@ -135,7 +136,7 @@ class Send:
 class Visit:
     """Take the person there. They are waited for by the step that follows."""
 
-    url: str
+    url: str = field(repr=False)
     visit: Callable[[str], object] = field(repr=False)
 
 

@@ -6,7 +6,7 @@ spaces. It is a grammar of bytes: nothing is stripped, folded or read leniently,
 kind would write differently is not of that kind.
 
 A kind that another project writes with one space (`allow read write`) says `spaced`: its value stands after the
-first space or is left out, and may be empty, hold ` = ` or end in a space.
+first space or is left out, and may be empty, hold ` = ` or end in a space. Its name may have a `prefix:` before it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _KIND = re.compile(r"(?:[a-z][a-z0-9-]{0,31}/)?[a-z][a-z0-9-]{0,31}")
+_SPACED_KIND = re.compile(rf"(?:[a-z][a-z0-9-]{{0,31}}:)?{_KIND.pattern}")
 _EQUALS = " = "
 _CONTROL = frozenset(("Cc", "Cs", "Zl", "Zp"))
 _ESCAPED = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
@@ -96,9 +97,9 @@ class UnknownCaveat(Caveat):
         return self.value
 
 
-def is_kind(name: str) -> bool:
-    """Whether `name` can name a kind."""
-    return _KIND.fullmatch(name) is not None
+def is_kind(name: str, *, spaced: bool = False) -> bool:
+    """Whether `name` can name a kind; one that is `spaced`, if you say so."""
+    return (_SPACED_KIND if spaced else _KIND).fullmatch(name) is not None
 
 
 def check_value(value: str) -> str:
@@ -115,7 +116,7 @@ def check_value(value: str) -> str:
 
 def check_caveat(caveat: Caveat) -> None:
     """Raises `MalformedCaveat` where no verifier would read this caveat."""
-    if not is_kind(caveat.kind):
+    if not is_kind(caveat.kind, spaced=caveat.spaced):
         raise MalformedCaveat(f"{caveat.kind!r} names no kind")
     if caveat.spaced:
         _check_printable(caveat.value)

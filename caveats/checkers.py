@@ -64,7 +64,7 @@ class Checkers:
         name = getattr(kind, "kind", None)
         if kind is UnknownCaveat:
             raise ValueError("what is unknown has no check: it refuses")
-        if not isinstance(name, str) or not is_kind(name):
+        if not isinstance(name, str) or not is_kind(name, spaced=kind.spaced):
             raise ValueError(
                 f"{kind.__name__}.kind must read [a-z][a-z0-9-]*, a plug-in's with vendor/ before it"
             )

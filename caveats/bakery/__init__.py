@@ -5,11 +5,14 @@ The rest of the library knows nothing of this. What is here is bytes and decisio
 
 from caveats.bakery.conditions import (
     Allow,
+    ClientIpAddr,
     Declared,
     Deny,
     Error,
     IsAuthenticatedUser,
+    IsAuthenticatedUserId,
     IsMemberOf,
+    Origin,
     TimeBefore,
     first_party_checkers,
     third_party_checkers,
@@ -30,11 +33,12 @@ from caveats.bakery.macaroons import (
     encode_binaries,
     encode_header,
 )
-from caveats.bakery.namespace import STANDARD, Namespace
+from caveats.bakery.namespace import HTTP, STANDARD, Namespace
 from caveats.bakery.oven import OvenIdentifier
 from caveats.bakery.tickets import V1, V2, V3, BakeryParty, BakeryTicket, open_ticket
 
 __all__ = [
+    "HTTP",
     "LOCAL",
     "LOCAL_CONDITION",
     "STANDARD",
@@ -45,13 +49,16 @@ __all__ = [
     "BakeryMacaroon",
     "BakeryParty",
     "BakeryTicket",
+    "ClientIpAddr",
     "Declared",
     "Deny",
     "Error",
     "IsAuthenticatedUser",
+    "IsAuthenticatedUserId",
     "IsMemberOf",
     "Namespace",
     "Needed",
+    "Origin",
     "OvenIdentifier",
     "TimeBefore",
     "collect",

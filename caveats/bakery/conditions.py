@@ -1,7 +1,8 @@
 """The conditions that bakeries write, as kinds of caveat: each a dataclass, and right below it its check.
 
 They read `name argument`. Registered beside the standard kinds they are judged by the same `Checkers`. Facts come
-from `Context.extra`: "operations" (what the request is about to do) and "groups" (what its user belongs to).
+from `Context.extra`: "operations" (what the request is about to do), "origin" (its header of that name) and "groups"
+(what its user belongs to).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from caveats.caveat import Caveat
 from caveats.checkers import Checkers
 from caveats.errors import MalformedCaveat
-from caveats.standard import Answer, Unmet
+from caveats.standard import Answer, Unmet, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,7 +227,88 @@ def check_error(caveat: Error, context: Context) -> Answer:
     return Unmet("the token was made with a mistake in it", "nothing")
 
 
-# is-authenticated-user, is-member-of, true: what third parties are asked
+# http:client-ip-addr, http:origin: what older bakeries write without the namespace's prefix
+
+
+@dataclass(frozen=True, slots=True)
+class ClientIpAddr(Caveat):
+    """The one address that may present the macaroon. Kept as it was written, compared as an address."""
+
+    kind: ClassVar[str] = "http:client-ip-addr"
+    spaced: ClassVar[bool] = True
+    address: str
+
+    def __post_init__(self) -> None:
+        if parse_address(self.address) is None:
+            raise MalformedCaveat(
+                "not an IP address, or one with a zone, which means nothing to other machines"
+            )
+
+    @property
+    def value(self) -> str:
+        """The address, as it was written."""
+        return self.address
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """An address."""
+        return cls(value)
+
+
+@dataclass(frozen=True, slots=True)
+class OldClientIpAddr(ClientIpAddr):
+    """The same without a prefix."""
+
+    kind: ClassVar[str] = "client-ip-addr"
+
+
+def check_client_ip_addr(caveat: ClientIpAddr, context: Context) -> Answer:
+    """The client's address is this one; a mapped IPv4 address counts as IPv4."""
+    address = None if context.client_ip is None else parse_address(context.client_ip)
+    if address is None:
+        return Unmet("the request has no client address", f"a client at {caveat.address}")
+    return address == parse_address(caveat.address) or Unmet(
+        f"the client's address is {address}", f"a client at {caveat.address}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Origin(Caveat):
+    """The one site whose pages may present the macaroon; empty for none."""
+
+    kind: ClassVar[str] = "http:origin"
+    spaced: ClassVar[bool] = True
+    origin: str
+
+    @property
+    def value(self) -> str:
+        """The origin."""
+        return self.origin
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Any text: browsers' origins are compared, never read."""
+        return cls(value)
+
+
+@dataclass(frozen=True, slots=True)
+class OldOrigin(Origin):
+    """The same without a prefix."""
+
+    kind: ClassVar[str] = "origin"
+
+
+def check_origin(caveat: Origin, context: Context) -> Answer:
+    """The request's origin is this one, or it is known to have none, as browsers' requests to their own site."""
+    origin = context.extra.get("origin")
+    if not isinstance(origin, str):
+        return Unmet("the request's origin is not known", f"a request from {caveat.origin or 'no site'}")
+    return origin in ("", caveat.origin) or Unmet(
+        f"the request comes from {origin}", f"a request from {caveat.origin or 'no site'}"
+    )
+
+
+# is-authenticated-user, is-authenticated-userid, is-member-of: what third parties are asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +328,7 @@ class IsAuthenticatedUser(Caveat):
     def parse(cls, value: str) -> Self:
         """Nothing, or `@domain`."""
         if value and (not value.startswith("@") or len(value) == 1 or " " in value):
-            raise MalformedCaveat("is-authenticated-user stands alone, or with an @domain")
+            raise MalformedCaveat(f"{cls.kind} stands alone, or with an @domain")
         return cls(value[1:])
 
 
@@ -257,6 +339,13 @@ def check_is_authenticated_user(caveat: IsAuthenticatedUser, context: Context) -
     return context.user.endswith(caveat.value) or Unmet(
         f"the asker is {context.user!r}", f"a user of {caveat.value}"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class IsAuthenticatedUserId(IsAuthenticatedUser):
+    """The same, asked by those who keep users by an id that never changes. The discharge declares that as `userid`."""
+
+    kind: ClassVar[str] = "is-authenticated-userid"
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -301,11 +390,16 @@ FIRST_PARTY: list[tuple[type[Caveat], Callable[[Any, Context], Answer]]] = [
     (Allow, check_allow),
     (Deny, check_deny),
     (Error, check_error),
+    (ClientIpAddr, check_client_ip_addr),
+    (OldClientIpAddr, check_client_ip_addr),
+    (Origin, check_origin),
+    (OldOrigin, check_origin),
 ]
 """What stands in macaroons and in discharges."""
 
 THIRD_PARTY: list[tuple[type[Caveat], Callable[[Any, Context], Answer]]] = [
     (IsAuthenticatedUser, check_is_authenticated_user),
+    (IsAuthenticatedUserId, check_is_authenticated_user),
     (IsMemberOf, check_is_member_of),
 ]
 """What stands in tickets."""

@@ -166,8 +166,8 @@ def declaring_key(
 
 
 def in_namespace(caveat: Caveat | bytes, namespace: Namespace) -> Caveat | bytes:
-    """`caveat` as it is written under `namespace`, which may want a prefix before a bakery's condition."""
-    if namespace.prefix and not isinstance(caveat, bytes) and caveat.spaced:
+    """`caveat` as it is written under `namespace`, which may want a prefix before a bakery's standard condition."""
+    if namespace.prefix and not isinstance(caveat, bytes) and caveat.spaced and ":" not in caveat.kind:
         return f"{namespace.prefix}:{caveat}".encode()
     return caveat
 

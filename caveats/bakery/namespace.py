@@ -52,3 +52,6 @@ def _is_word(text: str) -> bool:
 
 STANDARD = Namespace(((_STANDARD_URI, ""),))
 """What everybody uses: the standard conditions, without a prefix."""
+
+HTTP = Namespace((("http", "http"), (_STANDARD_URI, "")))
+"""The same for those who judge HTTP requests, and so the conditions about these as well: `http:origin ...`."""

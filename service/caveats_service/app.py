@@ -58,6 +58,8 @@ _ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/discharge", discharge.discharge),
     ("GET", "/discharge/visit/{visit}", interactions.visit),
     ("POST", "/discharge/visit/{visit}", interactions.decide),
+    ("GET", "/discharge/approve/{approve}", interactions.visit_to_approve),
+    ("POST", "/discharge/approve/{approve}", interactions.approve),
     ("GET", "/discharge/wait-token/{wait}", interactions.wait_token),
     ("GET", "/discharge/wait/{wait}", interactions.wait),
     ("GET", "/discharge/form/{wait}", interactions.form),

@@ -285,6 +285,12 @@ class Call:
             self.require_same_site_if_browser()
         return credential
 
+    @property
+    def own_origin(self) -> str:
+        """Where this service is: as it is configured or, while it is not, as the request has it."""
+        here = self.request.url
+        return self.node.settings.public_url or f"{here.scheme}://{here.netloc}"
+
     def require_own_site(self) -> None:
         """Refuse a request that a page of another site made."""
         require_own_site(self.node.settings, self.request.headers)

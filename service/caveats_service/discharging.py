@@ -27,7 +27,16 @@ from caveats import (
     bakery,
     chain,
 )
-from caveats.bakery import V1, V2, V3, BakeryMacaroon, BakeryParty, BakeryTicket, IsMemberOf
+from caveats.bakery import (
+    V1,
+    V2,
+    V3,
+    BakeryMacaroon,
+    BakeryParty,
+    BakeryTicket,
+    IsAuthenticatedUserId,
+    IsMemberOf,
+)
 from caveats.keyring import hkdf
 from caveats.third_party import Ticket, is_ticket, seal_box
 from caveats.wire import decode_base64, encode_base64
@@ -38,6 +47,8 @@ VERSION: Final = V3
 AGENT_LIFE: Final = timedelta(minutes=1)
 """How long an agent has to answer with its key."""
 _USERNAME: Final = "username"
+_USER_ID: Final = "userid"
+"""An account is never renamed or deleted, nor its name given to somebody else: the name is the id as well."""
 _AGENT: Final = re.compile(
     r"agent\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})\.([0-9]{1,12})\.([0-9a-f]{32})\.(.{1,64})"
 )
@@ -87,6 +98,17 @@ class Verdict:
     def open(self) -> bool:
         """Whether people can still make them hold."""
         return self.sign_in or bool(self.approval_of)
+
+
+def _told(condition: Caveat) -> set[str]:
+    """What a discharge declares of its asker though nobody wants it declared."""
+    match condition:
+        case IsMemberOf():
+            return set()
+        case IsAuthenticatedUserId():
+            return {_USER_ID}
+        case _:
+            return {_USERNAME}
 
 
 def agent_key(data: bytes) -> bytes:
@@ -164,8 +186,8 @@ class Discharges:
             macaroon = caveats.discharge(ticket, now=decided_at, user=facts.user, life=self.life)
             return BakeryMacaroon(macaroon, V2)
         context = self._context(facts, decided_at, client_ip)
-        tells = _USERNAME in ticket.declared or not isinstance(question.conditions[0], IsMemberOf)
-        declared = {_USERNAME: facts.user} if facts.user is not None and tells else {}
+        tells = {_USERNAME, _USER_ID}.intersection(ticket.declared) | _told(question.conditions[0])
+        declared = {} if facts.user is None else dict.fromkeys(sorted(tells), facts.user)
         return bakery.discharge(ticket, self._checkers, context, declared=declared, life=self.life)
 
     def _context(self, facts: Facts, now: datetime, client_ip: str | None) -> Context:

@@ -1,7 +1,8 @@
-"""The secrets of an interaction: one that opens its page, one that waits for its decision, and the token that follows.
+"""The secrets of an interaction: for the asker's page, for the approvers', for where the decision is waited for.
 
-Each is random or follows from one that is; what the store gets are hashes. Whoever has the page's address, such as
-somebody who approves, learns nothing of the other two. Knows bytes only.
+Each is random or follows from one that is; what the store gets are hashes. From the asker's page follows the
+approvers', and never the other way: whoever was sent there to approve cannot come to ask. From where the decision is
+waited for follows the token that the asker gets. Knows bytes only.
 """
 
 import os
@@ -30,9 +31,19 @@ class Secrets:
         return cls(encode_base64(random(32)), encode_base64(random(32)))
 
 
+def approve_of(visit: str) -> str:
+    """What opens the page for approving, from what opens the asker's."""
+    return encode_base64(_hash("approve", visit.encode("utf-8", "replace")))
+
+
 def visit_hash(visit: str) -> bytes:
-    """What the store knows of the page's address."""
-    return _hash("visit", visit.encode("utf-8", "replace"))
+    """What the store knows of the asker's page: no more than of the approvers'."""
+    return approve_hash(approve_of(visit))
+
+
+def approve_hash(approve: str) -> bytes:
+    """What the store knows of the approvers' page."""
+    return _hash("visit", approve.encode("utf-8", "replace"))
 
 
 def wait_hash(wait: str) -> bytes:

@@ -37,6 +37,23 @@ KINDS = [
 @pytest.mark.parametrize(("name", "accepted"), KINDS, ids=[repr(row[0]) for row in KINDS])
 def test_a_kind_is_named_in_small_letters_with_or_without_a_vendor(name, accepted):
     assert is_kind(name) is accepted
+    assert is_kind(name, spaced=True) is accepted
+
+
+@pytest.mark.parametrize(
+    ("name", "accepted"),
+    [
+        ("http:origin", True),
+        ("acme:a/b", True),
+        (":a", False),
+        ("a:", False),
+        ("a:b:c", False),
+        ("A:b", False),
+    ],
+)
+def test_only_a_kind_with_one_space_has_a_prefix(name, accepted):
+    assert is_kind(name, spaced=True) is accepted
+    assert not is_kind(name)
 
 
 VALUES = [

@@ -306,6 +306,28 @@ def test_an_agent_that_is_not_known_is_refused(there: Site) -> None:
         discharge(root(3, there.url), **nearby(there, interact=Interact(agent)))
 
 
+@both
+def test_a_third_party_that_asks_a_robot_again_is_shown_a_person_and_is_not_asked_for_ever(
+    there: Site, client: type
+) -> None:
+    """The robot is known by its key; what is left is for a person, once, and nobody signs in a third time."""
+    third = ThirdParty(there, ways=("agent", "browser-window"))
+    third.decided.set()
+    there.places["/discharge"] = lambda _: said(
+        {"Code": "interaction required", "Message": "who?", "Info": third._info()}, 401
+    )
+    visited: list[str] = []
+    who = Interact(Agent(AGENT_KEY, {there.url: "robot"}), visit=visited.append)
+    with pytest.raises(Forbidden, match="does not take what its own sign-in gave"):
+        discharge(root(3, there.url), client=client, **nearby(there, interact=who))
+    assert len(visited) == 1
+    assert there.paths() == ["/discharge", "/login", "/discharge", "/wait", "/discharge"]
+    there.asked.clear()
+    with pytest.raises(InteractionRequired, match="browser-window"):
+        discharge(root(3, there.url), client=client, **nearby(there, interact=Interact(who.agent)))
+    assert there.paths() == ["/discharge", "/login", "/discharge"]
+
+
 # Catalogue B8
 
 

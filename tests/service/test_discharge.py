@@ -242,6 +242,37 @@ def test_membership_is_as_of_now(service: Service, condition: str) -> None:
     assert denied(ask(service, asked, bearer(bob.token()))) == NO
 
 
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ("is-authenticated-userid", ["userid {}"]),
+        ("need-declared userid is-authenticated-userid", ["userid {}"]),
+        ("need-declared userid,username is-authenticated-userid", ["userid {}", "username {}"]),
+        ("need-declared userid is-authenticated-user", ["userid {}", "username {}"]),
+        ("need-declared userid,email is-authenticated-userid", ["userid {}", "email "]),
+        ("is-member-of {}", []),
+        ("need-declared userid is-member-of {}", ["userid {}"]),
+    ],
+)
+def test_the_user_id_is_the_name_and_declared_where_it_is_asked_for(
+    service: Service, user: User, condition: str, told: list[str]
+) -> None:
+    name = user.username
+    *said, until = predicates(ask(service, ticket(service, condition.format(name)), bearer(user.token())))
+    assert said == [f"declared {one.format(name)}" for one in told]
+    assert until.startswith("time-before ")
+
+
+def test_a_user_id_of_a_domain_is_that_of_a_user_of_the_domain(service: Service) -> None:
+    here, elsewhere = User(service, "ann@example.com", PASSWORD), new_user(service)
+    with service.client() as http:
+        http.post("/v1/users", json={"username": here.username, "password": PASSWORD}).raise_for_status()
+    asked = ticket(service, "is-authenticated-userid @example.com")
+    assert predicates(ask(service, asked, bearer(here.token())))[0] == "declared userid ann@example.com"
+    assert denied(ask(service, asked, bearer(elsewhere.token()))) == NO
+    assert denied(ask(service, ticket(service, "is-authenticated-userid alice"))) == BAD
+
+
 def test_all_conditions_of_a_ticket_of_ours_must_hold(service: Service, user: User) -> None:
     asked = ours(service, "signed-in = *", "member-of = nowhere")
     assert denied(ask(service, asked, bearer(user.token()))) == NO

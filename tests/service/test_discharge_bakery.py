@@ -140,6 +140,20 @@ def test_the_public_key_is_found_where_clients_look(service: Service) -> None:
     assert older == {"PublicKey": str(found.public_key)}
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_first_party_that_keeps_users_by_their_id_gets_it(
+    service: Service, user: User, version: int
+) -> None:
+    def opened(url: str) -> None:
+        assert Browser(service).decide(url, user).status_code == 200
+
+    with FirstParty(service, "need-declared userid is-authenticated-userid", version) as first:
+        client = httpbakery.Client(interaction_methods=[httpbakery.WebBrowserInteractor(open=opened)])
+        conditions = completes(first, client)
+    assert f"declared userid {user.username}" in conditions
+    assert not any(condition.startswith("declared username") for condition in conditions)
+
+
 def test_whoever_is_denied_is_told(service: Service, user: User) -> None:
     def opened(url: str) -> None:
         assert Browser(service).decide(url, user, "deny").status_code == 200

@@ -1,62 +1,33 @@
 """The guard of an endpoint that wants a third party's word: the bakery's clients, ours, and everybody else."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from base64 import b64encode
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2 as httpx
 import pytest
 import requests
-import uvicorn
-from discharge_support import Browser, ask, macaroon, party
+from discharge_support import Browser, ask, guarded, heading, macaroon, party, sent_to
+from macaroonbakery import bakery as theirs
+from macaroonbakery import checkers as their_checkers
 from macaroonbakery import httpbakery
+from pymacaroons.serializers.json_serializer import JsonSerializer
 from service_support import Service, User, bearer, new_user
 
 from caveats import Bundle, Macaroon, Unbound
 from caveats.bakery import BakeryMacaroon, decode_header, encode_header
 from caveats.wire import decode_base64
-from caveats_client.frameworks.bakery import DischargeMiddleware, FirstParty
+from caveats_client import Interact, TokenAuth
+from caveats_client.frameworks.bakery import FirstParty
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-SECRET = bytes(range(32))
 SIZES = {3: 616, 2: 1032, 1: 1896}
 """Of one cookie value, as measured with bakeries alone."""
-
-
-async def _app(scope: Any, receive: Any, send: Any) -> None:
-    agreed = scope["state"].get("agreed")
-    said = {"user": agreed.user, "declared": dict(agreed.declared)} if agreed else {}
-    body = json.dumps(said).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-@contextmanager
-def guarded(
-    service: Service, condition: str = "is-authenticated-user", version: int = 3, **given: Any
-) -> Iterator[str]:
-    """The address of an app behind a guard."""
-    first_party = FirstParty(SECRET, party(service, version), condition, **given)
-    app = DischargeMiddleware(_app, first_party, public=("/healthz",))
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        threading.Event().wait(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
 
 
 def signing_in(service: Service, user: User) -> httpbakery.Client:
@@ -127,6 +98,39 @@ def test_others_get_a_problem_with_location_ticket_and_the_token_to_complete(
         assert http.get("/healthz").json() == {}
 
 
+@pytest.mark.parametrize("strips", [b"", b"bakery-protocol-version"], ids=["the bakery's way", "a problem"])
+def test_our_own_client_gets_through_however_it_is_asked(service: Service, user: User, strips: bytes) -> None:
+    auth = {
+        "allow": [service.url],
+        "allow_private": True,
+        "interact": Interact(visit=lambda url: Browser(service).decide(url, user)),
+    }
+    with guarded(service, "signed-in = *", strips=strips) as url, httpx.Client() as http:
+        http.auth = TokenAuth(None, url, **auth)
+        assert [http.get(f"{url}/{path}").json()["user"] for path in "ab"] == [user.username] * 2
+
+
+def test_our_own_client_collects_what_the_service_says_a_token_lacks(service: Service, user: User) -> None:
+    """It went out with one discharge of two."""
+    half = Macaroon.decode(user.token()).require_discharge(party(service), "signed-in = *")
+    whole = half.require_discharge(party(service), f"signed-in = {user.username}")
+    (asked,) = (caveat for caveat in half.fields.caveats if not isinstance(caveat, bytes))
+    only = Bundle.bind(whole, [macaroon(ask(service, asked.ticket, bearer(user.token())))])
+    seen: list[str] = []
+
+    def visit(url: str) -> None:
+        seen.append(url)
+        assert Browser(service).decide(url, user).status_code == 200
+
+    there = f"{service.url}/v1/authorize?scope=photos:read"
+    assert httpx.get(there, headers=bearer(only.encode())).json()["code"] == "discharge_required"
+    interact = Interact(visit=visit)
+    auth = TokenAuth(only, service.url, allow=[service.url], allow_private=True, interact=interact)
+    with httpx.Client(auth=auth) as http:
+        assert [http.get(there).status_code for _ in range(2)] == [200, 200]
+    assert len(seen) == 2
+
+
 def completed(service: Service, user: User, url: str) -> tuple[Macaroon, Macaroon]:
     token = httpx.get(f"{url}/dangerous").json()
     discharge = macaroon(ask(service, decode_base64(token["ticket"]), bearer(user.token())))
@@ -155,6 +159,102 @@ def test_what_is_not_whole_or_not_for_this_is_asked_for_anew(
         headers = present(*completed(service, user, url))
         answer = httpx.get(f"{url}/dangerous", headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (401, "discharge_required")
+
+
+def presenting(token: tuple[Macaroon, Macaroon], *conditions: str) -> dict[str, str]:
+    root, discharge = token
+    narrowed = root.attenuate(*(condition.encode() for condition in conditions))
+    return bearer(Bundle.bind(narrowed, [discharge]).encode())
+
+
+HERE = [("X-Forwarded-For", "203.0.113.9")]
+PAGE = [("Origin", "https://photos.example")]
+
+
+@pytest.mark.parametrize(
+    ("condition", "headers", "passes"),
+    [
+        ("client-ip-addr 127.0.0.1", [], True),
+        ("client-ip-addr ::ffff:127.0.0.1", [], True),
+        ("client-ip-addr 127.0.0.2", [], False),
+        ("client-ip-addr ::1", [], False),
+        ("client-ip-addr 127.0.0.0/8", [], False),
+        ("client-ip-addr 127.0.0.1%lo", [], False),
+        ("client-ip-addr 203.0.113.9", HERE, False),
+        ("client-ip-addr 127.0.0.1", HERE, True),
+        ("origin https://photos.example", PAGE, True),
+        ("origin https://photos.example", [], True),
+        ("origin https://photos.example", [("Origin", "https://photos.example.evil")], False),
+        ("origin https://photos.example", [("Origin", "https://Photos.example")], False),
+        ("origin https://photos.example", [("Origin", "null")], False),
+        ("origin https://photos.example", PAGE * 2, False),
+        ("origin", [], True),
+        ("origin", PAGE, False),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "http:"])
+def test_43_conditions_about_http_are_judged_by_the_connection_and_the_origin(
+    service: Service,
+    user: User,
+    prefix: str,
+    condition: str,
+    headers: list[tuple[str, str]],
+    *,
+    passes: bool,
+) -> None:
+    """Of a client that is no trusted proxy nobody believes an X-Forwarded-For."""
+    with guarded(service, "signed-in = *") as url:
+        token = presenting(completed(service, user, url), prefix + condition)
+        answer = httpx.get(f"{url}/dangerous", headers=[*token.items(), *headers])
+    assert answer.status_code == (200 if passes else 401)
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "passes"),
+    [
+        (["203.0.113.9"], True),
+        (["::ffff:203.0.113.9"], True),
+        (["198.51.100.1, 203.0.113.9"], True),
+        (["203.0.113.9, 198.51.100.1"], False),
+        (["203.0.113.9", "198.51.100.1"], False),
+        (["203.0.113.9, unknown"], False),
+        (["203.0.113.9%eth0"], False),
+        ([], False),
+    ],
+    ids=str,
+)
+def test_43_behind_a_trusted_proxy_the_client_is_whom_that_names(
+    service: Service, user: User, forwarded: list[str], *, passes: bool
+) -> None:
+    with guarded(service, "signed-in = *", trusted_proxies=["127.0.0.1"]) as url:
+        token = presenting(completed(service, user, url), "http:client-ip-addr 203.0.113.9")
+        headers = [*token.items(), *(("X-Forwarded-For", line) for line in forwarded)]
+        assert httpx.get(f"{url}/dangerous", headers=headers).status_code == (200 if passes else 401)
+
+
+def test_conditions_of_a_namespace_that_nobody_knows_are_refused(service: Service, user: User) -> None:
+    with guarded(service, "signed-in = *") as url:
+        token = completed(service, user, url)
+        for condition in ("http:method GET", "https:origin x", "other:client-ip-addr 127.0.0.1", "http:x"):
+            assert httpx.get(url, headers=presenting(token, condition)).status_code == 401
+        assert httpx.get(url, headers=presenting(token)).status_code == 200
+
+
+def test_clients_are_told_that_conditions_about_http_are_known_and_under_which_prefix(
+    service: Service, user: User
+) -> None:
+    """The released client adds them by the namespace in the envelope, and gets through; at another address not."""
+    with guarded(service) as url:
+        answer = httpx.get(f"{url}/dangerous", headers={"Bakery-Protocol-Version": "3"})
+        assert answer.json()["Info"]["Macaroon"]["ns"] == "http:http std:"
+        for address, status in (("127.0.0.1", 200), ("127.0.0.2", 401)):
+            given = theirs.Macaroon.from_dict(answer.json()["Info"]["Macaroon"])
+            given.add_caveat(their_checkers.Caveat(f"client-ip-addr {address}", namespace="http"))
+            client = signing_in(service, user)
+            macaroons = theirs.discharge_all(given, client.acquire_discharge)
+            members = [json.loads(one.serialize(JsonSerializer())) for one in macaroons]
+            value = b64encode(json.dumps(members).encode()).decode()
+            assert httpx.get(f"{url}/dangerous", headers={"Macaroons": value}).status_code == status
 
 
 def test_other_cookies_do_not_crowd_out_the_one_of_this_endpoint(service: Service, user: User) -> None:
@@ -217,8 +317,8 @@ def test_a_dangerous_endpoint_wants_a_second_person(service: Service, admin: str
         http.put(f"/v1/groups/{group}", json={"members": [bob.username]}, headers=bearer(admin))
 
     def opened(url: str) -> None:
-        assert Browser(service).decide(url, ann).status_code == 200
-        assert Browser(service).decide(url, bob).status_code == 200
+        approve = sent_to(Browser(service).decide(url, ann))
+        assert heading(Browser(service).decide(approve, bob)) == "Done"
 
     client = httpbakery.Client(interaction_methods=[httpbakery.WebBrowserInteractor(open=opened)])
     with guarded(service, f"approved-by = {group}") as url:

@@ -22,6 +22,7 @@ from discharge_support import (
     macaroon,
     ours,
     predicates,
+    sent_to,
     ticket,
     token_fields,
     waited,
@@ -31,6 +32,7 @@ from store_support import KINDS, new_place
 
 from caveats import PrivateKey
 from caveats.bakery import BakeryMacaroon, collect, encode_binaries
+from caveats_service import interacting
 
 NO = (401, "permission denied")
 GONE = (404, "not found")
@@ -178,6 +180,9 @@ def test_the_pages_address_does_not_lead_to_what_the_asker_gets(service: Service
     secret = visit.rpartition("/")[2]
     assert denied(waited(service, f"discharge/wait-token/{secret}")) == GONE
     assert denied(waited(service, f"discharge/wait/{secret}")) == GONE
+    sent = interacting.approve_of(secret)
+    assert denied(waited(service, f"discharge/wait-token/{sent}")) == GONE
+    assert denied(waited(service, f"discharge/wait/{sent}")) == GONE
     token = token_fields(waited(service, wait_token))
     other = ticket(service, "is-authenticated-user")
     assert denied(ask(service, other, **token)) == NO  # for this ticket only
@@ -210,18 +215,90 @@ def test_a_second_person_of_the_group_approves_and_never_the_asker(service: Serv
     asked = ours(service, "signed-in = *", f"approved-by = {name}")
     visit, wait_token, wait = begun(service, asked)
     browser = Browser(service)
-    assert "whoever asks has to sign in first" in browser.read(visit).text
-    assert heading(browser.decide(visit, ann)) == "Approve"
-    for somebody in (ann, eve):
-        refused = browser.decide(visit, somebody)
+    assert "This page is for you alone" in browser.read(visit).text
+    approve = sent_to(browser.decide(visit, ann))
+    for somebody, decision in ((ann, "allow"), (ann, "deny"), (eve, "allow"), (eve, "deny")):
+        refused = browser.decide(approve, somebody, decision)
         assert (refused.status_code, heading(refused)) == (403, "Approve")
-    assert f"{ann.username} at 127.0.0.1 asks for your approval" in browser.read(visit).text
+    assert f"{ann.username} at 127.0.0.1 asks for your approval" in browser.read(approve).text
     assert denied(ask(service, asked, **{"token64": "AAAA", "token-kind": "browser-window"})) == NO
-    assert browser.decide(visit, eve, "deny").status_code == 403
-    assert heading(browser.decide(visit, bob)) == "Done"
+    assert heading(browser.decide(approve, bob)) == "Done"
+    assert heading(browser.read(visit)) == heading(browser.read(approve)) == "Done"
     answer = ask(service, asked, **token_fields(waited(service, wait_token)))
     assert predicates(answer)[0] == f"user = {ann.username}"
     assert waited(service, wait).content == answer.content
+
+
+def test_whoever_was_sent_to_approve_never_becomes_the_asker(service: Service) -> None:
+    """Not before the asker has signed in, not after, and not by the asker's page with what they were sent."""
+    ann, bob = new_user(service), new_user(service)
+    members(service, f"g{ann.username}", ann, bob)
+    visit, _, wait = begun(service, ours(service, f"approved-by = g{ann.username}"))
+    browser, sent = Browser(service), interacting.approve_of(visit.rpartition("/")[2])
+    approve = f"discharge/approve/{sent}"
+    assert heading(browser.read(approve)) == "Not yet"
+    for decision in ("allow", "deny"):
+        early = browser.decide(approve, bob, decision)
+        assert (early.status_code, heading(early)) == (403, "Not yet")
+    assert heading(browser.read(visit)) == "Sign in"
+    assert browser.decide(f"discharge/visit/{sent}", bob).status_code == 404
+    for path in (visit.replace("visit", "approve"), approve[:-1], f"{approve}A"):
+        assert browser.decide(path, bob).status_code == 404
+    assert sent_to(browser.decide(visit, ann)) == f"{service.url}/{approve}"
+    assert heading(browser.decide(approve, bob)) == "Done"
+    assert predicates(waited(service, wait))[0] == f"user = {ann.username}"
+
+
+def test_the_asker_s_page_approves_nothing_and_shows_what_to_send(service: Service) -> None:
+    ann, bob = new_user(service), new_user(service)
+    members(service, f"g{ann.username}", ann, bob)
+    visit, _, wait = begun(service, ours(service, f"approved-by = g{ann.username}"))
+    browser = Browser(service)
+    approve = sent_to(browser.decide(visit, ann))
+    for somebody, decision in ((bob, "allow"), (bob, "deny"), (ann, "allow")):
+        refused = browser.decide(visit, somebody, decision)
+        assert refused.status_code == 403
+        assert sent_to(refused) == approve
+    assert 'value="allow"' not in browser.read(visit).text
+    assert visit not in browser.read(approve).text
+    assert heading(browser.decide(visit, ann, "deny")) == "Denied"
+    assert heading(browser.decide(approve, bob)) == "Denied"
+    assert denied(waited(service, wait)) == NO
+
+
+def test_of_two_who_sign_in_to_ask_at_once_one_does(service: Service) -> None:
+    people = [new_user(service) for _ in range(4)]
+    members(service, f"g{people[0].username}", *people)
+    visit, _, wait = begun(service, ours(service, f"approved-by = g{people[0].username}"))
+    with ThreadPoolExecutor(4) as pool:
+        seen = list(pool.map(lambda who: Browser(service).decide(visit, who), people))
+    assert sorted(page.status_code for page in seen) == [200, 403, 403, 403]
+    (first,) = [who for who, page in zip(people, seen, strict=True) if page.status_code == 200]
+    (approve,) = {sent_to(page) for page in seen}
+    second = next(who for who in people if who != first)
+    assert heading(Browser(service).decide(approve, second)) == "Done"
+    assert predicates(waited(service, wait))[0] == f"user = {first.username}"
+
+
+def test_where_the_ticket_says_who_asks_nobody_else_signs_in_to_ask(service: Service) -> None:
+    ann, bob = new_user(service), new_user(service)
+    members(service, f"g{ann.username}", bob)
+    asked = ours(service, f"signed-in = {ann.username}", f"approved-by = g{ann.username}")
+    visit, _, wait = begun(service, asked)
+    refused = Browser(service).decide(visit, bob)
+    assert (refused.status_code, heading(refused)) == (403, "Sign in")
+    approve = sent_to(Browser(service).decide(visit, ann))
+    assert heading(Browser(service).decide(approve, bob)) == "Done"
+    assert predicates(waited(service, wait))[0] == f"user = {ann.username}"
+
+
+def test_what_to_send_is_at_the_service_s_public_address(start: Callable[..., Service]) -> None:
+    service = start(public_url="https://auth.example")
+    ann = new_user(service)
+    asked = ours(service, "approved-by = ops", location="https://auth.example")
+    told = info(ask(service, asked, bearer(ann.token())))
+    page = Browser(service).read(told["VisitURL"])
+    assert sent_to(page).startswith("https://auth.example/discharge/approve/")
 
 
 def test_an_asker_who_is_known_already_waits_for_the_other_person_only(service: Service) -> None:
@@ -231,8 +308,9 @@ def test_an_asker_who_is_known_already_waits_for_the_other_person_only(service: 
     asked = ours(service, f"approved-by = {name}")
     told = info(ask(service, asked, bearer(ann.token())))
     assert set(told["InteractionMethods"]) == {"browser-window"}
-    assert heading(Browser(service).read(told["VisitURL"])) == "Approve"
-    assert heading(Browser(service).decide(told["VisitURL"], bob)) == "Done"
+    approve = sent_to(Browser(service).read(told["VisitURL"]))
+    assert heading(Browser(service).read(approve)) == "Approve"
+    assert heading(Browser(service).decide(approve, bob)) == "Done"
     assert predicates(waited(service, told["WaitURL"]))[0] == f"user = {ann.username}"
 
 
@@ -243,7 +321,7 @@ def test_an_approval_counts_only_while_whoever_gave_it_is_in_the_group(service: 
     members(service, name, bob)
     asked = ours(service, f"approved-by = {name}")
     told = info(ask(service, asked, bearer(ann.token())))
-    Browser(service).decide(told["VisitURL"], bob)
+    Browser(service).decide(sent_to(Browser(service).read(told["VisitURL"])), bob)
     assert waited(service, told["WaitURL"]).status_code == 200
     members(service, name)
     assert denied(waited(service, told["WaitURL"])) == NO
@@ -260,13 +338,16 @@ def test_two_groups_need_one_person_each_whoever_comes_last(service: Service) ->
     members(service, second, cat)
     asked = ours(service, f"approved-by = {first}", f"approved-by = {second}")
     told = info(ask(service, asked, bearer(ann.token())))
-    assert heading(Browser(service).decide(told["VisitURL"], bob)) == "Approve"
+    approve = sent_to(Browser(service).read(told["VisitURL"]))
+    once = Browser(service).decide(approve, bob)
+    assert heading(once) == "Waiting for approval"
+    assert "You have approved this. Somebody else still has to" in once.text
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda who: Browser(service).decide(told["VisitURL"], who), [bob, cat, bob, cat]))
+        list(pool.map(lambda who: Browser(service).decide(approve, who), [bob, cat, bob, cat]))
     assert waited(service, told["WaitURL"]).status_code == 200
 
 
-def test_a_hundred_polls_and_approvals_at_once_are_one_decision_that_all_read_alike(
+def test_35_a_hundred_polls_and_approvals_at_once_are_one_decision_that_all_read_alike(
     start: Callable[..., Service], tmp_path: Any
 ) -> None:
     service = start(password_queue=200)
@@ -276,11 +357,12 @@ def test_a_hundred_polls_and_approvals_at_once_are_one_decision_that_all_read_al
     asked = ours(service, "approved-by = ops")
     told = info(ask(service, asked, bearer(ann.token())))
     wait_token = told["InteractionMethods"]["browser-window"]["WaitTokenURL"]
+    approve = sent_to(Browser(service).read(told["VisitURL"]))
     with ThreadPoolExecutor(100) as pool:
         tokens = [pool.submit(waited, service, wait_token) for _ in range(40)]
         answers = [pool.submit(waited, service, told["WaitURL"]) for _ in range(40)]
         pages = [
-            pool.submit(Browser(service).decide, told["VisitURL"], people[n % 4], ("allow", "deny")[n // 15])
+            pool.submit(Browser(service).decide, approve, people[n % 4], ("allow", "deny")[n // 15])
             for n in range(20)
         ]
         assert {page.result().status_code for page in pages} == {200}
@@ -387,13 +469,15 @@ def test_nothing_that_leads_to_an_interaction_is_in_the_database_or_the_log(
     user = new_user(service)
     asked = ticket(service, "is-authenticated-user")
     visit, wait_token, wait = begun(service, asked)
+    approve = interacting.approve_of(visit.rpartition("/")[2])
+    Browser(service).read(f"discharge/approve/{approve}")
     Browser(service).decide(visit, user)
     token = token_fields(waited(service, wait_token))["token64"]
     signature = macaroon(waited(service, wait)).fields.signature
     execute(tmp_path, "PRAGMA wal_checkpoint(FULL)")
     held = b"".join(file.read_bytes() for file in (tmp_path / "data").iterdir())
     held += "".join(capfd.readouterr()).encode()
-    secrets = [path.rpartition("/")[2] for path in (visit, wait)]
+    secrets = [approve, *(path.rpartition("/")[2] for path in (visit, wait))]
     raw = [b64decode(secret.replace("-", "+").replace("_", "/") + "=") for secret in secrets]
     for needle in (*(s.encode() for s in secrets), *raw, token.encode(), b64decode(token), signature):
         assert needle not in held
@@ -434,8 +518,8 @@ def test_all_of_it_works_on_either_database(start: Callable[..., Service], datab
     members(service, "ops", bob)
     asked = ours(service, "signed-in = *", "approved-by = ops")
     visit, wait_token, wait = begun(service, asked)
-    assert heading(Browser(service).decide(visit, ann)) == "Approve"
-    assert heading(Browser(service).decide(visit, bob)) == "Done"
+    approve = sent_to(Browser(service).decide(visit, ann))
+    assert heading(Browser(service).decide(approve, bob)) == "Done"
     answer = ask(service, asked, **token_fields(waited(service, wait_token)))
     assert answer.content == waited(service, wait).content
     key = agent(service, ann)

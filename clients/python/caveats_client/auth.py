@@ -28,8 +28,10 @@ from caveats_client.discharging import (
     Interact,
     collecting,
     envelope,
+    has_third_parties,
     lacks_discharges,
     required,
+    wants_discharges,
 )
 from caveats_client.errors import BadDischarge
 from caveats_client.requests import Reply
@@ -72,8 +74,9 @@ class TokenAuth(httpx.Auth):
     relative link leads, go out without the token. Plain http is refused except to this machine itself;
     `allow_http` is for networks where nobody listens.
 
-    If the token has third-party caveats, or the origin answers as a bakery that a macaroon must be discharged, the
-    discharges are collected, kept, and bound anew for every request; only from third parties in `allow`.
+    If the token has third-party caveats, or the origin answers that a macaroon must be discharged, as a bakery or
+    with the problem `discharge_required`, the discharges are collected, kept, and bound anew for every request;
+    only from third parties in `allow`.
     """
 
     def __init__(
@@ -174,12 +177,15 @@ class TokenAuth(httpx.Auth):
             sent, request = request, response.request  # the same, unless a redirect was followed
             if not _goes_to(request, self._origin):
                 return
-            asked = None
+            asked, lacks = None, False
             if _asks(response):
-                asked = required(request.url, Reply(response.status_code, response.content))
+                reply = Reply(response.status_code, response.content)
+                asked, lacks = required(request.url, reply), wants_discharges(reply)
             if asked is not None:
                 self._take(asked, request, was_redirected=sent is not request)
-            elif not self._refused(request, is_refused=response.status_code == 401):
+            elif not (lacks and self._lacks(request)) and not self._refused(
+                request, is_refused=response.status_code == 401
+            ):
                 return
             if not left or not _can_go_again(request):
                 return
@@ -197,7 +203,7 @@ class TokenAuth(httpx.Auth):
             self._keep(held, path)
         unbound = held.unbound or Unbound(held.macaroon.macaroon)
         bundle = unbound.attenuate(*(self._narrow(request) if self._narrow else ())).bind()
-        if path is None:
+        if not held.cookie:
             request.headers["Authorization"] = f"Bearer {bundle.encode()}"
             return
         if self._text is not None:  # one credential is enough
@@ -213,6 +219,15 @@ class TokenAuth(httpx.Auth):
             raise BadDischarge(f"{shown(request.url)} gives a macaroon for other paths than the one asked")
         others = {path: held for path, held in self._given.items() if not _is_below(request.url.path, path)}
         self._given = {**others, asked.path: _Held(asked.macaroon, asked.cookie)}
+
+    def _lacks(self, request: httpx.Request) -> bool:
+        """Note that the token, which went out as it came, lacks discharges. False if it was not that, or needs none."""
+        if self._text is None or request.headers.get("Authorization") != f"Bearer {self._text}":
+            return False
+        bundle = Bundle.decode(self._text)
+        if self._own is None and has_third_parties(bundle):
+            self._own = _Held(envelope(bundle))
+        return has_third_parties(bundle)
 
     def _refused(self, request: httpx.Request, *, is_refused: bool) -> bool:
         """Note whether the discharges were good. True if they were once and are no more: they are collected anew."""
@@ -250,7 +265,7 @@ class _Held:
 
     macaroon: BakeryMacaroon
     cookie: str = ""
-    """In which it is presented; of the token itself there is none."""
+    """In which it is presented; empty where it goes as a token, as the token itself does."""
     unbound: Unbound | None = None
     accepted: bool = False
     """Whether these discharges have been good once."""
@@ -316,8 +331,10 @@ def _set_cookie(request: httpx.Request, name: str, value: str) -> None:
 
 
 def _asks(response: httpx.Response) -> bool:
-    """Whether the head of this answer is that of a bakery's discharge-required."""
+    """Whether the head of this answer may be that of a bakery's discharge-required, or of the problem."""
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/problem+json":
+        return response.status_code == 401
     challenge = response.headers.get("www-authenticate", "").strip().lower()
     challenged = response.status_code == 407 or (response.status_code == 401 and challenge == "macaroon")
     return challenged and kind == "application/json"

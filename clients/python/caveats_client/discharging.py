@@ -54,6 +54,7 @@ PATIENCE = 300.0
 LARGEST_ANSWER = 64 * 1024
 
 _DISCHARGE_REQUIRED = "macaroon discharge required"
+_PROBLEM = "discharge_required"
 _INTERACTION_REQUIRED = "interaction required"
 _AGENT, _BROWSER, _FORM = "agent", "browser-window", "form"
 _SUFFIX = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -242,16 +243,18 @@ class _Course:
         """The discharge of one caveat."""
         place = self._reach.place(needed.location)
         reply = yield from self._ask(place, needed, {})
-        members = _interaction(reply)
-        if members is not None:
-            token = yield from self._convince(place, needed.location, members)
+        members, is_known = _interaction(reply), False
+        while members is not None:
+            token = yield from self._convince(place, needed.location, members, is_known=is_known)
             if isinstance(token, BakeryMacaroon):
                 return token
             reply = yield from self._ask(place, needed, token)
-            if _interaction(reply) is not None:
+            members = _interaction(reply)
+            if members is not None and (is_known or token["token-kind"] != _AGENT):
                 raise Forbidden(
                     f"{shown(place)} does not take what its own sign-in gave", status=reply.status
                 )
+            is_known = True  # by a robot's key; a person may have to approve what it asks
         return _macaroon(place, _success(place, reply), "Macaroon")
 
     def _ask(self, place: httpx.URL, needed: Needed, token: Mapping[str, str]) -> Steps[Reply]:
@@ -271,13 +274,13 @@ class _Course:
         return (yield from self.send("POST", there, headers, content))
 
     def _convince(
-        self, place: httpx.URL, location: str, info: Members
+        self, place: httpx.URL, location: str, info: Members, *, is_known: bool
     ) -> Steps[Mapping[str, str] | BakeryMacaroon]:
-        """What shows who asks: a token for the second question, or, in the oldest way, the discharge itself."""
+        """What shows who asks: a token for the next question, or, in the oldest way, the discharge itself."""
         offered = info.get("InteractionMethods")
         methods: Members = offered if isinstance(offered, dict) else {}
         agent = self._interact.agent
-        if agent is not None and isinstance(methods.get(_AGENT), dict):
+        if agent is not None and not is_known and isinstance(methods.get(_AGENT), dict):
             username = agent.username(location)
             if username is not None:
                 return (yield from self._agent(place, agent, username, methods[_AGENT]))
@@ -372,22 +375,42 @@ class Required:
     macaroon: BakeryMacaroon
     path: str
     cookie: str
+    """Empty for none: it goes where tokens go."""
 
 
 def required(url: httpx.URL, reply: Reply) -> Required | None:
-    """What is to be discharged, if that is what was answered at `url`.
+    """What is to be discharged, if that is what was answered at `url`: the bakery's way, or as a problem.
 
     Raises `BadDischarge` for nonsense, and for a macaroon to present to another site.
     """
     members = _coded(reply, _DISCHARGE_REQUIRED)
     if members is None:
-        return None
+        return _required_by_problem(url, reply)
     macaroon = _macaroon(url, members, "Macaroon")
     said = members.get("MacaroonPath")
     suffix = members.get("CookieNameSuffix") or "auth"
     if not isinstance(suffix, str) or _SUFFIX.fullmatch(suffix) is None:
         raise BadDischarge(f"{shown(url)} wants a cookie whose name is none")
     return Required(macaroon, _sibling(url, said).path if said else url.path, f"macaroon-{suffix}")
+
+
+def _required_by_problem(url: httpx.URL, reply: Reply) -> Required | None:
+    """The token to complete that came with a problem; None where none did."""
+    members = _members(reply) if wants_discharges(reply) else None
+    if members is None or "token" not in members:
+        return None
+    text, path = members["token"], members.get("path")
+    try:
+        bundle = Bundle.decode(text)
+    except CaveatsError as error:
+        raise BadDischarge(f"{shown(url)} answers with what is no token") from error
+    return Required(envelope(bundle), _sibling(url, path).path if path else url.path, "")
+
+
+def wants_discharges(reply: Reply) -> bool:
+    """Whether this is the problem that says that a third party has to agree first."""
+    members = _members(reply) if reply.status == 401 else None
+    return members is not None and members.get("code") == _PROBLEM
 
 
 # Answers
@@ -503,5 +526,9 @@ def envelope(token: Token | BakeryMacaroon) -> BakeryMacaroon:
 
 def lacks_discharges(bundle: Bundle) -> bool:
     """Whether `bundle` has third-party caveats and came with no discharge at all."""
-    caveats = bundle.macaroon.fields.caveats
-    return not bundle.discharges and any(isinstance(caveat, ThirdPartyCaveat) for caveat in caveats)
+    return not bundle.discharges and has_third_parties(bundle)
+
+
+def has_third_parties(bundle: Bundle) -> bool:
+    """Whether there is anything in it to be discharged."""
+    return any(isinstance(caveat, ThirdPartyCaveat) for caveat in bundle.macaroon.fields.caveats)

@@ -1,11 +1,14 @@
-"""Interactions: the page where people sign in and approve, the addresses where programs wait, and how robots sign in.
+"""Interactions: the pages where people sign in and approve, the addresses where programs wait, and how robots sign in.
 
-An asker waits at an address of their own; the page's can be sent to somebody who approves. A page never acts for
-another site, and every decision names the person who made it.
+An asker has a page to sign in at, and an address to wait at. Whoever approves has a page of their own, whose address the
+asker's shows: nobody who was sent there can become the asker, whatever they do. A page never acts for another site, and
+every decision names the person who made it.
 """
 
 import os
 from base64 import b64encode
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from starlette.responses import Response
@@ -22,52 +25,125 @@ from caveats_service.names import is_username
 from caveats_service.problems import TITLES, Problem, bad_request, not_found, problem_of, unavailable
 from caveats_service.routes.discharge import agent_of, discharged, opened, require
 from caveats_service.store import Decision, Interaction
+from caveats_service.wording import in_words
 
 _DIGEST_SIZE: Final = 32
 _FIRST: Final = (
-    "If you were sent here to approve, do not sign in yet: whoever asks has to sign in first. "
-    "A second person approves after that, at this same address."
+    "After that a second person has to approve. This page is for you alone: once you have signed in, it shows "
+    "the address to send to them."
 )
-_GONE: Final = "There is nothing to decide here: the time is up, or the address is not whole."
+_NOT_YET: Final = "Whoever asks has not signed in yet."
+_SEND: Final = (
+    "Send this address to somebody who may approve; what you have started goes on by itself once they have:"
+)
+_APPROVED: Final = "You have approved this. Somebody else still has to, at the address of this page."
+_GONE: Final = "The time is up, or the address is not whole. Begin again where you came from."
 
 
-# the page
+# the pages
 
 
 async def visit(call: Call) -> Response:
-    """The page as it is now; for older programs, where each way to interact is."""
+    """The asker's page as it is now; for older programs, where each way to interact is."""
     if "application/json" in call.request.headers.get("accept", ""):
         await _visited(call)
         page = call.request.url.path
         return answer({"interactive": page, "agent": page.replace("/visit/", "/agent-login/")})
+    return await _page(call, _visited, _show_asker)
+
+
+async def decide(call: Call) -> Response:
+    """The asker signs in, or gives up."""
+    return await _decision(call, _visited, _ask, _show_asker)
+
+
+async def visit_to_approve(call: Call) -> Response:
+    """The approvers' page as it is now."""
+    return await _page(call, _sent, _show_approver)
+
+
+async def approve(call: Call) -> Response:
+    """A second person approves or denies."""
+    return await _decision(call, _sent, _approve, _show_approver)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What somebody has just tried on a page: who they turned out to be, and what went wrong."""
+
+    username: str = ""
+    """As it was typed."""
+    person: str | None = None
+    problem: Problem | None = None
+
+    @property
+    def status(self) -> int:
+        """Of the page that answers. Never 401: browsers would ask in a window of their own."""
+        return 200 if self.problem is None else _status(self.problem)
+
+    @property
+    def wrong(self) -> str:
+        """What went wrong, in words."""
+        problem = self.problem
+        return "" if problem is None else problem.detail or TITLES.get(problem.code, problem.code)
+
+    def form(self, signed_in: str | None, *, allow: str | None, deny: str) -> str:
+        """The form, with what can stay of what was typed."""
+        again = self.problem is not None and self.problem.code == "invalid_credentials"
+        return pages.form(
+            signed_in=signed_in,
+            allow=allow,
+            deny=deny,
+            username=self.username if self.problem else "",
+            again=again and bool(self.username),
+        )
+
+
+_Find = Callable[[Call], Awaitable[Interaction]]
+_Show = Callable[[Call, Interaction, _Tried], Awaitable[Response]]
+
+
+async def _page(call: Call, find: _Find, show: _Show) -> Response:
     try:
-        return await _show(call, await _visited(call))
+        return await _show(call, await find(call), show, _Tried())
     except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
         return _sorry(error)
 
 
-async def decide(call: Call) -> Response:
-    """A person signs in, approves or denies."""
+async def _decision(
+    call: Call, find: _Find, take: Callable[..., Awaitable[Interaction]], show: _Show
+) -> Response:
+    """What a person decides on one of the pages, and that page again."""
     try:
         call.require_own_site()
         fields = await read_fields(call, "username", "password", "decision")
-        interaction = await _visited(call)
+        interaction = await find(call)
+        tried = _Tried(fields.get("username", ""))
+        if interaction.decision is Decision.OPEN:
+            if fields.get("decision") not in ("allow", "deny"):
+                raise bad_request("the decision is allow or deny")
+            try:
+                person = await _person(call, fields)
+                tried = replace(tried, person=person)
+                interaction = await take(call, interaction, person, allow=fields["decision"] == "allow")
+            except Exception as error:  # noqa: BLE001  # the page again, as it is by now, with what went wrong
+                interaction, tried = await find(call), replace(tried, problem=_of(error))
         if interaction.decision is not Decision.OPEN:
-            return await _show(call, interaction)
-        if fields.get("decision") not in ("allow", "deny"):
-            raise bad_request("the decision is allow or deny")
-        try:
-            person = await _person(call, fields)
-            interaction = await _take(call, interaction, person, allow=fields["decision"] == "allow")
-        except Exception as error:  # noqa: BLE001  # the page again, with what went wrong
-            return await _show(call, interaction, error)
-        return await _show(call, interaction)
+            return pages.see(call.request.url.path)
+        return await _show(call, interaction, show, tried)
     except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
         return _sorry(error)
 
 
 async def _visited(call: Call) -> Interaction:
-    hashed = interacting.visit_hash(call.param("visit"))
+    return await _found(call, interacting.visit_hash(call.param("visit")))
+
+
+async def _sent(call: Call) -> Interaction:
+    return await _found(call, interacting.approve_hash(call.param("approve")))
+
+
+async def _found(call: Call, hashed: bytes) -> Interaction:
     interaction = await call.node.store.find_interaction(visit=hashed, now=call.now)
     if interaction is None:
         raise not_found(_GONE)
@@ -96,28 +172,47 @@ async def _signed_in(call: Call) -> str | None:
         return None
 
 
-async def _take(call: Call, interaction: Interaction, person: str, *, allow: bool) -> Interaction:
-    """This person's part. Raises `DischargeRefused` for what is not theirs to do, and then nothing has changed."""
-    question = opened(call, interaction.identifier, interaction.payload)
-    asker = interaction.asker or person
-    before = await _verdict_facts(call, interaction, asker, ())
-    verdict = await call.node.judge(question, before, client_ip=interaction.client_ip or None)
-    if asker != person:
-        after = await _verdict_facts(call, interaction, asker, (person,))
-        helped = await call.node.judge(question, after, client_ip=interaction.client_ip or None)
-        if len(helped.failures) == len(verdict.failures):
-            raise DischargeRefused(f"It is not for {person} to approve this.")
-    elif allow and not verdict.granted and not verdict.open:
-        require(verdict)
+async def _ask(call: Call, interaction: Interaction, person: str, *, allow: bool) -> Interaction:
+    """The asker's part. Raises `DischargeRefused` for what is not this person's to do, and then nothing has changed."""
+    if interaction.asker not in (None, person):
+        raise DischargeRefused(f"{interaction.asker} asks this. Approve at the address that this page shows.")
     if not allow:
         return await _decide(call, interaction, Decision.DENIED, person)
-    if interaction.asker == person and verdict.open:
+    question = opened(call, interaction.identifier, interaction.payload)
+    facts = await _verdict_facts(call, interaction, person, ())
+    verdict = await call.node.judge(question, facts, client_ip=interaction.client_ip or None)
+    if not verdict.open:
+        require(verdict)
+    elif interaction.asker == person:
         raise DischargeRefused("You ask this yourself: a second person has to approve.")
     interaction = await call.node.store.take_part(
-        interaction.visit_hash, person, as_asker=interaction.asker is None, now=call.now, actor=person
+        interaction.visit_hash, person, as_asker=True, now=call.now, actor=person
     )
-    if interaction.asker is None or (asker == person and interaction.asker != person):
+    if interaction.asker != person:
         raise DischargeRefused("Somebody else has signed in here meanwhile.")
+    return await settle(call, interaction, question, person)
+
+
+async def _approve(call: Call, interaction: Interaction, person: str, *, allow: bool) -> Interaction:
+    """A second person's part. Raises `DischargeRefused` as `_ask` does."""
+    asker = interaction.asker
+    if asker is None:
+        raise DischargeRefused(_NOT_YET)
+    if asker == person:
+        raise DischargeRefused("You ask this yourself: a second person has to approve.")
+    question = opened(call, interaction.identifier, interaction.payload)
+    failures = []
+    for more in ((), (person,)):
+        facts = await _verdict_facts(call, interaction, asker, more)
+        verdict = await call.node.judge(question, facts, client_ip=interaction.client_ip or None)
+        failures.append(verdict.failures)
+    if len(failures[0]) == len(failures[1]):
+        raise DischargeRefused(f"It is not for {person} to approve this.")
+    if not allow:
+        return await _decide(call, interaction, Decision.DENIED, person)
+    interaction = await call.node.store.take_part(
+        interaction.visit_hash, person, as_asker=False, now=call.now, actor=person
+    )
     return await settle(call, interaction, question, person)
 
 
@@ -144,53 +239,77 @@ async def _decide(call: Call, interaction: Interaction, decision: Decision, pers
     return decided
 
 
-async def _show(call: Call, interaction: Interaction, error: Exception | None = None) -> Response:
+async def _show(call: Call, interaction: Interaction, show: _Show, tried: _Tried) -> Response:
     match interaction.decision:
         case Decision.GRANTED:
             return pages.page("Done", pages.paragraph("It is agreed. You can close this window."))
         case Decision.DENIED:
             return pages.page("Denied", pages.paragraph("It was denied. You can close this window."))
         case Decision.OPEN:
-            pass
+            return await show(call, interaction, tried)
+
+
+async def _show_asker(call: Call, interaction: Interaction, tried: _Tried) -> Response:
     question = opened(call, interaction.identifier, interaction.payload)
-    problem = None if error is None else _of(error)
-    status = 200 if problem is None else 403 if problem.status == 401 else problem.status
-    wrong = "" if problem is None else problem.detail or TITLES.get(problem.code, problem.code)
-    where = f" at {interaction.client_ip}" if interaction.client_ip else ""
-    conditions = pages.listed([str(condition) for condition in question.conditions])
-    signed_in = await _signed_in(call)
-    if interaction.asker is None:
+    asker, signed_in = interaction.asker, await _signed_in(call)
+    if asker is None:
         second = any(isinstance(condition, ApprovedBy) for condition in question.conditions)
         return pages.page(
             "Sign in",
-            pages.said(wrong),
+            pages.said(tried.wrong),
             pages.paragraph(
-                f"A program{where} wants this service to confirm the following about you. Go on only if you "
-                "have just started it yourself."
+                f"A program{_where(interaction)} wants this service to confirm the following about you. Go on only "
+                "if you have just started it yourself."
             ),
-            conditions,
+            _conditions(question, asker),
             pages.paragraph(_FIRST) if second else "",
-            pages.form(signed_in=signed_in, allow="Sign in and confirm", deny="Deny"),
-            status=status,
+            tried.form(signed_in, allow="Confirm" if signed_in else "Sign in and confirm", deny="Deny"),
+            status=tried.status,
         )
-    waiting = interaction.asker == signed_in
+    approving = f"/discharge/approve/{interacting.approve_of(call.param('visit'))}"
     return pages.page(
-        "Waiting for approval" if waiting else "Approve",
-        pages.said(wrong),
-        pages.paragraph(
-            "Send the address of this page to somebody who may approve."
-            if waiting
-            else f"{interaction.asker}{where} asks for your approval of the following. Approve only what you "
-            "would do yourself, and have asked about."
-        ),
-        conditions,
-        pages.form(
-            signed_in=signed_in,
-            allow="Approve",
-            deny="Withdraw" if waiting else "Deny",
-        ),
-        status=status,
+        "Waiting for approval",
+        pages.said(tried.wrong),
+        pages.paragraph(f"{asker} asks for somebody's approval of the following."),
+        _conditions(question, asker),
+        pages.paragraph(_SEND),
+        pages.address(call.own_origin + approving),
+        tried.form(signed_in, allow=None, deny="Withdraw"),
+        status=tried.status,
     )
+
+
+async def _show_approver(call: Call, interaction: Interaction, tried: _Tried) -> Response:
+    if interaction.asker is None:
+        return pages.page(
+            "Not yet",
+            pages.paragraph(f"{_NOT_YET} Load this page again when they have."),
+            status=tried.status,
+        )
+    question = opened(call, interaction.identifier, interaction.payload)
+    asker, signed_in = interaction.asker, await _signed_in(call)
+    has_approved = (tried.person or signed_in) in interaction.approvers
+    return pages.page(
+        "Waiting for approval" if has_approved else "Approve",
+        pages.said(tried.wrong),
+        pages.paragraph(
+            _APPROVED
+            if has_approved
+            else f"{asker}{_where(interaction)} asks for your approval of the following. Approve only if you know "
+            f"from {asker} what it is for."
+        ),
+        _conditions(question, asker),
+        tried.form(signed_in, allow="Approve", deny="Deny"),
+        status=tried.status,
+    )
+
+
+def _conditions(question: Question, asker: str | None) -> str:
+    return pages.listed([(in_words(condition, asker), str(condition)) for condition in question.conditions])
+
+
+def _where(interaction: Interaction) -> str:
+    return f" at {interaction.client_ip}" if interaction.client_ip else ""
 
 
 def _of(error: Exception) -> Problem:
@@ -200,10 +319,14 @@ def _of(error: Exception) -> Problem:
     return problem_of(error)
 
 
+def _status(problem: Problem) -> int:
+    return 403 if problem.status == 401 else problem.status
+
+
 def _sorry(error: Exception) -> Response:
     problem = _of(error)
-    status = 403 if problem.status == 401 else problem.status
-    title = TITLES.get(problem.code, problem.code)
+    status = _status(problem)
+    title = "Nothing to decide here" if status == 404 else TITLES.get(problem.code, problem.code)
     return pages.page(
         title, pages.paragraph(problem.detail or "Close this window and begin again."), status=status
     )

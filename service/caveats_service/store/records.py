@@ -61,10 +61,10 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """A question to people: found by the hash of one of three secrets, none of which is kept."""
+    """A question to people: found by the hash of one of its secrets, none of which is kept."""
 
     visit_hash: bytes = field(repr=False)
-    """Of what stands in the address of the page."""
+    """Of what stands in the address of the approvers' page, which follows from that of the asker's."""
     wait_hash: bytes = field(repr=False)
     """Of what stands in the address where the asker waits."""
     token_hash: bytes = field(repr=False)

@@ -13,16 +13,19 @@ from law_support import HOUR, KEYRING, NOW, REQUEST, issue, outcome
 from caveats import Context, MalformedCaveat, UnknownCaveat, Verifier, standard_checkers, unsatisfied
 from caveats.bakery import (
     Allow,
+    ClientIpAddr,
     Declared,
     Deny,
     Error,
     IsAuthenticatedUser,
+    IsAuthenticatedUserId,
     IsMemberOf,
+    Origin,
     TimeBefore,
     first_party_checkers,
     third_party_checkers,
 )
-from caveats.bakery.conditions import FIRST_PARTY, THIRD_PARTY
+from caveats.bakery.conditions import FIRST_PARTY, THIRD_PARTY, OldClientIpAddr, OldOrigin
 
 CHECKERS = third_party_checkers(first_party_checkers())
 HERE = Context(now=NOW)
@@ -30,6 +33,10 @@ HERE = Context(now=NOW)
 
 def doing(*operations: str) -> Context:
     return Context(now=NOW, extra={"operations": operations})
+
+
+def coming(client_ip: str | None, *origin: object) -> Context:
+    return Context(now=NOW, client_ip=client_ip, extra=dict(zip(["origin"], origin, strict=False)))
 
 
 def asker(user: str | None, *groups: str) -> Context:
@@ -77,12 +84,40 @@ READ = [
     ("error", Error("")),
     ("error it went = wrong", Error("it went = wrong")),
     ("error a\0b", None),
+    ("http:client-ip-addr 10.0.0.1", ClientIpAddr("10.0.0.1")),
+    ("http:client-ip-addr 2001:db8::68", ClientIpAddr("2001:db8::68")),
+    ("http:client-ip-addr 2001:DB8:0::68", ClientIpAddr("2001:DB8:0::68")),
+    ("http:client-ip-addr ::ffff:10.0.0.1", ClientIpAddr("::ffff:10.0.0.1")),
+    ("client-ip-addr 10.0.0.1", OldClientIpAddr("10.0.0.1")),
+    ("http:client-ip-addr", None),
+    ("http:client-ip-addr ", None),
+    ("http:client-ip-addr 10.0.0.0/8", None),
+    ("http:client-ip-addr 010.0.0.1", None),
+    ("http:client-ip-addr 10.0.0.1 ", None),
+    ("http:client-ip-addr 10.0.0.1 10.0.0.2", None),
+    ("http:client-ip-addr fe80::1%eth0", None),
+    ("http:client-ip-addr \u0661\u0660.0.0.1", None),
+    ("std:client-ip-addr 10.0.0.1", None),
+    ("https:client-ip-addr 10.0.0.1", None),
+    ("http:client-ip 10.0.0.1", None),
+    ("http:origin https://photos.example", Origin("https://photos.example")),
+    ("http:origin null", Origin("null")),
+    ("http:origin", Origin("")),
+    ("origin https://photos.example", OldOrigin("https://photos.example")),
+    ("origin", OldOrigin("")),
+    ("http:origin ", None),
+    ("http:origin a\nb", None),
     ("is-authenticated-user", IsAuthenticatedUser()),
     ("is-authenticated-user @example.com", IsAuthenticatedUser("example.com")),
     ("is-authenticated-user alice", None),
     ("is-authenticated-user @", None),
     ("is-authenticated-user @a b", None),
     ("is-authenticated-user ", None),
+    ("is-authenticated-userid", IsAuthenticatedUserId()),
+    ("is-authenticated-userid @example.com", IsAuthenticatedUserId("example.com")),
+    ("is-authenticated-userid alice", None),
+    ("is-authenticated-userid ", None),
+    ("is-authenticated-userids", None),
     ("is-member-of ops", IsMemberOf("ops")),
     ("is-member-of ops dev", IsMemberOf("ops", "dev")),
     ("is-member-of", None),
@@ -125,12 +160,52 @@ JUDGED = [
     (Deny("read"), HERE, False),
     (Deny("r"), Context(now=NOW, extra={"operations": "read"}), False),
     (Error("x"), HERE, False),
+    *(
+        (kind(written), coming(address), holds)
+        for kind in (ClientIpAddr, OldClientIpAddr)
+        for written, address, holds in (
+            ("10.0.0.1", "10.0.0.1", True),
+            ("10.0.0.1", "::ffff:10.0.0.1", True),
+            ("::ffff:10.0.0.1", "10.0.0.1", True),
+            ("2001:DB8::1", "2001:db8:0::1", True),
+            ("10.0.0.1", "10.0.0.2", False),
+            ("10.0.0.1", "10.0.0.1%eth0", False),
+            ("fe80::1", "fe80::1%eth0", False),
+            ("10.0.0.1", "10.0.0.1:80", False),
+            ("10.0.0.1", "unknown", False),
+            ("10.0.0.1", "", False),
+            ("10.0.0.1", None, False),
+        )
+    ),
+    *(
+        (kind(written), coming(None, *origin), holds)
+        for kind in (Origin, OldOrigin)
+        for written, origin, holds in (
+            ("https://a.example", ["https://a.example"], True),
+            ("https://a.example", [""], True),
+            ("https://a.example", ["https://b.example"], False),
+            ("https://a.example", ["https://A.example"], False),
+            ("https://a.example", ["https://a.example:443"], False),
+            ("https://a.example", ["https://a.example.evil"], False),
+            ("https://a.example", ["null"], False),
+            ("null", ["null"], True),
+            ("", [""], True),
+            ("", ["https://a.example"], False),
+            ("https://a.example", [], False),
+            ("", [], False),
+            ("", [None], False),
+            ("a", [("a",)], False),
+        )
+    ),
     (IsAuthenticatedUser(), asker("alice"), True),
     (IsAuthenticatedUser(), asker(None), False),
     (IsAuthenticatedUser(), asker(""), False),
     (IsAuthenticatedUser("example.com"), asker("alice@example.com"), True),
     (IsAuthenticatedUser("example.com"), asker("alice"), False),
     (IsAuthenticatedUser("example.com"), asker("alice@evil-example.com"), False),
+    (IsAuthenticatedUserId(), asker("alice"), True),
+    (IsAuthenticatedUserId(), asker(None), False),
+    (IsAuthenticatedUserId("example.com"), asker("alice"), False),
     (IsMemberOf("ops", "dev"), asker("alice", "dev"), True),
     (IsMemberOf("ops"), asker("alice", "dev"), False),
     (IsMemberOf("alice"), asker("alice"), True),
@@ -165,6 +240,8 @@ CONTEXTS = [
     doing("write", "read"),
     asker("alice", "ops"),
     asker("a@example.com"),
+    coming("10.0.0.1", "https://a.example"),
+    coming("::ffff:10.0.0.1", ""),
 ]
 
 
@@ -206,6 +283,7 @@ def test_what_no_verifier_would_read_is_not_made():
         (Declared, "", "x"),
         (Declared, "a b", "x"),
         (IsMemberOf,),
+        (ClientIpAddr, "10.0.0.0/8"),
         (Allow, "a  b"),
     ):
         assert outcome(make, *arguments) is MalformedCaveat
@@ -227,7 +305,11 @@ def test_checkers_are_added_to_a_copy():
     checkers = standard_checkers()
     first_party_checkers(checkers)
     assert "time-before" not in checkers.kinds
-    assert set(third_party_checkers().kinds) == {"is-authenticated-user", "is-member-of"}
+    assert set(third_party_checkers().kinds) == {
+        "is-authenticated-user",
+        "is-authenticated-userid",
+        "is-member-of",
+    }
 
 
 def test_a_moment_has_no_parts_of_a_microsecond():

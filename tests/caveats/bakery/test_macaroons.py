@@ -22,6 +22,7 @@ from caveats import (
     legacy,
 )
 from caveats.bakery import (
+    HTTP,
     STANDARD,
     V1,
     V2,
@@ -30,6 +31,7 @@ from caveats.bakery import (
     BakeryMacaroon,
     BakeryParty,
     Namespace,
+    Origin,
     TimeBefore,
     decode_binaries,
     decode_header,
@@ -310,3 +312,10 @@ def test_any_binaries_are_read_or_refused(data, first):
 def test_no_repr_shows_a_signature():
     assert repr(asking(V3)) == "BakeryMacaroon(Macaroon(identifier=b'root', 2 caveats), version=3)"
     assert STANDARD.prefix == ""
+
+
+def test_a_condition_of_another_schema_gets_no_standard_prefix():
+    space = Namespace.parse("http:http std:s")
+    made = BakeryMacaroon(ROOT, namespace=space).attenuate(Allow("read"), Origin("x"))
+    assert made.macaroon.fields.caveats[-2:] == (b"s:allow read", b"http:origin x")
+    assert str(HTTP) == "http:http std:"

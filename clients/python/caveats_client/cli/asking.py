@@ -58,12 +58,15 @@ class Person:
         self._waiting.close()
 
     def visit(self, url: str) -> None:
-        """To `url`; what shows the waiting ends with the command, or with the next address."""
+        """To `url`, which is theirs alone; what shows the waiting ends with the command, or with the next address."""
         self._waiting.close()
         if self._browser and webbrowser.open(url):
             message(f"opened {url} in your browser")
         else:
             message(f"to go on, open {url}")
+        message(
+            "that address is for you alone: where others have to approve, the page says what to send them"
+        )
         host = httpx.URL(url).host
         if not sys.stderr.isatty():
             message(f"waiting for {host}, {in_words(timedelta(seconds=PATIENCE))} at most")

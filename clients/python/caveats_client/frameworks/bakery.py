@@ -32,6 +32,7 @@ from caveats import (
     unsatisfied,
 )
 from caveats.bakery import (
+    HTTP,
     BakeryMacaroon,
     BakeryParty,
     TimeBefore,
@@ -163,6 +164,7 @@ class FirstParty:
             method=incoming.method,
             path=incoming.path,
             client_ip=self._proxies.client_address(incoming.peer, forwarded),
+            extra=_origin(incoming.headers),
         )
         failures = unsatisfied(authenticated.caveats, self._checkers, context)
         if failures:
@@ -177,7 +179,7 @@ class FirstParty:
         root_key = self._root_key(identifier)
         minted, now = Macaroon.mint(root_key, identifier), self._now()
         if version is not None:
-            envelope = BakeryMacaroon(minted, max(1, min(version, self.party.version)))
+            envelope = BakeryMacaroon(minted, max(1, min(version, self.party.version)), HTTP)
             envelope = envelope.attenuate(TimeBefore.at((now + self._life).replace(microsecond=0)))
             envelope = envelope.require_discharge(
                 self.party,
@@ -201,6 +203,7 @@ class FirstParty:
             "location": asked.location,
             "ticket": encode_base64(asked.ticket),
             "token": token.encode(),
+            "path": self._path,
         }
         challenge = {"WWW-Authenticate": _CHALLENGE}
         return Refusal(401, "discharge_required", _MESSAGE, headers=challenge, members=members)
@@ -245,3 +248,9 @@ def _version_of(headers: Sequence[tuple[bytes, bytes]]) -> int | None:
         return None
     text = found[0].decode("latin-1")
     return min(int(text), _NEWEST) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+
+
+def _origin(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Which site's page the request comes from, empty for none; nothing where it names two."""
+    named = [value.decode("latin-1") for name, value in headers if name == b"origin"]
+    return {} if len(named) > 1 else {"origin": "".join(named)}

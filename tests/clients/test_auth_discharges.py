@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from caveats_client import Agent, BadDischarge, Client, Interact, TokenAuth, Unu
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 ROOT_KEY = b"a root key"
+CHALLENGE = {"WWW-Authenticate": "Macaroon", "Content-Type": "application/json"}
 
 
 @pytest.fixture
@@ -275,9 +277,11 @@ def test_106_cookies_that_a_third_party_sets_are_not_kept(app: Site, idm: Site) 
         said({"Code": "macaroon discharge required", "Info": {}}, 401, WWW_Authenticate="Macaroon"),
         said({"Code": "macaroon discharge required"}, 407),
         said({"Code": "macaroon discharge required", "Info": {"Macaroon": "x"}}, 407),
-        (401, {"WWW-Authenticate": "Macaroon", "Content-Type": "application/json"}, b" " * 70000),
+        (401, CHALLENGE, b" " * 70000),
+        (401, {**CHALLENGE, "Content-Encoding": "gzip"}, gzip.compress(b" " * 60_000_000)),
+        (401, {**CHALLENGE, "Content-Encoding": "gzip"}, b"no gzip"),
     ],
-    ids=["no macaroon", "no info", "nonsense", "too large"],
+    ids=["no macaroon", "no info", "nonsense", "too large", "too large once unpacked", "cannot be unpacked"],
 )
 def test_105_a_first_party_that_asks_for_nonsense_is_a_typed_error(
     app: Site, awaiting: bool, answer: Any
@@ -288,9 +292,24 @@ def test_105_a_first_party_that_asks_for_nonsense_is_a_typed_error(
 
 
 @both
+def test_a_proxy_may_pack_what_a_first_party_asks(app: Site, idm: Site, awaiting: bool) -> None:
+    FirstParty(app, ThirdParty(idm))
+    plain = app.places["/things"]
+
+    def packed(asked: Asked) -> Any:
+        status, headers, body = plain(asked)
+        return status, {**headers, "Content-Encoding": "gzip"}, gzip.compress(body)
+
+    app.places["/things"] = packed
+    [answer] = get(TokenAuth(None, app.url, **nearby(idm)), f"{app.url}/things", awaiting=awaiting)
+    assert answer.json()["done"]
+
+
+@both
 @pytest.mark.parametrize(
     "answer",
     [
+        (401, {**CHALLENGE, "Content-Encoding": "x-unknown"}, b'{"Code":"macaroon discharge required"}'),
         said({"Code": "macaroon discharge required"}, 401),
         said({"Code": "macaroon discharge required"}, 401, WWW_Authenticate="Bearer"),
         said({"Code": "macaroon discharge required"}, 403, WWW_Authenticate="Macaroon"),

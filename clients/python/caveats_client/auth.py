@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import zlib
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ROUNDS = 2
+_GZIP = 16 + zlib.MAX_WBITS
 _ENDING = {Expires.kind: Expires, TimeBefore.kind: TimeBefore}
 
 
@@ -128,7 +130,7 @@ class TokenAuth(httpx.Auth):
                 continue
             answer = yield wanted
             if _asks(answer):
-                answer.stream = _Bounded(answer.stream, answer.request.url)
+                answer.stream = _Bounded(answer)
                 answer.read()
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -149,7 +151,7 @@ class TokenAuth(httpx.Auth):
                 continue
             answer = yield wanted
             if _asks(answer):
-                answer.stream = _Bounded(answer.stream, answer.request.url)
+                answer.stream = _Bounded(answer)
                 await answer.aread()
 
     def _collecting(self, macaroon: BakeryMacaroon) -> Any:
@@ -287,13 +289,14 @@ def _has_expired(discharge: Macaroon) -> bool:
 
 
 class _Bounded(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that is given up once it is too large or too late."""
+    """A body that is given up once it is too large, as it comes or unpacked, or too late."""
 
-    def __init__(self, stream: Any, url: httpx.URL) -> None:
-        self._stream = stream
-        self._url = url
-        self._left = LARGEST_ANSWER
+    def __init__(self, response: httpx.Response) -> None:
+        self._stream: Any = response.stream
+        self._url = response.request.url
+        self._left = self._left_unpacked = LARGEST_ANSWER
         self._until = sending.clock() + SECONDS
+        self._unpack = zlib.decompressobj(_GZIP) if _packing(response) else None
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._stream:
@@ -307,7 +310,14 @@ class _Bounded(httpx.SyncByteStream, httpx.AsyncByteStream):
 
     def _count(self, chunk: bytes) -> None:
         self._left -= len(chunk)
-        if self._left < 0:
+        if self._unpack is not None:
+            try:
+                self._left_unpacked -= len(self._unpack.decompress(chunk, self._left_unpacked + 1))
+            except zlib.error:
+                raise BadDischarge(
+                    f"{shown(self._url)} answers with a body that cannot be unpacked"
+                ) from None
+        if min(self._left, self._left_unpacked) < 0:
             raise BadDischarge(f"{shown(self._url)} answers with more than {LARGEST_ANSWER} bytes")
         if sending.clock() > self._until:
             raise BadDischarge(f"{shown(self._url)} answers too slowly")
@@ -332,12 +342,23 @@ def _set_cookie(request: httpx.Request, name: str, value: str) -> None:
 
 def _asks(response: httpx.Response) -> bool:
     """Whether the head of this answer may be that of a bakery's discharge-required, or of the problem."""
+    if _packing(response) not in (
+        "",
+        "gzip",
+    ):  # httpx may know others; how much they unpack to, it does not ask
+        return False
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/problem+json":
         return response.status_code == 401
     challenge = response.headers.get("www-authenticate", "").strip().lower()
     challenged = response.status_code == 407 or (response.status_code == 401 and challenge == "macaroon")
     return challenged and kind == "application/json"
+
+
+def _packing(response: httpx.Response) -> str:
+    """How the body is packed; empty for not at all."""
+    encoding: str = response.headers.get("content-encoding", "").strip().lower()
+    return "" if encoding == "identity" else encoding
 
 
 def _is_below(path: str, above: str) -> bool:

@@ -151,9 +151,11 @@ def test_our_own_client_gets_through_however_it_is_asked(service: Service, user:
         "allow_private": True,
         "interact": Interact(visit=lambda url: Browser(service).decide(url, user)),
     }
-    with guarded(service, "signed-in = *", strips=strips) as url:
-        with httpx.Client(auth=TokenAuth(None, url, **auth)) as http:
-            assert [http.get(f"{url}/{path}").json()["user"] for path in "ab"] == [user.username] * 2
+    with (
+        guarded(service, "signed-in = *", strips=strips) as url,
+        httpx.Client(auth=TokenAuth(None, url, **auth)) as http,
+    ):
+        assert [http.get(f"{url}/{path}").json()["user"] for path in "ab"] == [user.username] * 2
 
 
 def test_our_own_client_collects_what_the_service_says_a_token_lacks(service: Service, user: User) -> None:

@@ -73,7 +73,7 @@ async def _read_form(call: Call) -> dict[str, bytes]:
     """Each field's bytes: latin-1 on the way keeps every one of them."""
     raw = await call.raw()
     media_type = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/x-www-form-urlencoded":
+    if raw and media_type != "application/x-www-form-urlencoded":
         raise Problem(415, "unsupported_media_type", "send application/x-www-form-urlencoded")
     try:
         pairs = parse_qsl(

@@ -253,6 +253,10 @@ class Settings(BaseSettings):
         timedelta(minutes=10),
         description="Time for signing in or approving before a discharge (duration).",
     )
+    poll_keepalive: Duration = Field(
+        timedelta(seconds=15),
+        description="Silence after which whoever waits for a decision is sent a space, for proxies (duration).",
+    )
     interaction_limit_address: Rate = Field(
         "60/minute", description="Interactions that one address may begin (rate)."
     )
@@ -370,7 +374,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{_variable(shorter)}: must be longer than nothing")
             if getattr(self, shorter) > getattr(self, longer):
                 raise ValueError(f"{_variable(shorter)}: must not be longer than {_variable(longer)}")
-        for life in ("discharge_lifetime", "interaction_lifetime"):
+        for life in ("discharge_lifetime", "interaction_lifetime", "poll_keepalive"):
             if getattr(self, life) <= timedelta(0):
                 raise ValueError(f"{_variable(life)}: must be longer than nothing")
         if timedelta(0) < self.key_rotation_age <= self.key_propagation:

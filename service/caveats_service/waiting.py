@@ -5,7 +5,7 @@ Whichever node a decision is made on, who waits here hears of it within the paus
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
@@ -29,8 +29,13 @@ class Waiting:
         self._looker: asyncio.Task[None] | None = None
         self._ended = False
 
-    async def wait(self, wait_hash: bytes, gone: Callable[[], Awaitable[bool]]) -> None:
-        """Return when there is nothing to wait for any more, or nobody who does. Raises a 503 `Problem`."""
+    async def pulses(
+        self, wait_hash: bytes, gone: Callable[[], Awaitable[bool]], every: float
+    ) -> AsyncIterator[None]:
+        """One each `every` seconds, until there is nothing to wait for any more, or nobody who does.
+
+        Raises a 503 `Problem`, at first if there are too many, and whenever the process is about to stop.
+        """
         if self._count >= MOST or self._ended:
             raise unavailable(5)
         event, others = self._waiting.get(wait_hash, (asyncio.Event(), 0))
@@ -38,14 +43,19 @@ class Waiting:
         self._count += 1
         if self._looker is None or self._looker.done():
             self._looker = asyncio.create_task(self._look())
+        now = asyncio.get_running_loop().time
         try:
+            due = now() + every
             while not event.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(event.wait(), _LONGEST)
+                    await asyncio.wait_for(event.wait(), max(0, min(_LONGEST, due - now())))
                 if self._ended:
                     raise unavailable(1)
                 if not event.is_set() and await gone():
                     return
+                if not event.is_set() and now() >= due:
+                    yield
+                    due = now() + every
         finally:
             self._count -= 1
             event, others = self._waiting[wait_hash]

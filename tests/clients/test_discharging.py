@@ -175,6 +175,20 @@ def test_a_reply_that_was_lost_is_polled_for_again(there: Site, client: type) ->
     assert third.polls == 2
 
 
+@both
+def test_an_answer_that_was_kept_alive_and_ended_with_nothing_is_polled_for_again(
+    there: Site, client: type
+) -> None:
+    third = ThirdParty(there, ways=("browser-window",))
+    third.decided.set()
+    waited = there.places["/wait"]
+    kept = [(200, {"Content-Type": "application/json"}, b"   ")]
+    there.places["/wait"] = lambda asked: kept.pop() if kept else waited(asked)
+    how = nearby(there, interact=Interact(visit=lambda url: None))
+    assert is_good(discharge(root(3, there.url), client=client, **how))
+    assert there.paths().count("/wait") == 2
+
+
 def test_a_discharge_is_narrowed_before_it_is_bound(there: Site) -> None:
     ThirdParty(there)
     with Client(SERVICE) as client:

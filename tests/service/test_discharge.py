@@ -142,7 +142,7 @@ def made_for_another(service: Service, version: int) -> bytes:
         lambda service: b"\x02" + bytes(5000),
     ],
 )
-def test_a_garbage_truncated_or_foreign_ticket_is_a_400(
+def test_33_a_garbage_truncated_or_foreign_ticket_is_a_400(
     service: Service, make: Callable[[Service], bytes]
 ) -> None:
     assert denied(ask(service, make(service))) == BAD
@@ -153,7 +153,7 @@ def test_a_name_that_its_version_cannot_write_is_a_400(service: Service, user: U
     assert denied(ask(service, b"\xff\xfe", bearer(user.token()), caveat64=payload)) == BAD
 
 
-def test_a_ticket_with_any_bit_flipped_is_a_400_and_never_a_500(service: Service, user: User) -> None:
+def test_33_a_ticket_with_any_bit_flipped_is_a_400_and_never_a_500(service: Service, user: User) -> None:
     source, token = random.Random(4), bearer(user.token())
     whole = [ours(service, "signed-in = *"), *(ticket(service, "is-authenticated-user", v) for v in (2, 3))]
     with service.client(headers={**BAKERY_3, **token}) as http:
@@ -171,6 +171,9 @@ def test_a_ticket_with_any_bit_flipped_is_a_400_and_never_a_500(service: Service
         {"id": ""},
         {"id64": ""},
         {"id": "x", "id64": "eA=="},
+        {"id": "", "id64": "eA=="},
+        {"id": "x", "id64": ""},
+        {"caveat64": "eA=="},
         {"id64": "!"},
         {"id64": "\u00e9"},
         {"id": "x", "caveat64": "!"},
@@ -182,10 +185,10 @@ def test_a_ticket_with_any_bit_flipped_is_a_400_and_never_a_500(service: Service
     ],
     ids=str,
 )
-def test_a_form_without_a_ticket_or_with_two_is_a_400(service: Service, form: dict[str, Any]) -> None:
+def test_33_a_form_without_a_ticket_or_with_two_is_a_400(service: Service, form: dict[str, Any]) -> None:
     with service.client() as http:
         answer = http.post("/discharge", data=form, headers=BAKERY_3)
-        assert denied(answer) in (BAD, (415, "bad request"))
+        assert denied(answer) == BAD
         assert answer.headers["content-type"] == "application/json"
         assert http.post("/discharge", json={"id": "x"}).status_code == 415
         assert http.post("/discharge", data={"id": "x" * 70_000}).status_code == 413

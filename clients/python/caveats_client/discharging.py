@@ -353,7 +353,9 @@ class _Course:
         while True:
             try:
                 reply = yield Send("GET", wait, {}, None, until)
-                if reply.status not in _NOT_YET:
+                if (
+                    reply.status not in _NOT_YET and not reply.body.isspace()
+                ):  # kept alive, and ended without an answer
                     break
             except Unavailable:  # a reply that was lost can be had again
                 if self._clock() + _PAUSE >= until:

@@ -7,24 +7,24 @@ every decision names the person who made it.
 
 import os
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from caveats import CaveatsError, DischargeRefused, MalformedToken
 from caveats.bakery import BakeryMacaroon, decode_header
 from caveats.wire import decode_base64
 from caveats_service import interacting, pages, shapes
 from caveats_service.bakery_http import DischargeRequired, answer, decoded, read_fields, spoken, version_of
-from caveats_service.call import Call, PasswordCredential, TokenCredential, reply
+from caveats_service.call import NO_STORE, Call, PasswordCredential, TokenCredential, reply
 from caveats_service.conditions import ApprovedBy
 from caveats_service.discharging import Facts, Question
 from caveats_service.names import is_username
 from caveats_service.problems import TITLES, Problem, bad_request, not_found, problem_of, unavailable
 from caveats_service.routes.discharge import agent_of, discharged, opened, require
-from caveats_service.store import Decision, Interaction
+from caveats_service.store import Decision, Interaction, StoreError
 from caveats_service.wording import in_words
 
 _DIGEST_SIZE: Final = 32
@@ -32,6 +32,7 @@ _FIRST: Final = (
     "After that a second person has to approve. This page is for you alone: once you have signed in, it shows "
     "the address to send to them."
 )
+_LATE: Final = {**NO_STORE, "X-Accel-Buffering": "no"}
 _NOT_YET: Final = "Whoever asks has not signed in yet."
 _SEND: Final = (
     "Send this address to somebody who may approve; what you have started goes on by itself once they have:"
@@ -338,30 +339,64 @@ def _sorry(error: Exception) -> Response:
 @spoken
 async def wait_token(call: Call) -> Response:
     """The token to ask again with, once there is a decision."""
-    await _decided(call)
-    token = interacting.token_of(call.param("wait"))
-    return answer({"kind": interacting.KIND, "token64": b64encode(token).decode("ascii")})
+    return await _when_decided(call, _token, {Decision.GRANTED, Decision.DENIED})
 
 
 @spoken
 async def wait(call: Call) -> Response:
     """The discharge itself, once there is a decision: the older way."""
-    return await discharged(call, await _decided(call))
+    return await _when_decided(call, discharged, {Decision.GRANTED})
 
 
-async def _decided(call: Call) -> Interaction:
-    hashed = interacting.wait_hash(call.param("wait"))
-    interaction = await call.node.store.find_interaction(wait=hashed, now=call.now)
+_Tell = Callable[[Call, Interaction], Awaitable[Response]]
+
+
+async def _token(call: Call, interaction: Interaction) -> Response:
+    token = interacting.token_of(call.param("wait"))
+    return answer({"kind": interacting.KIND, "token64": b64encode(token).decode("ascii")})
+
+
+async def _when_decided(call: Call, tell: _Tell, told: Collection[Decision]) -> Response:
+    """What there is to tell, once there is a decision.
+
+    Proxies cut connections on which nothing comes for a while, and most programs do not ask again. So after a while
+    the answer begins, as one that went well, with spaces, which JSON may have in front of it. `told`: the decisions
+    that can still be told then.
+    """
+    interaction = await _waited(call)
     if interaction is not None and interaction.decision is Decision.OPEN:
-        await call.node.waiting.wait(hashed, call.request.is_disconnected)
-        interaction = await call.node.store.find_interaction(wait=hashed, now=call.node.now())
+        every = call.node.settings.poll_keepalive.total_seconds()
+        pulses = call.node.waiting.pulses(interaction.wait_hash, call.request.is_disconnected, every)
+        async for _ in pulses:
+            return StreamingResponse(_late(call, pulses, tell, told), 200, _LATE, "application/json")
+        interaction = await _waited(call)
     if interaction is None:
         raise not_found("there is no such interaction, or its time is up")
     if interaction.decision is Decision.OPEN:
         raise unavailable()
     if interaction.decision is Decision.DENIED:
         raise DischargeRefused("it was denied")
-    return interaction
+    return await tell(call, interaction)
+
+
+async def _late(
+    call: Call, pulses: AsyncIterator[None], tell: _Tell, told: Collection[Decision]
+) -> AsyncIterator[bytes]:
+    """Spaces, and at last what there is to tell. Where that is nothing but an error, nothing: asked again, it is told."""
+    yield b" "
+    try:
+        async for _ in pulses:
+            yield b" "
+        interaction = await _waited(call)
+        if interaction is not None and interaction.decision in told:
+            yield bytes((await tell(call, interaction)).body)
+    except (Problem, CaveatsError, StoreError):
+        return
+
+
+async def _waited(call: Call) -> Interaction | None:
+    hashed = interacting.wait_hash(call.param("wait"))
+    return await call.node.store.find_interaction(wait=hashed, now=call.node.now())
 
 
 # the form

@@ -138,10 +138,12 @@ def sent_to(page: httpx.Response) -> str:
 class FirstParty:
     """A service that trusts the third party, made with macaroonbakery and over HTTP, as its users make one."""
 
-    def __init__(self, service: Service, condition: str, version: int) -> None:
+    def __init__(self, service: Service, condition: str, version: int, location: str = "") -> None:
+        """`location`: where the third party is for others, such as a proxy's address."""
+        location = location or service.url
         locator = theirs.ThirdPartyStore()
         key = theirs.PublicKey(nacl.public.PublicKey(public_key(service)))
-        locator.add_info(service.url, theirs.ThirdPartyInfo(version=version, public_key=key))
+        locator.add_info(location, theirs.ThirdPartyInfo(version=version, public_key=key))
         bakery = theirs.Bakery(location="first", locator=locator, key=theirs.generate_key())
         op = theirs.Op("app", "read")
         granted: list[list[str]] = []
@@ -164,7 +166,7 @@ class FirstParty:
                     self._answer(200, b"{}", {"Content-Type": "application/json"})
                 except (theirs.PermissionDenied, theirs.VerificationError, theirs.DischargeRequiredError):
                     until = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
-                    caveat = their_checkers.Caveat(location=service.url, condition=condition)
+                    caveat = their_checkers.Caveat(location=location, condition=condition)
                     minted = bakery.oven.macaroon(version, until, [caveat], [op])
                     content, headers = httpbakery.discharge_required_response(minted, "/", "auth")
                     self._answer(401, content, headers)

@@ -28,7 +28,7 @@ demo: $(VENV)/ready ## the main job as a narrated tour
 test: $(VENV)/with-test ## all tests but those of the next two and the wheel's; ARGS="-k scope" goes to pytest
 	$(BIN)/pytest -m "not wheel and not slow" --ignore=tests/cluster $(AT_ONCE) $(ARGS)
 
-slow: $(VENV)/with-test ## the tests that take a while: many processes, faults, bursts
+slow: $(VENV)/with-test ## the tests that take a while: many processes, faults, bursts, pages in a Chromium
 	$(BIN)/pytest -m slow --ignore=tests/cluster $(AT_ONCE) $(ARGS)
 
 cluster: $(VENV)/with-test ## several nodes on a PostgreSQL, in real processes, and their faults

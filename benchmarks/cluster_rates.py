@@ -24,7 +24,8 @@ from benchmarks.sample import AUDIENCE, NEEDED, samples
 from benchmarks.table import Row, Section, at_least, times
 from benchmarks.timing import new_texts
 from caveats import Context, KeyState
-from caveats_client.local import LocalVerifier, utc_now
+from caveats_client.frameworks.gate import utc_now
+from caveats_client.local import LocalVerifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,9 +110,11 @@ def _local(verifier: LocalVerifier) -> list[_Contender]:
     known = [token.mint().encode() for token in samples(_SESSIONS, key=key)]
 
     def run(texts: list[str]) -> Callable[[], None]:
+        requests = [(text, Context(utc_now(), scopes=(NEEDED,))) for text in texts]
+
         def verify() -> None:
-            for text in texts:
-                verifier.verify(text, Context(utc_now(), scopes=(NEEDED,)))
+            for text, context in requests:
+                verifier.verify(text, context)
 
         return verify
 
@@ -119,11 +122,22 @@ def _local(verifier: LocalVerifier) -> list[_Contender]:
         run(known)()
         return run(new_texts(known * (count // _SESSIONS)))
 
+    def described(count: int) -> Callable[[], None]:
+        run(known)()
+        texts = new_texts(known * (count // _SESSIONS))
+
+        def verify() -> None:
+            for text in texts:
+                verifier.verify(text, Context(utc_now(), scopes=(NEEDED,)))
+
+        return verify
+
     def unseen(count: int) -> Callable[[], None]:
         return run(new_texts(token.mint().encode() for token in samples(count, key=key)))
 
     return [
         _Contender("LocalVerifier.verify, tokens seen before", "here", seen, []),
+        _Contender("  and the request's Context made for it", "here", described, []),
         _Contender("LocalVerifier.verify, tokens never seen", "here", unseen, []),
     ]
 

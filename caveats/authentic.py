@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from caveats import chain, third_party
 from caveats.bundle import Bundle
 from caveats.caveat import Caveat, parse_predicate
+from caveats.chain import NONCE_SIZE
 from caveats.checkers import DISCHARGER, HOLDER, ISSUER
 from caveats.errors import (
     BadSignature,
@@ -42,6 +43,8 @@ class Discharged(NamedTuple):
     fields: Fields
     key: bytes
     """The derived caveat key, a live credential: never log, return or store it."""
+    nonce: bytes
+    """The one in the `vid` of the caveat that asked for it."""
 
     @property
     def predicates(self) -> list[bytes]:
@@ -100,8 +103,8 @@ class Authenticated(NamedTuple):
         Believed is only the first caveat of a discharge that was required with this macaroon's `root_key`
         (`require_discharge`): no holder can add the one or stand before the other. Nothing is judged here.
         """
-        caveat_key = third_party.asserting_key(root_key, party, self.fields.identifier)
         for discharge in self.discharges:
+            caveat_key = third_party.asserting_key(root_key, party, self.fields.identifier, discharge.nonce)
             if not discharge.was_required_with(caveat_key):
                 continue
             first = discharge.fields.caveats[0] if discharge.fields.caveats else None
@@ -164,23 +167,9 @@ def walk(fields: Fields, derived_key: bytes) -> tuple[list[bytes], list[tuple[Th
     caveats = fields.caveats
     if ThirdPartyCaveat not in map(type, caveats):
         return chain.extend_all(derived_key, (fields.identifier, *caveats)), []  # type: ignore[arg-type]
-    run: list[bytes] = [fields.identifier]
-    signature = derived_key
-    signatures: list[bytes] = []
-    needed: list[tuple[ThirdPartyCaveat, bytes]] = []
-    for caveat in caveats:
-        if isinstance(caveat, bytes):
-            run.append(caveat)
-            continue
-        if run:
-            signatures += chain.extend_all(signature, run)
-            signature, run = signatures[-1], []
-        needed.append((caveat, signature))
-        signature = chain.extend_sealed(signature, caveat.vid, caveat.ticket)
-        signatures.append(signature)
-    if run:
-        signatures += chain.extend_all(signature, run)
-    return signatures, needed
+    signatures = chain.extend_links(derived_key, (fields.identifier, *caveats))
+    needed = [pair for pair in zip(caveats, signatures, strict=False) if type(pair[0]) is not bytes]
+    return signatures, needed  # type: ignore[return-value]
 
 
 def _discharged(
@@ -195,25 +184,28 @@ def _discharged(
         raise UnusedDischarge("two discharges answer the same ticket")
     unseal, bind_to, same = chain.unseal, chain.bind_to, chain.same
     binding = chain.binding(root_signatures[-1])
-    waiting = [(caveat, signature, 1) for caveat, signature in reversed(needed)]
     found: list[Discharged] = []
-    while waiting:
-        caveat, sealed_under, depth = waiting.pop()
-        if depth > limits.depth:
-            raise LimitExceeded(f"discharges nest at most {limits.depth} deep")
-        discharge = unused.pop(caveat.ticket, None)
-        if discharge is None:
-            if any(used.fields.identifier == caveat.ticket for used in found):
-                raise UnusedDischarge("two caveats ask for the same discharge")
-            raise MissingDischarge(caveat.location, caveat.ticket)
-        key = unseal(sealed_under, caveat.vid)
-        signatures, deeper = walk(discharge, key)
-        signature = signatures[-1]
-        if not same(bind_to(binding, signature), discharge.signature):
-            raise _unbound(root_signatures, signature, discharge.signature)
-        found.append(_new(Discharged, (discharge, key)))
-        if deeper:
-            waiting += [(inner, under, depth + 1) for inner, under in reversed(deeper)]
+    levels = [iter(needed)]
+    while levels:
+        for caveat, sealed_under in levels[-1]:
+            discharge = unused.pop(caveat.ticket, None)
+            if discharge is None:
+                if any(used.fields.identifier == caveat.ticket for used in found):
+                    raise UnusedDischarge("two caveats ask for the same discharge")
+                raise MissingDischarge(caveat.location, caveat.ticket)
+            key = unseal(sealed_under, caveat.vid)
+            signatures, deeper = walk(discharge, key)
+            signature = signatures[-1]
+            if not same(bind_to(binding, signature), discharge.signature):
+                raise _unbound(root_signatures, signature, discharge.signature)
+            found.append(_new(Discharged, (discharge, key, caveat.vid[:NONCE_SIZE])))
+            if deeper:
+                if len(levels) >= limits.depth:
+                    raise LimitExceeded(f"discharges nest at most {limits.depth} deep")
+                levels.append(iter(deeper))
+                break
+        else:
+            levels.pop()
     if unused:
         raise UnusedDischarge("a discharge that no caveat asks for")
     return found

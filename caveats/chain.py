@@ -114,6 +114,15 @@ def extend_all(key: bytes, messages: Iterable[bytes]) -> list[bytes]:
     return signatures
 
 
+def extend_links(key: bytes, links: Iterable[bytes | tuple[str, bytes, bytes]]) -> list[bytes]:
+    """As `extend_all` where third-party caveats are among them: location, vid and ticket each."""
+    signatures = []
+    for link in links:
+        key = _step(key, link) if type(link) is bytes else extend_sealed(key, link[1], link[2])  # type: ignore[arg-type]
+        signatures.append(key)
+    return signatures
+
+
 same = compare_digest
 """Whether two signatures are equal, in time that does not depend on where they differ."""
 

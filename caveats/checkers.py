@@ -53,6 +53,8 @@ class Checkers:
     def __init__(self) -> None:
         self._kinds: dict[str, type[Caveat]] = {}
         self._checks: dict[type[Caveat], Check] = {}
+        self.checks: Mapping[type[Caveat], Check] = self._checks
+        """The check of each known kind."""
         self._strict: dict[bytes, tuple[type[Caveat], Callable[[str], Caveat]]] = {}
         self._special: set[type[Caveat]] = set(_SPECIAL)
         self._forget()
@@ -89,11 +91,6 @@ class Checkers:
     def kinds(self) -> Mapping[str, type[Caveat]]:
         """The known kinds by name."""
         return dict(self._kinds)
-
-    @property
-    def checks(self) -> Mapping[type[Caveat], Check]:
-        """The check of each known kind."""
-        return self._checks
 
     def parse(self, predicate: bytes) -> Caveat:
         """The caveat that these bytes are; an `UnknownCaveat` if of no known kind. Never raises."""

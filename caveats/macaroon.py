@@ -143,9 +143,9 @@ class Macaroon:
         `root_key`, this macaroon's own, makes the party one that says who the user is: `user_asserted_by`
         believes only a discharge that was required with it, and no holder has it.
         """
-        caveat_key = None
+        caveat_key, nonce = None, random(chain.NONCE_SIZE)
         if root_key is not None:
-            caveat_key = third_party.asserting_key(root_key, party, self.identifier)
+            caveat_key = third_party.asserting_key(root_key, party, self.identifier, nonce)
         ticket, caveat_key = third_party.seal_ticket(
             party,
             conditions,
@@ -154,9 +154,7 @@ class Macaroon:
             caveat_key=caveat_key,
             random=random,
         )
-        return self.with_third_party(
-            party.location, caveat_key, ticket, nonce=random(chain.NONCE_SIZE), limits=limits
-        )
+        return self.with_third_party(party.location, caveat_key, ticket, nonce=nonce, limits=limits)
 
     def with_third_party(
         self,

@@ -40,13 +40,15 @@ class ScopePattern(NamedTuple):
 
     def covers(self, other: ScopePattern) -> bool:
         """Whether everything that `other` allows is allowed by this."""
-        if not self.resource:
-            return not other.resource or other.resource.partition("/")[0] != OWN_NAMESPACE
-        if self.action not in ("*", other.action):
+        resource, below_only, action = self
+        its_resource, its_below_only, its_action = other
+        if not resource:
+            return not its_resource or its_resource.partition("/")[0] != OWN_NAMESPACE
+        if action not in ("*", its_action):
             return False
-        if other.resource == self.resource:
-            return other.below_only or not self.below_only
-        return other.resource.startswith(self.resource + "/")
+        if its_resource == resource:
+            return its_below_only or not below_only
+        return its_resource.startswith(resource + "/")
 
 
 EVERYTHING = ScopePattern("", False, "*")

@@ -123,10 +123,16 @@ def seal_ticket(
     return _MAGIC + public + nonce + box, caveat_key
 
 
-def asserting_key(root_key: bytes, party: ThirdParty, identifier: bytes, what: str = "user") -> bytes:
-    """The caveat root key of a party whose word on `what` the verifier believes: whoever chose it had `root_key`."""
+def asserting_key(
+    root_key: bytes, party: ThirdParty, identifier: bytes, nonce: bytes, what: str = "user"
+) -> bytes:
+    """The caveat root key of a party whose word on `what` the verifier believes: whoever chose it had `root_key`.
+
+    `nonce`: the one in the caveat's `vid`. It makes the key that caveat's alone, so that the answer to one question
+    can never stand in for the answer to another.
+    """
     root_key = chain.check_root_key(root_key)
-    return chain.caveat_key(root_key, what.encode() + b"\0" + party.public_key + identifier)
+    return chain.caveat_key(root_key, what.encode() + b"\0" + party.public_key + nonce + identifier)
 
 
 def is_ticket(data: bytes) -> bool:

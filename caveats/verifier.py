@@ -134,7 +134,8 @@ def verify(
     identifier = known.identifier
     if context.audience is not None and context.audience != identifier.audience:
         raise WrongAudience(identifier.audience, context.audience)
-    return known.judge(checkers, context)
+    known.judge(checkers, context)
+    return Grant(known)
 
 
 class _Known:
@@ -191,8 +192,8 @@ class _Known:
         signatures, _, discharged = authenticate_fields(fields, discharges, self.derived_key, self.limits)
         return Authenticated(fields, self.identifier, self.caveats, signatures, discharged)
 
-    def judge(self, checkers: Checkers, context: Context) -> Grant:
-        """The grant, or `UnsatisfiedCaveats`."""
+    def judge(self, checkers: Checkers, context: Context) -> None:
+        """Return if every caveat holds. Raises `UnsatisfiedCaveats`."""
         if self.plain:
             checks = checkers.checks
             try:
@@ -201,7 +202,7 @@ class _Known:
                     if answer is not True:
                         break
                 else:
-                    return Grant(self)
+                    return
                 if isinstance(answer, Coroutine):
                     answer.close()
             except Exception:  # noqa: BLE001, S110  # foreign code: `failures` makes a refusal of what it raises
@@ -209,7 +210,6 @@ class _Known:
         failures = self.failures(checkers, context)
         if failures:
             raise UnsatisfiedCaveats(failures)
-        return Grant(self)
 
     def failures(self, checkers: Checkers, context: Context) -> tuple[Failure, ...]:
         """Every caveat that says no, explained."""
@@ -286,13 +286,15 @@ class Verifier:
         Raises `MalformedToken`, `LimitExceeded`, `UnknownKey`, `BadSignature`, `MissingDischarge`,
         `UnusedDischarge`, `Revoked`, `WrongAudience`, or `UnsatisfiedCaveats` with `.failures`.
         """
-        known = self._known(presented)
+        grant = self._unjudged(presented)
+        known = grant._known  # noqa: SLF001  of this module
         audience = self.audience if context.audience is None else context.audience
         if known.identifier.audience != audience or (self.audience is not None and self.audience != audience):
             raise self._wrong_audience(known, context)
         if context.audience is None and not known.plain:
             context = replace(context, audience=audience)
-        return known.judge(self._checkers, context)
+        known.judge(self._checkers, context)
+        return grant
 
     def authenticate(
         self, presented: str | Bundle | Macaroon, *, even_revoked: bool = False
@@ -301,8 +303,7 @@ class Verifier:
 
         `even_revoked`: for whoever only wants to say of a token that it is revoked, once more.
         """
-        known = self._admit(presented) if even_revoked else self._known(presented)
-        return known.authenticated
+        return (self._admit(presented) if even_revoked else self._unjudged(presented)).authenticated
 
     def failures(self, presented: str | Bundle | Macaroon, context: Context) -> tuple[Failure, ...]:
         """Every caveat that says no to this request; empty where `verify` grants. Raises as `verify` otherwise."""
@@ -316,25 +317,27 @@ class Verifier:
         """The branch ids of an authentic token that stay with it through renewals; the last is this copy's."""
         return first_branches(authenticated, self._derived_key)
 
-    def _known(self, presented: str | Bundle | Macaroon) -> _Known:
+    def _unjudged(self, presented: str | Bundle | Macaroon) -> Grant:
+        """What will be the grant if the caveats hold: authentic, and live. One object for each text remembered."""
         if type(presented) is not str:
-            known = self._admit(presented)
+            grant = self._admit(presented)
         else:
             young = self._young
             found = young.get(presented) or self._old.get(presented)
             if found is None:
                 found = self._admit(presented)
                 self._remember(young, presented, found)
-            known = found
+            grant = found
+        known = grant._known  # noqa: SLF001  of this module
         revocations = self._revocations
         changes = revocations.changes  # read before the look-up: what comes in between is seen next time
         if known.changes != changes:
             if not known.plain or revocations.may_hit(known.identifier.token_id, known.user):
                 self._check_live(known, revocations)
             known.changes = changes
-        return known
+        return grant
 
-    def _admit(self, presented: str | Bundle | Macaroon) -> _Known:
+    def _admit(self, presented: str | Bundle | Macaroon) -> Grant:
         fields, discharges = _fields(presented, self.limits)
         if fields.location and fields.location != self.location:
             raise MalformedToken("the token carries the location of another service")
@@ -347,7 +350,8 @@ class Verifier:
                 raise WrongAudience(identifier.audience, self.audience)
             raise UnknownKey(f"no key {identifier.key_id} here")
         derived_key = chain.derive_from(pads, fields.identifier)
-        return _Known(presented, fields, discharges, identifier, derived_key, self.limits, self._checkers)
+        known = _Known(presented, fields, discharges, identifier, derived_key, self.limits, self._checkers)
+        return Grant(known)
 
     def _wrong_audience(self, known: _Known, context: Context) -> WrongAudience:
         """The first of the two, verifier and context, that names another audience than the token."""
@@ -383,13 +387,13 @@ class Verifier:
 
     def _forget(self) -> None:
         with self._remembering:
-            self._young: dict[str, _Known] = {}
-            self._old: dict[str, _Known] = {}
+            self._young: dict[str, Grant] = {}
+            self._old: dict[str, Grant] = {}
             self._young_bytes = 0
 
-    def _remember(self, young: dict[str, _Known], text: str, known: _Known) -> None:
+    def _remember(self, young: dict[str, Grant], text: str, grant: Grant) -> None:
         """Into `young` as it was before authentication, or not at all: the keys may have changed meanwhile."""
-        size = known.size
+        size = grant._known.size  # noqa: SLF001  of this module
         if size > self._half_bytes or not self._half_entries:
             return
         with self._remembering:
@@ -397,7 +401,7 @@ class Verifier:
                 return
             if len(young) >= self._half_entries or self._young_bytes + size > self._half_bytes:
                 self._old, self._young, self._young_bytes = young, {}, 0
-            self._young[text] = known
+            self._young[text] = grant
             self._young_bytes += size
 
 

@@ -9,8 +9,10 @@ read too, with one tolerance: the empty location field that pymacaroons writes.
 from __future__ import annotations
 
 from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64, crc32
+from binascii import crc32
 from typing import NamedTuple
+
+from pybase64 import b64decode, b64encode
 
 from caveats.chain import SIGNATURE_SIZE, VID_SIZE
 from caveats.errors import DamagedToken, LimitExceeded, MalformedToken
@@ -20,8 +22,8 @@ PREFIX = "cav1_"
 CHECKSUM_SIZE = 6
 SEPARATOR = "."
 
-_PREFIX = PREFIX.encode()
 _PREFIX_SIZE = len(PREFIX)
+_CRC_OF_PREFIX = crc32(PREFIX.encode())
 _VERSION = 2
 _EOS, _LOCATION, _IDENTIFIER, _VID, _SIGNATURE = 0, 1, 2, 4, 6
 _TAIL = SIGNATURE_SIZE + 2
@@ -83,23 +85,23 @@ def decode_text(text: str, limits: Limits = DEFAULT_LIMITS) -> Fields:
         raw = text.encode("ascii")
     except UnicodeEncodeError:
         raise MalformedToken("a token text is ASCII") from None
-    if raw[:_PREFIX_SIZE] != _PREFIX:
+    if text[:_PREFIX_SIZE] != PREFIX:
         return decode_binary(_decode_base64(raw), limits, lenient_location=True)
-    body = raw[:-CHECKSUM_SIZE]
-    if raw[-CHECKSUM_SIZE:] != checksum(body):
+    body = raw[_PREFIX_SIZE:-CHECKSUM_SIZE]
+    if raw[-CHECKSUM_SIZE:] != checksum(body, _CRC_OF_PREFIX):
         raise DamagedToken("the token's checksum does not match: it was cut off or mistyped")
-    return decode_binary(_decode_base64(body[_PREFIX_SIZE:]), limits)
+    return decode_binary(_decode_base64(body), limits)
 
 
-def checksum(data: bytes) -> bytes:
-    """Six base62 characters (0-9A-Za-z, most significant first) of the CRC-32 of `data`."""
-    crc = crc32(data)
+def checksum(data: bytes, before: int = 0) -> bytes:
+    """Six base62 characters (0-9A-Za-z, most significant first) of the CRC-32 of `data`; `before`: of what precedes it."""
+    crc = crc32(data, before)
     return _PAIRS[crc // 14776336] + _PAIRS[crc // 3844 % 3844] + _PAIRS[crc % 3844]
 
 
 def encode_base64(data: bytes) -> str:
     """base64url without padding (RFC 4648, section 5)."""
-    return b2a_base64(data, newline=False).rstrip(b"=").translate(_ENCODE).decode("ascii")
+    return b64encode(data).rstrip(b"=").translate(_ENCODE).decode("ascii")
 
 
 def decode_base64(text: str) -> bytes:
@@ -115,7 +117,7 @@ def _decode_base64(raw: bytes) -> bytes:
     if raw[-1:] not in last:  # spare bits, a length that no bytes have, or nothing at all
         raise MalformedToken("not base64url without padding")
     try:
-        return a2b_base64(raw.translate(_DECODE) + padding, strict_mode=True)
+        return b64decode(raw.translate(_DECODE) + padding, validate=True)
     except Base64Error:
         raise MalformedToken("not base64url without padding") from None
 

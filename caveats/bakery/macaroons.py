@@ -114,14 +114,14 @@ class BakeryMacaroon:
         `declared`: what the discharge has to declare. With `root_key`, this macaroon's own, a verifier can believe
         it (`declared_by`): no holder has that key. The ticket is of the older of the two versions.
         """
-        version = min(self.version, party.version)
+        version, nonce = min(self.version, party.version), random(NONCE_SIZE)
         asked = tickets.need_declared(condition, declared)
         if root_key is None:
             caveat_key = random(tickets.CAVEAT_KEY_SIZE)
         elif not declared:
             raise MalformedCaveat("say what is to be declared, if it is to be believed")
         else:
-            caveat_key = declaring_key(root_key, party, self.macaroon.identifier, declared)
+            caveat_key = declaring_key(root_key, party, self.macaroon.identifier, nonce, declared)
         payload = tickets.seal_ticket(
             replace(party, version=version),
             asked,
@@ -137,7 +137,7 @@ class BakeryMacaroon:
             name = self._new_name()
             payloads = MappingProxyType({**payloads, name: payload})
         macaroon = self.macaroon.with_third_party(
-            party.location, caveat_key, name, nonce=random(NONCE_SIZE), limits=limits
+            party.location, caveat_key, name, nonce=nonce, limits=limits
         )
         return replace(self, macaroon=macaroon, payloads=payloads)
 
@@ -157,10 +157,12 @@ class BakeryMacaroon:
         return f"BakeryMacaroon({self.macaroon!r}, version={self.version})"
 
 
-def declaring_key(root_key: bytes, party: ThirdParty, identifier: bytes, names: Sequence[str]) -> bytes:
+def declaring_key(
+    root_key: bytes, party: ThirdParty, identifier: bytes, nonce: bytes, names: Sequence[str]
+) -> bytes:
     """The caveat root key of a party that is believed on these names; see `third_party.asserting_key`."""
     what = "declared " + ",".join(names)
-    return asserting_key(root_key, party, identifier, what)[: tickets.CAVEAT_KEY_SIZE]
+    return asserting_key(root_key, party, identifier, nonce, what)[: tickets.CAVEAT_KEY_SIZE]
 
 
 def in_namespace(caveat: Caveat | bytes, namespace: Namespace) -> Caveat | bytes:

@@ -34,6 +34,8 @@ _BOX_OVERHEAD = 16
 _OUTER = ("ThirdPartyPublicKey", "FirstPartyPublicKey", "Nonce", "Id")
 _INNER = ("RootKey", "Condition")
 _NEED_DECLARED = "need-declared"
+_MOST_DECLARED, _LONGEST_NAME = 32, 256
+"""So that a discharge that declares them all is within its limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,10 @@ class BakeryTicket:
             return (), self.written
         names, space, condition = rest.partition(" ")
         listed = tuple(names.split(","))
-        if not space or not condition or not all(listed):
+        if not space or not condition or not all(map(_is_name, listed)):
             raise MalformedTicket("need-declared reads: names with commas between, a space, a condition")
+        if len(listed) > _MOST_DECLARED:
+            raise MalformedTicket(f"a discharge declares at most {_MOST_DECLARED} names")
         return listed, condition
 
     def __repr__(self) -> str:
@@ -96,9 +100,13 @@ def need_declared(condition: str, names: Sequence[str]) -> str:
     """`condition`, answered only by a discharge that declares `names`. Raises `MalformedCaveat`."""
     if not names:
         return condition
-    if not all(name and name.isprintable() and not {" ", ","} & set(name) for name in names):
+    if len(names) > _MOST_DECLARED or not all(map(_is_name, names)):
         raise MalformedCaveat("what is to be declared has a name, without spaces and commas")
     return f"{_NEED_DECLARED} {','.join(names)} {condition}"
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= _LONGEST_NAME and name.isprintable() and not {" ", ","} & set(name)
 
 
 def seal_ticket(
@@ -154,6 +162,7 @@ def open_ticket(
 
 def _open_v1(payload: bytes, private_keys: Sequence[PrivateKey], identifier: bytes) -> BakeryTicket:
     try:
+        identifier.decode()  # what JSON of version 1 can hold
         outer = decode_any_base64(payload.decode("ascii"))
         third, first, nonce, box = map(decode_any_base64, _read_json(outer, _OUTER))
     except (MalformedToken, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""An app with one dangerous endpoint, which wants a second person's approval each time.
+"""An app with one dangerous endpoint, which wants a second person's approval.
 
     caveats-service groups set ops bob
     APPROVALS_SERVICE=https://auth.example APPROVALS_SECRET=... uvicorn --factory approvals:from_environment
@@ -7,7 +7,8 @@
     POST /drop-database   needs somebody of the group ops to approve, and never the one who asks
 
 Whoever calls it gets a 401 that says whom to ask: clients of the bakery's protocol, such as the `macaroonbakery` package,
-then do the rest by themselves. APPROVALS_SECRET is 64 hex digits of this app's own, the same on all its nodes.
+then do the rest by themselves. An approval is good for five minutes (`CAVEATS_DISCHARGE_LIFETIME` at the service), however
+often its holder calls in that time. APPROVALS_SECRET is 64 hex digits of this app's own, the same on all its nodes.
 """
 
 import os

@@ -9,15 +9,31 @@ from hashlib import sha256
 from html import escape
 from typing import Final
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from caveats_service.call import NO_STORE
 
 _STYLE: Final = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:34em;margin:3em auto;padding:0 1em;color:#222;background:#fff}"
-    "h1{font-size:1.4em}label{display:block;margin:.6em 0}input{font:inherit;padding:.3em;width:16em;display:block}"
-    "button{font:inherit;padding:.4em 1.2em;margin:.8em .6em 0 0}li{font-family:ui-monospace,monospace}"
-    ".said{border-left:4px solid #b00;padding-left:.8em}"
+    ":root{color-scheme:light dark;--text:#1d2126;--quiet:#59616b;--page:#fff;--field:#868e97;--main:#1a56c4;"
+    "--on-main:#fff;--wrong:#b3261e;--shade:#f3f4f6}"
+    "@media(prefers-color-scheme:dark){:root{--text:#e4e6e9;--quiet:#a5adb6;--page:#16181b;--field:#767e87;"
+    "--main:#8ab4f8;--on-main:#10151c;--wrong:#f2908a;--shade:#23272c}}"
+    "*{box-sizing:border-box}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:34em;margin:3em auto;padding:0 1em;color:var(--text);"
+    "background:var(--page);overflow-wrap:anywhere}"
+    "h1{font-size:1.4em;line-height:1.3}"
+    "ul{list-style:none;margin:1em 0;padding:.7em 1em;background:var(--shade);border-radius:6px}"
+    "li+li{margin-top:.6em}"
+    "code{display:block;font:.85em/1.5 ui-monospace,monospace;color:var(--quiet)}"
+    ".address code{color:inherit;font-size:.9em;user-select:all}"
+    "label{display:block;margin:.8em 0}"
+    "input{font:inherit;color:inherit;background:var(--page);border:1px solid var(--field);border-radius:4px;"
+    "padding:.4em .5em;margin-top:.25em;width:100%;max-width:20em;display:block}"
+    "button{font:inherit;padding:.5em 1.2em;margin:.6em .6em 0 0;border:1px solid var(--field);border-radius:4px;"
+    "color:inherit;background:var(--page);cursor:pointer}"
+    "button.main{color:var(--on-main);background:var(--main);border-color:var(--main)}"
+    ":focus-visible{outline:3px solid var(--main);outline-offset:2px}"
+    ".said{border-left:4px solid var(--wrong);padding-left:.8em}"
 )
 _HEADERS: Final = {
     **NO_STORE,
@@ -43,6 +59,11 @@ def page(title: str, *parts: str, status: int = 200) -> Response:
     return HTMLResponse(body, status, _HEADERS)
 
 
+def see(path: str) -> Response:
+    """To the page as it is now, so that neither reloading it nor going back sends its form again."""
+    return RedirectResponse(path, 303, NO_STORE)
+
+
 def said(text: str) -> str:
     """What went wrong; nothing if nothing did."""
     return f'<p class="said" role="alert">{escape(text)}</p>' if text else ""
@@ -53,18 +74,24 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
-def listed(items: Sequence[str]) -> str:
-    """One line each."""
-    return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>"
+def listed(items: Sequence[tuple[str, str]]) -> str:
+    """One item each: words, if there are any, and what they stand for."""
+    shown = [f"<li>{escape(words)}<code>{escape(exact)}</code></li>" for words, exact in items]
+    return f"<ul>{''.join(shown)}</ul>"
 
 
 def address(url: str) -> str:
     """An address, to be sent to somebody."""
-    return f"<p><code>{escape(url)}</code></p>"
+    return f'<p class="address"><code>{escape(url)}</code></p>'
 
 
-def form(*, signed_in: str | None, allow: str | None, deny: str) -> str:
-    """Who the person is, by session or by password, and their decision; `allow` None: there is only one."""
+def form(
+    *, signed_in: str | None, allow: str | None, deny: str, username: str = "", again: bool = False
+) -> str:
+    """Who the person is, by session or by password, and their decision.
+
+    `allow` None: there is only one. `again`: the password is to be typed again.
+    """
     who = (
         f"<p>You are signed in as <strong>{escape(signed_in)}</strong>. "
         "Somebody else? Give your name and password.</p>"
@@ -72,13 +99,15 @@ def form(*, signed_in: str | None, allow: str | None, deny: str) -> str:
         else ""
     )
     needed = "" if signed_in else " required"
-    allowing = f'<button name="decision" value="allow">{escape(allow)}</button>' if allow else ""
+    allowing = f'<button class="main" name="decision" value="allow">{escape(allow)}</button>' if allow else ""
+    begin_here = " autofocus" if again else ""
     return (
         '<form method="post" accept-charset="utf-8">'
         f"{who}"
-        f'<label>Username <input name="username" autocomplete="username" maxlength="64"{needed}></label>'
+        f'<label>Username <input name="username" value="{escape(username)}" maxlength="64"'
+        f' autocomplete="username" autocapitalize="none" spellcheck="false"{needed}></label>'
         '<label>Password <input name="password" type="password" autocomplete="current-password"'
-        f' maxlength="1024"{needed}></label>'
+        f' maxlength="1024"{needed}{begin_here}></label>'
         f"{allowing}"
         f'<button name="decision" value="deny">{escape(deny)}</button></form>'
     )

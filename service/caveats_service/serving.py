@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -47,6 +48,9 @@ def serve(settings: Settings, workers: int = 1) -> None:
     Raises `SealKeyError`, `StoreError` or `SettingsError` before anything is served.
     """
     logs.configure(settings)
+    resource.setrlimit(
+        resource.RLIMIT_CORE, (0, 0)
+    )  # there are keys in memory: a crash writes none of it to a disk
     if workers == 1:
         app = create_app(settings, on_start=_leave_when_told)
         server = _Server(uvicorn.Config(app, **options(settings)))

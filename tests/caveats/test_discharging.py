@@ -203,7 +203,7 @@ def test_a_holder_who_asks_the_same_party_is_not_believed():
     token = ISSUED.with_third_party(PARTY.location, caveat_key, sealed, nonce=b"n" * 24)
     forged = Macaroon.mint(caveat_key, sealed, location=PARTY.location, caveats=[User("mallory")])
     assert believed(token, forged) is None
-    guess = chain.caveat_key(b"a guess", b"user\0" + PARTY.public_key + b"anonymous")
+    guess = chain.caveat_key(b"a guess", b"user\0" + PARTY.public_key + b"n" * 24 + b"anonymous")
     token = ISSUED.with_third_party(PARTY.location, guess, b"t", nonce=b"n" * 24)
     assert believed(token, Macaroon.mint(guess, b"t", caveats=[User("mallory")])) is None
 
@@ -233,6 +233,14 @@ def test_what_was_required_for_one_token_is_believed_of_that_one_only():
     keys = {open_ticket(token.fields.caveats[0].ticket, PARTY_KEY).caveat_key for token in (TRUSTING, other)}
     assert len(keys) == 2
     assert believed(TRUSTING, signed_in(TRUSTING), key=b"not the root key") is None
+
+
+def test_each_caveat_of_a_believed_party_has_a_key_of_its_own():
+    """Or the answer to one question would do for another, in this token or in one minted anew."""
+    twice = TRUSTING.require_discharge(PARTY, "member-of = ops", root_key=ROOT_KEY)
+    again = ISSUED.require_discharge(PARTY, root_key=ROOT_KEY)
+    tickets = [caveat.ticket for caveat in (*twice.fields.caveats, *again.fields.caveats)]
+    assert len({open_ticket(each, PARTY_KEY).caveat_key for each in tickets}) == 3
 
 
 def test_a_root_key_that_is_none_is_refused():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from random import seed
 
 import pytest
-from law_support import NOW, TOKEN_ID
+from law_support import NOW, PARTY, TOKEN_ID, issue
 
 from caveats import Identifier, new_token_id
 from caveats.identifier import is_audience, is_key_id, is_token_id, issue_time, parse_identifier, ulid_time
@@ -74,22 +75,29 @@ def test_token_ids_of_one_moment_do_not_follow_from_each_other():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks only where there are forks")
-def test_workers_forked_in_one_millisecond_make_different_token_ids():
-    new_token_id(NOW)
-    reading, writing = os.pipe()
+def test_workers_forked_in_one_millisecond_make_different_ids_and_nonces(tmp_path):
+    """Catalogue row 63: a million ids of one millisecond by eight workers, and thousands of third-party caveats."""
+    seed(7)
+    token = issue()
+
+    def work(number):
+        seed(7)  # whoever seeds the generator that everybody knows changes nothing
+        ids = [new_token_id(NOW) for _ in range(125_000)]
+        vids = [token.require_discharge(PARTY).fields.caveats[-1].vid for _ in range(1000)]
+        (tmp_path / f"{number}.ids").write_text("".join(ids))
+        (tmp_path / f"{number}.nonces").write_bytes(b"".join(vid[:24] for vid in vids))
+
     children = []
-    for _ in range(8):
+    for number in range(8):
         child = os.fork()
         if child == 0:
-            os.write(writing, new_token_id(NOW).encode())
+            work(number)
             os._exit(0)
         children.append(child)
-    for child in children:
-        os.waitpid(child, 0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        data = pipe.read()
-    assert len({data[at : at + 26] for at in range(0, len(data), 26)}) == 8
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
+    for kind, size, count in (("ids", 26, 1_000_000), ("nonces", 24, 8000)):
+        data = b"".join((tmp_path / f"{number}.{kind}").read_bytes() for number in range(8))
+        assert len({data[at : at + size] for at in range(0, len(data), size)}) == count
 
 
 def test_times_beyond_all_calendars_are_the_ends_of_ours():

@@ -126,7 +126,7 @@ def test_the_error_family_is_the_tree_drawn_at_its_top():
 
 WATCH = """
 import sys, cryptography.hazmat.primitives.kdf.hkdf, cryptography.hazmat.primitives.hashes, nacl.bindings, pymacaroons
-import pymacaroons.serializers, ipaddress, ulid, json, dataclasses, unicodedata, importlib, os, random
+import pymacaroons.serializers, pybase64, ipaddress, ulid, json, dataclasses, unicodedata, importlib, os, random
 from pathlib import Path
 home, seen = str(Path(sys.argv[1])), []
 def watch(event, arguments):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from law_support import HOUR, NOW, PARTY, PARTY_KEY, ROOT_KEY, at_most, counter_random, outcome
@@ -117,6 +118,19 @@ def test_what_opens_can_be_answered_and_written():
 def test_what_is_no_x25519_key_is_refused_when_it_is_loaded(key):
     assert outcome(ThirdParty, "https://x", key) is InvalidKey
     assert outcome(PrivateKey, key) is InvalidKey
+
+
+def test_a_public_key_is_x25519_as_rfc_7748_has_it():
+    """Its section 5.2: the base point times nine."""
+    nine = b"\x09" + bytes(31)
+    expected = "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079"
+    assert PrivateKey(nine).public_key.hex() == expected
+
+
+@given(st.binary(min_size=32, max_size=32).filter(any))
+def test_public_keys_are_those_that_another_library_makes(secret):
+    theirs = X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+    assert PrivateKey(secret).public_key == theirs
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,29 @@ def test_an_origin_is_compared_exactly(location: str) -> None:
         reach.place(location)
 
 
+@pytest.mark.parametrize("port", [0, 65536, 99999, 10**12])
+def test_a_port_that_there_is_not_is_no_address(port: int) -> None:
+    with pytest.raises(UnusableAddress):
+        Reach.to([f"https://idm.example:{port}"])
+    with pytest.raises(UnusableAddress):
+        Reach.to(["https://idm.example"]).place(f"https://idm.example:{port}")
+
+
+@pytest.mark.parametrize(
+    ("path", "written"),
+    [
+        ("", b"/"),
+        ("/a//", b"/a/"),
+        ("/a?", b"/a/"),
+        ("/%0d%0aHost:evil", b"/%0d%0aHost:evil/"),
+        ("/a%2fb", b"/a%2fb/"),
+        ("/%zz", b"/%zz/"),
+    ],
+)
+def test_a_path_goes_out_as_it_was_written(path: str, written: bytes) -> None:
+    assert Reach.to(["https://idm.example"]).place(f"https://idm.example{path}").raw_path == written
+
+
 # Names
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
@@ -33,6 +34,7 @@ from caveats_client import (
     Unavailable,
     UnusableAddress,
 )
+from caveats_client.discharging import Send, Visit
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -120,6 +122,22 @@ def test_a_person_is_taken_to_the_browser(there: Site, client: type, version: in
     how = nearby(there, interact=Interact(visit=visit))
     assert is_good(discharge(root(version, there.url), client=client, **how))
     assert seen == [f"{there.url}/visit" + ("" if legacy else "?w=1")]
+
+
+@both
+def test_where_an_asker_waits_is_in_no_log_and_no_repr(
+    there: Site, client: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever knows that address can have the discharge. httpx tells its log every address that it asks."""
+    caplog.set_level("INFO")
+    third = ThirdParty(there, ways=("browser-window",))
+    how = nearby(there, interact=Interact(visit=lambda url: third.decided.set()))
+    assert is_good(discharge(root(3, there.url), client=client, **how))
+    assert "/wait" in [asked.path for asked in there.asked]
+    assert "HTTP Request" in caplog.text
+    assert "/wait" not in caplog.text
+    step = Send("GET", httpx.URL(f"{there.url}/wait/secret"), {}, None, 0.0)
+    assert "secret" not in repr((step, Visit(f"{there.url}/visit/secret", print)))
 
 
 @both
@@ -302,6 +320,28 @@ def test_an_agent_that_is_not_known_is_refused(there: Site) -> None:
         discharge(root(3, there.url), **nearby(there, interact=Interact(agent)))
 
 
+@both
+def test_a_third_party_that_asks_a_robot_again_is_shown_a_person_and_is_not_asked_for_ever(
+    there: Site, client: type
+) -> None:
+    """The robot is known by its key; what is left is for a person, once, and nobody signs in a third time."""
+    third = ThirdParty(there, ways=("agent", "browser-window"))
+    third.decided.set()
+    there.places["/discharge"] = lambda _: said(
+        {"Code": "interaction required", "Message": "who?", "Info": third._info()}, 401
+    )
+    visited: list[str] = []
+    who = Interact(Agent(AGENT_KEY, {there.url: "robot"}), visit=visited.append)
+    with pytest.raises(Forbidden, match="does not take what its own sign-in gave"):
+        discharge(root(3, there.url), client=client, **nearby(there, interact=who))
+    assert len(visited) == 1
+    assert there.paths() == ["/discharge", "/login", "/discharge", "/wait", "/discharge"]
+    there.asked.clear()
+    with pytest.raises(InteractionRequired, match="browser-window"):
+        discharge(root(3, there.url), client=client, **nearby(there, interact=Interact(who.agent)))
+    assert there.paths() == ["/discharge", "/login", "/discharge"]
+
+
 # Catalogue B8
 
 
@@ -481,6 +521,14 @@ def test_105_an_answer_that_is_no_discharge_is_a_typed_error(
     with pytest.raises(error, match=words):
         discharge(root(3, there.url), client=client, **nearby(there))
     assert len(there.asked) == 1
+
+
+@pytest.mark.parametrize("words", ["\x1b[2Jno", "\ud800no", "\u202eno", "\r\nno"])
+def test_105_what_a_stranger_says_can_be_printed(there: Site, words: str) -> None:
+    there.places["/discharge"] = lambda _: said({"Code": "permission denied", "Message": words}, 401)
+    with pytest.raises(Forbidden, match=r"no$") as raised:
+        discharge(root(3, there.url), **nearby(there))
+    assert str(raised.value).isprintable()
 
 
 def test_105_a_discharge_bound_already_passes_nowhere(there: Site) -> None:

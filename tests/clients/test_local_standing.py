@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ class Clocks:
         self.model = model
         self.wall_off = timedelta(0)
 
-    def wall(self) -> datetime:
-        return self.model.now + self.wall_off
+    def wall(self) -> float:
+        return (self.model.now + self.wall_off).timestamp()
 
     def monotonic(self) -> float:
         return self.model.ticks

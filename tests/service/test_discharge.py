@@ -38,6 +38,7 @@ from caveats import BadSignature, Bundle, Context, Macaroon, PrivateKey, ThirdPa
 from caveats.bakery import BakeryMacaroon, BakeryParty, declared_by, first_party_checkers
 from caveats.bakery.tickets import seal_ticket
 from caveats.third_party import seal_ticket as seal_ours
+from caveats.wire import encode_base64
 
 VERSIONS = (1, 2, 3)
 BAD = (400, "bad request")
@@ -129,6 +130,10 @@ def made_for_another(service: Service, version: int) -> bytes:
         )[0],
         lambda service: ticket(service, "nobody-knows-this"),
         lambda service: ticket(service, "need-declared username"),
+        lambda service: ticket(service, f"need-declared {'a' * 1100} is-authenticated-user"),
+        lambda service: ticket(
+            service, f"need-declared {','.join(map(str, range(64)))} is-authenticated-user"
+        ),
         lambda service: ticket(service, ""),
         ours,
         lambda service: ours(service, "signed-in = *", "nobody-knows-this = x"),
@@ -141,6 +146,11 @@ def test_33_a_garbage_truncated_or_foreign_ticket_is_a_400(
     service: Service, make: Callable[[Service], bytes]
 ) -> None:
     assert denied(ask(service, make(service))) == BAD
+
+
+def test_a_name_that_its_version_cannot_write_is_a_400(service: Service, user: User) -> None:
+    payload = encode_base64(ticket(service, "is-authenticated-user", 1))
+    assert denied(ask(service, b"\xff\xfe", bearer(user.token()), caveat64=payload)) == BAD
 
 
 def test_33_a_ticket_with_any_bit_flipped_is_a_400_and_never_a_500(service: Service, user: User) -> None:

@@ -1,18 +1,15 @@
 """The guard of an endpoint that wants a third party's word: the bakery's clients, ours, and everybody else."""
 
 import json
-import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2 as httpx
 import pytest
 import requests
-import uvicorn
-from discharge_support import Browser, ask, heading, macaroon, party, sent_to
+from discharge_support import Browser, ask, guarded, heading, macaroon, party, sent_to
 from macaroonbakery import bakery as theirs
 from macaroonbakery import checkers as their_checkers
 from macaroonbakery import httpbakery
@@ -23,57 +20,14 @@ from caveats import Bundle, Macaroon, Unbound
 from caveats.bakery import BakeryMacaroon, decode_header, encode_header
 from caveats.wire import decode_base64
 from caveats_client import Interact, TokenAuth
-from caveats_client.frameworks.bakery import DischargeMiddleware, FirstParty
+from caveats_client.frameworks.bakery import FirstParty
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-SECRET = bytes(range(32))
 SIZES = {3: 616, 2: 1032, 1: 1896}
 """Of one cookie value, as measured with bakeries alone."""
-
-
-async def _app(scope: Any, receive: Any, send: Any) -> None:
-    agreed = scope["state"].get("agreed")
-    said = {"user": agreed.user, "declared": dict(agreed.declared)} if agreed else {}
-    body = json.dumps(said).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-@contextmanager
-def guarded(
-    service: Service,
-    condition: str = "is-authenticated-user",
-    version: int = 3,
-    *,
-    strips: bytes = b"",
-    **given: Any,
-) -> Iterator[str]:
-    """The address of an app behind a guard. `strips`: a header that does not get through to it."""
-    first_party = FirstParty(SECRET, party(service, version), condition, **given)
-    guard = DischargeMiddleware(_app, first_party, public=("/healthz",))
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        headers = [(name, value) for name, value in scope["headers"] if name != strips]
-        await guard({**scope, "headers": headers}, receive, send)
-
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=1, proxy_headers=False
-        )
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        threading.Event().wait(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
 
 
 def signing_in(service: Service, user: User) -> httpbakery.Client:
@@ -151,10 +105,8 @@ def test_our_own_client_gets_through_however_it_is_asked(service: Service, user:
         "allow_private": True,
         "interact": Interact(visit=lambda url: Browser(service).decide(url, user)),
     }
-    with (
-        guarded(service, "signed-in = *", strips=strips) as url,
-        httpx.Client(auth=TokenAuth(None, url, **auth)) as http,
-    ):
+    with guarded(service, "signed-in = *", strips=strips) as url, httpx.Client() as http:
+        http.auth = TokenAuth(None, url, **auth)
         assert [http.get(f"{url}/{path}").json()["user"] for path in "ab"] == [user.username] * 2
 
 
@@ -305,6 +257,19 @@ def test_clients_are_told_that_conditions_about_http_are_known_and_under_which_p
             assert httpx.get(f"{url}/dangerous", headers={"Macaroons": value}).status_code == status
 
 
+def test_other_cookies_do_not_crowd_out_the_one_of_this_endpoint(service: Service, user: User) -> None:
+    with guarded(service, "signed-in = *") as url:
+        root, discharge = completed(service, user, url)
+        value = encode_header(Bundle.bind(root, [discharge]))
+        others = "".join(f"macaroon-{n}=W10=; " for n in range(20))
+        for cookies in (
+            f"{others}macaroon-auth={value}",
+            f"macaroon-auth=W10=; {others}macaroon-auth={value}",
+        ):
+            answer = httpx.get(f"{url}/dangerous", headers={"Macaroons": "," * 20, "Cookie": cookies})
+            assert answer.status_code == 200
+
+
 def test_a_token_for_one_endpoint_is_none_for_another_and_dies_in_its_time(
     service: Service, user: User
 ) -> None:
@@ -319,6 +284,19 @@ def test_a_token_for_one_endpoint_is_none_for_another_and_dies_in_its_time(
         assert httpx.get(f"{other}/dangerous", headers=token).status_code == 401
         late[0] = timedelta(minutes=6)  # the discharge was for five
         assert httpx.get(f"{url}/dangerous", headers=token).status_code == 401
+
+
+@pytest.mark.parametrize("given", [{}, {"declared": ("username", "email")}])
+def test_what_was_agreed_to_is_nothing_where_something_else_is_asked(
+    service: Service, user: User, given: dict[str, Any]
+) -> None:
+    """One secret and one cookie, two endpoints: having signed in does not open the one that wants an approval."""
+    condition = "signed-in = *" if given else "approved-by = ops"
+    with guarded(service, "signed-in = *") as easy, guarded(service, condition, **given) as hard:
+        root, discharge = completed(service, user, easy)
+        token = bearer(Bundle.bind(root, [discharge]).encode())
+        assert httpx.get(f"{easy}/dangerous", headers=token).status_code == 200
+        assert httpx.get(f"{hard}/dangerous", headers=token).status_code == 401
 
 
 def test_a_holder_who_declares_something_is_not_believed(service: Service, user: User) -> None:

@@ -1,6 +1,7 @@
 """The edge of HTTP: methods, bodies, headers, errors. What is malformed is refused by one table, never with a 500."""
 
 import json
+from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -50,6 +51,34 @@ def test_a_method_that_a_path_does_not_know_is_a_405_that_names_the_right_ones(
 )
 def test_a_path_that_is_not_there_is_a_404_and_no_redirect(http: httpx.Client, path: str) -> None:
     assert problem(http.get(path)) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "//evil.example",
+        "/\\evil.example",
+        "https:evil.example",
+        "https://127.0.0.1.evil.example",
+        "https://127.0.0.1@evil.example",
+        "javascript:alert(1)",
+        "https://evil\u3002example",
+        "HTTPS://Evil.example",
+        "/\r\nLocation: https://evil.example",
+    ],
+)
+def test_102_nobody_is_sent_on_to_an_address_that_a_request_names(http: httpx.Client, target: str) -> None:
+    """There is no such parameter: after a sign-in or an approval a person stays on the page."""
+    names = ("return_to", "return-to", "redirect_uri", "next", "rd")
+    for path, methods in ALLOWED.items():
+        for method in methods:
+            sent: dict[str, Any] = {"data": dict.fromkeys(names, target)} if method == "POST" else {}
+            headers = {"Origin": str(http.base_url).rstrip("/"), "Referer": "https://evil.example/"}
+            answer = http.request(
+                method, filled(path), params=dict.fromkeys(names, target), headers=headers, **sent
+            )
+            assert not answer.is_redirect
+            assert not {"location", "refresh"} & set(answer.headers)
 
 
 def test_head_answers_as_get_without_a_body(http: httpx.Client) -> None:

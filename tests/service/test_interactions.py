@@ -247,13 +247,12 @@ def test_102_no_page_leads_anywhere_else_whatever_it_is_told_to_return_to(
             http.post(f"/{page}", params=query, data=form, headers={"Origin": service.url})
             for page in pages[:3]
         ]
+    here = {f"/{page}" for page in pages}  # a form that was sent leads back to its own page, and to no other
     for answer in answers:
-        assert not 300 <= answer.status_code < 400
-        assert "location" not in answer.headers
+        assert answer.headers.get("location", "/") in here
         assert "refresh" not in answer.headers
         assert "evil" not in answer.text.lower()
-    assert answers[4].status_code == 200
-    assert heading(answers[4]) == "Done"
+    assert heading(Browser(service).read(visit)) == "Done"
 
 
 # approving
@@ -390,7 +389,9 @@ def test_two_groups_need_one_person_each_whoever_comes_last(service: Service) ->
     asked = ours(service, f"approved-by = {first}", f"approved-by = {second}")
     told = info(ask(service, asked, bearer(ann.token())))
     approve = sent_to(Browser(service).read(told["VisitURL"]))
-    assert heading(Browser(service).decide(approve, bob)) == "Approve"
+    once = Browser(service).decide(approve, bob)
+    assert heading(once) == "Waiting for approval"
+    assert "You have approved this. Somebody else still has to" in once.text
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda who: Browser(service).decide(approve, who), [bob, cat, bob, cat]))
     assert waited(service, told["WaitURL"]).status_code == 200

@@ -150,6 +150,23 @@ def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
         assert "Admin:" not in "\n".join(again.output)
 
 
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="limits are read in /proc")
+def test_no_process_that_holds_keys_leaves_a_core_dump_or_shows_a_secret_in_its_arguments(
+    tmp_path: Path,
+) -> None:
+    """Catalogue row 64."""
+    with process(tmp_path, "--workers", "2") as running:
+        until(lambda: len(_workers(running.popen.pid)) == 2, 30)
+        for pid in (running.popen.pid, *_workers(running.popen.pid)):
+            limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+            (core,) = [line.split()[4:6] for line in limits if line.startswith("Max core file size")]
+            assert core == ["0", "0"]
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
+            assert arguments
+            assert ADMIN_PASSWORD.encode() not in arguments
+            assert (tmp_path / "data" / "seal.key").read_bytes().strip() not in arguments
+
+
 def test_a_stop_is_clean_and_quick(tmp_path: Path) -> None:
     running = spawn(tmp_path)
     begin = time.monotonic()

@@ -30,6 +30,8 @@ def checked_address(address: str | httpx.URL, *, allow_http: bool = False) -> ht
         raise UnusableAddress("not an address: expected https://host") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise UnusableAddress(f"{shown(url)} is not the address of a service: expected https://host")
+    if url.port is not None and not 0 < url.port < 2**16:
+        raise UnusableAddress(f"{shown(url)} has a port that there is not")
     if url.userinfo:
         raise UnusableAddress(
             "an address with a user name or a password in it ends up in logs: leave them out"
@@ -94,7 +96,8 @@ class Reach:
             raise UnusableAddress(
                 f"{shown(url)} is not on the list of third parties to ask: allow it (allow, --allow)"
             )
-        return url.copy_with(path=url.path.rstrip("/") + "/")
+        path = url.raw_path.partition(b"?")[0]  # as it was written: decoded, it may be no path any more
+        return url.copy_with(raw_path=path.rstrip(b"/") + b"/")
 
     def checked(self, url: httpx.URL, addresses: Sequence[str]) -> tuple[str, ...]:
         """`addresses`, which the name in `url` stands for, if all of them may be connected to. Raises `UnusableAddress`."""

@@ -125,7 +125,8 @@ class Send:
     """Ask this. `until`: when it must have been answered, on the clock that `collecting` was given."""
 
     method: str
-    url: httpx.URL
+    url: httpx.URL = field(repr=False)
+    """May hold the secret by which an asker waits."""
     headers: Mapping[str, str] = field(repr=False)
     content: bytes | None = field(repr=False)
     until: float
@@ -135,7 +136,7 @@ class Send:
 class Visit:
     """Take the person there. They are waited for by the step that follows."""
 
-    url: str
+    url: str = field(repr=False)
     visit: Callable[[str], object] = field(repr=False)
 
 
@@ -242,16 +243,18 @@ class _Course:
         """The discharge of one caveat."""
         place = self._reach.place(needed.location)
         reply = yield from self._ask(place, needed, {})
-        members = _interaction(reply)
-        if members is not None:
-            token = yield from self._convince(place, needed.location, members)
+        members, is_known = _interaction(reply), False
+        while members is not None:
+            token = yield from self._convince(place, needed.location, members, is_known=is_known)
             if isinstance(token, BakeryMacaroon):
                 return token
             reply = yield from self._ask(place, needed, token)
-            if _interaction(reply) is not None:
+            members = _interaction(reply)
+            if members is not None and (is_known or token["token-kind"] != _AGENT):
                 raise Forbidden(
                     f"{shown(place)} does not take what its own sign-in gave", status=reply.status
                 )
+            is_known = True  # by a robot's key; a person may have to approve what it asks
         return _macaroon(place, _success(place, reply), "Macaroon")
 
     def _ask(self, place: httpx.URL, needed: Needed, token: Mapping[str, str]) -> Steps[Reply]:
@@ -271,13 +274,13 @@ class _Course:
         return (yield from self.send("POST", there, headers, content))
 
     def _convince(
-        self, place: httpx.URL, location: str, info: Members
+        self, place: httpx.URL, location: str, info: Members, *, is_known: bool
     ) -> Steps[Mapping[str, str] | BakeryMacaroon]:
-        """What shows who asks: a token for the second question, or, in the oldest way, the discharge itself."""
+        """What shows who asks: a token for the next question, or, in the oldest way, the discharge itself."""
         offered = info.get("InteractionMethods")
         methods: Members = offered if isinstance(offered, dict) else {}
         agent = self._interact.agent
-        if agent is not None and isinstance(methods.get(_AGENT), dict):
+        if agent is not None and not is_known and isinstance(methods.get(_AGENT), dict):
             username = agent.username(location)
             if username is not None:
                 return (yield from self._agent(place, agent, username, methods[_AGENT]))

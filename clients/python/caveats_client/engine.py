@@ -184,7 +184,7 @@ class Engine:
         self._key_failures = 0
         bundle = self._standpoint.following.bundle
         assert bundle is not None
-        left = (bundle.not_after - self._standpoint.clock()).total_seconds()
+        left = (bundle.not_after - self._standpoint.now()).total_seconds()
         self._keys_due = self._tick() + min(_KEYS_EVERY, left / 4) * random.uniform(0.8, 1)  # noqa: S311
         self._came.set()
         self._changed.set()
@@ -231,7 +231,7 @@ class Engine:
         pacing = Pacing(random.random)
         gap = False
         while True:
-            proof = standpoint.following.proof(standpoint.clock())
+            proof = standpoint.following.proof(standpoint.now())
             if proof is None:
                 self._came.clear()
                 with suppress(TimeoutError):

@@ -13,7 +13,8 @@
     ├── InteractionRequired  a third party wants to know who asks: give it a person or an agent
     └── BadDischarge         a third party's answer is no discharge of what was asked: tell who runs it
 
-Errors carry the status, the service's stable `code` and its words. Never a token, never a password.
+Errors carry the status, the service's stable `code` and its words, which may be a
+stranger's: they can be printed and logged as they are. Never a token, never a password.
 """
 
 from __future__ import annotations
@@ -34,12 +35,17 @@ def without_tokens(text: str) -> str:
     return _TOKEN.sub(lambda found: "cav1_..." if found[0].startswith("cav1_") else "...", text)
 
 
+def safe(text: str) -> str:
+    """`text` without anything that a terminal would obey: such characters are written as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class ClientError(Exception):
     """The root of the family: catch this to catch everything that a client raises about a request."""
 
     def __init__(self, detail: str, *, code: str = "", status: int | None = None) -> None:
         """`status` None: there was no answer, or none was asked for."""
-        self.detail = without_tokens(detail)
+        self.detail = safe(without_tokens(detail))
         self.code = code
         self.status = status
         super().__init__(self.detail)

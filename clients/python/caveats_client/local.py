@@ -15,7 +15,7 @@ import os
 import threading
 import time
 import weakref
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -48,11 +48,6 @@ _STALE_AFTER = timedelta(seconds=30)
 _CLOSED = "this verifier has been closed"
 
 
-def utc_now() -> datetime:
-    """The clock."""
-    return datetime.now(UTC)
-
-
 class _Local:
     """What both faces know: how a verifier is put together, and what can be asked without waiting."""
 
@@ -76,7 +71,7 @@ class _Local:
         cache_bytes: int = 16 * 1024 * 1024,
         transport: httpx.AsyncBaseTransport | None = None,
         allow_http: bool = False,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`audience`, `verifier_id`, `service_public_key`: what registering the public key answered with.
@@ -85,7 +80,8 @@ class _Local:
         `max_staleness`: how long to go on without hearing of revocations. After that `on_stale` counts: `refuse`
         everything, or `accept` without knowing what has been revoked meanwhile, until the keys run out.
         `on_change` is called, from the background, whenever the standing changes. `feed_url`: a mirror of the
-        feed. `location`, `limits`, `cache_entries`, `cache_bytes`: as for `caveats.Verifier`.
+        feed. `location`, `limits`, `cache_entries`, `cache_bytes`: as for `caveats.Verifier`. `clock`, `monotonic`:
+        seconds, as `time.time` and `time.monotonic` give them.
         Raises `UnusableAddress`, `caveats.InvalidKey`.
         """
         key = private_key if isinstance(private_key, PrivateKey) else PrivateKey(private_key)
@@ -151,9 +147,6 @@ class _Local:
             on_change=self._on_change,
             on_ready=on_ready,
         )
-
-    def _context(self, context: Context | None) -> Context:
-        return Context(now=self._standpoint.clock()) if context is None else context
 
     def _missing_key(self, presented: str | Bundle | Macaroon) -> str | None:
         """The key id of a token whose key is not here; None for one that is not ours at all."""
@@ -249,9 +242,13 @@ class LocalVerifier(_Local):
 
         And `Stale`: too long ago that anything was heard of revocations or keys. Without `context`: now, and no more.
         """
-        self._check()
-        context = self._context(context)
-        verifier = self._standpoint.verifier
+        if not self._waited or self._closed:
+            self.start()
+        standpoint = self._standpoint
+        standpoint.check()
+        if context is None:
+            context = Context(standpoint.now())
+        verifier = standpoint.verifier
         try:
             return verifier.verify(presented, context)
         except UnknownKey:
@@ -261,7 +258,9 @@ class LocalVerifier(_Local):
 
     def authenticate(self, presented: str | Bundle | Macaroon) -> Authenticated:
         """The authentic, live token, its caveats not judged. Raises as `verify`, but for `UnsatisfiedCaveats`."""
-        self._check()
+        if not self._waited or self._closed:
+            self.start()
+        self._standpoint.check()
         verifier = self._standpoint.verifier
         try:
             return verifier.authenticate(presented)
@@ -279,11 +278,6 @@ class LocalVerifier(_Local):
         except UnsatisfiedCaveats as refusal:
             return tuple(refusal.failures)
         return ()
-
-    def _check(self) -> None:
-        if not self._waited or self._closed:
-            self.start()
-        self._standpoint.check()
 
     def _key_turned_up(self, presented: str | Bundle | Macaroon) -> bool:
         key_id = self._missing_key(presented)
@@ -355,8 +349,8 @@ class AsyncLocalVerifier(_Local):
 
     async def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
         """As `LocalVerifier.verify`. Waits only where a key is to be fetched."""
-        context = self._context(context)
-        return await self._ask(presented, lambda: self._standpoint.verifier.verify(presented, context))
+        facts = Context(self._standpoint.now()) if context is None else context
+        return await self._ask(presented, lambda: self._standpoint.verifier.verify(presented, facts))
 
     async def authenticate(self, presented: str | Bundle | Macaroon) -> Authenticated:
         """The authentic, live token, its caveats not judged. Raises as `verify`, but for `UnsatisfiedCaveats`."""

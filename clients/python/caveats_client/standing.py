@@ -6,9 +6,10 @@ a lock around changes and none around questions.
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -61,6 +62,11 @@ class _View(NamedTuple):
 
     fresh: Fresh | None
     keys_until: Instant | None
+    sure: tuple[float, float]
+    """Before this second on the wall, and this one on the clock that only runs forward, it is fresh for certain."""
+
+
+_NEVER = (-math.inf, -math.inf)
 
 
 class Standpoint:
@@ -77,7 +83,7 @@ class Standpoint:
         cache_bytes: int,
         max_staleness: timedelta,
         on_stale: OnStale,
-        clock: Callable[[], datetime],
+        clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
         if max_staleness <= timedelta(0):
@@ -94,14 +100,14 @@ class Standpoint:
             cache_entries=cache_entries,
             cache_bytes=cache_bytes,
         )
-        self.clock = clock
         self.problems: dict[str, str] = {}
         """What went wrong last, of keys and of the feed, until it goes well again."""
+        self._clock = clock
         self._monotonic = monotonic
         self._most = max_staleness.total_seconds()
         self._accepts = on_stale == "accept"
         self._changing = threading.Lock()
-        self._view = _View(None, None)
+        self._view = _View(None, None, _NEVER)
 
     # Questions
 
@@ -110,24 +116,20 @@ class Standpoint:
         """All that is wrong at the moment, in words."""
         return "; ".join(f"{what}: {words}" for what, words in sorted(self.problems.items()))
 
+    def now(self) -> datetime:
+        """The time on the wall."""
+        return datetime.fromtimestamp(self._clock(), UTC)
+
     def instant(self) -> Instant:
         """Now."""
-        return Instant(self.clock(), self._monotonic())
+        return Instant(self.now(), self._monotonic())
 
     def check(self) -> None:
         """Return if the verifier may say yes. Raises `Stale`."""
-        fresh, until = self._view
-        now, tick = self.clock(), self._monotonic()
-        if (
-            fresh is not None
-            and until is not None
-            and tick - fresh.tick <= self._most
-            and (now - fresh.at).total_seconds() <= self._most
-            and now < until.now
-            and tick < until.tick
-        ):
+        until, tick_until = self._view.sure
+        if self._clock() < until and self._monotonic() < tick_until:
             return
-        standing, why = self._judge(Instant(now, tick))
+        standing, why = self._judge(self.instant())
         if standing not in (Standing.FRESH, Standing.ACCEPTING):
             raise Stale(f"{why}: {self.problem}" if self.problem else why)
 
@@ -137,7 +139,7 @@ class Standpoint:
         return self._judge(self.instant())[0]
 
     def _judge(self, instant: Instant) -> tuple[Standing, str]:
-        fresh, until = self._view
+        fresh, until, _ = self._view
         if until is None:
             return Standing.STARTING, "this verifier has no keys yet"
         if instant.now >= until.now or instant.tick >= until.tick:
@@ -210,7 +212,7 @@ class Standpoint:
 
     def prune(self) -> None:
         """Forget revocations that can hit nothing any more."""
-        self.verifier.revocations.prune(self.clock())
+        self.verifier.revocations.prune(self.now())
 
     def _publish(self, instant: Instant) -> None:
         """Keys and revocations first, freshness last: nobody is told that all is known before it is."""
@@ -231,4 +233,14 @@ class Standpoint:
                     instant.tick + (bundle.not_after - instant.now).total_seconds(),
                 )
             )
-        self._view = _View(None if known is None else known.fresh, until)
+        fresh = None if known is None else known.fresh
+        self._view = _View(fresh, until, self._sure(fresh, until))
+
+    def _sure(self, fresh: Fresh | None, until: Instant | None) -> tuple[float, float]:
+        """The earlier of the two bounds, on each clock."""
+        if fresh is None or until is None:
+            return _NEVER
+        return (
+            min(fresh.at.timestamp() + self._most, until.now.timestamp()),
+            min(fresh.tick + self._most, until.tick),
+        )

@@ -8,6 +8,7 @@ every decision names the person who made it.
 import os
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import dataclass, replace
 from typing import Final
 
 from starlette.responses import Response, StreamingResponse
@@ -24,6 +25,7 @@ from caveats_service.names import is_username
 from caveats_service.problems import TITLES, Problem, bad_request, not_found, problem_of, unavailable
 from caveats_service.routes.discharge import agent_of, discharged, opened, require
 from caveats_service.store import Decision, Interaction, StoreError
+from caveats_service.wording import in_words
 
 _DIGEST_SIZE: Final = 32
 _FIRST: Final = (
@@ -32,7 +34,11 @@ _FIRST: Final = (
 )
 _LATE: Final = {**NO_STORE, "X-Accel-Buffering": "no"}
 _NOT_YET: Final = "Whoever asks has not signed in yet."
-_GONE: Final = "There is nothing to decide here: the time is up, or the address is not whole."
+_SEND: Final = (
+    "Send this address to somebody who may approve; what you have started goes on by itself once they have:"
+)
+_APPROVED: Final = "You have approved this. Somebody else still has to, at the address of this page."
+_GONE: Final = "The time is up, or the address is not whole. Begin again where you came from."
 
 
 # the pages
@@ -62,13 +68,45 @@ async def approve(call: Call) -> Response:
     return await _decision(call, _sent, _approve, _show_approver)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What somebody has just tried on a page: who they turned out to be, and what went wrong."""
+
+    username: str = ""
+    """As it was typed."""
+    person: str | None = None
+    problem: Problem | None = None
+
+    @property
+    def status(self) -> int:
+        """Of the page that answers. Never 401: browsers would ask in a window of their own."""
+        return 200 if self.problem is None else _status(self.problem)
+
+    @property
+    def wrong(self) -> str:
+        """What went wrong, in words."""
+        problem = self.problem
+        return "" if problem is None else problem.detail or TITLES.get(problem.code, problem.code)
+
+    def form(self, signed_in: str | None, *, allow: str | None, deny: str) -> str:
+        """The form, with what can stay of what was typed."""
+        again = self.problem is not None and self.problem.code == "invalid_credentials"
+        return pages.form(
+            signed_in=signed_in,
+            allow=allow,
+            deny=deny,
+            username=self.username if self.problem else "",
+            again=again and bool(self.username),
+        )
+
+
 _Find = Callable[[Call], Awaitable[Interaction]]
-_Show = Callable[[Call, Interaction, str, int], Awaitable[Response]]
+_Show = Callable[[Call, Interaction, _Tried], Awaitable[Response]]
 
 
 async def _page(call: Call, find: _Find, show: _Show) -> Response:
     try:
-        return await _show(call, await find(call), show)
+        return await _show(call, await find(call), show, _Tried())
     except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
         return _sorry(error)
 
@@ -81,16 +119,19 @@ async def _decision(
         call.require_own_site()
         fields = await read_fields(call, "username", "password", "decision")
         interaction = await find(call)
+        tried = _Tried(fields.get("username", ""))
+        if interaction.decision is Decision.OPEN:
+            if fields.get("decision") not in ("allow", "deny"):
+                raise bad_request("the decision is allow or deny")
+            try:
+                person = await _person(call, fields)
+                tried = replace(tried, person=person)
+                interaction = await take(call, interaction, person, allow=fields["decision"] == "allow")
+            except Exception as error:  # noqa: BLE001  # the page again, as it is by now, with what went wrong
+                interaction, tried = await find(call), replace(tried, problem=_of(error))
         if interaction.decision is not Decision.OPEN:
-            return await _show(call, interaction, show)
-        if fields.get("decision") not in ("allow", "deny"):
-            raise bad_request("the decision is allow or deny")
-        try:
-            person = await _person(call, fields)
-            interaction = await take(call, interaction, person, allow=fields["decision"] == "allow")
-        except Exception as error:  # noqa: BLE001  # the page again, as it is by now, with what went wrong
-            return await _show(call, await find(call), show, error)
-        return await _show(call, interaction, show)
+            return pages.see(call.request.url.path)
+        return await _show(call, interaction, show, tried)
     except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
         return _sorry(error)
 
@@ -199,71 +240,73 @@ async def _decide(call: Call, interaction: Interaction, decision: Decision, pers
     return decided
 
 
-async def _show(
-    call: Call, interaction: Interaction, show: _Show, error: Exception | None = None
-) -> Response:
+async def _show(call: Call, interaction: Interaction, show: _Show, tried: _Tried) -> Response:
     match interaction.decision:
         case Decision.GRANTED:
             return pages.page("Done", pages.paragraph("It is agreed. You can close this window."))
         case Decision.DENIED:
             return pages.page("Denied", pages.paragraph("It was denied. You can close this window."))
         case Decision.OPEN:
-            pass
-    problem = None if error is None else _of(error)
-    status = 200 if problem is None else 403 if problem.status == 401 else problem.status
-    wrong = "" if problem is None else problem.detail or TITLES.get(problem.code, problem.code)
-    return await show(call, interaction, wrong, status)
+            return await show(call, interaction, tried)
 
 
-async def _show_asker(call: Call, interaction: Interaction, wrong: str, status: int) -> Response:
+async def _show_asker(call: Call, interaction: Interaction, tried: _Tried) -> Response:
     question = opened(call, interaction.identifier, interaction.payload)
-    conditions = pages.listed([str(condition) for condition in question.conditions])
-    if interaction.asker is None:
+    asker, signed_in = interaction.asker, await _signed_in(call)
+    if asker is None:
         second = any(isinstance(condition, ApprovedBy) for condition in question.conditions)
         return pages.page(
             "Sign in",
-            pages.said(wrong),
+            pages.said(tried.wrong),
             pages.paragraph(
                 f"A program{_where(interaction)} wants this service to confirm the following about you. Go on only "
                 "if you have just started it yourself."
             ),
-            conditions,
+            _conditions(question, asker),
             pages.paragraph(_FIRST) if second else "",
-            pages.form(signed_in=await _signed_in(call), allow="Sign in and confirm", deny="Deny"),
-            status=status,
+            tried.form(signed_in, allow="Confirm" if signed_in else "Sign in and confirm", deny="Deny"),
+            status=tried.status,
         )
     approving = f"/discharge/approve/{interacting.approve_of(call.param('visit'))}"
     return pages.page(
         "Waiting for approval",
-        pages.said(wrong),
-        pages.paragraph(f"{interaction.asker} asks for somebody's approval of the following."),
-        conditions,
-        pages.paragraph("Send this address to somebody who may approve:"),
+        pages.said(tried.wrong),
+        pages.paragraph(f"{asker} asks for somebody's approval of the following."),
+        _conditions(question, asker),
+        pages.paragraph(_SEND),
         pages.address(call.own_origin + approving),
-        pages.form(signed_in=await _signed_in(call), allow=None, deny="Withdraw"),
-        status=status,
+        tried.form(signed_in, allow=None, deny="Withdraw"),
+        status=tried.status,
     )
 
 
-async def _show_approver(call: Call, interaction: Interaction, wrong: str, status: int) -> Response:
+async def _show_approver(call: Call, interaction: Interaction, tried: _Tried) -> Response:
     if interaction.asker is None:
         return pages.page(
             "Not yet",
             pages.paragraph(f"{_NOT_YET} Load this page again when they have."),
-            status=status,
+            status=tried.status,
         )
     question = opened(call, interaction.identifier, interaction.payload)
+    asker, signed_in = interaction.asker, await _signed_in(call)
+    has_approved = (tried.person or signed_in) in interaction.approvers
     return pages.page(
-        "Approve",
-        pages.said(wrong),
+        "Waiting for approval" if has_approved else "Approve",
+        pages.said(tried.wrong),
         pages.paragraph(
-            f"{interaction.asker}{_where(interaction)} asks for your approval of the following. Approve only what "
-            "you would do yourself, and have asked about."
+            _APPROVED
+            if has_approved
+            else f"{asker}{_where(interaction)} asks for your approval of the following. Approve only if you know "
+            f"from {asker} what it is for."
         ),
-        pages.listed([str(condition) for condition in question.conditions]),
-        pages.form(signed_in=await _signed_in(call), allow="Approve", deny="Deny"),
-        status=status,
+        _conditions(question, asker),
+        tried.form(signed_in, allow="Approve", deny="Deny"),
+        status=tried.status,
     )
+
+
+def _conditions(question: Question, asker: str | None) -> str:
+    return pages.listed([(in_words(condition, asker), str(condition)) for condition in question.conditions])
 
 
 def _where(interaction: Interaction) -> str:
@@ -277,10 +320,14 @@ def _of(error: Exception) -> Problem:
     return problem_of(error)
 
 
+def _status(problem: Problem) -> int:
+    return 403 if problem.status == 401 else problem.status
+
+
 def _sorry(error: Exception) -> Response:
     problem = _of(error)
-    status = 403 if problem.status == 401 else problem.status
-    title = TITLES.get(problem.code, problem.code)
+    status = _status(problem)
+    title = "Nothing to decide here" if status == 404 else TITLES.get(problem.code, problem.code)
     return pages.page(
         title, pages.paragraph(problem.detail or "Close this window and begin again."), status=status
     )

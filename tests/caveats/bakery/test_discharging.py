@@ -8,6 +8,7 @@ import pytest
 from law_support import NOW, PARTY_KEY, ROOT_KEY, counter_random, outcome
 
 from caveats import (
+    BadSignature,
     Bundle,
     Context,
     DischargeRefused,
@@ -301,7 +302,7 @@ def test_a_discharge_that_a_holder_asked_for_is_not_believed():
     token = root()
     for guess in (
         b"k" * 24,
-        chain.caveat_key(b"a guess", b"declared username\0" + PARTY_KEY.public_key + b"root"),
+        chain.caveat_key(b"a guess", b"declared username\0" + PARTY_KEY.public_key + b"n" * 24 + b"root"),
     ):
         asked = BakeryMacaroon(
             token.macaroon.with_third_party("https://idm.example", guess, b"t", nonce=b"n" * 24)
@@ -316,3 +317,18 @@ def test_what_was_required_for_one_token_is_believed_of_that_one_only():
     tokens = [trusting(token=root(identifier=name)) for name in (b"one", b"two")]
     assert len({opened(token).caveat_key for token in tokens}) == 2
     assert believed(tokens[0], answer_to(tokens[0], username="alice"), root_key=b"another") == {}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_answer_to_an_easier_question_is_none_under_the_name_of_a_harder_one(version):
+    """Whoever asks says what the discharge is called. Two caveats of one party, both believed, share no key."""
+    token = trusting(version).require_discharge(
+        party(version), "is-member-of board", declared=NAMES, root_key=ROOT_KEY
+    )
+    easy, hard = (caveat.ticket for caveat in token.macaroon.fields.caveats)
+    answers = []
+    for name in (easy, hard):
+        asked = open_ticket(token.payloads.get(easy, easy), PARTY_KEY, identifier=name)
+        answers.append(discharge(asked, CHECKERS, ALICE, declared={"username": "alice"}).macaroon)
+    assert [answer.identifier for answer in answers] == [easy, hard]
+    assert outcome(authenticate, Bundle.bind(token.macaroon, answers), ROOT_KEY) is BadSignature

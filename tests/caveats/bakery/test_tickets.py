@@ -71,6 +71,8 @@ def test_a_ticket_that_travelled_apart_has_the_name_in_its_caveat():
     assert open_ticket(data, PARTY_KEY).identifier == data
     assert outcome(open_ticket, b"\x03\0", PARTY_KEY) is MalformedTicket
     assert outcome(open_ticket, data, PARTY_KEY, identifier=b"x" * 5000) is MalformedTicket
+    assert outcome(open_ticket, data, PARTY_KEY, identifier=b"\xff") is None
+    assert outcome(open_ticket, sealed(V1), PARTY_KEY, identifier=b"\xff") is MalformedTicket
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -237,9 +239,12 @@ def test_what_is_asked_stands_inside_what_a_bakery_wraps_around_it(written, name
         "need-declared a ",
         "need-declared , c",
         "need-declared  c",
+        "need-declared a\tb c",
+        f"need-declared {'a' * 257} c",
+        f"need-declared {','.join(map(str, range(33)))} c",
     ],
 )
-def test_a_need_declared_that_lacks_a_part_is_malformed(written):
+def test_a_need_declared_that_lacks_a_part_or_asks_too_much_is_malformed(written):
     ticket = open_ticket(sealed(V3, written), PARTY_KEY)
     for part in ("declared", "condition", "legacy"):
         with pytest.raises(MalformedTicket):
@@ -249,7 +254,7 @@ def test_a_need_declared_that_lacks_a_part_is_malformed(written):
 def test_names_to_be_declared_are_words():
     assert need_declared("c", ()) == "c"
     assert need_declared("c", ("a", "b")) == "need-declared a,b c"
-    for names in (("",), ("a b",), ("a,b",), ("a\n",)):
+    for names in (("",), ("a b",), ("a,b",), ("a\n",), ("a" * 257,), tuple(map(str, range(33)))):
         with pytest.raises(MalformedCaveat):
             need_declared("c", names)
 

@@ -1,14 +1,18 @@
 """First parties, askers and people at a browser, for tests of the service as a third party."""
 
+import json
 import re
 import threading
 from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx2 as httpx
 import nacl.public
+import uvicorn
 from macaroonbakery import bakery as theirs
 from macaroonbakery import checkers as their_checkers
 from macaroonbakery import httpbakery
@@ -18,8 +22,12 @@ from caveats import Macaroon, ThirdParty
 from caveats.bakery import BakeryMacaroon, BakeryParty
 from caveats.bakery.tickets import seal_ticket
 from caveats.third_party import seal_ticket as seal_ours
+from caveats_client.frameworks.bakery import DischargeMiddleware
+from caveats_client.frameworks.bakery import FirstParty as Guard
 
 KEY = b"caveat root key of 24 by"
+SECRET = bytes(range(32))
+"""Of a guarded app."""
 BAKERY_3 = {"Bakery-Protocol-Version": "3"}
 
 
@@ -91,7 +99,10 @@ class Browser:
             fields |= {"username": user.username, "password": user.password}
         with self.service.client() as http:
             return http.post(
-                self._here(url), data=fields, headers={"Origin": self.service.url, **self.headers, **headers}
+                self._here(url),
+                data=fields,
+                headers={"Origin": self.service.url, **self.headers, **headers},
+                follow_redirects=True,
             )
 
     def _here(self, url: str) -> str:
@@ -175,7 +186,9 @@ class FirstParty:
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
 
     def __enter__(self) -> "FirstParty":
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
         self._thread.start()
         return self
 
@@ -183,3 +196,45 @@ class FirstParty:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+async def _app(scope: Any, receive: Any, send: Any) -> None:
+    agreed = scope["state"].get("agreed")
+    said = {"user": agreed.user, "declared": dict(agreed.declared)} if agreed else {}
+    body = json.dumps(said).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@contextmanager
+def guarded(
+    service: Service,
+    condition: str = "is-authenticated-user",
+    version: int = 3,
+    *,
+    strips: bytes = b"",
+    **given: Any,
+) -> Iterator[str]:
+    """The address of an app behind a guard. `strips`: a header that does not get through to it."""
+    first_party = Guard(SECRET, party(service, version), condition, **given)
+    guard = DischargeMiddleware(_app, first_party, public=("/healthz",))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(name, value) for name, value in scope["headers"] if name != strips]
+        await guard({**scope, "headers": headers}, receive, send)
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=1, proxy_headers=False
+        )
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        threading.Event().wait(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)

@@ -22,11 +22,11 @@ from caveats.durations import parse_duration
 from caveats_client.cli import asking, inspecting, sources
 from caveats_client.cli.narrowing import Wanted, caveats_for, read_predicate
 from caveats_client.cli.outcome import EXIT_CODES, Commands, ExitCode, Stop
-from caveats_client.cli.show import data, data_json, expiry, message, moment, rows, safe, show, table
+from caveats_client.cli.show import data, data_json, expiry, message, moment, rows, show, table
 from caveats_client.client import Client
 from caveats_client.credentials import Credentials, Login
 from caveats_client.durations import relative
-from caveats_client.errors import NotAuthenticated
+from caveats_client.errors import NotAuthenticated, safe
 from caveats_client.lineage import lineage
 from caveats_client.shapes import Issued, TokenRecord, Verification
 from caveats_client.verifier_cli import verifier

@@ -23,7 +23,7 @@ from caveats.legacy import decode_any_base64
 from caveats_client import sending
 from caveats_client.addresses import Reach, checked_address
 from caveats_client.cli.outcome import ExitCode, Stop
-from caveats_client.cli.show import message, safe
+from caveats_client.cli.show import message
 from caveats_client.credentials import Credentials
 from caveats_client.discharging import (
     PATIENCE,
@@ -35,6 +35,7 @@ from caveats_client.discharging import (
     lacks_discharges,
 )
 from caveats_client.durations import in_words
+from caveats_client.errors import safe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

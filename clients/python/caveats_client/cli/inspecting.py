@@ -8,8 +8,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from caveats import Caveat, Expires, NotBefore
-from caveats_client.cli.show import expiry, iso, jsonable, moment, rows, safe
+from caveats_client.cli.show import expiry, iso, jsonable, moment, rows
 from caveats_client.durations import relative
+from caveats_client.errors import safe
 from caveats_client.lineage import ISSUER, UNKNOWN, Lineage, Link, ThirdPartyLink
 
 if TYPE_CHECKING:

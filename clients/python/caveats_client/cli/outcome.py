@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from caveats import CaveatsError
 from caveats_client.cli import INTERRUPTED
-from caveats_client.cli.show import message, safe
+from caveats_client.cli.show import message
 from caveats_client.credentials import CredentialsError
 from caveats_client.errors import (
     BadRequest,
@@ -28,6 +28,7 @@ from caveats_client.errors import (
     RateLimited,
     Unavailable,
     UnusableAddress,
+    safe,
     without_tokens,
 )
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from caveats_client.durations import relative
+from caveats_client.errors import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,11 +56,6 @@ def show(renderable: object) -> None:
     with console.capture() as captured:
         console.print(renderable)
     data("\n".join(line.rstrip(" ") for line in captured.get().removesuffix("\n").split("\n")))
-
-
-def safe(text: str) -> str:
-    """`text` without anything that a terminal would obey: such characters are written as escapes."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def rows(pairs: Iterable[tuple[str, str | Text]]) -> Table:

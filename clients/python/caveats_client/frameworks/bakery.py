@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, TypeAlias
 
 from caveats import (
     Bundle,
@@ -48,6 +49,8 @@ _LEAST_SECRET: Final = 32
 _MOST_PRESENTED: Final = 8
 _NEWEST: Final = 3
 _IDENTIFIER_SIZE: Final = 18
+_Presented: TypeAlias = tuple[Callable[[str], Bundle], str]
+"""How to read a credential, and its text."""
 _CHALLENGE: Final = 'Bearer realm="caveats", error="invalid_token"'
 _MESSAGE: Final = "a third party has to agree first"
 
@@ -106,15 +109,16 @@ class FirstParty:
     ) -> None:
         """`secret`: 32 bytes or more, the same on all nodes. Raises `ValueError` for one that is too short.
 
-        `name`: of the cookie, and what tells one endpoint's tokens from another's. `path`: for which paths clients send
-        it. `declared`: what the third party is to say. `life`: of the token; the discharge may live shorter.
+        `name`: of the cookie. A token is good for one name, condition and party: not where something else is asked.
+        `path`: for which paths clients send it. `declared`: what the third party is to say. `life`: of the token; the discharge may live shorter.
         `trusted_proxies`: as for a `Gate`.
         """
         if len(secret) < _LEAST_SECRET:
             raise ValueError(f"a secret has at least {_LEAST_SECRET} bytes")
         self.party = party
         self.condition = condition
-        self._keys = chain.pads(hkdf(secret, b"caveats/v1/first-party/" + name.encode(), 32))
+        asked = json.dumps([name, condition, *declared]).encode() + party.public_key
+        self._keys = chain.pads(hkdf(secret, b"caveats/v1/first-party/" + asked, 32))
         self._name = name
         self._declared = tuple(declared)
         self._life = life
@@ -126,12 +130,30 @@ class FirstParty:
 
     def judge(self, incoming: Incoming) -> Agreed:
         """What has been agreed to for this request. Raises `Refusal`, which says how to have it agreed to."""
-        for presented in _presented(incoming.headers):
+        for read, text in islice(self._presented(incoming.headers), _MOST_PRESENTED):
             try:
-                return self._agreed(presented(), incoming)
+                return self._agreed(read(text), incoming)
             except CaveatsError:
                 continue
         raise self._required(incoming)
+
+    def _presented(self, headers: Sequence[tuple[bytes, bytes]]) -> Iterator[_Presented]:
+        """What these headers hold, not read yet; the cookie of this very name first: others may be anybody's."""
+        others: list[_Presented] = []
+        for name, raw in headers:
+            value = raw.decode("latin-1")
+            if name == b"macaroons":
+                others += [(decode_header, part.strip()) for part in value.split(",", _MOST_PRESENTED)]
+            elif name == b"cookie":
+                for part in value.split(";"):
+                    cookie, _, text = part.strip().partition("=")
+                    if cookie == f"macaroon-{self._name}":
+                        yield decode_header, text.strip('"')
+                    elif cookie.startswith("macaroon-"):
+                        others.append((decode_header, text.strip('"')))
+            elif name == b"authorization" and value[:7].lower() == "bearer ":
+                others.append((Bundle.decode, value[7:].strip()))
+        yield from others
 
     def _agreed(self, bundle: Bundle, incoming: Incoming) -> Agreed:
         root_key = self._root_key(bundle.macaroon.identifier)
@@ -232,24 +254,3 @@ def _origin(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     """Which site's page the request comes from, empty for none; nothing where it names two."""
     named = [value.decode("latin-1") for name, value in headers if name == b"origin"]
     return {} if len(named) > 1 else {"origin": "".join(named)}
-
-
-def _presented(headers: Sequence[tuple[bytes, bytes]]) -> Iterator[Callable[[], Bundle]]:
-    """The bundles in these headers, not read yet; the first few."""
-    found: list[Callable[[], Bundle]] = []
-    for name, raw in headers:
-        value = raw.decode("latin-1")
-        if name == b"macaroons":
-            found += [_read(decode_header, part.strip()) for part in value.split(",")]
-        elif name == b"cookie":
-            pairs = [part.strip().partition("=") for part in value.split(";")]
-            found += [
-                _read(decode_header, text.strip('"')) for key, _, text in pairs if key.startswith("macaroon-")
-            ]
-        elif name == b"authorization" and value[:7].lower() == "bearer ":
-            found.append(_read(Bundle.decode, value[7:].strip()))
-    return iter(found[:_MOST_PRESENTED])
-
-
-def _read(read: Callable[[str], Bundle], text: str) -> Callable[[], Bundle]:
-    return lambda: read(text)

@@ -1,0 +1,73 @@
+"""One service and one Chromium for all of these tests, and a window of one's own for every person in them.
+
+Chromium is the one that the system has: nothing is downloaded. With neither it nor playwright at hand the tests are
+skipped; what CI=true makes of that stands in tests/conftest.py.
+"""
+
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "service/support"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "clients/support"))
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+from service_support import User, new_user
+from web_support import Auth, Window, serving, window
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+Open = Callable[..., Awaitable[Window]]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Any]:
+    playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    async with playwright.async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=path)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture(scope="session")
+def service(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Auth]:
+    with serving(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+@pytest.fixture
+def user(service: Auth) -> User:
+    return new_user(service)  # type: ignore[arg-type]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def bare(chromium: Any, service: Auth) -> AsyncIterator[Open]:
+    """Open a window that may complain, for pages that give it a reason to."""
+    async with AsyncExitStack() as opened:
+
+        async def open_one(**given: Any) -> Window:
+            return await opened.enter_async_context(window(chromium, service.url, **given))
+
+        yield open_one
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_window(bare: Open) -> AsyncIterator[Open]:
+    """Open a window, as often as there are people; each is looked through at the end (`Window.check`)."""
+    windows: list[Window] = []
+
+    async def open_one(**given: Any) -> Window:
+        windows.append(await bare(**given))
+        return windows[-1]
+
+    yield open_one
+    for opened in windows:
+        await opened.check()

@@ -6,7 +6,7 @@ Knows what to show, judges nothing. Everything that somebody else chose is escap
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
-from html import escape
+from html import escape as escape_markup
 from typing import Final
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -47,6 +47,12 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+
+
+def escape(text: str) -> str:
+    """Text that somebody else chose: no markup in it, and nothing unseen, such as what turns the line around."""
+    seen = text if text.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+    return escape_markup(seen)
 
 
 def page(title: str, *parts: str, status: int = 200) -> Response:

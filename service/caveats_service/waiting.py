@@ -5,6 +5,7 @@ Whichever node a decision is made on, who waits here hears of it within the paus
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Final
@@ -16,6 +17,10 @@ _PAUSE: Final = 0.25
 _LONGEST: Final = 5.0
 """Seconds after which somebody who waits is looked after: they may have gone."""
 MOST: Final = 1000
+MOST_FROM_ONE: Final = 500
+"""From one address: it cannot take all the places."""
+MOST_FOR_ONE: Final = 128
+"""For one decision."""
 
 
 class Waiting:
@@ -25,22 +30,27 @@ class Waiting:
         self._store = store
         self._now = now
         self._waiting: dict[bytes, tuple[asyncio.Event, int]] = {}
-        self._count = 0
+        self._from: Counter[str] = Counter()
         self._looker: asyncio.Task[None] | None = None
         self._ended = False
 
     async def pulses(
-        self, wait_hash: bytes, gone: Callable[[], Awaitable[bool]], every: float
+        self, wait_hash: bytes, address: str, gone: Callable[[], Awaitable[bool]], every: float
     ) -> AsyncIterator[None]:
         """One each `every` seconds, until there is nothing to wait for any more, or nobody who does.
 
         Raises a 503 `Problem`, at first if there are too many, and whenever the process is about to stop.
         """
-        if self._count >= MOST or self._ended:
-            raise unavailable(5)
         event, others = self._waiting.get(wait_hash, (asyncio.Event(), 0))
+        if (
+            self._ended
+            or others >= MOST_FOR_ONE
+            or self._from[address] >= MOST_FROM_ONE
+            or self._from.total() >= MOST
+        ):
+            raise unavailable(5)
         self._waiting[wait_hash] = (event, others + 1)
-        self._count += 1
+        self._from[address] += 1
         if self._looker is None or self._looker.done():
             self._looker = asyncio.create_task(self._look())
         now = asyncio.get_running_loop().time
@@ -57,7 +67,9 @@ class Waiting:
                     yield
                     due = now() + every
         finally:
-            self._count -= 1
+            self._from[address] -= 1
+            if not self._from[address]:
+                del self._from[address]
             event, others = self._waiting[wait_hash]
             if others == 1:
                 del self._waiting[wait_hash]

@@ -136,6 +136,31 @@ def test_those_who_have_waited_long_do_not_hold_up_the_end_and_ask_again(
     assert waited(service, wait_token).status_code == 503
 
 
+@pytest.mark.parametrize("bound", ["MOST", "MOST_FROM_ONE", "MOST_FOR_ONE"])
+def test_there_are_places_for_so_many_and_then_a_503(
+    start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """One client, or one decision, cannot take the places of all."""
+    from caveats_service import waiting as module
+
+    service = start(poll_keepalive="1s", trusted_proxies="127.0.0.1")
+    asked = ticket(service, "is-authenticated-user")
+    (_, first, _), (_, second, _) = begun(service, asked), begun(service, asked)
+    monkeypatch.setattr(module, bound, 1)
+    elsewhere = {"X-Forwarded-For": "192.0.2.7"}
+    rows = [(first, {}), (first, elsewhere), (second, {})]
+    refused = {"MOST": rows, "MOST_FROM_ONE": [rows[0], rows[2]], "MOST_FOR_ONE": rows[:2]}[bound]
+    with (
+        httpx.Client(base_url=service.url, timeout=5) as http,
+        http.stream("GET", f"/{first}") as poll,
+    ):
+        spaces = poll.iter_raw()
+        assert next(spaces) == b" "
+        for path, headers in rows:
+            with http.stream("GET", f"/{path}", headers=headers) as another:
+                assert another.status_code == (503 if (path, headers) in refused else 200)
+
+
 def test_whoever_hangs_up_is_forgotten(
     start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:

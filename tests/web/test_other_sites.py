@@ -72,7 +72,7 @@ async def test_a_condition_that_is_html_is_read_as_it_was_written(service: Auth,
 async def test_a_condition_that_turns_writing_around_turns_nothing_else(
     service: Auth, open_window: Any
 ) -> None:
-    """Right-to-left overrides end with the line: the page's own words and buttons stand where they stood."""
+    """What is not seen is shown: the page's own words and buttons stand where they stood, and so do the condition's."""
     window = await open_window()
     words = "[...document.querySelectorAll('p, label, button')].map((one) => one.getBoundingClientRect().x)"
     await window.visit(Begun(service, ticket(service, "is-member-of ops")).page)
@@ -80,6 +80,9 @@ async def test_a_condition_that_turns_writing_around_turns_nothing_else(
     for text in ("\u202esdrawkcab", "\u2067\u202e\u2066", "\u200f\u061c"):
         await window.visit(Begun(service, ticket(service, f"is-member-of {text}")).page)
         assert await window.page.evaluate(words) == before
+        [item] = await window.page.get_by_role("listitem").all_inner_texts()
+        assert all(f"\\u{ord(c):04x}" in item for c in text if not c.isprintable())
+        assert item.replace("\n", "").isprintable()
 
 
 async def test_a_name_that_is_html_comes_back_in_its_field_and_nowhere_else(

@@ -366,7 +366,9 @@ async def _when_decided(call: Call, tell: _Tell, told: Collection[Decision]) -> 
     interaction = await _waited(call)
     if interaction is not None and interaction.decision is Decision.OPEN:
         every = call.node.settings.poll_keepalive.total_seconds()
-        pulses = call.node.waiting.pulses(interaction.wait_hash, call.request.is_disconnected, every)
+        pulses = call.node.waiting.pulses(
+            interaction.wait_hash, call.throttle_key, call.request.is_disconnected, every
+        )
         async for _ in pulses:
             return StreamingResponse(_late(call, pulses, tell, told), 200, _LATE, "application/json")
         interaction = await _waited(call)

@@ -4,11 +4,11 @@
     APPROVALS_SERVICE=https://auth.example APPROVALS_SECRET=... uvicorn --factory approvals:from_environment
 
     GET  /status          for anybody
-    POST /drop-database   needs somebody of the group ops to approve, and never the one who asks
+    POST /drop-database   needs somebody of the group ops to approve, each time, and never the one who asks
 
 Whoever calls it gets a 401 that says whom to ask: clients of the bakery's protocol, such as the `macaroonbakery` package,
-then do the rest by themselves. An approval is good for five minutes (`CAVEATS_DISCHARGE_LIFETIME` at the service), however
-often its holder calls in that time. APPROVALS_SECRET is 64 hex digits of this app's own, the same on all its nodes.
+then do the rest by themselves. Whoever approves reads what. An approval is good for five minutes
+(`CAVEATS_DISCHARGE_LIFETIME` at the service), and for one call. APPROVALS_SECRET is 64 hex digits of this app's own.
 """
 
 import os
@@ -22,9 +22,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from caveats.bakery import BakeryParty
-from caveats_client.frameworks.bakery import DischargeMiddleware, FirstParty
+from caveats_client.frameworks.bakery import Agreed, DischargeMiddleware, FirstParty
 
 GROUP = "ops"
+PURPOSE = "drop the database"
 
 
 def from_environment() -> Starlette:
@@ -37,7 +38,16 @@ def from_environment() -> Starlette:
 
 def create_app(party: BakeryParty, secret: bytes) -> Starlette:
     """The app. `party` is whom it believes that somebody has approved."""
-    first_party = FirstParty(secret, party, f"approved-by = {GROUP}", name="drop-database")
+    used: set[str] = set()  # several nodes would keep this where all of them see it
+
+    def is_first_use(agreed: Agreed) -> bool:
+        if agreed.agreement_id in used:
+            return False
+        used.add(agreed.agreement_id)
+        return True
+
+    condition = f"approved-by = {GROUP}: {PURPOSE}"
+    first_party = FirstParty(secret, party, condition, name="drop-database", accept=is_first_use)
     return Starlette(
         routes=[
             Route("/status", status),

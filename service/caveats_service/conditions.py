@@ -34,10 +34,14 @@ class _OfGroups(Caveat):
     @classmethod
     def parse(cls, value: str) -> Self:
         """Names of groups, one space between."""
-        groups = tuple(value.split(" "))
-        if not all(map(is_username, groups)) or len(set(groups)) != len(groups):
-            raise MalformedCaveat("groups are listed once each, with one space between")
-        return cls(groups)
+        return cls(_groups(value))
+
+
+def _groups(value: str) -> tuple[str, ...]:
+    groups = tuple(value.split(" "))
+    if not all(map(is_username, groups)) or len(set(groups)) != len(groups):
+        raise MalformedCaveat("groups are listed once each, with one space between")
+    return groups
 
 
 # signed-in
@@ -98,9 +102,24 @@ def check_member_of(caveat: MemberOf, context: Context) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class ApprovedBy(_OfGroups):
-    """A second person, of one of these groups, has approved; never the asker."""
+    """A second person, of one of these groups, has approved; never the asker. `purpose` says what, to those who approve."""
 
     kind: ClassVar[str] = "approved-by"
+    purpose: str = ""
+
+    @property
+    def value(self) -> str:
+        """The groups, and the purpose after a colon."""
+        groups = " ".join(self.groups)
+        return f"{groups}: {self.purpose}" if self.purpose else groups
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """`ops dev`, or `ops dev: drop the database`."""
+        names, colon, purpose = value.partition(": ")
+        if colon and not purpose:
+            raise MalformedCaveat("after the colon it says what is to be approved")
+        return cls(_groups(names), purpose)
 
 
 def check_approved_by(caveat: ApprovedBy, context: Context) -> Answer:
@@ -110,7 +129,7 @@ def check_approved_by(caveat: ApprovedBy, context: Context) -> Answer:
     for approver, groups in context.extra.get(APPROVALS, {}).items():
         if approver != context.user and not groups.isdisjoint(caveat.groups):
             return True
-    return Unmet("nobody has approved", f"the approval of a second person of {caveat.value}")
+    return Unmet("nobody has approved", f"the approval of a second person of {' '.join(caveat.groups)}")
 
 
 def load_conditions(names: tuple[str, ...]) -> Checkers:

@@ -22,8 +22,8 @@ def in_words(condition: Caveat, asker: str | None) -> str:
             return f"{who} {has} a name that ends in @{domain}"
         case MemberOf(groups=groups) | IsMemberOf(groups=groups):
             return f"{who} {belongs} to {_any_of(groups)}"
-        case ApprovedBy(groups=groups):
-            return f"A second person, of {_any_of(groups)}, approves"
+        case ApprovedBy(groups=groups, purpose=purpose):
+            return f"A second person, of {_any_of(groups)}, approves{purpose and f': {purpose}'}"
         case _:
             return ""
 

@@ -50,6 +50,7 @@ def test_a_dangerous_request_goes_through_once_somebody_else_has_approved(
             form = {"username": username, "password": PASSWORD, "decision": "allow"}
             return http.post(sent, data=form, headers={"Origin": service.url}).status_code
 
+        assert "drop the database" in http.get(sent).text, "whoever approves reads what"
         assert approve("alice") == 403
         assert approve("bob") == 303, "to the page that says so"
         answer = http.get(f"/{told['WaitURL']}").json()
@@ -58,6 +59,11 @@ def test_a_dangerous_request_goes_through_once_somebody_else_has_approved(
     bundle = Bundle.bind(Macaroon.decode(problem["token"]), [discharge]).encode()
     done = app.post("/drop-database", headers={"Authorization": f"Bearer {bundle}"})
     assert done.json() == {"dropped": True, "asked_by": "alice"}
+
+    again = app.post("/drop-database", headers={"Authorization": f"Bearer {bundle}"})
+    assert (again.status_code, again.json()["code"]) == (401, "discharge_required"), (
+        "an approval is for one call"
+    )
 
 
 def test_it_asks_clients_of_the_bakerys_protocol_in_theirs(app: TestClient) -> None:

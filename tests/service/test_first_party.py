@@ -20,7 +20,7 @@ from caveats import Bundle, Macaroon, Unbound
 from caveats.bakery import BakeryMacaroon, decode_header, encode_header
 from caveats.wire import decode_base64
 from caveats_client import Interact, TokenAuth
-from caveats_client.frameworks.bakery import FirstParty
+from caveats_client.frameworks.bakery import Agreed, FirstParty
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -325,6 +325,22 @@ def test_a_dangerous_endpoint_wants_a_second_person(service: Service, admin: str
         assert client.request("GET", url).json()["user"] == ann.username
 
 
-def test_a_secret_is_long_enough(service: Service) -> None:
+def test_an_agreement_that_the_app_does_not_accept_is_asked_for_anew(service: Service, user: User) -> None:
+    """As where each is good once: the released client then has another one made."""
+    seen: list[str] = []
+
+    def accept(agreed: Agreed) -> bool:
+        seen.append(agreed.agreement_id)
+        return seen.count(agreed.agreement_id) == 1
+
+    client = signing_in(service, user)
+    with guarded(service, accept=accept) as url:
+        assert [client.request("GET", url).status_code for _ in range(3)] == [200] * 3
+    assert len(set(seen)) == 3
+    assert len(seen) == 5, "two of them were presented twice"
+
+
+@pytest.mark.parametrize("secret", [b"short", bytes(32)])
+def test_a_secret_is_long_enough_and_not_all_zero(service: Service, secret: bytes) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
-        FirstParty(b"short", party(service), "signed-in = *")
+        FirstParty(secret, party(service), "signed-in = *")

@@ -16,6 +16,14 @@ CONDITIONS = load_conditions(())
         ("member-of = ops", "You belong to ops", "ann belongs to ops"),
         ("member-of = ops dev web", "You belong to ops, dev or web", "ann belongs to ops, dev or web"),
         ("approved-by = ops dev", *["A second person, of ops or dev, approves"] * 2),
+        (
+            "approved-by = ops: drop the database: all of it",
+            *["A second person, of ops, approves: drop the database: all of it"] * 2,
+        ),
+        ("approved-by = ops: ", "", ""),
+        ("approved-by = ops:", "", ""),
+        ("approved-by = : drop", "", ""),
+        ("approved-by = ops ops: drop", "", ""),
         ("is-authenticated-user", "You have signed in", "ann has signed in"),
         ("is-authenticated-userid", "You have signed in", "ann has signed in"),
         (

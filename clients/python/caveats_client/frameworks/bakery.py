@@ -63,6 +63,8 @@ class Agreed:
     """Who the asker is, by its word; None if it does not say."""
     declared: Mapping[str, str]
     """What else it declares, of the names that were to be declared."""
+    agreement_id: str
+    """Which agreement this is: the same each time that it is presented."""
 
 
 class DischargeRequired(Refusal):
@@ -103,18 +105,20 @@ class FirstParty:
         life: timedelta = timedelta(hours=1),
         path: str = "/",
         checkers: Checkers | None = None,
+        accept: Callable[[Agreed], bool] | None = None,
         trusted_proxies: Iterable[str] = (),
         now: Callable[[], datetime] = utc_now,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """`secret`: 32 bytes or more, the same on all nodes. Raises `ValueError` for one that is too short.
+        """`secret`: 32 bytes or more, the same on all nodes. Raises `ValueError` for one that is too short, or all zero.
 
         `name`: of the cookie. A token is good for one name, condition and party: not where something else is asked.
         `path`: for which paths clients send it. `declared`: what the third party is to say. `life`: of the token; the discharge may live shorter.
+        `accept` is asked last, of each agreement that is otherwise good; after its no, the third party is asked anew.
         `trusted_proxies`: as for a `Gate`.
         """
-        if len(secret) < _LEAST_SECRET:
-            raise ValueError(f"a secret has at least {_LEAST_SECRET} bytes")
+        if len(secret) < _LEAST_SECRET or not any(secret):
+            raise ValueError(f"a secret has at least {_LEAST_SECRET} bytes, and is not all zero")
         self.party = party
         self.condition = condition
         asked = json.dumps([name, condition, *declared]).encode() + party.public_key
@@ -124,6 +128,7 @@ class FirstParty:
         self._life = life
         self._path = path
         self._checkers = first_party_checkers(standard_checkers() if checkers is None else checkers)
+        self._accept = accept
         self._proxies = Proxies(trusted_proxies)
         self._now = now
         self._random = random
@@ -132,9 +137,11 @@ class FirstParty:
         """What has been agreed to for this request. Raises `Refusal`, which says how to have it agreed to."""
         for read, text in islice(self._presented(incoming.headers), _MOST_PRESENTED):
             try:
-                return self._agreed(read(text), incoming)
+                agreed = self._agreed(read(text), incoming)
             except CaveatsError:
                 continue
+            if self._accept is None or self._accept(agreed):
+                return agreed
         raise self._required(incoming)
 
     def _presented(self, headers: Sequence[tuple[bytes, bytes]]) -> Iterator[_Presented]:
@@ -171,7 +178,7 @@ class FirstParty:
             raise UnsatisfiedCaveats(failures)
         declared = declared_by(authenticated, self.party, root_key, self._declared) if self._declared else {}
         user = authenticated.user_asserted_by(self.party, root_key) or declared.get("username")
-        return Agreed(user, declared)
+        return Agreed(user, declared, bundle.macaroon.identifier.decode())
 
     def _required(self, incoming: Incoming) -> Refusal:
         version = _version_of(incoming.headers)

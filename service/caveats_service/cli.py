@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -458,6 +459,28 @@ def restored() -> None:
     epoch = _with_store(lambda store: store.bump_epoch(now=utc_now(), actor=_ACTOR))
     _err.print(f"the revocation epoch is now {epoch}")
     _err.print(_FORGOTTEN)
+
+
+@app.command("audit")
+def show_audit(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many entries.")] = 100,
+    before: Annotated[
+        int | None, typer.Option(min=1, help="Older ones than this id, the last of those shown.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Who changed what, the newest first: accounts, groups, keys, labelled tokens, revocations, decisions."""
+    rows = _with_store(lambda store: store.list_audit(before=before, limit=limit))
+    if as_json:
+        _print_json([_plain(row, without=()) for row in rows])
+        return
+    table = Table("id", "at", "who", "did", "to", "more", box=None, pad_edge=False)
+    for row in rows:
+        more = " ".join(f"{name}={value}" for name, value in row.detail.items() if value is not None)
+        cells = (row.actor, row.action, row.subject, more)
+        table.add_row(str(row.id), _when(row.at), *map(escape, cells))
+    _out.print(table)
 
 
 # how commands reach the store

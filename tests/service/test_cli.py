@@ -128,6 +128,25 @@ def test_accounts_are_added_listed_changed_and_disabled(folder: Path) -> None:
         assert alice.issue(scope="caveats:admin")["scope"] == "caveats:admin"
 
 
+def test_the_audit_trail_says_who_did_what_the_newest_first(folder: Path) -> None:
+    cli(folder, "users", "add", "odd", "--password-stdin", stdin="password1\n")
+    cli(folder, "users", "disable", "odd")
+    rows = json.loads(cli(folder, "audit", "--limit", "3", "--json").stdout)
+    assert [(row["actor"], row["action"], row["subject"]) for row in rows] == [
+        ("operator", "revocation.user", "odd"),
+        ("operator", "user.disable", "odd"),
+        ("operator", "user.create", "odd"),
+    ]
+    assert set(rows[0]) == {"id", "at", "actor", "action", "subject", "detail"}
+    assert "password1" not in json.dumps(rows)
+    (older,) = json.loads(
+        cli(folder, "audit", "--before", str(rows[2]["id"]), "--limit", "1", "--json").stdout
+    )
+    assert older["id"] < rows[2]["id"]
+    table = cli(folder, "audit").stdout
+    assert table.index("user.disable") < table.index("user.create")
+
+
 def test_groups_are_set_changed_listed_and_deleted(folder: Path) -> None:
     for name in ("gina", "gus"):
         cli(folder, "users", "add", name, "--password-stdin", stdin="password1\n")

@@ -438,7 +438,7 @@ def attenuate(
         typer.Option(
             "--third-party",
             metavar="URL",
-            help="A service that has to agree, each time, to what --condition says.",
+            help="A service that has to agree to what --condition says, before the token is good.",
         ),
     ] = None,
     condition: Annotated[

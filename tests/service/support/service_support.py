@@ -47,6 +47,7 @@ GENEROUS = {
     "login_limit_account": "100000/minute",
     "login_limit_address": "100000/minute",
     "register_limit_address": "100000/minute",
+    "interaction_limit_address": "100000/minute",
 }
 
 

@@ -11,7 +11,8 @@ from local_support import Cable
 from service_support import bearer, narrow
 
 from caveats import Context, Revoked, Stale
-from caveats_client.local import LocalVerifier, utc_now
+from caveats_client.frameworks.gate import utc_now
+from caveats_client.local import LocalVerifier
 from caveats_client.standing import Standing
 
 BOUND = timedelta(seconds=4)

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx2 as httpx
 import pytest
@@ -15,10 +16,13 @@ from cluster_support import (
     at_once,
     authorized,
     cluster,
+    private_postgres,
     sql,
     until,
 )
 from service_support import ADMIN_PASSWORD, basic, bearer, narrow
+
+from caveats_client.local import LocalVerifier
 
 SOON = 2.0
 
@@ -113,73 +117,109 @@ def test_while_the_store_hangs_verification_goes_on_and_writes_are_told_to_come_
     assert took <= 5
 
 
+class Traffic:
+    """Verification and writes at both nodes, and what became of them."""
+
+    def __init__(self, nodes: Cluster) -> None:
+        self.nodes = nodes
+        self.token = nodes.issue(0)
+        self.revoked: list[str] = []
+        self.labelled: list[str] = []
+        self.written: list[float] = []
+        self.refused: list[int] = []
+        self._numbers = iter(range(10**6))
+        self._changing = threading.Lock()
+
+    def verify(self, verifier: LocalVerifier) -> None:
+        for http in self.nodes.clients:
+            assert authorized(http, self.token)
+        assert accepted(verifier, self.token)
+
+    def write(self) -> None:
+        with self._changing:
+            number = next(self._numbers)
+        http = self.nodes.clients[number % 2]
+        copy = narrow(self.token, f"note = copy {number}")
+        answers = (
+            http.post("/v1/revocations", headers=bearer(copy)),
+            http.post("/v1/tokens", json={"note": f"label {number}"}, headers=bearer(self.nodes._admin)),
+        )
+        for answer, keep in zip(answers, (self.revoked, self.labelled), strict=True):
+            assert answer.status_code in (201, 503), answer.text
+            if answer.status_code == 201:
+                keep.append(copy if keep is self.revoked else answer.json()["token_id"])
+                self.written.append(time.monotonic())
+            else:
+                assert int(answer.headers["retry-after"]) >= 1
+                self.refused.append(number)
+
+    def goes_through(self, failure: Callable[[], None]) -> None:
+        """No verification fails meanwhile, and writes are back within 5 s of what `failure` ends with."""
+        with (
+            self.nodes.attach(0) as verifier,
+            Load(*[lambda: self.verify(verifier)] * 2, per_second=30) as verifying,
+            Load(*[self.write] * 3, per_second=30) as writing,
+        ):
+            time.sleep(1)
+            failure()
+            back = time.monotonic()
+            until(lambda: any(at > back for at in self.written), 10)
+            resumed = min(at for at in self.written if at > back) - back
+            time.sleep(1)
+        print(
+            f"{len(self.revoked)} revocations and {len(self.labelled)} labels acknowledged, "
+            f"{len(self.refused)} refused; {verifying.done} verifications; writes back after {resumed:.2f} s"
+        )
+        assert verifying.failures == []
+        assert writing.failures == []
+        assert self.refused
+        assert resumed <= 5
+
+    def is_all_kept(self, url: str) -> None:
+        """What was acknowledged is there: at both nodes, after a restart of one, and in the database."""
+        nodes = self.nodes
+        nodes.nodes[1].stop()
+        nodes.restart(1)
+        for http in nodes.clients:
+            assert authorized(http, self.token)
+            assert not [copy for copy in self.revoked if authorized(http, copy)]
+        kept = {row["token_id"] for row in sql(url, "SELECT token_id FROM labelled_tokens")}
+        assert set(self.labelled) <= kept
+        sequences = [row["sequence"] for row in sql(url, "SELECT sequence FROM revocations ORDER BY 1")]
+        assert sequences == list(range(1, len(sequences) + 1))
+        with nodes.attach(1) as verifier:
+            assert accepted(verifier, self.token)
+            assert not [copy for copy in self.revoked if accepted(verifier, copy)]
+
+
 def test_a_store_that_is_killed_and_restarted_costs_no_verification_and_nothing_acknowledged(
     nodes: Cluster, postgres: PrivatePostgres
 ) -> None:
-    token = nodes.issue(0)
-    revoked: list[str] = []
-    labelled: list[str] = []
-    written: list[float] = []
-    refused: list[int] = []
-    numbers = iter(range(10**6))
-    changing = threading.Lock()
+    traffic = Traffic(nodes)
 
-    def verify() -> None:
-        for http in nodes.clients:
-            assert authorized(http, token)
-        assert accepted(verifier, token)
-
-    def write() -> None:
-        with changing:
-            number = next(numbers)
-        http = nodes.clients[number % 2]
-        copy = narrow(token, f"note = copy {number}")
-        answers = (
-            http.post("/v1/revocations", headers=bearer(copy)),
-            http.post("/v1/tokens", json={"note": f"label {number}"}, headers=bearer(nodes._admin)),
-        )
-        for answer, keep in zip(answers, (revoked, labelled), strict=True):
-            assert answer.status_code in (201, 503), answer.text
-            if answer.status_code == 201:
-                keep.append(copy if keep is revoked else answer.json()["token_id"])
-                written.append(time.monotonic())
-            else:
-                assert int(answer.headers["retry-after"]) >= 1
-                refused.append(number)
-
-    with (
-        nodes.attach(0) as verifier,
-        Load(verify, verify, per_second=30) as verifying,
-        Load(write, write, write, per_second=30) as writing,
-    ):
-        time.sleep(1)
+    def killed_and_restarted() -> None:
         postgres.kill()
-        killed = time.monotonic()
         time.sleep(1.5)
         postgres.start()
-        back = time.monotonic()
-        until(lambda: any(at > back for at in written), 10)
-        resumed = min(at for at in written if at > back) - back
-        time.sleep(1)
-    print(
-        f"{len(revoked)} revocations and {len(labelled)} labels acknowledged, {len(refused)} refused; "
-        f"{verifying.done} verifications; writes back {resumed:.2f} s after the store, "
-        f"which was away for {back - killed:.1f} s"
-    )
-    assert verifying.failures == []
-    assert writing.failures == []
-    assert refused
-    assert resumed <= 5
-    # What was acknowledged is there: at both nodes, after a restart of one, and in the database.
-    nodes.nodes[1].stop()
-    nodes.restart(1)
-    for http in nodes.clients:
-        assert authorized(http, token)
-        assert not [copy for copy in revoked if authorized(http, copy)]
-    kept = {row["token_id"] for row in sql(postgres.url, "SELECT token_id FROM labelled_tokens")}
-    assert set(labelled) <= kept
-    sequences = [row["sequence"] for row in sql(postgres.url, "SELECT sequence FROM revocations ORDER BY 1")]
-    assert sequences == list(range(1, len(sequences) + 1))
-    with nodes.attach(1) as verifier:
-        assert accepted(verifier, token)
-        assert not [copy for copy in revoked if accepted(verifier, copy)]
+
+    traffic.goes_through(killed_and_restarted)
+    traffic.is_all_kept(postgres.url)
+
+
+def test_113_a_primary_that_is_killed_and_its_standby_promoted_cost_nothing_acknowledged(
+    tmp_path: Path,
+) -> None:
+    """With synchronous replication, and both servers in the address, as libpq has it."""
+    with private_postgres() as primary, private_postgres(primary) as standby:
+        both = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
+        url = f"postgresql://caveats@{both}/caveats?target_session_attrs=read-write"
+        with cluster(tmp_path, url) as nodes:
+            traffic = Traffic(nodes)
+
+            def failed_over() -> None:
+                primary.kill()
+                time.sleep(1.5)
+                standby.promote()
+
+            traffic.goes_through(failed_over)
+            traffic.is_all_kept(standby.url)

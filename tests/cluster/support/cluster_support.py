@@ -26,7 +26,8 @@ from service_support import ADMIN_PASSWORD, GENEROUS, Process, basic, bearer, fr
 
 from caveats import CaveatsError, Context, PrivateKey
 from caveats.wire import decode_base64, encode_base64
-from caveats_client.local import LocalVerifier, utc_now
+from caveats_client.frameworks.gate import utc_now
+from caveats_client.local import LocalVerifier
 
 T = TypeVar("T")
 POSTGRES = os.environ.get("CAVEATS_TEST_POSTGRES", "postgresql://root@127.0.0.1:5432/test")
@@ -71,7 +72,8 @@ def shared_database() -> Iterator[str]:
 class PrivatePostgres:
     """A PostgreSQL server of one's own, all of whose processes can be stopped, let go on, and killed."""
 
-    def __init__(self, folder: Path, programs: Path) -> None:
+    def __init__(self, folder: Path, programs: Path, primary: "PrivatePostgres | None" = None) -> None:
+        """A new one or, with `primary`, its standby, which it waits for at every commit from now on."""
         self.port = free_port()
         self.url = f"postgresql://caveats@127.0.0.1:{self.port}/caveats"
         self._folder = folder
@@ -84,7 +86,16 @@ class PrivatePostgres:
             assert name is not None
             shutil.chown(folder, name)
             self._as = {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
-        self._call("initdb", "-D", str(folder / "data"), "-U", "caveats", "-A", "trust", "-E", "UTF8", "-N")
+        data = str(folder / "data")
+        if primary is None:
+            self._call("initdb", "-D", data, "-U", "caveats", "-A", "trust", "-E", "UTF8", "-N")
+            return
+        whose = ("-h", "127.0.0.1", "-p", str(primary.port), "-U", "caveats")
+        self._call("pg_basebackup", *whose, "-D", data, "-R", "-X", "stream", "-c", "fast")
+        self.start()
+        for statement in ("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"):
+            sql(primary.url, statement)
+        until(lambda: sql(primary.url, "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"), 20)
 
     def _call(self, program: str, *arguments: str) -> None:
         subprocess.run(
@@ -137,6 +148,10 @@ class PrivatePostgres:
         assert self._running is not None
         self._running.wait(10)
 
+    def promote(self) -> None:
+        """From now on the standby takes writes."""
+        self._call("pg_ctl", "promote", "-D", str(self._folder / "data"), "-w")
+
     def stop(self) -> None:
         """The end."""
         if self._running is not None and self._running.poll() is None:
@@ -178,8 +193,8 @@ def _die_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def private_postgres() -> Iterator[PrivatePostgres]:
-    """A server of one's own, with its database; the test is skipped where PostgreSQL is not installed."""
+def private_postgres(primary: PrivatePostgres | None = None) -> Iterator[PrivatePostgres]:
+    """A server of one's own, with its database, or a standby; the test is skipped where PostgreSQL is not installed."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: path.parts[-3].zfill(4))
     on_path = shutil.which("initdb")
     if not found and on_path is None:
@@ -188,10 +203,11 @@ def private_postgres() -> Iterator[PrivatePostgres]:
     # Not below pytest's own folder, which only its owner can enter.
     folder = Path(tempfile.mkdtemp(prefix="caveats-postgres-"))
     try:
-        server = PrivatePostgres(folder, programs)
+        server = PrivatePostgres(folder, programs, primary)
         try:
-            server.start()
-            server.create()
+            if primary is None:
+                server.start()
+                server.create()
             yield server
         finally:
             server.stop()

@@ -12,6 +12,7 @@ import socket
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -51,7 +52,7 @@ class _Cost(NamedTuple):
     wall: float
     """Seconds of waiting each, in the best batch."""
     processors: float
-    """Seconds of processor time each, here and in the others, over all batches."""
+    """Seconds of processor time each, here and in the others, in the median batch."""
 
 
 def rates() -> Section:
@@ -88,7 +89,7 @@ def rates() -> Section:
 
 def _measure(contenders: list[_Contender]) -> dict[str, _Cost]:
     wall = dict.fromkeys((contender.name for contender in contenders), float("inf"))
-    processors = dict.fromkeys(wall, 0.0)
+    processors: dict[str, list[float]] = {name: [] for name in wall}
     for _ in range(_ROUNDS):
         for contender in contenders:
             count = _BATCHES[contender.where]
@@ -100,9 +101,9 @@ def _measure(contenders: list[_Contender]) -> dict[str, _Cost]:
             run()
             wall[contender.name] = min(wall[contender.name], (time.perf_counter() - begun) / count)
             own = time.process_time() - own
-            processors[contender.name] += (own + cpu_seconds(contender.others) - others) / count / _ROUNDS
+            processors[contender.name].append((own + cpu_seconds(contender.others) - others) / count)
             gc.unfreeze()
-    return {name: _Cost(wall[name], processors[name]) for name in wall}
+    return {name: _Cost(wall[name], median(processors[name])) for name in wall}
 
 
 def _local(verifier: LocalVerifier) -> list[_Contender]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=Caveat)
 Check = Callable[[Any, "Context"], object]
+Question = tuple[Check, Caveat]
 
 ISSUER, HOLDER, DISCHARGER = "issuer", "holder", "discharger"
 _REMEMBERED = 4096
@@ -94,26 +95,28 @@ class Checkers:
 
     def parse(self, predicate: bytes) -> Caveat:
         """The caveat that these bytes are; an `UnknownCaveat` if of no known kind. Never raises."""
-        caveat = self._known.get(predicate)
-        return self._learn(predicate) if caveat is None else caveat
+        return (self._known.get(predicate) or self._learn(predicate))[1]
 
-    def read(self, predicates: Iterable[bytes]) -> tuple[tuple[Caveat, ...], bool]:
-        """These predicates, typed; and whether asking the check of each is all there is to judging them.
+    def read(self, predicates: Iterable[bytes]) -> tuple[tuple[Caveat, ...], list[Question] | None]:
+        """These predicates, typed; and the check of each with it, or None where asking them is not all of judging.
 
         Remembers some thousands: for authentic bytes only.
         """
         known, special, plain = self._known, self._special, True
         caveats: list[Caveat] = []
+        questions: list[Question] = []
         for predicate in predicates:
-            caveat = known.get(predicate)
-            if caveat is None:
-                caveat = self._learn(predicate)
+            question = known.get(predicate)
+            if question is None:
+                question = self._learn(predicate)
+            caveat = question[1]
             if type(caveat) in special and caveats:  # the first caveat is the user's
                 plain = False
             caveats.append(caveat)
-        return tuple(caveats), plain
+            questions.append(question)
+        return tuple(caveats), questions if plain else None
 
-    def _learn(self, predicate: bytes) -> Caveat:
+    def _learn(self, predicate: bytes) -> Question:
         name, equals, value = predicate.partition(b" = ")
         try:  # what `parse_predicate` does, as far as it goes well, with the look-ups done before
             kind, parse = self._strict[name]
@@ -125,12 +128,12 @@ class Checkers:
             caveat = parse_predicate(predicate, self._kinds)
         if len(self._known) >= _REMEMBERED or self._known_bytes >= _REMEMBERED_BYTES:
             self._forget()
-        self._known[predicate] = caveat
+        self._known[predicate] = question = (self._checks.get(type(caveat), _check_unknown), caveat)
         self._known_bytes += len(predicate)
-        return caveat
+        return question
 
     def _forget(self) -> None:
-        self._known: dict[bytes, Caveat] = {}
+        self._known: dict[bytes, Question] = {}
         self._known_bytes = 0
 
     def check_for(self, caveat: Caveat) -> Check:

@@ -149,8 +149,8 @@ class _Known:
         "derived_key",
         "identifier",
         "limits",
-        "plain",
         "presented",
+        "questions",
         "size",
         "user",
     )
@@ -169,7 +169,7 @@ class _Known:
         _, predicates, _ = authenticate_fields(fields, discharges, derived_key, limits)
         if identifier is None:
             raise UnknownKey(_NOT_OURS)
-        self.caveats, self.plain = caveats, _ = checkers.read(predicates)
+        self.caveats, self.questions = caveats, _ = checkers.read(predicates)
         chained = fields.caveats
         if not chained or type(chained[0]) is not bytes or type(caveats[0]) is not User:
             raise BadSignature("the issuer named no user in the first caveat")
@@ -194,11 +194,10 @@ class _Known:
 
     def judge(self, checkers: Checkers, context: Context) -> None:
         """Return if every caveat holds. Raises `UnsatisfiedCaveats`."""
-        if self.plain:
-            checks = checkers.checks
+        if self.questions is not None:
             try:
-                for caveat in self.caveats:
-                    answer = checks[type(caveat)](caveat, context)
+                for check, caveat in self.questions:
+                    answer = check(caveat, context)
                     if answer is not True:
                         break
                 else:
@@ -291,7 +290,7 @@ class Verifier:
         audience = self.audience if context.audience is None else context.audience
         if known.identifier.audience != audience or (self.audience is not None and self.audience != audience):
             raise self._wrong_audience(known, context)
-        if context.audience is None and not known.plain:
+        if context.audience is None and known.questions is None:
             context = replace(context, audience=audience)
         known.judge(self._checkers, context)
         return grant
@@ -332,7 +331,7 @@ class Verifier:
         revocations = self._revocations
         changes = revocations.changes  # read before the look-up: what comes in between is seen next time
         if known.changes != changes:
-            if not known.plain or revocations.may_hit(known.identifier.token_id, known.user):
+            if known.questions is None or revocations.may_hit(known.identifier.token_id, known.user):
                 self._check_live(known, revocations)
             known.changes = changes
         return grant

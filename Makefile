@@ -17,7 +17,7 @@ LEAST := (3, 11)
 .PHONY: help run demo test slow cluster lint format types imports wheel coverage bench bench-cluster faults check lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(VENV)/ready ## serve on SQLite in ./data; prints its address and, the first time, the admin's password
 	@$(BIN)/caveats-service serve $(ARGS)

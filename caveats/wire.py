@@ -86,7 +86,13 @@ def decode_text(text: str, limits: Limits = DEFAULT_LIMITS) -> Fields:
     except UnicodeEncodeError:
         raise MalformedToken("a token text is ASCII") from None
     if text[:_PREFIX_SIZE] != PREFIX:
-        return decode_binary(_decode_base64(raw), limits, lenient_location=True)
+        try:
+            data = _decode_base64(raw)
+        except MalformedToken:  # most likely something else altogether
+            raise MalformedToken(
+                "not a token: one begins with cav1_, or is base64url without padding"
+            ) from None
+        return decode_binary(data, limits, lenient_location=True)
     body = raw[_PREFIX_SIZE:-CHECKSUM_SIZE]
     if raw[-CHECKSUM_SIZE:] != checksum(body, _CRC_OF_PREFIX):
         raise DamagedToken("the token's checksum does not match: it was cut off or mistyped")

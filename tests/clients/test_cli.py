@@ -69,6 +69,7 @@ def test_help_names_every_command_and_every_exit_code(caveats: Caveats) -> None:
         assert command in shown.stdout
     for code in ("0  done", "3  not signed in", "6  the service", "7  malformed", "130  interrupted"):
         assert code in shown.stdout
+    assert "wants to know who asks" in shown.stdout  # for `discharge`
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -201,6 +202,7 @@ def test_attenuate_and_inspect_ask_nobody(token: Macaroon) -> None:
         (("whoami", "TOKEN", "--url", NOBODY), 6, "cannot reach http://127.0.0.1:9"),
         (("completion", "cmd"), 2, "bash"),
         (("frobnicate",), 2, "No such command"),
+        (("inspect", "no token"), 7, "not a token: one begins with cav1_"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
 )

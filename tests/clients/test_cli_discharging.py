@@ -269,23 +269,24 @@ def test_a_bakery_gets_a_ticket_for_each_condition(run: Run, idm: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "flags",
+    ("flags", "words"),
     [
-        ("--third-party", "https://idm.example"),
-        ("--condition", "x = y"),
-        ("--public-key", PUBLIC, "--scope", "x:y"),
-        ("--bakery", "--scope", "x:y"),
-        ("--third-party", "https://idm.example", "--condition", "x = y", "--public-key", "AAAA"),
-        ("--third-party", "https://idm.example", "--condition", "x = y", "--public-key", "äöü"),
-        ("--third-party", "idm.example", "--condition", "x = y", "--public-key", PUBLIC),
-        ("--third-party", "http://idm.example", "--condition", "x = y"),
+        (("--third-party", "https://idm.example"), "--third-party: goes with --condition"),
+        (("--condition", "x = y"), "--condition: goes with --third-party"),
+        (("--public-key", PUBLIC, "--scope", "x:y"), "--public-key: goes with --third-party"),
+        (("--bakery", "--scope", "x:y"), "--bakery: goes with --third-party"),
+        (("--third-party", "https://idm.example", "--condition", "x = y", "--public-key", "AAAA"), ""),
+        (("--third-party", "https://idm.example", "--condition", "x = y", "--public-key", "äöü"), ""),
+        (("--third-party", "idm.example", "--condition", "x = y", "--public-key", PUBLIC), ""),
+        (("--third-party", "http://idm.example", "--condition", "x = y"), ""),
     ],
 )
 def test_flags_that_do_not_go_together_are_wrong_usage(
-    run: Run, token: Macaroon, flags: tuple[str, ...]
+    run: Run, token: Macaroon, flags: tuple[str, ...], words: str
 ) -> None:
     refused = run("attenuate", token.encode(), *flags)
     assert (refused.exit_code, refused.stdout) == (2, "")
+    assert words in refused.stderr
 
 
 # inspect

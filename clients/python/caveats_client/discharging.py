@@ -357,7 +357,9 @@ class _Course:
                     reply.status not in _NOT_YET and not reply.body.isspace()
                 ):  # kept alive, and ended without an answer
                     break
-            except Unavailable:  # a reply that was lost can be had again
+            except Unavailable as error:  # a reply that was lost can be had again
+                if self._clock() >= until:
+                    raise Unavailable(f"nobody has decided at {shown(place)} in time") from error
                 if self._clock() + _PAUSE >= until:
                     raise
             if self._clock() + _PAUSE >= until:

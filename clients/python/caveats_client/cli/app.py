@@ -476,9 +476,12 @@ def attenuate(
     """
     _life(expires_in)
     if bool(third_party) != bool(condition):
-        raise typer.BadParameter("go together", param_hint="--third-party and --condition")
+        given, lacking = ("--third-party", "--condition") if third_party else ("--condition", "--third-party")
+        raise typer.BadParameter(f"goes with {lacking}", param_hint=given)
     if third_party is None and (public_key is not None or bakery):
-        raise typer.BadParameter("go with --third-party", param_hint="--public-key and --bakery")
+        raise typer.BadParameter(
+            "goes with --third-party", param_hint="--bakery" if bakery else "--public-key"
+        )
     now = sources.now()
     wanted = Wanted(
         scope=tuple(scope or ()),

@@ -54,7 +54,8 @@ EXIT_CODES = """Exit codes:
   0  done
   1  anything that is not listed here
   2  wrong usage, or a value that the service does not take
-  3  not signed in, or the token or the password is not accepted
+  3  not signed in, or the token or the password is not accepted; a third party
+     wants to know who asks
   4  refused by caveats, or for want of rights
   5  no such thing
   6  the service is busy or out of reach

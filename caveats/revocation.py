@@ -152,7 +152,12 @@ class RevocationSet:
             self.add(revocation)
 
     def __len__(self) -> int:
-        branches = sum(len(records) // _RECORD for records in tuple(self._branches.values()))
+        with self._writing:
+            return self._count()
+
+    def _count(self) -> int:
+        """Under the lock: not even a copy of a dict's values is made in one go, if the collector calls somebody back."""
+        branches = sum(len(records) // _RECORD for records in self._branches.values())
         return len(self._tokens) + branches + len(self._users)
 
     def add(self, revocation: Revocation, sequence: int | None = None) -> None:
@@ -246,7 +251,7 @@ class RevocationSet:
     def prune(self, now: datetime) -> int:
         """Forget what can hit nothing any more. Answers how many entries went."""
         with self._writing:
-            before, hour = len(self), max(0, int(now.timestamp()) // _HOUR)
+            before, hour = self._count(), max(0, int(now.timestamp()) // _HOUR)
             self._tokens = {token_id: last for token_id, last in self._tokens.items() if last > hour}
             last = hour.to_bytes(4, "big")
             self._users = {
@@ -255,7 +260,7 @@ class RevocationSet:
             kept = ((token_id, _live(records, hour)) for token_id, records in self._branches.items())
             self._branches = {token_id: records for token_id, records in kept if records}
             self._hours = {}
-            return before - len(self)
+            return before - self._count()
 
     def __repr__(self) -> str:
         return f"RevocationSet({len(self)} entries, sequence {self.sequence})"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -182,6 +184,33 @@ def test_a_million_entries_take_about_a_hundred_bytes_each():
     kept += sum({id(hour): sys.getsizeof(hour) for hour in revoked._tokens.values()}.values())
     assert len(revoked) == count
     assert kept / count < 150
+
+
+def test_it_can_be_counted_while_others_add_and_the_collector_calls_somebody_back():
+    """The collector may run in the middle of a copy, its callbacks are Python, and then other threads get their turn."""
+    revoked, done = RevocationSet(), threading.Event()
+
+    def add():
+        number = 0
+        while not done.is_set():
+            number += 1
+            revoked.add(BranchRevocation(f"01KAJQ{number:020d}", bytes(16), LAST))
+
+    def give_way(phase, info):
+        time.sleep(0)
+
+    adding, thresholds = threading.Thread(target=add), gc.get_threshold()
+    adding.start()
+    gc.callbacks.append(give_way)
+    gc.set_threshold(1)
+    try:
+        counts = [len(revoked) for _ in range(200)]
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(give_way)
+        done.set()
+        adding.join()
+    assert counts == sorted(counts)
 
 
 def test_many_threads_add_prune_and_ask():

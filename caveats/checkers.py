@@ -54,8 +54,6 @@ class Checkers:
     def __init__(self) -> None:
         self._kinds: dict[str, type[Caveat]] = {}
         self._checks: dict[type[Caveat], Check] = {}
-        self.checks: Mapping[type[Caveat], Check] = self._checks
-        """The check of each known kind."""
         self._strict: dict[bytes, tuple[type[Caveat], Callable[[str], Caveat]]] = {}
         self._special: set[type[Caveat]] = set(_SPECIAL)
         self._forget()

@@ -48,9 +48,7 @@ def serve(settings: Settings, workers: int = 1) -> None:
     Raises `SealKeyError`, `StoreError` or `SettingsError` before anything is served.
     """
     logs.configure(settings)
-    resource.setrlimit(
-        resource.RLIMIT_CORE, (0, 0)
-    )  # there are keys in memory: a crash writes none of it to a disk
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash writes no key from memory to a disk
     if workers == 1:
         app = create_app(settings, on_start=_leave_when_told)
         server = _Server(uvicorn.Config(app, **options(settings)))

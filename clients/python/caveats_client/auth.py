@@ -342,10 +342,7 @@ def _set_cookie(request: httpx.Request, name: str, value: str) -> None:
 
 def _asks(response: httpx.Response) -> bool:
     """Whether the head of this answer may be that of a bakery's discharge-required, or of the problem."""
-    if _packing(response) not in (
-        "",
-        "gzip",
-    ):  # httpx may know others; how much they unpack to, it does not ask
+    if _packing(response) not in ("", "gzip"):  # others that httpx knows would unpack to any size
         return False
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/problem+json":

@@ -353,9 +353,8 @@ class _Course:
         while True:
             try:
                 reply = yield Send("GET", wait, {}, None, until)
-                if (
-                    reply.status not in _NOT_YET and not reply.body.isspace()
-                ):  # kept alive, and ended without an answer
+                # Nothing but spaces: it was kept alive, and ended without an answer.
+                if reply.status not in _NOT_YET and not reply.body.isspace():
                     break
             except Unavailable as error:  # a reply that was lost can be had again
                 if self._clock() >= until:

@@ -22,8 +22,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from benchmarks.sample import AUDIENCE
-from caveats.wire import decode_base64, encode_base64
-from caveats_client.registration import Registration
+from caveats.token.wire import decode_base64, encode_base64
+from caveats_client.verifiers.registration import Registration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ def nodes(database_url: str, count: int, *, workers: int = 1) -> Iterator[list[N
                 "CAVEATS_PORT": str(port),
                 "CAVEATS_LOG_LEVEL": "warning",
             }
-            command = "from caveats_service.cli import main; main()"
+            command = "from caveats_service.cli.app import main; main()"
             process = subprocess.Popen(
                 [sys.executable, "-c", command, "serve", "--workers", str(workers)],
                 env=environment,

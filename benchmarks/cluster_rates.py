@@ -25,8 +25,8 @@ from benchmarks.sample import AUDIENCE, NEEDED, samples
 from benchmarks.table import Row, Section, at_least, times
 from benchmarks.timing import new_texts
 from caveats import Context, KeyState
-from caveats_client.frameworks.gate import utc_now
-from caveats_client.local import LocalVerifier
+from caveats_client.guards.guard import utc_now
+from caveats_client.verifiers.local import LocalVerifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

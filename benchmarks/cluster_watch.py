@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from benchmarks.cluster_nodes import Caller, Node, server_of
 from benchmarks.sample import AUDIENCE
 from caveats import CaveatsError, Context
-from caveats_client.frameworks.gate import utc_now
-from caveats_client.local import LocalVerifier
+from caveats_client.guards.guard import utc_now
+from caveats_client.verifiers.local import LocalVerifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable

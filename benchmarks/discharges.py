@@ -15,8 +15,8 @@ from benchmarks.sample import NOW, Sample, logins
 from benchmarks.table import Row, Section, at_least, times
 from benchmarks.timing import Contender, best, new_texts
 from caveats import Bundle, PrivateKey, ThirdParty, discharge, open_ticket
-from caveats.third_party import seal_ticket
-from caveats.wire import encode_base64
+from caveats.third_party.ticket import seal_ticket
+from caveats.token.wire import encode_base64
 
 if TYPE_CHECKING:
     from benchmarks.peers import Peer

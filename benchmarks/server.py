@@ -17,15 +17,15 @@ from starlette.routing import Route
 
 from benchmarks.sample import AUDIENCE
 from caveats import MasterKeyring
-from caveats_service import logs
 from caveats_service.app import create_app
-from caveats_service.serving import options
+from caveats_service.server.logging import configure
+from caveats_service.server.uvicorn import options
 from caveats_service.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from caveats_service.node import Node
+    from caveats_service.core.runtime import Node
 
 KEYS = "keys.json"
 
@@ -58,7 +58,7 @@ def _service(settings: Settings, folder: Path) -> Starlette:
 def main() -> None:
     kind, port, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     settings = Settings.load(port=port, data_dir=folder / "data", log_level="warning")
-    logs.configure(settings)
+    configure(settings)
     app = _service(settings, folder) if kind == "service" else _bare()
     uvicorn.run(app, **options(settings))
 

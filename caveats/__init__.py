@@ -5,14 +5,7 @@
 Each stage is a type, and only the next stage's function takes it.
 """
 
-from caveats.authentic import Authenticated, Discharged, authenticate
-from caveats.authority import Authority, Repeated, effective, repeated
-from caveats.bundle import Bundle, Unbound
-from caveats.caveat import Caveat, UnknownCaveat
-from caveats.checkers import Checkers, Failure, standard_checkers, unsatisfied
-from caveats.collecting import collect
 from caveats.context import Context
-from caveats.discharging import Discharger, discharge
 from caveats.errors import (
     BadSignature,
     BindingMismatch,
@@ -34,19 +27,11 @@ from caveats.errors import (
     UnusedDischarge,
     WrongAudience,
 )
-from caveats.identifier import Identifier, new_token_id
-from caveats.keyring import AudienceKey, AudienceKeyring, Keyring, KeyState, MasterKey, MasterKeyring
-from caveats.limits import DEFAULT_LIMITS, Limits
-from caveats.macaroon import Macaroon
-from caveats.renewal import renew
-from caveats.revocation import (
-    BranchRevocation,
-    Revocation,
-    RevocationSet,
-    TokenRevocation,
-    UserRevocation,
-)
-from caveats.standard import (
+from caveats.keys.keyring import AudienceKey, AudienceKeyring, Keyring, KeyState, MasterKey, MasterKeyring
+from caveats.kinds.authority import Authority, Repeated, effective, repeated
+from caveats.kinds.base import Caveat, UnknownCaveat
+from caveats.kinds.checkers import Checkers, Failure, standard_checkers, unsatisfied
+from caveats.kinds.standard import (
     Audience,
     ClientIp,
     Expires,
@@ -60,9 +45,24 @@ from caveats.standard import (
     Unmet,
     User,
 )
-from caveats.third_party import PrivateKey, ThirdParty, Ticket, open_ticket
-from caveats.verifier import Grant, Verifier, verify
-from caveats.wire import ThirdPartyCaveat
+from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.revocation.revocation_set import (
+    BranchRevocation,
+    Revocation,
+    RevocationSet,
+    TokenRevocation,
+    UserRevocation,
+)
+from caveats.third_party.collect import collect
+from caveats.third_party.discharge import Discharger, discharge
+from caveats.third_party.ticket import PrivateKey, ThirdParty, Ticket, open_ticket
+from caveats.token.bundle import Bundle, Unbound
+from caveats.token.identifier import Identifier, new_token_id
+from caveats.token.macaroon import Macaroon
+from caveats.token.wire import ThirdPartyCaveat
+from caveats.verification.authenticate import Authenticated, Discharged, authenticate
+from caveats.verification.renewal import renew
+from caveats.verification.verifier import Grant, Verifier, verify
 
 __all__ = [
     "DEFAULT_LIMITS",

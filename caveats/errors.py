@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from caveats.checkers import Failure
+    from caveats.kinds.checkers import Failure
 
 
 class CaveatsError(Exception):

@@ -26,9 +26,9 @@ from pydantic import BaseModel
 
 from caveats import Macaroon, standard_checkers
 from caveats_client import Client
-from caveats_service import shapes
 from caveats_service.app import _ROUTES, AUTHORIZE
-from caveats_service.problems import TITLES
+from caveats_service.http import schemas
+from caveats_service.http.errors import TITLES
 from caveats_service.settings import describe_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -295,11 +295,11 @@ def test_http_md_has_every_endpoint_and_no_other() -> None:
 
 SHAPES = {
     name: shape
-    for name, shape in vars(shapes).items()
+    for name, shape in vars(schemas).items()
     if isinstance(shape, type)
     and issubclass(shape, BaseModel)
-    and shape.__module__ == shapes.__name__
-    and shape not in (shapes.Shape, shapes.Empty)
+    and shape.__module__ == schemas.__name__
+    and shape not in (schemas.Shape, schemas.Empty)
 }
 
 

@@ -17,7 +17,7 @@ from caveats.bakery.conditions import (
     first_party_checkers,
     third_party_checkers,
 )
-from caveats.bakery.discharging import (
+from caveats.bakery.discharge import (
     LOCAL,
     LOCAL_CONDITION,
     Needed,

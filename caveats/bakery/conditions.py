@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from caveats.caveat import Caveat
-from caveats.checkers import Checkers
 from caveats.errors import MalformedCaveat
-from caveats.standard import Answer, Unmet, parse_address
+from caveats.kinds.base import Caveat
+from caveats.kinds.checkers import Checkers
+from caveats.kinds.standard import Answer, Unmet, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable

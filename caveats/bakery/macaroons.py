@@ -13,23 +13,23 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
-from caveats import legacy, wire
 from caveats.bakery import tickets
 from caveats.bakery.namespace import STANDARD, Namespace
 from caveats.bakery.tickets import V1, V2, V3, BakeryParty, put_varint
-from caveats.bundle import Bundle
 from caveats.errors import LimitExceeded, MalformedCaveat, MalformedToken
-from caveats.legacy import decode_any_base64
 from caveats.limits import DEFAULT_LIMITS, Limits
-from caveats.macaroon import Macaroon
-from caveats.third_party import NONCE_SIZE, PrivateKey, asserting_key
-from caveats.wire import ThirdPartyCaveat
+from caveats.third_party.ticket import NONCE_SIZE, PrivateKey, asserting_key
+from caveats.token import legacy, wire
+from caveats.token.bundle import Bundle
+from caveats.token.legacy import decode_any_base64
+from caveats.token.macaroon import Macaroon
+from caveats.token.wire import ThirdPartyCaveat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from caveats.caveat import Caveat
-    from caveats.third_party import ThirdParty
+    from caveats.kinds.base import Caveat
+    from caveats.third_party.ticket import ThirdParty
 
 _NO_PAYLOADS: Mapping[bytes, bytes] = MappingProxyType({})
 _MEMBERS = {"m", "v", "ns", "cdata"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from caveats.bakery.tickets import put_varint
 from caveats.errors import MalformedToken
-from caveats.wire import decode_base64, encode_base64
+from caveats.token.wire import decode_base64, encode_base64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

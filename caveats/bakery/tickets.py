@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from caveats.bakery.namespace import STANDARD, Namespace
 from caveats.errors import MalformedCaveat, MalformedTicket, MalformedToken
-from caveats.legacy import decode_any_base64, read_json
 from caveats.limits import DEFAULT_LIMITS, Limits
-from caveats.third_party import KEY_SIZE, NONCE_SIZE, PrivateKey, ThirdParty, open_box, seal_box
+from caveats.third_party.ticket import KEY_SIZE, NONCE_SIZE, PrivateKey, ThirdParty, open_box, seal_box
+from caveats.token.legacy import decode_any_base64, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from caveats.bakery import BakeryParty
-from caveats_client.frameworks.bakery import Agreed, DischargeMiddleware, FirstParty
+from caveats_client.guards.discharge_guard import Agreed, DischargeMiddleware, FirstParty
 
 GROUP = "ops"
 PURPOSE = "drop the database"

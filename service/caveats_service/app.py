@@ -13,17 +13,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from caveats_service.authorize import Authorize
-from caveats_service.call import Handler, endpoint
-from caveats_service.node import Node, utc_now
-from caveats_service.passwords import INTERACTIVE, PasswordProfile
-from caveats_service.problems import Problem, bad_request, problem_of
-from caveats_service.routes import (
+from caveats_service.core.passwords import INTERACTIVE, PasswordProfile
+from caveats_service.core.runtime import Node, utc_now
+from caveats_service.discharge.routes import discharge, interactions
+from caveats_service.http.errors import Problem, bad_request, problem_of
+from caveats_service.http.request import Handler, endpoint
+from caveats_service.http.routes import (
     agents,
-    discharge,
     feed,
     groups,
-    interactions,
     keys,
     ops,
     revocations,
@@ -33,6 +31,7 @@ from caveats_service.routes import (
     verifiers,
     verify,
 )
+from caveats_service.http.routes.authorize import Authorize
 from caveats_service.settings import Settings
 
 AUTHORIZE: Final = "/v1/authorize"

@@ -48,8 +48,8 @@ from caveats import (
     unsatisfied,
     verify,
 )
-from caveats.legacy import encode_v1
-from caveats.wire import (
+from caveats.token.legacy import encode_v1
+from caveats.token.wire import (
     Fields,
     decode_base64,
     decode_binary,

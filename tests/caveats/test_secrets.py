@@ -43,14 +43,14 @@ from caveats import (
     Verifier,
     WrongAudience,
     authenticate,
-    chain,
     discharge,
     effective,
     open_ticket,
     standard_checkers,
 )
-from caveats.authentic import authenticate_fields
-from caveats.legacy import encode_v1
+from caveats.token import chain
+from caveats.token.legacy import encode_v1
+from caveats.verification.authenticate import authenticate_fields
 
 KEYS = MasterKeyring([MASTER])
 TOKEN = issue(scope="photos:read").require_discharge(

@@ -32,12 +32,10 @@ from caveats import (
     UnsatisfiedCaveats,
     UnusedDischarge,
     authenticate,
-    chain,
-    legacy,
     unsatisfied,
-    wire,
 )
 from caveats.errors import CaveatsError
+from caveats.token import chain, legacy, wire
 
 CLASSES: dict[str, tuple[type[CaveatsError], ...]] = {
     "malformed": (MalformedToken, LimitExceeded),

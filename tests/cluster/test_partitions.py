@@ -11,9 +11,9 @@ from local_support import Cable
 from service_support import bearer, narrow
 
 from caveats import Context, Revoked, Stale
-from caveats_client.frameworks.gate import utc_now
-from caveats_client.local import LocalVerifier
-from caveats_client.standing import Standing
+from caveats_client.guards.guard import utc_now
+from caveats_client.verifiers.freshness import Standing
+from caveats_client.verifiers.local import LocalVerifier
 
 BOUND = timedelta(seconds=4)
 

@@ -12,8 +12,8 @@ import pytest
 from cluster_support import AUDIENCE, Cluster, Load, accepted, authorized, cluster, sql, until
 from service_support import ADMIN_PASSWORD, basic, bearer
 
-from caveats_client.frameworks.gate import utc_now
-from caveats_client.local import LocalVerifier
+from caveats_client.guards.guard import utc_now
+from caveats_client.verifiers.local import LocalVerifier
 
 ROTATIONS = int(os.environ.get("CAVEATS_TEST_ROTATIONS", "20"))
 """How many; the long run has 1,000 and takes 20 minutes."""

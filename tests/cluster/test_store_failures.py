@@ -22,7 +22,7 @@ from cluster_support import (
 )
 from service_support import ADMIN_PASSWORD, basic, bearer, narrow
 
-from caveats_client.local import LocalVerifier
+from caveats_client.verifiers.local import LocalVerifier
 
 SOON = 2.0
 

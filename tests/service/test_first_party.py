@@ -18,9 +18,9 @@ from service_support import Service, User, bearer, new_user
 
 from caveats import Bundle, Macaroon, Unbound
 from caveats.bakery import BakeryMacaroon, decode_header, encode_header
-from caveats.wire import decode_base64
+from caveats.token.wire import decode_base64
 from caveats_client import Interact, TokenAuth
-from caveats_client.frameworks.bakery import Agreed, FirstParty
+from caveats_client.guards.discharge_guard import Agreed, FirstParty
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

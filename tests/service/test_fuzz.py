@@ -31,26 +31,27 @@ from service_support import (
     serving,
 )
 
-from caveats_service import node, shapes
 from caveats_service.app import _ROUTES, AUTHORIZE
+from caveats_service.core import runtime
+from caveats_service.http import schemas
 
 REQUESTS = int(os.environ.get("CAVEATS_FUZZ", "2000"))
 PATHS = sorted({(method, path) for method, path, _ in _ROUTES} | {("GET", AUTHORIZE), ("GET", "/nowhere")})
 BODIES: dict[tuple[str, str], list[type[BaseModel]]] = {
-    ("POST", "/v1/users"): [shapes.Register],
-    ("PUT", "/v1/users/{username}/password"): [shapes.ChangePassword],
-    ("POST", "/v1/tokens"): [shapes.Issue],
-    ("POST", "/v1/tokens/renew"): [shapes.Renew],
-    ("POST", "/v1/verify"): [shapes.VerifyOne, shapes.VerifyMany],
-    ("POST", "/v1/session"): [shapes.SignIn],
-    ("POST", "/v1/revocations"): [shapes.Revoke],
-    ("POST", "/v1/keys/rotate"): [shapes.RotateKeys],
-    ("POST", "/v1/keys/{key_id}/retire"): [shapes.RetireKey],
-    ("POST", "/v1/verifiers"): [shapes.RegisterVerifier],
-    ("PUT", "/v1/groups/{group}"): [shapes.SetGroup],
-    ("POST", "/v1/agents"): [shapes.RegisterAgent],
-    ("POST", "/discharge/form/{wait}"): [shapes.FillIn],
-    ("POST", "/discharge/agent-login/{visit}"): [shapes.AgentLogin],
+    ("POST", "/v1/users"): [schemas.Register],
+    ("PUT", "/v1/users/{username}/password"): [schemas.ChangePassword],
+    ("POST", "/v1/tokens"): [schemas.Issue],
+    ("POST", "/v1/tokens/renew"): [schemas.Renew],
+    ("POST", "/v1/verify"): [schemas.VerifyOne, schemas.VerifyMany],
+    ("POST", "/v1/session"): [schemas.SignIn],
+    ("POST", "/v1/revocations"): [schemas.Revoke],
+    ("POST", "/v1/keys/rotate"): [schemas.RotateKeys],
+    ("POST", "/v1/keys/{key_id}/retire"): [schemas.RetireKey],
+    ("POST", "/v1/verifiers"): [schemas.RegisterVerifier],
+    ("PUT", "/v1/groups/{group}"): [schemas.SetGroup],
+    ("POST", "/v1/agents"): [schemas.RegisterAgent],
+    ("POST", "/discharge/form/{wait}"): [schemas.FillIn],
+    ("POST", "/discharge/agent-login/{visit}"): [schemas.AgentLogin],
 }
 NASTY = [
     "", " ", "\0", "a" * 300, "a" * 2000, "é", "\u202e", "\U0001f600", "*", "..", "/", "%00", "null", "-1", "0", "1e400",
@@ -148,7 +149,7 @@ class World:
         if chance.random() < self.wild:
             return chance.choice(JUNK)
         if name == "tokens":
-            return [self.body(shapes.VerifyOne, chance) for _ in range(chance.randrange(4))]
+            return [self.body(schemas.VerifyOne, chance) for _ in range(chance.randrange(4))]
         if name in self.values:
             return chance.choice(self.values[name])
         origin = typing.get_origin(annotation)
@@ -297,7 +298,7 @@ class Wire:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(node, "RACE", timedelta(milliseconds=1))  # each end of an account waits for so long
+        patch.setattr(runtime, "RACE", timedelta(milliseconds=1))  # each end of an account waits for so long
         yield from _world(tmp_path_factory)
 
 

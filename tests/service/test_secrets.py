@@ -20,11 +20,11 @@ from service_support import (
 )
 
 from caveats import Bundle, Macaroon
-from caveats_service import logs
-from caveats_service.masters import Masters
-from caveats_service.node import Node, utc_now
-from caveats_service.opening import open_store
+from caveats_service.core.master_keys import Masters
+from caveats_service.core.runtime import Node, utc_now
+from caveats_service.server.logging import configure
 from caveats_service.settings import Settings
+from caveats_service.storage.open import open_store
 
 SECRET_PASSWORDS = [
     "correct horse battery",
@@ -228,7 +228,7 @@ def test_what_looks_like_a_token_is_blanked_and_a_traceback_shows_no_values(
 ) -> None:
     import structlog
 
-    logs.configure(Settings.load(log_level="debug", log_json=log_json, data_dir=tmp_path))
+    configure(Settings.load(log_level="debug", log_json=log_json, data_dir=tmp_path))
     token, hidden = "cav1_" + "Ab9_-" * 20, "2retnuh"[::-1]
 
     def fails(password: str) -> None:
@@ -252,7 +252,7 @@ def test_events_below_the_level_are_not_logged(
 ) -> None:
     import structlog
 
-    logs.configure(Settings.load(log_level="warning", data_dir=tmp_path))
+    configure(Settings.load(log_level="warning", data_dir=tmp_path))
     structlog.get_logger("x").info("quiet")
     structlog.get_logger("x").warning("loud")
     logging.getLogger("y").info("quiet as well")

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "service/support"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "clients/support"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "client/support"))
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from service_support import User, new_user

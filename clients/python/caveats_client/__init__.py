@@ -7,10 +7,8 @@
 Narrowing a token needs no client at all: that is `caveats.Macaroon.attenuate`.
 """
 
-from caveats_client.auth import TokenAuth
-from caveats_client.client import AsyncClient, Client
-from caveats_client.discharging import Agent, Interact
-from caveats_client.errors import (
+from caveats_client.api.calls import Facts
+from caveats_client.api.errors import (
     BadDischarge,
     BadRequest,
     ClientError,
@@ -24,9 +22,7 @@ from caveats_client.errors import (
     UnexpectedResponse,
     UnusableAddress,
 )
-from caveats_client.requests import Facts
-from caveats_client.sending import open_browser
-from caveats_client.shapes import (
+from caveats_client.api.responses import (
     Identity,
     Issued,
     JudgedCaveat,
@@ -39,7 +35,11 @@ from caveats_client.shapes import (
     UserRecord,
     Verification,
 )
-from caveats_client.tokens import Token
+from caveats_client.api.tokens import Token
+from caveats_client.auth import TokenAuth
+from caveats_client.client import AsyncClient, Client
+from caveats_client.discharge.protocol import Agent, Interact
+from caveats_client.discharge.runner import open_browser
 
 __all__ = [
     "Agent",

@@ -18,10 +18,13 @@ import httpx2 as httpx
 
 from caveats import Bundle, Expires, ThirdPartyCaveat, Unbound
 from caveats.bakery import BakeryMacaroon, TimeBefore, encode_header
-from caveats.caveat import parse_predicate
-from caveats_client import sending
-from caveats_client.addresses import Reach, checked_address, shown
-from caveats_client.discharging import (
+from caveats.kinds.base import parse_predicate
+from caveats_client.api.calls import Reply
+from caveats_client.api.errors import BadDischarge
+from caveats_client.api.tokens import Token, token_text
+from caveats_client.discharge import runner
+from caveats_client.discharge.allowlist import Reach, checked_address, shown
+from caveats_client.discharge.protocol import (
     LARGEST_ANSWER,
     NOBODY,
     PROTOCOL,
@@ -34,15 +37,12 @@ from caveats_client.discharging import (
     required,
     wants_discharges,
 )
-from caveats_client.errors import BadDischarge
-from caveats_client.requests import Reply
-from caveats_client.tokens import Token, token_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from caveats import Caveat, Macaroon
-    from caveats_client.discharging import Required
+    from caveats_client.discharge.protocol import Required
 
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ class TokenAuth(httpx.Auth):
                 with self._lock:
                     answer = self._found(wanted)
                     if answer is None:
-                        answer = sending.run(self._collecting(wanted), self._reach)
+                        answer = runner.run(self._collecting(wanted), self._reach)
                         self._put(wanted, answer)
                 continue
             answer = yield wanted
@@ -146,7 +146,7 @@ class TokenAuth(httpx.Auth):
                 async with self._turn:
                     answer = self._found(wanted)
                     if answer is None:
-                        answer = await sending.run_async(self._collecting(wanted), self._reach)
+                        answer = await runner.run_async(self._collecting(wanted), self._reach)
                         self._put(wanted, answer)
                 continue
             answer = yield wanted
@@ -155,7 +155,7 @@ class TokenAuth(httpx.Auth):
                 await answer.aread()
 
     def _collecting(self, macaroon: BakeryMacaroon) -> Any:
-        return collecting(macaroon, self._reach, self._interact, clock=sending.clock)
+        return collecting(macaroon, self._reach, self._interact, clock=runner.clock)
 
     def _found(self, macaroon: BakeryMacaroon) -> Unbound | None:
         """What another request has collected meanwhile."""
@@ -295,7 +295,7 @@ class _Bounded(httpx.SyncByteStream, httpx.AsyncByteStream):
         self._stream: Any = response.stream
         self._url = response.request.url
         self._left = self._left_unpacked = LARGEST_ANSWER
-        self._until = sending.clock() + SECONDS
+        self._until = runner.clock() + SECONDS
         self._unpack = zlib.decompressobj(_GZIP) if _packing(response) else None
 
     def __iter__(self) -> Iterator[bytes]:
@@ -319,7 +319,7 @@ class _Bounded(httpx.SyncByteStream, httpx.AsyncByteStream):
                 ) from None
         if min(self._left, self._left_unpacked) < 0:
             raise BadDischarge(f"{shown(self._url)} answers with more than {LARGEST_ANSWER} bytes")
-        if sending.clock() > self._until:
+        if runner.clock() > self._until:
             raise BadDischarge(f"{shown(self._url)} answers too slowly")
 
     def close(self) -> None:

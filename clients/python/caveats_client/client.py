@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import httpx2 as httpx
 
 from caveats import Bundle, Unbound
-from caveats_client import requests, sending
-from caveats_client.addresses import Reach, checked_address, is_loopback
+from caveats_client.api import calls
+from caveats_client.api.calls import Facts, Reply
+from caveats_client.api.errors import NotAuthenticated, Unavailable, UnexpectedResponse
+from caveats_client.api.tokens import token_text
 from caveats_client.auth import BearerAuth
-from caveats_client.discharging import Interact, collecting, envelope, finding, lacks_discharges
-from caveats_client.errors import NotAuthenticated, Unavailable, UnexpectedResponse
-from caveats_client.requests import Facts, Reply
-from caveats_client.sending import open_browser
-from caveats_client.tokens import token_text
+from caveats_client.discharge import runner
+from caveats_client.discharge.allowlist import Reach, checked_address, is_loopback
+from caveats_client.discharge.protocol import Interact, collecting, envelope, finding, lacks_discharges
+from caveats_client.discharge.runner import open_browser
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from caveats import Caveat, Macaroon
     from caveats.bakery import BakeryMacaroon, BakeryParty
-    from caveats_client.discharging import Steps
-    from caveats_client.requests import Call, CaveatLike, Lifetime, ScopeLike
-    from caveats_client.shapes import (
+    from caveats_client.api.calls import Call, CaveatLike, Lifetime, ScopeLike
+    from caveats_client.api.responses import (
         Identity,
         Issued,
         KeyRecord,
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
         UserRecord,
         Verification,
     )
-    from caveats_client.tokens import Token
+    from caveats_client.api.tokens import Token
+    from caveats_client.discharge.protocol import Steps
 
 T = TypeVar("T")
 
@@ -118,12 +119,12 @@ class _Base:
         if self._token is not None and not lacks_discharges(Bundle.decode(self._token)):
             bearers[self._url.origin] = self._token
         macaroon = envelope(token)
-        return collecting(macaroon, reach, interact, clock=sending.clock, bearers=bearers), reach
+        return collecting(macaroon, reach, interact, clock=runner.clock, bearers=bearers), reach
 
     def _finding(self, url: str | None) -> tuple[Steps[BakeryParty], Reach]:
         place = str(self._url) if url is None else url
         reach = Reach.to((), own=(place,), allow_http=self._allow_http)
-        return finding(place, reach, clock=sending.clock), reach
+        return finding(place, reach, clock=runner.clock), reach
 
     @contextmanager
     def _sending(self) -> Iterator[_Body]:
@@ -225,23 +226,23 @@ class Client(_Base):
 
     def register(self, username: str, password: str, *, as_admin: bool = False) -> UserRecord:
         """Make an account: one's own where registration is open, anybody's `as_admin`. Raises `Conflict`."""
-        return self._send(requests.register(username, password, as_admin=as_admin))
+        return self._send(calls.register(username, password, as_admin=as_admin))
 
     def change_password(self, username: str, password: str | None, new_password: str) -> None:
         """Change a password: `password` is the present one, None for an administrator. Kills the user's tokens."""
-        return self._send(requests.change_password(username, password, new_password))
+        return self._send(calls.change_password(username, password, new_password))
 
     def users(self, *, after: str | None = None, limit: int | None = None) -> UserPage:
         """Some of the accounts, for administrators; `after`: the last page's `next`."""
-        return self._send(requests.users(after=after, limit=limit))
+        return self._send(calls.users(after=after, limit=limit))
 
     def disable(self, username: str) -> UserRecord:
         """Shut an account, for administrators: no signing in, all its tokens dead."""
-        return self._send(requests.disable(username))
+        return self._send(calls.disable(username))
 
     def enable(self, username: str) -> UserRecord:
         """Open an account again, for administrators. What was revoked stays revoked."""
-        return self._send(requests.enable(username))
+        return self._send(calls.enable(username))
 
     # Tokens
 
@@ -257,7 +258,7 @@ class Client(_Base):
         note: str | None = None,
     ) -> Macaroon:
         """Sign in: a token for a user and their password, which this client holds from now on."""
-        call = requests.login(
+        call = calls.login(
             username,
             password,
             scope=scope,
@@ -279,9 +280,7 @@ class Client(_Base):
         note: str | None = None,
     ) -> Issued:
         """A new token against `token` or this client's own, which bounds it and which it does not outlive."""
-        call = requests.issue(
-            scope=scope, audience=audience, expires_in=expires_in, caveats=caveats, note=note
-        )
+        call = calls.issue(scope=scope, audience=audience, expires_in=expires_in, caveats=caveats, note=note)
         return self._send(call, token)
 
     def issue_to(
@@ -296,7 +295,7 @@ class Client(_Base):
         note: str | None = None,
     ) -> Issued:
         """As `login`, with all that the service says of the token; the client goes on holding what it held."""
-        call = requests.login(
+        call = calls.login(
             username,
             password,
             scope=scope,
@@ -309,20 +308,20 @@ class Client(_Base):
 
     def renew(self, token: Token | None = None, *, expires_in: Lifetime | None = None) -> Issued:
         """The same token with a later expiry. Without `token`: this client's own, and it holds the new one."""
-        issued = self._send(requests.renew(expires_in=expires_in), token)
+        issued = self._send(calls.renew(expires_in=expires_in), token)
         return issued if token is not None else self._adopt(issued)
 
     def whoami(self, token: Token | None = None) -> Identity:
         """Whose token this is, if it is authentic and alive; without `token`, of this client's own."""
-        return self._send(requests.whoami(self._own(token)))
+        return self._send(calls.whoami(self._own(token)))
 
     def tokens(self, *, after: str | None = None, limit: int | None = None) -> TokenPage:
         """Some of the caller's labelled tokens; `after`: the last page's `next`."""
-        return self._send(requests.tokens(after=after, limit=limit))
+        return self._send(calls.tokens(after=after, limit=limit))
 
     def token(self, token_id: str) -> TokenRecord:
         """One of the caller's labelled tokens."""
-        return self._send(requests.token(token_id))
+        return self._send(calls.token(token_id))
 
     # Verification
 
@@ -339,31 +338,29 @@ class Client(_Base):
         extra: Mapping[str, Any] | None = None,
     ) -> Verification:
         """Whether this token is good for this request. Raises `NotAuthenticated` if it is not authentic or not alive."""
-        return self._send(
-            requests.verify(token, Facts(scope, audience, method, path, client_ip, user, extra))
-        )
+        return self._send(calls.verify(token, Facts(scope, audience, method, path, client_ip, user, extra)))
 
     def verify_many(self, questions: Iterable[tuple[Token, Facts]]) -> tuple[Verification | NotLive, ...]:
         """As `verify`, for up to a hundred tokens at once, in the order asked."""
-        return self._send(requests.verify_many(questions))
+        return self._send(calls.verify_many(questions))
 
     # Revocation
 
     def revoke(self, token: Token) -> RevocationEntry:
         """Kill this copy of a token and all that was made of it. Having it is all it takes."""
-        return self._send(requests.revoke_presented(), token)
+        return self._send(calls.revoke_presented(), token)
 
     def revoke_token(self, token_id: str) -> RevocationEntry:
         """Kill all copies of one of the caller's tokens; of anybody's, for administrators."""
-        return self._send(requests.revoke_token(token_id))
+        return self._send(calls.revoke_token(token_id))
 
     def revoke_branch(self, token_id: str, branch_id: str) -> RevocationEntry:
         """Kill a copy that one does not have, by the branch id that a verification named."""
-        return self._send(requests.revoke_branch(token_id, branch_id))
+        return self._send(calls.revoke_branch(token_id, branch_id))
 
     def revoke_user(self, username: str) -> RevocationEntry:
         """Kill everything issued to this user up to now."""
-        return self._send(requests.revoke_user(username))
+        return self._send(calls.revoke_user(username))
 
     # Third parties
 
@@ -382,7 +379,7 @@ class Client(_Base):
         `UnusableAddress`, `InteractionRequired`, `Forbidden`, `BadDischarge`, `Unavailable`.
         """
         steps, reach = self._collecting(token, allow, interact, allow_private=allow_private)
-        return sending.run(steps, reach)
+        return runner.run(steps, reach)
 
     def discharge(
         self,
@@ -403,25 +400,25 @@ class Client(_Base):
     def third_party(self, url: str | None = None) -> BakeryParty:
         """The third party at `url`, or this service as one: for `Macaroon.require_discharge`. Raises `BadDischarge`."""
         steps, reach = self._finding(url)
-        return sending.run(steps, reach)
+        return runner.run(steps, reach)
 
     # Keys and health
 
     def keys(self) -> tuple[KeyRecord, ...]:
         """The master keys' lives, for administrators."""
-        return self._send(requests.keys())
+        return self._send(calls.keys())
 
     def rotate_keys(self, *, now: bool = False) -> KeyRecord:
         """Publish a new master key; `now`: issue under it at once, before others can have it."""
-        return self._send(requests.rotate_keys(now=now))
+        return self._send(calls.rotate_keys(now=now))
 
     def retire_key(self, key_id: str, *, force: bool = False) -> KeyRecord:
         """Destroy a master key; `force`: though tokens under it may be alive. Raises `Conflict` without."""
-        return self._send(requests.retire_key(key_id, force=force))
+        return self._send(calls.retire_key(key_id, force=force))
 
     def check_ready(self) -> None:
         """Answer if the service can serve. Raises `Unavailable` if not."""
-        return self._send(requests.ready())
+        return self._send(calls.ready())
 
 
 class AsyncClient(_Base):
@@ -473,23 +470,23 @@ class AsyncClient(_Base):
 
     async def register(self, username: str, password: str, *, as_admin: bool = False) -> UserRecord:
         """Make an account: one's own where registration is open, anybody's `as_admin`. Raises `Conflict`."""
-        return await self._send(requests.register(username, password, as_admin=as_admin))
+        return await self._send(calls.register(username, password, as_admin=as_admin))
 
     async def change_password(self, username: str, password: str | None, new_password: str) -> None:
         """Change a password: `password` is the present one, None for an administrator. Kills the user's tokens."""
-        return await self._send(requests.change_password(username, password, new_password))
+        return await self._send(calls.change_password(username, password, new_password))
 
     async def users(self, *, after: str | None = None, limit: int | None = None) -> UserPage:
         """Some of the accounts, for administrators; `after`: the last page's `next`."""
-        return await self._send(requests.users(after=after, limit=limit))
+        return await self._send(calls.users(after=after, limit=limit))
 
     async def disable(self, username: str) -> UserRecord:
         """Shut an account, for administrators: no signing in, all its tokens dead."""
-        return await self._send(requests.disable(username))
+        return await self._send(calls.disable(username))
 
     async def enable(self, username: str) -> UserRecord:
         """Open an account again, for administrators. What was revoked stays revoked."""
-        return await self._send(requests.enable(username))
+        return await self._send(calls.enable(username))
 
     # Tokens
 
@@ -505,7 +502,7 @@ class AsyncClient(_Base):
         note: str | None = None,
     ) -> Macaroon:
         """Sign in: a token for a user and their password, which this client holds from now on."""
-        call = requests.login(
+        call = calls.login(
             username,
             password,
             scope=scope,
@@ -527,9 +524,7 @@ class AsyncClient(_Base):
         note: str | None = None,
     ) -> Issued:
         """A new token against `token` or this client's own, which bounds it and which it does not outlive."""
-        call = requests.issue(
-            scope=scope, audience=audience, expires_in=expires_in, caveats=caveats, note=note
-        )
+        call = calls.issue(scope=scope, audience=audience, expires_in=expires_in, caveats=caveats, note=note)
         return await self._send(call, token)
 
     async def issue_to(
@@ -544,7 +539,7 @@ class AsyncClient(_Base):
         note: str | None = None,
     ) -> Issued:
         """As `login`, with all that the service says of the token; the client goes on holding what it held."""
-        call = requests.login(
+        call = calls.login(
             username,
             password,
             scope=scope,
@@ -557,20 +552,20 @@ class AsyncClient(_Base):
 
     async def renew(self, token: Token | None = None, *, expires_in: Lifetime | None = None) -> Issued:
         """The same token with a later expiry. Without `token`: this client's own, and it holds the new one."""
-        issued = await self._send(requests.renew(expires_in=expires_in), token)
+        issued = await self._send(calls.renew(expires_in=expires_in), token)
         return issued if token is not None else self._adopt(issued)
 
     async def whoami(self, token: Token | None = None) -> Identity:
         """Whose token this is, if it is authentic and alive; without `token`, of this client's own."""
-        return await self._send(requests.whoami(self._own(token)))
+        return await self._send(calls.whoami(self._own(token)))
 
     async def tokens(self, *, after: str | None = None, limit: int | None = None) -> TokenPage:
         """Some of the caller's labelled tokens; `after`: the last page's `next`."""
-        return await self._send(requests.tokens(after=after, limit=limit))
+        return await self._send(calls.tokens(after=after, limit=limit))
 
     async def token(self, token_id: str) -> TokenRecord:
         """One of the caller's labelled tokens."""
-        return await self._send(requests.token(token_id))
+        return await self._send(calls.token(token_id))
 
     # Verification
 
@@ -588,32 +583,32 @@ class AsyncClient(_Base):
     ) -> Verification:
         """Whether this token is good for this request. Raises `NotAuthenticated` if it is not authentic or not alive."""
         return await self._send(
-            requests.verify(token, Facts(scope, audience, method, path, client_ip, user, extra))
+            calls.verify(token, Facts(scope, audience, method, path, client_ip, user, extra))
         )
 
     async def verify_many(
         self, questions: Iterable[tuple[Token, Facts]]
     ) -> tuple[Verification | NotLive, ...]:
         """As `verify`, for up to a hundred tokens at once, in the order asked."""
-        return await self._send(requests.verify_many(questions))
+        return await self._send(calls.verify_many(questions))
 
     # Revocation
 
     async def revoke(self, token: Token) -> RevocationEntry:
         """Kill this copy of a token and all that was made of it. Having it is all it takes."""
-        return await self._send(requests.revoke_presented(), token)
+        return await self._send(calls.revoke_presented(), token)
 
     async def revoke_token(self, token_id: str) -> RevocationEntry:
         """Kill all copies of one of the caller's tokens; of anybody's, for administrators."""
-        return await self._send(requests.revoke_token(token_id))
+        return await self._send(calls.revoke_token(token_id))
 
     async def revoke_branch(self, token_id: str, branch_id: str) -> RevocationEntry:
         """Kill a copy that one does not have, by the branch id that a verification named."""
-        return await self._send(requests.revoke_branch(token_id, branch_id))
+        return await self._send(calls.revoke_branch(token_id, branch_id))
 
     async def revoke_user(self, username: str) -> RevocationEntry:
         """Kill everything issued to this user up to now."""
-        return await self._send(requests.revoke_user(username))
+        return await self._send(calls.revoke_user(username))
 
     # Third parties
 
@@ -632,7 +627,7 @@ class AsyncClient(_Base):
         `UnusableAddress`, `InteractionRequired`, `Forbidden`, `BadDischarge`, `Unavailable`.
         """
         steps, reach = self._collecting(token, allow, interact, allow_private=allow_private)
-        return await sending.run_async(steps, reach)
+        return await runner.run_async(steps, reach)
 
     async def discharge(
         self,
@@ -653,25 +648,25 @@ class AsyncClient(_Base):
     async def third_party(self, url: str | None = None) -> BakeryParty:
         """The third party at `url`, or this service as one: for `Macaroon.require_discharge`. Raises `BadDischarge`."""
         steps, reach = self._finding(url)
-        return await sending.run_async(steps, reach)
+        return await runner.run_async(steps, reach)
 
     # Keys and health
 
     async def keys(self) -> tuple[KeyRecord, ...]:
         """The master keys' lives, for administrators."""
-        return await self._send(requests.keys())
+        return await self._send(calls.keys())
 
     async def rotate_keys(self, *, now: bool = False) -> KeyRecord:
         """Publish a new master key; `now`: issue under it at once, before others can have it."""
-        return await self._send(requests.rotate_keys(now=now))
+        return await self._send(calls.rotate_keys(now=now))
 
     async def retire_key(self, key_id: str, *, force: bool = False) -> KeyRecord:
         """Destroy a master key; `force`: though tokens under it may be alive. Raises `Conflict` without."""
-        return await self._send(requests.retire_key(key_id, force=force))
+        return await self._send(calls.retire_key(key_id, force=force))
 
     async def check_ready(self) -> None:
         """Answer if the service can serve. Raises `Unavailable` if not."""
-        return await self._send(requests.ready())
+        return await self._send(calls.ready())
 
 
 def _headers(call: Call[Any]) -> dict[str, str]:

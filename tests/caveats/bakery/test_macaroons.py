@@ -10,17 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from law_support import NOW, PARTY_KEY, ROOT_KEY, at_most, counter_random, issue, outcome
 
-from caveats import (
-    Bundle,
-    InvalidKey,
-    LimitExceeded,
-    Limits,
-    Macaroon,
-    MalformedCaveat,
-    MalformedToken,
-    Note,
-    legacy,
-)
+from caveats import Bundle, InvalidKey, LimitExceeded, Limits, Macaroon, MalformedCaveat, MalformedToken, Note
 from caveats.bakery import (
     HTTP,
     STANDARD,
@@ -39,6 +29,7 @@ from caveats.bakery import (
     encode_header,
     open_ticket,
 )
+from caveats.token import legacy
 
 VERSIONS = (V1, V2, V3)
 ROOT = Macaroon.mint(ROOT_KEY, b"root", location="https://app.example")

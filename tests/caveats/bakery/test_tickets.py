@@ -14,7 +14,7 @@ from nacl.bindings import crypto_box
 from caveats import InvalidKey, Limits, MalformedCaveat, MalformedTicket, MalformedToken, PrivateKey
 from caveats.bakery import STANDARD, V1, V2, V3, BakeryParty, Namespace, open_ticket
 from caveats.bakery.tickets import need_declared, seal_ticket
-from caveats.legacy import decode_any_base64
+from caveats.token.legacy import decode_any_base64
 
 VERSIONS = (V1, V2, V3)
 FIRST = PrivateKey(b"f" * 32)

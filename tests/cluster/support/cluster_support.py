@@ -25,9 +25,9 @@ import pytest
 from service_support import ADMIN_PASSWORD, GENEROUS, Process, basic, bearer, free_port, spawn, until
 
 from caveats import CaveatsError, Context, PrivateKey
-from caveats.wire import decode_base64, encode_base64
-from caveats_client.frameworks.gate import utc_now
-from caveats_client.local import LocalVerifier
+from caveats.token.wire import decode_base64, encode_base64
+from caveats_client.guards.guard import utc_now
+from caveats_client.verifiers.local import LocalVerifier
 
 T = TypeVar("T")
 POSTGRES = os.environ.get("CAVEATS_TEST_POSTGRES", "postgresql://root@127.0.0.1:5432/test")

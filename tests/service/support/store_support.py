@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from caveats_service.store import Store
+from caveats_service.storage import Store
 
 POSTGRES = os.environ.get("CAVEATS_TEST_POSTGRES", "postgresql://root@127.0.0.1:5432/test")
 KINDS = ("sqlite", "postgresql")

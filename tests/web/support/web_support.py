@@ -13,7 +13,7 @@ import httpx2 as httpx
 from discharge_support import ask, info, waited
 from service_support import Process, User, admin_token, bearer, process, rows
 
-from caveats_service.interacting import approve_of, wait_hash
+from caveats_service.discharge.secrets import approve_of, wait_hash
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request

@@ -19,17 +19,19 @@ from typer.completion import (  # type: ignore[attr-defined]  # meant for use, n
 
 from caveats import Caveat, effective, repeated
 from caveats.durations import parse_duration
-from caveats_client.cli import asking, inspecting, sources
-from caveats_client.cli.narrowing import Wanted, caveats_for, read_predicate
-from caveats_client.cli.outcome import EXIT_CODES, Commands, ExitCode, Stop
-from caveats_client.cli.show import data, data_json, expiry, message, moment, rows, show, table
+from caveats_client.api.errors import NotAuthenticated, safe
+from caveats_client.api.responses import Issued, TokenRecord, Verification
+from caveats_client.cli import discharge as discharging
+from caveats_client.cli import inputs
+from caveats_client.cli import inspect as inspecting
+from caveats_client.cli.attenuate import Wanted, caveats_for, read_predicate
+from caveats_client.cli.credentials import Credentials, Login
+from caveats_client.cli.durations import relative
+from caveats_client.cli.exit_codes import EXIT_CODES, Commands, ExitCode, Stop
+from caveats_client.cli.inspection import lineage
+from caveats_client.cli.render import data, data_json, expiry, message, moment, rows, show, table
+from caveats_client.cli.verifier import verifier
 from caveats_client.client import Client
-from caveats_client.credentials import Credentials, Login
-from caveats_client.durations import relative
-from caveats_client.errors import NotAuthenticated, safe
-from caveats_client.lineage import lineage
-from caveats_client.shapes import Issued, TokenRecord, Verification
-from caveats_client.verifier_cli import verifier
 
 completion_init()
 
@@ -89,7 +91,7 @@ Url = Annotated[
         metavar="URL",
         help="The service. Without it: the one last signed in to.",
         show_default=False,
-        callback=sources.plain_url,
+        callback=inputs.plain_url,
     ),
 ]
 AllowHttp = Annotated[
@@ -175,12 +177,12 @@ def login(
     _life(expires_in)
     credentials = Credentials.here()
     credentials.load()  # a file that cannot be used is better known before the password is typed
-    address = sources.find_url(url)
-    with sources.client_for(address, allow_http=allow_http) as client:
+    address = inputs.find_url(url)
+    with inputs.client_for(address, allow_http=allow_http) as client:
         if password_stdin and username is None:
             raise typer.BadParameter("with --password-stdin the name is an argument", param_hint="USERNAME")
-        username = sources.username(username)
-        password = sources.password(f"Password of {username}", stdin=password_stdin)
+        username = inputs.username(username)
+        password = inputs.password(f"Password of {username}", stdin=password_stdin)
         issued = client.issue_to(
             username, password, scope=_joined(scope), audience=audience, expires_in=expires_in, note=note
         )
@@ -231,8 +233,8 @@ def whoami(
       caveats whoami
       caveats whoami "$TOKEN" --json
     """
-    found = sources.need_token(token, url=url, piped=True)
-    with sources.client_for(url, found, allow_http=allow_http) as client:
+    found = inputs.need_token(token, url=url, piped=True)
+    with inputs.client_for(url, found, allow_http=allow_http) as client:
         identity = client.whoami()
         if as_json:
             data_json({"url": client.url, **_renamed(identity)})
@@ -245,7 +247,7 @@ def whoami(
                     ("token", identity.token_id),
                     ("audience", identity.audience),
                     ("scopes", " ".join(identity.scopes) or "none"),
-                    ("expires", expiry(identity.expires_at, sources.now())),
+                    ("expires", expiry(identity.expires_at, inputs.now())),
                 ]
             )
         )
@@ -279,11 +281,11 @@ def register(
     """
     if token is not None and not as_admin:
         raise typer.BadParameter("goes with --as-admin", param_hint="--token")
-    if password_stdin and token == sources.STANDARD_INPUT:
+    if password_stdin and token == inputs.STANDARD_INPUT:
         raise typer.BadParameter("standard input holds the password or the token", param_hint="--token")
-    acting = sources.need_token(token, url=url) if as_admin else None
-    with sources.client_for(url, acting, allow_http=allow_http) as client:
-        password = sources.password(f"Password for {username}", stdin=password_stdin, twice=True)
+    acting = inputs.need_token(token, url=url) if as_admin else None
+    with inputs.client_for(url, acting, allow_http=allow_http) as client:
+        password = inputs.password(f"Password for {username}", stdin=password_stdin, twice=True)
         user = client.register(username, password, as_admin=as_admin)
         message(f"made the account {user.username}; sign in: caveats login {user.username}")
 
@@ -317,10 +319,10 @@ def passwd(
     name = username or (stored.username if stored else None)
     if name is None:
         raise Stop(ExitCode.USAGE, "which user? Give the name")
-    with sources.client_for(url, allow_http=allow_http) as client:
-        present = sources.password(f"Present password of {name}", stdin=password_stdin)
-        new = sources.password(
-            "New password", stdin=password_stdin, variable=sources.NEW_PASSWORD_VARIABLE, twice=True
+    with inputs.client_for(url, allow_http=allow_http) as client:
+        present = inputs.password(f"Present password of {name}", stdin=password_stdin)
+        new = inputs.password(
+            "New password", stdin=password_stdin, variable=inputs.NEW_PASSWORD_VARIABLE, twice=True
         )
         client.change_password(name, present, new)
         message(f"changed the password of {name}; their tokens are dead")
@@ -357,8 +359,8 @@ def issue(
     """
     _life(expires_in)
     predicates = [read_predicate(text) for text in caveat or ()]
-    found = sources.need_token(token, url=url)
-    with sources.client_for(url, found, allow_http=allow_http) as client:
+    found = inputs.need_token(token, url=url)
+    with inputs.client_for(url, found, allow_http=allow_http) as client:
         issued = client.issue(
             scope=_joined(scope), audience=audience, expires_in=expires_in, caveats=predicates, note=note
         )
@@ -386,8 +388,8 @@ def renew(
       TOKEN=$(caveats renew "$TOKEN" --expires-in 8h)
     """
     _life(expires_in)
-    found = sources.need_token(token, url=url, piped=True)
-    with sources.client_for(url, found, allow_http=allow_http) as client:
+    found = inputs.need_token(token, url=url, piped=True)
+    with inputs.client_for(url, found, allow_http=allow_http) as client:
         issued = client.renew(expires_in=expires_in)
         if found.login is None:
             _print_issued(issued, as_json=as_json)
@@ -482,7 +484,7 @@ def attenuate(
         raise typer.BadParameter(
             "goes with --third-party", param_hint="--bakery" if bakery else "--public-key"
         )
-    now = sources.now()
+    now = inputs.now()
     wanted = Wanted(
         scope=tuple(scope or ()),
         expires_in=None if expires_in is None else parse_duration(expires_in),
@@ -498,7 +500,7 @@ def attenuate(
     added = caveats_for(wanted, now)
     if not added and third_party is None:
         raise Stop(ExitCode.USAGE, "say how to narrow it: --scope, --expires-in, ... (see --help)")
-    bundle = sources.need_token(token, piped=True).bundle
+    bundle = inputs.need_token(token, piped=True).bundle
     if bundle.discharges:
         raise Stop(
             ExitCode.USAGE,
@@ -506,8 +508,8 @@ def attenuate(
         )
     narrower = bundle.macaroon.attenuate(*added)
     if third_party is not None:
-        party = asking.find_party(third_party, public_key, allow_http=allow_http)
-        narrower = asking.require(narrower, party, condition or (), bakery=bakery)
+        party = discharging.find_party(third_party, public_key, allow_http=allow_http)
+        narrower = discharging.require(narrower, party, condition or (), bakery=bakery)
     data(narrower.encode())
     _warn(bundle.macaroon.unverified_caveats, added)
 
@@ -521,7 +523,7 @@ def _warn(before: tuple[Any, ...], added: tuple[Caveat, ...]) -> None:
     left, was = effective([*caveats, *added]), effective(caveats)
     if was.scopes and not left.scopes:
         message("the scopes have nothing in common with the token's: the copy is good for nothing")
-    if left.expires_at is not None and left.expires_at <= sources.now():
+    if left.expires_at is not None and left.expires_at <= inputs.now():
         message("the copy has expired already")
 
 
@@ -571,8 +573,8 @@ def discharge(
       caveats discharge "$TOKEN" --allow https://idm.example --no-browser
       caveats discharge --allow https://idm.example --agent robot.json - < token.txt
     """
-    found = sources.need_token(token, url=url, piped=True)
-    asked = asking.Asking(
+    found = inputs.need_token(token, url=url, piped=True)
+    asked = discharging.Asking(
         url, tuple(allow or ()), allow_private, allow_http, agent, browser=not no_browser, form=form
     )
     bundle = asked.collect(found.bundle).bind()
@@ -582,7 +584,7 @@ def discharge(
     data(bundle.encode())
     if not bundle.discharges:
         message("this token needs no discharge")
-    now = sources.now()
+    now = inputs.now()
     for one in lineage(bundle).all_third_parties:
         until = "" if one.expires_at is None else f", {relative(one.expires_at, now)} it expires"
         message(f"discharged by {one.location}{until}")
@@ -604,8 +606,8 @@ def inspect(token: TokenArgument = None, *, as_json: Json = False) -> None:
       caveats inspect
       caveats inspect "$TOKEN" --json | jq .authority
     """
-    now = sources.now()
-    opened = lineage(sources.need_token(token, piped=True).bundle)
+    now = inputs.now()
+    opened = lineage(inputs.need_token(token, piped=True).bundle)
     if as_json:
         data_json(inspecting.members(opened, now))
         return
@@ -651,8 +653,8 @@ def verify(
       caveats verify --method GET --path /albums/42 --client-ip 10.1.2.3 - < token.txt
     """
     facts = dict(_pair(text) for text in extra or ())
-    found = sources.need_token(token, url=url, piped=True)
-    with sources.client_for(url, found, allow_http=allow_http) as client:
+    found = inputs.need_token(token, url=url, piped=True)
+    with inputs.client_for(url, found, allow_http=allow_http) as client:
         verification = client.verify(
             found.bundle,
             scope=_joined(scope),
@@ -741,15 +743,15 @@ def revoke(
     if branch_id is not None and token_id is None:
         raise typer.BadParameter("goes with --token-id", param_hint="--branch-id")
     if by_id:
-        found = sources.need_token(act_as, url=url)
+        found = inputs.need_token(act_as, url=url)
     else:
         if act_as is not None:
             raise typer.BadParameter("the copy to kill is the argument itself", param_hint="--token")
-        given = sources.given_token(token, piped=True)
+        given = inputs.given_token(token, piped=True)
         if given is None:
             raise Stop(ExitCode.USAGE, "which copy? To kill the stored login, use `caveats logout`")
         found = given
-    with sources.client_for(url, found, allow_http=allow_http) as client:
+    with inputs.client_for(url, found, allow_http=allow_http) as client:
         if user is not None:
             entry = client.revoke_user(user)
             words = f"everything issued to {user} until now is dead"
@@ -781,8 +783,8 @@ def tokens(
       caveats tokens
       caveats tokens --json | jq -r '.[].token_id'
     """
-    found = sources.need_token(token, url=url)
-    with sources.client_for(url, found, allow_http=allow_http) as client:
+    found = inputs.need_token(token, url=url)
+    with inputs.client_for(url, found, allow_http=allow_http) as client:
         records = list(_every_token(client))
     if as_json:
         data_json([_renamed(record) for record in records])
@@ -790,7 +792,7 @@ def tokens(
     if not records:
         message("no labelled tokens: `issue` and `login` make one with --note")
         return
-    now = sources.now()
+    now = inputs.now()
     show(
         table(
             {
@@ -859,7 +861,7 @@ app.add_typer(verifier, name="verifier", rich_help_panel="Verifiers")
 
 
 def _until(issued: Issued) -> str:
-    return f"until {moment(issued.expires_at)} ({relative(issued.expires_at, sources.now())})"
+    return f"until {moment(issued.expires_at)} ({relative(issued.expires_at, inputs.now())})"
 
 
 def _print_issued(issued: Issued, *, as_json: bool) -> None:

@@ -1,0 +1,209 @@
+"""Checkers: which kinds are known, and how each is judged. Knows requests, knows no keys.
+
+An instance is filled where the app is put together and handed in; it is loud on duplicates and closed on
+unknowns. A check is `(caveat, context) -> True`: anything else, an exception included, refuses. `Unmet`
+is the way to refuse with an explanation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from caveats.kinds.base import Caveat, UnknownCaveat, is_kind, parse_predicate
+from caveats.kinds.standard import STANDARD, Audience, Parent, Unmet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from caveats.context import Context
+
+C = TypeVar("C", bound=Caveat)
+Check = Callable[[Any, "Context"], object]
+Question = tuple[Check, Caveat]
+
+ISSUER, HOLDER, DISCHARGER = "issuer", "holder", "discharger"
+_REMEMBERED = 4096
+_REMEMBERED_BYTES = 256 * 1024  # a list of words takes some forty times its predicate once it is typed
+_SPECIAL = frozenset((Audience, Parent))
+"""Judging these takes more than asking their check: an audience asks which app verifies, a parent is to be looked
+up. So it does for kinds that make a claim, such as users: claims may contradict each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One caveat that said no: which, whose, what the request had, what would pass."""
+
+    index: int
+    """Its place among the caveats judged, from 0."""
+    kind: str
+    predicate: str
+    added_by: str
+    """`issuer`, `holder`, or `discharger`."""
+    reason: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.predicate} (added by the {self.added_by}): {self.reason}; would pass: {self.hint}"
+
+
+class Checkers:
+    """The kinds of caveat that an app knows, each with its check. Handed in, never global."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, type[Caveat]] = {}
+        self._checks: dict[type[Caveat], Check] = {}
+        self._strict: dict[bytes, tuple[type[Caveat], Callable[[str], Caveat]]] = {}
+        self._special: set[type[Caveat]] = set(_SPECIAL)
+        self._forget()
+
+    def register(self, kind: type[C], check: Callable[[C, Context], object]) -> None:
+        """Add a kind. Raises `ValueError` on a duplicate or an ill-formed kind name."""
+        name = getattr(kind, "kind", None)
+        if kind is UnknownCaveat:
+            raise ValueError("what is unknown has no check: it refuses")
+        if not isinstance(name, str) or not is_kind(name, spaced=kind.spaced):
+            raise ValueError(
+                f"{kind.__name__}.kind must read [a-z][a-z0-9-]*, a plug-in's with vendor/ before it"
+            )
+        if name in self._kinds:
+            raise ValueError(f"the kind {name!r} is already registered")
+        self._kinds[name] = kind
+        self._checks[kind] = check
+        if kind.claim is not Caveat.claim:
+            self._special.add(kind)
+        if kind.canonical and not kind.spaced:
+            self._strict[name.encode()] = (kind, kind.parse)
+        self._forget()
+
+    def copy(self) -> Checkers:
+        """A new instance with the same kinds, to add to."""
+        other = Checkers()
+        other._kinds.update(self._kinds)
+        other._checks.update(self._checks)
+        other._strict.update(self._strict)
+        other._special.update(self._special)
+        return other
+
+    @property
+    def kinds(self) -> Mapping[str, type[Caveat]]:
+        """The known kinds by name."""
+        return dict(self._kinds)
+
+    def parse(self, predicate: bytes) -> Caveat:
+        """The caveat that these bytes are; an `UnknownCaveat` if of no known kind. Never raises."""
+        return (self._known.get(predicate) or self._learn(predicate))[1]
+
+    def read(self, predicates: Iterable[bytes]) -> tuple[tuple[Caveat, ...], list[Question] | None]:
+        """These predicates, typed; and the check of each with it, or None where asking them is not all of judging.
+
+        Remembers some thousands: for authentic bytes only.
+        """
+        known, special, plain = self._known, self._special, True
+        caveats: list[Caveat] = []
+        questions: list[Question] = []
+        for predicate in predicates:
+            question = known.get(predicate)
+            if question is None:
+                question = self._learn(predicate)
+            caveat = question[1]
+            if type(caveat) in special and caveats:  # the first caveat is the user's
+                plain = False
+            caveats.append(caveat)
+            questions.append(question)
+        return tuple(caveats), questions if plain else None
+
+    def _learn(self, predicate: bytes) -> Question:
+        name, equals, value = predicate.partition(b" = ")
+        try:  # what `parse_predicate` does, as far as it goes well, with the look-ups done before
+            kind, parse = self._strict[name]
+            caveat = parse(value.decode())
+            strict = bool(equals) and type(caveat) is kind
+        except Exception:  # noqa: BLE001  # `parse_predicate` says why
+            strict = False
+        if not strict:
+            caveat = parse_predicate(predicate, self._kinds)
+        if len(self._known) >= _REMEMBERED or self._known_bytes >= _REMEMBERED_BYTES:
+            self._forget()
+        self._known[predicate] = question = (self._checks.get(type(caveat), _check_unknown), caveat)
+        self._known_bytes += len(predicate)
+        return question
+
+    def _forget(self) -> None:
+        self._known: dict[bytes, Question] = {}
+        self._known_bytes = 0
+
+    def check_for(self, caveat: Caveat) -> Check:
+        """The check of this caveat's kind; one that refuses if there is none."""
+        return self._checks.get(type(caveat), _check_unknown)
+
+    def answer(self, caveat: Caveat, context: Context) -> Unmet | None:
+        """None if the caveat holds, else why not. Whatever a check does, this neither raises nor says yes for it."""
+        check = self.check_for(caveat)
+        try:
+            answer = check(caveat, context)
+        except Exception as error:  # noqa: BLE001  # foreign code: a check that fails refuses
+            return Unmet(f"its check failed: {type(error).__name__}", "nothing, until the check works")
+        if answer is True:
+            return None
+        if isinstance(answer, Unmet):
+            return answer
+        if isinstance(answer, Coroutine):
+            answer.close()
+            return Unmet(
+                "its check is a coroutine, which nothing awaits", "nothing, until the check is a function"
+            )
+        return Unmet("its check did not answer True", "another request")
+
+
+def _check_unknown(caveat: Caveat, context: Context) -> Unmet:
+    why = caveat.why if isinstance(caveat, UnknownCaveat) else "no check for this kind is known here"
+    return Unmet(why, "nothing here; an app that knows this kind may accept it")
+
+
+def standard_checkers() -> Checkers:
+    """A fresh instance with every standard kind."""
+    checkers = Checkers()
+    for kind, check in STANDARD:
+        checkers.register(kind, check)
+    return checkers
+
+
+def unsatisfied(
+    caveats: Iterable[Caveat],
+    checkers: Checkers,
+    context: Context,
+    added_by: Sequence[str] = (),
+) -> tuple[Failure, ...]:
+    """Every caveat that says no to this request, explained. Empty means that all hold.
+
+    `added_by` says of each caveat who added it; where it is silent, the holder did. Claims that
+    contradict each other, as of two users, fail whatever the request: the first one counts.
+    """
+    failures = []
+    claimed: dict[str, str] = {}
+    for index, given in enumerate(caveats):
+        caveat = checkers.parse(given.raw) if isinstance(given, UnknownCaveat) else given
+        unmet = _contradicted(caveat, claimed)
+        if unmet is None:
+            unmet = checkers.answer(caveat, context)
+        if unmet is not None:
+            by = added_by[index] if index < len(added_by) else HOLDER
+            failures.append(Failure(index, caveat.kind, str(caveat), by, unmet.reason, unmet.hint))
+    return tuple(failures)
+
+
+def _contradicted(caveat: Caveat, claimed: dict[str, str]) -> Unmet | None:
+    """Why not, where an earlier caveat claims something else. Notes in `claimed` what this one claims."""
+    try:
+        claim = caveat.claim
+        if claim is None:
+            return None
+        subject, value = claim
+        first = claimed.setdefault(subject, value)
+    except Exception as error:  # noqa: BLE001  # foreign code, as a check is
+        return Unmet(f"reading its claim failed: {type(error).__name__}", "nothing, until its kind works")
+    if first == value:
+        return None
+    return Unmet(f"the token's {subject} is {first!r}", f"nothing: a token has one {subject}")

@@ -1,0 +1,146 @@
+"""Revocations on their way to verifiers: pages, each authenticated under a key that follows from the audience key.
+
+A page says: these are all the live entries with a sequence above `after`, up to `upto`. So pages that join
+without a gap are the whole truth, a snapshot is pages from 0, and a cache or a mirror can serve them but can
+neither forge, drop nor reorder any. `at` is the service's clock: an old page does not pass for news.
+Knows text, keys and clocks given as arguments; no network.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from caveats.errors import MalformedCaveat, RejectedDelivery
+from caveats.revocation.revocation_set import entry_of, row_of
+from caveats.token import chain
+from caveats.token.identifier import from_milliseconds, is_key_id, milliseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from caveats.keys.keyring import AudienceKey, AudienceKeyring
+    from caveats.revocation.revocation_set import Revocation, Row
+
+_LABEL = b"caveats/v1/feed"
+_PROOF = b"caveats/v1/feed-reader/"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A stretch of the feed. `last`: the newest sequence there was; `upto` reaches it when this is all."""
+
+    epoch: int
+    after: int
+    upto: int
+    last: int
+    at: datetime
+    keys: tuple[str, ...]
+    """The ids of the keys that verify: one that is missing here is retired, one that is new is to be fetched."""
+    entries: tuple[tuple[int, Revocation], ...] = ()
+    """Sequence and entry, ascending."""
+
+
+def feed_key(key: AudienceKey) -> chain.Pads:
+    """The key that authenticates the feed for verifiers of an audience."""
+    return chain.pads(chain.mac(chain.pads(key.secret), _LABEL))
+
+
+def seal_page(page: Page, key: AudienceKey) -> str:
+    """The page as one line of text: key id, MAC in hex, JSON."""
+    return seal_text(page_text(page), key)
+
+
+def page_text(page: Page) -> str:
+    """The JSON of a page: the same for every audience, so it is made once."""
+    return rows_text(page, [row_of(sequence, revocation) for sequence, revocation in page.entries])
+
+
+def rows_text(page: Page, rows: Sequence[Row]) -> str:
+    """As `page_text`, the entries apart and in plain values: for a service that has them as such, by the million."""
+    members = {
+        "epoch": page.epoch,
+        "after": page.after,
+        "upto": page.upto,
+        "last": page.last,
+        "at": milliseconds(page.at),
+        "keys": list(page.keys),
+        "entries": rows,
+    }
+    return json.dumps(members, separators=(",", ":"), ensure_ascii=True)
+
+
+def seal_text(text: str, key: AudienceKey) -> str:
+    """`page_text` with its MAC, for one audience."""
+    return f"{key.key_id} {_mac(feed_key(key), key.audience, text).hex()} {text}"
+
+
+def open_page(line: str, keyring: AudienceKeyring) -> Page:
+    """The page in a line. Raises `RejectedDelivery` if no key of `keyring` made it."""
+    page, rows = open_rows(line, keyring)
+    try:
+        return replace(page, entries=tuple(map(entry_of, rows)))
+    except MalformedCaveat:
+        raise _unreadable() from None
+
+
+def open_rows(line: str, keyring: AudienceKeyring) -> tuple[Page, Sequence[Row]]:
+    """As `open_page`, the entries apart and not looked at yet: `RevocationSet.add_rows` reads them quickly."""
+    key_id, _, rest = line.partition(" ")
+    mac, _, text = rest.partition(" ")
+    key = next((key for key in keyring.keys if key.key_id == key_id), None)
+    if key is None:
+        raise UnknownSeal(f"a page of the feed under key {key_id[:16]!r}, which is not here")
+    expected = _mac(feed_key(key), keyring.audience, text).hex()
+    if not chain.same(mac.encode("ascii", "replace"), expected.encode()):
+        raise RejectedDelivery("a page of the feed that the service did not make")
+    return _read(text)
+
+
+class UnknownSeal(RejectedDelivery):
+    """A page under a key that is not here: one that is newer than the keys at hand, or nobody's."""
+
+
+def _read(text: str) -> tuple[Page, Sequence[Row]]:
+    """Authentic text, so only a service of another version can make this fail."""
+    try:
+        members = json.loads(text)
+        numbers = [members[name] for name in ("epoch", "after", "upto", "last", "at")]
+        keys, rows = members["keys"], members["entries"]
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise _unreadable()
+        if type(rows) is not list or type(keys) is not list or not all(map(is_key_id, keys)):
+            raise _unreadable()
+        epoch, after, upto, last, at = numbers
+        return Page(epoch, after, upto, last, from_milliseconds(at), tuple(keys)), rows
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        raise _unreadable() from None
+
+
+def _unreadable() -> RejectedDelivery:
+    return RejectedDelivery("a page of the feed in a form that this version cannot read")
+
+
+def prove_reader(key: AudienceKey, now: datetime) -> str:
+    """What a verifier shows to read the feed: that it holds the audience key, at this minute."""
+    at = str(int(now.timestamp()))
+    return f"{key.audience} {key.key_id} {at} {chain.mac(feed_key(key), _PROOF + at.encode()).hex()}"
+
+
+def check_reader(proof: str, keys: AudienceKeyring, now: datetime, *, within: int = 300) -> bool:
+    """Whether `proof` was made with one of `keys`, at most `within` seconds from `now`."""
+    parts = proof.split(" ")
+    if len(parts) != 4 or parts[0] != keys.audience:
+        return False
+    _, key_id, at, mac = parts
+    if not (at.isascii() and at.isdigit() and len(at) <= 12) or abs(int(at) - now.timestamp()) > within:
+        return False
+    key = next((key for key in keys.keys if key.key_id == key_id), None)
+    expected = b"" if key is None else chain.mac(feed_key(key), _PROOF + at.encode())
+    return key is not None and chain.same(mac.encode("ascii", "replace"), expected.hex().encode())
+
+
+def _mac(key: chain.Pads, audience: str, text: str) -> bytes:
+    return chain.mac(key, f"{audience}\0{text}".encode("utf-8", "surrogatepass"))

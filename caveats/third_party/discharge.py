@@ -1,0 +1,103 @@
+"""The third party's side: open a ticket, judge what it asks, answer with a discharge. Knows no HTTP, no clock.
+
+A discharge begins with a caveat of the third party's own, the user that it asserts or else when the discharge
+expires, so that whatever a holder appends can never stand first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from caveats.errors import DischargeRefused
+from caveats.kinds.checkers import Checkers, Failure, unsatisfied
+from caveats.kinds.standard import Expires, User
+from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.third_party.ticket import open_ticket
+from caveats.token.macaroon import Macaroon
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from datetime import datetime
+
+    from caveats.context import Context
+    from caveats.kinds.base import Caveat
+    from caveats.third_party.ticket import PrivateKey, Ticket
+
+LIFE = timedelta(minutes=5)
+
+
+def discharge(
+    ticket: Ticket,
+    caveats: Iterable[Caveat | bytes] = (),
+    *,
+    now: datetime,
+    user: str | None = None,
+    life: timedelta = LIFE,
+) -> Macaroon:
+    """The macaroon that answers `ticket`; the asker binds it to theirs. Whoever calls this has judged its conditions.
+
+    `user`: who the third party says the asker is. Raises `DischargeRefused` once the ticket has expired.
+    """
+    if ticket.expires_at is not None and now >= ticket.expires_at:
+        raise DischargeRefused("the ticket has expired")
+    asserted = () if user is None else (User(user),)
+    expires = Expires.after(life, now=now)
+    return Macaroon.mint(
+        ticket.caveat_key, ticket.raw, location=ticket.location, caveats=(*asserted, expires, *caveats)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Discharger:
+    """A third party: where it is, its private keys, and the checkers of the conditions that it knows.
+
+    A condition is a caveat: `checkers` judge it against what is known about the asker.
+    """
+
+    location: str
+    keys: tuple[PrivateKey, ...]
+    """The newest first. Each of them opens tickets."""
+    checkers: Checkers
+    audiences: Collection[str] | None = None
+    """Whose tickets it answers; None for anybody's."""
+    life: timedelta = LIFE
+    limits: Limits = field(default=DEFAULT_LIMITS)
+
+    def open(self, ticket: bytes) -> Ticket:
+        """What a ticket asks. Raises `MalformedTicket`, or `DischargeRefused` for one that is for elsewhere."""
+        opened = open_ticket(ticket, *self.keys, limits=self.limits)
+        if opened.location.rstrip("/") != self.location.rstrip("/"):
+            raise DischargeRefused("the ticket is for another location")
+        if self.audiences is not None and opened.audience not in self.audiences:
+            raise DischargeRefused(
+                f"the ticket is for audience {opened.audience!r}, which is not served here"
+            )
+        return opened
+
+    def failures(self, ticket: Ticket, context: Context) -> tuple[Failure, ...]:
+        """Every condition that does not hold for this asker, explained."""
+        return failed_conditions(ticket.conditions, self.checkers, context)
+
+    def discharge(
+        self,
+        ticket: Ticket,
+        context: Context,
+        *,
+        user: str | None = None,
+        caveats: Iterable[Caveat | bytes] = (),
+    ) -> Macaroon:
+        """The discharge, if every condition holds for the asker, of whom `context` tells.
+
+        `user`: who the third party says the asker is, where a first party believes it. Raises `DischargeRefused`.
+        """
+        failures = self.failures(ticket, context)
+        if failures:
+            raise DischargeRefused("; ".join(map(str, failures)), failures)
+        return discharge(ticket, caveats, now=context.now, user=user, life=self.life)
+
+
+def failed_conditions(conditions: Iterable[str], checkers: Checkers, context: Context) -> tuple[Failure, ...]:
+    """Every one of `conditions` that does not hold, explained. Whoever required the discharge added them."""
+    return unsatisfied([checkers.parse(condition.encode()) for condition in conditions], checkers, context)

@@ -1,0 +1,89 @@
+"""A macaroon with its discharges: unbound as a holder keeps them, bound as they travel in one header.
+
+Knows text, judges nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from caveats.errors import LimitExceeded, MalformedToken
+from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.token import legacy, wire
+from caveats.token.macaroon import Macaroon
+from caveats.token.wire import PREFIX, SEPARATOR, Fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from caveats.kinds.base import Caveat
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Bundle:
+    """A macaroon and the discharges bound to it, in any order."""
+
+    macaroon: Macaroon
+    discharges: tuple[Macaroon, ...]
+
+    def __init__(
+        self, macaroon: Macaroon, discharges: Iterable[Macaroon] = (), limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        """`discharges` are bound already; `Bundle.bind` takes them unbound. Raises `LimitExceeded`."""
+        bound = tuple(discharges)
+        if len(bound) > limits.discharges:
+            raise LimitExceeded(f"a bundle has at most {limits.discharges} discharges")
+        object.__setattr__(self, "macaroon", macaroon)
+        object.__setattr__(self, "discharges", bound)
+
+    @classmethod
+    def bind(
+        cls, macaroon: Macaroon, discharges: Iterable[Macaroon], limits: Limits = DEFAULT_LIMITS
+    ) -> Bundle:
+        """`macaroon` with fresh discharges, bound to it as it is now. Keep the unbound ones to narrow it later."""
+        return cls(macaroon, (macaroon.bind(discharge) for discharge in discharges), limits)
+
+    @classmethod
+    def decode(cls, text: str, limits: Limits = DEFAULT_LIMITS) -> Bundle:
+        """The bundle in `text`: tokens joined by `.`, the root first. Raises `MalformedToken`, `LimitExceeded`."""
+        root, discharges = decode_fields(text, limits)
+        return cls(Macaroon(root), map(Macaroon, discharges), limits)
+
+    def encode(self) -> str:
+        """The text for a header: the root first, then the discharges."""
+        return SEPARATOR.join(macaroon.encode() for macaroon in (self.macaroon, *self.discharges))
+
+
+def decode_fields(text: str, limits: Limits = DEFAULT_LIMITS) -> tuple[Fields, list[Fields]]:
+    """The fields of the macaroon and of its discharges, as `Bundle.decode` reads them."""
+    if type(text) is not str:
+        raise MalformedToken("a bundle is text")
+    if len(text) > limits.bundle_text:
+        raise LimitExceeded(f"a bundle has at most {limits.bundle_text} characters")
+    if text.startswith("{"):  # JSON, where a dot is no separator
+        return legacy.decode_text(text, limits), []
+    if text.count(SEPARATOR) > limits.discharges:
+        raise LimitExceeded(f"a bundle has at most {limits.discharges} discharges")
+    decode = wire.decode_text
+    root, *discharges = [
+        decode(part, limits) if part.startswith(PREFIX) else legacy.decode_text(part, limits)
+        for part in text.split(SEPARATOR)
+    ]
+    return root, discharges
+
+
+@dataclass(frozen=True, slots=True)
+class Unbound:
+    """A macaroon and its discharges as their third parties gave them: to be kept, narrowed, and bound anew each time."""
+
+    macaroon: Macaroon
+    discharges: tuple[Macaroon, ...] = ()
+
+    def attenuate(self, *caveats: Caveat | bytes, limits: Limits = DEFAULT_LIMITS) -> Unbound:
+        """The same with a narrower macaroon. Raises as `Macaroon.attenuate`."""
+        return Unbound(self.macaroon.attenuate(*caveats, limits=limits), self.discharges)
+
+    def bind(self, limits: Limits = DEFAULT_LIMITS) -> Bundle:
+        """What to send. Raises `LimitExceeded`."""
+        return Bundle.bind(self.macaroon, self.discharges, limits)

@@ -1,0 +1,207 @@
+"""The macaroon: mint, attenuate, require a discharge, encode, decode. Knows the chain, judges nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from caveats.errors import LimitExceeded, MalformedCaveat, MalformedToken
+from caveats.kinds.base import Caveat, UnknownCaveat, check_caveat, parse_predicate
+from caveats.kinds.standard import STANDARD_KINDS
+from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.third_party.ticket import asserting_key, seal_ticket
+from caveats.token import chain, legacy, wire
+from caveats.token.identifier import Identifier, parse_identifier
+from caveats.token.wire import Fields, ThirdPartyCaveat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    import pymacaroons
+
+    from caveats.third_party.ticket import ThirdParty
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Macaroon:
+    """A chained-HMAC token. Frozen: every method that narrows it answers with a new one.
+
+    What can be read of it here is what it claims; only `authenticate` makes it true.
+    """
+
+    fields: Fields
+    """The parts on the wire. The signature among them is a live credential: never log or show it."""
+
+    @classmethod
+    def mint(
+        cls,
+        root_key: bytes,
+        identifier: bytes | Identifier,
+        *,
+        location: str = "",
+        caveats: Iterable[Caveat | bytes] = (),
+    ) -> Macaroon:
+        """A new macaroon under `root_key` (bytes of any length, not empty). Raises `InvalidKey`, `LimitExceeded`."""
+        if isinstance(identifier, Identifier):
+            identifier = identifier.encode()
+        if type(identifier) is not bytes or not identifier:
+            raise MalformedToken("a macaroon has an identifier, of bytes")
+        wire.check_location(location)
+        signature = chain.start(chain.derive(chain.check_root_key(root_key)), identifier)
+        return cls(Fields(location, identifier, (), signature)).attenuate(*caveats)
+
+    @classmethod
+    def decode(cls, text: str, limits: Limits = DEFAULT_LIMITS) -> Macaroon:
+        """The macaroon in `text`: `cav1_`, bare base64url of v2 or v1, v1 or v2 JSON.
+
+        Raises `MalformedToken` (`DamagedToken` for a failed checksum) or `LimitExceeded`.
+        """
+        if type(text) is not str:
+            raise MalformedToken("a token is text")
+        return cls(legacy.decode_text(text, limits))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, limits: Limits = DEFAULT_LIMITS) -> Macaroon:
+        """The macaroon in a v2 or v1 binary. Raises `MalformedToken` or `LimitExceeded`."""
+        if type(data) is not bytes:
+            raise MalformedToken("a binary token is bytes")
+        if len(data) > limits.token_text:
+            raise LimitExceeded(f"a token has at most {limits.token_text} bytes")
+        if data[:1] == b"\x02":
+            return cls(wire.decode_binary(data, limits, lenient_location=True))
+        return cls(legacy.decode_v1(data, limits))
+
+    @classmethod
+    def from_pymacaroons(cls, macaroon: pymacaroons.Macaroon, limits: Limits = DEFAULT_LIMITS) -> Macaroon:
+        """The same macaroon, from a pymacaroons object. Raises `MalformedToken` or `LimitExceeded`."""
+        return cls(legacy.from_pymacaroons(macaroon, limits))
+
+    def to_pymacaroons(self) -> pymacaroons.Macaroon:
+        """The same macaroon as a pymacaroons object, version 2."""
+        return legacy.to_pymacaroons(self.fields)
+
+    def encode(self) -> str:
+        """The canonical text: `cav1_...`."""
+        return wire.encode_text(self.fields)
+
+    def to_bytes(self) -> bytes:
+        """The libmacaroons v2 binary."""
+        return wire.encode_binary(self.fields)
+
+    @property
+    def location(self) -> str:
+        """A hint where it came from. Not authenticated, ever."""
+        return self.fields.location
+
+    @property
+    def identifier(self) -> bytes:
+        """What the issuer knows it by."""
+        return self.fields.identifier
+
+    @property
+    def unverified_identifier(self) -> Identifier | None:
+        """The identifier read in this project's grammar; None for one of another issuer's making."""
+        return parse_identifier(self.fields.identifier)
+
+    @property
+    def unverified_caveats(self) -> tuple[Caveat | ThirdPartyCaveat, ...]:
+        """What it says of itself: typed caveats in chain order. Nobody has vouched for them yet."""
+        return tuple(
+            caveat if isinstance(caveat, ThirdPartyCaveat) else parse_predicate(caveat, STANDARD_KINDS)
+            for caveat in self.fields.caveats
+        )
+
+    def attenuate(self, *caveats: Caveat | bytes, limits: Limits = DEFAULT_LIMITS) -> Macaroon:
+        """This macaroon with more caveats: offline, no key needed, never undone.
+
+        A caveat of a kind not installed here can be given as its predicate's bytes. Raises `LimitExceeded`,
+        and `MalformedCaveat` for a value that no verifier would read.
+        """
+        predicates = tuple(map(_predicate, caveats))
+        for predicate in predicates:
+            if len(predicate) > limits.predicate:
+                raise LimitExceeded(f"a predicate has at most {limits.predicate} bytes")
+        signature = self.fields.signature
+        if predicates:
+            signature = chain.extend_all(signature, predicates)[-1]
+        return self._with(predicates, signature, limits)
+
+    def require_discharge(
+        self,
+        party: ThirdParty,
+        *conditions: str,
+        audience: str = "",
+        expires_at: datetime | None = None,
+        root_key: bytes | None = None,
+        random: Callable[[int], bytes] = os.urandom,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Macaroon:
+        """This macaroon, good from now on only with a discharge by `party`, which found `conditions` to hold.
+
+        Needs nothing but the party's public key. `audience` and `expires_at` are for the party to judge.
+        `root_key`, this macaroon's own, makes the party one that says who the user is: `user_asserted_by`
+        believes only a discharge that was required with it, and no holder has it.
+        """
+        caveat_key, nonce = None, random(chain.NONCE_SIZE)
+        if root_key is not None:
+            caveat_key = asserting_key(root_key, party, self.identifier, nonce)
+        ticket, caveat_key = seal_ticket(
+            party,
+            conditions,
+            audience=audience,
+            expires_at=expires_at,
+            caveat_key=caveat_key,
+            random=random,
+        )
+        return self.with_third_party(party.location, caveat_key, ticket, nonce=nonce, limits=limits)
+
+    def with_third_party(
+        self,
+        location: str,
+        caveat_key: bytes,
+        ticket: bytes,
+        *,
+        nonce: bytes,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Macaroon:
+        """This macaroon with a third-party caveat whose key and ticket were agreed elsewhere (libmacaroons).
+
+        `nonce`: 24 bytes, never used twice with one macaroon.
+        """
+        wire.check_location(location)
+        if len(ticket) > limits.ticket:
+            raise LimitExceeded(f"a ticket has at most {limits.ticket} bytes")
+        signature = self.fields.signature
+        vid = chain.seal(signature, chain.derive(chain.check_root_key(caveat_key)), nonce)
+        caveat = ThirdPartyCaveat(location, vid, ticket)
+        return self._with((caveat,), chain.extend_sealed(signature, vid, ticket), limits)
+
+    def bind(self, discharge: Macaroon) -> Macaroon:
+        """`discharge` bound to this macaroon, as it travels. Bind last: narrowing this one afterwards unbinds it."""
+        bound = chain.bind(self.fields.signature, discharge.fields.signature)
+        return Macaroon(discharge.fields._replace(signature=bound))
+
+    def _with(
+        self, caveats: tuple[bytes | ThirdPartyCaveat, ...], signature: bytes, limits: Limits
+    ) -> Macaroon:
+        all_caveats = self.fields.caveats + caveats
+        if len(all_caveats) > limits.caveats:
+            raise LimitExceeded(f"a macaroon has at most {limits.caveats} caveats")
+        return Macaroon(Fields(self.fields.location, self.fields.identifier, all_caveats, signature))
+
+    def __repr__(self) -> str:
+        count = len(self.fields.caveats)
+        return f"Macaroon(identifier={self.identifier!r}, {count} caveat{'' if count == 1 else 's'})"
+
+
+def _predicate(caveat: Caveat | bytes) -> bytes:
+    """The bytes to sign, after the grammar that every verifier asks for: a typo here would cost the token."""
+    if isinstance(caveat, bytes):
+        return caveat
+    if not isinstance(caveat, Caveat):
+        raise MalformedCaveat("a caveat is a Caveat, or the bytes of a predicate")
+    if not isinstance(caveat, UnknownCaveat):
+        check_caveat(caveat)
+    return caveat.predicate

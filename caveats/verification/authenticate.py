@@ -1,0 +1,224 @@
+"""Authentication: is the whole HMAC tree good? Knows keys and bytes, judges no caveat.
+
+Everything is checked before anything is believed: the root's chain, then each discharge that its
+third-party caveats ask for, each used exactly once, with an explicit stack.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from caveats.errors import (
+    BadSignature,
+    BindingMismatch,
+    LimitExceeded,
+    MissingDischarge,
+    UnusedDischarge,
+)
+from caveats.kinds.base import Caveat, parse_predicate
+from caveats.kinds.checkers import DISCHARGER, HOLDER, ISSUER
+from caveats.kinds.standard import STANDARD_KINDS, User
+from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.third_party.ticket import asserting_key
+from caveats.token import chain
+from caveats.token.bundle import Bundle
+from caveats.token.chain import NONCE_SIZE
+from caveats.token.identifier import parse_identifier
+from caveats.token.macaroon import Macaroon
+from caveats.token.wire import ThirdPartyCaveat
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from caveats.third_party.ticket import ThirdParty
+    from caveats.token.identifier import Identifier
+    from caveats.token.wire import Fields
+
+
+_new = tuple.__new__
+
+
+class Discharged(NamedTuple):
+    """A discharge that came along, vouched for, with the key that its caveat holds: for whoever asks who it is by."""
+
+    fields: Fields
+    key: bytes
+    """The derived caveat key, a live credential: never log, return or store it."""
+    nonce: bytes
+    """The one in the `vid` of the caveat that asked for it."""
+
+    @property
+    def predicates(self) -> list[bytes]:
+        """Its first-party caveats: the third party's, then what a holder appended."""
+        return [caveat for caveat in self.fields.caveats if not isinstance(caveat, ThirdPartyCaveat)]
+
+    def was_required_with(self, caveat_key: bytes) -> bool:
+        """Whether this is the root key that its caveat was made with."""
+        return chain.same(self.key, chain.derive(caveat_key))
+
+    def __repr__(self) -> str:
+        return f"Discharged(location={self.fields.location!r}, {len(self.fields.caveats)} caveats)"
+
+
+class Authenticated(NamedTuple):
+    """A macaroon whose every byte is vouched for, with its discharges: the only thing that can be judged."""
+
+    fields: Fields
+    identified: Identifier | None
+    """The identifier, read; None for a macaroon of another issuer's making."""
+    caveats: tuple[Caveat, ...]
+    """The first-party caveats, typed: the macaroon's in chain order, then its discharges'."""
+    signatures: list[bytes]
+    """The chain's signatures, live credentials: never log, return or store them."""
+    discharges: tuple[Discharged, ...] = ()
+    """The discharges that came along, in the order in which the caveats ask for them."""
+
+    @property
+    def third_parties(self) -> tuple[str, ...]:
+        """The locations that the discharges name. Hints, like every location."""
+        return tuple(discharge.fields.location for discharge in self.discharges)
+
+    @property
+    def macaroon(self) -> Macaroon:
+        """The macaroon, without its discharges."""
+        return Macaroon(self.fields)
+
+    @property
+    def added_by(self) -> tuple[str, ...]:
+        """For each of `caveats` who added it: `issuer`, `holder` or `discharger`."""
+        issued = self.identified.issuer_caveats if self.identified else 0
+        own = [
+            ISSUER if place < issued else HOLDER
+            for place, caveat in enumerate(self.fields.caveats)
+            if not isinstance(caveat, ThirdPartyCaveat)
+        ]
+        return (*own, *[DISCHARGER] * (len(self.caveats) - len(own)))
+
+    def branches(self) -> tuple[bytes, ...]:
+        """The branch id of each link of the chain, the identifier's first. No secret: made to be named."""
+        return tuple(map(chain.branch_id, self.signatures))
+
+    def user_asserted_by(self, party: ThirdParty, root_key: bytes) -> str | None:
+        """Who the user is, by the word of `party`; None if it says nothing.
+
+        Believed is only the first caveat of a discharge that was required with this macaroon's `root_key`
+        (`require_discharge`): no holder can add the one or stand before the other. Nothing is judged here.
+        """
+        for discharge in self.discharges:
+            caveat_key = asserting_key(root_key, party, self.fields.identifier, discharge.nonce)
+            if not discharge.was_required_with(caveat_key):
+                continue
+            first = discharge.fields.caveats[0] if discharge.fields.caveats else None
+            if isinstance(first, bytes):
+                caveat = parse_predicate(first, {User.kind: User})
+                if isinstance(caveat, User):
+                    return caveat.user
+        return None
+
+    def __repr__(self) -> str:
+        return f"Authenticated(identifier={self.fields.identifier!r}, caveats={self.caveats!r})"
+
+
+def authenticate(
+    bundle: Bundle | Macaroon,
+    root_key: bytes,
+    *,
+    kinds: Mapping[str, type[Caveat]] = STANDARD_KINDS,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Authenticated:
+    """The authentic macaroon under `root_key` (bytes of any length, not empty), of any issuer's making.
+
+    Raises `InvalidKey`, `LimitExceeded`, `BadSignature`, `MissingDischarge`, `UnusedDischarge`.
+    """
+    if not isinstance(bundle, Bundle):
+        bundle = Bundle(bundle)
+    fields = bundle.macaroon.fields
+    signatures, predicates, discharges = authenticate_fields(
+        fields,
+        [discharge.fields for discharge in bundle.discharges],
+        chain.derive(chain.check_root_key(root_key)),
+        limits,
+    )
+    typed = tuple(parse_predicate(predicate, kinds) for predicate in predicates)
+    return Authenticated(fields, parse_identifier(fields.identifier), typed, signatures, discharges)
+
+
+def authenticate_fields(
+    fields: Fields, discharges: Sequence[Fields], derived_key: bytes, limits: Limits
+) -> tuple[list[bytes], Sequence[bytes], tuple[Discharged, ...]]:
+    """As `authenticate`, under a key that has been derived already: signatures, predicates, discharges."""
+    caveats = fields.caveats
+    if not discharges and ThirdPartyCaveat not in map(type, caveats):  # the plain chain, the shortest way
+        signatures = chain.extend_all(derived_key, (fields.identifier, *caveats))  # type: ignore[arg-type]
+        if not chain.same(signatures[-1], fields.signature):
+            raise BadSignature("the token is not authentic")
+        return signatures, caveats, ()  # type: ignore[return-value]
+    signatures, needed = walk(fields, derived_key)
+    if not chain.same(signatures[-1], fields.signature):
+        raise BadSignature("the token is not authentic")
+    found = _discharged(discharges, signatures, needed, limits)
+    predicates = [caveat for caveat in caveats if type(caveat) is bytes]
+    for discharge in found:
+        predicates += [caveat for caveat in discharge.fields.caveats if type(caveat) is bytes]
+    return signatures, predicates, tuple(found)
+
+
+def walk(fields: Fields, derived_key: bytes) -> tuple[list[bytes], list[tuple[ThirdPartyCaveat, bytes]]]:
+    """The chain's signatures, and each third-party caveat with the signature that its key is sealed under."""
+    caveats = fields.caveats
+    if ThirdPartyCaveat not in map(type, caveats):
+        return chain.extend_all(derived_key, (fields.identifier, *caveats)), []  # type: ignore[arg-type]
+    signatures = chain.extend_links(derived_key, (fields.identifier, *caveats))
+    needed = [pair for pair in zip(caveats, signatures, strict=False) if type(pair[0]) is not bytes]
+    return signatures, needed  # type: ignore[return-value]
+
+
+def _discharged(
+    discharges: Sequence[Fields],
+    root_signatures: list[bytes],
+    needed: list[tuple[ThirdPartyCaveat, bytes]],
+    limits: Limits,
+) -> list[Discharged]:
+    """Every discharge, authenticated, in the order in which the caveats ask for them."""
+    unused = {discharge.identifier: discharge for discharge in discharges}
+    if len(unused) != len(discharges):
+        raise UnusedDischarge("two discharges answer the same ticket")
+    unseal, bind_to, same = chain.unseal, chain.bind_to, chain.same
+    binding = chain.binding(root_signatures[-1])
+    found: list[Discharged] = []
+    levels = [iter(needed)]
+    while levels:
+        for caveat, sealed_under in levels[-1]:
+            discharge = unused.pop(caveat.ticket, None)
+            if discharge is None:
+                if any(used.fields.identifier == caveat.ticket for used in found):
+                    raise UnusedDischarge("two caveats ask for the same discharge")
+                raise MissingDischarge(caveat.location, caveat.ticket)
+            key = unseal(sealed_under, caveat.vid)
+            signatures, deeper = walk(discharge, key)
+            signature = signatures[-1]
+            if not same(bind_to(binding, signature), discharge.signature):
+                raise _unbound(root_signatures, signature, discharge.signature)
+            found.append(_new(Discharged, (discharge, key, caveat.vid[:NONCE_SIZE])))
+            if deeper:
+                if len(levels) >= limits.depth:
+                    raise LimitExceeded(f"discharges nest at most {limits.depth} deep")
+                levels.append(iter(deeper))
+                break
+        else:
+            levels.pop()
+    if unused:
+        raise UnusedDischarge("a discharge that no caveat asks for")
+    return found
+
+
+def _unbound(root_signatures: list[bytes], signature: bytes, presented: bytes) -> BadSignature:
+    """Why a discharge does not fit: told apart only for discharges that are otherwise authentic."""
+    if chain.same(signature, presented):
+        return BindingMismatch("a discharge is not bound to the token")
+    for earlier in root_signatures[:-1]:
+        if chain.same(chain.bind(earlier, signature), presented):
+            return BindingMismatch(
+                "a discharge was bound before the token was narrowed: bind the original again"
+            )
+    return BadSignature("a discharge is not authentic, or bound to another token")

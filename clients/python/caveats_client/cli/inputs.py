@@ -1,0 +1,194 @@
+"""Where a command takes things from: a token, a password, the service's address, the time.
+
+Knows arguments, standard input, the environment and the file of logins. A token that was signed in for at one
+address is never offered to another.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import stat
+import sys
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import httpx2 as httpx
+
+from caveats import Bundle
+from caveats_client.cli.credentials import Credentials, Login
+from caveats_client.cli.exit_codes import ExitCode, Stop
+from caveats_client.cli.render import message
+from caveats_client.client import Client
+
+TOKEN_VARIABLE = "CAVEATS_TOKEN"  # noqa: S105  a variable's name
+PASSWORD_VARIABLE = "CAVEATS_PASSWORD"  # noqa: S105
+NEW_PASSWORD_VARIABLE = "CAVEATS_NEW_PASSWORD"  # noqa: S105
+STANDARD_INPUT = "-"
+_LONGEST = 64 * 1024
+
+
+def now() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
+
+
+# A token
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A token, and where it was found."""
+
+    text: str = field(repr=False)
+    where: str
+    login: Login | None = None
+    """The stored login, if that is where it was found."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """The token, read. Raises `caveats.MalformedToken`, `LimitExceeded`."""
+        return Bundle.decode(self.text)
+
+
+def find_token(argument: str | None, *, url: str | None = None, piped: bool = False) -> Found | None:
+    """The token that a command is about, or acts with.
+
+    In this order: the argument (`-` is standard input); standard input, where the command takes a token that is
+    piped into it; the environment; the login stored for `url`, or the current one.
+    """
+    given = given_token(argument, piped=piped)
+    if given is not None:
+        return given
+    login = Credentials.here().load().find(url)
+    return None if login is None else Found(login.token, "the stored login", login)
+
+
+def given_token(argument: str | None, *, piped: bool = False) -> Found | None:
+    """As `find_token`, without the stored login."""
+    if argument == STANDARD_INPUT:
+        return Found(_standard_input(), "standard input")
+    if argument is not None:
+        return Found(argument.strip(), "the argument")
+    if piped and _is_piped():
+        text = _standard_input()
+        if text:
+            return Found(text, "standard input")
+    from_environment = os.environ.get(TOKEN_VARIABLE, "").strip()
+    return Found(from_environment, TOKEN_VARIABLE) if from_environment else None
+
+
+def need_token(argument: str | None, *, url: str | None = None, piped: bool = False) -> Found:
+    """As `find_token`; without one, the command ends here."""
+    found = find_token(argument, url=url, piped=piped)
+    if found is None:
+        where = "" if url is None else f" to {url}"
+        raise Stop(
+            ExitCode.NOT_SIGNED_IN,
+            f"not signed in{where}, and no token given: `caveats login`, or give one as an argument, on standard "
+            f"input or in {TOKEN_VARIABLE}",
+        )
+    if not found.text:
+        raise Stop(ExitCode.MALFORMED, f"{found.where} holds no token")
+    return found
+
+
+def _is_piped() -> bool:
+    """Whether something was piped or redirected into this command; a terminal and /dev/null are neither."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _standard_input() -> str:
+    """What stands on standard input; after a while without anything, a word about what is being waited for."""
+    reminder = threading.Timer(2, message, ["reading a token from standard input"])
+    reminder.daemon = True
+    reminder.start()
+    try:
+        return sys.stdin.read(_LONGEST + 2).strip()
+    except UnicodeDecodeError:
+        raise Stop(ExitCode.MALFORMED, "what stands on standard input is no text") from None
+    finally:
+        reminder.cancel()
+
+
+# The service
+
+
+def plain_url(url: str | None) -> str | None:
+    """An address in the form under which its login is kept; what is no address stays as it is, and is refused later."""
+    try:
+        return None if url is None else str(httpx.URL(url)).rstrip("/")
+    except httpx.InvalidURL:
+        return url
+
+
+def find_url(url: str | None, login: Login | None = None) -> str:
+    """The service's address: as given, else where the token came from, else of the last sign-in."""
+    if url is not None:
+        return url
+    if login is not None:
+        return login.url
+    current = Credentials.here().load().find(None)
+    if current is None:
+        raise Stop(ExitCode.USAGE, "which service? Give --url, or set CAVEATS_URL, or sign in to one")
+    return current.url
+
+
+def client_for(url: str | None, found: Found | None = None, *, allow_http: bool = False) -> Client:
+    """A client of the service, with the token if there is one."""
+    login = None if found is None else found.login
+    address = find_url(url, login)
+    stored = Credentials.here().load().find(address)
+    allowed = allow_http or (stored is not None and stored.allow_http)
+    return Client(address, token=None if found is None else found.bundle, allow_http=allowed)
+
+
+# Passwords and names
+
+
+def password(prompt: str, *, stdin: bool, variable: str = PASSWORD_VARIABLE, twice: bool = False) -> str:
+    """A password: a line of standard input, from the environment, or typed in unseen. Never an argument."""
+    if stdin:
+        line = sys.stdin.readline(_LONGEST)
+        given = line.rstrip("\r\n")
+    else:
+        given = os.environ.get(variable, "")
+        if not given:
+            given = _typed(prompt, variable, twice=twice)
+    if not given:
+        raise Stop(ExitCode.USAGE, "the password is empty")
+    return given
+
+
+def _typed(prompt: str, variable: str, *, twice: bool) -> str:
+    if not sys.stdin.isatty():
+        raise Stop(
+            ExitCode.USAGE,
+            f"there is no terminal to ask for the password: --password-stdin, or set {variable}",
+        )
+    typed = getpass.getpass(f"{prompt}: ", stream=sys.stderr)
+    if twice and typed and getpass.getpass("The same again: ", stream=sys.stderr) != typed:
+        raise Stop(ExitCode.USAGE, "the two are not the same")
+    return typed
+
+
+def username(given: str | None) -> str:
+    """A user's name: as given, else asked for."""
+    if given:
+        return given
+    if not sys.stdin.isatty():
+        raise Stop(ExitCode.USAGE, "which user? Give the name")
+    sys.stderr.write("User name: ")
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    if not line:
+        sys.stderr.write("\n")
+    typed = line.strip()
+    if not typed:
+        raise Stop(ExitCode.USAGE, "which user? Give the name")
+    return typed

@@ -1,0 +1,205 @@
+"""What a token says of itself: who added which caveat, and what all of them leave. Pure, and offline.
+
+Knows tokens and kinds, no keys: nothing here is verified, and whoever shows it says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from caveats import (
+    Authority,
+    Bundle,
+    Caveat,
+    Expires,
+    Identifier,
+    Macaroon,
+    ThirdPartyCaveat,
+    UnknownCaveat,
+    effective,
+    repeated,
+)
+from caveats.bakery import TimeBefore
+from caveats.kinds.base import parse_predicate
+from caveats.third_party.ticket import is_ticket
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+ISSUER, HOLDER, DISCHARGER, UNKNOWN = "issuer", "holder", "discharger", "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A first-party caveat in its place."""
+
+    index: int
+    """Its place among all that a verifier would judge, from 0: the same as in a refusal."""
+    caveat: Caveat
+    added_by: str
+    """`issuer`, `holder` or `discharger`; `unknown` where the identifier does not tell."""
+    redundant: str | None
+    """Why it takes nothing away, if it takes nothing away."""
+
+    @property
+    def unknown(self) -> str | None:
+        """Why no kind known here reads it, if none does."""
+        return self.caveat.why if isinstance(self.caveat, UnknownCaveat) else None
+
+
+@dataclass(frozen=True, slots=True)
+class ThirdPartyLink:
+    """A caveat that somebody else must discharge, with the discharge if it came along."""
+
+    location: str
+    added_by: str
+    discharge: Chain | None
+    ticket: bytes
+    """What only the third party can read; the discharge has the same for its identifier."""
+    number: int | None
+    """Which discharge of the bundle it is, from 1."""
+
+    @property
+    def format(self) -> str:
+        """Whose ticket this is: `caveats`, `bakery 1` to `bakery 3`, or `unknown`."""
+        if is_ticket(self.ticket):
+            return "caveats"
+        return {b"e": "bakery 1", b"\2": "bakery 2", b"\3": "bakery 3"}.get(self.ticket[:1], "unknown")
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When its discharge says that it ends, without what that needs itself."""
+        links = self.discharge.links if self.discharge is not None else ()
+        caveats = [link.caveat for link in links if isinstance(link, Link)]
+        ends = [caveat.at for caveat in caveats if isinstance(caveat, Expires)]
+        for caveat in caveats:
+            read = parse_predicate(caveat.predicate, {TimeBefore.kind: TimeBefore})
+            ends += [read.moment] if isinstance(read, TimeBefore) else []
+        return min(ends, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A macaroon's caveats in order."""
+
+    location: str
+    links: tuple[Link | ThirdPartyLink, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """A token laid open."""
+
+    identifier: Identifier | None
+    raw_identifier: bytes
+    chain: Chain
+    authority: Authority
+    stray_discharges: int
+    """Discharges that no caveat asks for: with one of them, every verifier refuses."""
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Every first-party caveat, in the order in which a verifier judges them."""
+        return tuple(sorted(_links(self.chain), key=lambda link: link.index))
+
+    @property
+    def third_parties(self) -> tuple[ThirdPartyLink, ...]:
+        """The root's third-party caveats."""
+        return tuple(link for link in self.chain.links if isinstance(link, ThirdPartyLink))
+
+    @property
+    def all_third_parties(self) -> tuple[ThirdPartyLink, ...]:
+        """Every third-party caveat, those of the discharges included."""
+        return tuple(_third_parties(self.chain))
+
+    @property
+    def audiences(self) -> tuple[str, ...] | None:
+        """Which apps can accept it: the one it was issued for, if no caveat excludes that. None: not told."""
+        if self.identifier is None:
+            return self.authority.audiences
+        audience = self.identifier.audience
+        allowed = self.authority.audiences
+        return (audience,) if allowed is None or audience in allowed else ()
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether its time is up."""
+        return self.authority.expires_at is not None and now >= self.authority.expires_at
+
+
+def lineage(token: Bundle | Macaroon) -> Lineage:
+    """The lineage of a token, as far as it tells."""
+    bundle = token if isinstance(token, Bundle) else Bundle(token)
+    root = bundle.macaroon
+    identifier = root.unverified_identifier
+    order = _order(bundle)
+    caveats = [caveat for macaroon in order for caveat in _first_party(macaroon)]
+    because = {one.index: one.because for one in repeated(caveats)}
+    counts = accumulate((len(_first_party(macaroon)) for macaroon in order), initial=0)
+    first_index = {id(macaroon): count for macaroon, count in zip(order, counts, strict=False)}
+    discharges = {macaroon.identifier: macaroon for macaroon in order[1:]}
+    numbers = {id(macaroon): number for number, macaroon in enumerate(bundle.discharges, 1)}
+
+    def chain_of(macaroon: Macaroon, issued: int | None, later: str) -> Chain:
+        links: list[Link | ThirdPartyLink] = []
+        index = first_index[id(macaroon)]
+        for place, caveat in enumerate(macaroon.unverified_caveats):
+            added_by = ISSUER if issued is not None and place < issued else later
+            if isinstance(caveat, ThirdPartyCaveat):
+                discharge = discharges.pop(caveat.ticket, None)
+                inner = None if discharge is None else chain_of(discharge, None, DISCHARGER)
+                number = numbers.get(id(discharge))
+                links.append(ThirdPartyLink(caveat.location, added_by, inner, caveat.ticket, number))
+            else:
+                links.append(Link(index, caveat, added_by, because.get(index)))
+                index += 1
+        return Chain(macaroon.location, tuple(links))
+
+    chain = chain_of(
+        root, identifier.issuer_caveats if identifier else None, HOLDER if identifier else UNKNOWN
+    )
+    return Lineage(
+        identifier, root.identifier, chain, effective(caveats), len(bundle.discharges) - (len(order) - 1)
+    )
+
+
+def _order(bundle: Bundle) -> list[Macaroon]:
+    """The root, then its discharges in the order in which their caveats ask for them."""
+    waiting = {discharge.identifier: discharge for discharge in bundle.discharges}
+    order = [bundle.macaroon]
+    asked = list(reversed(_tickets(bundle.macaroon)))
+    while asked:
+        discharge = waiting.pop(asked.pop(), None)
+        if discharge is not None:
+            order.append(discharge)
+            asked += reversed(_tickets(discharge))
+    return order
+
+
+def _tickets(macaroon: Macaroon) -> list[bytes]:
+    return [caveat.ticket for caveat in macaroon.unverified_caveats if isinstance(caveat, ThirdPartyCaveat)]
+
+
+def _first_party(macaroon: Macaroon) -> list[Caveat]:
+    return [caveat for caveat in macaroon.unverified_caveats if not isinstance(caveat, ThirdPartyCaveat)]
+
+
+def _links(chain: Chain) -> list[Link]:
+    links: list[Link] = []
+    for link in chain.links:
+        if isinstance(link, Link):
+            links.append(link)
+        elif link.discharge is not None:
+            links += _links(link.discharge)
+    return links
+
+
+def _third_parties(chain: Chain) -> list[ThirdPartyLink]:
+    found = []
+    for link in chain.links:
+        if isinstance(link, ThirdPartyLink):
+            found.append(link)
+            if link.discharge is not None:
+                found += _third_parties(link.discharge)
+    return found

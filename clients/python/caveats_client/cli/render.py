@@ -1,0 +1,110 @@
+"""How things look: data on standard output, words for people on standard error. Knows rich and terminals.
+
+Whatever came from elsewhere is shown without control characters and never read as markup.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from caveats_client.api.errors import safe
+from caveats_client.cli.durations import relative
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_UNBROKEN = 4096
+
+
+def data(text: str) -> None:
+    """One line of data, as it is."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def data_json(value: Any) -> None:
+    """A value as JSON, indented for people who look."""
+    data(json.dumps(jsonable(value), indent=2, ensure_ascii=True))
+
+
+def message(text: str, *, label: str = "caveats: ", end: str = "\n") -> None:
+    """A word to the person at the terminal."""
+    sys.stderr.write(f"{label}{safe(text)}{end}")
+    sys.stderr.flush()
+
+
+def show(renderable: object) -> None:
+    """A table, a tree or a styled text. Broken into lines only where somebody reads them on a screen."""
+    out = sys.stdout
+    console = Console(
+        file=out,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        width=None if out.isatty() else _UNBROKEN,
+    )
+    with console.capture() as captured:
+        console.print(renderable)
+    data("\n".join(line.rstrip(" ") for line in captured.get().removesuffix("\n").split("\n")))
+
+
+def rows(pairs: Iterable[tuple[str, str | Text]]) -> Table:
+    """Names and values in two columns."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in pairs:
+        grid.add_row(name, value if isinstance(value, Text) else Text(safe(value)))
+    return grid
+
+
+def table(columns: Mapping[str, bool], body: Iterable[Iterable[str]]) -> Table:
+    """A plain table: the columns by heading, each with whether its cells may be broken into lines."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading, breaks in columns.items():
+        grid.add_column(heading, no_wrap=not breaks, overflow="fold")
+    for cells in body:
+        grid.add_row(*(Text(safe(cell)) for cell in cells))
+    return grid
+
+
+def moment(at: datetime) -> str:
+    """A time, for people: UTC, to the second."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def expiry(at: datetime | None, now: datetime) -> Text:
+    """When something ends, in words relative to now, and the moment itself."""
+    if at is None:
+        return Text("never", style="yellow")
+    if at <= now:
+        return Text(f"expired {relative(at, now)} ({moment(at)})", style="red")
+    return Text(f"{relative(at, now)} ({moment(at)})")
+
+
+def iso(at: datetime) -> str:
+    """A time, for programs: as the service writes it."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def jsonable(value: Any) -> Any:
+    """`value` in what JSON has: dataclasses as objects, times as text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: jsonable(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, dict):
+        return {str(name): jsonable(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(inner) for inner in value]
+    return value

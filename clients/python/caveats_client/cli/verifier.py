@@ -1,0 +1,278 @@
+"""`caveats verifier ...`: make an app's key pair, register it, list what is registered, end a registration.
+
+The app's file never leaves its machine: `init` makes it there, and what an administrator needs is the public key.
+Where both are the same person, `register` takes the file and fills it in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+
+from caveats.token.wire import decode_base64, encode_base64
+from caveats_client.api import responses
+from caveats_client.api.calls import Call
+from caveats_client.cli import inputs
+from caveats_client.cli.credentials import Credentials
+from caveats_client.cli.exit_codes import ExitCode, Stop
+from caveats_client.cli.render import data, data_json, message, moment, show, table
+from caveats_client.client import Client
+from caveats_client.verifiers.registration import Registration, RegistrationError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from caveats_client.api.responses import Members
+
+_KEY_SIZE = 32
+
+verifier = typer.Typer(
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Apps that verify locally: their key pairs, and who is registered.",
+)
+
+_File = Annotated[Path, typer.Argument(metavar="FILE", help="The verifier's file.", show_default=False)]
+_Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        metavar="TOKEN",
+        help="An administrator's token, or - for standard input. Without it: CAVEATS_TOKEN, the stored login.",
+        show_default=False,
+    ),
+]
+_Url = Annotated[
+    str | None,
+    typer.Option(
+        envvar="CAVEATS_URL",
+        metavar="URL",
+        help="The service. Without it: the one last signed in to.",
+        show_default=False,
+    ),
+]
+_AllowHttp = Annotated[
+    bool,
+    typer.Option(
+        "--allow-http",
+        envvar="CAVEATS_ALLOW_HTTP",
+        help="Let tokens travel over plain http, where nobody can listen.",
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierRecord:
+    """A registered verifier, and the service's public key, which it pins."""
+
+    verifier_id: str
+    audience: str
+    name: str
+    public_key: str
+    service_public_key: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+    @classmethod
+    def read(cls, members: Members) -> Self:
+        """From the answer to a registration, or a row of the list."""
+        return cls(
+            responses.text(members, "verifier_id"),
+            responses.text(members, "audience"),
+            responses.text(members, "name"),
+            responses.text(members, "public_key"),
+            responses.text(members, "service_public_key"),
+            responses.moment(members, "created_at"),
+            responses.optional(members, "revoked_at", responses.moment),
+        )
+
+
+class _Registrar(Client):
+    """The service, for administrators of verifiers."""
+
+    @classmethod
+    def here(cls, token: str | None, url: str | None, *, allow_http: bool) -> _Registrar:
+        """With the token that the command acts with."""
+        found = inputs.need_token(token, url=url)
+        address = inputs.find_url(url, found.login)
+        stored = Credentials.here().load().find(address)
+        allowed = allow_http or (stored is not None and stored.allow_http)
+        return cls(address, token=found.bundle, allow_http=allowed)
+
+    def register_verifier(self, public_key: bytes, audience: str, name: str) -> VerifierRecord:
+        body = {"public_key": encode_base64(public_key), "audience": audience, "name": name}
+        return self._send(Call("POST", "/v1/verifiers", VerifierRecord.read, body))
+
+    def verifiers(self) -> tuple[VerifierRecord, ...]:
+        return self._send(Call("GET", "/v1/verifiers", _read_all))
+
+    def revoke_verifier(self, verifier_id: str) -> None:
+        return self._send(Call("DELETE", f"/v1/verifiers/{verifier_id}", lambda _: None))
+
+
+def _read_all(members: Members) -> tuple[VerifierRecord, ...]:
+    return responses.rows(members, "verifiers", VerifierRecord.read)
+
+
+@verifier.command()
+def init(file: _File, *, as_json: _Json = False) -> None:
+    """Make a key pair for an app, and print the public key.
+
+    The private key stays in FILE, which only you can read. An existing file is
+    never overwritten.
+
+    For example:
+
+      caveats verifier init photos.verifier
+    """
+    fresh = Registration.generate()
+    try:
+        fresh.save(file, new=True)
+    except RegistrationError as error:
+        raise Stop(ExitCode.USAGE, str(error)) from error
+    public = encode_base64(fresh.public_key)
+    if as_json:
+        data_json({"file": str(file), "public_key": public})
+        return
+    data(public)
+    message(f"kept the private key in {file}; to register: caveats verifier register {file} --audience NAME")
+
+
+@verifier.command()
+def register(
+    app: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|PUBLIC_KEY",
+            help="The verifier's file, which is filled in, or the public key that `init` printed"
+            " (after --, should it begin with -).",
+            show_default=False,
+        ),
+    ],
+    *,
+    audience: Annotated[str, typer.Option("--audience", metavar="NAME", help="Whose tokens it verifies.")],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="TEXT", help="What to list it as. Without it: the audience."),
+    ] = None,
+    token: _Token = None,
+    url: _Url = None,
+    as_json: _Json = False,
+    allow_http: _AllowHttp = False,
+) -> None:
+    """Let an app fetch the keys of an audience. For administrators.
+
+    With them it verifies tokens of that audience offline, and could mint them:
+    register apps that you trust with their own tokens.
+
+    For example:
+
+      caveats login admin --scope caveats:admin
+      caveats verifier register photos.verifier --audience photos
+      caveats verifier register "$PUBLIC_KEY" --audience photos --name 'photos, eu-1'
+    """
+    own = _own(app)
+    public = own.public_key if own is not None else _public_key(app)
+    with _Registrar.here(token, url, allow_http=allow_http) as client:
+        record = client.register_verifier(public, audience, audience if name is None else name)
+        if own is not None:
+            service_key = decode_base64(record.service_public_key)
+            filled = own.registered(
+                url=client.url,
+                audience=record.audience,
+                verifier_id=record.verifier_id,
+                service_public_key=service_key,
+            )
+            try:
+                filled.save(app)
+            except RegistrationError as error:
+                raise Stop(ExitCode.UNEXPECTED, f"registered as {record.verifier_id}, but {error}") from error
+    if as_json:
+        data_json(record)
+    else:
+        data(record.verifier_id)
+    if own is not None:
+        message(f"{app} is complete: LocalVerifier.from_file({app!r})")
+    elif not as_json:
+        message(f"the app pins the service's public key: {record.service_public_key}", label="")
+
+
+@verifier.command("list")
+def list_(
+    *, token: _Token = None, url: _Url = None, as_json: _Json = False, allow_http: _AllowHttp = False
+) -> None:
+    """List the registered verifiers. For administrators."""
+    with _Registrar.here(token, url, allow_http=allow_http) as client:
+        records = client.verifiers()
+    if as_json:
+        data_json(list(records))
+        return
+    if not records:
+        message("no verifiers are registered")
+        return
+    columns = {"id": False, "audience": False, "name": True, "registered": False, "revoked": False}
+    show(
+        table(
+            columns,
+            (
+                (
+                    record.verifier_id,
+                    record.audience,
+                    record.name,
+                    moment(record.created_at),
+                    "" if record.revoked_at is None else moment(record.revoked_at),
+                )
+                for record in records
+            ),
+        )
+    )
+
+
+@verifier.command()
+def revoke(
+    verifier_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The verifier's id, as `list` shows it.", show_default=False)
+    ],
+    *,
+    token: _Token = None,
+    url: _Url = None,
+    allow_http: _AllowHttp = False,
+) -> None:
+    """Give a verifier no more keys. For administrators.
+
+    The keys that it has stay good until they are retired: rotate them, and
+    retire the old ones, to take them away.
+
+    For example:
+
+      caveats verifier revoke 01KAJ5M3W8E2RZ6V8Q4T0N9XCD
+    """
+    if not verifier_id.isalnum():
+        raise typer.BadParameter("not a verifier's id", param_hint="ID")
+    with _Registrar.here(token, url, allow_http=allow_http) as client:
+        client.revoke_verifier(verifier_id)
+    message(f"verifier {verifier_id} gets no more keys")
+
+
+def _own(app: str) -> Registration | None:
+    """The file that is named, if it is one."""
+    if not Path(app).exists():
+        return None
+    try:
+        return Registration.load(app)
+    except RegistrationError as error:
+        raise Stop(ExitCode.USAGE, str(error)) from error
+
+
+def _public_key(text: str) -> bytes:
+    try:
+        key: Any = decode_base64(text)
+    except ValueError:
+        key = b""
+    if len(key) != _KEY_SIZE:
+        raise typer.BadParameter("no such file, and no public key either", param_hint="FILE|PUBLIC_KEY")
+    return bytes(key)

@@ -1,0 +1,131 @@
+"""To which addresses anything may be sent: whole origins on a list, and what their names may stand for.
+
+Pure: opens nothing and asks no name server. Whoever sends resolves a name, has `Reach.checked` look at every
+address, and connects to one of those and no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING
+
+import httpx2 as httpx
+
+from caveats_client.api.errors import UnusableAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_UNICAST = IPv6Network("2000::/3")
+_WRAPPING = (IPv6Network("2001::/32"), IPv6Network("2002::/16"))
+"""Teredo and 6to4 hold IPv4 addresses. So do mapped and compatible ones and NAT64, which are not unicast ones."""
+
+
+def checked_address(address: str | httpx.URL, *, allow_http: bool = False) -> httpx.URL:
+    """`address`, if a token may be sent there. Raises `UnusableAddress`."""
+    try:
+        url = httpx.URL(address)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise UnusableAddress("not an address: expected https://host") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise UnusableAddress(f"{shown(url)} is not the address of a service: expected https://host")
+    if url.port is not None and not 0 < url.port < 2**16:
+        raise UnusableAddress(f"{shown(url)} has a port that there is not")
+    if url.userinfo:
+        raise UnusableAddress(
+            "an address with a user name or a password in it ends up in logs: leave them out"
+        )
+    if url.scheme == "http" and not (allow_http or is_loopback(url)):
+        raise UnusableAddress(
+            f"{shown(url)} is plain http: everyone on the way could read the token. Use https; "
+            "where nobody can listen, allow it (allow_http, --allow-http)"
+        )
+    return url
+
+
+def is_loopback(url: httpx.URL) -> bool:
+    """Whether `url` leads to this machine itself."""
+    if url.host == "localhost":
+        return True
+    try:
+        return ip_address(url.host).is_loopback
+    except ValueError:
+        return False
+
+
+def shown(url: httpx.URL) -> str:
+    """The address without anything private in it."""
+    if url.host:
+        return f"{url.scheme}://{url.netloc.decode('ascii')}"
+    return "this" if "@" in str(url) else repr(str(url)[:80])
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The origins that may be sent to, and whether they may be on this machine or in a private network."""
+
+    origins: frozenset[httpx.Origin]
+    own: frozenset[httpx.Origin] = field(default_factory=frozenset)
+    """Those that somebody typed in as their service: wherever such a name leads is fine."""
+    allow_private: bool = False
+    allow_http: bool = False
+
+    @classmethod
+    def to(
+        cls,
+        allow: Iterable[str | httpx.URL],
+        *,
+        own: Iterable[str | httpx.URL] = (),
+        allow_private: bool = False,
+        allow_http: bool = False,
+    ) -> Reach:
+        """These origins, each given as any address there. Raises `UnusableAddress`."""
+        theirs = frozenset(checked_address(each, allow_http=allow_http).origin for each in own)
+        others = frozenset(checked_address(each, allow_http=allow_http).origin for each in allow)
+        return cls(theirs | others, theirs, allow_private, allow_http)
+
+    def place(self, location: str) -> httpx.URL:
+        """Where a third party is, if it is on the list. Raises `UnusableAddress`."""
+        if not location:
+            raise UnusableAddress("a third-party caveat does not say whom to ask")
+        url = checked_address(location, allow_http=self.allow_http)
+        if url.query or url.fragment:
+            raise UnusableAddress(f"a third party at {shown(url)} has a query in its address")
+        if url.origin not in self.origins:
+            raise UnusableAddress(
+                f"{shown(url)} is not on the list of third parties to ask: allow it (allow, --allow)"
+            )
+        path = url.raw_path.partition(b"?")[0]  # as it was written: decoded, it may be no path any more
+        return url.copy_with(raw_path=path.rstrip(b"/") + b"/")
+
+    def checked(self, url: httpx.URL, addresses: Sequence[str]) -> tuple[str, ...]:
+        """`addresses`, which the name in `url` stands for, if all of them may be connected to. Raises `UnusableAddress`."""
+        if not addresses:
+            raise UnusableAddress(f"{shown(url)}: there is no such host")
+        if url.origin not in self.own:
+            for address in addresses:
+                self._check(url, address)
+        return tuple(addresses)
+
+    def _check(self, url: httpx.URL, address: str) -> None:
+        try:
+            ip = ip_address(address)
+        except ValueError:
+            raise UnusableAddress(f"{shown(url)}: there is no such host") from None
+        if ip.is_multicast or ip.is_unspecified:
+            raise UnusableAddress(f"{shown(url)} is at {address}, which is no host's address")
+        if not (self.allow_private or is_public(ip)):
+            raise UnusableAddress(
+                f"{shown(url)} is at {address}, on this machine or in a private network: "
+                "allow that if you mean it (allow_private, --allow-private)"
+            )
+
+
+def is_public(ip: IPv4Address | IPv6Address) -> bool:
+    """Whether anybody could reach it. What only wraps another address, such as mapped IPv4 or NAT64, is not public."""
+    if isinstance(ip, IPv6Address) and (
+        ip not in _UNICAST or ip.scope_id or any(ip in network for network in _WRAPPING)
+    ):
+        return False
+    return ip.is_global and not (ip.is_private or ip.is_multicast or ip.is_reserved)

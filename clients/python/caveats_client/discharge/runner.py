@@ -1,0 +1,295 @@
+"""Sending what `discharging` asks for: to the addresses that were looked at and no others, never past the deadline.
+
+The only module besides `client` that opens connections for it. A name is resolved once, every address is checked, and
+the connection goes to one of them, with the name in the Host header and in the TLS handshake. No proxy, no redirect,
+no cookie, and no connection used twice: names that share an address do not share a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+import ssl
+import threading
+import time
+import webbrowser
+from concurrent.futures import Future
+from contextlib import contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import httpx2 as httpx
+
+from caveats_client.api.calls import Reply
+from caveats_client.api.errors import BadDischarge, ClientError, Unavailable
+from caveats_client.discharge.allowlist import shown
+from caveats_client.discharge.protocol import LARGEST_ANSWER, Fill, Pause, Send, Visit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from caveats_client.discharge.allowlist import Reach
+    from caveats_client.discharge.protocol import Steps
+
+T = TypeVar("T")
+
+clock = time.monotonic
+"""The clock of every deadline here."""
+_CONNECT = 3.0
+"""Seconds for one address, so that another one can be tried."""
+
+
+def run(steps: Steps[T], reach: Reach) -> T:
+    """Take the steps, and answer with what they lead to. Raises what they raise."""
+    with httpx.Client(**_options()) as http:
+        answer: Any = None
+        failed: ClientError | None = None
+        while True:
+            try:
+                step = steps.send(answer) if failed is None else steps.throw(failed)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            answer = failed = None
+            try:
+                match step:
+                    case Send():
+                        answer = _send(http, step, reach)
+                    case Visit():
+                        step.visit(step.url)
+                    case Fill():
+                        answer = step.fill(step.schema)
+                    case Pause():
+                        time.sleep(step.seconds)
+            except ClientError as error:
+                failed = error
+
+
+async def run_async(steps: Steps[T], reach: Reach) -> T:
+    """As `run`, for callers that await."""
+    async with httpx.AsyncClient(**_options()) as http:
+        answer: Any = None
+        failed: ClientError | None = None
+        while True:
+            try:
+                step = steps.send(answer) if failed is None else steps.throw(failed)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            answer = failed = None
+            try:
+                match step:
+                    case Send():
+                        answer = await _send_async(http, step, reach)
+                    case Visit():
+                        await asyncio.to_thread(step.visit, step.url)
+                    case Fill():
+                        answer = await asyncio.to_thread(step.fill, step.schema)
+                    case Pause():
+                        await asyncio.sleep(step.seconds)
+            except ClientError as error:
+                failed = error
+
+
+def open_browser(url: str) -> None:
+    """Open `url` in the person's browser. Raises `Unavailable` where there is none."""
+    if not webbrowser.open(url):
+        raise Unavailable(f"there is no browser here to open {url}")
+
+
+# One request
+
+
+def _send(http: httpx.Client, step: Send, reach: Reach) -> Reply:
+    with _sending(step) as left:
+        looking_up = _look_up(step.url)
+        addresses = reach.checked(step.url, looking_up.result(left()))
+        for number, address in enumerate(addresses, 1):
+            with _Cut(left()) as cut:
+                request = _request(http, step, address, left(), cut.trace)
+                try:
+                    response = http.send(request, stream=True)
+                except (httpx.ConnectError, httpx.ConnectTimeout):
+                    if number == len(addresses):
+                        raise
+                    continue
+                body = bytearray()
+                try:
+                    for chunk in response.iter_raw(4096):
+                        _take(body, chunk, step)
+                finally:
+                    response.close()
+                left()  # a connection that was cut can look like one that ended
+                return _reply(response, body, step)
+    raise AssertionError  # there is an address, else `checked` had raised
+
+
+async def _send_async(http: httpx.AsyncClient, step: Send, reach: Reach) -> Reply:
+    with _sending(step) as left:
+        async with asyncio.timeout(left()):
+            found = await asyncio.wrap_future(_look_up(step.url))
+            addresses = reach.checked(step.url, found)
+            for number, address in enumerate(addresses, 1):
+                request = _request(http, step, address, left())
+                try:
+                    response = await http.send(request, stream=True)
+                except (httpx.ConnectError, httpx.ConnectTimeout):
+                    if number == len(addresses):
+                        raise
+                    continue
+                body = bytearray()
+                try:
+                    async for chunk in response.aiter_raw(4096):
+                        _take(body, chunk, step)
+                finally:
+                    await response.aclose()
+                return _reply(response, body, step)
+    raise AssertionError  # there is an address, else `checked` had raised
+
+
+@contextmanager
+def _sending(step: Send) -> Iterator[Any]:
+    """What is left of the time; and what goes wrong on the way, as errors of the client's family."""
+
+    def left() -> float:
+        seconds = step.until - clock()
+        if seconds <= 0:
+            raise TimeoutError
+        return seconds
+
+    try:
+        yield left
+    except (TimeoutError, httpx.TimeoutException) as error:
+        raise Unavailable(f"{shown(step.url)} did not answer in time") from error
+    except (httpx.RequestError, httpx.StreamError, httpx.InvalidURL) as error:
+        if clock() >= step.until:
+            raise Unavailable(f"{shown(step.url)} did not answer in time") from error
+        words = str(error) or type(error).__name__
+        raise Unavailable(f"cannot reach {shown(step.url)}: {words}") from error
+
+
+def _request(
+    http: httpx.Client | httpx.AsyncClient, step: Send, address: str, left: float, trace: Any = None
+) -> httpx.Request:
+    """The request, to this address whatever the name may stand for by now.
+
+    The path goes apart: httpx logs the address of every request, and by one with a secret in it somebody waits.
+    """
+    timeout = {"connect": min(left, _CONNECT), "read": left, "write": left, "pool": left}
+    extensions: dict[str, Any] = {
+        "sni_hostname": step.url.host,
+        "timeout": timeout,
+        "target": step.url.raw_path,
+    }
+    if trace is not None:
+        extensions["trace"] = trace
+    return http.build_request(
+        step.method,
+        step.url.copy_with(host=address, raw_path=b"/", fragment=None),
+        content=step.content,
+        headers={**step.headers, "Host": step.url.netloc.decode("ascii")},
+        extensions=extensions,
+    )
+
+
+def _take(body: bytearray, chunk: bytes, step: Send) -> None:
+    body += chunk
+    if len(body) > LARGEST_ANSWER:
+        raise BadDischarge(f"{shown(step.url)} answers with more than {LARGEST_ANSWER} bytes")
+
+
+def _reply(response: httpx.Response, body: bytearray, step: Send) -> Reply:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise BadDischarge(f"{shown(step.url)} answers in an encoding nobody asked for")
+    return Reply(response.status_code, bytes(body), response.headers.get("retry-after"))
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "verify": _tls(),
+        "trust_env": False,
+        "follow_redirects": False,
+        "limits": httpx.Limits(max_keepalive_connections=0),
+        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        "headers": {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "caveats-client",
+        },
+    }
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """The platform's certificates, read once: it takes a while."""
+    return ssl.create_default_context()
+
+
+# Names
+
+
+def _look_up(url: httpx.URL) -> Future[list[str]]:
+    """The addresses of the host, found in a thread of its own: a slow name server can be left behind."""
+    found: Future[list[str]] = Future()
+
+    def look() -> None:
+        try:
+            found.set_result(_addresses(url))
+        except ClientError as error:
+            found.set_exception(error)
+
+    threading.Thread(target=look, name="caveats-names", daemon=True).start()
+    return found
+
+
+def _addresses(url: httpx.URL) -> list[str]:
+    try:
+        return [str(ip_address(url.host))]
+    except ValueError:
+        pass
+    try:
+        port = url.origin.port
+        rows = socket.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise Unavailable(f"{shown(url)}: there is no such host, or no name server answers") from None
+    return list(dict.fromkeys(str(row[4][0]) for row in rows))
+
+
+# The deadline
+
+
+class _Cut:
+    """Cuts a connection when its time is up, however it trickles. What awaits is cut off without this."""
+
+    def __init__(self, seconds: float) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    def trace(self, event: str, info: dict[str, Any]) -> None:
+        """Called by httpcore: as soon as there is a connection, take a handle on it, which TLS does not replace."""
+        if event == "connection.connect_tcp.complete":
+            with self._lock:
+                self._socket = info["return_value"].get_extra_info("socket").dup()
+
+    def _cut(self) -> None:
+        with self._lock:
+            if self._socket is not None:
+                try:
+                    self._socket.shutdown(socket.SHUT_RDWR)
+                except OSError:  # gone already
+                    pass

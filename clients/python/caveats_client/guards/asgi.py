@@ -1,0 +1,118 @@
+"""A gate around any ASGI app: what gets past it has a token that allows it. Knows ASGI, imports no framework.
+
+    app = TokenMiddleware(app, verifier, audience="photos", scopes=("photos:read",), public=("/healthz",))
+
+The app finds its `Grant` with `grant_of(scope)`; in Starlette and FastAPI it is `request.state.grant`. CORS
+belongs outside of it, since a preflight carries no token.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+from caveats import Grant
+from caveats_client.guards.guard import (
+    Answer,
+    Extra,
+    Gate,
+    Incoming,
+    Refusal,
+    Verifies,
+    checked_paths,
+    checked_scopes,
+    is_public,
+    raw_text,
+    utc_now,
+)
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_GUARDED: Final = ("http", "websocket")
+_POLICY_VIOLATION: Final = 1008
+
+
+def incoming_of(scope: Mapping[str, Any]) -> Incoming:
+    """The request in an ASGI scope. A server that gives no `raw_path` gives no path that can be judged."""
+    raw_path = scope.get("raw_path")
+    client = scope.get("client")
+    return Incoming(
+        method=scope.get("method", "GET"),  # the handshake of a WebSocket, which is a GET, has none
+        path=None if raw_path is None else raw_text(raw_path),
+        query=scope.get("query_string", b""),
+        headers=tuple((bytes(name).lower(), bytes(value)) for name, value in scope["headers"]),
+        peer=client[0] if client else None,
+    )
+
+
+def grant_of(scope: Mapping[str, Any]) -> Grant:
+    """The grant that this request came in by. Raises `LookupError` for one that needed none."""
+    grant = scope.get("state", {}).get("grant")
+    if isinstance(grant, Grant):
+        return grant
+    raise LookupError("no token was asked for: this path is public, or no TokenMiddleware is around the app")
+
+
+class TokenMiddleware:
+    """Lets requests through to the app if their token allows them, HTTP and WebSocket alike. Answers the others."""
+
+    def __init__(
+        self,
+        app: App,
+        verifier: Verifies,
+        *,
+        audience: str | None = None,
+        scopes: str | Iterable[str] | Callable[[Scope], Iterable[str]] = (),
+        public: Iterable[str] | Callable[[Scope], bool] = (),
+        trusted_proxies: Iterable[str] = (),
+        extra: Callable[[Scope], Extra] | None = None,
+        answers: Mapping[type[Exception], Answer] | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`scopes`: what every request needs, or a function that says what this one needs.
+
+        `public`: paths (`/healthz`, `/static/*`) that need no token, or a function that says so. `extra`: facts
+        for plug-in kinds. The rest is as for `Gate`.
+        """
+        self.app = app
+        self._gate = Gate(
+            verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
+        )
+        self._scopes = scopes if callable(scopes) else checked_scopes(scopes)
+        self._public = public if callable(public) else checked_paths(public)
+        self._extra = extra
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Judge, then pass on or answer."""
+        if scope["type"] not in _GUARDED:
+            await self.app(scope, receive, send)
+            return
+        incoming = incoming_of(scope)
+        if self._public(scope) if callable(self._public) else is_public(self._public, incoming):
+            await self.app(scope, receive, send)
+            return
+        try:
+            scopes = tuple(self._scopes(scope)) if callable(self._scopes) else self._scopes
+            grant = await self._gate.judge_async(incoming, scopes, self._extra(scope) if self._extra else {})
+        except Refusal as refusal:
+            await send_refusal(refusal, scope, send)
+            return
+        await self.app({**scope, "state": {**scope.get("state", {}), "grant": grant}}, receive, send)
+
+
+async def send_refusal(refusal: Refusal, scope: Mapping[str, Any], send: Send) -> None:
+    """The refusal as the response; of a WebSocket's handshake too, where the server can."""
+    kind = "http.response"
+    if scope["type"] == "websocket":
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            return
+        kind = "websocket.http.response"
+    headers = [
+        (name.lower().encode("ascii"), value.encode("latin-1")) for name, value in refusal.headers.items()
+    ]
+    await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": refusal.body})

@@ -1,0 +1,263 @@
+"""An endpoint that wants a third party's word: who gets past it has a discharge. For any ASGI app, imports no framework.
+
+    signing_in = BakeryParty("https://auth.example", public_key)
+    first_party = FirstParty(secret, signing_in, "member-of = ops")
+    app = DischargeMiddleware(app, first_party, public=("/healthz",))
+
+Clients that speak the bakery's protocol are answered in it; others get a problem with the location, the ticket and the
+token to complete. Both send the token back with its discharge: in a cookie `macaroon-...`, in the header `Macaroons`,
+or as `Authorization: Bearer`. Nothing is stored: the keys follow from `secret`.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from itertools import islice
+from typing import Any, Final, TypeAlias
+
+from caveats import (
+    Bundle,
+    CaveatsError,
+    Checkers,
+    Context,
+    Expires,
+    Macaroon,
+    UnsatisfiedCaveats,
+    authenticate,
+    standard_checkers,
+    unsatisfied,
+)
+from caveats.bakery import (
+    HTTP,
+    BakeryMacaroon,
+    BakeryParty,
+    TimeBefore,
+    declared_by,
+    decode_header,
+    first_party_checkers,
+)
+from caveats.keys.keyring import hkdf
+from caveats.token import chain
+from caveats.token.wire import ThirdPartyCaveat, encode_base64
+from caveats_client.guards.asgi import App, Receive, Scope, Send, incoming_of, send_refusal
+from caveats_client.guards.guard import Incoming, Proxies, Refusal, checked_paths, is_public, utc_now
+
+_LEAST_SECRET: Final = 32
+_MOST_PRESENTED: Final = 8
+_NEWEST: Final = 3
+_IDENTIFIER_SIZE: Final = 18
+_Presented: TypeAlias = tuple[Callable[[str], Bundle], str]
+"""How to read a credential, and its text."""
+_CHALLENGE: Final = 'Bearer realm="caveats", error="invalid_token"'
+_MESSAGE: Final = "a third party has to agree first"
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What the third party has agreed to."""
+
+    user: str | None
+    """Who the asker is, by its word; None if it does not say."""
+    declared: Mapping[str, str]
+    """What else it declares, of the names that were to be declared."""
+    agreement_id: str
+    """Which agreement this is: the same each time that it is presented."""
+
+
+class DischargeRequired(Refusal):
+    """The answer that asks for a discharge, the bakery's way."""
+
+    def __init__(self, version: int, info: Mapping[str, Any]) -> None:
+        super().__init__(401 if version else 407, "discharge_required", _MESSAGE)
+        self._info = dict(info)
+
+    @cached_property
+    def body(self) -> bytes:
+        """The bakery's error as JSON."""
+        error = {"Code": "macaroon discharge required", "Message": _MESSAGE, "Info": self._info}
+        return json.dumps(error, separators=(",", ":")).encode()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Exactly these two as they are: one client compares them."""
+        return {
+            "Content-Type": "application/json",
+            "WWW-Authenticate": "Macaroon",
+            "Content-Length": str(len(self.body)),
+            "Cache-Control": "no-store",
+        }
+
+
+class FirstParty:
+    """Asks one third party for one thing, and judges what comes back. Made once; safe to use from many threads and tasks."""
+
+    def __init__(
+        self,
+        secret: bytes,
+        party: BakeryParty,
+        condition: str,
+        *,
+        name: str = "auth",
+        declared: Sequence[str] = ("username",),
+        life: timedelta = timedelta(hours=1),
+        path: str = "/",
+        checkers: Checkers | None = None,
+        accept: Callable[[Agreed], bool] | None = None,
+        trusted_proxies: Iterable[str] = (),
+        now: Callable[[], datetime] = utc_now,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """`secret`: 32 bytes or more, the same on all nodes. Raises `ValueError` for one that is too short, or all zero.
+
+        `name`: of the cookie. A token is good for one name, condition and party: not where something else is asked.
+        `path`: for which paths clients send it. `declared`: what the third party is to say. `life`: of the token; the discharge may live shorter.
+        `accept` is asked last, of each agreement that is otherwise good; after its no, the third party is asked anew.
+        `trusted_proxies`: as for a `Gate`.
+        """
+        if len(secret) < _LEAST_SECRET or not any(secret):
+            raise ValueError(f"a secret has at least {_LEAST_SECRET} bytes, and is not all zero")
+        self.party = party
+        self.condition = condition
+        asked = json.dumps([name, condition, *declared]).encode() + party.public_key
+        self._keys = chain.pads(hkdf(secret, b"caveats/v1/first-party/" + asked, 32))
+        self._name = name
+        self._declared = tuple(declared)
+        self._life = life
+        self._path = path
+        self._checkers = first_party_checkers(standard_checkers() if checkers is None else checkers)
+        self._accept = accept
+        self._proxies = Proxies(trusted_proxies)
+        self._now = now
+        self._random = random
+
+    def judge(self, incoming: Incoming) -> Agreed:
+        """What has been agreed to for this request. Raises `Refusal`, which says how to have it agreed to."""
+        for read, text in islice(self._presented(incoming.headers), _MOST_PRESENTED):
+            try:
+                agreed = self._agreed(read(text), incoming)
+            except CaveatsError:
+                continue
+            if self._accept is None or self._accept(agreed):
+                return agreed
+        raise self._required(incoming)
+
+    def _presented(self, headers: Sequence[tuple[bytes, bytes]]) -> Iterator[_Presented]:
+        """What these headers hold, not read yet; the cookie of this very name first: others may be anybody's."""
+        others: list[_Presented] = []
+        for name, raw in headers:
+            value = raw.decode("latin-1")
+            if name == b"macaroons":
+                others += [(decode_header, part.strip()) for part in value.split(",", _MOST_PRESENTED)]
+            elif name == b"cookie":
+                for part in value.split(";"):
+                    cookie, _, text = part.strip().partition("=")
+                    if cookie == f"macaroon-{self._name}":
+                        yield decode_header, text.strip('"')
+                    elif cookie.startswith("macaroon-"):
+                        others.append((decode_header, text.strip('"')))
+            elif name == b"authorization" and value[:7].lower() == "bearer ":
+                others.append((Bundle.decode, value[7:].strip()))
+        yield from others
+
+    def _agreed(self, bundle: Bundle, incoming: Incoming) -> Agreed:
+        root_key = self._root_key(bundle.macaroon.identifier)
+        authenticated = authenticate(bundle, root_key, kinds=self._checkers.kinds)
+        forwarded = [value for name, value in incoming.headers if name == b"x-forwarded-for"]
+        context = Context(
+            now=self._now(),
+            method=incoming.method,
+            path=incoming.path,
+            client_ip=self._proxies.client_address(incoming.peer, forwarded),
+            extra=_origin(incoming.headers),
+        )
+        failures = unsatisfied(authenticated.caveats, self._checkers, context)
+        if failures:
+            raise UnsatisfiedCaveats(failures)
+        declared = declared_by(authenticated, self.party, root_key, self._declared) if self._declared else {}
+        user = authenticated.user_asserted_by(self.party, root_key) or declared.get("username")
+        return Agreed(user, declared, bundle.macaroon.identifier.decode())
+
+    def _required(self, incoming: Incoming) -> Refusal:
+        version = _version_of(incoming.headers)
+        identifier = encode_base64(self._random(_IDENTIFIER_SIZE)).encode()
+        root_key = self._root_key(identifier)
+        minted, now = Macaroon.mint(root_key, identifier), self._now()
+        if version is not None:
+            envelope = BakeryMacaroon(minted, max(1, min(version, self.party.version)), HTTP)
+            envelope = envelope.attenuate(TimeBefore.at((now + self._life).replace(microsecond=0)))
+            envelope = envelope.require_discharge(
+                self.party,
+                self.condition,
+                declared=self._declared,
+                root_key=root_key if self._declared else None,
+                random=self._random,
+            )
+            info = {
+                "Macaroon": envelope.to_members(),
+                "MacaroonPath": self._path,
+                "CookieNameSuffix": self._name,
+            }
+            return DischargeRequired(version, info)
+        token = minted.attenuate(Expires.after(self._life, now=now)).require_discharge(
+            self.party, self.condition, expires_at=now + self._life, root_key=root_key, random=self._random
+        )
+        asked = token.unverified_caveats[-1]
+        assert isinstance(asked, ThirdPartyCaveat)
+        members = {
+            "location": asked.location,
+            "ticket": encode_base64(asked.ticket),
+            "token": token.encode(),
+            "path": self._path,
+        }
+        challenge = {"WWW-Authenticate": _CHALLENGE}
+        return Refusal(401, "discharge_required", _MESSAGE, headers=challenge, members=members)
+
+    def _root_key(self, identifier: bytes) -> bytes:
+        return chain.mac(self._keys, identifier)
+
+
+class DischargeMiddleware:
+    """Lets requests through to the app if the third party has agreed. Answers the others.
+
+    The app finds what was agreed in `scope["state"]["agreed"]`; in Starlette and FastAPI it is `request.state.agreed`.
+    """
+
+    def __init__(self, app: App, first_party: FirstParty, *, public: Iterable[str] = ()) -> None:
+        """`public`: paths (`/healthz`, `/static/*`) for which nobody is asked."""
+        self.app = app
+        self._first_party = first_party
+        self._public = checked_paths(public)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Judge, then pass on or answer."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        incoming = incoming_of(scope)
+        if is_public(self._public, incoming):
+            await self.app(scope, receive, send)
+            return
+        try:
+            agreed = self._first_party.judge(incoming)
+        except Refusal as refusal:
+            await send_refusal(refusal, scope, send)
+            return
+        await self.app({**scope, "state": {**scope.get("state", {}), "agreed": agreed}}, receive, send)
+
+
+def _version_of(headers: Sequence[tuple[bytes, bytes]]) -> int | None:
+    """The version of the bakery's protocol that the client speaks; None for one that speaks no such thing."""
+    found = [value for name, value in headers if name == b"bakery-protocol-version"]
+    if not found:
+        return None
+    text = found[0].decode("latin-1")
+    return min(int(text), _NEWEST) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+
+
+def _origin(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Which site's page the request comes from, empty for none; nothing where it names two."""
+    named = [value.decode("latin-1") for name, value in headers if name == b"origin"]
+    return {} if len(named) > 1 else {"origin": "".join(named)}

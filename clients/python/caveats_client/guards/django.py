@@ -1,0 +1,158 @@
+"""Tokens for Django: a decorator for views, a middleware for whole sites. Imports Django; needs no database.
+
+    guard = TokenGuard(verifier, audience="photos")     # tokens.py
+
+    @guard.requires("photos/{photo_id}:read")           # views.py; then request.grant
+    def photo(request, photo_id): ...
+
+    middleware = guard.middleware(scopes=..., public=("/healthz",))     # tokens.py; in MIDDLEWARE: "site.tokens.middleware"
+
+Sync and async views and servers alike. It does not touch `request.user`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from functools import wraps
+from typing import Any, TypeAlias, TypeVar
+
+from asgiref.sync import async_to_sync, iscoroutinefunction
+from django.http import HttpRequest, HttpResponse
+from django.utils.decorators import sync_and_async_middleware
+
+from caveats_client.guards import asgi, wsgi
+from caveats_client.guards.guard import (
+    Answer,
+    Extra,
+    Gate,
+    Incoming,
+    Refusal,
+    Verifies,
+    awaited,
+    checked_paths,
+    checked_scopes,
+    filled_scopes,
+    is_public,
+    utc_now,
+)
+
+View = TypeVar("View", bound=Callable[..., Any])
+_Question: TypeAlias = tuple[Incoming, tuple[str, ...], Extra]
+
+
+class TokenGuard:
+    """Guards views, or the whole site. What is behind it finds its `Grant` in `request.grant`."""
+
+    def __init__(
+        self,
+        verifier: Verifies,
+        *,
+        audience: str | None = None,
+        trusted_proxies: Iterable[str] = (),
+        extra: Callable[[HttpRequest], Extra] | None = None,
+        answers: Mapping[type[Exception], Answer] | None = None,
+        decoded_paths: bool = False,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`extra`: facts for plug-in kinds. The rest is as for `Gate`.
+
+        `decoded_paths`: where the server keeps no path as it came (`manage.py runserver`), judge the decoded one;
+        otherwise a path caveat refuses there.
+        """
+        self._gate = Gate(
+            verifier,
+            audience=audience,
+            trusted_proxies=trusted_proxies,
+            answers=answers,
+            now=now,
+            wait=async_to_sync(awaited),
+        )
+        self._extra = extra
+        self._decoded_paths = decoded_paths
+
+    def requires(
+        self, *scopes: str, when: Callable[[HttpRequest], Iterable[str]] | None = None
+    ) -> Callable[[View], View]:
+        """A decorator: the view runs if the token covers these scopes, and those that `when` names.
+
+        `{name}` in a scope is filled from the view's keyword arguments. Raises `caveats.MalformedCaveat` for what
+        is no scope. On a class: `@method_decorator(guard.requires(...), name="dispatch")`.
+        """
+        needed = checked_scopes(scopes)
+
+        def question(request: HttpRequest, arguments: Mapping[str, object]) -> _Question:
+            filled = filled_scopes(needed, arguments)
+            if when is not None:
+                filled += tuple(when(request))
+            return self._question(request, filled)
+
+        def decorate(view: View) -> View:
+            @wraps(view)
+            def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+                try:
+                    request.grant = self._gate.judge(*question(request, kwargs))
+                except Refusal as refusal:
+                    return _response(refusal, request)
+                return view(request, *args, **kwargs)
+
+            @wraps(view)
+            async def guarded_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+                try:
+                    request.grant = await self._gate.judge_async(*question(request, kwargs))
+                except Refusal as refusal:
+                    return _response(refusal, request)
+                return await view(request, *args, **kwargs)
+
+            return guarded_async if iscoroutinefunction(view) else guarded  # type: ignore[return-value]
+
+        return decorate
+
+    def middleware(
+        self,
+        *,
+        scopes: str | Iterable[str] | Callable[[HttpRequest], Iterable[str]] = (),
+        public: Iterable[str] | Callable[[HttpRequest], bool] = (),
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """A middleware that guards every request: what nobody thought of is refused. `public` paths need no token."""
+        needed = scopes if callable(scopes) else checked_scopes(scopes)
+        free = public if callable(public) else checked_paths(public)
+
+        def is_free(request: HttpRequest) -> bool:
+            return free(request) if callable(free) else is_public(free, self._incoming(request))
+
+        def question(request: HttpRequest) -> _Question:
+            return self._question(request, tuple(needed(request)) if callable(needed) else needed)
+
+        def around(get_response: Callable[..., Any]) -> Callable[..., Any]:
+            def guarded(request: HttpRequest) -> Any:
+                if not is_free(request):
+                    try:
+                        request.grant = self._gate.judge(*question(request))
+                    except Refusal as refusal:
+                        return _response(refusal, request)
+                return get_response(request)
+
+            async def guarded_async(request: HttpRequest) -> Any:
+                if not is_free(request):
+                    try:
+                        request.grant = await self._gate.judge_async(*question(request))
+                    except Refusal as refusal:
+                        return _response(refusal, request)
+                return await get_response(request)
+
+            return guarded_async if iscoroutinefunction(get_response) else guarded
+
+        return sync_and_async_middleware(around)  # type: ignore[no-any-return]
+
+    def _incoming(self, request: HttpRequest) -> Incoming:
+        scope = getattr(request, "scope", None)
+        if scope is not None:
+            return asgi.incoming_of(scope)
+        return wsgi.incoming_of(request.META, decoded_paths=self._decoded_paths)
+
+    def _question(self, request: HttpRequest, scopes: tuple[str, ...]) -> _Question:
+        return self._incoming(request), scopes, self._extra(request) if self._extra else {}
+
+
+def _response(refusal: Refusal, request: HttpRequest) -> HttpResponse:
+    body = b"" if request.method == "HEAD" else refusal.body  # not every server would leave it out
+    return HttpResponse(body, status=refusal.status, headers=refusal.headers)

@@ -1,0 +1,122 @@
+"""Tokens for Flask views. Imports Flask, opens nothing.
+
+guard = TokenGuard(verifier, audience="photos")
+
+@app.get("/photos/<int:photo_id>")
+@guard.requires("photos/{photo_id}:read")
+def photo(photo_id: int) -> ...:
+    g.grant.user
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
+from functools import wraps
+from typing import ParamSpec, TypeAlias
+
+from flask import Blueprint, Flask, Response, current_app, g, request
+from flask.typing import ResponseReturnValue
+from flask.wrappers import Request
+
+from caveats import Grant
+from caveats_client.guards.guard import (
+    Answer,
+    Extra,
+    Gate,
+    Incoming,
+    Refusal,
+    Verifies,
+    checked_paths,
+    checked_scopes,
+    filled_scopes,
+    is_public,
+    utc_now,
+)
+from caveats_client.guards.wsgi import incoming_of
+
+P = ParamSpec("P")
+Returned: TypeAlias = ResponseReturnValue | Awaitable[ResponseReturnValue]
+
+
+class TokenGuard:
+    """Guards views, or whole apps and blueprints. A guarded view finds its `Grant` in `g.grant`."""
+
+    def __init__(
+        self,
+        verifier: Verifies,
+        *,
+        audience: str | None = None,
+        trusted_proxies: Iterable[str] = (),
+        extra: Callable[[Request], Extra] | None = None,
+        answers: Mapping[type[Exception], Answer] | None = None,
+        decoded_paths: bool = False,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`extra`: facts for plug-in kinds. The rest is as for `Gate`.
+
+        `decoded_paths`: where the server keeps no path as it came (wsgiref), judge the decoded one; otherwise a
+        path caveat refuses there.
+        """
+        self._gate = Gate(
+            verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
+        )
+        self._extra = extra
+        self._decoded_paths = decoded_paths
+
+    def requires(
+        self, *scopes: str, when: Callable[[Request], Iterable[str]] | None = None
+    ) -> Callable[[Callable[P, Returned]], Callable[P, ResponseReturnValue]]:
+        """A decorator, below the route's: the view runs if the token covers these scopes, and those `when` names.
+
+        `{name}` in a scope is filled from the view's arguments. Raises `caveats.MalformedCaveat` for what is no scope.
+        """
+        needed = checked_scopes(scopes)
+
+        def decorate(view: Callable[P, Returned]) -> Callable[P, ResponseReturnValue]:
+            @wraps(view)
+            def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
+                filled = filled_scopes(needed, request.view_args or {})
+                if when is not None:
+                    filled += tuple(when(request))
+                try:
+                    g.grant = self._judge(filled)
+                except Refusal as refusal:
+                    return _response(refusal)
+                answer: ResponseReturnValue = current_app.ensure_sync(view)(*args, **kwargs)
+                return answer
+
+            return guarded
+
+        return decorate
+
+    def protect(
+        self,
+        app: Flask | Blueprint,
+        *,
+        scopes: str | Iterable[str] | Callable[[Request], Iterable[str]] = (),
+        public: Iterable[str] | Callable[[Request], bool] = (),
+    ) -> None:
+        """Guard every request to `app`: what nobody thought of is refused. `public` paths need no token."""
+        needed = scopes if callable(scopes) else checked_scopes(scopes)
+        free = public if callable(public) else checked_paths(public)
+
+        def before() -> Response | None:
+            if free(request) if callable(free) else is_public(free, self._incoming()):
+                return None
+            try:
+                g.grant = self._judge(tuple(needed(request)) if callable(needed) else needed)
+            except Refusal as refusal:
+                return _response(refusal)
+            return None
+
+        app.before_request(before)
+
+    def _incoming(self) -> Incoming:
+        return incoming_of(request.environ, decoded_paths=self._decoded_paths)
+
+    def _judge(self, scopes: tuple[str, ...]) -> Grant:
+        extra = self._extra(request) if self._extra else {}
+        return self._gate.judge(self._incoming(), scopes, extra)
+
+
+def _response(refusal: Refusal) -> Response:
+    return Response(refusal.body, refusal.status, refusal.headers)

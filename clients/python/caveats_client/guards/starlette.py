@@ -1,0 +1,104 @@
+"""Tokens for Starlette's own AuthenticationMiddleware. Imports Starlette, opens nothing.
+
+    backend = TokenBackend(verifier, audience="photos", scopes=("photos:read",))
+    Middleware(AuthenticationMiddleware, backend=backend, on_error=backend.on_error)
+
+The app finds a `TokenUser` in `request.user`, and its `Grant` in `request.user.grant`. WebSockets that are refused
+are closed by Starlette.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+
+from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from caveats import Grant
+from caveats_client.guards.asgi import incoming_of
+from caveats_client.guards.guard import (
+    Answer,
+    Extra,
+    Gate,
+    Refusal,
+    Verifies,
+    checked_paths,
+    checked_scopes,
+    is_public,
+    utc_now,
+)
+
+
+class TokenUser(BaseUser):
+    """Whoever's token it is."""
+
+    def __init__(self, grant: Grant) -> None:
+        self.grant = grant
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Yes: there is no TokenUser without a grant."""
+        return True
+
+    @property
+    def display_name(self) -> str:
+        """The user's name."""
+        return self.grant.user
+
+    @property
+    def identity(self) -> str:
+        """The user's name."""
+        return self.grant.user
+
+
+class TokenRefused(AuthenticationError):
+    """Starlette's error around a refusal."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
+class TokenBackend(AuthenticationBackend):
+    """Authenticates by token. On public paths the user stays unauthenticated; elsewhere a token is needed.
+
+    The credentials are `authenticated` and the scopes that the request needed, for Starlette's `@requires`.
+    """
+
+    def __init__(
+        self,
+        verifier: Verifies,
+        *,
+        audience: str | None = None,
+        scopes: str | Iterable[str] | Callable[[HTTPConnection], Iterable[str]] = (),
+        public: Iterable[str] | Callable[[HTTPConnection], bool] = (),
+        trusted_proxies: Iterable[str] = (),
+        extra: Callable[[HTTPConnection], Extra] | None = None,
+        answers: Mapping[type[Exception], Answer] | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """As for `TokenMiddleware`; the functions are given Starlette's connection."""
+        self._gate = Gate(
+            verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
+        )
+        self._scopes = scopes if callable(scopes) else checked_scopes(scopes)
+        self._public = public if callable(public) else checked_paths(public)
+        self._extra = extra
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
+        """The credentials and the user. Raises `TokenRefused`."""
+        incoming = incoming_of(conn.scope)
+        if self._public(conn) if callable(self._public) else is_public(self._public, incoming):
+            return None
+        try:
+            scopes = tuple(self._scopes(conn)) if callable(self._scopes) else self._scopes
+            grant = await self._gate.judge_async(incoming, scopes, self._extra(conn) if self._extra else {})
+        except Refusal as refusal:
+            raise TokenRefused(refusal) from refusal
+        return AuthCredentials(["authenticated", *scopes]), TokenUser(grant)
+
+    @staticmethod
+    def on_error(_: HTTPConnection, error: AuthenticationError) -> Response:
+        """The refusal as a response: for the middleware's `on_error`."""
+        refusal = error.refusal if isinstance(error, TokenRefused) else Refusal(400, "bad_request")
+        return Response(refusal.body, refusal.status, refusal.headers)

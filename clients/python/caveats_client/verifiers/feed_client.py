@@ -1,0 +1,166 @@
+"""How the feed is asked for and read: which way, when again, and which of the bytes are lines. Pure.
+
+Knows the feed's HTTP: server-sent events, long-poll, everything at once and compressed. Knows no page, no key, and
+opens nothing. Proxies that hold events back are noticed by their silence, and then asked in the way that they can.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from caveats_client.verifiers.replica import Place
+
+PATH = "/v1/revocations/feed"
+PROOF_HEADER = "X-Feed-Proof"
+SILENCE = 6.0
+"""Seconds without a line after which a stream is given up: three heartbeats."""
+POLL_SECONDS = 4
+"""How long a long-poll waits. Short enough that what only a page's keys say is heard within five seconds."""
+LONGEST_LINE = 32 * 1024 * 1024
+_POLL_FOR = 300.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.25, 5.0
+_LONGEST_ASKED = 30.0
+_NO_STREAM = frozenset((404, 405, 406, 415, 500, 501, 505))
+
+
+class Way(Enum):
+    """How to ask."""
+
+    CATCH_UP = "catch up"
+    STREAM = "stream"
+    POLL = "poll"
+
+
+class CannotRead(Exception):
+    """What came is not the feed.
+
+    `retry_after`: seconds that were asked for; `unsuited`: another way may do; `unproved`: the key that was shown
+    does not open it any more.
+    """
+
+    def __init__(
+        self, text: str, *, retry_after: float = 0.0, unsuited: bool = False, unproved: bool = False
+    ) -> None:
+        super().__init__(text)
+        self.unproved = unproved
+        self.retry_after = retry_after
+        self.unsuited = unsuited
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request for the feed."""
+
+    way: Way
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    patience: float
+    """Seconds that may pass between one line and the next."""
+
+
+def ask(way: Way, audience: str, place: Place, proof: str, poll_seconds: int = POLL_SECONDS) -> Ask:
+    """The request that goes on from `place`."""
+    query = {"audience": audience, "after": str(place.after)}
+    if place.epoch is not None:
+        query["epoch"] = str(place.epoch)
+    if way is Way.STREAM:
+        headers = {PROOF_HEADER: proof, "Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        return Ask(way, query, {**headers, "Cache-Control": "no-store"}, SILENCE)
+    if way is Way.POLL:
+        query["wait"] = str(poll_seconds)
+    headers = {PROOF_HEADER: proof, "Accept": "application/x-ndjson", "Accept-Encoding": "gzip"}
+    return Ask(way, query, headers, SILENCE + (poll_seconds if way is Way.POLL else 0))
+
+
+class Lines:
+    """The lines of the feed in an answer's bytes as they come."""
+
+    def __init__(self, asked: Ask, status: int, headers: Mapping[str, str]) -> None:
+        """Raises `CannotRead` for an answer that is not the feed."""
+        self._events = asked.way is Way.STREAM
+        self._rest = bytearray()
+        self._data: list[str] = []
+        if status != 200:
+            unsuited = self._events and status in _NO_STREAM
+            retry_after = _seconds(headers.get("retry-after", ""))
+            raise CannotRead(
+                _said(status), retry_after=retry_after, unsuited=unsuited, unproved=status == 403
+            )
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if self._events and kind != "text/event-stream":
+            raise CannotRead("something on the way answers with no event stream", unsuited=True)
+
+    def take(self, chunk: bytes) -> Iterator[str]:
+        """The lines that are whole now."""
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            self._rest += chunk[start:end]
+            line = self._line(self._rest.removesuffix(b"\r").decode("ascii", "replace"))
+            self._rest.clear()
+            start = end + 1
+            if line is not None:
+                yield line
+        self._rest += chunk[start:]
+        if len(self._rest) > LONGEST_LINE:
+            raise CannotRead("a line without an end")
+
+    def _line(self, text: str) -> str | None:
+        if not self._events:
+            return text or None
+        if text.startswith("data:"):
+            self._data.append(text[5:].removeprefix(" "))
+        elif not text and self._data:
+            data, self._data = "\n".join(self._data), []
+            return data
+        return None
+
+
+@dataclass(slots=True)
+class Pacing:
+    """Which way to ask next, and after how long, from what the last attempts came to."""
+
+    random: Callable[[], float]
+    """Between 0 and 1: so that a thousand verifiers do not come back at the same moment."""
+    failures: int = 0
+    _poll_until: float = field(default=float("-inf"))
+
+    def way(self, *, behind: bool, tick: float) -> Way:
+        """The way to ask. Whoever has everything to read asks for it compressed."""
+        if behind:
+            return Way.CATCH_UP
+        return Way.POLL if tick < self._poll_until else Way.STREAM
+
+    def ended(self, way: Way, *, news: bool, seconds: float) -> float:
+        """Seconds to wait after an answer that came to its end. `news`: something was learnt of it."""
+        if not news:
+            return self.failed()
+        self.failures = 0
+        if way is Way.STREAM:  # the node stopped, or let us go
+            return 0.2 * self.random()
+        return max(0.0, 0.2 - seconds) if way is Way.POLL else 0.0
+
+    def no_stream(self, tick: float) -> None:
+        """Events do not come through: poll for a while, then try them again."""
+        self._poll_until = tick + _POLL_FOR
+
+    def failed(self, retry_after: float = 0.0) -> float:
+        """Seconds to wait after an attempt that taught nothing; at least as many as the service asked for."""
+        self.failures += 1
+        wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self.failures - 1, 10)) * (0.5 + self.random() / 2)
+        return max(wait, min(retry_after, _LONGEST_ASKED))
+
+
+def _said(status: int) -> str:
+    if status == 403:
+        return "the service does not let this verifier read the feed (403): are its keys retired, or its clock off?"
+    return f"the feed answers {status}"
+
+
+def _seconds(text: str) -> float:
+    return float(text) if re.fullmatch(r"[0-9]{1,6}", text) else 0.0

@@ -1,0 +1,380 @@
+"""Verification in the app itself: keys in memory, revocations followed in the background, an answer in microseconds.
+
+    with LocalVerifier.from_file("photos.verifier", state_dir="/var/lib/photos") as verifier:
+        grant = verifier.verify(text, Context(now=..., scopes=("photos/42:read",)))
+
+`verify` asks nobody, with one exception: a token under a key that is not here makes it fetch the keys, once for all
+who wait, within a second. What is known for longer than it may be refuses, with `caveats.Stale`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import threading
+import time
+import weakref
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from caveats import (
+    DEFAULT_LIMITS,
+    Bundle,
+    Context,
+    PrivateKey,
+    Stale,
+    UnknownKey,
+    UnsatisfiedCaveats,
+)
+from caveats_client.verifiers.freshness import OnStale, Standing, Standpoint, Status
+from caveats_client.verifiers.registration import Registration
+from caveats_client.verifiers.replica import Identity
+from caveats_client.verifiers.state_files import State
+from caveats_client.verifiers.sync import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx2 as httpx
+
+    from caveats import Authenticated, Checkers, Failure, Grant, Limits, Macaroon
+
+__all__ = ["AsyncLocalVerifier", "LocalVerifier", "Standing", "Status"]
+
+T = TypeVar("T")
+_STALE_AFTER = timedelta(seconds=30)
+_CLOSED = "this verifier has been closed"
+
+
+class _Local:
+    """What both faces know: how a verifier is put together, and what can be asked without waiting."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        audience: str,
+        verifier_id: str,
+        private_key: PrivateKey | bytes,
+        service_public_key: bytes,
+        checkers: Checkers | None = None,
+        state_dir: Path | str | None = None,
+        max_staleness: timedelta = _STALE_AFTER,
+        on_stale: OnStale = "refuse",
+        on_change: Callable[[Status], None] | None = None,
+        feed_url: str | None = None,
+        location: str = "",
+        limits: Limits = DEFAULT_LIMITS,
+        cache_entries: int = 10_000,
+        cache_bytes: int = 16 * 1024 * 1024,
+        transport: httpx.AsyncBaseTransport | None = None,
+        allow_http: bool = False,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`audience`, `verifier_id`, `service_public_key`: what registering the public key answered with.
+
+        `state_dir`: a folder where keys and revocations are kept, sealed, so that a restart needs no service.
+        `max_staleness`: how long to go on without hearing of revocations. After that `on_stale` counts: `refuse`
+        everything, or `accept` without knowing what has been revoked meanwhile, until the keys run out.
+        `on_change` is called, from the background, whenever the standing changes. `feed_url`: a mirror of the
+        feed. `location`, `limits`, `cache_entries`, `cache_bytes`: as for `caveats.Verifier`. `clock`, `monotonic`:
+        seconds, as `time.time` and `time.monotonic` give them.
+        Raises `UnusableAddress`, `caveats.InvalidKey`.
+        """
+        key = private_key if isinstance(private_key, PrivateKey) else PrivateKey(private_key)
+        self._identity = Identity(verifier_id, audience, key, service_public_key)
+        self._url = url
+        self._feed_url = feed_url
+        self._transport = transport
+        self._allow_http = allow_http
+        self._on_change = on_change
+        self._state_dir = None if state_dir is None else Path(state_dir)
+        self._make: Callable[[], Standpoint] = lambda: Standpoint(
+            self._identity,
+            checkers=checkers,
+            location=location,
+            limits=limits,
+            cache_entries=cache_entries,
+            cache_bytes=cache_bytes,
+            max_staleness=max_staleness,
+            on_stale=on_stale,
+            clock=clock,
+            monotonic=monotonic,
+        )
+        self._standpoint = self._make()
+        self._closed = False
+        self._engine(lambda: None)  # what is wrong with the addresses is better known now
+
+    @classmethod
+    def from_file(cls, path: Path | str, **options: Any) -> Self:
+        """From the file that `caveats verifier register` filled in. Raises `RegistrationError`."""
+        registration = Registration.load(path)
+        identity = registration.identity
+        return cls(
+            options.pop("url", registration.url),
+            audience=identity.audience,
+            verifier_id=identity.verifier_id,
+            private_key=identity.private_key,
+            service_public_key=identity.service_public_key,
+            **options,
+        )
+
+    @property
+    def audience(self) -> str:
+        """Whose tokens are verified."""
+        return self._identity.audience
+
+    def status(self) -> Status:
+        """How things stand, for health checks. Asks nobody."""
+        return self._standpoint.status()
+
+    def __repr__(self) -> str:
+        standing = self._standpoint.standing.value
+        return f"{type(self).__name__}({self.audience!r}, verifier {self._identity.verifier_id}, {standing})"
+
+    def _engine(self, on_ready: Callable[[], None]) -> Engine:
+        state = None if self._state_dir is None else State(self._state_dir, self._identity)
+        return Engine(
+            self._standpoint,
+            self._url,
+            feed_url=self._feed_url,
+            state=state,
+            transport=self._transport,
+            allow_http=self._allow_http,
+            on_change=self._on_change,
+            on_ready=on_ready,
+        )
+
+    def _missing_key(self, presented: str | Bundle | Macaroon) -> str | None:
+        """The key id of a token whose key is not here; None for one that is not ours at all."""
+        bundle = Bundle.decode(presented) if isinstance(presented, str) else presented
+        macaroon = bundle.macaroon if isinstance(bundle, Bundle) else bundle
+        identifier = macaroon.unverified_identifier
+        if identifier is None or identifier.audience != self.audience:
+            return None
+        return identifier.key_id
+
+    def _not_ready(self, seconds: float) -> Stale:
+        status = self._standpoint.status()
+        return Stale(f"not ready within {seconds:g} s: {status.problem or 'the service takes too long'}")
+
+
+class LocalVerifier(_Local):
+    """Verifies tokens of one audience in this process, from any thread. A thread of its own keeps it up to date.
+
+    Starts with the first `verify`, or with `start`, or as a context manager; the first waits until it is ready. In a
+    process that was forked it starts anew. Close it, or let it live as long as the process.
+    """
+
+    def __init__(self, url: str, *, start_timeout: float = 10.0, **options: Any) -> None:
+        """`start_timeout`: how long the first `verify`, or a context manager, waits. The rest as for both."""
+        super().__init__(url, **options)
+        self._start_timeout = start_timeout
+        self._fresh_process()
+        _here.add(self)
+
+    def _fresh_process(self) -> None:
+        self._starting = threading.Lock()
+        self._ready = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: Engine | None = None
+        self._stop: Callable[[], object] = lambda: None
+        self._waited = False
+
+    def _forked(self) -> None:
+        """The thread stayed with the parent, and its locks may be held for ever."""
+        self._standpoint = self._make()
+        self._fresh_process()
+
+    def start(self, timeout: float | None = None) -> Self:
+        """Begin, and wait until it can verify. Raises `Stale` after `timeout` seconds; it then goes on trying."""
+        seconds = self._start_timeout if timeout is None else timeout
+        with self._starting:
+            if self._closed:
+                raise Stale(_CLOSED)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=lambda: asyncio.run(self._work()), name="caveats-verifier", daemon=True
+                )
+                self._thread.start()
+        ready = self._ready.wait(seconds)
+        self._waited = True
+        if not ready:
+            raise self._not_ready(seconds)
+        return self
+
+    async def _work(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        engine = self._engine(self._ready.set)
+        loop = asyncio.get_running_loop()
+        with self._starting:
+            self._running, self._loop = engine, loop
+            self._stop = functools.partial(loop.call_soon_threadsafe, task.cancel)
+            if self._closed:
+                return
+        try:
+            await engine.run()
+        except asyncio.CancelledError:
+            pass
+
+    def close(self) -> None:
+        """Stop, and write down what is to be known after a restart."""
+        with self._starting:
+            self._closed = True
+            thread, self._thread = self._thread, None
+        if thread is not None and thread.is_alive():
+            self._stop()
+            thread.join(10)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
+        """The grant for this token and this request, as `caveats.Verifier` gives it; raises what that raises.
+
+        And `Stale`: too long ago that anything was heard of revocations or keys. Without `context`: now, and no more.
+        """
+        if not self._waited or self._closed:
+            self.start()
+        standpoint = self._standpoint
+        standpoint.check()
+        if context is None:
+            context = Context(standpoint.now())
+        verifier = standpoint.verifier
+        try:
+            return verifier.verify(presented, context)
+        except UnknownKey:
+            if not self._key_turned_up(presented):
+                raise
+        return verifier.verify(presented, context)
+
+    def authenticate(self, presented: str | Bundle | Macaroon) -> Authenticated:
+        """The authentic, live token, its caveats not judged. Raises as `verify`, but for `UnsatisfiedCaveats`."""
+        if not self._waited or self._closed:
+            self.start()
+        self._standpoint.check()
+        verifier = self._standpoint.verifier
+        try:
+            return verifier.authenticate(presented)
+        except UnknownKey:
+            if not self._key_turned_up(presented):
+                raise
+        return verifier.authenticate(presented)
+
+    def failures(
+        self, presented: str | Bundle | Macaroon, context: Context | None = None
+    ) -> tuple[Failure, ...]:
+        """Every caveat that says no to this request; empty where `verify` grants. Raises as `verify` otherwise."""
+        try:
+            self.verify(presented, context)
+        except UnsatisfiedCaveats as refusal:
+            return tuple(refusal.failures)
+        return ()
+
+    def _key_turned_up(self, presented: str | Bundle | Macaroon) -> bool:
+        key_id = self._missing_key(presented)
+        if key_id is None or self._running is None or self._loop is None:
+            return False
+        try:
+            turning_up = asyncio.run_coroutine_threadsafe(self._running.key_turned_up(key_id), self._loop)
+            found = turning_up.result(2.0)
+        except (TimeoutError, RuntimeError):
+            raise Stale(f"a token under key {key_id}, which is not here, and nobody to ask") from None
+        self._standpoint.check()
+        return found
+
+
+_here: weakref.WeakSet[LocalVerifier] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for verifier in list(_here):
+        verifier._forked()  # noqa: SLF001  of this module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class AsyncLocalVerifier(_Local):
+    """As `LocalVerifier`, with a task of the running event loop in place of a thread, and its methods awaited."""
+
+    def __init__(self, url: str, *, start_timeout: float = 10.0, **options: Any) -> None:
+        """As `LocalVerifier`."""
+        super().__init__(url, **options)
+        self._start_timeout = start_timeout
+        self._task: asyncio.Task[None] | None = None
+        self._running: Engine | None = None
+        self._ready = asyncio.Event()
+        self._waited = False
+
+    async def start(self, timeout: float | None = None) -> Self:  # noqa: ASYNC109  as `LocalVerifier.start`
+        """Begin, and wait until it can verify. Raises `Stale` after `timeout` seconds; it then goes on trying."""
+        seconds = self._start_timeout if timeout is None else timeout
+        if self._closed:
+            raise Stale(_CLOSED)
+        if self._task is None:
+            self._running = self._engine(self._ready.set)
+            self._task = asyncio.create_task(self._running.run(), name="caveats-verifier")
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ready.wait()
+        except TimeoutError:
+            raise self._not_ready(seconds) from None
+        finally:
+            self._waited = True
+        return self
+
+    async def close(self) -> None:
+        """Stop, and write down what is to be known after a restart."""
+        self._closed = True
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
+        """As `LocalVerifier.verify`. Waits only where a key is to be fetched."""
+        facts = Context(self._standpoint.now()) if context is None else context
+        return await self._ask(presented, lambda: self._standpoint.verifier.verify(presented, facts))
+
+    async def authenticate(self, presented: str | Bundle | Macaroon) -> Authenticated:
+        """The authentic, live token, its caveats not judged. Raises as `verify`, but for `UnsatisfiedCaveats`."""
+        return await self._ask(presented, lambda: self._standpoint.verifier.authenticate(presented))
+
+    async def failures(
+        self, presented: str | Bundle | Macaroon, context: Context | None = None
+    ) -> tuple[Failure, ...]:
+        """Every caveat that says no to this request; empty where `verify` grants. Raises as `verify` otherwise."""
+        try:
+            await self.verify(presented, context)
+        except UnsatisfiedCaveats as refusal:
+            return tuple(refusal.failures)
+        return ()
+
+    async def _ask(self, presented: str | Bundle | Macaroon, question: Callable[[], T]) -> T:
+        if not self._waited or self._closed:
+            await self.start()
+        self._standpoint.check()
+        try:
+            return question()
+        except UnknownKey:
+            key_id = self._missing_key(presented)
+            if key_id is None or self._running is None or not await self._running.key_turned_up(key_id):
+                raise
+        self._standpoint.check()
+        return question()

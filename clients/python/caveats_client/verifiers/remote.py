@@ -1,0 +1,543 @@
+"""Verification by asking, for apps that must not hold a key: the service says whether a token is good, for a while.
+
+    with RemoteVerifier("https://auth.example", audience="photos") as verifier:
+        grant = verifier.verify(text, Context(now=..., scopes=("photos/42:read",)))
+
+What the service accepted is remembered for a few seconds: the token itself, and whatever a holder makes of it, since
+its signature is all it takes to go on with the chain. Their caveats are judged here, for every request anew. Tokens
+with third-party caveats, and with kinds that are unknown here, are asked for every time.
+
+So a revocation may take `remember_for` to be seen, and no longer: without a key, the feed of revocations can be
+neither read nor believed. Where that is too long, hold a key (`caveats_client.verifiers.local`), or remember for 0 seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from caveats import (
+    DEFAULT_LIMITS,
+    BadSignature,
+    Bundle,
+    Caveat,
+    Checkers,
+    Context,
+    DamagedToken,
+    Failure,
+    Grant,
+    Macaroon,
+    MalformedToken,
+    MissingDischarge,
+    Parent,
+    Refused,
+    Renewed,
+    Revoked,
+    Stale,
+    ThirdPartyCaveat,
+    UnknownCaveat,
+    UnknownKey,
+    UnsatisfiedCaveats,
+    User,
+    WrongAudience,
+    effective,
+    standard_checkers,
+    unsatisfied,
+)
+from caveats.kinds.checkers import HOLDER, ISSUER
+from caveats.token import chain
+from caveats_client.api import calls
+from caveats_client.api.calls import Facts
+from caveats_client.api.errors import BadRequest, ClientError, Forbidden, NotAuthenticated
+from caveats_client.api.responses import Verification, WrongShape, member
+from caveats_client.client import DEFAULT_TIMEOUT, AsyncClient, Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx2 as httpx
+
+    from caveats import Authenticated, Authority, Identifier, Limits
+    from caveats.token.wire import Fields
+    from caveats_client.api.calls import Call
+    from caveats_client.api.responses import Members
+
+_MOST_BRANCHES = 1000
+
+
+class RemoteGrant(Grant):
+    """A grant that rests on the service's word. It has no `authenticated`: the chain's signatures are not here."""
+
+    __slots__ = ("_authority", "_caveats", "_identifier")
+    _authority: Authority | None
+    _caveats: tuple[Caveat, ...]
+    _identifier: Identifier
+
+    def __init__(self, identifier: Identifier, caveats: tuple[Caveat, ...]) -> None:
+        object.__setattr__(self, "_identifier", identifier)
+        object.__setattr__(self, "_caveats", caveats)
+        object.__setattr__(self, "_authority", None)
+
+    @property
+    def authenticated(self) -> Authenticated:
+        """Not here. Raises `AttributeError`."""
+        raise AttributeError("the service vouched for this token; what it computed for that is not here")
+
+    @property
+    def authority(self) -> Authority:
+        """What is left of the token after all its caveats."""
+        if self._authority is None:
+            object.__setattr__(self, "_authority", effective(self._caveats))
+        assert self._authority is not None
+        return self._authority
+
+    @property
+    def identifier(self) -> Identifier:
+        """The token's identifier: key id, audience, token id."""
+        return self._identifier
+
+    @property
+    def user(self) -> str:
+        """Whose token it is: the issuer's word, which no holder can change."""
+        return self._caveats[0].value
+
+    @property
+    def token_id(self) -> str:
+        """The token's id."""
+        return self._identifier.token_id
+
+    @property
+    def audience(self) -> str:
+        """The audience that the token was issued for."""
+        return self._identifier.audience
+
+    @property
+    def issued_at(self) -> datetime:
+        """When the token was first issued."""
+        return self._identifier.issued_at
+
+    @property
+    def caveats(self) -> tuple[Caveat, ...]:
+        """Every caveat that held."""
+        return self._caveats
+
+
+class _Answer(NamedTuple):
+    """What the service says of a token that is authentic and alive."""
+
+    verification: Verification
+    revoked: frozenset[bytes] | None
+    """The branches of this token that are revoked; None if it did not say, or said too much to keep."""
+
+
+class _Presented(NamedTuple):
+    """A token as it was presented: well formed, believed in nothing."""
+
+    bundle: Bundle
+    fields: Fields
+    identifier: Identifier
+
+    @property
+    def plain(self) -> bool:
+        """Whether nobody else has a say in it."""
+        return not self.bundle.discharges and ThirdPartyCaveat not in map(type, self.fields.caveats)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Accepted:
+    """A token that the service found authentic and alive. Its signature is a live credential, and stays in here."""
+
+    fields: Fields
+    until: float
+    revoked: frozenset[bytes] | None
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, roughly."""
+        own = len(self.fields.identifier) + sum(map(len, self.fields.caveats))
+        return 1024 + 2 * own + 64 * len(self.revoked or ())
+
+
+class Remembered:
+    """What was accepted lately, within bounds: of entries, of bytes, and of time. Safe to use from many threads."""
+
+    def __init__(self, entries: int, size: int) -> None:
+        self._entries = entries
+        self._bytes = size
+        self._changing = threading.Lock()
+        self._generation = 0
+        self._all: OrderedDict[Fields, _Accepted] = OrderedDict()
+        self._by_identifier: dict[bytes, list[_Accepted]] = {}
+        self._held = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def generation(self) -> int:
+        """To be read before the service is asked: what was forgotten meanwhile is not remembered after all."""
+        return self._generation
+
+    def find(self, fields: Fields, tick: float) -> _Accepted | None:
+        """The longest remembered token that this one begins with; itself, if it is remembered."""
+        with self._changing:
+            best: _Accepted | None = None
+            for accepted in self._by_identifier.get(fields.identifier, ()):
+                known = accepted.fields
+                if (
+                    tick < accepted.until
+                    and known.location == fields.location
+                    and known.caveats == fields.caveats[: len(known.caveats)]
+                    and (best is None or len(known.caveats) > len(best.fields.caveats))
+                ):
+                    best = accepted
+            return best
+
+    def add(self, accepted: _Accepted, generation: int, tick: float) -> None:
+        """Remember, unless something was forgotten since `generation`, or it is too large."""
+        with self._changing:
+            if generation != self._generation or accepted.size > self._bytes or not self._entries:
+                return
+            self._drop(self._all.get(accepted.fields))
+            self._all[accepted.fields] = accepted
+            self._by_identifier.setdefault(accepted.fields.identifier, []).append(accepted)
+            self._held += accepted.size
+            while self._all:
+                oldest = next(iter(self._all.values()))
+                if tick < oldest.until and len(self._all) <= self._entries and self._held <= self._bytes:
+                    return
+                self._drop(oldest)
+
+    def forget(self, identifier: bytes) -> None:
+        """Nothing is remembered of this token, in whatever copy, nor of one that is being asked about now."""
+        with self._changing:
+            self._generation += 1
+            for accepted in list(self._by_identifier.get(identifier, ())):
+                self._drop(accepted)
+
+    def clear(self) -> None:
+        """Nothing is remembered."""
+        with self._changing:
+            self._generation += 1
+            self._all.clear()
+            self._by_identifier.clear()
+            self._held = 0
+
+    def _drop(self, accepted: _Accepted | None) -> None:
+        if accepted is None:
+            return
+        del self._all[accepted.fields]
+        same = self._by_identifier[accepted.fields.identifier]
+        same.remove(accepted)
+        if not same:
+            del self._by_identifier[accepted.fields.identifier]
+        self._held -= accepted.size
+
+
+class _Remote:
+    """What both faces know: when the service has to be asked, and what its answer means."""
+
+    def __init__(
+        self,
+        *,
+        audience: str,
+        checkers: Checkers | None,
+        limits: Limits,
+        remember_for: timedelta,
+        cache_entries: int,
+        cache_bytes: int,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.audience = audience
+        self._checkers = standard_checkers() if checkers is None else checkers
+        self._limits = limits
+        self._seconds = remember_for.total_seconds()
+        self._monotonic = monotonic
+        self._remembered = Remembered(cache_entries if self._seconds > 0 else 0, cache_bytes)
+
+    def forget(self, presented: str | Bundle | Macaroon) -> None:
+        """Ask anew about this token and all its copies: after revoking one, for instance."""
+        self._remembered.forget(self._read(presented).fields.identifier)
+
+    def clear(self) -> None:
+        """Ask anew about every token."""
+        self._remembered.clear()
+
+    def _read(self, presented: str | Bundle | Macaroon) -> _Presented:
+        if isinstance(presented, str):
+            presented = Bundle.decode(presented, self._limits)
+        bundle = Bundle(presented) if isinstance(presented, Macaroon) else presented
+        if not isinstance(bundle, Bundle):
+            raise MalformedToken("a token is text, a macaroon or a bundle")
+        identifier = bundle.macaroon.unverified_identifier
+        if identifier is None:
+            raise UnknownKey("the identifier is not one that this service issues")
+        if identifier.audience != self.audience:
+            raise WrongAudience(identifier.audience, self.audience)
+        return _Presented(bundle, bundle.macaroon.fields, identifier)
+
+    def _context(self, context: Context | None) -> Context:
+        if context is None:
+            return Context(now=datetime.now(UTC), audience=self.audience)
+        if context.audience is None:
+            return replace(context, audience=self.audience)
+        if context.audience != self.audience:
+            raise WrongAudience(self.audience, context.audience)
+        return context
+
+    def _typed(self, fields: Fields) -> tuple[Caveat, ...] | None:
+        """The caveats, if this app knows every kind among them."""
+        typed = tuple(
+            self._checkers.parse(caveat)
+            for caveat in fields.caveats
+            if not isinstance(caveat, ThirdPartyCaveat)
+        )
+        return None if any(isinstance(caveat, UnknownCaveat) for caveat in typed) else typed
+
+    def _from_memory(self, presented: _Presented, context: Context) -> Grant | None:
+        """The grant for a token that is remembered, or was made of one that is; None: the service has to be asked.
+
+        Raises `BadSignature`, `Revoked` or `UnsatisfiedCaveats`.
+        """
+        fields = presented.fields
+        if not presented.plain:
+            return None
+        accepted = self._remembered.find(fields, self._monotonic())
+        if accepted is None:
+            return None
+        more = fields.caveats[len(accepted.fields.caveats) :]
+        known = accepted.fields.signature
+        signatures = [known, *chain.extend_all(known, more)]  # type: ignore[arg-type]  # plain
+        if not chain.same(signatures[-1], fields.signature):
+            raise BadSignature("the token is not authentic")
+        typed = self._typed(fields)
+        if typed is None:
+            return None
+        if more:
+            # What may have been revoked that the service was not asked about: another copy, another parent.
+            parents = any(type(caveat) is Parent for caveat in typed[len(typed) - len(more) :])
+            if accepted.revoked is None or parents or any(type(caveat) is Renewed for caveat in typed):
+                return None
+            if not accepted.revoked.isdisjoint(map(chain.branch_id, signatures)):
+                raise Revoked("this copy of the token has been revoked")
+        issued = presented.identifier.issuer_caveats
+        added_by = [ISSUER if place < issued else HOLDER for place in range(len(typed))]
+        failures = unsatisfied(typed, self._checkers, context, added_by)
+        if failures:
+            raise UnsatisfiedCaveats(failures)
+        return RemoteGrant(presented.identifier, typed)
+
+    def _call(self, presented: _Presented, context: Context) -> Call[_Answer]:
+        facts = Facts(
+            scope=context.scopes or None,
+            audience=self.audience,
+            method=context.method,
+            path=context.path,
+            client_ip=context.client_ip,
+            user=context.user,
+            extra=context.extra,
+        )
+        return replace(calls.verify(presented.bundle, facts), read=_read_answer)  # type: ignore[arg-type, return-value]
+
+    def _conclude(self, presented: _Presented, answer: _Answer, generation: int, asked_at: float) -> Grant:
+        """The grant that the service's answer is, remembered if it can be. Raises `UnsatisfiedCaveats`."""
+        verification, fields = answer.verification, presented.fields
+        caveats = tuple(self._checkers.parse(each.predicate.encode()) for each in verification.caveats)
+        if (
+            not caveats
+            or type(caveats[0]) is not User
+            or verification.token_id != presented.identifier.token_id
+        ):
+            raise Stale("the service's answer is about another token")
+        if presented.plain and self._typed(fields) is not None:
+            accepted = _Accepted(fields, asked_at + self._seconds, answer.revoked)
+            self._remembered.add(accepted, generation, self._monotonic())
+        if not verification.granted:
+            raise UnsatisfiedCaveats(
+                [
+                    Failure(each.index, each.kind, each.predicate, each.added_by, each.reason, each.hint)
+                    for each in verification.failures
+                ]
+            )
+        return RemoteGrant(presented.identifier, caveats)
+
+
+def _read_answer(members: Members) -> _Answer:
+    revoked: Any = members.get("revoked_branches")
+    verification = Verification.read(members)
+    if not isinstance(revoked, list) or len(revoked) > _MOST_BRANCHES:
+        return _Answer(verification, None)
+    try:
+        named = [bytes.fromhex(member({"branch": each}, "branch", str)) for each in revoked]
+    except ValueError:
+        raise WrongShape("revoked_branches are written in hex") from None
+    return _Answer(verification, frozenset(named))
+
+
+def _refusal(error: ClientError, presented: _Presented) -> Refused | MalformedToken:
+    """What an error of the service means for the token."""
+    match error:
+        case NotAuthenticated() if error.code == "damaged_token":
+            return DamagedToken("the token was cut off or mistyped")
+        case NotAuthenticated() if error.code == "discharge_required":
+            answered = {discharge.identifier for discharge in presented.bundle.discharges}
+            for caveat in presented.fields.caveats:
+                if isinstance(caveat, ThirdPartyCaveat) and caveat.ticket not in answered:
+                    return MissingDischarge(caveat.location, caveat.ticket)
+            return Refused("a third party has to agree first")
+        case NotAuthenticated():
+            return Refused("the service does not accept this token: it is not authentic, or not alive")
+        case Forbidden() | BadRequest():
+            return Refused(f"the service refuses: {error.detail}")
+        case _:
+            return Stale(f"the service cannot be asked: {error.detail}")
+
+
+class _Asking(Client):
+    def ask(self, call: Call[_Answer]) -> _Answer:
+        return self._send(call)
+
+
+class _AsyncAsking(AsyncClient):
+    async def ask(self, call: Call[_Answer]) -> _Answer:
+        return await self._send(call)
+
+
+class RemoteVerifier(_Remote):
+    """Verifies tokens of one audience by asking the service, from any thread. Holds no key."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        audience: str = "default",
+        checkers: Checkers | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        remember_for: timedelta = timedelta(seconds=5),
+        cache_entries: int = 10_000,
+        cache_bytes: int = 16 * 1024 * 1024,
+        timeout: float = DEFAULT_TIMEOUT,
+        transport: httpx.BaseTransport | None = None,
+        allow_http: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`remember_for`: how long the service's yes counts, and so how long a revocation may take to be seen.
+
+        `cache_entries` and `cache_bytes` bound what is remembered. Raises `UnusableAddress`.
+        """
+        super().__init__(
+            audience=audience,
+            checkers=checkers,
+            limits=limits,
+            remember_for=remember_for,
+            cache_entries=cache_entries,
+            cache_bytes=cache_bytes,
+            monotonic=monotonic,
+        )
+        self._client = _Asking(url, timeout=timeout, transport=transport, allow_http=allow_http)
+
+    def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
+        """The grant for this token and this request. Raises as `caveats.Verifier.verify`, and `Stale`.
+
+        `Refused` itself where the service does not say why; `Stale` where it cannot be asked.
+        """
+        context = self._context(context)
+        read = self._read(presented)
+        grant = self._from_memory(read, context)
+        if grant is not None:
+            return grant
+        generation, asked_at = self._remembered.generation, self._monotonic()
+        try:
+            answer = self._client.ask(self._call(read, context))
+        except ClientError as error:
+            raise _refusal(error, read) from error
+        return self._conclude(read, answer, generation, asked_at)
+
+    def failures(
+        self, presented: str | Bundle | Macaroon, context: Context | None = None
+    ) -> tuple[Failure, ...]:
+        """Every caveat that says no to this request; empty where `verify` grants. Raises as `verify` otherwise."""
+        try:
+            self.verify(presented, context)
+        except UnsatisfiedCaveats as refusal:
+            return tuple(refusal.failures)
+        return ()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncRemoteVerifier(_Remote):
+    """`RemoteVerifier` with its methods awaited."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        audience: str = "default",
+        checkers: Checkers | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        remember_for: timedelta = timedelta(seconds=5),
+        cache_entries: int = 10_000,
+        cache_bytes: int = 16 * 1024 * 1024,
+        timeout: float = DEFAULT_TIMEOUT,
+        transport: httpx.AsyncBaseTransport | None = None,
+        allow_http: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """As `RemoteVerifier`."""
+        super().__init__(
+            audience=audience,
+            checkers=checkers,
+            limits=limits,
+            remember_for=remember_for,
+            cache_entries=cache_entries,
+            cache_bytes=cache_bytes,
+            monotonic=monotonic,
+        )
+        self._client = _AsyncAsking(url, timeout=timeout, transport=transport, allow_http=allow_http)
+
+    async def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
+        """As `RemoteVerifier.verify`."""
+        context = self._context(context)
+        read = self._read(presented)
+        grant = self._from_memory(read, context)
+        if grant is not None:
+            return grant
+        generation, asked_at = self._remembered.generation, self._monotonic()
+        try:
+            answer = await self._client.ask(self._call(read, context))
+        except ClientError as error:
+            raise _refusal(error, read) from error
+        return self._conclude(read, answer, generation, asked_at)
+
+    async def failures(
+        self, presented: str | Bundle | Macaroon, context: Context | None = None
+    ) -> tuple[Failure, ...]:
+        """Every caveat that says no to this request; empty where `verify` grants. Raises as `verify` otherwise."""
+        try:
+            await self.verify(presented, context)
+        except UnsatisfiedCaveats as refusal:
+            return tuple(refusal.failures)
+        return ()
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

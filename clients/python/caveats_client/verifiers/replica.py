@@ -1,0 +1,312 @@
+"""What a verifier has been told, and how far it may be believed: keys, revocations, and how fresh both are.
+
+Takes bundles, pages and clocks; answers where to go on reading and whether keys are to be fetched. Knows no network,
+no file, no token. The law of this module: whatever order or subset of authentic pages arrives, it never says that it
+is fresh as of a time while a revocation that was live then is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from caveats import AudienceKeyring, MalformedCaveat, RejectedDelivery, RevocationSet
+from caveats.keys.keybundle import KeyBundle, open_bundle
+from caveats.revocation.feed import open_rows, prove_reader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from caveats import AudienceKey, PrivateKey
+    from caveats.revocation.feed import Page
+    from caveats.revocation.revocation_set import Row
+
+SKEW = timedelta(minutes=5)
+"""How far ahead the service's clock may be; as far as it allows ours to be off."""
+_LOST_AFTER = timedelta(seconds=10)
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_MOST_RECENT = 10_000
+
+
+class Instant(NamedTuple):
+    """One moment on two clocks: the wall's, which people set, and one that only runs forward."""
+
+    now: datetime
+    tick: float
+
+
+class Fresh(NamedTuple):
+    """Everything that was revoked before `at` is known. `tick`: when that was first heard here."""
+
+    at: datetime
+    tick: float
+
+    def age(self, instant: Instant) -> float:
+        """Seconds since then, on whichever clock they are more: none can be turned back to look fresh."""
+        return max((instant.now - self.at).total_seconds(), instant.tick - self.tick)
+
+
+class Place(NamedTuple):
+    """Where to go on reading: after this sequence, of this epoch (None: whichever it is)."""
+
+    after: int
+    epoch: int | None
+
+
+class Next(NamedTuple):
+    """What a page calls for."""
+
+    fetch_keys: bool = False
+    """It names a key that is not here."""
+    reconnect: bool = False
+    """It does not join what is known: begin again at `Following.place`."""
+    news: bool = False
+    """More is known than before, or as of a later time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this verifier is to the service, and which service it believes."""
+
+    verifier_id: str
+    audience: str
+    private_key: PrivateKey
+    service_public_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is to be known again after a restart, but for the revocations up to `kept`, which fill a file of their own."""
+
+    box: bytes
+    serial: int
+    epoch: int
+    dead: tuple[str, ...]
+    stated: tuple[datetime, tuple[str, ...]] | None
+    kept: int | None = None
+    position: int = 0
+    fresh_at: datetime | None = None
+    recent: tuple[Row, ...] = ()
+
+
+@dataclass(slots=True)
+class Known:
+    """The feed of one epoch, taken in up to `position`."""
+
+    epoch: int
+    position: int = 0
+    revocations: RevocationSet = field(default_factory=RevocationSet)
+    fresh: Fresh | None = None
+    kept: int | None = None
+    """The position at which a file holds everything; None: none does."""
+    recent: list[Row] = field(default_factory=list)
+    """What came after `kept`."""
+
+    def add(self, page: Page, rows: Sequence[Row]) -> None:
+        """Take in a page that joins."""
+        self.revocations.add_rows(rows, self.position)
+        if self.kept is not None:
+            self.recent.extend(row for row in rows if row[0] > self.position)
+            if len(self.recent) > _MOST_RECENT:
+                self.kept, self.recent = None, []
+        self.position = max(self.position, page.upto)
+
+
+class Following:
+    """A verifier's knowledge as it grows. Not safe to change from two threads at once."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self.epoch = 0
+        """The newest epoch heard of; what comes from an older one is refused."""
+        self.bundle: KeyBundle | None = None
+        self.box = b""
+        """The bundle as it came."""
+        self.keyring: AudienceKeyring | None = None
+        """The keys that verify: those of the bundle that no newer page has dropped."""
+        self.dead: frozenset[str] = frozenset()
+        """Ids of keys that were dropped while newer ones stayed: they do not come back in this epoch."""
+        self.known: Known | None = None
+        """What to verify against; None before the feed has been read to its end for the first time."""
+        self.serial = 0
+        """The newest bundle's; no older one is taken."""
+        self._building: Known | None = Known(0)
+        self._short_since: datetime | None = None
+        self._stated: tuple[datetime, tuple[str, ...]] | None = None
+
+    # Keys
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The ids of the keys that verify."""
+        return () if self.keyring is None else tuple(key.key_id for key in self.keyring.keys)
+
+    def take_bundle(self, box: bytes, instant: Instant) -> bool:
+        """Whether the keys are others than before. Raises `RejectedDelivery`, and then nothing has changed."""
+        identity = self.identity
+        bundle = open_bundle(
+            box,
+            identity.private_key,
+            identity.service_public_key,
+            verifier_id=identity.verifier_id,
+            audience=identity.audience,
+            now=instant.now,
+            newer_than=self.serial,
+        )
+        if _made_at(bundle) > instant.now + SKEW:
+            raise RejectedDelivery("a key bundle from the future: is one of the two clocks wrong?")
+        if bundle.epoch < self.epoch:
+            raise RejectedDelivery("a key bundle from before the service was restored from a backup")
+        if bundle.epoch > self.epoch:
+            self._enter(bundle.epoch)
+        self.bundle, self.box, self.serial = bundle, box, bundle.serial
+        return self._choose_keys()
+
+    def proof(self, now: datetime) -> str | None:
+        """What lets this verifier read the feed; None before it has a key."""
+        if self.keyring is None or not self.keyring.keys:
+            return None
+        return prove_reader(max(self.keyring.keys, key=_number), now)
+
+    def _hear_of_keys(self, page: Page) -> bool:
+        """Whether the page names a key to be fetched. Keys that it does not name verify no longer."""
+        if self._stated is not None and page.at <= self._stated[0]:
+            return False
+        self._stated = (page.at, page.keys)
+        self._choose_keys()
+        newer = self.bundle is None or page.at >= _made_at(self.bundle)
+        return newer and not {*page.keys} - self.dead <= {*self.key_ids}
+
+    def _choose_keys(self) -> bool:
+        """The bundle's keys, without those that a page newer than it no longer names."""
+        if self.bundle is None:
+            return False
+        keys = self.bundle.keyring.keys
+        if self._stated is not None and self._stated[0] >= _made_at(self.bundle):
+            named = self._stated[1]
+            newest = max((int(key_id[1:]) for key_id in named), default=0)
+            gone = {key.key_id for key in keys if key.key_id not in named}
+            self.dead |= {key_id for key_id in gone if int(key_id[1:]) < newest}
+            keys = tuple(key for key in keys if key.key_id not in gone)
+        keys = tuple(key for key in keys if key.key_id not in self.dead)
+        if self.keyring is not None and _secrets(keys) == _secrets(self.keyring.keys):
+            return False
+        self.keyring = AudienceKeyring(self.identity.audience, keys)
+        return True
+
+    # Revocations
+
+    @property
+    def place(self) -> Place:
+        """Where to go on reading."""
+        at = self._building or self.known
+        assert at is not None
+        return Place(at.position, at.epoch or None)
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is a whole history to be read, rather than what is new."""
+        return self._building is not None
+
+    def take_line(self, line: str, instant: Instant) -> Next:
+        """As `take_page`, of a line of the feed. Raises `RejectedDelivery`, `UnknownSeal` among them."""
+        if self.keyring is None:
+            raise RejectedDelivery("a page of the feed, and no key here to open it with")
+        return self.take_page(*open_rows(line, self.keyring), instant)
+
+    def take_page(self, page: Page, rows: Sequence[Row], instant: Instant) -> Next:
+        """Take in what joins. Raises `RejectedDelivery` for a page that cannot be from now."""
+        if page.at > instant.now + SKEW:
+            raise RejectedDelivery("a page of the feed from the future: is one of the two clocks wrong?")
+        if page.epoch < self.epoch:
+            raise RejectedDelivery("a page from before the service was restored from a backup")
+        if page.epoch > self.epoch:
+            self._enter(page.epoch)
+        fetch = self._hear_of_keys(page)
+        at = self._building or self.known
+        assert at is not None
+        if page.after > at.position:
+            return Next(fetch, reconnect=True)
+        before = at.position
+        try:
+            at.add(page, rows)
+        except MalformedCaveat:
+            raise RejectedDelivery("a page of the feed in a form that this version cannot read") from None
+        if page.last < before:
+            return Next(fetch, self._lost(at, page))
+        self._short_since = None
+        if page.upto < page.last:
+            return Next(fetch, news=at.position > before)
+        news = at.fresh is None or page.at > at.fresh.at
+        if news:
+            at.fresh = Fresh(page.at, instant.tick)
+        if at is self._building:
+            self.known, self._building = at, None
+        return Next(fetch, news=news or at.position > before)
+
+    def _enter(self, epoch: int) -> None:
+        """A new epoch: sequences begin anew, and what was said of keys before does not count."""
+        self.epoch = epoch
+        self.dead, self._stated = frozenset(), None
+        self._building = None if self.known is not None and self.known.epoch == epoch else Known(epoch)
+
+    def _lost(self, at: Known, page: Page) -> bool:
+        """Whether to read everything again, after a page that ends before what is known.
+
+        It may come from a node that is behind for a moment. Where that goes on, the service has lost what it
+        told: what is known is kept, and what has taken its place is read.
+        """
+        since = self._short_since = min(self._short_since or page.at, page.at)
+        if page.at - since < _LOST_AFTER:
+            return False
+        self._short_since = None
+        at.position = 0
+        at.kept, at.recent = None, []
+        return True
+
+    # Across restarts
+
+    def memory(self) -> Memory:
+        """What to write down."""
+        known = self.known
+        memory = Memory(self.box, self.serial, self.epoch, tuple(sorted(self.dead)), self._stated)
+        if known is None or known.kept is None or known.epoch != self.epoch:
+            return memory
+        return replace(
+            memory,
+            kept=known.kept,
+            position=known.position,
+            fresh_at=known.fresh and known.fresh.at,
+            recent=tuple(known.recent),
+        )
+
+    def recall(self, memory: Memory, kept: RevocationSet | None, instant: Instant) -> None:
+        """Know again what was written down, if nothing is known yet. `kept`: the revocations up to `memory.kept`.
+
+        Raises `RejectedDelivery` for keys that can be used no longer; the rest is known again all the same.
+        """
+        self.epoch, self.serial = memory.epoch, memory.serial
+        self.dead, self._stated = frozenset(memory.dead), memory.stated
+        if kept is not None and memory.kept is not None:
+            kept.add_rows(memory.recent)
+            fresh = None
+            if memory.fresh_at is not None and memory.fresh_at <= instant.now + SKEW:
+                away = max(0.0, (instant.now - memory.fresh_at).total_seconds())
+                fresh = Fresh(memory.fresh_at, instant.tick - away)
+            self.known = Known(memory.epoch, memory.position, kept, fresh, memory.kept, list(memory.recent))
+        self._building = None if self.known is not None else Known(memory.epoch)
+        if memory.box:
+            self.take_bundle(memory.box, instant)
+
+
+def _made_at(bundle: KeyBundle) -> datetime:
+    return _EPOCH + timedelta(milliseconds=bundle.serial)
+
+
+def _number(key: AudienceKey) -> int:
+    return int(key.key_id[1:])
+
+
+def _secrets(keys: Sequence[AudienceKey]) -> dict[str, bytes]:
+    return {key.key_id: key.secret for key in keys}

@@ -1,0 +1,252 @@
+"""What a local verifier keeps on disk: two files that only it can read, sealed under a key made from its private key.
+
+    <verifier id>.base      the revocations up to a sequence, compressed, written now and then
+    <verifier id>.recent    keys, place in the feed, how fresh, and what was revoked since; small, written often
+
+Knows files and seals. A file is replaced whole, so that a crash leaves the old one or the new one; one that is
+damaged, cut off or another verifier's is no error: there is nothing to remember then, and the log says why.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import zlib
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from nacl.bindings import crypto_secretbox, crypto_secretbox_NONCEBYTES, crypto_secretbox_open
+from nacl.exceptions import CryptoError
+
+from caveats import MalformedCaveat, RevocationSet
+from caveats.keys.keyring import hkdf
+from caveats.token.wire import decode_base64, encode_base64
+from caveats_client.verifiers.replica import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from caveats.revocation.revocation_set import Row
+    from caveats_client.verifiers.replica import Identity
+
+_log = logging.getLogger("caveats_client.verifiers.local")
+_MAGIC = b"CVV1"
+_LARGEST_PART = 64 * 1024 * 1024
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+
+
+class _Unusable(Exception):
+    """The file is not one that this verifier wrote, whole."""
+
+
+class State:
+    """One verifier's files in a folder. Only one process at a time writes them; any may read."""
+
+    def __init__(self, folder: Path, identity: Identity) -> None:
+        self._folder = folder
+        self._base = folder / f"{identity.verifier_id}.base"
+        self._recent = folder / f"{identity.verifier_id}.recent"
+        self._lock: int | None = None
+        whose = f"caveats/v1/verifier-state/{identity.verifier_id}/{identity.audience}/"
+        self._key = hkdf(identity.private_key.secret, whose.encode() + identity.service_public_key, 32)
+
+    def load(self) -> tuple[Memory, RevocationSet | None] | None:
+        """What was written down; None if there is nothing, or nothing of use."""
+        try:
+            memory = self._load_recent()
+        except (_Unusable, OSError) as error:
+            _log.warning("state of the verifier ignored: %s: %s", self._recent.name, _words(error))
+            return None
+        if memory is None or memory.kept is None:
+            return None if memory is None else (memory, None)
+        try:
+            return memory, self._load_base(memory.epoch, memory.kept)
+        except (_Unusable, OSError) as error:
+            _log.warning("revocations of the verifier ignored: %s: %s", self._base.name, _words(error))
+            return memory, None
+
+    def save(self, memory: Memory) -> None:
+        """Write down the small part. Raises `OSError`."""
+        if self._may_write():
+            self._write(self._recent, [_members(memory)])
+
+    def save_base(self, epoch: int, position: int, chunks: Iterable[list[Row]]) -> None:
+        """Write down the revocations up to `position`. Raises `OSError`."""
+        if self._may_write():
+            head = {"epoch": epoch, "position": position}
+            self._write(self._base, _after([head], chunks))
+
+    def close(self) -> None:
+        """Let another process write."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _load_recent(self) -> Memory | None:
+        parts = self._parts(self._recent)
+        try:
+            first = next(parts, None)
+            if first is None:
+                return None
+            rest = list(parts)
+            if rest:
+                raise _Unusable("more than was written")
+            return _memory(first)
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+            raise _Unusable("written by another version") from error
+
+    def _load_base(self, epoch: int, position: int) -> RevocationSet | None:
+        parts = self._parts(self._base)
+        revocations = RevocationSet()
+        try:
+            if next(parts, None) != {"epoch": epoch, "position": position}:
+                raise _Unusable("not the one that the other file goes with")
+            for rows in parts:
+                revocations.add_rows(rows)
+        except (MalformedCaveat, TypeError) as error:
+            raise _Unusable("written by another version") from error
+        return revocations
+
+    def _parts(self, path: Path) -> Iterator[Any]:
+        """The values in a file, each of them opened; the last one has to say that it is."""
+        try:
+            # Non-blocking: a pipe of that name would hold the verifier up for ever.
+            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        except FileNotFoundError:
+            return
+        with os.fdopen(handle, "rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                raise _Unusable("not a verifier's state")
+            index, last = 0, False
+            while not last:
+                size = int.from_bytes(file.read(4), "big")
+                if not 0 < size <= _LARGEST_PART:
+                    raise _Unusable("cut off")
+                sealed = file.read(size)
+                if len(sealed) != size:
+                    raise _Unusable("cut off")
+                try:
+                    nonce, box = sealed[:_NONCE], sealed[_NONCE:]
+                    found, last, value = json.loads(
+                        zlib.decompress(crypto_secretbox_open(box, nonce, self._key))
+                    )
+                except (CryptoError, ValueError, TypeError, zlib.error):
+                    raise _Unusable("damaged, or another verifier's") from None
+                if found != index:
+                    raise _Unusable("damaged")
+                index += 1
+                yield value
+            if file.read(1):
+                raise _Unusable("more than was written")
+
+    def _write(self, path: Path, values: Iterable[Any]) -> None:
+        aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+        try:
+            handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(_MAGIC)
+                for index, last, value in _marked(values):
+                    nonce = os.urandom(_NONCE)
+                    plain = zlib.compress(json.dumps([index, last, value], separators=(",", ":")).encode(), 1)
+                    sealed = nonce + crypto_secretbox(plain, nonce, self._key)
+                    file.write(len(sealed).to_bytes(4, "big") + sealed)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        if os.name == "posix":  # the rename itself is safe once the folder is
+            folder = os.open(self._folder, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def _may_write(self) -> bool:
+        """Whether this process is the one that writes here. Without locks, each does, and the last one counts."""
+        if self._lock is not None:
+            return True
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            import fcntl  # noqa: PLC0415  not on every platform
+        except ImportError:
+            return True
+        lock = os.open(self._recent.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            return False
+        self._lock = lock
+        for leftover in self._folder.glob(f"{self._recent.stem}.*.tmp"):  # of a process that was killed
+            with suppress(OSError):
+                leftover.unlink()
+        return True
+
+
+_NONCE: int = crypto_secretbox_NONCEBYTES
+
+
+def _words(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def _after(first: list[Any], rest: Iterable[Any]) -> Iterator[Any]:
+    yield from first
+    yield from rest
+
+
+def _marked(values: Iterable[Any]) -> Iterator[tuple[int, bool, Any]]:
+    """Each value with its index, and whether it is the last: without the last one, a file was cut off."""
+    held: list[Any] = []
+    index = 0
+    for value in values:
+        if held:
+            yield index, False, held.pop()
+            index += 1
+        held.append(value)
+    yield index, True, held.pop()
+
+
+def _members(memory: Memory) -> dict[str, Any]:
+    return {
+        "box": encode_base64(memory.box),
+        "serial": memory.serial,
+        "epoch": memory.epoch,
+        "dead": list(memory.dead),
+        "stated": None if memory.stated is None else [_number(memory.stated[0]), list(memory.stated[1])],
+        "kept": memory.kept,
+        "position": memory.position,
+        "fresh_at": None if memory.fresh_at is None else _number(memory.fresh_at),
+        "recent": list(memory.recent),
+    }
+
+
+def _memory(members: Any) -> Memory:
+    stated, fresh_at = members["stated"], members["fresh_at"]
+    RevocationSet().add_rows(members["recent"])
+    return Memory(
+        decode_base64(members["box"]),
+        int(members["serial"]),
+        int(members["epoch"]),
+        tuple(map(str, members["dead"])),
+        None if stated is None else (_moment(stated[0]), tuple(map(str, stated[1]))),
+        None if members["kept"] is None else int(members["kept"]),
+        int(members["position"]),
+        None if fresh_at is None else _moment(fresh_at),
+        tuple(members["recent"]),
+    )
+
+
+def _number(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MS
+
+
+def _moment(milliseconds: int) -> datetime:
+    return _EPOCH + milliseconds * _MS

@@ -1,0 +1,407 @@
+"""What keeps a local verifier up to date: the feed followed, keys fetched, state written down. All of it in one task.
+
+Opens sockets, knows clocks' passing. What is to be asked for, believed and done next is decided in `feed_reading`,
+`following` and `standing`; here it is carried out. No lock is held across I/O: a fetch under way is shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any
+
+import httpx2 as httpx
+
+from caveats import MalformedToken, RejectedDelivery, Stale
+from caveats.revocation.feed import UnknownSeal
+from caveats.token.wire import decode_base64
+from caveats_client.discharge.allowlist import checked_address, is_loopback
+from caveats_client.verifiers import feed_client
+from caveats_client.verifiers.feed_client import CannotRead, Lines, Pacing, Way
+from caveats_client.verifiers.freshness import Standing, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from caveats_client.verifiers.feed_client import Ask
+    from caveats_client.verifiers.freshness import Standpoint
+    from caveats_client.verifiers.replica import Next
+    from caveats_client.verifiers.state_files import State
+
+_log = logging.getLogger("caveats_client.verifiers.local")
+_KEYS_EVERY = 3600.0
+_MISSES_STAY = 1.0
+"""Seconds for which an unknown key id is believed to be unknown, and between two fetches that nobody waits for."""
+_MOST_MISSES = 3
+"""Unknown key ids that the service is asked about within a second."""
+_FETCH_WITHIN = 5.0
+_CONNECT_WITHIN = 5.0
+_LARGEST_BOX = 1024 * 1024
+_LONG_LINE = 64 * 1024
+_SAVE_EVERY = 5.0
+_WATCH_EVERY = 0.25
+_PRUNE_EVERY = 600.0
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What came of one request for the feed."""
+
+    heard: bool = False
+    news: bool = False
+    gap: bool = False
+
+
+class Engine:
+    """The work in the background, for one verifier, in one event loop."""
+
+    def __init__(
+        self,
+        standpoint: Standpoint,
+        url: str,
+        *,
+        feed_url: str | None,
+        state: State | None,
+        transport: httpx.AsyncBaseTransport | None,
+        allow_http: bool,
+        on_change: Callable[[Status], None] | None,
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._standpoint = standpoint
+        self._keys_url = _below(checked_address(url, allow_http=allow_http), self._keys_path)
+        self._feed_url = _below(checked_address(feed_url or url, allow_http=allow_http), feed_client.PATH)
+        self._state = state
+        self._transport = transport
+        self._on_change = on_change
+        self._on_ready = on_ready
+        self._http: httpx.AsyncClient
+        self._fetching: asyncio.Task[bool] | None = None
+        self._tried = float("-inf")
+        self._missed: dict[str, float] = {}
+        self._succeeded = False
+        self._keys_due = float("-inf")
+        self._key_failures = 0
+        self._wanted = asyncio.Event()
+        self._came = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._unsaved = asyncio.Event()
+        self._save_problem = ""
+
+    @property
+    def _keys_path(self) -> str:
+        return f"/v1/verifiers/{self._standpoint.following.identity.verifier_id}/keys"
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            await self._recall()
+            async with httpx.AsyncClient(**self._options()) as self._http, asyncio.TaskGroup() as tasks:
+                tasks.create_task(_forever(self._follow, "following the feed"))
+                tasks.create_task(_forever(self._tend_keys, "fetching keys"))
+                tasks.create_task(_forever(self._watch, "watching"))
+                if self._state is not None:
+                    tasks.create_task(_forever(self._keep, "writing state down"))
+        finally:
+            if self._state is not None:
+                await asyncio.shield(asyncio.to_thread(self._save))
+                self._state.close()
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "transport": self._transport,
+            "follow_redirects": False,
+            "headers": {"User-Agent": "caveats-client"},
+            "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        }
+        direct = [url for url in (self._keys_url, self._feed_url) if is_loopback(url)]
+        if direct:  # a proxy would carry to elsewhere what was allowed for this machine only
+            options["mounts"] = {f"{url.scheme}://{url.netloc.decode('ascii')}": None for url in direct}
+        return options
+
+    # Keys
+
+    async def key_turned_up(self, key_id: str) -> bool:
+        """Whether a key that is missing can be had: asks the service, at most once a second, for all who wait.
+
+        Raises `Stale` if it cannot be asked.
+        """
+        following = self._standpoint.following
+        if key_id in following.key_ids:
+            return True
+        if key_id in following.dead:
+            return False
+        if self._is_fetching or self._may_ask_for(key_id):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_MISSES_STAY):
+                    await self._fetch_keys()
+        if key_id in following.key_ids:
+            return True
+        if self._is_fetching or not self._succeeded:
+            raise Stale(
+                f"a token under key {key_id}, which is not here, and the service cannot be asked for it: "
+                f"{self._standpoint.problem or 'it takes too long'}"
+            )
+        return False
+
+    def _may_ask_for(self, key_id: str) -> bool:
+        """Whether this key was not asked for within a second, and no flood of made-up ones is under way."""
+        tick = self._tick()
+        self._missed = {other: at for other, at in self._missed.items() if tick - at < _MISSES_STAY}
+        if key_id in self._missed or len(self._missed) >= _MOST_MISSES:
+            return False
+        self._missed[key_id] = tick
+        return True
+
+    @property
+    def _is_fetching(self) -> bool:
+        return self._fetching is not None and not self._fetching.done()
+
+    async def _fetch_keys(self) -> bool:
+        """Whether the keys could be fetched. Whoever comes while that is under way shares it."""
+        if self._fetching is None or self._fetching.done():
+            self._fetching = asyncio.create_task(self._fetch())
+        return await asyncio.shield(self._fetching)
+
+    async def _fetch(self) -> bool:
+        self._tried = self._tick()
+        try:
+            async with asyncio.timeout(_FETCH_WITHIN):
+                self._standpoint.take_box(await self._box())
+        except (CannotRead, RejectedDelivery, httpx.HTTPError, TimeoutError) as error:
+            self._fail("keys", error)
+            self._succeeded = False
+            self._key_failures += 1
+            wait = min(30.0, 0.25 * 2 ** min(self._key_failures, 10))
+            self._keys_due = self._tick() + wait * random.uniform(0.5, 1)  # noqa: S311  not for secrets
+            return False
+        self._succeeded = True
+        self._standpoint.problems.pop("keys", None)
+        self._key_failures = 0
+        bundle = self._standpoint.following.bundle
+        assert bundle is not None
+        left = (bundle.not_after - self._standpoint.now()).total_seconds()
+        self._keys_due = self._tick() + min(_KEYS_EVERY, left / 4) * random.uniform(0.8, 1)  # noqa: S311
+        self._came.set()
+        self._changed.set()
+        self._unsaved.set()
+        return True
+
+    async def _box(self) -> bytes:
+        async with self._http.stream(
+            "GET",
+            self._keys_url,
+            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            timeout=_FETCH_WITHIN,
+        ) as response:
+            if response.status_code == 404:
+                raise CannotRead("the service knows no such verifier (any more)")
+            if response.status_code != 200 or "content-encoding" in response.headers:
+                raise CannotRead(f"the service answers {response.status_code} when asked for keys")
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > _LARGEST_BOX:
+                    raise CannotRead("an answer without an end")
+        try:
+            return decode_base64(json.loads(body)["box"])
+        except (ValueError, TypeError, KeyError, RecursionError, MalformedToken):
+            raise CannotRead("an answer that is no key bundle") from None
+
+    async def _tend_keys(self) -> None:
+        """Fetch keys well before they run out, and when somebody wants them."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, self._keys_due - self._tick())):
+                    await self._wanted.wait()
+            self._wanted.clear()
+            pause = self._tried + _MISSES_STAY - self._tick()
+            if pause > 0 and self._fetching is not None:
+                await asyncio.sleep(pause)
+            await self._fetch_keys()
+
+    # The feed
+
+    async def _follow(self) -> None:
+        standpoint = self._standpoint
+        pacing = Pacing(random.random)
+        gap = False
+        while True:
+            proof = standpoint.following.proof(standpoint.now())
+            if proof is None:
+                self._came.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1.0):
+                        await self._came.wait()
+                continue
+            following, began = standpoint.following, self._tick()
+            way = pacing.way(behind=following.behind or gap, tick=began)
+            audience = following.identity.audience
+            attempt = _Attempt()
+            try:
+                await self._read(feed_client.ask(way, audience, following.place, proof), attempt)
+                wait = pacing.ended(way, news=attempt.news, seconds=self._tick() - began)
+            except (CannotRead, RejectedDelivery, httpx.HTTPError, TimeoutError) as error:
+                self._fail("feed", error)
+                silent = isinstance(error, httpx.ReadTimeout | TimeoutError)
+                if (
+                    way is Way.STREAM
+                    and not attempt.heard
+                    and (silent or (isinstance(error, CannotRead) and error.unsuited))
+                ):
+                    pacing.no_stream(self._tick())
+                if isinstance(error, RejectedDelivery) or (isinstance(error, CannotRead) and error.unproved):
+                    self._wanted.set()
+                if attempt.news:
+                    pacing.failures = 0
+                wait = pacing.failed(error.retry_after if isinstance(error, CannotRead) else 0.0)
+            gap = attempt.gap
+            await asyncio.sleep(wait)
+
+    async def _read(self, asked: Ask, attempt: _Attempt) -> None:
+        async with (
+            asyncio.timeout(asked.patience) as limit,
+            self._http.stream(
+                "GET",
+                self._feed_url,
+                params=dict(asked.query),
+                headers=dict(asked.headers),
+                timeout=httpx.Timeout(_CONNECT_WITHIN, read=asked.patience),
+            ) as response,
+        ):
+            lines = Lines(asked, response.status_code, response.headers)
+            async for chunk in response.aiter_bytes():
+                for line in lines.take(chunk):
+                    until = limit.when()
+                    limit.reschedule(None)  # what takes time here is no fault of theirs
+                    taken = await self._take(line)
+                    # Only news buys time: not bytes that make no line, and not pages of long ago.
+                    limit.reschedule(self._tick() + asked.patience if taken.news else until)
+                    attempt.heard = True
+                    if taken.fetch_keys:
+                        self._wanted.set()
+                    if taken.news:
+                        attempt.news = True
+                        self._standpoint.problems.pop("feed", None)
+                        self._changed.set()
+                    if taken.reconnect:
+                        attempt.gap = True
+                        return
+
+    async def _take(self, line: str) -> Next:
+        try:
+            return await self._take_once(line)
+        except UnknownSeal:
+            await self._fetch_keys()
+        return await self._take_once(line)
+
+    async def _take_once(self, line: str) -> Next:
+        if len(line) > _LONG_LINE:  # thousands of entries: other tasks go on meanwhile
+            return await asyncio.to_thread(self._standpoint.take_line, line)
+        return self._standpoint.take_line(line)
+
+    # State and standing
+
+    async def _recall(self) -> None:
+        if self._state is None:
+            return
+        found = await asyncio.to_thread(self._state.load)
+        if found is None:
+            return
+        try:
+            await asyncio.to_thread(self._standpoint.recall, *found)
+        except RejectedDelivery as error:
+            _log.warning("keys written down are of no use any more: %s", error)
+        self._came.set()
+        self._changed.set()
+        self._tell_if_ready()
+
+    async def _keep(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SAVE_EVERY):
+                    await self._unsaved.wait()
+            self._unsaved.clear()
+            await asyncio.to_thread(self._save)
+
+    def _save(self) -> None:
+        assert self._state is not None
+        memory, whole = self._standpoint.memory()
+        if not memory.box:
+            return
+        try:
+            if whole is not None:
+                assert memory.kept is not None
+                self._state.save_base(memory.epoch, memory.kept, whole.rows())
+            self._state.save(memory)
+        except OSError as error:
+            if whole is not None:
+                self._standpoint.not_kept()
+            if self._save_problem != str(error):
+                _log.warning("state of the verifier cannot be written: %s", error.strerror)
+            self._save_problem = str(error)
+        else:
+            self._save_problem = ""
+
+    async def _watch(self) -> None:
+        """Say when the standing changes, and forget what is long dead."""
+        before: Standing | None = None
+        prune_at = self._tick() + _PRUNE_EVERY
+        while True:
+            standing = self._standpoint.standing
+            if standing is not before:
+                self._say(before, standing)
+                before = standing
+            if self._tick() >= prune_at:
+                prune_at = self._tick() + _PRUNE_EVERY
+                await asyncio.to_thread(self._standpoint.prune)
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_WATCH_EVERY):
+                    await self._changed.wait()
+
+    def _say(self, before: Standing | None, standing: Standing) -> None:
+        status = self._standpoint.status()
+        if standing is Standing.STALE:
+            _log.error("verifier refuses everything: %s", status.problem)
+        elif standing is Standing.ACCEPTING:
+            _log.error("verifier accepts tokens without knowing what was revoked: %s", status.problem)
+        elif standing is Standing.FRESH and before in (Standing.STALE, Standing.ACCEPTING):
+            _log.info("verifier is up to date again")
+        self._tell_if_ready()
+        if self._on_change is not None and before is not None:
+            self._on_change(status)
+
+    def _tell_if_ready(self) -> None:
+        if self._standpoint.status().ready:
+            self._on_ready()
+
+    def _fail(self, what: str, error: Exception) -> None:
+        words = str(error) or type(error).__name__
+        if isinstance(error, httpx.HTTPError):
+            words = f"cannot reach the service ({type(error).__name__})"
+        elif isinstance(error, TimeoutError):
+            words = "nothing new in time"
+        self._standpoint.problems[what] = words
+        _log.debug("verifier, %s: %s", what, words)
+
+    def _tick(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _below(url: httpx.URL, path: str) -> httpx.URL:
+    """The address of `path` at a service that may itself live below a path."""
+    return url.copy_with(path=url.path.rstrip("/") + path, query=None, fragment=None)
+
+
+async def _forever(work: Callable[[], Awaitable[None]], what: str) -> None:
+    while True:
+        try:
+            await work()
+        except Exception:  # noqa: BLE001  the process's edge: whatever it was, the work goes on
+            _log.exception("verifier: %s failed, and begins again", what)
+            await asyncio.sleep(1)

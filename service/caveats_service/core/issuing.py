@@ -1,0 +1,206 @@
+"""May this caller have that token? Pure: bounds and a request in, the caveats to mint out.
+
+Knows the library and the layout of issued tokens (user, expires, scope, then the rest); knows no HTTP, no store,
+no keys. What a token is asked to do beyond its bounds is refused, except that a life is cut to what is left.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from caveats import (
+    Authenticated,
+    Caveat,
+    Checkers,
+    Expires,
+    MalformedCaveat,
+    Note,
+    Parent,
+    Renewed,
+    Scope,
+    UnknownCaveat,
+    User,
+    effective,
+)
+from caveats.kinds.base import check_value
+from caveats.kinds.scopes import ScopePattern, parse_scope
+from caveats.token.identifier import is_audience, issue_time
+from caveats_service.http.errors import Problem, bad_request, forbidden
+
+DEFAULT_AUDIENCE: Final = "default"
+DEFAULT_SCOPE: Final = "*"
+_RESERVED: Final = (User.kind, Renewed.kind, Parent.kind)
+_BRANCHES_IN_ONE_CAVEAT: Final = 28
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC, microsecond=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a caller asks for. None: as the bounds have it."""
+
+    scope: str | None = None
+    audience: str | None = None
+    lifetime: timedelta | None = None
+    caveats: tuple[str, ...] = ()
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The most that a caller may be issued."""
+
+    user: str
+    scopes: tuple[ScopePattern, ...]
+    default_scope: str
+    expires_at: datetime | None = None
+    audience: str | None = None
+    """The only audience; None for any."""
+    inherited: tuple[Caveat, ...] = ()
+    """Caveats that go into the new token as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A token to be minted."""
+
+    user: str
+    audience: str
+    caveats: tuple[Caveat, ...]
+    scope: str
+    note: str | None
+
+    @property
+    def expires_at(self) -> datetime:
+        """When all its caveats together let it expire."""
+        expires_at = effective(self.caveats).expires_at
+        assert expires_at is not None
+        return expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class Lives:
+    """How long tokens may live."""
+
+    default: timedelta
+    longest: timedelta
+    total: timedelta
+
+
+def bounds_of_user(user: str, scope: str, *, is_admin: bool) -> Bounds:
+    """What a user may have who has shown their password."""
+    patterns = tuple(map(parse_scope, scope.split(" ")))
+    if is_admin:
+        patterns += (parse_scope("caveats:*"),)
+    default = DEFAULT_SCOPE if DEFAULT_SCOPE in scope.split(" ") else scope
+    return Bounds(user, patterns, default)
+
+
+def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, any_audience: bool) -> Bounds:
+    """What may be issued against a token: no more than it allows, and it dies when that token does.
+
+    `branches`: its branch ids, all of which the new token will name: whichever of them is revoked, it dies.
+    """
+    identified = authenticated.identified
+    assert identified is not None
+    authority = effective(authenticated.caveats)
+    if any(isinstance(caveat, User) and caveat.user != authority.user for caveat in authenticated.caveats):
+        raise forbidden("the token's users contradict each other")
+    carried = [c for c in authenticated.caveats if not isinstance(c, User | Expires | Scope | Note | Renewed)]
+    parents = [
+        Parent(identified.token_id, tuple(branches[at : at + _BRANCHES_IN_ONE_CAVEAT]))
+        for at in range(0, len(branches), _BRANCHES_IN_ONE_CAVEAT)
+    ]
+    return Bounds(
+        user=authority.user or "",
+        scopes=authority.scope_patterns,
+        default_scope=" ".join(authority.scopes),
+        expires_at=authority.expires_at,
+        audience=None if any_audience else identified.audience,
+        inherited=(*dict.fromkeys(carried), *parents),
+    )
+
+
+def plan(asked: Asked, bounds: Bounds, lives: Lives, checkers: Checkers, *, now: datetime) -> Plan:
+    """The token to mint. Raises `Problem` (400 for what nobody can have, 403 for what this caller cannot)."""
+    audience = asked.audience or bounds.audience or DEFAULT_AUDIENCE
+    if not is_audience(audience):
+        raise bad_request("an audience reads a-z, then a-z, 0-9 and -, at most 32 characters")
+    if bounds.audience is not None and audience != bounds.audience:
+        raise forbidden(f"a token for audience {bounds.audience!r} cannot be had for {audience!r}")
+    if asked.scope is None and not bounds.default_scope:
+        raise forbidden("the credential's caveats leave no scope to hand on")
+    scope = _scope(bounds.default_scope if asked.scope is None else asked.scope, bounds)
+    expires_at = _expiry(asked.lifetime, bounds, lives, now)
+    caveats: list[Caveat] = [User(bounds.user), Expires(expires_at), scope]
+    caveats += [_asked_caveat(predicate, checkers) for predicate in asked.caveats]
+    caveats += bounds.inherited
+    if asked.note is not None:
+        caveats.append(Note(asked.note))
+    return Plan(bounds.user, audience, tuple(caveats), scope.value, asked.note)
+
+
+def _scope(text: str, bounds: Bounds) -> Scope:
+    scope = Scope(text)
+    for pattern in scope.patterns:
+        if not any(allowed.covers(pattern) for allowed in bounds.scopes):
+            allowed_text = " ".join(map(str, bounds.scopes))
+            raise forbidden(f"the scope {pattern} is beyond what you may have: {allowed_text}")
+    return scope
+
+
+def _expiry(lifetime: timedelta | None, bounds: Bounds, lives: Lives, now: datetime) -> datetime:
+    if lifetime is not None and not timedelta(0) < lifetime <= lives.longest:
+        raise bad_request(
+            f"expires_in is more than 0 and at most {int(lives.longest.total_seconds())} seconds"
+        )
+    expires_at = now + (lifetime or lives.default)
+    return expires_at if bounds.expires_at is None else min(expires_at, bounds.expires_at)
+
+
+def _asked_caveat(predicate: str, checkers: Checkers) -> Caveat:
+    """A caveat that the caller wants in. A plug-in's kind need not be known here, a plain one must."""
+    caveat = checkers.parse(predicate.encode("utf-8", "replace"))
+    if isinstance(caveat, UnknownCaveat):
+        name, _, value = predicate.partition(" = ")
+        if "/" not in name or caveat.why != _FOREIGN:
+            raise bad_request(f"caveat {predicate!r}: {caveat.why}")
+        check_value(value)
+    if caveat.kind in _RESERVED:
+        raise bad_request(f"a {caveat.kind} caveat is the service's own to write")
+    return caveat
+
+
+_FOREIGN: Final = UnknownCaveat(b"").why
+
+
+def renewal_expiry(
+    authenticated: Authenticated, lifetime: timedelta | None, lives: Lives, *, now: datetime
+) -> datetime:
+    """The later expiry of a renewal: as long again as the first life, or as asked, up to the ceiling.
+
+    The ceiling is `lives.total` after the first issue. Raises `Problem`.
+    """
+    identified = authenticated.identified
+    assert identified is not None
+    if any(isinstance(caveat, Parent) for caveat in authenticated.caveats):
+        raise forbidden("this token was issued against another one: renew that, and ask again")
+    present = next((c.at for c in authenticated.caveats if isinstance(c, Expires)), None)
+    if present is None:
+        raise MalformedCaveat("a token without an expiry needs no renewal")
+    if lifetime is not None and not timedelta(0) < lifetime <= lives.longest:
+        raise bad_request(
+            f"expires_in is more than 0 and at most {int(lives.longest.total_seconds())} seconds"
+        )
+    issued_at = issue_time(identified.token_id)
+    first = next((c.first_expiry for c in authenticated.caveats if isinstance(c, Renewed)), present)
+    again = lifetime or min(max(first - issued_at, timedelta(0)), lives.longest)
+    ceiling = issued_at + min(lives.total, _END_OF_TIME - issued_at)
+    expires_at = min(now + again, ceiling)
+    if expires_at <= present:
+        if present >= ceiling.replace(microsecond=0):
+            raise Problem(
+                403, "ceiling_reached", f"no token lives longer than {lives.total} after its first issue"
+            )
+        return present
+    return expires_at

@@ -1,0 +1,170 @@
+"""The life of master keys: made, published, activated by age, retired; and the keyring that follows from them.
+
+Knows the store and the seal. Holds the opened keys of this process, and nothing that another node needs.
+No lock is held across I/O: a refresh that is under way is awaited, never repeated.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from caveats import KeyState, MasterKey, MasterKeyring
+from caveats_service import storage as stores
+from caveats_service.settings import Settings
+from caveats_service.storage import KeyConflict, Store
+from caveats_service.storage.encryption import SealKey, seal, unseal
+
+_log = structlog.get_logger("caveats")
+_PURPOSE: Final = "master key"
+_ACTOR: Final = "service"
+_MISSES_STAY: Final = 1.0
+"""Seconds for which an unknown key id is believed to be unknown."""
+_MOST_MISSES: Final = 32
+"""Unknown key ids that are looked for in that time: anybody can make up more."""
+
+
+class Masters:
+    """The master keys as this process has them. `changed` is called with every new keyring."""
+
+    def __init__(
+        self,
+        store: Store,
+        seal_key: SealKey,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime],
+        changed: Callable[[MasterKeyring], None],
+    ) -> None:
+        self.keyring = MasterKeyring(())
+        self.rows: tuple[stores.MasterKey, ...] = ()
+        self._store = store
+        self._seal_key = seal_key
+        self._settings = settings
+        self._now = now
+        self._changed = changed
+        self._opened: dict[str, bytes] = {}
+        self._loading: asyncio.Task[None] | None = None
+        self._next_load: asyncio.Task[None] | None = None
+        self._missed: set[str] = set()
+        self._missed_since = 0.0
+
+    async def start(self) -> None:
+        """Load the keys; make and activate the first one if there is none. Raises `SealKeyError`, `StoreError`."""
+        await self._load()
+        if not any(row.state is stores.KeyState.ACTIVE for row in self.rows):
+            await self._first()
+
+    async def _first(self) -> None:
+        """Nobody has another key yet, so nobody needs to wait for this one."""
+        try:
+            row = await self.publish(first=True)
+            await self.activate(row.key_id)
+        except KeyConflict:
+            await self._load()
+
+    async def refresh(self) -> None:
+        """Load the keys anew, as they are now. Callers share a load that has not begun; one that has may be late."""
+        if self._next_load is None:
+            self._next_load = asyncio.create_task(self._load_next())
+        await asyncio.shield(self._next_load)
+
+    async def _load_next(self) -> None:
+        if self._loading is not None:
+            await asyncio.wait((self._loading,))
+        self._loading, self._next_load = self._next_load, None
+        await self._load()
+
+    async def refresh_for(self, key_id: str) -> bool:
+        """Whether this key has turned up since it was missed; looks for each once a second, and not for many."""
+        if key_id in self.keyring.key_ids:
+            return True
+        now = asyncio.get_running_loop().time()
+        if now - self._missed_since >= _MISSES_STAY:
+            self._missed, self._missed_since = set(), now
+        if key_id in self._missed or len(self._missed) >= _MOST_MISSES:
+            return False
+        await self.refresh()
+        if key_id in self.keyring.key_ids:
+            return True
+        self._missed.add(key_id)
+        return False
+
+    async def publish(
+        self, *, replacing: str | None = None, first: bool = False, actor: str = _ACTOR
+    ) -> stores.MasterKey:
+        """A new key that verifies and waits to be activated."""
+        row = await self._store.publish_key(
+            self._fresh, now=self._now(), actor=actor, replacing=replacing, first=first
+        )
+        await self.refresh()
+        return row
+
+    async def activate(self, key_id: str, *, actor: str = _ACTOR) -> stores.MasterKey:
+        """Issue under this published key from now on; the one before may be retired when its last token ended."""
+        now = self._now()
+        retire_after = now + self._settings.longest_life
+        row = await self._store.activate_key(key_id, retire_after=retire_after, now=now, actor=actor)
+        await self.refresh()
+        return row
+
+    async def retire(self, key_id: str, *, force: bool, actor: str) -> stores.MasterKey:
+        """Destroy a key. `KeyInUse` while tokens under it may be alive, unless forced."""
+        row = await self._store.retire_key(key_id, now=self._now(), actor=actor, force=force)
+        await self.refresh()
+        return row
+
+    async def tend(self) -> None:
+        """Rotation as time goes by: publish when the active key is old, activate what has waited, retire the dead."""
+        await self.refresh()
+        now, settings = self._now(), self._settings
+        for row in self.rows:
+            if row.state is stores.KeyState.PUBLISHED and now >= row.created_at + settings.key_propagation:
+                await self.activate(row.key_id)
+                _log.info("key_activated", key_id=row.key_id)
+            elif row.state is stores.KeyState.VERIFYING and row.retire_after and now >= row.retire_after:
+                await self.retire(row.key_id, force=False, actor=_ACTOR)
+                _log.info("key_retired", key_id=row.key_id)
+        active = next((row for row in self.rows if row.state is stores.KeyState.ACTIVE), None)
+        waiting = any(row.state is stores.KeyState.PUBLISHED for row in self.rows)
+        old = (
+            settings.key_rotation_age
+            and active
+            and now >= (active.activated_at or now) + settings.key_rotation_age
+        )
+        if active and old and not waiting:
+            try:
+                row = await self.publish(replacing=active.key_id)
+                _log.info("key_published", key_id=row.key_id)
+            except KeyConflict:
+                await self.refresh()
+
+    def _fresh(self, row_id: int, key_id: str) -> bytes:
+        return seal(self._seal_key, os.urandom(32), row_id=row_id, key_id=key_id, purpose=_PURPOSE)
+
+    async def _load(self) -> None:
+        rows = await self._store.list_keys()
+        keys = [self._open(row) for row in rows if row.state is not stores.KeyState.RETIRED]
+        changed = {key.key_id: key.state for key in keys} != {
+            row.key_id: KeyState(row.state.value)
+            for row in self.rows
+            if row.state is not stores.KeyState.RETIRED
+        }
+        self.rows = rows
+        if changed:
+            live = {key.key_id for key in keys}
+            self._opened = {key_id: secret for key_id, secret in self._opened.items() if key_id in live}
+            self.keyring = MasterKeyring(keys)
+            self._changed(self.keyring)
+
+    def _open(self, row: stores.MasterKey) -> MasterKey:
+        secret = self._opened.get(row.key_id)
+        if secret is None:
+            secret = unseal(
+                self._seal_key, row.sealed, row_id=row.row_id, key_id=row.key_id, purpose=_PURPOSE
+            )
+            self._opened[row.key_id] = secret
+        return MasterKey(row.key_id, secret, KeyState(row.state.value))

@@ -1,0 +1,115 @@
+"""Guessing is slow: sign-ins per account and address, and per address. Knows rates, knows no passwords.
+
+Only failures count, against an address and against an account from one address, where a success clears them; an
+owner who signs in from elsewhere is not locked out by somebody else's guesses. Attempts at the same time cannot
+outrun the count: no more are let in than may still fail, the others wait for how those end.
+"""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from limits import RateLimitItem, parse
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+
+from caveats_service.http.errors import rate_limited
+from caveats_service.settings import Settings
+
+_ACCOUNT: Final = "account"
+_ADDRESS: Final = "address"
+_REGISTER: Final = "register"
+_INTERACTION: Final = "interaction"
+
+
+class Throttle:
+    """Counts in memory: each process has its own, so N workers allow at most N times as much."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._account = parse(settings.login_limit_account)
+        self._address = parse(settings.login_limit_address)
+        self._register = parse(settings.register_limit_address)
+        self._interaction = parse(settings.interaction_limit_address)
+        self._lines: dict[tuple[str, str], _Line] = {}
+
+    @contextlib.asynccontextmanager
+    async def attempt(self, username: str, address: str) -> AsyncIterator["Attempt"]:
+        """Around a look at a password. Raises a 429 `Problem`."""
+        if not await self._limiter.test(self._address, _ADDRESS, address):
+            raise await self._refusal(self._address, _ADDRESS, address)
+        key = (username, address)
+        line = self._lines.setdefault(key, _Line())
+        line.waiting += 1
+        try:
+            while (left := await self._left(key)) <= line.inside:
+                if left == 0:
+                    raise await self._refusal(self._account, _ACCOUNT, *key)
+                line.somebody_left.clear()
+                await line.somebody_left.wait()
+            line.inside += 1
+            try:
+                yield Attempt(self, username, address)
+            finally:
+                line.inside -= 1
+                line.somebody_left.set()
+        finally:
+            line.waiting -= 1
+            if not line.waiting:
+                del self._lines[key]
+
+    async def _left(self, key: tuple[str, str]) -> int:
+        return int((await self._limiter.get_window_stats(self._account, _ACCOUNT, *key)).remaining)
+
+    async def succeeded(self, username: str, address: str) -> None:
+        """The password was right: the account's count from this address begins anew."""
+        await self._limiter.clear(self._account, _ACCOUNT, username, address)
+
+    async def failed(self, username: str, address: str) -> None:
+        """The password was wrong."""
+        await self._limiter.hit(self._account, _ACCOUNT, username, address)
+        await self._limiter.hit(self._address, _ADDRESS, address)
+
+    async def register(self, address: str) -> None:
+        """Before an account is made by somebody unknown. Raises a 429 `Problem`."""
+        if not await self._limiter.hit(self._register, _REGISTER, address):
+            raise await self._refusal(self._register, _REGISTER, address)
+
+    async def interact(self, address: str) -> None:
+        """Before an interaction begins. Raises a 429 `Problem`."""
+        if not await self._limiter.hit(self._interaction, _INTERACTION, address):
+            raise await self._refusal(self._interaction, _INTERACTION, address)
+
+    async def _refusal(self, rate: RateLimitItem, *key: str) -> Exception:
+        stats = await self._limiter.get_window_stats(rate, *key)
+        return rate_limited(math.ceil(stats.reset_time - time.time()))
+
+
+@dataclass(slots=True)
+class _Line:
+    """Those who try one account from one address at this moment."""
+
+    inside: int = 0
+    waiting: int = 0
+    somebody_left: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One look at a password, to be told how it ended."""
+
+    _throttle: Throttle
+    _username: str
+    _address: str
+
+    async def succeeded(self) -> None:
+        """The password was right."""
+        await self._throttle.succeeded(self._username, self._address)
+
+    async def failed(self) -> None:
+        """The password was wrong."""
+        await self._throttle.failed(self._username, self._address)

@@ -1,0 +1,32 @@
+"""What a condition asks of whom, in a person's words. Knows conditions, no HTML.
+
+Only for those that come with the service; of any other kind, a person reads the condition itself.
+"""
+
+from collections.abc import Sequence
+
+from caveats import Caveat
+from caveats.bakery import IsAuthenticatedUser, IsMemberOf
+from caveats_service.discharge.conditions import ANYBODY, ApprovedBy, MemberOf, SignedIn
+
+
+def in_words(condition: Caveat, asker: str | None) -> str:
+    """What has to hold of `asker`; None is whoever reads it. Nothing for a condition that only its plug-in knows."""
+    who, has, is_, belongs = (asker, "has", "is", "belongs") if asker else ("You", "have", "are", "belong")
+    match condition:
+        case SignedIn(user=user) if user != ANYBODY:
+            return f"{who} {is_} {user}"
+        case SignedIn() | IsAuthenticatedUser(domain=""):
+            return f"{who} {has} signed in"
+        case IsAuthenticatedUser(domain=domain):
+            return f"{who} {has} a name that ends in @{domain}"
+        case MemberOf(groups=groups) | IsMemberOf(groups=groups):
+            return f"{who} {belongs} to {_any_of(groups)}"
+        case ApprovedBy(groups=groups, purpose=purpose):
+            return f"A second person, of {_any_of(groups)}, approves{purpose and f': {purpose}'}"
+        case _:
+            return ""
+
+
+def _any_of(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

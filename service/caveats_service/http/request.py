@@ -1,0 +1,451 @@
+"""One HTTP call on its way in: who calls, from where, with which credential and body. Knows requests, no routes.
+
+A credential comes as `Authorization: Bearer` or Basic, as `X-Auth-Token`, or as the session cookie; two at once
+are refused, and so is one in the query, where logs would keep it. A cookie is a credential that browsers send by
+themselves, so with one, and a method that changes something, the page must be this service's own.
+"""
+
+import binascii
+import contextlib
+import json
+from base64 import b64decode
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from caveats import Authenticated, Context, Grant, UnsatisfiedCaveats
+from caveats.kinds.scopes import OWN_NAMESPACE
+from caveats.kinds.standard import parse_address
+from caveats_service.core.issuing import DEFAULT_AUDIENCE
+from caveats_service.core.passwords import PasswordsBusy
+from caveats_service.core.runtime import Node
+from caveats_service.http.errors import (
+    Problem,
+    bad_request,
+    credential_required,
+    forbidden,
+    invalid_credentials,
+    invalid_token,
+    problem_of,
+)
+from caveats_service.settings import IPNetwork, Settings
+from caveats_service.storage import AlreadyDone, Idempotency, Revocation, StoreUnavailable, User
+
+ADMIN_SCOPE: Final = f"{OWN_NAMESPACE}:admin"
+NO_STORE: Final = {"Cache-Control": "no-store"}
+SAFE: Final = ("GET", "HEAD", "OPTIONS")
+_MOST_CREDENTIAL: Final = 6_000
+_Model = TypeVar("_Model", bound=BaseModel)
+_Body = TypeVar("_Body")
+Handler = Callable[["Call"], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordCredential:
+    """A username and a password, from the body or from Basic."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCredential:
+    """A token's text. `from_cookie`: the browser sent it by itself."""
+
+    text: str = field(repr=False)
+    from_cookie: bool = False
+
+
+Credential = PasswordCredential | TokenCredential
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, proven: by password, or by a token that stands for the whole account."""
+
+    username: str
+    grant: Grant | None
+
+
+def client_address(
+    peer: str | None, forwarded_for: list[bytes], trusted: tuple[IPNetwork, ...]
+) -> str | None:
+    """The client's address: the peer's, or, while that is a trusted proxy, the last one in X-Forwarded-For."""
+    if peer is None or not trusted or not forwarded_for:
+        return peer
+    hops = [hop.strip() for line in forwarded_for for hop in line.decode("latin-1").split(",")]
+    address = peer
+    while is_trusted(address, trusted) and hops:
+        hop = hops.pop()
+        if parse_address(hop) is None:
+            return None  # the proxy cannot say who it is, and the proxy itself it is not
+        address = hop
+    return address
+
+
+def is_trusted(address: str | None, trusted: tuple[IPNetwork, ...]) -> bool:
+    """Whether this address is one of the trusted proxies'."""
+    parsed = None if address is None else parse_address(address)
+    return parsed is not None and any(parsed.version == net.version and parsed in net for net in trusted)
+
+
+def token_of_headers(headers: list[tuple[bytes, bytes]], cookie_name: str) -> Credential | None:
+    """The one credential in these headers. Raises `Problem`: 400 for two, 401 for one of another scheme."""
+    found: Credential | None = None
+    for name, value in headers:
+        if name == b"authorization":
+            credential: Credential | None = _authorization(value)
+        elif name == b"x-auth-token":
+            credential = TokenCredential(_ascii(value.strip(b" \t")))
+        elif name == b"cookie":
+            credential = _session_cookie(value, cookie_name)
+        else:
+            continue
+        if credential is None:
+            continue
+        if found is not None:
+            raise Problem(
+                400, "two_credentials", "send one of Authorization, X-Auth-Token and the session cookie"
+            )
+        found = credential
+    return found
+
+
+def _authorization(value: bytes) -> Credential:
+    scheme, _, rest = value.partition(b" ")
+    rest = rest.strip(b" ")
+    match scheme.lower():
+        case b"bearer" if rest:
+            return TokenCredential(_ascii(rest))
+        case b"basic" if rest:
+            return _basic(rest)
+        case _:
+            raise credential_required()
+
+
+def _basic(encoded: bytes) -> PasswordCredential:
+    if len(encoded) > _MOST_CREDENTIAL:
+        raise invalid_credentials()
+    try:
+        username, colon, password = b64decode(encoded, validate=True).decode("utf-8").partition(":")
+    except (binascii.Error, ValueError):
+        raise invalid_credentials() from None
+    if not colon:
+        raise invalid_credentials()
+    return PasswordCredential(username, password)
+
+
+def _ascii(value: bytes) -> str:
+    try:
+        return value.decode("ascii")
+    except UnicodeDecodeError:
+        raise invalid_token() from None
+
+
+def _session_cookie(value: bytes, name: str) -> TokenCredential | None:
+    """The session cookie among the others. Twice is suspicious: a sibling domain may have set one."""
+    wanted = name.encode("ascii") + b"="
+    found = [part.strip() for part in value.split(b";") if part.strip().startswith(wanted)]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise Problem(400, "two_credentials", "the session cookie came twice")
+    text = found[0][len(wanted) :]
+    return TokenCredential(_ascii(text), from_cookie=True) if text else None
+
+
+def require_own_site(settings: Settings, headers: Headers) -> None:
+    """Refuse what a page of another site sent, or may have sent. Raises a 403 `Problem`."""
+    origin = headers.get("origin")
+    if settings.public_url:
+        own = {settings.public_url}
+    else:  # behind a proxy the scheme may be another one than the browser sees
+        own = {f"{scheme}://{headers.get('host', '')}" for scheme in ("http", "https")}
+    if origin is None or (origin not in own and origin not in settings.allowed_origins):
+        raise Problem(403, "cross_site")
+    if headers.get("sec-fetch-site") == "cross-site" and origin not in settings.allowed_origins:
+        raise Problem(403, "cross_site")
+
+
+class Call:
+    """A request, its node and its clock: what every handler is given."""
+
+    def __init__(self, request: Request, node: Node) -> None:
+        self.request = request
+        self.node = node
+        self.now = node.now()
+        self._once: Idempotency | None = None
+        self._proven: tuple[PasswordCredential, User] | None = None
+
+    @cached_property
+    def client_ip(self) -> str | None:
+        """The client's address, through trusted proxies only."""
+        client = self.request.client
+        forwarded = [value for name, value in self.request.headers.raw if name == b"x-forwarded-for"]
+        return client_address(client.host if client else None, forwarded, self.node.settings.trusted_proxies)
+
+    @property
+    def throttle_key(self) -> str:
+        """The address that guesses are counted by: an IPv6 client has at least a /64 to itself."""
+        address = None if self.client_ip is None else parse_address(self.client_ip)
+        if address is None:
+            return self.client_ip or "unknown"
+        return str(address) if address.version == 4 else address.exploded[:19]
+
+    def param(self, name: str) -> str:
+        """A path parameter."""
+        return str(self.request.path_params[name])
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """A query parameter that is a whole number, 0 to `most`."""
+        text = self.request.query_params.get(name)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) <= 18) or int(text) > most:
+            raise bad_request(f"{name} is a whole number from 0 to {most}")
+        return int(text)
+
+    async def read(self, model: type[_Model]) -> _Model:
+        """The body as `model`; none at all is as good as `{}`. Raises `Problem`: 400, 413, 415."""
+        return await self._read(model.model_validate)
+
+    async def read_as(self, adapter: TypeAdapter[_Body]) -> _Body:
+        """As `read`, for a body of several shapes."""
+        return await self._read(adapter.validate_python)
+
+    async def _read(self, validate: Callable[[Any], _Body]) -> _Body:
+        raw = await self.raw()
+        if raw:
+            media_type = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if media_type != "application/json":
+                raise Problem(415, "unsupported_media_type")
+        try:
+            return validate(_strict_json(raw) if raw else {})
+        except ValidationError as error:
+            raise bad_request(_explain(error)) from None
+
+    async def raw(self) -> bytes:
+        """The body's bytes. Raises a 413 `Problem`."""
+        most = self.node.settings.max_body_bytes
+        stated = self.request.headers.get("content-length", "0")
+        if stated.isascii() and stated.isdigit() and int(stated[:18]) > most:
+            raise Problem(413, "too_large", f"a body has at most {most} bytes")
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in self.request.stream():
+            size += len(chunk)
+            if size > most:
+                raise Problem(413, "too_large", f"a body has at most {most} bytes")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def once(
+        self, caller: str, body: BaseModel, answer: Callable[[Revocation | None], BaseModel]
+    ) -> Idempotency | None:
+        """What makes the store do this once, if the request has an Idempotency-Key. Its answer is a 201.
+
+        What one copy of a token was answered is for that copy: a narrower one, with the same key, must not get it.
+        """
+        key = self.request.headers.get("idempotency-key")
+        if key is not None and isinstance(self.credential, TokenCredential):
+            presented = self.node.verifier.authenticate(self.credential.text)
+            caller = f"{caller}/{self.node.verifier.branches(presented)[-1].hex()}"
+        self._once = self.node.replies.once(
+            key,
+            caller=caller,
+            what=f"{self.request.method} {self.request.url.path}",
+            body=body,
+            reply=answer,
+            now=self.now,
+        )
+        return self._once
+
+    def again(self, done: AlreadyDone) -> Response:
+        """The answer that was given the first time."""
+        assert self._once is not None
+        return JSONResponse(self.node.replies.open(self._once, done.sealed_reply), 201, NO_STORE)
+
+    # who calls
+
+    @cached_property
+    def credential(self) -> Credential | None:
+        """The credential in the headers, not looked at yet. Raises `Problem`: 400 for two, 403 across sites."""
+        credential = token_of_headers(self.request.headers.raw, self.node.settings.cookie_name)
+        if self.request.method in SAFE:
+            return credential
+        if isinstance(credential, TokenCredential) and credential.from_cookie:
+            self.require_own_site()
+        elif isinstance(credential, PasswordCredential):  # browsers remember Basic, and send it along as well
+            self.require_same_site_if_browser()
+        return credential
+
+    @property
+    def own_origin(self) -> str:
+        """Where this service is: as it is configured or, while it is not, as the request has it."""
+        here = self.request.url
+        return self.node.settings.public_url or f"{here.scheme}://{here.netloc}"
+
+    def require_own_site(self) -> None:
+        """Refuse a request that a page of another site made."""
+        require_own_site(self.node.settings, self.request.headers)
+
+    def require_same_site_if_browser(self) -> None:
+        """Refuse what a page of another site sends; a program, which sends no Origin, may go on."""
+        if "origin" in self.request.headers or "sec-fetch-site" in self.request.headers:
+            self.require_own_site()
+
+    def token(self) -> TokenCredential:
+        """The token that was presented. Raises `Problem` if none was."""
+        if isinstance(self.credential, TokenCredential):
+            return self.credential
+        raise credential_required()
+
+    async def live_token(self) -> Authenticated:
+        """The presented token, authentic, not revoked, and alive here and now."""
+        return await self.node.authenticate_live(self.token().text, self.context())
+
+    def context(self, *scopes: str, audience: str | None = None) -> Context:
+        """The facts of this request, for a token that is presented to this service itself."""
+        return Context(
+            now=self.now,
+            audience=audience,
+            scopes=scopes,
+            method=self.request.method,
+            path=self.request.scope["raw_path"].decode("ascii", "backslashreplace"),
+            client_ip=self.client_ip,
+        )
+
+    async def account(self) -> Caller:
+        """The caller, if they stand for their whole account: by password, or by a `*` token of the default audience.
+
+        A narrower copy, or one for an app, was given away for less than that.
+        """
+        match self.credential:
+            case None:
+                raise credential_required()
+            case PasswordCredential() as credential:
+                user = await self.user_of(credential)
+                return Caller(user.username, None)
+            case TokenCredential() as credential:
+                grant = await self.node.verify(credential.text, self.context(audience=DEFAULT_AUDIENCE))
+                return Caller(grant.user, grant)
+
+    async def admin(self) -> Caller:
+        """The caller, if they are an administrator and, with a token, if it has the scope `caveats:admin`."""
+        match self.credential:
+            case None:
+                raise credential_required()
+            case PasswordCredential() as credential:
+                user = await self.user_of(credential)
+                caller = Caller(user.username, None)
+            case TokenCredential() as credential:
+                context = self.context(ADMIN_SCOPE, audience=DEFAULT_AUDIENCE)
+                grant = await self.node.verify(credential.text, context)
+                caller = Caller(grant.user, grant)
+                found = await self.node.store.get_user(grant.user)
+                if found is None or not found.is_enabled:
+                    raise invalid_token()
+                user = found
+        if not user.is_admin:
+            raise forbidden("this is for administrators")
+        return caller
+
+    async def owner_or_admin(self, username: str | None) -> Caller:
+        """The caller, if they stand for this user's whole account, or else are an administrator."""
+        try:
+            caller = await self.account()
+        except UnsatisfiedCaveats:  # perhaps a token for administration and nothing else
+            with contextlib.suppress(UnsatisfiedCaveats):
+                return await self.admin()
+            raise
+        if caller.username == username:
+            return caller
+        try:
+            return await self.admin()
+        except UnsatisfiedCaveats:
+            raise forbidden(
+                f"this is not yours, and for others' a token needs the scope {ADMIN_SCOPE}"
+            ) from None
+
+    async def user_of(self, credential: PasswordCredential) -> User:
+        """The user whose password this is. Raises `Problem`: 401, 429, 503.
+
+        An unknown user costs as much as a known one, and is answered alike.
+        """
+        if self._proven is not None and self._proven[0] == credential:
+            return self._proven[1]
+        node = self.node
+        username, password = credential.username, credential.password
+        async with node.throttle.attempt(username[:64], self.throttle_key) as attempt:
+            user = await node.store.get_user(username)
+            stored = user.password_hash if user is not None and user.is_enabled else None
+            verdict = await node.passwords.verify(stored, password)
+            if verdict.corrupt:
+                node.alert("password_hash_corrupt", user=username)
+            if user is None or not verdict.ok:
+                await attempt.failed()
+                raise invalid_credentials()
+            await attempt.succeeded()
+        if verdict.needs_rehash and stored is not None:
+            with contextlib.suppress(PasswordsBusy, StoreUnavailable):  # the next sign-in will do as well
+                fresh = await node.passwords.rehash(password)
+                await node.store.replace_hash(username, stored, fresh, now=self.now, actor=username)
+        self._proven = (credential, user)
+        return user
+
+
+def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """The one funnel: make the call, run the handler, map whatever it raises to its problem."""
+
+    async def run(request: Request) -> Response:
+        call = Call(request, request.app.state.node)
+        try:
+            return await handler(call)
+        except AlreadyDone as done:
+            return call.again(done)
+        except Exception as error:  # noqa: BLE001  # the process edge: everything becomes one of the table's answers
+            return problem_of(error).response()
+
+    return run
+
+
+def reply(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A body as JSON, never to be stored by anybody on the way."""
+    return JSONResponse(body.model_dump(mode="json"), status, {**NO_STORE, **(headers or {})})
+
+
+def _strict_json(raw: bytes) -> Any:
+    """JSON as RFC 8259 has it: UTF-8, no repeated members, no NaN. Raises `Problem`."""
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise bad_request("the body is not JSON (UTF-8, no member twice)") from None
+    if not isinstance(value, dict):
+        raise bad_request("the body is a JSON object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member appears twice")
+    return members
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)
+
+
+def _explain(error: ValidationError) -> str:
+    """What is wrong where, without repeating the input: it may hold a password or a token."""
+    lines = []
+    for one in error.errors(include_input=False, include_url=False, include_context=False)[:5]:
+        where = ".".join(str(part) for part in one["loc"])
+        lines.append(f"{where[:100]}: {one['msg']}" if where else str(one["msg"]))
+    return "; ".join(lines)

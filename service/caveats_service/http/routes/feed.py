@@ -1,0 +1,88 @@
+"""The revocation feed over HTTP: server-sent events, long-poll, or everything at once, compressed.
+
+Whoever reads shows that they hold a key of the audience, since entries name users. What they get is
+authenticated page by page, so that it may come through anybody's cache or mirror.
+"""
+
+import zlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from starlette.responses import Response, StreamingResponse
+
+from caveats import AudienceKeyring
+from caveats.revocation.feed import Page, check_reader, rows_text, seal_text
+from caveats.token.identifier import is_audience
+from caveats_service.core.feed import Subscriber
+from caveats_service.core.runtime import Node
+from caveats_service.http.errors import Problem, bad_request, unavailable
+from caveats_service.http.request import NO_STORE, Call
+
+PROOF_HEADER: Final = "X-Feed-Proof"
+_LONGEST_WAIT: Final = 30
+_SSE: Final = {**NO_STORE, "X-Accel-Buffering": "no"}
+
+
+async def feed(call: Call) -> Response:
+    """From a sequence on: as events for `Accept: text/event-stream`, else as lines up to now."""
+    audience = call.request.query_params.get("audience", "")
+    keys = _reader(call, audience)
+    after = call.number("after", 0, 2**53)
+    epoch = call.number("epoch", 0, 2**53) or None
+    if "text/event-stream" in call.request.headers.get("accept", ""):
+        last_event = call.request.headers.get("last-event-id", "")
+        if last_event.isascii() and last_event.isdigit() and len(last_event) <= 16:
+            after = int(last_event)
+        subscriber = call.node.feed.subscribe(audience)
+        return StreamingResponse(
+            _events(call.node, keys, subscriber, after, epoch), 200, _SSE, "text/event-stream"
+        )
+    wait = call.number("wait", 0, _LONGEST_WAIT)
+    if wait:
+        await call.node.wait_for_news(after, epoch, wait)
+    headers = {**NO_STORE, "Vary": "Accept-Encoding"}
+    lines = _lines(call.node, keys, after, epoch)
+    if "gzip" in call.request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+        return StreamingResponse(_gzipped(lines), 200, headers, "application/x-ndjson")
+    return StreamingResponse(lines, 200, headers, "application/x-ndjson")
+
+
+def _reader(call: Call, audience: str) -> AudienceKeyring:
+    if not is_audience(audience):
+        raise bad_request("say for which audience: ?audience=...")
+    keys = call.node.masters.keyring.export(audience)
+    if not check_reader(call.request.headers.get(PROOF_HEADER, ""), keys, call.now):
+        raise Problem(403, "forbidden", f"show that you hold a key of this audience, in {PROOF_HEADER}")
+    if call.node.feed.head is None:
+        raise unavailable()
+    return keys
+
+
+async def _events(
+    node: Node, keys: AudienceKeyring, subscriber: Subscriber, after: int, epoch: int | None
+) -> AsyncIterator[str]:
+    """What was missed, then what comes. The subscriber has been listening since before the first was read."""
+    try:
+        async for page, rows in node.pages(after, epoch):
+            yield _event(seal_text(rows_text(page, rows), node.signing_key(keys.audience)), page)
+        async for line in subscriber.follow():
+            yield f"event: page\ndata: {line}\n\n"
+    finally:
+        node.feed.leave(subscriber)
+
+
+def _event(line: str, page: Page) -> str:
+    return f"id: {page.upto}\nevent: page\ndata: {line}\n\n"
+
+
+async def _lines(node: Node, keys: AudienceKeyring, after: int, epoch: int | None) -> AsyncIterator[str]:
+    async for page, rows in node.pages(after, epoch):
+        yield seal_text(rows_text(page, rows), node.signing_key(keys.audience)) + "\n"
+
+
+async def _gzipped(lines: AsyncIterator[str]) -> AsyncIterator[bytes]:
+    packer = zlib.compressobj(1, wbits=31)
+    async for line in lines:
+        yield packer.compress(line.encode())
+    yield packer.flush()

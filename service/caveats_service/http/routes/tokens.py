@@ -1,0 +1,161 @@
+"""Tokens: issue, renew, and the ones that their users labelled."""
+
+from datetime import timedelta
+
+from starlette.responses import Response
+
+from caveats import Identifier, LimitExceeded, Macaroon, WrongAudience, effective
+from caveats.durations import parse_duration
+from caveats_service.core.issuing import (
+    DEFAULT_AUDIENCE,
+    Asked,
+    Bounds,
+    Plan,
+    bounds_of_token,
+    bounds_of_user,
+    plan,
+    renewal_expiry,
+)
+from caveats_service.http import schemas
+from caveats_service.http.errors import Problem, bad_request, credential_required, forbidden, not_found
+from caveats_service.http.request import NO_STORE, Call, PasswordCredential, TokenCredential, reply
+from caveats_service.http.routes.revocations import revoke_whole
+from caveats_service.storage import LabelledToken, User
+
+
+async def issue(call: Call) -> Response:
+    """A new token, against a password or bounded by another token."""
+    body = await call.read(schemas.Issue)
+    bounds = await _bounds(call, body)
+    asked = Asked(body.scope, body.audience, lifetime(body.expires_in), tuple(body.caveats), body.note)
+    planned = plan(asked, bounds, call.node.lives, call.node.checkers, now=call.now)
+    try:
+        macaroon, identifier = await call.node.issue(
+            planned,
+            actor=bounds.user,
+            now=call.now,
+            once=lambda minted, known_as: call.once(
+                bounds.user, body, lambda _: issued(minted, known_as, planned)
+            ),
+        )
+    except LimitExceeded as error:  # not of a token that was presented, but of the one that was asked for
+        raise bad_request(str(error)) from None
+    return reply(issued(macaroon, identifier, planned), 201)
+
+
+async def _bounds(call: Call, body: schemas.Issue) -> Bounds:
+    if body.username is not None or body.password is not None:
+        if call.credential is not None:
+            raise Problem(400, "two_credentials", "a password in the body, or a credential in the header")
+        if body.username is None or body.password is None:
+            raise Problem(400, "bad_request", "username and password come together")
+        return user_bounds(await call.user_of(PasswordCredential(body.username, body.password)))
+    match call.credential:
+        case None:
+            raise credential_required()
+        case PasswordCredential() as credential:
+            return user_bounds(await call.user_of(credential))
+        case TokenCredential() as credential:
+            authenticated = await call.live_token()
+            branches = call.node.verifier.branches(authenticated)
+            whole = await _whole(call, credential.text)
+            return bounds_of_token(authenticated, branches, any_audience=whole)
+
+
+async def _whole(call: Call, text: str) -> bool:
+    """Whether this token stands for the whole account, and not for what one app may do."""
+    try:
+        _, failures = await call.node.failures(text, call.context(audience=DEFAULT_AUDIENCE))
+    except WrongAudience:
+        return False
+    return not failures
+
+
+def user_bounds(user: User) -> Bounds:
+    """The most that this user may have."""
+    return bounds_of_user(user.username, user.scope, is_admin=user.is_admin)
+
+
+def lifetime(value: int | str | None) -> timedelta | None:
+    """A duration as bodies give it. Raises `BadDuration`."""
+    return None if value is None else parse_duration(value)
+
+
+def issued(macaroon: Macaroon, identifier: Identifier, planned: Plan) -> schemas.Issued:
+    """What a caller is told of a new token: its effective authority."""
+    authority = effective(planned.caveats)
+    return schemas.Issued(
+        token=macaroon.encode(),
+        token_id=identifier.token_id,
+        user=planned.user,
+        audience=identifier.audience,
+        scope=" ".join(authority.scopes),
+        issued_at=identifier.issued_at,
+        expires_at=planned.expires_at,
+    )
+
+
+async def renew(call: Call) -> Response:
+    """The presented token with a later expiry; whatever holders added stays."""
+    body = await call.read(schemas.Renew)
+    authenticated = await call.live_token()
+    expires_at = renewal_expiry(authenticated, lifetime(body.expires_in), call.node.lives, now=call.now)
+    try:
+        macaroon = call.node.renew(authenticated, expires_at)
+    except LimitExceeded as error:
+        raise bad_request(str(error)) from None
+    again = call.node.verifier.authenticate(macaroon) if not authenticated.third_parties else authenticated
+    authority = effective(again.caveats)
+    identifier = again.identified
+    if identifier is None or authority.user is None:
+        raise forbidden("not a token of this service")
+    return reply(
+        schemas.Issued(
+            token=macaroon.encode(),
+            token_id=identifier.token_id,
+            user=authority.user,
+            audience=identifier.audience,
+            scope=" ".join(authority.scopes),
+            issued_at=identifier.issued_at,
+            expires_at=authority.expires_at or expires_at,
+        )
+    )
+
+
+async def listing(call: Call) -> Response:
+    """The caller's labelled tokens, newest first."""
+    caller = await call.account()
+    limit = max(1, call.number("limit", 100, 1000))
+    after = call.request.query_params.get("after")
+    found = await call.node.store.list_labelled_tokens(caller.username, after=after, limit=limit)
+    rows = [label(call, token) for token in found]
+    return reply(schemas.Labels(tokens=rows, next=rows[-1].token_id if len(rows) == limit else None))
+
+
+async def one(call: Call) -> Response:
+    """One labelled token of the caller's."""
+    caller = await call.account()
+    token = await call.node.store.get_labelled_token(call.param("token_id"))
+    if token is None or token.username != caller.username:
+        raise not_found("you have no labelled token of this id")
+    return reply(label(call, token))
+
+
+def label(call: Call, token: LabelledToken) -> schemas.Label:
+    """A labelled token, its last use as this node knows it."""
+    uses = [at for at in (token.last_used_at, call.node.uses.get(token.token_id)) if at is not None]
+    return schemas.Label(
+        token_id=token.token_id,
+        note=token.note,
+        scope=token.scope,
+        audience=token.audience,
+        issued_at=token.issued_at,
+        expires_at=token.expires_at,
+        last_used_at=max(uses, default=None),
+    )
+
+
+async def delete(call: Call) -> Response:
+    """Revoke a token of the caller's: a labelled one, or the very one presented."""
+    await revoke_whole(call, call.param("token_id"))
+    return Response(status_code=204, headers=NO_STORE)

@@ -1,0 +1,88 @@
+"""Verification over HTTP: one token or many, each with the facts of its request, each explained."""
+
+from typing import Final
+
+from starlette.responses import Response
+
+import caveats
+from caveats import Authenticated, Context, Failure, effective
+from caveats_service.core.issuing import DEFAULT_AUDIENCE
+from caveats_service.http import schemas
+from caveats_service.http.errors import problem_of
+from caveats_service.http.request import Call, reply
+
+_MOST_REVOKED: Final = 1000
+
+
+async def verify(call: Call) -> Response:
+    """Granted or refused, caveat by caveat. Holding the token is all the right that asking needs."""
+    body = await call.read_as(schemas.VerifyAny)
+    if isinstance(body, schemas.VerifyMany):
+        return reply(schemas.VerifiedMany(results=[await _judged(call, each) for each in body.tokens]))
+    return reply(await _judge(call, body))
+
+
+async def _judged(call: Call, asked: schemas.VerifyOne) -> schemas.Verified:
+    """As `_judge`, with the problem's code where there is nothing to judge."""
+    try:
+        return await _judge(call, asked)
+    except caveats.CaveatsError as error:
+        return schemas.Verified(granted=False, code=problem_of(error).code)
+
+
+async def _judge(call: Call, asked: schemas.VerifyOne) -> schemas.Verified:
+    audience = asked.audience or DEFAULT_AUDIENCE
+    context = Context(
+        now=call.now,
+        audience=audience,
+        scopes=tuple(asked.scope.split(" ")) if asked.scope else (),
+        method=asked.method,
+        path=asked.path,
+        client_ip=asked.client_ip,
+        user=asked.user,
+        extra=asked.extra,
+    )
+    authenticated, failures = await call.node.failures(asked.token, context)
+    identified = authenticated.identified
+    assert identified is not None
+    if identified.audience != audience:
+        raise caveats.WrongAudience(identified.audience, audience)
+    if not failures:
+        call.node.used(identified, call.now)
+    authority = effective(authenticated.caveats)
+    revoked = call.node.revocations.branches_of(identified.token_id)
+    return schemas.Verified(
+        granted=not failures,
+        code="caveats_unsatisfied" if failures else None,
+        user=authority.user,
+        token_id=identified.token_id,
+        audience=identified.audience,
+        scope=" ".join(authority.scopes),
+        issued_at=identified.issued_at,
+        expires_at=authority.expires_at,
+        caveats=judged(authenticated, failures),
+        branches=[branch.hex() for branch in call.node.verifier.branches(authenticated)],
+        revoked_branches=None if len(revoked) > _MOST_REVOKED else [branch.hex() for branch in revoked],
+    )
+
+
+def judged(authenticated: Authenticated, failures: tuple[Failure, ...]) -> list[schemas.JudgedCaveat]:
+    """Every caveat, and what it said."""
+    failed = {failure.index: failure for failure in failures}
+    rows = []
+    for index, (caveat, added_by) in enumerate(
+        zip(authenticated.caveats, authenticated.added_by, strict=True)
+    ):
+        failure = failed.get(index)
+        rows.append(
+            schemas.JudgedCaveat(
+                index=index,
+                kind=caveat.kind,
+                predicate=str(caveat),
+                added_by=added_by,
+                satisfied=failure is None,
+                reason=failure.reason if failure else None,
+                hint=failure.hint if failure else None,
+            )
+        )
+    return rows

@@ -1,0 +1,36 @@
+"""An end to how long a request's head may grow before it is whole: the application sees it only then.
+
+Knows uvicorn's protocol over httptools, which keeps whatever is sent until a blank line comes.
+"""
+
+from http import HTTPStatus
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from caveats_service.http.errors import Problem
+
+
+class HeadLimitedProtocol(HttpToolsProtocol):
+    """uvicorn's own, closed with a 431 when a head has grown beyond `h11_max_incomplete_event_size` bytes."""
+
+    _grown = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; then look whether the head is still not whole."""
+        super().data_received(data)
+        scope = self.scope
+        if scope is None or "method" in scope:
+            self._grown = 0
+            return
+        self._grown += len(data)
+        most = self.config.h11_max_incomplete_event_size
+        if most is not None and self._grown > most and not self.transport.is_closing():
+            self.transport.write(_refusal(most))
+            self.transport.close()
+
+
+def _refusal(most: int) -> bytes:
+    problem = Problem(431, "headers_too_large", f"the request's head has at most {most} bytes").response()
+    lines = [f"HTTP/1.1 431 {HTTPStatus(431).phrase}".encode(), b"connection: close"]
+    lines += [name + b": " + value for name, value in problem.raw_headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + bytes(problem.body)

@@ -1,0 +1,165 @@
+"""Master keys at rest: sealed under one key that never lies in the database.
+
+Knows XChaCha20-Poly1305 and where the seal key comes from. Must not know what a master key is for, nor the
+store. A database without its seal key is worth nothing, so a missing, empty, wrong or readable-to-others one
+refuses to start; it is never replaced. A sealed canary shows a wrong one even before there is a master key.
+"""
+
+import base64
+import binascii
+import os
+import re
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import nacl.bindings
+from nacl.exceptions import CryptoError
+
+from caveats_service.settings import Settings
+from caveats_service.storage.files import place, temporary_beside
+
+MASTER_KEY: Final = "master-key"
+_CANARY: Final = "canary"
+_CANARY_TEXT: Final = b"caveats/seal-canary"
+
+_SIZE: Final = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_KEYBYTES
+_NONCE: Final = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
+_VERSION: Final = b"\x01"
+_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_FORM: Final = f"{_SIZE} random bytes as 43 characters of base64url"
+
+
+class SealKeyError(Exception):
+    """The seal key is missing, malformed, exposed or not the one that sealed this; start must be refused."""
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class SealKey:
+    """The key that seals the others; not shown by `repr`."""
+
+    secret: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse what is no key."""
+        if not isinstance(self.secret, bytes) or len(self.secret) != _SIZE:
+            raise SealKeyError(f"a seal key is {_SIZE} bytes")
+        if not any(self.secret):
+            raise SealKeyError("the seal key is all zero bytes: make a random one")
+
+    def __repr__(self) -> str:
+        """Say that it is one, no more."""
+        return "SealKey(hidden)"
+
+    @classmethod
+    def from_text(cls, text: str) -> "SealKey":
+        """The key that `text` spells, strictly: no padding, no spaces, no spare bits."""
+        if not text:
+            raise SealKeyError(f"the seal key is empty; it is {_FORM}")
+        if _TEXT.fullmatch(text) is None:
+            raise SealKeyError(f"the seal key is malformed or of the wrong size; it is {_FORM}")
+        try:
+            secret = base64.urlsafe_b64decode(text + "=")
+        except binascii.Error as error:
+            raise SealKeyError(f"the seal key is malformed; it is {_FORM}") from error
+        key = cls(secret)
+        if key.to_text() != text:
+            raise SealKeyError(f"the seal key is malformed; it is {_FORM}")
+        return key
+
+    def to_text(self) -> str:
+        """The form kept in the file and the environment."""
+        return base64.urlsafe_b64encode(self.secret).rstrip(b"=").decode("ascii")
+
+
+def load_seal_key(settings: Settings, *, database_exists: bool) -> SealKey:
+    """The seal key from the environment, or from its file, which is made once: before there is a database."""
+    if settings.seal_key is not None:
+        return SealKey.from_text(settings.seal_key.get_secret_value())
+    path = settings.seal_key_path
+    try:
+        if not path.exists():
+            if database_exists:
+                raise SealKeyError(
+                    f"there is a database but no seal key at {path}: its keys cannot be opened without it. "
+                    "Put the file back, or name it in CAVEATS_SEAL_KEY_FILE"
+                )
+            _create(path)
+        return _read(path)
+    except OSError as error:
+        raise SealKeyError(f"the seal key at {path} cannot be used: {error.strerror}") from error
+
+
+def seal(seal_key: SealKey, plaintext: bytes, *, row_id: int, key_id: str, purpose: str) -> bytes:
+    """The plaintext, sealed for this place only."""
+    nonce = os.urandom(_NONCE)
+    bound = _associated(row_id, key_id, purpose)
+    return (
+        _VERSION
+        + nonce
+        + nacl.bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, bound, nonce, seal_key.secret)
+    )
+
+
+def unseal(seal_key: SealKey, sealed: bytes, *, row_id: int, key_id: str, purpose: str) -> bytes:
+    """What was sealed for this place; `SealKeyError` for another key or place, or if tampered with."""
+    nonce, box = sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
+    if sealed[:1] != _VERSION or len(box) < nacl.bindings.crypto_aead_xchacha20poly1305_ietf_ABYTES:
+        raise SealKeyError(f"what should be the sealed {purpose} {key_id} is something else")
+    bound = _associated(row_id, key_id, purpose)
+    try:
+        return nacl.bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(box, bound, nonce, seal_key.secret)
+    except CryptoError as error:
+        raise SealKeyError(
+            f"the seal key does not open {purpose} {key_id}: another sealed it, or the database was changed"
+        ) from error
+
+
+def seal_canary(seal_key: SealKey) -> bytes:
+    """A known text, sealed; kept in the database so that the next start notices a wrong seal key."""
+    return seal(seal_key, _CANARY_TEXT, row_id=0, key_id="", purpose=_CANARY)
+
+
+def check_canary(seal_key: SealKey, canary: bytes) -> None:
+    """Return if this is the seal key that sealed the canary; otherwise `SealKeyError`."""
+    if unseal(seal_key, canary, row_id=0, key_id="", purpose=_CANARY) != _CANARY_TEXT:
+        raise SealKeyError("the canary is not one that this service sealed")
+
+
+def _associated(row_id: int, key_id: str, purpose: str) -> bytes:
+    """Version, row id, key id and purpose, each with a fixed or stated length: no two places look alike."""
+    key, use = key_id.encode(), purpose.encode()
+    fields = struct.pack(f">QH{len(key)}sH{len(use)}s", row_id, len(key), key, len(use), use)
+    return b"caveats/seal" + _VERSION + fields
+
+
+def _create(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with temporary_beside(path) as temporary:
+        temporary.write_text(SealKey(os.urandom(_SIZE)).to_text() + "\n", "ascii")
+        try:
+            place(temporary, path)
+        except FileExistsError:
+            return  # another process was faster; its key is the one
+
+
+def _read(path: Path) -> SealKey:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise SealKeyError(f"the seal key at {path} is not a file")
+        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise SealKeyError(
+                f"the seal key at {path} is open to others (mode {stat.S_IMODE(status.st_mode):04o}): "
+                "chmod 600 it"
+            )
+        content = file.read(_SIZE * 4)
+    try:
+        return SealKey.from_text(content.decode("ascii").removesuffix("\n"))
+    except UnicodeDecodeError as error:
+        raise SealKeyError(f"the seal key at {path} is malformed; it is {_FORM}") from error
+    except SealKeyError as error:
+        raise SealKeyError(f"{path}: {error}") from error

@@ -1,0 +1,188 @@
+"""Whole copies of a SQLite database: taken while the service runs, put back while it does not.
+
+Knows files and SQLite's backup interface. A copy holds sealed keys and password hashes, so it is 0600; it
+does not hold the seal key, which must be kept elsewhere. Functions here block: the store calls them from a
+thread.
+"""
+
+import contextlib
+import itertools
+import json
+import sqlite3
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import NullPool, create_engine
+
+from caveats_service.storage.engines import migrate
+from caveats_service.storage.engines.engine import Progress
+from caveats_service.storage.engines.file_lock import Presence
+from caveats_service.storage.errors import (
+    BackupDamaged,
+    BackupExists,
+    DatabaseExists,
+    SchemaError,
+    StoreUnavailable,
+)
+from caveats_service.storage.files import place, sync_folder, temporary_beside
+
+_PAGES_A_STEP: Final = 256
+_COMPANIONS: Final = ("", "-wal", "-shm")
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore did: the new epoch, and where the database that was there before is now."""
+
+    epoch: int
+    set_aside: Path | None
+
+
+def backup_database(database: Path, target: Path, progress: Progress | None = None) -> None:
+    """A consistent copy of a database in use; `BackupExists` if the target's name is taken."""
+    if target.exists():
+        raise BackupExists(f"{target} exists; a backup never overwrites")
+    try:
+        with temporary_beside(target) as temporary:
+            _copy(database, temporary, progress)
+            _check_whole(temporary)
+            place(temporary, target)
+    except FileExistsError as error:
+        raise BackupExists(f"{target} exists; a backup never overwrites") from error
+    except (sqlite3.Error, OSError) as error:
+        raise StoreUnavailable(f"the backup failed: {error}") from error
+
+
+def restore_database(
+    backup: Path, database: Path, *, now: datetime, actor: str, force: bool = False
+) -> Restored:
+    """Put a backup in the place of a database that no service uses; what was there is set aside, not deleted.
+
+    The revocation epoch moves on, past every epoch that either database has had and to at least the seconds
+    of `now`, so that every follower of the feed notices, also after a second restore of the same backup.
+    """
+    if not backup.is_file():
+        raise BackupDamaged(f"{backup} is not a file")
+    try:
+        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        presence = Presence.exclusive(database)
+        try:
+            if database.exists() and not force:
+                raise DatabaseExists(
+                    f"{database} exists; it is replaced only on request, and then kept aside"
+                )
+            return _replace(backup, database, now, actor)
+        finally:
+            presence.leave()
+    except OSError as error:
+        raise StoreUnavailable(f"the restore failed: {error}") from error
+
+
+def integrity_problems(database: Path) -> tuple[str, ...]:
+    """What SQLite finds wrong with the file; nothing if it is whole."""
+    with contextlib.closing(_connect(database)) as connection:
+        found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+        found += [
+            f"{table} row {row} points to a missing {parent}"
+            for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check")
+        ]
+    return tuple(problem for problem in found if problem != "ok")
+
+
+def _replace(backup: Path, database: Path, now: datetime, actor: str) -> Restored:
+    with temporary_beside(database) as temporary:
+        try:
+            _copy(backup, temporary, None)
+            _check_whole(temporary)
+            _check_ours(temporary)
+            epoch = _move_epoch_on(temporary, _epoch_of(database), now, actor)
+        except sqlite3.Error as error:
+            raise BackupDamaged(f"{backup} cannot be read: {error}") from error
+        set_aside = _set_aside(database, now)
+        place(temporary, database)
+    return Restored(epoch, set_aside)
+
+
+def _copy(source: Path, target: Path, progress: Progress | None) -> None:
+    with (
+        contextlib.closing(_connect(source)) as reader,
+        contextlib.closing(sqlite3.connect(target)) as writer,
+    ):
+        # One snapshot for all steps: otherwise every write by somebody else starts the copy again.
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+        def report(_status: int, remaining: int, total: int) -> None:
+            if progress is not None:
+                progress(total - remaining, total)
+
+        reader.backup(writer, pages=_PAGES_A_STEP, progress=report, sleep=0)
+        reader.execute("ROLLBACK")
+        # One file, complete in itself, without a log beside it.
+        writer.execute("PRAGMA journal_mode=DELETE")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+
+
+def _check_whole(copy: Path) -> None:
+    try:
+        problems = integrity_problems(copy)
+    except sqlite3.DatabaseError as error:
+        raise BackupDamaged(f"the copy cannot be read: {error}") from error
+    if problems:
+        raise BackupDamaged(f"the copy is damaged: {problems[0]}")
+
+
+def _check_ours(copy: Path) -> None:
+    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(copy), poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            if migrate.revision_of(connection) is None:
+                raise BackupDamaged("the backup is an empty database")
+    except SchemaError as error:
+        raise BackupDamaged(f"the backup is not for this program: {error}") from error
+
+
+def _move_epoch_on(copy: Path, other: int, now: datetime, actor: str) -> int:
+    with contextlib.closing(_connect(copy)) as connection:
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("BEGIN IMMEDIATE")
+        (epoch,) = connection.execute("SELECT epoch FROM meta").fetchone()
+        moved = max(int(epoch) + 1, other + 1, int(now.timestamp()))
+        connection.execute("UPDATE meta SET epoch = ?", (moved,))
+        connection.execute(
+            "INSERT INTO audit (at, actor, action, subject, detail) VALUES (?, ?, 'database.restore', '', ?)",
+            (int(now.timestamp() * 1000), actor, json.dumps({"epoch": moved})),
+        )
+        connection.execute("COMMIT")
+    return moved
+
+
+def _epoch_of(database: Path) -> int:
+    """The epoch of the database to be replaced, its log folded in; 0 if it is missing or beyond reading."""
+    if not database.exists():
+        return 0
+    try:
+        with contextlib.closing(_connect(database)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return int(connection.execute("SELECT epoch FROM meta").fetchone()[0])
+    except (sqlite3.Error, TypeError):
+        return 0
+
+
+def _set_aside(database: Path, now: datetime) -> Path | None:
+    """Move the database and what belongs to it to a free name; a log left behind would spoil the new one."""
+    stem = f"{database.name}.before-restore-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    names = itertools.chain([stem], (f"{stem}.{n}" for n in itertools.count(2)))
+    aside = next(path for path in map(database.with_name, names) if not path.exists())
+    existed = database.exists()
+    for companion in _COMPANIONS:
+        part = Path(f"{database}{companion}")
+        if part.exists():
+            part.rename(f"{aside}{companion}")
+    sync_folder(database.parent)
+    return aside if existed else None

@@ -1,0 +1,237 @@
+"""PostgreSQL: what many nodes share.
+
+Works through a pooler in transaction mode: nothing is kept in a session, no prepared statement has a name, and
+whatever a transaction needs is set within it. Nothing waits for longer than the patience: not for the network,
+a connection of the pool, a lock or an answer. A node that is frozen in the middle of a transaction loses it.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+from sqlalchemy import Connection, event, exc, inspect
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
+
+from caveats_service.storage.engines.engine import COUNTERS, Counters, Progress
+from caveats_service.storage.engines.queue import Clock, Turns
+from caveats_service.storage.errors import BackupElsewhere, StoreError, StoreUnavailable, Undone
+from caveats_service.storage.tables import meta
+
+PATIENCE: Final = timedelta(seconds=1.5)
+CHANNEL: Final = "caveats"
+_CONNECTIONS: Final = 10
+_LOOK_EVERY: Final = 0.25
+_ALONE: Final = " FROM meta FOR UPDATE"
+_MIGRATING: Final = timedelta(minutes=10)
+_MIGRATION_LOCK: Final = int.from_bytes(b"caveats\0")
+
+_CONFLICTS: Final = {"40001", "40P01"}
+# The server is not, or no longer, one that takes writes: a pool of connections to it is of no more use.
+_ELSEWHERE: Final = {"25006", "57P01", "57P02", "57P03"}
+_LOST: Final = ("08", "57P")
+# Row values are in the details of these: they must not follow the exception into a log.
+_TELLTALE: Final = ("22", "23")
+
+
+class Postgres:
+    """One database as one process sees it. `patience`: after how long an operation is given up."""
+
+    def __init__(self, url: str, *, patience: timedelta = PATIENCE) -> None:
+        self._url = url
+        self.deadline: float | None = patience.total_seconds()
+        self._patience = patience.total_seconds()
+        # Whoever waits for longer has too little time left, and would be cut off in the middle.
+        self.in_line = self._patience * 2 / 3
+        self.clock = Clock()
+        self._connections = Turns(_CONNECTIONS, self.in_line, self.clock)
+        self.alone = Turns(1, self.in_line, self.clock)
+        # The driver's clock does not know when this process is held up, so it is only there in case ours fails.
+        self._engine = self._connecting(4 * self._patience, pool_size=_CONNECTIONS + 1, max_overflow=0)
+        event.listen(self._engine.sync_engine, "checkout", _alive)
+        event.listen(self._engine.sync_engine, "handle_error", _gone_elsewhere)
+        self._readers = self._engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        self._writers = self._engine.execution_options(isolation_level="READ COMMITTED")
+        milliseconds = round(self._patience * 1000)
+        self._begin_writing = (
+            f"SELECT set_config('statement_timeout', '{milliseconds}', true),"
+            f" set_config('idle_in_transaction_session_timeout', '{2 * milliseconds}', true),"
+            " CASE current_setting('synchronous_commit')"
+            " WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END"
+        )
+
+    def open(self) -> None:
+        """Nothing to say: the server knows its clients."""
+
+    @contextlib.contextmanager
+    def failures(self) -> Iterator[None]:
+        """The driver, the pool, the network and the server."""
+        try:
+            yield
+        except exc.DBAPIError as error:
+            state = getattr(error.orig, "sqlstate", None) or ""
+            message = f"{type(error.orig).__name__} {state}: {_first_line(error.orig)}"
+            if state in _CONFLICTS or error.connection_invalidated:
+                raise Undone(message) from error
+            raise StoreUnavailable(message) from (None if state.startswith(_TELLTALE) else error)
+        except (exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            if (getattr(error, "sqlstate", None) or "").startswith(_LOST):
+                raise Undone(f"{type(error).__name__}: {_first_line(error)}") from error
+            raise StoreUnavailable(f"{type(error).__name__}: {_first_line(error)}") from error
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """REPEATABLE READ, READ ONLY."""
+        async with self._connections.turn(), self._readers.connect() as connection:
+            yield connection
+
+    async def rows(self, connection: AsyncConnection, query: str, *values: int) -> Sequence[Sequence[Any]]:
+        """One statement, and so one snapshot, without a transaction around it."""
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        rows: list[Sequence[Any]] = await driver.fetch(query, *values)
+        return rows
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """READ COMMITTED; durable even where the server is set to acknowledge before that."""
+        async with self._connections.turn(), self._writing(self._begin_writing) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def write_alone(self) -> AsyncIterator[AsyncConnection]:
+        """Holds the row of `meta`. One at a time in this process, on a connection more than the others have."""
+        async with self.alone.turn(), self._writing(self._begin_writing + _ALONE) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def watch(self) -> AsyncIterator["_Watch"]:
+        """A connection that listens, and asks four times a second in case nobody tells (as behind a pooler)."""
+        connection = await self._connect(self._patience)
+        try:
+            watch = _Watch(connection)
+            await watch.listen()
+            yield watch
+        finally:
+            connection.terminate()
+
+    async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
+        """Under an advisory lock that ends with the transaction."""
+        engine = self._connecting(_MIGRATING.total_seconds(), poolclass=NullPool)
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+            await connection.run_sync(upgrade)
+        await engine.dispose()
+
+    async def exists(self) -> bool:
+        """Whether the first migration has been here."""
+        async with self.read() as connection:
+            return await connection.run_sync(lambda sync: inspect(sync).has_table(meta.name))
+
+    async def checkpoint(self) -> bool:
+        """Never: dead rows stay until the server cleans up, and in its log and copies; they hold sealed bytes."""
+        return False
+
+    async def backup(self, target: Path, progress: Progress | None) -> None:
+        """PostgreSQL has its own."""
+        del target, progress
+        raise BackupElsewhere("this database is PostgreSQL: back it up with pg_dump or its own archiving")
+
+    async def integrity_problems(self) -> tuple[str, ...]:
+        """PostgreSQL has its own."""
+        raise BackupElsewhere("this database is PostgreSQL: check it with pg_amcheck")
+
+    async def close(self) -> None:
+        """Close all connections, politely if the server answers."""
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._engine.dispose()
+        except TimeoutError:
+            await self._engine.dispose(close=False)
+
+    @contextlib.asynccontextmanager
+    async def _writing(self, begin: str) -> AsyncIterator[AsyncConnection]:
+        async with self._writers.connect() as connection:
+            await connection.exec_driver_sql(begin)
+            yield connection
+            try:
+                await connection.commit()
+            except exc.DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) in _CONFLICTS:
+                    raise
+                raise StoreUnavailable(
+                    f"the commit was not acknowledged, so it may have happened: {_first_line(error.orig)}"
+                ) from error
+
+    def _connecting(self, patience: float, **pool: Any) -> AsyncEngine:
+        async def connect(*_args: object, **_kwargs: object) -> asyncpg.Connection:
+            return await self._connect(patience)
+
+        return create_async_engine(
+            "postgresql+asyncpg://",
+            connect_args={"async_creator_fn": connect, "prepared_statement_cache_size": 0},
+            hide_parameters=True,
+            **pool,
+        )
+
+    async def _connect(self, patience: float) -> asyncpg.Connection:
+        """Straight from the URL, so that all of libpq's forms work: several hosts, sslmode, a password file."""
+        try:
+            return await asyncpg.connect(
+                self._url,
+                timeout=min(patience, 4 * self._patience),
+                command_timeout=patience,
+                statement_cache_size=0,
+                server_settings={"application_name": f"caveats {os.getpid()}"},
+            )
+        except (asyncpg.exceptions.ClientConfigurationError, ValueError, OverflowError):
+            # The cause may repeat the password.
+            raise StoreError(
+                "the database's address is not one: postgresql://user@host:port/database"
+            ) from None
+
+
+class _Watch:
+    """Woken by NOTIFY, which a trigger on `meta` sends as part of whatever moves its counters."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+        self._woken = asyncio.Event()
+
+    async def listen(self) -> None:
+        self._connection.add_termination_listener(lambda _connection: self._woken.set())
+        await self._connection.add_listener(CHANNEL, lambda *_notification: self._woken.set())
+
+    async def counters(self) -> Counters:
+        self._woken.clear()
+        row = await self._connection.fetchrow(COUNTERS)
+        if row is None:
+            raise StoreUnavailable("the database says nothing of itself")
+        return Counters(*row)
+
+    async def wait(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), _LOOK_EVERY)
+
+
+def _alive(connection: Any, _entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+    """A connection that the server has closed meanwhile is replaced; to see that takes no question."""
+    if connection.driver_connection.is_closed():
+        raise exc.InvalidatePoolError
+
+
+def _gone_elsewhere(context: ExceptionContext) -> None:
+    if getattr(context.original_exception, "sqlstate", None) in _ELSEWHERE:
+        context.is_disconnect = True
+
+
+def _first_line(error: BaseException | None) -> str:
+    """The message without what the server adds: details can hold values."""
+    return str(error).partition("\n")[0]

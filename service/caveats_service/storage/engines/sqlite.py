@@ -1,0 +1,243 @@
+"""A SQLite file: the embedded default, for one machine.
+
+Opened on first use, so after a fork. Readers see one snapshot each and never wait. Writers take turns: first
+in this process (a lock), then among processes (BEGIN IMMEDIATE, tried again and again), so that nobody sees
+"database is locked" because two transactions wanted to become writers at once.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import aiosqlite
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from caveats_service.storage.engines.backup import backup_database, integrity_problems
+from caveats_service.storage.engines.engine import COUNTERS, Counters, Progress
+from caveats_service.storage.engines.file_lock import Presence
+from caveats_service.storage.engines.queue import Clock, Turns
+from caveats_service.storage.errors import DatabaseInUse, StoreUnavailable
+from caveats_service.storage.files import sync_folder
+
+PATIENCE: Final = timedelta(seconds=5)
+_READERS: Final = 10
+_STEP: Final = 0.02
+_LOOK_EVERY: Final = 0.1
+
+# secure_delete: a retired key's bytes are overwritten, not only unlinked.
+_PRAGMAS: Final = ("foreign_keys=ON", "synchronous=FULL", "secure_delete=ON", "trusted_schema=OFF")
+
+
+def sqlite_url(path: Path) -> URL:
+    """The address of a SQLite file, whatever characters its path has."""
+    return URL.create("sqlite+aiosqlite", database=str(path))
+
+
+def database_exists(path: Path) -> bool:
+    """Whether a SQLite file holds anything (a first start that died early may leave an empty one)."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+class Sqlite:
+    """One file as one process sees it. `patience`: how long a writer or a connection is waited for."""
+
+    deadline: float | None = None
+
+    def __init__(self, path: Path, *, patience: timedelta = PATIENCE) -> None:
+        self._path = path
+        self._patience = patience.total_seconds()
+        self.in_line = self._patience
+        self.clock = Clock()
+        self._reading = Turns(_READERS, self.in_line, self.clock)
+        self._readers = self._engine(connections=_READERS, busy_timeout=self._patience)
+        event.listen(self._readers.sync_engine, "begin", _begin)
+        # One connection, because writers take turns. It waits in SQLite for a moment only: see `_begin_writing`.
+        self._writer = self._engine(connections=1, busy_timeout=_STEP)
+        self.alone = Turns(1, self.in_line, self.clock)
+        self._presence: Presence | None = None
+
+    def open(self) -> None:
+        """Take the shared lock."""
+        if self._presence is None:
+            try:
+                self._presence = Presence.shared(self._path)
+            except DatabaseInUse as error:
+                raise StoreUnavailable(str(error)) from error
+
+    @contextlib.contextmanager
+    def failures(self) -> Iterator[None]:
+        """The driver, the pool and the disk."""
+        try:
+            yield
+        except DBAPIError as error:
+            raise StoreUnavailable(f"{type(error.orig).__name__}: {error.orig}") from error
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A deferred transaction."""
+        async with self._reading.turn(), self._readers.begin() as connection:
+            yield connection
+
+    async def rows(self, connection: AsyncConnection, query: str, *values: int) -> Sequence[Sequence[Any]]:
+        """All fetched in one visit to the driver's thread."""
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        named = {str(number): value for number, value in enumerate(values, 1)}
+        rows: list[tuple[Any, ...]] = await driver.execute_fetchall(query, named)
+        return rows
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """The one writer's transaction."""
+        async with self.alone.turn(), self._writer.begin() as connection:
+            await self._begin_writing(connection)
+            yield connection
+
+    write_alone = write
+
+    @contextlib.asynccontextmanager
+    async def watch(self) -> AsyncIterator["_Watch"]:
+        """A connection that asks every tenth of a second whether anybody has committed."""
+        existing = f"{self._path.absolute().as_uri()}?mode=rw"
+        async with aiosqlite.connect(
+            existing, uri=True, isolation_level=None, timeout=self._patience
+        ) as connection:
+            yield _Watch(connection)
+
+    async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
+        """Make the file, then upgrade as any writer."""
+        await asyncio.to_thread(prepare_file, self._path, self._patience)
+        self.open()
+        async with self.write() as connection:
+            await connection.run_sync(upgrade)
+
+    async def exists(self) -> bool:
+        """Whether the file holds anything."""
+        return database_exists(self._path)
+
+    async def checkpoint(self) -> bool:
+        """Fold the log into the file; False if a reader is in the way."""
+        async with self.alone.turn(), self._writer.connect() as connection:
+            result = await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            return bool(result.scalar_one() == 0)
+
+    async def backup(self, target: Path, progress: Progress | None) -> None:
+        """One file, complete in itself."""
+        await asyncio.to_thread(backup_database, self._path, target, progress)
+
+    async def integrity_problems(self) -> tuple[str, ...]:
+        """As SQLite finds them."""
+        return await asyncio.to_thread(integrity_problems, self._path)
+
+    async def close(self) -> None:
+        """Close all connections and leave the lock."""
+        await self._readers.dispose()
+        await self._writer.dispose()
+        if self._presence is not None:
+            self._presence.leave()
+            self._presence = None
+
+    def _engine(self, *, connections: int, busy_timeout: float) -> AsyncEngine:
+        # The driver is told (isolation_level None) to begin nothing by itself: it would leave out DDL and reads.
+        engine = create_async_engine(
+            sqlite_url(self._path),
+            connect_args={"timeout": busy_timeout, "isolation_level": None},
+            hide_parameters=True,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=self._patience,
+        )
+        event.listen(engine.sync_engine, "connect", _on_connect)
+        return engine
+
+    async def _begin_writing(self, connection: AsyncConnection) -> None:
+        """Wait for other processes.
+
+        SQLite's own waiting sleeps longer and longer, so that a newcomer overtakes whoever has waited for
+        seconds; when it begins anew after every short step, all have the same chance.
+        """
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            except OperationalError as error:
+                locked = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+                if not locked or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(random.uniform(0, _STEP / 4))  # noqa: S311  chance, not secrecy
+            else:
+                return
+
+
+class _Watch:
+    """Looks at a number that SQLite keeps in shared memory and moves with every commit of another connection."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+        self._seen: object = None
+
+    async def counters(self) -> Counters:
+        self._seen = await self._one("PRAGMA data_version")
+        return Counters(*await self._one(COUNTERS))
+
+    async def wait(self) -> None:
+        seen = self._seen
+        while seen == self._seen:
+            await asyncio.sleep(_LOOK_EVERY)
+            seen = await self._one("PRAGMA data_version")
+
+    async def _one(self, query: str) -> tuple[int, ...]:
+        async with self._connection.execute(query) as cursor:
+            row = await cursor.fetchone()
+        if row is None:
+            raise StoreUnavailable("the database says nothing of itself")
+        return tuple(row)
+
+
+def prepare_file(path: Path, patience: float) -> None:
+    """Make the file (0600, its folder 0700) in WAL mode, also when other processes do the same."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    sync_folder(path.parent)
+    # Changing the mode needs the file alone, and SQLite then answers "locked" without waiting.
+    deadline = time.monotonic() + patience
+    while True:
+        connection = sqlite3.connect(path, timeout=patience, isolation_level=None)
+        try:
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_STEP)
+        else:
+            if mode != "wal":
+                raise sqlite3.OperationalError("this file system does not allow write-ahead logging")
+            return
+        finally:
+            connection.close()
+
+
+def _on_connect(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")

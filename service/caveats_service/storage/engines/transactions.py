@@ -1,0 +1,175 @@
+"""Operations and their transactions, on whichever of the two engines the address names.
+
+Must not know any table. An operation either happens wholly or not at all, whatever becomes of its caller; it is
+repeated a few times where the database undid it without fault of its own; and it does not hang.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from caveats_service.storage.engines.engine import Engine
+from caveats_service.storage.engines.postgres import Postgres
+from caveats_service.storage.engines.queue import ASKED, Asked
+from caveats_service.storage.engines.sqlite import Sqlite
+from caveats_service.storage.errors import StoreError, StoreUnavailable, Undone
+
+_Self = TypeVar("_Self", bound="Database")
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+_PAUSES: Final = (0.0, 0.02, 0.08, 0.32)
+"""Seconds, at most, before each repetition."""
+
+_POSTGRES: Final = ("postgresql://", "postgres://")
+_SQLITE: Final = "sqlite:///"
+
+
+def whole(
+    method: Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]],
+) -> Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]]:
+    """Let an operation run to its end even if its caller is cancelled, but not for ever.
+
+    Cutting a driver off in the middle leaves a connection behind whose open transaction holds up all writers.
+    What the database undid is done again, so an operation must not act outside of its transaction.
+    """
+
+    @functools.wraps(method)
+    async def run(self: _Self, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        return await self._complete(lambda: method(self, *args, **kwargs), self._engine.deadline)
+
+    return run
+
+
+def unhurried(
+    method: Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]],
+) -> Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]]:
+    """As `whole`, however long it takes."""
+
+    @functools.wraps(method)
+    async def run(self: _Self, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        return await self._complete(lambda: method(self, *args, **kwargs), None)
+
+    return run
+
+
+class Database:
+    """One database as one process sees it.
+
+    `url`: `sqlite:///path` (the path as it is, nothing escaped), `sqlite_url(path)`, or
+    `postgresql://user@host:port/database` in any of libpq's forms.
+    """
+
+    def __init__(self, url: URL | str, *, patience: timedelta | None = None) -> None:
+        self._engine: Final = _engine(url, {} if patience is None else {"patience": patience})
+        self._running: set[asyncio.Task[Any]] = set()
+        self._pid = 0
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection on which every statement sees the same snapshot."""
+        with self._engine.failures():
+            self._open()
+            async with self._engine.read() as connection:
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction: durable on leaving, undone on any exception."""
+        with self._engine.failures():
+            self._open()
+            async with self._engine.write() as connection:
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def write_alone(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction in which what was read stays true until it ends: nobody else `write_alone`s meanwhile."""
+        with self._engine.failures():
+            self._open()
+            async with self._engine.write_alone() as connection:
+                yield connection
+
+    @whole
+    async def checkpoint(self) -> bool:
+        """See to it that overwritten bytes are gone; False if that is not possible now."""
+        with self._engine.failures():
+            self._open()
+            return await self._engine.checkpoint()
+
+    async def close(self) -> None:
+        """Close all connections, after what still runs on them; the next use opens new ones."""
+        while self._running:
+            await asyncio.wait(self._running)
+        if self._pid == os.getpid():
+            await self._engine.close()
+        self._pid = 0
+
+    def _open(self) -> None:
+        self._here()
+        self._engine.open()
+
+    def _here(self) -> None:
+        """This process has it now, and must close it."""
+        if self._pid not in (0, os.getpid()):
+            raise StoreError("this store was opened before a fork; make one in each process")
+        self._pid = os.getpid()
+
+    async def _complete(self, work: Callable[[], Awaitable[_Result]], deadline: float | None) -> _Result:
+        asked, context = Asked(self._engine.clock), contextvars.copy_context()
+        context.run(ASKED.set, asked)
+        task = asyncio.create_task(_again_if_undone(work), context=context)
+        self._running.add(task)
+        task.add_done_callback(self._settled)
+        with self._engine.clock.running():
+            while not task.done():
+                left = None if deadline is None else asked.left(deadline)
+                if left is not None and left <= 0:
+                    task.cancel()
+                    raise StoreUnavailable(f"the database has not answered for {deadline:g} s")
+                await asyncio.wait({task}, timeout=left)
+        return task.result()
+
+    def _settled(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also if nobody waits for it any more
+
+
+async def _again_if_undone(work: Callable[[], Awaitable[_Result]]) -> _Result:
+    for pause in _PAUSES:
+        try:
+            return await work()
+        except Undone:
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  chance, not secrecy
+    return await work()
+
+
+async def in_batches(step: Callable[[], Awaitable[int]], size: int) -> int:
+    """Repeat a step that does at most `size` until it has less to do; returns how many it did in all."""
+    done = 0
+    while True:
+        some = await step()
+        done += some
+        if some < size:
+            return done
+
+
+def _engine(url: URL | str, given: dict[str, timedelta]) -> Engine:
+    if isinstance(url, URL):
+        if url.drivername == "sqlite+aiosqlite" and url.database:
+            return Sqlite(Path(url.database), **given)
+    elif url.startswith(_POSTGRES):
+        return Postgres(url, **given)
+    elif url.startswith(_SQLITE) and url != _SQLITE:
+        return Sqlite(Path(url.removeprefix(_SQLITE)), **given)
+    raise StoreError("the store's address is sqlite:///path or postgresql://user@host:port/database")

@@ -1,0 +1,48 @@
+"""Open the store with the key that seals what is in it. Knows both, and in which order they are asked for.
+
+Whether there is a database is asked before anything is made: a seal key is made for a new database only, never
+beside one that another key sealed.
+"""
+
+from pathlib import Path
+
+from caveats_service.settings import Settings, SettingsError
+from caveats_service.storage import Store, StoreError
+from caveats_service.storage.encryption import SealKey, check_canary, load_seal_key, seal_canary
+
+
+class NoDatabase(StoreError):
+    """There is no database here, and this is not the place to make one."""
+
+
+async def open_store(settings: Settings, *, create: bool = True) -> tuple[Store, SealKey]:
+    """The store, its schema up to date, and the seal key that fits it. Close the store in the end.
+
+    Raises `NoDatabase` if there is none and `create` is false, `SealKeyError` for a missing or wrong key, and
+    `StoreError`, `SettingsError` for a folder that cannot be made; nothing is left open then.
+    """
+    store = Store(settings.store_url)
+    try:
+        exists = await store.exists()
+        if not exists and not create:
+            raise NoDatabase(
+                f"there is no database in {settings.data_dir}: is CAVEATS_DATA_DIR right? `serve` makes one"
+            )
+        if settings.on_sqlite:
+            _make(settings.sqlite_path.parent)
+        if settings.seal_key is None:
+            _make(settings.seal_key_path.parent)
+        seal_key = load_seal_key(settings, database_exists=exists)
+        await store.migrate()
+        check_canary(seal_key, await store.set_seal_canary(seal_canary(seal_key)))
+    except BaseException:
+        await store.close()
+        raise
+    return store, seal_key
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SettingsError(f"CAVEATS_DATA_DIR: {folder} cannot be made: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""One repository a table, each with its queries. The only SQL of the service."""

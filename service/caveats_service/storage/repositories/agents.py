@@ -1,0 +1,103 @@
+"""Agents: programs that sign in with a key. Which public keys (X25519) may speak for which user.
+
+Knows public keys only; administrators register them.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from caveats import new_token_id
+from caveats_service.storage.engines.transactions import Database, whole
+from caveats_service.storage.errors import AgentExists, UnknownAgent, UnknownUser
+from caveats_service.storage.records import Agent
+from caveats_service.storage.repositories import audit
+from caveats_service.storage.tables import agents, users
+
+
+class Agents(Database):
+    """The operations on agents."""
+
+    @whole
+    async def add_agent(
+        self, *, username: str, public_key: bytes, name: str, now: datetime, actor: str
+    ) -> Agent:
+        """Whoever has this key speaks for the user; `AgentExists` if the key speaks for somebody already."""
+        agent_id = new_token_id(now)
+        async with self.write_alone() as connection:
+            owner = select(users.c.username).where(users.c.username == username)
+            if (await connection.execute(owner)).one_or_none() is None:
+                raise UnknownUser(f"there is no user {username}")
+            try:
+                await connection.execute(
+                    insert(agents).values(
+                        agent_id=agent_id,
+                        username=username,
+                        public_key=public_key,
+                        name=name,
+                        created_at=now,
+                        created_by=actor,
+                    )
+                )
+            except IntegrityError as error:
+                raise AgentExists("this key is an agent's already") from error
+            await audit.record(
+                connection,
+                at=now,
+                actor=actor,
+                action="agent.add",
+                subject=agent_id,
+                user=username,
+                name=name,
+            )
+            return await _existing(connection, agent_id)
+
+    @whole
+    async def find_agent(self, public_key: bytes) -> Agent | None:
+        """The agent with this key, if its user is enabled."""
+        query = (
+            select(agents)
+            .join(users, users.c.username == agents.c.username)
+            .where(agents.c.public_key == public_key, users.c.disabled_at.is_(None))
+        )
+        async with self.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+            return None if row is None else _agent(row)
+
+    @whole
+    async def list_agents(self, *, after: str = "", limit: int = 100) -> tuple[Agent, ...]:
+        """Agents, oldest first; `after` is the last id of the previous page."""
+        query = select(agents).where(agents.c.agent_id > after).order_by(agents.c.agent_id).limit(limit)
+        async with self.read() as connection:
+            return tuple(_agent(row) for row in await connection.execute(query))
+
+    @whole
+    async def remove_agent(self, agent_id: str, *, now: datetime, actor: str) -> None:
+        """This key speaks for nobody any more."""
+        async with self.write_alone() as connection:
+            agent = await _existing(connection, agent_id)
+            await connection.execute(delete(agents).where(agents.c.agent_id == agent_id))
+            await audit.record(
+                connection, at=now, actor=actor, action="agent.remove", subject=agent_id, user=agent.username
+            )
+
+
+async def _existing(connection: AsyncConnection, agent_id: str) -> Agent:
+    row = (await connection.execute(select(agents).where(agents.c.agent_id == agent_id))).one_or_none()
+    if row is None:
+        raise UnknownAgent(f"there is no agent {agent_id}")
+    return _agent(row)
+
+
+def _agent(row: Row[Any]) -> Agent:
+    return Agent(
+        agent_id=row.agent_id,
+        username=row.username,
+        public_key=bytes(row.public_key),
+        name=row.name,
+        created_at=row.created_at,
+        created_by=row.created_by,
+    )

@@ -1,0 +1,150 @@
+"""Groups of users: who belongs to which. A name is a group's or a user's, never both.
+
+Knows names only. Whether somebody may act for a group is for whoever asks; users who are disabled belong to none.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from caveats_service.storage.engines.transactions import Database, whole
+from caveats_service.storage.errors import GroupExists, UnknownGroup, UnknownUser
+from caveats_service.storage.records import Group
+from caveats_service.storage.repositories import audit
+from caveats_service.storage.tables import group_members, groups, users
+
+
+class Groups(Database):
+    """The operations on groups."""
+
+    @whole
+    async def put_group(self, name: str, members: Collection[str], *, now: datetime, actor: str) -> Group:
+        """This group, with these members and no others, whether it was there or not.
+
+        `GroupExists` if a user has the name, `UnknownUser` for a member who is none.
+        """
+        async with self.write_alone() as connection:
+            await _all_users(connection, members)
+            if await _find(connection, name) is None:
+                await _new(connection, name, now)
+            await connection.execute(delete(group_members).where(group_members.c.group_name == name))
+            if members:
+                rows = [{"group_name": name, "username": member} for member in sorted(set(members))]
+                await connection.execute(insert(group_members), rows)
+            listed = " ".join(sorted(set(members)))
+            await audit.record(
+                connection, at=now, actor=actor, action="group.put", subject=name, members=listed
+            )
+            return await _existing(connection, name)
+
+    @whole
+    async def get_group(self, name: str) -> Group | None:
+        """The group of that name."""
+        async with self.read() as connection:
+            return await _find(connection, name)
+
+    @whole
+    async def list_groups(self, *, after: str = "", limit: int = 100) -> tuple[Group, ...]:
+        """Groups by name; `after` is the last name of the previous page."""
+        query = select(groups).where(groups.c.name > after).order_by(groups.c.name).limit(limit)
+        async with self.read() as connection:
+            rows = (await connection.execute(query)).all()
+            return tuple([await _group(connection, row) for row in rows])
+
+    @whole
+    async def delete_group(self, name: str, *, now: datetime, actor: str) -> None:
+        """Nobody belongs to it any more, and it is gone."""
+        async with self.write_alone() as connection:
+            await _existing(connection, name)
+            await connection.execute(delete(group_members).where(group_members.c.group_name == name))
+            await connection.execute(delete(groups).where(groups.c.name == name))
+            await audit.record(connection, at=now, actor=actor, action="group.delete", subject=name)
+
+    @whole
+    async def add_member(self, name: str, username: str, *, now: datetime, actor: str) -> Group:
+        """This user belongs to the group from now on. Repeating it changes nothing."""
+        async with self.write_alone() as connection:
+            group = await _existing(connection, name)
+            await _all_users(connection, (username,))
+            if username in group.members:
+                return group
+            await connection.execute(insert(group_members).values(group_name=name, username=username))
+            await audit.record(
+                connection, at=now, actor=actor, action="group.add_member", subject=name, user=username
+            )
+            return await _existing(connection, name)
+
+    @whole
+    async def remove_member(self, name: str, username: str, *, now: datetime, actor: str) -> Group:
+        """This user does not belong to the group any more. Repeating it changes nothing."""
+        async with self.write_alone() as connection:
+            group = await _existing(connection, name)
+            if username not in group.members:
+                return group
+            await connection.execute(
+                delete(group_members).where(
+                    group_members.c.group_name == name, group_members.c.username == username
+                )
+            )
+            await audit.record(
+                connection, at=now, actor=actor, action="group.remove_member", subject=name, user=username
+            )
+            return await _existing(connection, name)
+
+    @whole
+    async def groups_of(self, *usernames: str) -> Mapping[str, frozenset[str]]:
+        """The groups of each of these users; unknown and disabled ones are left out."""
+        known = select(users.c.username).where(users.c.username.in_(usernames), users.c.disabled_at.is_(None))
+        members = select(group_members).where(group_members.c.username.in_(usernames))
+        async with self.read() as connection:
+            found: dict[str, set[str]] = {row.username: set() for row in await connection.execute(known)}
+            for row in await connection.execute(members):
+                if row.username in found:
+                    found[row.username].add(row.group_name)
+            return {username: frozenset(names) for username, names in found.items()}
+
+
+async def is_group(connection: AsyncConnection, name: str) -> bool:
+    """Whether a group has this name."""
+    query = select(groups.c.name).where(groups.c.name == name)
+    return (await connection.execute(query)).one_or_none() is not None
+
+
+async def _new(connection: AsyncConnection, name: str, now: datetime) -> None:
+    taken = select(users.c.username).where(users.c.username == name)
+    if (await connection.execute(taken)).one_or_none() is not None:
+        raise GroupExists(f"the name {name} is a user's")
+    await connection.execute(insert(groups).values(name=name, created_at=now))
+
+
+async def _all_users(connection: AsyncConnection, names: Collection[str]) -> None:
+    query = select(users.c.username).where(users.c.username.in_(names))
+    known = {row.username for row in await connection.execute(query)}
+    for name in sorted(names):
+        if name not in known:
+            raise UnknownUser(f"there is no user {name}")
+
+
+async def _find(connection: AsyncConnection, name: str) -> Group | None:
+    row = (await connection.execute(select(groups).where(groups.c.name == name))).one_or_none()
+    return None if row is None else await _group(connection, row)
+
+
+async def _existing(connection: AsyncConnection, name: str) -> Group:
+    group = await _find(connection, name)
+    if group is None:
+        raise UnknownGroup(f"there is no group {name}")
+    return group
+
+
+async def _group(connection: AsyncConnection, row: Row[Any]) -> Group:
+    query = (
+        select(group_members.c.username)
+        .where(group_members.c.group_name == row.name)
+        .order_by(group_members.c.username)
+    )
+    members = tuple(member.username for member in await connection.execute(query))
+    return Group(name=row.name, members=members, created_at=row.created_at)

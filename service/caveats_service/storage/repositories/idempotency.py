@@ -1,0 +1,126 @@
+"""What was answered under an idempotency key, so that a retry after a lost reply gets the same answer.
+
+Knows digests and sealed replies, and cannot open them. A key belongs to its caller. What is kept is written in
+the transaction of the deed itself: no deed without its answer, and no answer without its deed.
+"""
+
+import hmac
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import delete, insert, select, tuple_
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from caveats_service.storage.engines.transactions import Database, in_batches, whole
+from caveats_service.storage.errors import AlreadyDone, IdempotencyConflict, Undone
+from caveats_service.storage.records import Idempotency, Revocation
+from caveats_service.storage.tables import idempotency
+
+_BATCH: Final = 5000
+_ANOTHER: Final = "this idempotency key belongs to another request"
+
+
+class Replies(Database):
+    """The operations on remembered replies."""
+
+    @whole
+    async def recall(self, caller: str, key: str, digest: bytes, *, now: datetime) -> bytes | None:
+        """The sealed reply under this key, None if it is free; `IdempotencyConflict` if another request has it."""
+        async with self.read() as connection:
+            asked = Idempotency(caller, key, digest, now, lambda _: b"")
+            answer = (await used(connection, [asked], now=now)).get((caller, key))
+        if isinstance(answer, IdempotencyConflict):
+            raise answer
+        return None if answer is None else answer.sealed_reply
+
+    @whole
+    async def remember(self, once: Idempotency, *, now: datetime) -> None:
+        """Keep the reply of an operation that writes nothing else; `AlreadyDone` if another was faster."""
+        async with self.write() as connection:
+            await check(connection, once, now=now)
+            await keep(connection, once, None, now=now)
+
+    async def prune_replies(self, *, now: datetime) -> int:
+        """Forget the expired ones; returns how many. Not audited: no decision."""
+        return await in_batches(lambda: self._prune_replies(now), _BATCH)
+
+    @whole
+    async def _prune_replies(self, now: datetime) -> int:
+        ids = (idempotency.c.caller, idempotency.c.key)
+        expiry = idempotency.c.expires_at
+        some = select(*ids).where(expiry <= now).order_by(expiry, *ids).limit(_BATCH)
+        async with self.write() as connection:
+            gone = await connection.execute(delete(idempotency).where(tuple_(*ids).in_(some)))
+            return gone.rowcount
+
+
+async def check(connection: AsyncConnection, once: Idempotency | None, *, now: datetime) -> None:
+    """Begin an operation: `AlreadyDone` with its reply, or `IdempotencyConflict`, if the key has been used."""
+    if once is not None:
+        for refusal in (await used(connection, [once], now=now)).values():
+            raise refusal
+
+
+async def used(
+    connection: AsyncConnection, onces: Sequence[Idempotency], *, now: datetime
+) -> dict[tuple[str, str], AlreadyDone | IdempotencyConflict]:
+    """As `check`, of many: what to answer under each key that has been used."""
+    if not onces:
+        return {}
+    columns = idempotency.c
+    query = select(columns.caller, columns.key, columns.digest, columns.sealed_reply).where(
+        columns.caller.in_({once.caller for once in onces}),
+        columns.key.in_({once.key for once in onces}),
+        columns.expires_at > now,
+    )
+    asked = {(once.caller, once.key): once.digest for once in onces}
+    answers: dict[tuple[str, str], AlreadyDone | IdempotencyConflict] = {}
+    for row in await connection.execute(query):
+        digest = asked.get((row.caller, row.key))
+        if digest is not None:
+            same = hmac.compare_digest(row.digest, digest)
+            answers[row.caller, row.key] = (
+                AlreadyDone(bytes(row.sealed_reply)) if same else IdempotencyConflict(_ANOTHER)
+            )
+    return answers
+
+
+async def keep(
+    connection: AsyncConnection, once: Idempotency | None, result: Revocation | None, *, now: datetime
+) -> None:
+    """End an operation: its reply is remembered if it is done, and it is not done if another was faster."""
+    if once is not None:
+        await keep_all(connection, [(once, result)], now=now)
+
+
+async def keep_all(
+    connection: AsyncConnection, done: Sequence[tuple[Idempotency, Revocation | None]], *, now: datetime
+) -> None:
+    """As `keep`, of many under as many keys."""
+    if not done:
+        return
+    columns = idempotency.c
+    await connection.execute(
+        delete(idempotency).where(
+            columns.caller.in_({once.caller for once, _ in done}),
+            columns.key.in_({once.key for once, _ in done}),
+            columns.expires_at <= now,
+        )
+    )
+    replies = [
+        {
+            "caller": once.caller,
+            "key": once.key,
+            "digest": once.digest,
+            "sealed_reply": once.seal_reply(result),
+            "created_at": now,
+            "expires_at": once.expires_at,
+        }
+        for once, result in done
+    ]
+    try:
+        await connection.execute(insert(idempotency), replies)
+    except IntegrityError as error:
+        raise Undone("another request under the same idempotency key was faster") from error

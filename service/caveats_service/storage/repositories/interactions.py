@@ -1,0 +1,172 @@
+"""Interactions: questions that a person has to answer before a discharge. Who asks, who has approved, the decision.
+
+Knows hashes of the secrets that lead to one, never the secrets; a ticket is not one, only the third party reads it.
+There is one decision, whoever is late; until an interaction's time is up it can be read again and again.
+"""
+
+import json
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from caveats_service.storage.engines.transactions import Database, in_batches, whole
+from caveats_service.storage.errors import InteractionsFull, UnknownInteraction
+from caveats_service.storage.records import Decision, Interaction
+from caveats_service.storage.repositories import audit
+from caveats_service.storage.tables import interactions
+
+_BATCH: Final = 5000
+_MOST_APPROVERS: Final = 64
+
+
+class Interactions(Database):
+    """The operations on interactions. Beginning one is not audited: anybody may ask, and nothing is decided."""
+
+    @whole
+    async def begin_interaction(self, interaction: Interaction, *, most: int, now: datetime) -> None:
+        """Keep a new one; `InteractionsFull` if there are `most` already."""
+        alive = select(func.count()).select_from(interactions).where(interactions.c.expires_at > now)
+        async with self.write() as connection:
+            if (await connection.execute(alive)).scalar_one() >= most:
+                raise InteractionsFull(f"there are {most} interactions already")
+            await connection.execute(
+                insert(interactions).values(
+                    visit_hash=interaction.visit_hash,
+                    wait_hash=interaction.wait_hash,
+                    token_hash=interaction.token_hash,
+                    identifier=interaction.identifier,
+                    payload=interaction.payload,
+                    client_ip=interaction.client_ip,
+                    asker=interaction.asker,
+                    approvers=json.dumps(list(interaction.approvers)),
+                    decision=interaction.decision.value,
+                    created_at=interaction.created_at,
+                    expires_at=interaction.expires_at,
+                    decided_at=None,
+                )
+            )
+
+    @whole
+    async def find_interaction(
+        self,
+        *,
+        visit: bytes | None = None,
+        wait: bytes | None = None,
+        token: bytes | None = None,
+        now: datetime,
+    ) -> Interaction | None:
+        """The interaction with this hash, while its time is not up."""
+        async with self.read() as connection:
+            column, value = (
+                (interactions.c.visit_hash, visit)
+                if visit is not None
+                else (interactions.c.wait_hash, wait)
+                if wait is not None
+                else (interactions.c.token_hash, token)
+            )
+            query = select(interactions).where(column == value, interactions.c.expires_at > now)
+            row = (await connection.execute(query)).one_or_none()
+            return None if row is None else _interaction(row)
+
+    @whole
+    async def take_part(
+        self, visit_hash: bytes, username: str, *, as_asker: bool, now: datetime, actor: str
+    ) -> Interaction:
+        """Note that this user asks, if nobody does yet, or that they approve. Returns how things stand then."""
+        async with self.write_alone() as connection:
+            before = await _existing(connection, visit_hash, now)
+            if before.decision is not Decision.OPEN:
+                return before
+            if as_asker:
+                if before.asker is not None:
+                    return before
+                values: dict[str, object] = {"asker": username}
+            else:
+                if username in before.approvers or len(before.approvers) >= _MOST_APPROVERS:
+                    return before
+                values = {"approvers": json.dumps([*before.approvers, username])}
+            await connection.execute(
+                update(interactions).where(interactions.c.visit_hash == visit_hash).values(values)
+            )
+            action = "interaction.ask" if as_asker else "interaction.approve"
+            await audit.record(connection, at=now, actor=actor, action=action, subject=visit_hash.hex())
+            return await _existing(connection, visit_hash, now)
+
+    @whole
+    async def decide(
+        self, visit_hash: bytes, decision: Decision, *, until: datetime, now: datetime, actor: str
+    ) -> Interaction:
+        """The decision, which can be read until then; the one that was there before, if there was one."""
+        async with self.write_alone() as connection:
+            before = await _existing(connection, visit_hash, now)
+            if before.decision is not Decision.OPEN:
+                return before
+            await connection.execute(
+                update(interactions)
+                .where(interactions.c.visit_hash == visit_hash)
+                .values(decision=decision.value, decided_at=now, expires_at=until)
+            )
+            await audit.record(
+                connection,
+                at=now,
+                actor=actor,
+                action=f"interaction.{decision.value}",
+                subject=visit_hash.hex(),
+                asker=before.asker or "",
+                approvers=" ".join(before.approvers),
+            )
+            return await _existing(connection, visit_hash, now)
+
+    @whole
+    async def settled(self, waits: Collection[bytes], *, now: datetime) -> frozenset[bytes]:
+        """Those of these wait hashes for which there is nothing to wait for any more."""
+        query = select(interactions.c.wait_hash).where(
+            interactions.c.wait_hash.in_(waits),
+            interactions.c.decision == Decision.OPEN.value,
+            interactions.c.expires_at > now,
+        )
+        async with self.read() as connection:
+            still = {bytes(row.wait_hash) for row in await connection.execute(query)}
+            return frozenset(waits) - still
+
+    async def prune_interactions(self, *, now: datetime) -> int:
+        """Forget those whose time is up; returns how many. Not audited: no decision."""
+        return await in_batches(lambda: self._prune_interactions(now), _BATCH)
+
+    @whole
+    async def _prune_interactions(self, now: datetime) -> int:
+        ids, expiry = interactions.c.visit_hash, interactions.c.expires_at
+        some = select(ids).where(expiry <= now).order_by(expiry, ids).limit(_BATCH)
+        async with self.write() as connection:
+            gone = await connection.execute(delete(interactions).where(ids.in_(some)))
+            return gone.rowcount
+
+
+async def _existing(connection: AsyncConnection, visit_hash: bytes, now: datetime) -> Interaction:
+    query = select(interactions).where(
+        interactions.c.visit_hash == visit_hash, interactions.c.expires_at > now
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise UnknownInteraction("there is no such interaction, or its time is up")
+    return _interaction(row)
+
+
+def _interaction(row: Row[Any]) -> Interaction:
+    return Interaction(
+        visit_hash=bytes(row.visit_hash),
+        wait_hash=bytes(row.wait_hash),
+        token_hash=bytes(row.token_hash),
+        identifier=bytes(row.identifier),
+        payload=None if row.payload is None else bytes(row.payload),
+        client_ip=row.client_ip,
+        asker=row.asker,
+        approvers=tuple(json.loads(row.approvers)),
+        decision=Decision(row.decision),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        decided_at=row.decided_at,
+    )

@@ -1,0 +1,169 @@
+"""Master keys at rest and the states they pass through: published, active, verifying, retired.
+
+Knows sealed bytes only; sealing is the caller's, handed in as a function. Must not know the seal key.
+Two indexes hold, whatever happens: at most one key is active, and at most one is waiting to be.
+"""
+
+import contextlib
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from caveats_service.storage.engines.transactions import Database, whole
+from caveats_service.storage.errors import KeyConflict, KeyInUse, StoreUnavailable, UnknownMasterKey
+from caveats_service.storage.records import KeyState, MasterKey
+from caveats_service.storage.repositories import audit
+from caveats_service.storage.tables import labelled_tokens, master_keys, meta
+
+SealFor: TypeAlias = Callable[[int, str], bytes]
+"""Seals a fresh master key for its row id and key id. Quick, no I/O: it runs within the transaction."""
+
+
+class Keys(Database):
+    """The operations on master keys. Each may be repeated, also by another node, and then changes nothing."""
+
+    @whole
+    async def list_keys(self) -> tuple[MasterKey, ...]:
+        """Every key there ever was, oldest first."""
+        async with self.read() as connection:
+            rows = await connection.execute(select(master_keys).order_by(master_keys.c.row_id))
+            return tuple(_key(row) for row in rows)
+
+    @whole
+    async def publish_key(
+        self, seal: SealFor, *, now: datetime, actor: str, replacing: str | None = None, first: bool = False
+    ) -> MasterKey:
+        """A new key that verifies and waits; if one waits already, that one.
+
+        With `replacing`, `KeyConflict` unless that key is the active one: so two nodes that both found it too
+        old replace it once. With `first`, unless no key is active: so two that found none make one.
+        """
+        async with self.write_alone() as connection:
+            active = await _only(connection, KeyState.ACTIVE)
+            if replacing is not None and active != replacing:
+                raise KeyConflict(f"{replacing} is no longer the active key")
+            if first and active is not None:
+                raise KeyConflict(f"{active} is active already")
+            waiting = await _only(connection, KeyState.PUBLISHED)
+            if waiting is not None:
+                return await _existing(connection, waiting)
+            newest = (await connection.execute(select(func.max(master_keys.c.row_id)))).scalar_one()
+            row_id = (newest or 0) + 1
+            key_id = f"k{row_id}"
+            await connection.execute(
+                insert(master_keys).values(
+                    row_id=row_id,
+                    key_id=key_id,
+                    state=KeyState.PUBLISHED.value,
+                    sealed=seal(row_id, key_id),
+                    created_at=now,
+                )
+            )
+            await _moved(connection)
+            await audit.record(connection, at=now, actor=actor, action="key.publish", subject=key_id)
+            return await _existing(connection, key_id)
+
+    @whole
+    async def activate_key(
+        self, key_id: str, *, retire_after: datetime, now: datetime, actor: str
+    ) -> MasterKey:
+        """Issue under this published key from now on; the one before verifies until `retire_after`."""
+        async with self.write_alone() as connection:
+            key = await _existing(connection, key_id)
+            if key.state is KeyState.ACTIVE:
+                return key
+            if key.state is not KeyState.PUBLISHED:
+                raise KeyConflict(f"{key_id} is {key.state}: only a published key can be activated")
+            before = await _only(connection, KeyState.ACTIVE)
+            if before is not None:
+                await _update(
+                    connection,
+                    before,
+                    state=KeyState.VERIFYING.value,
+                    verifying_since=now,
+                    retire_after=retire_after,
+                )
+            await _update(connection, key_id, state=KeyState.ACTIVE.value, activated_at=now)
+            await _moved(connection)
+            await audit.record(
+                connection, at=now, actor=actor, action="key.activate", subject=key_id, before=before or ""
+            )
+            return await _existing(connection, key_id)
+
+    @whole
+    async def retire_key(self, key_id: str, *, now: datetime, actor: str, force: bool = False) -> MasterKey:
+        """Destroy this key: every token under it is dead.
+
+        `KeyConflict` for the active key. `KeyInUse` while tokens under it may be alive, unless forced.
+        """
+        async with self.write_alone() as connection:
+            key = await _existing(connection, key_id)
+            if key.state is KeyState.RETIRED:
+                return key
+            if key.state is KeyState.ACTIVE:
+                raise KeyConflict(f"{key_id} is the active key: activate another one first")
+            if not force and key.retire_after is not None and now < key.retire_after:
+                raise KeyInUse(key_id, key.retire_after, await _labelled(connection, key, now))
+            await _update(connection, key_id, state=KeyState.RETIRED.value, sealed=b"", retired_at=now)
+            await _moved(connection)
+            await audit.record(
+                connection, at=now, actor=actor, action="key.retire", subject=key_id, forced=force
+            )
+            retired = await _existing(connection, key_id)
+        # The sealed bytes are overwritten in the file; now also in the log, unless a reader is in the way.
+        with contextlib.suppress(StoreUnavailable):
+            await self.checkpoint()
+        return retired
+
+
+async def _only(connection: AsyncConnection, state: KeyState) -> str | None:
+    query = select(master_keys.c.key_id).where(master_keys.c.state == state.value)
+    return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def _existing(connection: AsyncConnection, key_id: str) -> MasterKey:
+    row = (await connection.execute(select(master_keys).where(master_keys.c.key_id == key_id))).one_or_none()
+    if row is None:
+        raise UnknownMasterKey(f"there is no key {key_id}")
+    return _key(row)
+
+
+async def _update(connection: AsyncConnection, key_id: str, **values: object) -> None:
+    await connection.execute(update(master_keys).where(master_keys.c.key_id == key_id).values(values))
+
+
+async def _moved(connection: AsyncConnection) -> None:
+    """Let the other nodes notice."""
+    await connection.execute(update(meta).values(key_sequence=meta.c.key_sequence + 1))
+
+
+async def _labelled(connection: AsyncConnection, key: MasterKey, now: datetime) -> int:
+    """How many labelled tokens, issued while this key was the active one, are alive."""
+    issued = labelled_tokens.c.issued_at
+    query = (
+        select(func.count())
+        .select_from(labelled_tokens)
+        .where(
+            labelled_tokens.c.expires_at > now,
+            issued >= (key.activated_at or key.created_at),
+            issued <= (key.verifying_since or now),
+        )
+    )
+    return (await connection.execute(query)).scalar_one()
+
+
+def _key(row: Row[Any]) -> MasterKey:
+    return MasterKey(
+        row_id=row.row_id,
+        key_id=row.key_id,
+        state=KeyState(row.state),
+        sealed=row.sealed,
+        created_at=row.created_at,
+        activated_at=row.activated_at,
+        verifying_since=row.verifying_since,
+        retire_after=row.retire_after,
+        retired_at=row.retired_at,
+    )

@@ -1,0 +1,133 @@
+"""Labelled tokens: those that a user wants to find again, with when they were last used.
+
+Knows ids, notes and times. Must not know tokens or signatures, and hears of no token without a label.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from caveats_service.storage.engines.transactions import Database, in_batches, whole
+from caveats_service.storage.errors import LabelExists, UnknownUser
+from caveats_service.storage.records import Idempotency, LabelledToken
+from caveats_service.storage.repositories import audit, idempotency
+from caveats_service.storage.tables import labelled_tokens, users
+
+_BATCH: Final = 5000
+
+
+class Labels(Database):
+    """The operations on labelled tokens."""
+
+    @whole
+    async def add_labelled_token(
+        self, token: LabelledToken, *, now: datetime, actor: str, once: Idempotency | None = None
+    ) -> None:
+        """Remember this token; `LabelExists` if its id is known, `UnknownUser` if its user is not.
+
+        With `once`, `AlreadyDone` or `IdempotencyConflict` if that key has been used.
+        """
+        async with self.write() as connection:
+            await idempotency.check(connection, once, now=now)
+            owner = select(users.c.username).where(users.c.username == token.username)
+            if (await connection.execute(owner)).one_or_none() is None:
+                raise UnknownUser(f"there is no user {token.username}")
+            try:
+                await connection.execute(
+                    insert(labelled_tokens).values(
+                        token_id=token.token_id,
+                        username=token.username,
+                        note=token.note,
+                        scope=token.scope,
+                        audience=token.audience,
+                        issued_at=token.issued_at,
+                        expires_at=token.expires_at,
+                        last_used_at=token.last_used_at,
+                    )
+                )
+            except IntegrityError as error:
+                raise LabelExists(f"{token.token_id} is labelled already") from error
+            await audit.record(
+                connection,
+                at=now,
+                actor=actor,
+                action="token.label",
+                subject=token.token_id,
+                user=token.username,
+                scope=token.scope,
+                audience=token.audience,
+            )
+            await idempotency.keep(connection, once, None, now=now)
+
+    @whole
+    async def get_labelled_token(self, token_id: str) -> LabelledToken | None:
+        """The labelled token with this id."""
+        query = select(labelled_tokens).where(labelled_tokens.c.token_id == token_id)
+        async with self.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+            return None if row is None else _token(row)
+
+    @whole
+    async def list_labelled_tokens(
+        self, username: str, *, after: str | None = None, limit: int = 100
+    ) -> tuple[LabelledToken, ...]:
+        """A user's labelled tokens, newest first; `after` is the last id of the previous page."""
+        ids = labelled_tokens.c.token_id
+        query = select(labelled_tokens).where(labelled_tokens.c.username == username)
+        if after is not None:
+            query = query.where(ids < after)
+        async with self.read() as connection:
+            return tuple(
+                _token(row) for row in await connection.execute(query.order_by(ids.desc()).limit(limit))
+            )
+
+    @whole
+    async def mark_used(self, uses: Mapping[str, datetime]) -> None:
+        """Move last uses forward, never back; unknown ids are passed over. Not audited: no decision."""
+        if not uses:
+            return
+        last = labelled_tokens.c.last_used_at
+        statement = (
+            update(labelled_tokens)
+            .where(
+                labelled_tokens.c.token_id == bindparam("used_id"),
+                or_(last.is_(None), last < bindparam("used_at", type_=last.type)),
+            )
+            .values(last_used_at=bindparam("used_at", type_=last.type))
+        )
+        rows = [{"used_id": token_id, "used_at": at} for token_id, at in sorted(uses.items())]
+        async with self.write() as connection:
+            await connection.execute(statement, rows)
+
+    async def prune_labelled_tokens(self, *, now: datetime, actor: str) -> int:
+        """Forget the expired ones; returns how many."""
+        return await in_batches(lambda: self._prune_labels(now, actor), _BATCH)
+
+    @whole
+    async def _prune_labels(self, now: datetime, actor: str) -> int:
+        ids = labelled_tokens.c.token_id
+        expiry = labelled_tokens.c.expires_at
+        some = select(ids).where(expiry <= now).order_by(expiry, ids).limit(_BATCH)
+        async with self.write() as connection:
+            gone = await connection.execute(delete(labelled_tokens).where(ids.in_(some)))
+            if gone.rowcount:
+                await audit.record(
+                    connection, at=now, actor=actor, action="token.prune", subject="", count=gone.rowcount
+                )
+            return gone.rowcount
+
+
+def _token(row: Row[Any]) -> LabelledToken:
+    return LabelledToken(
+        token_id=row.token_id,
+        username=row.username,
+        note=row.note,
+        scope=row.scope,
+        audience=row.audience,
+        issued_at=row.issued_at,
+        expires_at=row.expires_at,
+        last_used_at=row.last_used_at,
+    )

@@ -1,0 +1,181 @@
+"""Accounts: who may sign in, with what hash, up to which scope.
+
+Knows names and stored hashes. Must not know passwords, and does not judge names: the edge does.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, true, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from caveats_service.storage.engines.transactions import Database, whole
+from caveats_service.storage.errors import UnknownUser, UserExists
+from caveats_service.storage.records import User, UserChange
+from caveats_service.storage.repositories import audit
+from caveats_service.storage.repositories.groups import is_group
+from caveats_service.storage.repositories.revocations import revoke_user_within
+from caveats_service.storage.tables import users
+
+
+class Users(Database):
+    """The operations on accounts."""
+
+    @whole
+    async def create_user(
+        self,
+        username: str,
+        password_hash: str,
+        *,
+        now: datetime,
+        actor: str,
+        is_admin: bool = False,
+        scope: str = "*",
+    ) -> User:
+        """A new account; `UserExists` if the name is taken."""
+        values = {
+            "username": username,
+            "password_hash": password_hash,
+            "is_admin": is_admin,
+            "scope": scope,
+            "created_at": now,
+            "password_changed_at": now,
+        }
+        async with self.write_alone() as connection:
+            if await is_group(connection, username):
+                raise UserExists(f"the name {username} is a group's")
+            try:
+                await connection.execute(insert(users).values(values))
+            except IntegrityError as error:
+                raise UserExists(f"the name {username} is taken") from error
+            await audit.record(
+                connection,
+                at=now,
+                actor=actor,
+                action="user.create",
+                subject=username,
+                is_admin=is_admin,
+                scope=scope,
+            )
+            return await _existing(connection, username)
+
+    @whole
+    async def get_user(self, username: str) -> User | None:
+        """The account of that name, enabled or not."""
+        async with self.read() as connection:
+            return await _find(connection, username)
+
+    @whole
+    async def list_users(self, *, after: str = "", limit: int = 100) -> tuple[User, ...]:
+        """Accounts by name; `after` is the last name of the previous page."""
+        query = select(users).where(users.c.username > after).order_by(users.c.username).limit(limit)
+        async with self.read() as connection:
+            return tuple(_user(row) for row in await connection.execute(query))
+
+    @whole
+    async def count_users(self, *, admins_only: bool = False) -> int:
+        """How many accounts there are (or enabled administrators)."""
+        query = select(func.count()).select_from(users)
+        if admins_only:
+            query = query.where(users.c.is_admin.is_(true()), users.c.disabled_at.is_(None))
+        async with self.read() as connection:
+            return (await connection.execute(query)).scalar_one()
+
+    @whole
+    async def set_password(
+        self, username: str, new_hash: str, *, now: datetime, actor: str, revoke_until: datetime | None = None
+    ) -> UserChange:
+        """A new password. With `revoke_until`, all tokens issued up to now die in the same transaction."""
+        return await self._change(
+            username,
+            {"password_hash": new_hash, "password_changed_at": now},
+            "user.set_password",
+            now=now,
+            actor=actor,
+            revoke_until=revoke_until,
+        )
+
+    @whole
+    async def replace_hash(
+        self, username: str, old_hash: str, new_hash: str, *, now: datetime, actor: str
+    ) -> bool:
+        """The same password under a new cost, unless the stored hash is no longer `old_hash`."""
+        async with self.write() as connection:
+            changed = await connection.execute(
+                update(users)
+                .where(users.c.username == username, users.c.password_hash == old_hash)
+                .values(password_hash=new_hash)
+            )
+            if changed.rowcount != 1:
+                return False
+            await audit.record(connection, at=now, actor=actor, action="user.rehash", subject=username)
+            return True
+
+    @whole
+    async def disable_user(
+        self, username: str, *, now: datetime, actor: str, revoke_until: datetime | None = None
+    ) -> UserChange:
+        """Nobody signs in as this user. With `revoke_until`, all tokens issued up to now die as well."""
+        return await self._change(
+            username, {"disabled_at": now}, "user.disable", now=now, actor=actor, revoke_until=revoke_until
+        )
+
+    @whole
+    async def enable_user(self, username: str, *, now: datetime, actor: str) -> User:
+        """The user may sign in again; what was revoked stays revoked."""
+        return (await self._change(username, {"disabled_at": None}, "user.enable", now=now, actor=actor)).user
+
+    @whole
+    async def set_admin(self, username: str, *, is_admin: bool, now: datetime, actor: str) -> User:
+        """Make an administrator, or an ordinary user."""
+        action = "user.set_admin" if is_admin else "user.unset_admin"
+        return (await self._change(username, {"is_admin": is_admin}, action, now=now, actor=actor)).user
+
+    async def _change(
+        self,
+        username: str,
+        values: dict[str, object],
+        action: str,
+        *,
+        now: datetime,
+        actor: str,
+        revoke_until: datetime | None = None,
+    ) -> UserChange:
+        async with self.write_alone() as connection:
+            before = await _existing(connection, username)
+            if "disabled_at" in values and not before.is_enabled and values["disabled_at"] is not None:
+                values = {}  # disabled already: the first time stands
+            if values:
+                await connection.execute(update(users).where(users.c.username == username).values(values))
+            await audit.record(connection, at=now, actor=actor, action=action, subject=username)
+            revocation = None
+            if revoke_until is not None:
+                revocation = await revoke_user_within(
+                    connection, username, now, expires_at=revoke_until, now=now, actor=actor, reason=action
+                )
+            return UserChange(await _existing(connection, username), revocation)
+
+
+async def _find(connection: AsyncConnection, username: str) -> User | None:
+    row = (await connection.execute(select(users).where(users.c.username == username))).one_or_none()
+    return None if row is None else _user(row)
+
+
+async def _existing(connection: AsyncConnection, username: str) -> User:
+    user = await _find(connection, username)
+    if user is None:
+        raise UnknownUser(f"there is no user {username}")
+    return user
+
+
+def _user(row: Row[Any]) -> User:
+    return User(
+        username=row.username,
+        password_hash=row.password_hash,
+        is_admin=row.is_admin,
+        scope=row.scope,
+        created_at=row.created_at,
+        disabled_at=row.disabled_at,
+        password_changed_at=row.password_changed_at,
+    )

@@ -1,0 +1,105 @@
+"""Apps that verify locally: who may fetch an audience's keys, each with the public key that its box is made for.
+
+Knows public keys only. Must not know audience keys or boxes.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from caveats import new_token_id
+from caveats_service.storage.engines.transactions import Database, whole
+from caveats_service.storage.errors import UnknownVerifier
+from caveats_service.storage.records import VerifierApp
+from caveats_service.storage.repositories import audit
+from caveats_service.storage.tables import verifiers
+
+
+class Verifiers(Database):
+    """The operations on verifiers."""
+
+    @whole
+    async def add_verifier(
+        self, *, audience: str, public_key: bytes, name: str, now: datetime, actor: str
+    ) -> VerifierApp:
+        """A new verifier, under an id of its own."""
+        verifier_id = new_token_id(now)
+        async with self.write() as connection:
+            await connection.execute(
+                insert(verifiers).values(
+                    verifier_id=verifier_id,
+                    audience=audience,
+                    public_key=public_key,
+                    name=name,
+                    created_at=now,
+                    created_by=actor,
+                )
+            )
+            await audit.record(
+                connection,
+                at=now,
+                actor=actor,
+                action="verifier.add",
+                subject=verifier_id,
+                audience=audience,
+                name=name,
+            )
+            return await _existing(connection, verifier_id)
+
+    @whole
+    async def get_verifier(self, verifier_id: str) -> VerifierApp | None:
+        """The verifier with this id, revoked or not."""
+        async with self.read() as connection:
+            return await _find(connection, verifier_id)
+
+    @whole
+    async def list_verifiers(
+        self, *, audience: str | None = None, after: str = "", limit: int = 1000
+    ) -> tuple[VerifierApp, ...]:
+        """Verifiers, oldest first, revoked ones included; `after` is the last id of the previous page."""
+        query = select(verifiers).where(verifiers.c.verifier_id > after)
+        if audience is not None:
+            query = query.where(verifiers.c.audience == audience)
+        async with self.read() as connection:
+            rows = await connection.execute(query.order_by(verifiers.c.verifier_id).limit(limit))
+            return tuple(_verifier(row) for row in rows)
+
+    @whole
+    async def revoke_verifier(self, verifier_id: str, *, now: datetime, actor: str) -> VerifierApp:
+        """This verifier gets no more keys. Repeating it changes nothing: the first time stands."""
+        async with self.write_alone() as connection:
+            verifier = await _existing(connection, verifier_id)
+            if verifier.revoked_at is not None:
+                return verifier
+            await connection.execute(
+                update(verifiers).where(verifiers.c.verifier_id == verifier_id).values(revoked_at=now)
+            )
+            await audit.record(connection, at=now, actor=actor, action="verifier.revoke", subject=verifier_id)
+            return await _existing(connection, verifier_id)
+
+
+async def _find(connection: AsyncConnection, verifier_id: str) -> VerifierApp | None:
+    query = select(verifiers).where(verifiers.c.verifier_id == verifier_id)
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else _verifier(row)
+
+
+async def _existing(connection: AsyncConnection, verifier_id: str) -> VerifierApp:
+    verifier = await _find(connection, verifier_id)
+    if verifier is None:
+        raise UnknownVerifier(f"there is no verifier {verifier_id}")
+    return verifier
+
+
+def _verifier(row: Row[Any]) -> VerifierApp:
+    return VerifierApp(
+        verifier_id=row.verifier_id,
+        audience=row.audience,
+        public_key=row.public_key,
+        name=row.name,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        revoked_at=row.revoked_at,
+    )

@@ -1,0 +1,438 @@
+"""The standard kinds: when each holds, row by row, and what its refusal says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+
+import pytest
+from law_support import EXAMPLES, HOUR, NOW, OTHER_TOKEN_ID, at_most, outcome
+
+from caveats import (
+    Audience,
+    ClientIp,
+    Context,
+    Expires,
+    MalformedCaveat,
+    Method,
+    NotBefore,
+    Note,
+    Parent,
+    Path,
+    Renewed,
+    Scope,
+    Unmet,
+    User,
+    standard_checkers,
+)
+from caveats.kinds.standard import _read_address, is_plain_path, parse_address, write_moment
+
+CHECKERS = standard_checkers()
+SECOND = timedelta(seconds=1)
+
+
+def holds(caveat, **facts) -> bool:
+    now = facts.pop("now", NOW)
+    return CHECKERS.answer(caveat, Context(now=now, **facts)) is None
+
+
+# a constructor takes what its kind can write, and nothing else
+
+
+class NoZone(tzinfo):
+    """A time zone that does not know its offset: a naive time in disguise."""
+
+    def utcoffset(self, moment):
+        return None
+
+
+NOT_MADE = [
+    ("user-empty", lambda: User("")),
+    ("user-outer-space", lambda: User(" alice")),
+    ("user-control", lambda: User("a\nb")),
+    ("user-equals", lambda: User("a = b")),
+    ("user-none", lambda: User(None)),
+    ("note-empty", lambda: Note("")),
+    ("note-equals", lambda: Note("a = b")),
+    ("expires-naive", lambda: Expires(datetime(2026, 11, 21))),
+    ("expires-no-offset", lambda: Expires(datetime(2026, 11, 21, tzinfo=NoZone()))),
+    ("expires-text", lambda: Expires("2026-11-21T00:00:00Z")),
+    ("expires-none", lambda: Expires(None)),
+    ("expires-before-all-times", lambda: Expires(datetime.min.replace(tzinfo=timezone(HOUR)))),
+    ("expires-after-all-times", lambda: Expires.after(timedelta.max, now=NOW)),
+    ("not-before-naive", lambda: NotBefore(datetime(2026, 11, 21))),
+    ("renewed-naive", lambda: Renewed(datetime(2026, 11, 21))),
+    ("scope-none", Scope),
+    ("scope-empty", lambda: Scope("")),
+    ("scope-twice", lambda: Scope("a:b", "a:b")),
+    ("scope-space", lambda: Scope("a:b ")),
+    ("audience-none", Audience),
+    ("audience-twice", lambda: Audience("a", "a")),
+    ("method-none", Method),
+    ("method-lower", lambda: Method("get")),
+    ("path-none", Path),
+    ("path-relative", lambda: Path("a")),
+    ("client-ip-none", ClientIp),
+    ("client-ip-host-bits", lambda: ClientIp("10.0.0.1/8")),
+    ("client-ip-zone", lambda: ClientIp("fe80::1%eth0")),
+    ("parent-no-token-id", lambda: Parent("x", ())),
+    ("parent-branch-short", lambda: Parent(OTHER_TOKEN_ID, (b"x" * 15,))),
+    ("parent-branch-twice", lambda: Parent(OTHER_TOKEN_ID, (b"x" * 16,) * 2)),
+]
+
+
+@pytest.mark.parametrize("make", [row[1] for row in NOT_MADE], ids=[row[0] for row in NOT_MADE])
+def test_a_caveat_that_could_not_be_read_cannot_be_made(make):
+    with pytest.raises(MalformedCaveat):
+        make()
+
+
+MADE = [
+    (User("alice"), "alice"),
+    (Expires(datetime(2026, 12, 1, tzinfo=UTC)), "2026-12-01T00:00:00Z"),
+    (Expires(datetime(2026, 12, 1, 1, tzinfo=timezone(HOUR))), "2026-12-01T00:00:00Z"),
+    (Expires(datetime(2026, 12, 1, microsecond=999_999, tzinfo=UTC)), "2026-12-01T00:00:00Z"),
+    (Expires(datetime(1, 1, 1, tzinfo=UTC)), "0001-01-01T00:00:00Z"),
+    (Expires.after(timedelta(minutes=10), now=NOW), "2026-11-21T12:10:00Z"),
+    (NotBefore(NOW), "2026-11-21T12:00:00Z"),
+    (Renewed(NOW), "2026-11-21T12:00:00Z"),
+    (Scope("photos:read photos/42:*"), "photos:read photos/42:*"),
+    (Scope("photos:read", "photos/42:*"), "photos:read photos/42:*"),
+    (Scope("*"), "*"),
+    (Audience("photos", "thumbs"), "photos thumbs"),
+    (Method("GET", "VERSION-CONTROL"), "GET VERSION-CONTROL"),
+    (Path("/", "/*", "/a/", "/a/b", "/a/*", "/ä", "/~a.b/..."), "/ /* /a/ /a/b /a/* /ä /~a.b/..."),
+    (ClientIp("10.0.0.0/8", "10.0.0.1", "10.0.0.1/32", "2001:db8::/32", "::1"), None),
+    (ClientIp("0.0.0.0/0", "::/0"), "0.0.0.0/0 ::/0"),
+    (Note("for the nightly build"), "for the nightly build"),
+    (Parent(OTHER_TOKEN_ID, (b"\xab" * 16,)), f"{OTHER_TOKEN_ID} {'ab' * 16}"),
+    (Parent(OTHER_TOKEN_ID, ()), OTHER_TOKEN_ID),
+]
+
+
+@pytest.mark.parametrize(("caveat", "value"), MADE, ids=lambda x: None if isinstance(x, str) else str(x))
+def test_a_caveat_is_written_in_one_way(caveat, value):
+    assert value in (None, caveat.value)
+    assert type(caveat).parse(caveat.value) == caveat
+    assert CHECKERS.parse(caveat.predicate) == caveat
+
+
+# user
+
+
+@pytest.mark.parametrize(
+    ("named", "granted"),
+    [
+        (None, True),
+        ("alice", True),
+        ("bob", False),
+        ("Alice", False),
+        ("alice ", False),
+        ("", False),
+        ("аlice", False),
+    ],
+)
+def test_user_is_the_request_s_user_if_it_names_one(named, granted):
+    assert holds(User("alice"), user=named) is granted
+
+
+# expires, not-before
+
+
+@pytest.mark.parametrize(
+    ("now", "alive", "started"),
+    [
+        (NOW - SECOND, True, False),
+        (NOW - timedelta(microseconds=1), True, False),
+        (NOW, False, True),
+        (NOW + timedelta(microseconds=1), False, True),
+        ((NOW - SECOND).astimezone(timezone(5 * HOUR)), True, False),
+        (NOW.astimezone(timezone(-5 * HOUR)), False, True),
+        (datetime.min.replace(tzinfo=UTC), True, False),
+        (datetime.max.replace(tzinfo=UTC), False, True),
+        (datetime.max.replace(tzinfo=timezone(-HOUR)), False, True),
+    ],
+)
+def test_expires_ends_and_not_before_starts_at_its_moment(now, alive, started):
+    assert holds(Expires(NOW), now=now) is alive
+    assert holds(NotBefore(NOW), now=now) is started
+
+
+# path
+
+PATH_ROWS = [
+    ("/photos/*", "/photos/42", True),
+    ("/photos/*", "/photos/42/", True),
+    ("/photos/*", "/photos/42/raw", True),
+    ("/photos/*", "/photos/ä", True),
+    ("/photos/*", "/photos/..x", True),
+    ("/photos/*", "/photos/x..", True),
+    ("/photos/*", "/photos/...", True),
+    ("/photos/*", "/photos/a;v=1", True),
+    ("/photos/*", "/photos", False),
+    ("/photos/*", "/photos/", False),
+    ("/photos/*", "/photosX/42", False),
+    ("/photos/*", "/Photos/42", False),
+    ("/photos/*", "/PHOTOS/42", False),
+    ("/photos/*", "/secret", False),
+    ("/photos/*", "/photos/../secret", False),
+    ("/photos/*", "/photos/42/../../secret", False),
+    ("/photos/*", "/photos/..", False),
+    ("/photos/*", "/photos/.", False),
+    ("/photos/*", "/photos/./42", False),
+    ("/photos/*", "/photos/..;/secret", False),
+    ("/photos/*", "/photos/..;x=1/secret", False),
+    ("/photos/*", "/photos/.;/secret", False),
+    ("/photos/*", "/photos/%2e%2e/secret", False),
+    ("/photos/*", "/photos/%2E%2E/secret", False),
+    ("/photos/*", "/photos/.%2e/secret", False),
+    ("/photos/*", "/photos/%252e%252e/secret", False),
+    ("/photos/*", "/photos/%2fsecret", False),
+    ("/photos/*", "/photos/a%2fb", False),
+    ("/photos/*", "/photos/%5c..%5csecret", False),
+    ("/photos/*", "/photos/%c0%ae%c0%ae/secret", False),
+    ("/photos/*", "/photos/%u002e%u002e/secret", False),
+    ("/photos/*", "/photos/%00", False),
+    ("/photos/*", "/photos/%34%32", False),
+    ("/photos/*", "/photos//42", False),
+    ("/photos/*", "//photos/42", False),
+    ("/photos/*", "/photos/42//", False),
+    ("/photos/*", "\\photos\\42", False),
+    ("/photos/*", "/photos/..\\secret", False),
+    ("/photos/*", "/photos\\..\\secret", False),
+    ("/photos/*", "/photos/42?x=/secret", False),
+    ("/photos/*", "/photos/42#x", False),
+    ("/photos/*", "/photos/*", False),
+    ("/photos/*", "photos/42", False),
+    ("/photos/*", "", False),
+    ("/photos/*", "*", False),
+    ("/photos/*", "http://x/photos/42", False),
+    ("/photos/*", "/photos/\uff0e\uff0e/secret", False),
+    ("/photos/*", "/photos/\u2025/secret", False),
+    ("/photos/*", "/photos/\u2024\u2024/secret", False),
+    ("/photos/*", "/photos/..\uff0fsecret", False),
+    ("/photos/*", "/photos/..\uff3csecret", False),
+    ("/photos/*", "/photos/\uff05\uff12e", False),
+    ("/photos/*", "/photos/..\uff1b/secret", False),
+    ("/photos/*", "/photos/\ud800", False),
+    ("/photos/*", "/photos/4 2", False),
+    ("/photos/*", "/photos/4\u00a02", False),
+    ("/photos/*", "/photos/4\t2", False),
+    ("/photos/*", "/photos/42\n", False),
+    ("/photos/*", "/photos/42\r\nX: y", False),
+    ("/photos/*", "/photos/\x00", False),
+    ("/photos/*", "/photos/\x7f", False),
+    ("/photos/*", '/photos/"', False),
+    ("/photos/*", "/photos/<x>", False),
+    ("/photos/", "/photos/", True),
+    ("/photos/", "/photos", False),
+    ("/photos/", "/photos/42", False),
+    ("/photos/", "/photos/../secret", False),
+    ("/photos", "/photos", True),
+    ("/photos", "/photos/", False),
+    ("/photos", "/photos/42", False),
+    ("/", "/", True),
+    ("/", "/a", False),
+    ("/*", "/a", True),
+    ("/*", "/", False),
+    ("/a /b/*", "/b/c", True),
+    ("/a /b/*", "/a", True),
+    ("/a /b/*", "/a/c", False),
+]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "path", "granted"), PATH_ROWS, ids=[f"{p}-{x!r}" for p, x, _ in PATH_ROWS]
+)
+def test_path_row(patterns, path, granted):
+    assert holds(Path(*patterns.split(" ")), path=path) is granted
+
+
+def test_a_path_of_any_length_is_judged_at_once():
+    for path in ("/a" * 4096, "/" + "ä" * 8191):
+        assert is_plain_path(path)
+        assert not is_plain_path(path + "a")
+    for path in ("/" + "\ufdfa" * 1_000_000, "/a" * 4000 + "/..", "." * 1_000_000):
+        with at_most(0.05):
+            assert not is_plain_path(path)
+
+
+# client-ip
+
+IP_ROWS = [
+    ("10.0.0.0/8", "10.0.0.1", True),
+    ("10.0.0.0/8", "10.255.255.255", True),
+    ("10.0.0.0/8", "11.0.0.0", False),
+    ("10.0.0.0/8", "::ffff:10.0.0.1", True),
+    ("10.0.0.0/8", "::FFFF:10.0.0.1", True),
+    ("10.0.0.0/8", "::ffff:a00:1", True),
+    ("10.0.0.0/8", "0:0:0:0:0:ffff:10.0.0.1", True),
+    ("10.0.0.0/8", "::ffff:11.0.0.1", False),
+    ("10.0.0.0/8", "::10.0.0.1", False),
+    ("10.0.0.0/8", "64:ff9b::10.0.0.1", False),
+    ("10.0.0.0/8", "010.0.0.1", False),
+    ("10.0.0.0/8", "10.0.0.01", False),
+    ("10.0.0.0/8", "0x0a.0.0.1", False),
+    ("10.0.0.0/8", "167772161", False),
+    ("10.0.0.0/8", "10.1", False),
+    ("10.0.0.0/8", "10.0.0.1 ", False),
+    ("10.0.0.0/8", " 10.0.0.1", False),
+    ("10.0.0.0/8", "10.0.0.1\n", False),
+    ("10.0.0.0/8", "10.0.0.1:8080", False),
+    ("10.0.0.0/8", "10.0.0.1, 192.0.2.1", False),
+    ("10.0.0.0/8", "10.0.0.1/8", False),
+    ("10.0.0.0/8", "１０.0.0.1", False),
+    ("10.0.0.0/8", "", False),
+    ("10.0.0.0/8", "unix:", False),
+    ("10.0.0.0/8", "[::ffff:10.0.0.1]", False),
+    ("10.0.0.0/8", "::ffff:10.0.0.1%eth0", False),
+    ("fe80::/10", "fe80::1", True),
+    ("fe80::/10", "fe80::1%eth0", False),
+    ("fe80::/10", "fe80::1%", False),
+    ("2001:db8::/32", "2001:DB8:0:0::1", True),
+    ("2001:db8::/32", "2001:db9::", False),
+    ("::/0", "2001:db8::1", True),
+    ("::/0", "10.0.0.1", False),
+    ("::/0", "::ffff:10.0.0.1", False),
+    ("0.0.0.0/0", "10.0.0.1", True),
+    ("0.0.0.0/0", "::1", False),
+    ("10.0.0.1", "10.0.0.1", True),
+    ("10.0.0.1", "10.0.0.2", False),
+    ("::1 10.0.0.0/8", "::1", True),
+]
+
+
+@pytest.mark.parametrize(
+    ("networks", "address", "granted"), IP_ROWS, ids=[f"{n}-{x!r}" for n, x, _ in IP_ROWS]
+)
+def test_client_ip_row(networks, address, granted):
+    assert holds(ClientIp(*networks.split(" ")), client_ip=address) is granted
+
+
+def test_a_client_address_of_any_length_is_judged_at_once_and_not_remembered():
+    before = _read_address.cache_info().currsize
+    for long in (":" * 1_000_000, "1." * 1_000_000, "1" * 1_000_000):
+        with at_most(0.005):
+            assert not holds(ClientIp("::1"), client_ip=long)
+    assert _read_address.cache_info().currsize == before
+    assert parse_address("0000:0000:0000:0000:0000:ffff:255.255.255.255") is not None
+
+
+def test_a_mapped_address_is_the_ipv4_address():
+    assert str(parse_address("::ffff:10.0.0.1")) == "10.0.0.1"
+    assert str(parse_address("2001:db8::1")) == "2001:db8::1"
+    assert parse_address("fe80::1%1") is None
+
+
+# method, audience
+
+
+@pytest.mark.parametrize(
+    ("method", "granted"),
+    [
+        ("GET", True),
+        ("HEAD", True),
+        ("POST", False),
+        ("get", False),
+        ("GET ", False),
+        ("", False),
+        ("G\nX", False),
+    ],
+)
+def test_method_row(method, granted):
+    assert holds(Method("GET", "HEAD"), method=method) is granted
+
+
+@pytest.mark.parametrize(
+    ("audience", "granted"),
+    [("photos", True), ("thumbs", True), ("photo", False), ("Photos", False), ("", False)],
+)
+def test_audience_row(audience, granted):
+    assert holds(Audience("photos", "thumbs"), audience=audience) is granted
+
+
+# what stands always
+
+
+@pytest.mark.parametrize("caveat", [*EXAMPLES[Note], *EXAMPLES[Renewed], *EXAMPLES[Parent]], ids=str)
+def test_a_label_always_holds(caveat):
+    assert holds(caveat)
+    assert holds(caveat, user="x", path="/x", method="X", client_ip="x", scopes=("x",))
+
+
+# refusals explain themselves
+
+EXPLAINED = [
+    (User("alice"), {"user": "bob"}, "the request is made as 'bob'", "a request made as 'alice'"),
+    (
+        Expires(NOW),
+        {},
+        "it is 2026-11-21T12:00:00Z",
+        "a request before 2026-11-21T12:00:00Z; ask for a fresh token",
+    ),
+    (NotBefore(NOW + HOUR), {}, "it is 2026-11-21T12:00:00Z", "a request at 2026-11-21T13:00:00Z or later"),
+    (
+        Scope("a:b"),
+        {},
+        "the request names no scope, which only * covers",
+        "a request that needs no more than a:b",
+    ),
+    (Scope("a:b"), {"scopes": ("a:c",)}, "the request needs a:c", "a request that needs no more than a:b"),
+    (Scope("a:b"), {"scopes": ("a",)}, "the request needs 'a', which is not a scope", "resource:action"),
+    (Audience("a"), {}, "the request has no audience", "an app that is one of: a"),
+    (Audience("a"), {"audience": "b"}, "this app is 'b'", "an app that is one of: a"),
+    (Method("GET"), {}, "the request has no method", "one of: GET"),
+    (Method("GET"), {"method": "PUT"}, "the request's method is PUT", "one of: GET"),
+    (Method("GET"), {"method": "p\nt"}, "'p\\nt' is no HTTP method in upper case", "one of: GET"),
+    (Path("/a"), {}, "the request has no path", "one of: /a"),
+    (Path("/a"), {"path": "/b"}, "the request's path is /b", "one of: /a"),
+    (
+        Path("/a"),
+        {"path": "/%61"},
+        "the request's path is not in plain form",
+        "a path without dot segments or escapes",
+    ),
+    (ClientIp("::1"), {}, "the request has no client address", "a client in: ::1"),
+    (
+        ClientIp("::1"),
+        {"client_ip": "x"},
+        "the request's client address is not an IP address",
+        "a client in: ::1",
+    ),
+    (
+        ClientIp("::1"),
+        {"client_ip": "::ffff:10.0.0.1"},
+        "the client's address is 10.0.0.1",
+        "a client in: ::1",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("caveat", "facts", "reason", "hint"), EXPLAINED, ids=[f"{r[0]}-{r[2]}" for r in EXPLAINED]
+)
+def test_a_refusal_says_what_the_request_had_and_what_would_pass(caveat, facts, reason, hint):
+    assert CHECKERS.answer(caveat, Context(now=NOW, **facts)) == Unmet(reason, hint)
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "\0", "x\ny", "\u202e", "", " ", "x" * 10_000])
+def test_a_refusal_of_odd_facts_can_be_printed_on_one_line(odd):
+    context = Context(now=NOW, audience=odd, scopes=(odd,), method=odd, path=odd, client_ip=odd, user=odd)
+    for caveat in (User("u"), Scope("a:b"), Audience("a"), Method("GET"), Path("/a"), ClientIp("::1")):
+        unmet = CHECKERS.answer(caveat, context)
+        assert unmet.reason.encode("utf-8")
+        assert len(unmet.reason.splitlines()) == 1
+
+
+def test_an_unmet_is_false():
+    assert not Unmet("reason", "hint")
+
+
+def test_facts_of_a_wrong_type_refuse():
+    context = Context(now=NOW, audience=1, scopes=(1, None), method=1, path=1, client_ip=object(), user=1)
+    for caveat in (User("u"), Scope("a:b"), Audience("a"), Method("GET"), Path("/a"), ClientIp("::1")):
+        assert CHECKERS.answer(caveat, context) is not None
+
+
+def test_moments_are_written_in_utc_to_the_second():
+    assert write_moment(datetime(2026, 1, 1, 1, 2, 3, 999, tzinfo=timezone(HOUR))) == "2026-01-01T00:02:03Z"
+    assert outcome(Expires.parse, "2026-01-01T00:00:00+00:00") is MalformedCaveat

@@ -1,0 +1,320 @@
+"""The kit accepts every standard kind, and catches a kind for each law that can be broken."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+from law_support import CONTEXTS, EXAMPLES, NOW
+
+from caveats import Caveat, Checkers, Context, MalformedCaveat, Note, Unmet, standard_checkers
+from caveats.kinds.standard import STANDARD
+from caveats.kinds.testing import check_kind
+
+MALFORMED = {
+    "user": ["", " alice", "alice ", "a\tb", "a\x00", "a = b", "a\x85", "a\u2028b", "\ud800"],
+    "expires": [
+        "2026-12-01T00:00:00",
+        "2026-12-01T00:00:00+00:00",
+        "2026-12-01 00:00:00Z",
+        "2026-12-01T00:00:00z",
+        "2026-12-01T00:00:00.0Z",
+        "2026-12-01T24:00:00Z",
+        "2026-12-01T00:00:60Z",
+        "2026-02-30T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "2026-12-01",
+        "20261201T000000Z",
+        "2026-W49-1T00:00:00Z",
+        "+2026-12-01T00:00:00Z",
+        "٢٠٢٦-12-01T00:00:00Z",
+        "1796083200",
+        "1_000",
+        "nan",
+        "1e400",
+        "-0",
+        "5" * 900,
+    ],
+    "not-before": ["2026-12-01T00:00:00", "2026-12-01T00:00:00Z\n", "2026-13-01T00:00:00Z", "now"],
+    "scope": [
+        "photos",
+        ":read",
+        "photos:",
+        "photos:read  photos:write",
+        "photos:read photos:read",
+        "photos:read,photos:write",
+        "photos/../x:read",
+        "../x:read",
+        "./x:read",
+        "photos/..:read",
+        "photos//42:read",
+        "/photos:read",
+        "photos/:read",
+        "photos/*/x:read",
+        "*:read",
+        "**",
+        "photos:re ad",
+        "photos:**",
+        "photos:*x",
+        "fötos:read",
+        "photos%2f42:read",
+        "photos\\42:read",
+        "photos:read:write",
+    ],
+    "audience": ["Photos", "photos,thumbs", "photos photos", "-photos", "1photos", "a" * 33, "phötos", "*"],
+    "method": ["get", "GET,HEAD", "GET GET", "GET  HEAD", "G3T", "*", "ＧＥＴ"],
+    "path": [
+        "albums",
+        "//albums",
+        "/albums//42",
+        "/albums/../42",
+        "/albums/..",
+        "/.",
+        "/albums/./42",
+        "/albums/%34",
+        "/albums\\42",
+        "/albums/*/x",
+        "/albums*",
+        "/albums/**",
+        "/albums?x",
+        "/albums#x",
+        "*",
+        "/albums /albums",
+        "/albums/..;/42",
+        "/albums/\uff0e\uff0e/42",
+        "/albums\uff0f42",
+    ],
+    "client-ip": [
+        "10.0.0.1/8",
+        "010.0.0.0/8",
+        "10.0.0.0/08",
+        "10.0.0.0/255.0.0.0",
+        "10.0.0.0/33",
+        "10.0.0",
+        "10",
+        "0x0a000000",
+        "::ffff:10.0.0.0/104",
+        "::ffff:a00:0/104",
+        "::ffff:0:0/96",
+        "::ffff:a00:1",
+        "::ffff:10.0.0.1",
+        "2001:DB8::/32",
+        "2001:db8:0::/32",
+        "fe80::1%eth0",
+        "fe80::%1/64",
+        "localhost",
+        "10.0.0.1 10.0.0.1",
+        "１０.0.0.1",
+        "10.0.0.1,10.0.0.2",
+    ],
+    "note": ["", " x", "x\n", "a = b"],
+    "renewed": ["2026-12-01", ""],
+    "parent": [
+        "01KAJQ0000000000000000000",
+        "01kajq00000000000000000001",
+        "01KAJQ00000000000000000001 " + "AB" * 16,
+        "01KAJQ00000000000000000001 " + "ab" * 15,
+        "01KAJQ00000000000000000001 " + "ab" * 16 + " " + "ab" * 16,
+        "81KAJQ00000000000000000001",
+    ],
+}
+UNCONDITIONAL = {"user", "expires", "not-before", "note", "renewed", "parent", "scope"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in STANDARD], ids=lambda kind: kind.kind)
+def test_every_standard_kind_keeps_the_laws(kind):
+    check_kind(
+        standard_checkers(),
+        kind,
+        caveats=EXAMPLES[kind],
+        malformed=MALFORMED[kind.kind],
+        contexts=CONTEXTS,
+        unconditional=kind.kind in UNCONDITIONAL,
+    )
+
+
+def test_every_standard_kind_has_its_rows():
+    assert set(MALFORMED) == {kind.kind for kind, _ in STANDARD} == {kind.kind for kind in EXAMPLES}
+
+
+@dataclass(frozen=True)
+class Album(Caveat):
+    kind: ClassVar[str] = "photos/album"
+    number: int
+
+    @property
+    def value(self) -> str:
+        return str(self.number)
+
+    @classmethod
+    def parse(cls, value: str):
+        if not value.isdecimal():
+            raise MalformedCaveat("an album is a number")
+        return cls(int(value))
+
+
+def check_album(caveat, context):
+    if "album" not in context.extra:
+        return Unmet("the request names no album", f"album {caveat.number}")
+    return context.extra["album"] == caveat.number or Unmet("another album", f"album {caveat.number}")
+
+
+HERE = [Context(now=NOW, extra={"album": 42}), Context(now=NOW, audience="NOT ONE", extra={"album": 7})]
+
+
+def prove(kind=Album, check=check_album, checkers=None, **changes):
+    checkers = Checkers() if checkers is None else checkers
+    if kind.kind not in checkers.kinds:
+        checkers.register(kind, check)
+    arguments = {"caveats": [kind(42), kind(7)], "malformed": ["", "042", "x", "٤٢"], "contexts": HERE}
+    check_kind(checkers, kind, **(arguments | changes))
+
+
+@pytest.mark.parametrize("checkers", [Checkers, standard_checkers])
+def test_a_plug_in_kind_that_keeps_the_laws_passes(checkers):
+    prove(checkers=checkers())
+
+
+@dataclass(frozen=True)
+class Lenient(Album):
+    """Two spellings, which it claims to be none: `canonical` leaves the comparison out."""
+
+    kind: ClassVar[str] = "photos/lenient"
+    canonical: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Spaced(Album):
+    kind: ClassVar[str] = "photos/spaced"
+
+    @property
+    def value(self) -> str:
+        return f" {self.number}"
+
+
+@dataclass(frozen=True)
+class Forgetful(Album):
+    kind: ClassVar[str] = "photos/forgetful"
+
+    @classmethod
+    def parse(cls, value):
+        return cls(0)
+
+
+@dataclass(frozen=True)
+class Unequal(Album):
+    """Reads back as something else that is written alike."""
+
+    kind: ClassVar[str] = "photos/unequal"
+    other: int = 0
+
+    @classmethod
+    def parse(cls, value):
+        return cls(int(value), 1)
+
+
+@dataclass(frozen=True)
+class Dressed(Album):
+    kind: ClassVar[str] = "photos/dressed"
+
+    @property
+    def predicate(self) -> bytes:
+        return b"photos/album = 1"
+
+
+@dataclass
+class Mutable(Caveat):
+    kind: ClassVar[str] = "photos/mutable"
+    number: int
+
+
+def writes_extra(caveat, context):
+    context.extra.setdefault("seen", [])
+    return True
+
+
+def appends_to_extra(caveat, context):
+    context.extra["log"].append(caveat)
+    return True
+
+
+async def is_a_coroutine(caveat, context):
+    return True
+
+
+def raises(caveat, context):
+    return context.extra["album"] == caveat.number
+
+
+def alternates():
+    answers = iter([True, False] * 1000)
+    return lambda caveat, context: next(answers)
+
+
+def wavers(first, last):
+    """A check with a memory: from its `first` call to its `last` it refuses."""
+    asked = []
+
+    def check(caveat, context):
+        asked.append(caveat)
+        return "album" in context.extra and not first < len(asked) <= last
+
+    return check
+
+
+BROKEN = [
+    ("lenient", lambda: prove(Lenient, malformed=[]), "two spellings"),
+    ("spaced", lambda: prove(Spaced), "grammar of values"),
+    ("forgetful", lambda: prove(Forgetful), "reads back as"),
+    ("unequal", lambda: prove(Unequal), "reads back as"),
+    ("dressed", lambda: prove(Dressed), "not the bytes"),
+    ("mutable", lambda: prove(Mutable), "frozen"),
+    ("not-registered", lambda: check_kind(Checkers(), Album, caveats=[Album(1)]), "not registered"),
+    ("no-kind", lambda: check_kind(Checkers(), Caveat, caveats=[]), "names no kind"),
+    ("no-examples", lambda: prove(caveats=[]), "at least one example"),
+    ("foreign-example", lambda: prove(caveats=[Note("x")]), "not a Album"),
+    ("well-formed", lambda: prove(malformed=["42"]), "was read as"),
+    ("answers-none", lambda: prove(check=lambda c, x: None), "NoneType"),
+    ("answers-1", lambda: prove(check=lambda c, x: 1), "int"),
+    ("answers-yes", lambda: prove(check=lambda c, x: "yes"), "str"),
+    ("coroutine", lambda: prove(check=is_a_coroutine), "coroutine"),
+    ("raises", lambda: prove(check=raises), "raises KeyError"),
+    ("alternates", lambda: prove(check=alternates()), "then False"),
+    ("writes-extra", lambda: prove(check=writes_extra), "changes the context"),
+    (
+        "appends-to-extra",
+        lambda: prove(check=appends_to_extra, contexts=[Context(now=NOW, extra={"log": []})]),
+        "changes the context",
+    ),
+    ("missing-facts-pass", lambda: prove(check=lambda c, x: True), "no fact but the time"),
+    ("not-unconditional", lambda: prove(unconditional=True), "it is conditional"),
+    ("never-holds", lambda: prove(check=lambda c, x: False), "nothing has been shown"),
+    ("no-contexts", lambda: prove(contexts=[]), "nothing has been shown"),
+]
+
+
+@pytest.mark.parametrize(("broken", "message"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN])
+def test_a_kind_that_breaks_a_law_fails_and_is_told_which(broken, message):
+    with pytest.raises(AssertionError, match=message):
+        broken()
+
+
+def test_a_check_whose_memory_widens_is_caught_through_minted_tokens():
+    messages = []
+    for first in range(10, 60, 2):
+        try:
+            prove(check=wavers(first, first + 3))
+        except AssertionError as error:
+            messages.append(str(error))
+    assert any("turns a refusal" in message for message in messages)
+
+
+def test_the_kit_needs_no_test_framework():
+    code = (
+        "import sys, caveats.kinds.testing; print([m for m in ('pytest', 'hypothesis') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

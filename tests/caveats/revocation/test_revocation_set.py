@@ -1,0 +1,316 @@
+"""Revocations: a token, a branch, a user; constant-time answers, and pruning never drops a live entry."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from law_support import HOUR, NOW, OTHER_TOKEN_ID, TOKEN_ID, outcome
+
+from caveats import (
+    BranchRevocation,
+    MalformedCaveat,
+    RevocationSet,
+    TokenRevocation,
+    UserRevocation,
+    new_token_id,
+)
+from caveats.revocation.revocation_set import row_of
+from caveats.token.identifier import issue_time, ulid_time
+
+LAST = NOW + HOUR
+BRANCH, OTHER_BRANCH = b"b" * 16, b"c" * 16
+
+
+def test_a_token_revocation_hits_its_token():
+    revoked = RevocationSet([TokenRevocation(TOKEN_ID, LAST)])
+    assert revoked.hits_token(TOKEN_ID)
+    assert not revoked.hits_token(OTHER_TOKEN_ID)
+    assert revoked.may_hit(TOKEN_ID, "alice")
+    assert not revoked.may_hit(OTHER_TOKEN_ID, "alice")
+
+
+def test_a_branch_revocation_names_the_branches_of_its_token():
+    revoked = RevocationSet(
+        [
+            BranchRevocation(TOKEN_ID, BRANCH, LAST),
+            BranchRevocation(TOKEN_ID, OTHER_BRANCH, LAST),
+            BranchRevocation(TOKEN_ID, BRANCH, LAST),
+        ]
+    )
+    assert set(revoked.branches_of(TOKEN_ID)) == {BRANCH, OTHER_BRANCH}
+    assert revoked.branches_of(OTHER_TOKEN_ID) == ()
+    assert not revoked.hits_token(TOKEN_ID)
+    assert revoked.may_hit(TOKEN_ID, "alice")
+    assert len(revoked) == 2
+
+
+def test_a_user_revocation_hits_what_was_issued_up_to_its_moment():
+    revoked = RevocationSet([UserRevocation("alice", NOW, LAST)])
+    ids = {offset: new_token_id(NOW + timedelta(milliseconds=offset)) for offset in (-1000, 0, 1, 1000)}
+    assert [revoked.hits_user("alice", token_id) for token_id in ids.values()] == [True, True, False, False]
+    assert not revoked.hits_user("bob", ids[-1000])
+    assert revoked.may_hit(TOKEN_ID, "alice")
+
+
+def test_of_two_user_revocations_the_wider_counts_in_either_order():
+    entries = [UserRevocation("alice", NOW, LAST + HOUR), UserRevocation("alice", NOW + HOUR, LAST)]
+    for ordered in (entries, entries[::-1]):
+        revoked = RevocationSet(ordered)
+        assert revoked.hits_user("alice", new_token_id(NOW + HOUR))
+        revoked.prune(LAST)
+        assert revoked.hits_user("alice", new_token_id(NOW + HOUR))
+
+
+def test_revoking_twice_is_revoking_once_and_the_later_expiry_counts():
+    for make in (
+        lambda until: TokenRevocation(TOKEN_ID, until),
+        lambda until: BranchRevocation(TOKEN_ID, BRANCH, until),
+        lambda until: UserRevocation("alice", NOW, until),
+    ):
+        for untils in ((LAST, LAST + HOUR), (LAST + HOUR, LAST)):
+            revoked = RevocationSet(map(make, untils))
+            assert len(revoked) == 1
+            assert revoked.prune(LAST + HOUR / 2) == 0
+            assert revoked.prune(LAST + HOUR) == 1
+
+
+NOT_MADE = [
+    ("token-id-lower", lambda: TokenRevocation(TOKEN_ID.lower(), LAST)),
+    ("token-id-none", lambda: TokenRevocation(None, LAST)),
+    ("token-id-short", lambda: BranchRevocation("x", BRANCH, LAST)),
+    ("branch-short", lambda: BranchRevocation(TOKEN_ID, b"x", LAST)),
+    ("branch-hex", lambda: BranchRevocation(TOKEN_ID, "62" * 8, LAST)),
+    ("branch-17", lambda: BranchRevocation(TOKEN_ID, b"x" * 17, LAST)),
+    ("user-empty", lambda: UserRevocation("", NOW, LAST)),
+    ("user-none", lambda: UserRevocation(None, NOW, LAST)),
+    ("naive-token", lambda: TokenRevocation(TOKEN_ID, datetime(2026, 1, 1))),
+    ("naive-branch", lambda: BranchRevocation(TOKEN_ID, BRANCH, datetime(2026, 1, 1))),
+    ("naive-user", lambda: UserRevocation("alice", datetime(2026, 1, 1), LAST)),
+    ("naive-user-expiry", lambda: UserRevocation("alice", NOW, datetime(2026, 1, 1))),
+    ("expiry-none", lambda: TokenRevocation(TOKEN_ID, None)),
+    ("expiry-number", lambda: TokenRevocation(TOKEN_ID, 1_800_000_000)),
+]
+
+
+@pytest.mark.parametrize("make", [row[1] for row in NOT_MADE], ids=[row[0] for row in NOT_MADE])
+def test_an_entry_that_could_hit_nothing_is_refused(make):
+    assert outcome(make) is MalformedCaveat
+
+
+FAR = [datetime.min, datetime(1960, 1, 1), datetime(1970, 1, 1), datetime(9999, 12, 31, 23), datetime.max]
+
+
+@pytest.mark.parametrize("moment", [moment.replace(tzinfo=UTC) for moment in FAR], ids=str)
+def test_any_moment_can_be_kept(moment):
+    revoked = RevocationSet(
+        [
+            TokenRevocation(TOKEN_ID, moment),
+            BranchRevocation(TOKEN_ID, BRANCH, moment),
+            UserRevocation("alice", moment, moment),
+        ]
+    )
+    assert len(revoked) == 3
+    assert revoked.hits_user("alice", "0" * 26)
+    assert revoked.prune(NOW) == (3 if moment < NOW else 0)
+
+
+moments = st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 3)).map(
+    lambda moment: moment.replace(tzinfo=UTC)
+)
+
+
+@given(expiry=moments, now=moments)
+def test_prune_never_drops_a_live_entry_and_drops_a_dead_one_within_the_hour(expiry, now):
+    revoked = RevocationSet(
+        [
+            TokenRevocation(TOKEN_ID, expiry),
+            BranchRevocation(TOKEN_ID, BRANCH, expiry),
+            UserRevocation("alice", NOW, expiry),
+        ]
+    )
+    gone = revoked.prune(now)
+    if now < expiry:
+        assert gone == 0
+        assert revoked.hits_token(TOKEN_ID)
+        assert revoked.branches_of(TOKEN_ID) == (BRANCH,)
+        assert revoked.hits_user("alice", TOKEN_ID)
+    if now >= expiry + HOUR:
+        assert gone == 3
+        assert not revoked.may_hit(TOKEN_ID, "alice")
+
+
+def test_pruning_keeps_the_live_branches_of_a_token():
+    revoked = RevocationSet(
+        [BranchRevocation(TOKEN_ID, BRANCH, NOW), BranchRevocation(TOKEN_ID, OTHER_BRANCH, LAST)]
+    )
+    assert revoked.prune(NOW) == 1
+    assert revoked.branches_of(TOKEN_ID) == (OTHER_BRANCH,)
+
+
+def test_the_sequence_is_the_feed_s_and_changes_count_every_entry():
+    revoked = RevocationSet()
+    assert (revoked.sequence, revoked.changes) == (0, 0)
+    revoked.add(TokenRevocation(TOKEN_ID, LAST), sequence=7)
+    revoked.add(TokenRevocation(OTHER_TOKEN_ID, LAST), sequence=5)
+    assert (revoked.sequence, revoked.changes) == (7, 2)
+    revoked.add(UserRevocation("alice", NOW, LAST))
+    assert (revoked.sequence, revoked.changes) == (8, 3)
+    assert repr(revoked) == "RevocationSet(3 entries, sequence 8)"
+
+
+def test_a_million_entries_take_about_a_hundred_bytes_each():
+    """Counted on 20,000; one in ten is of a branch."""
+    count = 20_000
+    moment = NOW
+    revoked = RevocationSet()
+    for number in range(count):
+        token_id = ulid_time(moment) + f"{number:016d}"
+        if number % 10:
+            revoked.add(TokenRevocation(token_id, LAST))
+        else:
+            revoked.add(BranchRevocation(token_id, BRANCH, LAST))
+    tables = (revoked._tokens, revoked._branches, revoked._users)
+    kept = sum(sys.getsizeof(table) for table in tables)
+    kept += sum(sys.getsizeof(key) for table in tables for key in table)
+    kept += sum(sys.getsizeof(records) for records in revoked._branches.values())
+    kept += sum({id(hour): sys.getsizeof(hour) for hour in revoked._tokens.values()}.values())
+    assert len(revoked) == count
+    assert kept / count < 150
+
+
+def test_it_can_be_counted_while_others_add_and_the_collector_calls_somebody_back():
+    """The collector may run in the middle of a copy, its callbacks are Python, and then other threads get their turn."""
+    revoked, done = RevocationSet(), threading.Event()
+
+    def add():
+        number = 0
+        while not done.is_set():
+            number += 1
+            revoked.add(BranchRevocation(f"01KAJQ{number:020d}", bytes(16), LAST))
+
+    def give_way(phase, info):
+        time.sleep(0)
+
+    adding, thresholds = threading.Thread(target=add), gc.get_threshold()
+    adding.start()
+    gc.callbacks.append(give_way)
+    gc.set_threshold(1)
+    try:
+        counts = [len(revoked) for _ in range(200)]
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(give_way)
+        done.set()
+        adding.join()
+    assert counts == sorted(counts)
+
+
+def test_many_threads_add_prune_and_ask():
+    revoked = RevocationSet()
+    errors = []
+    done = threading.Event()
+
+    def add(offset):
+        for number in range(500):
+            token_id = f"01KAJQ{offset:04d}{number:016d}"
+            revoked.add(TokenRevocation(token_id, LAST))
+            revoked.add(BranchRevocation(token_id, number.to_bytes(16, "big"), NOW - HOUR))
+            revoked.add(UserRevocation(f"user-{offset}-{number}", NOW, LAST))
+
+    def ask():
+        while not done.is_set():
+            len(revoked)
+            repr(revoked)
+            revoked.may_hit(TOKEN_ID, "user-1-1")
+            revoked.branches_of(TOKEN_ID)
+            revoked.hits_user("user-1-1", TOKEN_ID)
+
+    def prune():
+        while not done.is_set():
+            revoked.prune(NOW)
+
+    def guarded(work, *arguments):
+        def run():
+            try:
+                work(*arguments)
+            except BaseException as error:
+                errors.append(error)
+
+        return threading.Thread(target=run)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        adding = [guarded(add, offset) for offset in range(3)]
+        others = [guarded(ask), guarded(prune)]
+        for thread in adding + others:
+            thread.start()
+        for thread in adding:
+            thread.join()
+        done.set()
+        for thread in others:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not errors
+    revoked.prune(NOW)
+    assert len(revoked) == 3000
+    assert revoked.changes == 4500
+    assert all(revoked.hits_token(f"01KAJQ{o:04d}{n:016d}") for o in range(3) for n in range(500))
+
+
+def test_the_time_in_a_token_id_sorts_as_the_time_does():
+    earlier, later = new_token_id(NOW), new_token_id(NOW + timedelta(milliseconds=1))
+    assert earlier[:10] < later[:10]
+    assert issue_time(earlier) == NOW
+
+
+def test_what_is_known_can_be_written_down_and_taken_in_again():
+    """Without sequences, and with expiries to the hour: it hits the same, and nothing ends early."""
+    revoked = RevocationSet(
+        [
+            TokenRevocation(TOKEN_ID, LAST),
+            BranchRevocation(OTHER_TOKEN_ID, BRANCH, LAST + HOUR / 2),
+            BranchRevocation(OTHER_TOKEN_ID, OTHER_BRANCH, datetime.max.replace(tzinfo=UTC)),
+            UserRevocation("alice", NOW, datetime.max.replace(tzinfo=UTC)),
+            UserRevocation("bob", datetime.max.replace(tzinfo=UTC), LAST),
+            UserRevocation("carol", datetime.min.replace(tzinfo=UTC), LAST),
+            TokenRevocation(new_token_id(NOW), datetime.max.replace(tzinfo=UTC)),
+        ]
+    )
+    pages = list(revoked.rows(2))
+    assert [len(page) for page in pages] == [2, 2, 2, 1]
+    again = RevocationSet()
+    for page in pages:
+        again.add_rows(json.loads(json.dumps(page)))
+    assert (again._tokens, again._branches, again._users) == (
+        revoked._tokens,
+        revoked._branches,
+        revoked._users,
+    )
+    assert list(again.rows()) == [[row for page in pages for row in page]]
+    assert list(RevocationSet().rows()) == []
+
+
+def test_rows_that_are_none_stop_where_they_stand():
+    revoked = RevocationSet()
+    good = row_of(1, TokenRevocation(TOKEN_ID, LAST))
+    with pytest.raises(MalformedCaveat):
+        revoked.add_rows([good, [2, "x"], row_of(3, TokenRevocation(OTHER_TOKEN_ID, LAST))])
+    assert revoked.hits_token(TOKEN_ID)
+    assert not revoked.hits_token(OTHER_TOKEN_ID)
+
+
+def test_rows_by_the_thousand_are_taken_in_all():
+    revoked = RevocationSet()
+    rows = [row_of(n, TokenRevocation(f"01KAJQ0000{n:016d}", LAST)) for n in range(1, 1202)]
+    revoked.add_rows(rows)
+    assert (len(revoked), revoked.sequence, revoked.changes) == (1201, 1201, 1201)

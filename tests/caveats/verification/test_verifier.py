@@ -1,0 +1,733 @@
+"""Verification: authenticate, then judge. And what a Verifier remembers, which is never more than it may."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import tracemalloc
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import ClassVar
+
+import pytest
+from law_support import (
+    EXAMPLES,
+    HOUR,
+    KEYRING,
+    MASTER,
+    NOW,
+    OTHER_TOKEN_ID,
+    PARTY,
+    PARTY_KEY,
+    REQUEST,
+    ROOT_KEY,
+    TOKEN_ID,
+    counter_random,
+    identifier,
+    issue,
+    outcome,
+)
+
+from caveats import (
+    Audience,
+    BadSignature,
+    BranchRevocation,
+    Bundle,
+    Caveat,
+    Checkers,
+    DamagedToken,
+    Expires,
+    InvalidKey,
+    LimitExceeded,
+    Limits,
+    Macaroon,
+    MalformedToken,
+    MasterKey,
+    MasterKeyring,
+    MissingDischarge,
+    Note,
+    Parent,
+    RevocationSet,
+    Revoked,
+    Scope,
+    TokenRevocation,
+    UnknownKey,
+    UnsatisfiedCaveats,
+    User,
+    UserRevocation,
+    Verifier,
+    WrongAudience,
+    discharge,
+    new_token_id,
+    open_ticket,
+    renew,
+    standard_checkers,
+    verify,
+)
+from caveats.kinds.scopes import parse_scope
+from caveats.token import chain
+from caveats.token.wire import encode_base64
+
+LAST = NOW + HOUR
+
+
+def verifier(**changes) -> Verifier:
+    return Verifier(changes.pop("keyring", KEYRING), **({"audience": "photos"} | changes))
+
+
+def test_a_grant_says_whose_token_it_is_and_what_is_left_of_it():
+    token = issue(scope="photos:*").attenuate(Scope("photos/42:read"), Expires(NOW + HOUR / 2), Note("x"))
+    grant = verifier().verify(token.encode(), replace(REQUEST, scopes=("photos/42:read",)))
+    assert grant.user == "alice"
+    assert grant.token_id == TOKEN_ID
+    assert grant.audience == "photos"
+    assert grant.scopes == ("photos/42:read",)
+    assert grant.expires_at == NOW + HOUR / 2
+    assert grant.identifier == identifier()
+    assert grant.issued_at == identifier().issued_at
+    assert grant.caveats == token.unverified_caveats
+    assert grant.authority is grant.authority
+    assert grant.authenticated.macaroon == token
+    assert repr(grant) == f"Grant(user='alice', token_id='{TOKEN_ID}', scopes=('photos/42:read',))"
+    with pytest.raises(AttributeError):
+        grant.user = "bob"
+    with pytest.raises(AttributeError):
+        grant._known = None
+
+
+@pytest.mark.parametrize(
+    "present",
+    [
+        lambda token: token,
+        Bundle,
+        Macaroon.encode,
+        lambda token: encode_base64(token.to_bytes()),
+        lambda token: type("Text", (str,), {})(token.encode()),
+    ],
+    ids=["macaroon", "bundle", "text", "bare", "text-of-a-subclass"],
+)
+def test_a_token_is_presented_in_any_form(present):
+    checking = verifier()
+    for _ in range(3):
+        assert checking.verify(present(issue()), REQUEST).user == "alice"
+
+
+@pytest.mark.parametrize("thing", [None, 7, b"cav1_", [], object(), ["cav1_"]])
+def test_what_is_no_token_at_all_is_malformed(thing):
+    assert outcome(verifier().verify, thing, REQUEST) is MalformedToken
+    assert outcome(verify, thing, ROOT_KEY, standard_checkers(), REQUEST) is MalformedToken
+
+
+FORGED = Macaroon(issue().fields._replace(signature=b"\1" * 32))
+STAGES = [
+    ("empty", "", MalformedToken),
+    ("damaged", issue().encode()[:-1], DamagedToken),
+    ("too-long", "A" * 16_385, LimitExceeded),
+    ("another-issuer", Macaroon.mint(ROOT_KEY, b"id"), UnknownKey),
+    ("unknown-key", issue(key_id="k9", keyring=MasterKeyring([MasterKey("k9", b"x" * 32)])), UnknownKey),
+    ("forged", FORGED, BadSignature),
+    ("forged-text", FORGED.encode(), BadSignature),
+    ("no-discharge", issue().require_discharge(PARTY, random=counter_random()), MissingDischarge),
+    ("another-audience", issue(audience="thumbs"), WrongAudience),
+    ("another-location", issue(location="https://evil.example"), MalformedToken),
+    ("expired", issue(expires=NOW), UnsatisfiedCaveats),
+    ("unknown-caveat", issue(b"vendor/x = 1"), UnsatisfiedCaveats),
+    ("no-caveats", Macaroon.mint(KEYRING.root_key(identifier(1)), identifier(1)), BadSignature),
+    (
+        "first-is-no-user",
+        Macaroon.mint(KEYRING.root_key(identifier(1)), identifier(1), caveats=[Note("x")]),
+        BadSignature,
+    ),
+    (
+        "n-too-large",
+        Macaroon.mint(KEYRING.root_key(identifier(2)), identifier(2), caveats=[User("a")]),
+        BadSignature,
+    ),
+    (
+        "n-is-99",
+        Macaroon.mint(KEYRING.root_key(identifier(99)), identifier(99), caveats=[User("a"), Note("b")]),
+        BadSignature,
+    ),
+    ("second-user", issue().attenuate(User("bob")), UnsatisfiedCaveats),
+    ("good", issue(), None),
+]
+
+
+@pytest.mark.parametrize(("token", "error"), [row[1:] for row in STAGES], ids=[row[0] for row in STAGES])
+def test_each_stage_refuses_with_its_own_error(token, error):
+    checking = verifier()
+    for _ in range(2):
+        assert outcome(checking.verify, token, REQUEST) is error
+    assert outcome(verifier(cache_entries=0).verify, token, REQUEST) is error
+
+
+def test_the_user_is_the_first_caveat_and_a_third_party_cannot_stand_before_it():
+    name = identifier(1)
+    token = Macaroon.mint(KEYRING.root_key(name), name).require_discharge(PARTY, random=counter_random())
+    answer = discharge(open_ticket(token.fields.caveats[0].ticket, PARTY_KEY), [User("mallory")], now=NOW)
+    token = token.attenuate(User("alice"))
+    assert outcome(verifier().verify, Bundle.bind(token, [answer]), REQUEST) is BadSignature
+
+
+def test_a_user_in_a_discharge_must_agree():
+    token = issue().require_discharge(PARTY, random=counter_random())
+    ticket = open_ticket(token.fields.caveats[-1].ticket, PARTY_KEY)
+    for user, error in (("alice", None), ("bob", UnsatisfiedCaveats)):
+        bundle = Bundle.bind(token, [discharge(ticket, [User(user)], now=NOW)])
+        assert outcome(verifier().verify, bundle.encode(), REQUEST) is error
+
+
+def test_a_holder_cannot_change_the_user():
+    """The user is authenticated as the issuer's; a second one only ever refuses."""
+    token = issue()
+    other = (b"user = mallory", *token.fields.caveats[1:])
+    assert outcome(verifier().verify, Macaroon(token.fields._replace(caveats=other)), REQUEST) is BadSignature
+    assert outcome(verifier().verify, token.attenuate(User("mallory")), REQUEST) is UnsatisfiedCaveats
+    same = verifier().verify(token.attenuate(User("alice")), REQUEST)
+    assert same.user == "alice"
+
+
+# audience
+
+
+@pytest.mark.parametrize(
+    ("mine", "asked", "token", "error"),
+    [
+        ("photos", None, "photos", None),
+        ("photos", "photos", "photos", None),
+        ("photos", "thumbs", "photos", WrongAudience),
+        ("photos", "thumbs", "thumbs", WrongAudience),
+        ("photos", None, "thumbs", WrongAudience),
+        (None, "photos", "photos", None),
+        (None, "thumbs", "photos", WrongAudience),
+        (None, None, "photos", WrongAudience),
+    ],
+)
+def test_the_token_the_verifier_and_the_request_agree_on_the_audience(mine, asked, token, error):
+    checking, context = verifier(audience=mine), replace(REQUEST, audience=asked)
+    presented = issue(audience=token).encode()
+    for _ in range(2):
+        assert outcome(checking.verify, presented, context) is error
+        assert outcome(checking.failures, presented, context) is error
+
+
+def test_a_wrong_audience_says_which_is_expected():
+    with pytest.raises(WrongAudience) as caught:
+        verifier().verify(issue(audience="thumbs"), replace(REQUEST, audience=None))
+    assert (caught.value.audience, caught.value.expected) == ("thumbs", "photos")
+    with pytest.raises(WrongAudience) as caught:
+        verifier().verify(issue(), replace(REQUEST, audience="thumbs"))
+    assert (caught.value.audience, caught.value.expected) == ("photos", "thumbs")
+
+
+def test_a_verifier_fills_in_its_own_audience_for_the_caveats():
+    context = replace(REQUEST, audience=None)
+    assert verifier().verify(issue(Audience("photos", "x")), context)
+    assert outcome(verifier().verify, issue(Audience("x")), context) is UnsatisfiedCaveats
+
+
+# location
+
+
+@pytest.mark.parametrize(
+    ("mine", "carried", "error"),
+    [
+        ("", "", None),
+        ("https://auth.example", "", None),
+        ("https://auth.example", "https://auth.example", None),
+        ("", "https://auth.example", MalformedToken),
+        ("https://auth.example", "https://auth.example/", MalformedToken),
+        ("https://auth.example", "HTTPS://auth.example", MalformedToken),
+    ],
+)
+def test_a_location_is_empty_or_the_configured_one(mine, carried, error):
+    assert outcome(verifier(location=mine).verify, issue(location=carried), REQUEST) is error
+
+
+# explanations
+
+
+def test_all_failures_are_explained_at_once_with_who_added_them():
+    token = issue(expires=NOW).attenuate(Scope("notes:read"), b"vendor/x = 1")
+    with pytest.raises(UnsatisfiedCaveats) as caught:
+        verifier().verify(token, replace(REQUEST, user="bob"))
+    failures = caught.value.failures
+    assert [(failure.index, failure.kind, failure.added_by) for failure in failures] == [
+        (0, "user", "issuer"),
+        (1, "expires", "issuer"),
+        (3, "scope", "holder"),
+        (4, "unknown", "holder"),
+    ]
+    assert failures == verifier().failures(token, replace(REQUEST, user="bob"))
+    assert str(caught.value).count("would pass") == 4
+    assert verifier().failures(issue(), REQUEST) == ()
+
+
+def test_failures_of_what_is_not_authentic_or_not_live_are_never_told():
+    revoked = RevocationSet([TokenRevocation(TOKEN_ID, LAST)])
+    assert outcome(verifier().failures, FORGED, REQUEST) is BadSignature
+    assert outcome(verifier(revocations=revoked).failures, issue(expires=NOW), REQUEST) is Revoked
+
+
+def test_nothing_is_judged_before_the_tree_is_authentic_and_live():
+    asked = []
+
+    @dataclass(frozen=True)
+    class Spy(Caveat):
+        kind: ClassVar[str] = "vendor/spy"
+        value: str = "x"
+
+        @classmethod
+        def parse(cls, value):
+            asked.append("parse")
+            return cls(value)
+
+    checkers = standard_checkers()
+    checkers.register(Spy, lambda caveat, context: asked.append("check") or True)
+    token = issue(Spy("x"))
+    broken = [
+        Macaroon(token.fields._replace(signature=b"\1" * 32)),
+        token.require_discharge(PARTY, random=counter_random()),
+        Bundle(token, [Macaroon.mint(b"x", b"x")]),
+    ]
+    for presented in broken:
+        assert outcome(verifier(checkers=checkers).verify, presented, REQUEST) is not None
+        assert outcome(verify, presented, KEYRING.root_key(identifier(4)), checkers, REQUEST) is not None
+    assert asked == []
+    revoked = RevocationSet([TokenRevocation(TOKEN_ID, LAST)])
+    assert outcome(verifier(checkers=checkers, revocations=revoked).verify, token, REQUEST) is Revoked
+    assert "check" not in asked
+
+
+def test_verify_under_one_root_key():
+    checkers, key = standard_checkers(), KEYRING.root_key(identifier())
+    assert verify(issue(), key, checkers, REQUEST).user == "alice"
+    assert verify(issue(), key, checkers, replace(REQUEST, audience=None)).audience == "photos"
+    assert outcome(verify, issue(), key, checkers, replace(REQUEST, audience="thumbs")) is WrongAudience
+    assert outcome(verify, issue(), ROOT_KEY, checkers, REQUEST) is BadSignature
+    assert outcome(verify, Macaroon.mint(ROOT_KEY, b"id"), ROOT_KEY, checkers, REQUEST) is UnknownKey
+    assert outcome(verify, Macaroon.mint(ROOT_KEY, b"id"), key, checkers, REQUEST) is BadSignature
+    assert outcome(verify, issue(expires=NOW), key, checkers, REQUEST) is UnsatisfiedCaveats
+    for bad in (b"", bytes(32), None, "x"):
+        assert outcome(verify, issue(), bad, checkers, REQUEST) is InvalidKey
+
+
+def test_a_root_key_one_byte_shorter_or_longer_is_another_key():
+    token = Macaroon.mint(ROOT_KEY, identifier(1), caveats=[User("alice")])
+    for key in (ROOT_KEY[:-1], ROOT_KEY + b"\0", b"\0" + ROOT_KEY):
+        assert outcome(verify, token, key, standard_checkers(), REQUEST) is BadSignature
+
+
+# revocation
+
+
+def test_a_revocation_is_seen_by_the_very_next_verify_of_a_remembered_token():
+    entries = [
+        TokenRevocation(TOKEN_ID, LAST),
+        BranchRevocation(TOKEN_ID, chain.branch_id(issue().fields.signature), LAST),
+        UserRevocation("alice", NOW + HOUR, LAST),
+    ]
+    for entry in entries:
+        checking = verifier()
+        text = issue().encode()
+        for _ in range(3):
+            checking.verify(text, REQUEST)
+        checking.revocations.add(entry)
+        for _ in range(2):
+            assert outcome(checking.verify, text, REQUEST) is Revoked
+            assert outcome(checking.authenticate, text) is Revoked
+
+
+def test_a_feed_that_starts_over_is_seen_all_the_same():
+    """After a restored backup the sequence begins again below what has been seen."""
+    revocations = RevocationSet()
+    revocations.add(TokenRevocation(OTHER_TOKEN_ID, LAST), sequence=900)
+    checking = verifier(revocations=revocations)
+    text = issue().encode()
+    checking.verify(text, REQUEST)
+    revocations.add(TokenRevocation(TOKEN_ID, LAST), sequence=1)
+    assert outcome(checking.verify, text, REQUEST) is Revoked
+
+
+def test_another_set_of_revocations_is_asked_from_then_on():
+    checking = verifier()
+    text = issue().encode()
+    checking.revocations.add(TokenRevocation(OTHER_TOKEN_ID, LAST))
+    checking.verify(text, REQUEST)
+    checking.revocations = RevocationSet([TokenRevocation(TOKEN_ID, LAST)])
+    assert outcome(checking.verify, text, REQUEST) is Revoked
+    checking.revocations = RevocationSet()
+    assert outcome(checking.verify, text, REQUEST) is None
+
+
+def test_a_revocation_during_authentication_is_seen():
+    revocations = RevocationSet()
+
+    class Slow(MasterKeyring):
+        def root_pads(self, key_id, audience):
+            revocations.add(TokenRevocation(TOKEN_ID, LAST))
+            return super().root_pads(key_id, audience)
+
+    checking = verifier(keyring=Slow([MASTER]), revocations=revocations)
+    assert outcome(checking.verify, issue().encode(), REQUEST) is Revoked
+
+
+def test_a_revocation_during_the_look_up_is_seen_by_the_next_verify():
+    class Late(RevocationSet):
+        def may_hit(self, token_id, user):
+            hit = super().may_hit(token_id, user)
+            if not self.changes:
+                self.add(TokenRevocation(TOKEN_ID, LAST))
+            return hit
+
+    checking = verifier(revocations=Late())
+    text = issue().encode()
+    assert outcome(checking.verify, text, REQUEST) is None
+    assert outcome(checking.verify, text, REQUEST) is Revoked
+
+
+def branch(token: Macaroon) -> bytes:
+    return chain.branch_id(token.fields.signature)
+
+
+def test_a_revoked_branch_takes_its_descendants_along_and_leaves_the_rest():
+    token = issue()
+    copy, sibling = token.attenuate(Note("copy")), token.attenuate(Note("sibling"))
+    child = copy.attenuate(Note("child"))
+    checking = verifier(revocations=RevocationSet([BranchRevocation(TOKEN_ID, branch(copy), LAST)]))
+    for presented, error in ((token, None), (sibling, None), (copy, Revoked), (child, Revoked)):
+        assert outcome(checking.verify, presented, REQUEST) is error
+        assert outcome(checking.verify, presented.encode(), REQUEST) is error
+    assert checking.branches(checking.authenticate(token))[-1] == branch(token)
+
+
+def test_a_branch_is_revoked_in_every_encoding_and_with_every_discharge():
+    token = issue().require_discharge(PARTY, random=counter_random())
+    answer = discharge(open_ticket(token.fields.caveats[-1].ticket, PARTY_KEY), now=NOW)
+    checking = verifier(revocations=RevocationSet([BranchRevocation(TOKEN_ID, branch(token), LAST)]))
+    bundle = Bundle.bind(token, [answer])
+    bare = ".".join(encode_base64(one.to_bytes()) for one in (bundle.macaroon, *bundle.discharges))
+    for presented in (bundle, bundle.encode(), bare):
+        assert outcome(checking.verify, presented, REQUEST) is Revoked
+
+
+def renewed(token: Macaroon, at=NOW + 5 * HOUR) -> Macaroon:
+    return renew(verifier().authenticate(token), at, lambda name: chain.derive(KEYRING.root_key(name)))
+
+
+def test_what_was_renewed_dies_with_the_token_the_branch_and_the_user_it_came_from():
+    token = issue()
+    copy = token.attenuate(Note("copy"))
+    again = renewed(copy)
+    twice = renewed(again, NOW + 6 * HOUR).attenuate(Note("more"))
+    entries = [
+        TokenRevocation(TOKEN_ID, LAST),
+        BranchRevocation(TOKEN_ID, branch(copy), LAST),
+        BranchRevocation(TOKEN_ID, branch(token), LAST),
+        UserRevocation("alice", NOW + HOUR, LAST),
+    ]
+    for entry in entries:
+        checking = verifier(revocations=RevocationSet([entry]))
+        for presented in (copy, again, twice):
+            assert outcome(checking.verify, presented.encode(), REQUEST) is Revoked
+
+
+def test_a_renewal_dies_alone_by_its_own_branch_or_with_the_copy_by_the_first():
+    token = issue()
+    again = renewed(token)
+    own = verifier(revocations=RevocationSet([BranchRevocation(TOKEN_ID, branch(again), LAST)]))
+    assert outcome(own.verify, again, REQUEST) is Revoked
+    assert outcome(own.verify, token, REQUEST) is None
+    first = verifier().branches(verifier().authenticate(again))[-1]
+    both = verifier(revocations=RevocationSet([BranchRevocation(TOKEN_ID, first, LAST)]))
+    assert outcome(both.verify, again, REQUEST) is Revoked
+    assert outcome(both.verify, token, REQUEST) is Revoked
+
+
+def test_another_copy_s_renewal_lives_on():
+    token = issue()
+    copy, other = token.attenuate(Note("copy")), token.attenuate(Note("other"))
+    checking = verifier(revocations=RevocationSet([BranchRevocation(TOKEN_ID, branch(copy), LAST)]))
+    assert outcome(checking.verify, renewed(other), REQUEST) is None
+    assert outcome(checking.verify, renewed(copy), REQUEST) is Revoked
+
+
+def test_a_token_issued_against_another_dies_with_it_or_with_the_branch_it_came_from():
+    parent = issue(token_id=OTHER_TOKEN_ID)
+    copy = parent.attenuate(Note("copy"))
+    branches = verifier().authenticate(copy).branches()
+    child = issue(Parent(OTHER_TOKEN_ID, branches)).attenuate(Note("narrower"))
+    entries = [
+        (TokenRevocation(OTHER_TOKEN_ID, LAST), Revoked),
+        (BranchRevocation(OTHER_TOKEN_ID, branch(copy), LAST), Revoked),
+        (BranchRevocation(OTHER_TOKEN_ID, branch(parent), LAST), Revoked),
+        (BranchRevocation(OTHER_TOKEN_ID, b"x" * 16, LAST), None),
+        (BranchRevocation(TOKEN_ID, branch(copy), LAST), None),
+        (UserRevocation("bob", NOW + HOUR, LAST), None),
+    ]
+    for entry, error in entries:
+        checking = verifier()
+        text = child.encode()
+        assert outcome(checking.verify, text, REQUEST) is None
+        checking.revocations.add(entry)
+        assert outcome(checking.verify, text, REQUEST) is error
+        assert outcome(checking.verify, text, REQUEST) is error
+
+
+def test_tokens_not_laid_out_as_issued_ones_have_branches_too():
+    """One branch dead, the others alive, whatever the issuer left out."""
+    name = identifier(1)
+    token = Macaroon.mint(KEYRING.root_key(name), name, caveats=[User("alice")])
+    copy = token.attenuate(Note("copy"))
+    checking = verifier(revocations=RevocationSet([BranchRevocation(TOKEN_ID, branch(copy), LAST)]))
+    assert outcome(checking.verify, token, REQUEST) is None
+    assert outcome(checking.verify, copy, REQUEST) is Revoked
+
+
+def test_a_renewal_whose_key_is_gone_in_between_is_refused():
+    """The way back to the first branches needs the key; if it is gone the token has no business either."""
+    again = renewed(issue())
+
+    class Once(MasterKeyring):
+        asked = 0
+
+        def root_pads(self, key_id, audience):
+            self.asked += 1
+            return super().root_pads(key_id, audience) if self.asked == 1 else None
+
+    entry = BranchRevocation(TOKEN_ID, b"x" * 16, LAST)
+    checking = verifier(keyring=Once([MASTER]), revocations=RevocationSet([entry]))
+    assert outcome(checking.verify, again, REQUEST) is UnknownKey
+
+
+def test_branch_ids_are_computed_only_for_tokens_with_revoked_branches(monkeypatch):
+    computed = []
+    original = chain.branch_id
+    monkeypatch.setattr(chain, "branch_id", lambda signature: computed.append(1) or original(signature))
+    entries = [TokenRevocation(OTHER_TOKEN_ID, LAST), BranchRevocation(OTHER_TOKEN_ID, b"x" * 16, LAST)]
+    checking = verifier(revocations=RevocationSet(entries))
+    checking.verify(issue(), REQUEST)
+    assert computed == []
+
+
+# what is remembered
+
+
+def remembered(checking: Verifier) -> list[str]:
+    return [*checking._young, *checking._old]
+
+
+def many(count: int) -> list[str]:
+    return [issue(token_id=new_token_id(NOW)).encode() for _ in range(count)]
+
+
+def test_what_is_remembered_is_bounded_in_entries():
+    checking = verifier(cache_entries=10)
+    for text in many(100):
+        checking.verify(text, REQUEST)
+        assert len(remembered(checking)) <= 10
+        assert text in remembered(checking)
+
+
+def test_what_is_remembered_is_bounded_in_bytes():
+    checking = verifier(cache_bytes=40_000)
+    for text in many(100):
+        checking.verify(text, REQUEST)
+        assert sum(map(len, remembered(checking))) * 4 <= 40_000
+    assert remembered(checking)
+
+
+def test_what_is_remembered_of_wordy_tokens_is_bounded_in_bytes_of_memory():
+    """A scope of four characters takes some two hundred bytes once it is typed."""
+    checking = verifier(cache_bytes=1_000_000)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(40):
+            lists = [Scope(*[f"{n}a{number}x{m}:r" for n in range(60)]) for m in range(8)]
+            text = issue(*lists, token_id=new_token_id(NOW)).encode()
+            assert outcome(checking.verify, text, REQUEST) is UnsatisfiedCaveats
+        checking.checkers._forget()
+        parse_scope.cache_clear()
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert remembered(checking)
+    assert kept < 1_500_000
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"cache_entries": 0}, {"cache_bytes": 0}, {"cache_entries": 1}, {"cache_bytes": 1000}]
+)
+def test_bounds_too_small_for_one_token_remember_nothing(bounds):
+    checking = verifier(**bounds)
+    for text in many(3):
+        assert outcome(checking.verify, text, REQUEST) is None
+    assert remembered(checking) == []
+
+
+def test_what_was_used_lately_outlives_a_turn():
+    checking = verifier(cache_entries=10)
+    first, *rest = many(8)
+    checking.verify(first, REQUEST)
+    for text in rest:
+        checking.verify(text, REQUEST)
+    assert first in remembered(checking)
+    assert checking.verify(first, REQUEST)
+
+
+def test_what_is_not_authentic_is_not_remembered():
+    checking = verifier()
+    for _, token, error in STAGES:
+        if error in (BadSignature, UnknownKey, MissingDischarge, MalformedToken):
+            text = token if isinstance(token, str) else token.encode()
+            outcome(checking.verify, text, REQUEST)
+    assert remembered(checking) == []
+
+
+def test_a_remembered_token_is_judged_every_time():
+    checking = verifier()
+    text = issue().encode()
+    assert outcome(checking.verify, text, REQUEST) is None
+    assert outcome(checking.verify, text, replace(REQUEST, now=LAST)) is UnsatisfiedCaveats
+    assert outcome(checking.verify, text, replace(REQUEST, user="bob")) is UnsatisfiedCaveats
+    assert outcome(checking.verify, text, REQUEST) is None
+
+
+def test_a_new_keyring_forgets_everything():
+    checking = verifier()
+    text = issue().encode()
+    checking.verify(text, REQUEST)
+    checking.keyring = MasterKeyring([MasterKey("k2", b"x" * 32)])
+    assert checking.keyring.key_ids == ("k2",)
+    assert remembered(checking) == []
+    assert outcome(checking.verify, text, REQUEST) is UnknownKey
+    checking.keyring = KEYRING
+    assert outcome(checking.verify, text, REQUEST) is None
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_token_authenticated_while_the_keys_change_is_not_remembered(full):
+    """However full the memory is: what the old keys vouched for must not outlive them."""
+    retired = MasterKeyring([MasterKey("k2", b"x" * 32)])
+
+    class Changing(MasterKeyring):
+        armed = False
+
+        def root_pads(self, key_id, audience):
+            found = super().root_pads(key_id, audience)
+            if self.armed:
+                checking.keyring = retired
+            return found
+
+    old = Changing([MASTER])
+    checking = verifier(keyring=old, cache_entries=8)
+    if full:
+        for text in many(4):
+            checking.verify(text, REQUEST)
+    old.armed = True
+    text = issue().encode()
+    assert outcome(checking.verify, text, REQUEST) is None  # the old keys were in force when it came
+    assert remembered(checking) == []
+    assert outcome(checking.verify, text, REQUEST) is UnknownKey
+
+
+def test_other_checkers_judge_from_then_on():
+    checking = verifier()
+    text = issue(Note("x")).encode()
+    assert outcome(checking.verify, text, REQUEST) is None
+    strict = Checkers()
+    for kind, example in EXAMPLES.items():
+        if kind is not Note:
+            strict.register(kind, standard_checkers().check_for(example[0]))
+    checking.checkers = strict
+    assert checking.checkers is strict
+    assert outcome(checking.verify, text, REQUEST) is UnsatisfiedCaveats
+
+
+def test_a_kind_registered_later_is_judged_for_remembered_tokens_too():
+    @dataclass(frozen=True)
+    class Plug(Caveat):
+        kind: ClassVar[str] = "vendor/plug"
+        value: str = "x"
+
+        @classmethod
+        def parse(cls, value):
+            return cls(value)
+
+    checking = verifier()
+    text = issue(Plug("x")).encode()
+    assert outcome(checking.verify, text, REQUEST) is UnsatisfiedCaveats
+    checking.checkers.register(Plug, lambda caveat, context: True)
+    assert outcome(checking.verify, text, REQUEST) is None
+
+
+def test_limits_are_the_verifier_s():
+    assert outcome(verifier(limits=Limits(caveats=3)).verify, issue().encode(), REQUEST) is None
+    assert outcome(verifier(limits=Limits(caveats=2)).verify, issue().encode(), REQUEST) is LimitExceeded
+
+
+def test_a_check_that_fails_refuses_on_the_quick_way_too():
+    @dataclass(frozen=True)
+    class Plug(Caveat):
+        kind: ClassVar[str] = "vendor/plug"
+        value: str = "x"
+
+        @classmethod
+        def parse(cls, value):
+            return cls(value)
+
+    checkers = standard_checkers()
+    checkers.register(Plug, lambda caveat, context: 1 / 0)
+    checking = verifier(checkers=checkers)
+    for _ in range(2):
+        assert outcome(checking.verify, issue(Plug("x")).encode(), REQUEST) is UnsatisfiedCaveats
+
+
+def test_many_threads_verify_revoke_and_rotate():
+    checking = verifier(cache_entries=32)
+    texts = many(64)
+    dead = [issue(token_id=new_token_id(NOW)) for _ in range(200)]
+    errors = []
+    done = threading.Event()
+
+    def work():
+        try:
+            while not done.is_set():
+                for text in texts:
+                    assert checking.verify(text, REQUEST).user == "alice"
+        except BaseException as error:
+            errors.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    try:
+        for thread in threads:
+            thread.start()
+        for number, token in enumerate(dead):
+            text = token.encode()
+            assert outcome(checking.verify, text, REQUEST) is None
+            checking.revocations.add(TokenRevocation(token.unverified_identifier.token_id, LAST))
+            assert outcome(checking.verify, text, REQUEST) is Revoked
+            if number % 20 == 0:
+                checking.keyring = MasterKeyring([MASTER])
+                checking.revocations.prune(NOW)
+            assert len(remembered(checking)) <= 32 + 2 * len(threads)
+    finally:
+        done.set()
+        sys.setswitchinterval(before)
+        for thread in threads:
+            thread.join()
+    assert not errors
+
+
+def test_time_passes_between_verifications():
+    checking = verifier()
+    text = issue().encode()
+    for minutes in range(0, 120, 7):
+        now = NOW + timedelta(minutes=minutes)
+        expected = None if now < LAST else UnsatisfiedCaveats
+        assert outcome(checking.verify, text, replace(REQUEST, now=now)) is expected

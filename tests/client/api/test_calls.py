@@ -1,0 +1,486 @@
+"""Builders and readers as tables: what is sent for each question, and what is made of each answer."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from caveats import Bundle, Expires, Failure, Macaroon, MalformedCaveat, Method
+from caveats_client import (
+    BadRequest,
+    ClientError,
+    Conflict,
+    Facts,
+    Forbidden,
+    NotAuthenticated,
+    NotFound,
+    NotLive,
+    RateLimited,
+    Unavailable,
+    UnexpectedResponse,
+)
+from caveats_client.api import calls
+from caveats_client.api.calls import Call, Reply
+
+AT = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
+
+USER = {
+    "username": "alice",
+    "is_admin": False,
+    "scope": "*",
+    "created_at": "2026-11-21T12:00:00Z",
+    "disabled_at": None,
+}
+LABEL = {
+    "token_id": "01KAJ5M3W8E2RZ6V8Q4T0N9XCD",
+    "note": "laptop",
+    "scope": "photos:read notes:*",
+    "audience": "default",
+    "issued_at": "2026-11-21T12:00:00Z",
+    "expires_at": "2026-11-21T20:00:00Z",
+    "last_used_at": None,
+}
+JUDGED: dict[str, Any] = {
+    "index": 2,
+    "kind": "scope",
+    "predicate": "scope = photos:read",
+    "added_by": "holder",
+    "satisfied": False,
+    "reason": "the request needs notes:read",
+    "hint": "a request that needs no more than photos:read",
+}
+VERIFIED: dict[str, Any] = {
+    "granted": False,
+    "code": "caveats_unsatisfied",
+    "user": "alice",
+    "token_id": "01KAJ5M3W8E2RZ6V8Q4T0N9XCD",
+    "audience": "default",
+    "scope": "photos:read",
+    "issued_at": "2026-11-21T12:00:00Z",
+    "expires_at": "2026-11-21T20:00:00Z",
+    "caveats": [{**JUDGED, "index": 0, "satisfied": True, "reason": None, "hint": None}, JUDGED],
+    "branches": ["00" * 16],
+}
+ENTRY = {
+    "sequence": 7,
+    "kind": "branch",
+    "token_id": "01KAJ5M3W8E2RZ6V8Q4T0N9XCD",
+    "branch_id": "00" * 16,
+    "user": None,
+    "issued_up_to": None,
+    "expires_at": "2026-12-21T12:00:00Z",
+}
+KEY = {
+    "id": "k2",
+    "state": "published",
+    "created_at": "2026-11-21T12:00:00Z",
+    "activated_at": None,
+    "verifying_since": None,
+    "retire_after": None,
+    "retired_at": None,
+}
+
+BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
+    (
+        "register",
+        calls.register("alice", "pw"),
+        "POST",
+        "/v1/users",
+        {"username": "alice", "password": "pw"},
+        False,
+    ),
+    (
+        "register as admin",
+        calls.register("alice", "pw", as_admin=True),
+        "POST",
+        "/v1/users",
+        {"username": "alice", "password": "pw"},
+        True,
+    ),
+    ("users", calls.users(), "GET", "/v1/users", None, True),
+    (
+        "change password",
+        calls.change_password("alice", "old", "new"),
+        "PUT",
+        "/v1/users/alice/password",
+        {"password": "old", "new_password": "new"},
+        False,
+    ),
+    (
+        "change password as admin",
+        calls.change_password("alice", None, "new"),
+        "PUT",
+        "/v1/users/alice/password",
+        {"new_password": "new"},
+        True,
+    ),
+    (
+        "a name is one segment",
+        calls.disable("a/../b c"),
+        "POST",
+        "/v1/users/a%2F..%2Fb%20c/disable",
+        {},
+        True,
+    ),
+    ("enable", calls.enable("alice"), "POST", "/v1/users/alice/enable", {}, True),
+    (
+        "login",
+        calls.login("alice", "pw"),
+        "POST",
+        "/v1/tokens",
+        {"username": "alice", "password": "pw"},
+        False,
+    ),
+    (
+        "login with everything",
+        calls.login(
+            "alice",
+            "pw",
+            scope=["photos:read", "notes:*"],
+            audience="photos",
+            expires_in="8h",
+            caveats=[Method("GET"), "path = /a", b"note = b"],
+            note="laptop",
+        ),
+        "POST",
+        "/v1/tokens",
+        {
+            "username": "alice",
+            "password": "pw",
+            "scope": "photos:read notes:*",
+            "audience": "photos",
+            "expires_in": "8h",
+            "caveats": ["method = GET", "path = /a", "note = b"],
+            "note": "laptop",
+        },
+        False,
+    ),
+    (
+        "issue",
+        calls.issue(scope="photos:read", expires_in=timedelta(minutes=5)),
+        "POST",
+        "/v1/tokens",
+        {"scope": "photos:read", "expires_in": 300},
+        True,
+    ),
+    ("renew", calls.renew(), "POST", "/v1/tokens/renew", {}, True),
+    ("renew for", calls.renew(expires_in=60), "POST", "/v1/tokens/renew", {"expires_in": 60}, True),
+    ("tokens", calls.tokens(), "GET", "/v1/tokens", None, True),
+    ("token", calls.token("01K"), "GET", "/v1/tokens/01K", None, True),
+    ("verify", calls.verify("cav1_x", Facts()), "POST", "/v1/verify", {"token": "cav1_x"}, False),
+    (
+        "verify with every fact",
+        calls.verify(
+            "cav1_x", Facts(["a:b", "c:d"], "photos", "GET", "/a", "10.0.0.1", "alice", {"album": 42})
+        ),
+        "POST",
+        "/v1/verify",
+        {
+            "token": "cav1_x",
+            "scope": "a:b c:d",
+            "audience": "photos",
+            "method": "GET",
+            "path": "/a",
+            "client_ip": "10.0.0.1",
+            "user": "alice",
+            "extra": {"album": 42},
+        },
+        False,
+    ),
+    (
+        "verify many",
+        calls.verify_many([("cav1_x", Facts()), ("cav1_y", Facts(scope="a:b"))]),
+        "POST",
+        "/v1/verify",
+        {"tokens": [{"token": "cav1_x"}, {"token": "cav1_y", "scope": "a:b"}]},
+        False,
+    ),
+    ("revoke what is presented", calls.revoke_presented(), "POST", "/v1/revocations", {}, True),
+    ("revoke a token", calls.revoke_token("01K"), "POST", "/v1/revocations", {"token_id": "01K"}, True),
+    (
+        "revoke a branch",
+        calls.revoke_branch("01K", "00"),
+        "POST",
+        "/v1/revocations",
+        {"token_id": "01K", "branch_id": "00"},
+        True,
+    ),
+    ("revoke a user", calls.revoke_user("bob"), "POST", "/v1/revocations", {"user": "bob"}, True),
+    ("keys", calls.keys(), "GET", "/v1/keys", None, True),
+    ("rotate", calls.rotate_keys(), "POST", "/v1/keys/rotate", {}, True),
+    ("rotate now", calls.rotate_keys(now=True), "POST", "/v1/keys/rotate", {"now": True}, True),
+    ("retire", calls.retire_key("k1"), "POST", "/v1/keys/k1/retire", {}, True),
+    (
+        "retire by force",
+        calls.retire_key("k1", force=True),
+        "POST",
+        "/v1/keys/k1/retire",
+        {"force": True},
+        True,
+    ),
+    ("ready", calls.ready(), "GET", "/readyz", None, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "method", "path", "body", "authenticated"),
+    [row[1:] for row in BUILT],
+    ids=[row[0] for row in BUILT],
+)
+def test_each_question_is_built_as_the_service_takes_it(
+    call: Call[Any], method: str, path: str, body: dict[str, Any] | None, authenticated: bool
+) -> None:
+    assert (call.method, call.path, call.body, call.authenticated) == (method, path, body, authenticated)
+    assert (json.loads(call.content) if call.content is not None else None) == body
+
+
+def test_pages_are_asked_for_in_the_query() -> None:
+    assert calls.tokens(after="01K", limit=5).query == {"after": "01K", "limit": "5"}
+    assert calls.users(after="bob").query == {"after": "bob"}
+    assert calls.tokens().query == {}
+
+
+def test_a_macaroon_and_a_bundle_are_verified_as_their_text(token: Macaroon) -> None:
+    for given in (token, Bundle(token), token.encode()):
+        assert calls.verify(given, Facts()).body == {"token": token.encode()}
+
+
+def test_whoami_asks_as_the_audience_that_the_token_is_for(mint: Any) -> None:
+    token = mint(audience="photos")
+    assert calls.whoami(token).body == {"token": token.encode(), "audience": "photos"}
+    foreign = Macaroon.mint(b"k", b"theirs")
+    assert calls.whoami(foreign.encode()).body == {"token": foreign.encode()}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "\ud800"])
+def test_a_name_that_would_climb_out_of_the_path_is_refused(name: str) -> None:
+    with pytest.raises(BadRequest):
+        calls.token(name)
+
+
+def test_any_text_can_be_sent() -> None:
+    """A lone surrogate is no reason to fall over: the service refuses it, with its reason."""
+    content = calls.login("alice", "pw\ud800\u2028é").content
+    assert content is not None
+    assert content.isascii()
+    assert json.loads(content)["password"] == "pw\ud800\u2028é"
+
+
+def test_a_predicate_that_is_not_text_is_refused() -> None:
+    with pytest.raises(MalformedCaveat):
+        calls.issue(caveats=[b"note = \xff"])
+
+
+def test_neither_call_nor_reply_show_what_they_carry() -> None:
+    assert "hunter2" not in repr(calls.login("alice", "hunter2"))
+    assert "hunter2" not in repr(Reply(200, b"hunter2"))
+
+
+# Answers
+
+
+def answer(call: Call[Any], body: Any, status: int = 200) -> Any:
+    return call.answer(Reply(status, json.dumps(body).encode()))
+
+
+def test_an_issue_is_read(token: Macaroon) -> None:
+    issued = answer(calls.issue(), {**LABEL, "token": token.encode(), "user": "alice", "more": "later"}, 201)
+    assert issued.token == token
+    assert (issued.user, issued.scopes) == ("alice", ("photos:read", "notes:*"))
+    assert issued.expires_at - issued.issued_at == timedelta(hours=8)
+
+
+def test_labelled_tokens_are_read() -> None:
+    used = {**LABEL, "last_used_at": "2026-11-21T12:00:00.250Z"}
+    page = answer(calls.tokens(), {"tokens": [LABEL, used], "next": "01K"})
+    assert page.next == "01K"
+    assert [record.last_used_at for record in page.tokens] == [None, AT.replace(microsecond=250_000)]
+    assert answer(calls.token("01K"), LABEL) == page.tokens[0]
+
+
+def test_a_verification_is_read() -> None:
+    verification = answer(calls.verify("t", Facts()), VERIFIED)
+    assert not verification.granted
+    assert verification.scopes == ("photos:read",)
+    assert [(judged.index, judged.hint) for judged in verification.failures] == [(2, JUDGED["hint"])]
+    assert verification.caveats[0].reason == ""
+
+
+def test_of_many_the_refused_and_the_dead_are_told_apart() -> None:
+    dead = {"granted": False, "code": "invalid_token", "user": None, "token_id": None, "caveats": []}
+    granted = {**VERIFIED, "granted": True, "code": None}
+    results = answer(calls.verify_many([]), {"results": [granted, VERIFIED, dead]})
+    assert [result.granted for result in results] == [True, False, False]
+    assert results[2] == NotLive("invalid_token")
+    assert results[1].failures
+
+
+def test_whoami_of_an_expired_token_is_nobody() -> None:
+    """The service explains an expired token to its holder, and yet it speaks for nobody any more."""
+    call = calls.whoami(Macaroon.mint(b"k", b"i").encode())
+    assert answer(call, VERIFIED).user == "alice"
+    expired = {**JUDGED, "kind": Expires.kind, "predicate": "expires = 2026-11-21T11:00:00Z"}
+    with pytest.raises(NotAuthenticated, match="expired"):
+        answer(call, {**VERIFIED, "caveats": [expired]})
+
+
+def test_the_rest_is_read() -> None:
+    assert answer(calls.register("alice", "pw"), USER, 201).created_at == AT
+    assert answer(calls.users(), {"users": [USER], "next": None}).users[0].username == "alice"
+    assert answer(calls.revoke_presented(), ENTRY, 201).sequence == 7
+    assert answer(calls.keys(), {"keys": [KEY]})[0].key_id == "k2"
+    assert answer(calls.rotate_keys(), KEY, 201).state == "published"
+    assert answer(calls.ready(), {"status": "ready"}) is None
+    assert calls.change_password("a", "b", "c").answer(Reply(204, b"")) is None
+
+
+@pytest.mark.parametrize("name", list(VERIFIED))
+def test_an_answer_without_a_member_is_no_answer(name: str) -> None:
+    body = {**VERIFIED}
+    del body[name]
+    if name in ("code", "issued_at", "expires_at"):
+        answer(calls.verify("t", Facts()), body)
+        return
+    with pytest.raises(UnexpectedResponse, match=name):
+        answer(calls.verify("t", Facts()), body)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("granted", 1),
+        ("granted", "true"),
+        ("user", None),
+        ("user", 7),
+        ("scope", ["photos:read"]),
+        ("expires_at", "soon"),
+        ("expires_at", "2026-11-21T12:00:00"),
+        ("expires_at", 1),
+        ("caveats", {}),
+        ("caveats", [None]),
+        ("caveats", [{**JUDGED, "index": True}]),
+        ("caveats", [{**JUDGED, "index": "2"}]),
+        ("branches", [1]),
+    ],
+)
+def test_an_answer_of_another_shape_is_no_answer(name: str, value: Any) -> None:
+    with pytest.raises(UnexpectedResponse):
+        answer(calls.verify("t", Facts()), {**VERIFIED, name: value})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"null", b"[]", b"<html>", b"\xff", b"{", b"[" * 100_000, b'{"token_id": 1' + b"0" * 5000 + b"}"],
+)
+def test_what_is_not_a_json_object_is_no_answer(body: bytes) -> None:
+    with pytest.raises(UnexpectedResponse):
+        calls.token("01K").answer(Reply(200, body))
+
+
+def test_an_issued_token_that_is_none_is_no_answer_and_is_not_repeated() -> None:
+    with pytest.raises(UnexpectedResponse) as refused:
+        answer(calls.issue(), {**LABEL, "token": "cav1_broken", "user": "alice"})
+    assert "cav1_broken" not in repr(refused.value) + repr(refused.value.__cause__)
+
+
+# Problems
+
+
+def problem(status: int, code: str = "", retry_after: str | None = None, **more: Any) -> ClientError:
+    body = {"type": "urn:x", "title": "A title", "status": status, "code": code, **more}
+    return calls.problem(Reply(status, json.dumps(body).encode(), retry_after))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (400, "bad_request", BadRequest),
+        (400, "two_credentials", BadRequest),
+        (401, "invalid_token", NotAuthenticated),
+        (401, "damaged_token", NotAuthenticated),
+        (401, "invalid_credentials", NotAuthenticated),
+        (403, "forbidden", Forbidden),
+        (403, "wrong_audience", Forbidden),
+        (404, "not_found", NotFound),
+        (405, "method_not_allowed", UnexpectedResponse),
+        (409, "conflict", Conflict),
+        (409, "key_in_use", Conflict),
+        (413, "too_large", BadRequest),
+        (415, "unsupported_media_type", BadRequest),
+        (418, "teapot", BadRequest),
+        (429, "rate_limited", RateLimited),
+        (431, "headers_too_large", BadRequest),
+        (500, "internal", UnexpectedResponse),
+        (502, "", Unavailable),
+        (503, "unavailable", Unavailable),
+        (504, "", Unavailable),
+    ],
+)
+def test_each_status_is_the_error_that_says_what_to_do(
+    status: int, code: str, error: type[ClientError]
+) -> None:
+    found = problem(status, code, detail="some words")
+    assert type(found) is error
+    assert (found.status, found.code, found.detail, str(found)) == (status, code, "some words", "some words")
+
+
+def test_without_a_detail_the_title_is_told() -> None:
+    assert problem(404, "not_found").detail == "A title"
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("3", 3),
+        ("0", 0),
+        (None, None),
+        ("soon", None),
+        ("-1", None),
+        ("٣", None),
+        ("1" * 30, None),
+        ("1.5", None),
+    ],
+)
+def test_when_to_try_again_is_read_if_it_is_a_number(header: str | None, seconds: int | None) -> None:
+    for status in (429, 503):
+        error = problem(status, retry_after=header)
+        assert isinstance(error, RateLimited | Unavailable)
+        assert error.retry_after == seconds
+
+
+def test_a_refusal_by_caveats_holds_every_failure() -> None:
+    row = {name: value for name, value in JUDGED.items() if name != "satisfied"}
+    error = problem(403, "caveats_unsatisfied", failures=[row])
+    assert isinstance(error, Forbidden)
+    assert error.failures == (Failure(**row),)
+
+
+@pytest.mark.parametrize("failures", [None, {}, [1], [{}], "x"])
+def test_failures_of_another_shape_are_none(failures: Any) -> None:
+    error = problem(403, "caveats_unsatisfied", failures=failures)
+    assert isinstance(error, Forbidden)
+    assert error.failures == ()
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 304])
+def test_a_redirect_is_no_answer(status: int) -> None:
+    error = calls.problem(Reply(status, b""))
+    assert type(error) is UnexpectedResponse
+    assert "redirect" in str(error)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"null", b'{"detail": 7, "code": []}'])
+def test_a_problem_of_another_make_is_still_an_error(body: bytes) -> None:
+    error = calls.problem(Reply(503, body, "2"))
+    assert type(error) is Unavailable
+    assert error.code == ""
+    assert type(calls.problem(Reply(404, body))) is UnexpectedResponse  # some other server's 404
+
+
+def test_no_error_repeats_a_token_or_goes_on_for_ever(token: Macaroon) -> None:
+    """Even where a proxy, or a bug of the service, should repeat what was sent."""
+    error = problem(400, "bad_request", detail=f"not good: {token.encode()} " + "x " * 2000)
+    for shown in (str(error), repr(error), error.detail, repr(error.args)):
+        assert token.encode()[5:40] not in shown
+        assert len(shown) < 1100

@@ -1,0 +1,511 @@
+"""The commands without a service: what works offline, where tokens come from, how a command ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from caveats import Bundle, Expires, Macaroon, Note, Scope, ThirdParty, ThirdPartyCaveat, discharge
+from caveats.third_party.ticket import PrivateKey, open_ticket
+from caveats_client.cli.app import app
+from caveats_client.cli.credentials import Credentials, Login
+
+COMMANDS = [
+    "login",
+    "logout",
+    "whoami",
+    "register",
+    "passwd",
+    "issue",
+    "renew",
+    "attenuate",
+    "inspect",
+    "verify",
+    "revoke",
+    "tokens",
+    "completion",
+]
+NOBODY = "http://127.0.0.1:9"  # where nobody listens
+
+Caveats = Callable[..., Result]
+
+
+@pytest.fixture
+def caveats() -> Caveats:
+    def run(*arguments: str, stdin: str | bytes = "", **environment: str) -> Result:
+        return CliRunner().invoke(app, list(arguments), input=stdin, env=environment, prog_name="caveats")
+
+    return run
+
+
+def script(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """The real console script."""
+    beside = Path(sys.executable).parent / "caveats"
+    return subprocess.run(
+        [beside, *arguments], capture_output=True, text=True, timeout=30, check=False, **options
+    )
+
+
+def predicates(text: str) -> list[str]:
+    return [str(caveat) for caveat in Macaroon.decode(text.strip()).unverified_caveats]
+
+
+# Help
+
+
+def test_help_names_every_command_and_every_exit_code(caveats: Caveats) -> None:
+    shown = caveats("--help")
+    assert shown.exit_code == 0
+    for command in COMMANDS:
+        assert command in shown.stdout
+    for code in ("0  done", "3  not signed in", "6  the service", "7  malformed", "130  interrupted"):
+        assert code in shown.stdout
+    assert "wants to know who asks" in shown.stdout  # for `discharge`
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_commands_help_has_examples(caveats: Caveats, command: str) -> None:
+    shown = caveats(command, "--help")
+    assert shown.exit_code == 0
+    assert f"caveats {command}" in shown.stdout.partition("For example:")[2]
+
+
+def test_without_arguments_there_is_help(caveats: Caveats) -> None:
+    shown = caveats()
+    assert shown.exit_code == 2
+    assert "attenuate" in shown.output
+
+
+def test_the_version_is_told(caveats: Caveats) -> None:
+    assert caveats("--version").stdout.startswith("caveats 0.")
+
+
+# Narrowing
+
+
+def test_attenuate_prints_the_narrower_copy_and_nothing_else(caveats: Caveats, token: Macaroon) -> None:
+    narrowed = caveats("attenuate", "--scope", "photos/42:read", "--note", "for the printer", token.encode())
+    assert narrowed.exit_code == 0
+    assert narrowed.stderr == ""
+    assert narrowed.stdout.count("\n") == 1
+    assert Macaroon.decode(narrowed.stdout.strip()) == token.attenuate(
+        Scope("photos/42:read"), Note("for the printer")
+    )
+
+
+def test_every_flag_is_a_caveat(caveats: Caveats, token: Macaroon) -> None:
+    flags = {
+        "--scope": "photos/42:read",
+        "--expires": "2026-12-01T18:00:00Z",
+        "--not-before": "2026-11-01T18:00:00Z",
+        "--audience": "default",
+        "--method": "get",
+        "--path": "/albums/*",
+        "--client-ip": "10.0.0.0/8",
+        "--note": "a note",
+        "--caveat": "photos/album = 42",
+    }
+    narrowed = caveats("attenuate", token.encode(), *(word for pair in flags.items() for word in pair))
+    assert predicates(narrowed.stdout)[3:] == [
+        "scope = photos/42:read",
+        "expires = 2026-12-01T18:00:00Z",
+        "not-before = 2026-11-01T18:00:00Z",
+        "audience = default",
+        "method = GET",
+        "path = /albums/*",
+        "client-ip = 10.0.0.0/8",
+        "note = a note",
+        "photos/album = 42",
+    ]
+
+
+def test_an_expiry_counts_from_now(caveats: Caveats, token: Macaroon) -> None:
+    before = datetime.now(UTC)
+    text = caveats("attenuate", "--expires-in", "10m", token.encode()).stdout.strip()
+    added = Macaroon.decode(text).unverified_caveats[-1]
+    assert isinstance(added, Expires)
+    assert timedelta(seconds=-1) < added.at - before - timedelta(minutes=10) < timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--scope", "*"), "scope = * adds nothing: the scopes before it are no wider"),
+        (("--expires-in", "30d"), "adds nothing: an earlier expiry stands before it"),
+        (("--scope", "caveats:admin"), "good for nothing"),
+        (("--expires", "2020-01-01T00:00:00Z"), "has expired already"),
+    ],
+)
+def test_what_was_for_nothing_is_pointed_out_and_done(
+    caveats: Caveats, token: Macaroon, flags: tuple[str, ...], words: str
+) -> None:
+    narrowed = caveats("attenuate", *flags, token.encode())
+    assert narrowed.exit_code == 0
+    assert words in narrowed.stderr
+    assert len(predicates(narrowed.stdout)) == 4
+
+
+def test_attenuate_and_inspect_ask_nobody(token: Macaroon) -> None:
+    """No address, no login, and a proxy that would fail: they work all the same."""
+    environment = {**os.environ, "ALL_PROXY": NOBODY, "HTTPS_PROXY": NOBODY}
+    environment.pop("CAVEATS_URL", None)
+    for arguments in (["attenuate", "--note", "x"], ["inspect"], ["inspect", "--json"]):
+        done = script(*arguments, token.encode(), env=environment)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("attenuate", "TOKEN"), 2, "say how to narrow it"),
+        (("attenuate", "TOKEN", "--expires-in", "tomorrow"), 2, "a duration is"),
+        (("attenuate", "TOKEN", "--nonsense"), 2, "No such option"),
+        (("attenuate", "TOKEN", "TOKEN", "--note", "x"), 2, "unexpected extra argument"),
+        (("attenuate", "TOKEN", "--scope", "photos"), 7, "not a scope"),
+        (("attenuate", "TOKEN", "--caveat", "expries = x"), 7, "did you mean expires"),
+        (("attenuate", "--note", "x", "nonsense"), 7, "macaroon"),
+        (("attenuate", "--note", "x", "TOKENx"), 7, "checksum"),
+        (("attenuate", "--note", "x", ""), 7, "holds no token"),
+        (("inspect", "x" * 20_000), 7, "at most"),
+        (("attenuate", "--note", "x" * 2000, "TOKEN"), 7, "at most 1024 bytes"),
+        (("inspect",), 3, "not signed in"),
+        (("whoami",), 3, "not signed in"),
+        (("logout",), 3, "not signed in"),
+        (("tokens",), 3, "not signed in"),
+        (("issue", "--url", NOBODY), 3, "not signed in"),
+        (("verify", "TOKEN"), 2, "which service"),
+        (("verify", "TOKEN", "--extra", "x", "--url", NOBODY), 2, "NAME=VALUE"),
+        (("revoke",), 2, "which copy"),
+        (("revoke", "TOKEN", "--user", "bob"), 2, "one of"),
+        (("revoke", "--user", "bob", "--token-id", "x"), 2, "one of"),
+        (("revoke", "TOKEN", "--branch-id", "00"), 2, "goes with --token-id"),
+        (("revoke", "TOKEN", "--token", "TOKEN"), 2, "the argument itself"),
+        (("register", "bob", "--token", "TOKEN", "--url", NOBODY), 2, "--as-admin"),
+        (("register", "bob", "--token", "-", "--as-admin", "--password-stdin"), 2, "standard input"),
+        (("login", "alice", "--url", NOBODY), 2, "no terminal"),
+        (("login", "--url", NOBODY), 2, "which user"),
+        (("login", "--password-stdin", "--url", NOBODY), 2, "the name is an argument"),
+        (("login", "alice", "--password-stdin", "--url", NOBODY), 2, "the password is empty"),
+        (("login", "alice", "--password", "hunter2"), 2, "No such option"),
+        (("passwd", "--url", NOBODY), 2, "which user"),
+        (("whoami", "TOKEN", "--url", "http://auth.example"), 2, "plain http"),
+        (("whoami", "TOKEN", "--url", "auth.example"), 2, "not the address of a service"),
+        (("whoami", "TOKEN", "--url", NOBODY), 6, "cannot reach http://127.0.0.1:9"),
+        (("completion", "cmd"), 2, "bash"),
+        (("frobnicate",), 2, "No such command"),
+        (("inspect", "no token"), 7, "not a token: one begins with cav1_"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
+)
+def test_each_way_to_fail_has_its_words_and_its_exit_code(
+    caveats: Caveats, token: Macaroon, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    text = token.encode()
+    done = caveats(
+        *(text + argument[5:] if argument.startswith("TOKEN") else argument for argument in arguments)
+    )
+    assert done.exit_code == code
+    assert words in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.output
+    assert text[5:40] not in done.output  # not even in a complaint about an argument too many
+
+
+def test_a_bug_is_said_without_a_traceback(
+    caveats: Caveats, token: Macaroon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError(token.encode())
+
+    monkeypatch.setattr("caveats_client.cli.app.lineage", broken)
+    done = caveats("inspect", token.encode())
+    assert done.exit_code == 1
+    assert "unexpected RuntimeError" in done.stderr
+    assert "this is a bug" in done.stderr
+    assert "cav1_" not in done.output
+
+
+def test_a_bound_bundle_is_not_narrowed(caveats: Caveats, token: Macaroon) -> None:
+    key = PrivateKey.generate()
+    asked = token.require_discharge(ThirdParty("https://approve.example", key.public_key), "x = y")
+    caveat = asked.unverified_caveats[-1]
+    assert isinstance(caveat, ThirdPartyCaveat)
+    bound = Bundle.bind(asked, [discharge(open_ticket(caveat.ticket, key), now=datetime.now(UTC))])
+    done = caveats("attenuate", "--note", "x", bound.encode())
+    assert done.exit_code == 2
+    assert "unbind" in done.stderr
+
+
+# Where a token comes from
+
+
+@pytest.fixture
+def four(mint: Any) -> dict[str, Macaroon]:
+    """Four tokens, each of somebody else, one for each place to find a token in."""
+    found = {user: mint(user=user) for user in ("argument", "stdin", "environment", "stored")}
+    Credentials.here().save(Login("https://auth.example", "stored", found["stored"].encode()))
+    return found
+
+
+def user_of(output: str) -> str:
+    user = json.loads(output)["authority"]["user"]
+    assert isinstance(user, str)
+    return user
+
+
+def test_a_token_is_looked_for_in_a_fixed_order(four: dict[str, Macaroon]) -> None:
+    """Argument, standard input, environment, stored login: the real script, with a real pipe."""
+    piped = {"input": four["stdin"].encode() + "\n"}
+    in_environment = {"env": {**os.environ, "CAVEATS_TOKEN": four["environment"].encode()}}
+    nothing = {"stdin": subprocess.DEVNULL}
+    argument = four["argument"].encode()
+    for given, options, expected in (
+        ((argument,), {**piped, **in_environment}, "argument"),
+        (("-",), {**piped, **in_environment}, "stdin"),
+        ((), {**piped, **in_environment}, "stdin"),
+        ((), {**nothing, **in_environment}, "environment"),
+        ((), {"input": "", **in_environment}, "environment"),
+        ((), nothing, "stored"),
+        ((), {"input": ""}, "stored"),
+    ):
+        done = script("inspect", "--json", *given, **options)
+        assert done.returncode == 0, done.stderr
+        assert user_of(done.stdout) == expected
+
+
+def test_a_file_redirected_in_is_read(four: dict[str, Macaroon], tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(four["stdin"].encode())
+    with (tmp_path / "token").open() as file:
+        assert user_of(script("inspect", "--json", stdin=file).stdout) == "stdin"
+
+
+def test_a_dash_without_a_token_is_no_token(caveats: Caveats, four: dict[str, Macaroon]) -> None:
+    done = caveats("inspect", "-", stdin="\n")
+    assert done.exit_code == 7
+    assert "standard input holds no token" in done.stderr
+
+
+def test_an_empty_variable_counts_as_unset(caveats: Caveats, four: dict[str, Macaroon]) -> None:
+    assert user_of(caveats("inspect", "--json", CAVEATS_TOKEN="  ").stdout) == "stored"
+
+
+def test_white_space_around_a_token_does_not_count(caveats: Caveats, token: Macaroon) -> None:
+    assert caveats("inspect", f"  {token.encode()}\n").exit_code == 0
+    assert caveats("inspect", "-", stdin=f"\n{token.encode()}\r\n").exit_code == 0
+
+
+def test_what_is_no_text_on_standard_input_is_malformed(caveats: Caveats) -> None:
+    assert caveats("inspect", "-", stdin=b"\xff\xfe\x00").exit_code == 7
+
+
+def test_somebody_who_waits_at_standard_input_is_told(token: Macaroon) -> None:
+    beside = Path(sys.executable).parent / "caveats"
+    with subprocess.Popen(
+        [beside, "inspect"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stderr is not None
+        assert "reading a token from standard input" in running.stderr.readline()
+        running.communicate(token.encode())
+    assert running.returncode == 0
+
+
+def test_a_stored_login_is_never_offered_to_another_service(
+    caveats: Caveats, four: dict[str, Macaroon]
+) -> None:
+    done = caveats("whoami", "--url", NOBODY)
+    assert done.exit_code == 3
+    assert f"not signed in to {NOBODY}" in done.stderr
+
+
+def test_a_login_that_others_can_read_is_not_used(caveats: Caveats, four: dict[str, Macaroon]) -> None:
+    Credentials.here().path.chmod(0o644)
+    for command in (
+        ("whoami",),
+        ("login", "alice", "--url", NOBODY),
+        ("logout",),
+        ("attenuate", "--note", "x"),
+    ):
+        done = caveats(*command)
+        assert done.exit_code == 3
+        assert "chmod 600" in done.stderr
+
+
+def test_forgetting_asks_nobody(caveats: Caveats, four: dict[str, Macaroon]) -> None:
+    assert caveats("logout", "--forget").exit_code == 0
+    assert Credentials.here().load().find(None) is None
+
+
+# Looking inside
+
+
+def test_inspect_says_plainly_that_nothing_was_verified(caveats: Caveats, token: Macaroon) -> None:
+    text = token.encode()
+    forged = Macaroon(token.fields._replace(signature=bytes(32))).encode()
+    for given in (text, forged):
+        shown = caveats("inspect", given)
+        assert "Not verified" in shown.stdout
+        assert json.loads(caveats("inspect", "--json", given).stdout)["verified"] is False
+
+
+def test_inspect_shows_the_chain_the_rest_and_what_was_for_nothing(caveats: Caveats, mint: Any) -> None:
+    key = PrivateKey.generate()
+    narrow = (
+        mint(Note("issued so"))
+        .attenuate(Scope("photos/42:read"), Expires.after(timedelta(days=9), now=datetime.now(UTC)))
+        .require_discharge(ThirdParty("https://approve.example", key.public_key), "x = y")
+        .attenuate(b"photos/album = 42")
+    )
+    shown = caveats("inspect", narrow.encode()).stdout
+    issuer, _, holder = shown.partition("added by holders")
+    assert "added by the issuer" in issuer
+    assert "user = alice" in issuer
+    assert "note = issued so" in issuer
+    assert "in 8 h" in issuer
+    assert "scope = photos/42:read" in holder
+    assert "adds nothing: an earlier expiry stands before it" in holder
+    assert "third party https://approve.example" in holder
+    assert "photos/album = 42  no caveat of this kind is known here" in holder
+    left = shown.partition("what is left of it")[2]
+    assert "photos/42:read" in left
+    assert "a discharge from https://approve.example" in left
+
+
+def test_inspect_in_json_has_all_of_it(caveats: Caveats, mint: Any) -> None:
+    narrow = mint(audience="photos").attenuate(Scope("photos:read"), Scope("*"))
+    members = json.loads(caveats("inspect", "--json", narrow.encode()).stdout)
+    assert members["audience"] == "photos"
+    assert [(row["added_by"], row["redundant"]) for row in members["caveats"]] == [
+        ("issuer", None),
+        ("issuer", None),
+        ("issuer", None),
+        ("holder", None),
+        ("holder", "the scopes before it are no wider"),
+    ]
+    assert members["authority"]["scopes"] == ["photos:read"]
+    assert members["authority"]["audiences"] == ["photos"]
+    assert 28_700 < members["authority"]["expires_in"] <= 28_800
+    assert members["authority"]["expired"] is False
+    assert members["third_parties"] == []
+
+
+def test_inspect_tells_an_expired_token_in_words(caveats: Caveats, mint: Any) -> None:
+    old = mint(now=datetime.now(UTC) - timedelta(hours=10))
+    assert "expired 2 h ago" in caveats("inspect", old.encode()).stdout
+
+
+def test_inspect_reads_a_foreign_macaroon_too(caveats: Caveats) -> None:
+    foreign = Macaroon.mint(
+        b"k", b"theirs \x1b[31m", location="https://elsewhere.example", caveats=[b"account = 7"]
+    )
+    shown = caveats("inspect", foreign.to_pymacaroons().serialize())
+    assert shown.exit_code == 0
+    assert "not one of a caveats service's" in shown.stdout
+    assert "https://elsewhere.example" in shown.stdout
+
+
+def test_nothing_in_a_token_commands_the_terminal(caveats: Caveats) -> None:
+    """Neither escape sequences nor rich's markup, wherever in the token they stand."""
+    hostile = Macaroon.mint(
+        b"k",
+        b"\x1b]0;owned\x07",
+        location="\x1b[2J\u202eloc",
+        caveats=[
+            Note("[red]note[/red] [link=https://evil.example]x[/link]"),
+            b"\x1b[31mred",
+            b"note = \x9b31m",
+        ],
+    ).with_third_party("\x1b[2Jthere", b"r", b"t", nonce=b"n" * 24)
+    for arguments in (("inspect",), ("inspect", "--json")):
+        shown = caveats(*arguments, hostile.encode())
+        assert shown.exit_code == 0
+        assert not set("\x1b\x07\x9b\u202e") & set(shown.output)
+    assert "[red]note[/red]" in caveats("inspect", hostile.encode()).stdout
+
+
+def test_no_signature_is_shown(caveats: Caveats, token: Macaroon) -> None:
+    signature = token.fields.signature
+    for arguments in (("inspect",), ("inspect", "--json")):
+        shown = caveats(*arguments, token.encode()).output
+        assert signature.hex() not in shown
+        assert token.encode()[-40:] not in shown
+
+
+def test_an_ascii_terminal_is_no_reason_to_fall_over(mint: Any) -> None:
+    token = mint(Note("für Ελένη"))
+    done = script("inspect", token.encode(), env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
+    assert done.returncode == 0
+    assert r"f\xfcr" in done.stdout
+
+
+def test_no_color_is_honoured(token: Macaroon) -> None:
+    colourful = {**os.environ, "FORCE_COLOR": "1"}
+    assert "\x1b[" in script("inspect", token.encode(), env=colourful).stdout
+    for arguments in (("inspect", token.encode()), ("--help",), ("frobnicate",)):
+        done = script(*arguments, env={**colourful, "NO_COLOR": "1"})
+        assert "\x1b[" not in done.stdout + done.stderr
+
+
+def test_lines_are_not_broken_where_no_one_reads_them(token: Macaroon) -> None:
+    note = "word " * 60 + "end"
+    shown = script("inspect", token.attenuate(Note(note)).encode()).stdout
+    assert f"note = {note}" in shown
+    assert all(line == line.rstrip() for line in shown.splitlines())
+
+
+# The shell
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(shell: str) -> None:
+    done = script("completion", shell)
+    assert done.returncode == 0
+    assert f"complete_{shell}" in done.stdout
+
+
+def test_bash_completes_commands_and_flags() -> None:
+    beside = Path(sys.executable).parent
+    for words, place, expected in (
+        ("caveats att", 1, "attenuate"),
+        ("caveats attenuate --client", 2, "--client-ip"),
+    ):
+        environment = {
+            **os.environ,
+            "PATH": f"{beside}:{os.environ['PATH']}",
+            "_CAVEATS_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(place),
+        }
+        assert script(env=environment).stdout.split() == [expected]
+
+
+def test_ctrl_c_ends_a_command_with_130_and_no_traceback() -> None:
+    beside = Path(sys.executable).parent / "caveats"
+    with subprocess.Popen(
+        [beside, "inspect"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stderr is not None
+        running.stderr.readline()  # it says that it waits
+        running.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + 10
+        while running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert running.poll() == 130
+        assert "Traceback" not in running.stderr.read()
+
+
+def test_a_reader_that_goes_away_is_no_error(token: Macaroon) -> None:
+    beside = Path(sys.executable).parent / "caveats"
+    large = token.attenuate(*[Note("\U0001f600" * 220)] * 13).encode()  # shown, more than a pipe holds
+    command = f"'{beside}' inspect --json '{large}' | head -c 1"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == "{"
+    assert done.stderr == ""

@@ -1,0 +1,417 @@
+"""One table of requests, asked of a small real app of every framework, each served for real."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from guard_support import AUDIENCE, FAR, NOW, STALE, Tenant
+from raw_http import Reply, ask
+
+from caveats import (
+    Audience,
+    Caveat,
+    ClientIp,
+    Expires,
+    Identifier,
+    Macaroon,
+    MasterKey,
+    MasterKeyring,
+    Method,
+    NotBefore,
+    PrivateKey,
+    Scope,
+    ThirdParty,
+    UnknownCaveat,
+    User,
+    new_token_id,
+)
+from caveats import (
+    Path as PathCaveat,
+)
+
+HERE = Path(__file__).parent
+KEYRING = MasterKeyring([MasterKey("k1", bytes(range(1, 33)))])
+ELSEWHERE = MasterKeyring([MasterKey("k1", bytes(range(2, 34)))])
+LATER = MasterKeyring([MasterKey("k2", bytes(range(1, 33)))])
+REVOKED = new_token_id(NOW)
+LOCAL, PROXY = "127.0.0.1", "127.0.0.2"
+PHOTOS = PathCaveat("/photos/*")
+
+APPS = {
+    "asgi": ["asgi_app.py"],
+    "asgi, h11, async verifier": ["asgi_app.py", "h11", "async"],
+    "starlette": ["starlette_app.py"],
+    "starlette, async verifier": ["starlette_app.py", "async"],
+    "fastapi": ["fastapi_app.py"],
+    "fastapi, async verifier": ["fastapi_app.py", "async"],
+    "flask": ["flask_app.py"],
+    "flask, whole app, async verifier": ["flask_app.py", "protect", "async"],
+    "django": ["django_app.py"],
+    "django, middleware, async verifier": ["django_app.py", "middleware", "async"],
+    "django on asgi, async verifier": ["django_app.py", "asgi", "async"],
+    "django on asgi, middleware": ["django_app.py", "asgi", "middleware"],
+}
+
+
+# Tokens
+
+
+def mint(
+    *more: Caveat,
+    keyring: MasterKeyring = KEYRING,
+    audience: str = AUDIENCE,
+    scope: str = "*",
+    life: timedelta = timedelta(hours=8),
+    token_id: str | None = None,
+) -> Macaroon:
+    issued = (User("alice"), Expires.after(life, now=NOW), Scope(scope))
+    identifier = Identifier(keyring.active.key_id, audience, token_id or new_token_id(NOW), len(issued))
+    return Macaroon.mint(keyring.root_key(identifier), identifier, caveats=issued).attenuate(*more)
+
+
+def text(*more: Caveat, **how: Any) -> bytes:
+    return mint(*more, **how).encode().encode()
+
+
+def bearer(*more: Caveat, **how: Any) -> tuple[bytes, bytes]:
+    return b"Authorization", b"Bearer " + text(*more, **how)
+
+
+FULL = text()
+AUTH = (b"Authorization", b"Bearer " + FULL)
+_cut = FULL[:-9] + FULL[-8:]
+_parties = mint().require_discharge(
+    ThirdParty("https://third.example", PrivateKey(b"k" * 32).public_key), "ok"
+)
+
+
+# The table
+
+
+@dataclass(frozen=True)
+class Row:
+    """A request, and the answer that every app must give to it."""
+
+    id: str
+    headers: list[tuple[bytes, bytes]]
+    status: int | None
+    """None: whatever the server makes of it, but the guarded view does not see another path than /photos/..."""
+    code: str = ""
+    target: bytes | str = "/photos/42"
+    method: str = "GET"
+    source: str = LOCAL
+    kinds: list[str] = field(default_factory=list)
+    """The kinds of the caveats that refuse."""
+
+
+def refused(id: str, kind: str, headers: list[tuple[bytes, bytes]], **request: Any) -> Row:
+    return Row(id, headers, 403, "caveats_unsatisfied", kinds=[kind], **request)
+
+
+def disguised(id: str, target: bytes | str) -> Row:
+    return refused(id, "path", [bearer(PHOTOS)], target=target)
+
+
+def strange(id: str, target: bytes | str) -> Row:
+    return Row(id, [bearer(PHOTOS)], None, target=target)
+
+
+def ip(*networks: str) -> tuple[bytes, bytes]:
+    return bearer(ClientIp(*networks))
+
+
+def forwarded(value: bytes) -> tuple[bytes, bytes]:
+    return b"X-Forwarded-For", value
+
+
+XFF_TEN = forwarded(b"10.1.2.3")
+ROWS = [
+    # who gets in
+    Row("bearer", [AUTH], 200),
+    Row("bearer in lower case", [(b"authorization", b"bearer " + FULL)], 200),
+    Row("bearer in capitals, spaces", [(b"AUTHORIZATION", b"BEARER    " + FULL)], 200),
+    Row("X-Auth-Token", [(b"X-Auth-Token", FULL)], 200),
+    Row("post", [bearer(Method("POST"), Scope("photos:write"))], 200, method="POST"),
+    Row("with a query", [bearer(PHOTOS)], 200, target="/photos/42?page_token=1&path=/../x"),
+    Row("narrow scope", [bearer(Scope("photos:read"))], 200),
+    Row("method listed", [bearer(Method("GET", "HEAD"))], 200),
+    Row("path below", [bearer(PHOTOS)], 200),
+    Row("path with parameters", [bearer(PHOTOS)], 200, target="/photos/42;size=big"),
+    Row("scope filled from the path", [bearer(Scope("albums/42:read"))], 200, target="/albums/42"),
+    Row("plug-in satisfied", [bearer(Tenant("acme")), (b"X-Tenant", b"acme")], 200),
+    Row("audience listed", [bearer(Audience("photos", "thumbs"))], 200),
+    # no token, or no token here
+    Row("nothing", [], 401, "credential_required"),
+    Row("bearer without a token", [(b"Authorization", b"Bearer")], 401, "credential_required"),
+    Row("bearer and a space", [(b"Authorization", b"Bearer ")], 401, "credential_required"),
+    Row("bearer and a tab", [(b"Authorization", b"Bearer\t" + FULL)], 401, "credential_required"),
+    Row("a token without a scheme", [(b"Authorization", FULL)], 401, "credential_required"),
+    Row("empty", [(b"Authorization", b"")], 401, "credential_required"),
+    Row("basic", [(b"Authorization", b"Basic YWxpY2U6c2VjcmV0")], 401, "credential_required"),
+    Row("negotiate", [(b"Authorization", b"Negotiate")], 401, "credential_required"),
+    Row("digest", [(b"Authorization", b'Digest username="a", realm="b"')], 401, "credential_required"),
+    Row("a cookie", [(b"Cookie", b"__Host-caveats-session=" + FULL)], 401, "credential_required"),
+    # two at once, or in the wrong place
+    Row("two bearers", [AUTH, AUTH], 400, "two_credentials"),
+    Row("two bearers, one bad", [(b"Authorization", b"Bearer x"), AUTH], 400, "two_credentials"),
+    Row("basic and bearer", [(b"Authorization", b"Basic YTpi"), AUTH], 400, "two_credentials"),
+    Row("both headers", [AUTH, (b"X-Auth-Token", FULL)], 400, "two_credentials"),
+    Row("two X-Auth-Token", [(b"X-Auth-Token", FULL), (b"x-auth-token", FULL)], 400, "two_credentials"),
+    Row("joined", [(b"Authorization", b"Bearer " + FULL + b", Bearer " + FULL)], 400, "two_credentials"),
+    Row("in the query", [AUTH], 400, "bad_request", target=b"/photos/42?t=" + FULL),
+    Row("in the query alone", [], 400, "bad_request", target=b"/photos/42?access_token=" + FULL),
+    Row("in the query, escaped", [AUTH], 400, "bad_request", target=b"/photos/42?t=%63av1%5F" + FULL[5:]),
+    Row("access_token", [AUTH], 400, "bad_request", target="/photos/42?a=1&access_token=abc"),
+    # not authentic, not live: one answer
+    Row("garbage", [(b"Authorization", b"Bearer cav1")], 401, "invalid_token"),
+    Row("empty X-Auth-Token", [(b"X-Auth-Token", b"")], 401, "invalid_token"),
+    Row("latin-1", [(b"Authorization", b"Bearer " + FULL[:-1] + b"\xe9")], 401, "invalid_token"),
+    Row("latin-1 in X-Auth-Token", [(b"X-Auth-Token", b"\xff\xfe")], 401, "invalid_token"),
+    Row("arabic digits", [(b"X-Auth-Token", "cav1_٤٢".encode())], 401, "invalid_token"),
+    Row("a space inside", [(b"X-Auth-Token", FULL[:30] + b" " + FULL[30:])], 401, "damaged_token"),
+    Row("cut", [(b"Authorization", b"Bearer " + _cut)], 401, "damaged_token"),
+    Row("another's key", [bearer(keyring=ELSEWHERE)], 401, "invalid_token"),
+    Row("unknown key", [bearer(keyring=LATER)], 401, "invalid_token"),
+    Row("revoked", [bearer(token_id=REVOKED)], 401, "invalid_token"),
+    Row("expired", [bearer(life=timedelta(0))], 401, "invalid_token"),
+    Row("expired by the holder", [bearer(Expires(NOW))], 401, "invalid_token"),
+    Row("expired, and more", [bearer(Expires(NOW), Method("PUT"), PathCaveat("/x"))], 401, "invalid_token"),
+    Row("third party not asked", [(b"X-Auth-Token", _parties.encode().encode())], 401, "discharge_required"),
+    # authentic, and not for this
+    Row("another audience", [bearer(audience="notes")], 403, "wrong_audience"),
+    refused("audience not listed", "audience", [bearer(Audience("thumbs"))]),
+    refused("not yet", "not-before", [bearer(NotBefore(FAR))]),
+    refused("scope", "scope", [bearer(Scope("notes:read"))]),
+    refused("scope of a sibling", "scope", [bearer(Scope("photos/42:read"))]),
+    refused("scope for another method", "scope", [bearer(Scope("photos:read"))], method="POST"),
+    refused("method", "method", [bearer(Method("GET"))], method="POST"),
+    refused("another method", "method", [bearer(Method("POST"))]),
+    refused("scope from the path", "scope", [bearer(Scope("albums/42:read"))], target="/albums/43"),
+    refused("escaped slash into a scope", "scope", [bearer(Scope("albums/42:read"))], target="/albums/42%2F43"),
+    refused("a slash into a scope", "scope", [bearer(Scope("albums/42:read"))], target="/albums/42/43"),
+    refused("a colon into a scope", "scope", [bearer(Scope("albums/42:read"))], target="/albums/42:read"),
+    refused("a star into a scope", "scope", [bearer(Scope("albums/42:read"))], target="/albums/*"),
+    refused("plug-in", "acme/tenant", [bearer(Tenant("acme")), (b"X-Tenant", b"evil")]),
+    refused("plug-in without its fact", "acme/tenant", [bearer(Tenant("acme"))]),
+    refused("unknown kind", "unknown", [bearer(UnknownCaveat(b"acme/unheard-of = x"))]),
+    Row("nothing new heard", [AUTH, (b"X-Tenant", STALE.encode())], 503, "unavailable"),
+    # paths in disguise
+    disguised("escaped slash", "/photos%2F42"),
+    disguised("escaped slash below", "/photos/42%2f43"),
+    disguised("dot segment", "/photos/../secret"),
+    disguised("dot segments that stay inside", "/photos/x/../42"),
+    disguised("one dot", "/photos/./42"),
+    disguised("escaped dots", "/photos/%2e%2e/secret"),
+    disguised("half-escaped dots", "/photos/.%2E/secret"),
+    disguised("double escape", "/photos/%252e%252e/secret"),
+    disguised("escaped letter", "/photos/4%32"),
+    disguised("two slashes", "/photos//42"),
+    disguised("dots and a parameter", "/photos/..;/secret"),
+    disguised("other case", "/Photos/42"),
+    disguised("longer name", "/photosX/42"),
+    disguised("the folder itself", "/photos"),
+    disguised("elsewhere", "/secret"),
+    disguised("elsewhere, named in the query", "/secret?/photos/42"),
+    strange("backslash", "/photos/..\\secret"),
+    strange("two slashes at the start", "//photos/42"),
+    strange("two slashes, elsewhere", "//secret"),
+    strange("host before the path", "//photos/../secret"),
+    strange("absolute form", "http://app.example/photos/42"),
+    strange("absolute form, elsewhere", "http://app.example/secret"),
+    strange("absolute form, path as host", "http://photos/secret"),
+    strange("fragment", "/photos/42#/../../secret"),
+    strange("fragment elsewhere", "/secret#/photos/42"),
+    strange("escaped NUL", "/photos/42%00/../../secret"),
+    strange("bytes beyond ASCII", b"/photos/\xe9"),
+    strange("overlong slash", b"/photos\xc0\xaf42"),
+    strange("fullwidth dots", "/photos/\uff0e\uff0e/secret"),
+    strange("escaped question mark", "/secret%3f/photos/42"),
+    strange("no slash", "photos/42"),
+    # whose address
+    Row("from here", [ip("127.0.0.1")], 200),
+    Row("through the proxy", [ip("10.0.0.0/8"), XFF_TEN], 200, source=PROXY),
+    Row("mapped IPv4", [ip("10.0.0.0/8"), forwarded(b"::ffff:10.1.2.3")], 200, source=PROXY),
+    Row("two hops, the last counts", [ip("10.0.0.0/8"), forwarded(b"6.6.6.6, 10.1.2.3")], 200, source=PROXY),
+    Row("two proxies", [ip("10.0.0.0/8"), forwarded(b"10.1.2.3, 127.0.0.2")], 200, source=PROXY),
+    refused("forged by a stranger", "client-ip", [ip("10.0.0.0/8"), XFF_TEN]),
+    Row("a stranger's own, whatever it says", [ip("127.0.0.1"), XFF_TEN], 200),
+    refused("forged past the proxy", "client-ip", [ip("10.0.0.0/8"), forwarded(b"10.1.2.3, 6.6.6.6")], source=PROXY),
+    refused("forged line", "client-ip", [ip("10.0.0.0/8"), XFF_TEN, forwarded(b"6.6.6.6")], source=PROXY),
+    refused("no address", "client-ip", [ip("127.0.0.2"), forwarded(b"unknown")], source=PROXY),
+    refused("nothing", "client-ip", [ip("127.0.0.2"), forwarded(b"10.1.2.3,")], source=PROXY),
+    refused("zone", "client-ip", [ip("fe80::/10"), forwarded(b"fe80::1%eth0")], source=PROXY),
+    refused("leading zero", "client-ip", [ip("10.0.0.0/8"), forwarded(b"010.0.0.1")], source=PROXY),
+    refused("with a port", "client-ip", [ip("10.0.0.0/8"), forwarded(b"10.0.0.1:80")], source=PROXY),
+    refused("Forwarded", "client-ip", [ip("10.0.0.0/8"), (b"Forwarded", b"for=10.1.2.3")], source=PROXY),
+    refused("X-Real-IP", "client-ip", [ip("10.0.0.0/8"), (b"X-Real-IP", b"10.1.2.3")], source=PROXY),
+]  # fmt: skip
+
+
+# The apps
+
+
+@contextlib.contextmanager
+def running(name: str, *arguments: str) -> Iterator[int]:
+    """The port of an app, which ends with the block, or with this process."""
+    told = {"keyring": KEYRING.export(AUDIENCE).to_json(), "revoked": REVOKED}
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "apps" / name), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(HERE / "support"), "PYTHONDONTWRITEBYTECODE": "1"},
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process:
+        try:
+            process.stdin.write(json.dumps(told) + "\n")
+            process.stdin.flush()
+            port = process.stdout.readline()
+            assert port, f"{name} did not start"
+            yield int(port)
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def ports() -> Iterator[dict[str, int]]:
+    """Every app, all started at once on first use."""
+    with contextlib.ExitStack() as stack:
+        started = {name: stack.enter_context(running(*command)) for name, command in APPS.items()}
+        yield started
+
+
+@pytest.fixture(params=APPS)
+def port(request: pytest.FixtureRequest, ports: dict[str, int]) -> int:
+    return ports[request.param]
+
+
+# The tests
+
+
+def check_refusal(reply: Reply, status: int, code: str) -> dict[str, Any]:
+    """The problem, as the service would word it."""
+    assert (reply.status, reply.header("content-type")) == (status, "application/problem+json"), reply
+    assert reply.header("cache-control") == "no-store"
+    assert int(reply.header("content-length")) == len(reply.body)
+    problem: dict[str, Any] = json.loads(reply.body)
+    assert (problem["status"], problem["code"], problem["type"]) == (
+        status,
+        code,
+        f"urn:caveats:problem:{code}",
+    )
+    assert b"cav1_" not in reply.body
+    if status == 503:
+        assert reply.header("retry-after") == "7"
+    if status in (401, 403) and code != "wrong_audience":
+        error = {"credential_required": "", "caveats_unsatisfied": ', error="insufficient_scope"'}
+        expected = error.get(code, ', error="invalid_token"')
+        assert reply.header("www-authenticate") == f'Bearer realm="caveats"{expected}'
+    if code == "invalid_token":
+        assert set(problem) == {"type", "title", "status", "code"}
+    return problem
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+def test_every_framework_answers_alike(row: Row, port: int) -> None:
+    reply = ask(port, row.target, row.headers, method=row.method, source=row.source)
+    if row.status == 200:
+        assert reply.status == 200, reply
+        assert json.loads(reply.body)["user"] == "alice"
+    elif row.status is not None:
+        problem = check_refusal(reply, row.status, row.code)
+        assert {failure["kind"] for failure in problem.get("failures", [])} == set(row.kinds)
+    elif reply.status == 200:
+        seen = json.loads(reply.body)["path"]
+        assert seen.startswith("/photos/"), reply
+        assert ".." not in seen, reply
+
+
+def test_a_refusal_says_which_caveat_whose_and_why(port: int) -> None:
+    reply = ask(port, "/photos/42", [bearer(Scope("photos:*"), Method("GET"))], method="POST")
+    failures = check_refusal(reply, 403, "caveats_unsatisfied")["failures"]
+    assert failures == [
+        {
+            "index": 4,
+            "kind": "method",
+            "predicate": "method = GET",
+            "added_by": "holder",
+            "reason": "the request's method is POST",
+            "hint": "one of: GET",
+        }
+    ]
+
+
+def test_the_app_is_given_the_grant(port: int) -> None:
+    reply = ask(port, "/photos/42", [bearer(Scope("photos/*:* photos:read"))])
+    assert json.loads(reply.body) == {
+        "user": "alice",
+        "scopes": ["photos/*:*", "photos:read"],
+        "path": "/photos/42",
+    }
+
+
+def test_head_is_refused_without_a_body(port: int) -> None:
+    reply = ask(port, "/photos/42", method="HEAD")
+    assert (reply.status, reply.body) == (401, b"")
+
+
+@pytest.mark.parametrize("target", ["/healthz", "/static/x.css", "/static/a/b.js"])
+@pytest.mark.parametrize("headers", [[], [(b"Authorization", b"Bearer nonsense")]], ids=["no token", "any"])
+def test_public_paths_need_no_token(target: str, headers: list[tuple[bytes, bytes]], port: int) -> None:
+    reply = ask(port, target, headers)
+    assert (reply.status, json.loads(reply.body)) == (200, {"public": True})
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/static/../photos/42",
+        "/static/%2e%2e/photos/42",
+        "/static/..%2fphotos/42",
+        "/static%2F..%2Fphotos/42",
+        "/static/..;/photos/42",
+        "/healthz/../photos/42",
+        "/healthz;/photos/42",
+        "/healthz%2f..%2fphotos/42",
+        "//static/photos/42",
+        "/static",
+        "/static/",
+        "http://app.example/static/../photos/42",
+        "/photos/42?/static/x",
+        "/photos/42#/static/x",
+    ],
+)
+def test_nothing_guarded_is_reached_by_way_of_a_public_path(target: str, port: int) -> None:
+    reply = ask(port, target)
+    assert reply.status != 200 or json.loads(reply.body) == {"public": True}, reply
+
+
+@pytest.mark.parametrize("name", ["flask_app.py", "django_app.py"])
+@pytest.mark.parametrize(
+    ("arguments", "target", "status"),
+    [
+        ([], "/photos/42", 403),
+        ([], "/photos%2F42", 403),
+        (["decoded"], "/photos/42", 200),
+        (["decoded"], "/photos/%2e%2e/secret", 403),
+        (["decoded"], "/secret", 403),
+        (["decoded"], "/photos/%252e", 403),
+    ],
+)
+def test_without_the_raw_path_a_path_caveat_refuses_unless_the_decoded_one_is_asked_for(
+    name: str, arguments: list[str], target: str, status: int
+) -> None:
+    """wsgiref keeps the decoded path only; that is what Django's runserver is made of."""
+    with running(name, "wsgiref", *arguments) as port:
+        assert ask(port, target, [bearer(PHOTOS)]).status == status
+        assert ask(port, target, [bearer()]).status == 200

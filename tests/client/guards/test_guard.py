@@ -1,0 +1,489 @@
+"""What the gates have in common, without a server; and that it is what the service itself does."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import Annotated, Any
+
+import pytest
+from guard_support import NOW, now
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.authentication import AuthenticationError
+from starlette.requests import HTTPConnection
+from starlette.testclient import TestClient
+
+import caveats
+from caveats import (
+    Context,
+    Expires,
+    Failure,
+    Grant,
+    Identifier,
+    Macaroon,
+    MalformedCaveat,
+    MasterKey,
+    MasterKeyring,
+    Path,
+    Scope,
+    User,
+    Verifier,
+    new_token_id,
+)
+from caveats.kinds.scopes import parse_scope
+from caveats_client.api.errors import ClientError, Unavailable, UnexpectedResponse
+from caveats_client.guards import asgi, guard, wsgi
+from caveats_client.guards.guard import Gate, Incoming, Refusal
+from caveats_service.http.errors import Problem, problem_of
+from caveats_service.http.request import TokenCredential, client_address, token_of_headers
+
+KEYRING = MasterKeyring([MasterKey("k1", bytes(range(1, 33)))])
+ISSUED = (User("alice"), Expires.after(timedelta(hours=8), now=NOW), Scope("*"))
+IDENTIFIER = Identifier("k1", "photos", new_token_id(NOW), 3)
+TOKEN = Macaroon.mint(KEYRING.root_key(IDENTIFIER), IDENTIFIER, caveats=ISSUED)
+VERIFIER = Verifier(KEYRING, audience="photos")
+
+
+def bearer(*more: caveats.Caveat) -> tuple[bytes, bytes]:
+    return b"authorization", b"Bearer " + TOKEN.attenuate(*more).encode().encode()
+
+
+def incoming(*headers: tuple[bytes, bytes], path: str | None = "/photos/42", query: bytes = b"") -> Incoming:
+    return Incoming("GET", path, query, headers or (bearer(),), "127.0.0.1")
+
+
+def gate_around(verifier: Any = VERIFIER, **how: Any) -> Gate:
+    return Gate(verifier, now=now, **how)
+
+
+# as the service
+
+
+FAILURE = Failure(3, "method", "method = GET", "holder", "the request's method is POST", "one of: GET")
+ERRORS = [
+    caveats.MalformedToken("no"),
+    caveats.DamagedToken("no"),
+    caveats.LimitExceeded("no"),
+    caveats.UnknownKey("no"),
+    caveats.BadSignature("no"),
+    caveats.BindingMismatch("no"),
+    caveats.UnusedDischarge("no"),
+    caveats.Revoked("no"),
+    caveats.MissingDischarge("https://third.example/ä", b"\x00\xff"),
+    caveats.WrongAudience("notes", "photos"),
+    caveats.UnsatisfiedCaveats((FAILURE,)),
+    caveats.UnsatisfiedCaveats((FAILURE, Failure(1, "expires", "expires = x", "issuer", "late", "earlier"))),
+    caveats.UnsatisfiedCaveats((Failure(3, "note", 'note = ä"\u2028', "issuer", "ü", "\U0001f600"),)),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: f"{type(error).__name__} {len(str(error))}")
+def test_a_refusal_is_byte_for_byte_the_service_s(error: Exception) -> None:
+    ours, theirs = gate_around().refusal(error), problem_of(error).response()
+    assert (ours.status, ours.body) == (theirs.status_code, theirs.body)
+    assert {name.lower(): value for name, value in ours.headers.items()} == dict(theirs.headers)
+
+
+def test_unavailable_is_worded_as_the_service_words_it() -> None:
+    theirs = Problem(503, "unavailable", headers={"Retry-After": "1"}).response()
+    assert guard.unavailable().body == theirs.body
+
+
+_BITS = st.sampled_from(
+    [
+        b"Bearer",
+        b"bearer",
+        b"BEARER",
+        b" ",
+        b"  ",
+        b"\t",
+        b"Basic",
+        b"Negotiate",
+        b"abc",
+        b"cav1_x",
+        b"\xe9",
+        b"=",
+        b"",
+    ]
+)
+_VALUES = st.lists(_BITS, max_size=4).map(b"".join).map(lambda value: value.strip(b" \t"))
+_HEADERS = st.lists(
+    st.tuples(st.sampled_from([b"authorization", b"x-auth-token", b"x-other"]), _VALUES), max_size=3
+)
+
+
+@given(_HEADERS)
+def test_a_token_is_found_where_the_service_finds_it(headers: list[tuple[bytes, bytes]]) -> None:
+    """Apps take no passwords and no cookies; in a bad request with two faults either may be named."""
+
+    def theirs() -> str:
+        try:
+            credential = token_of_headers(headers, "session")
+        except Problem as problem:
+            return f"!{problem.code}"
+        return credential.text if isinstance(credential, TokenCredential) else "!credential_required"
+
+    def ours() -> str:
+        try:
+            return guard.token_of(headers)
+        except Refusal as refusal:
+            return f"!{refusal.code}"
+
+    mine, service = ours(), theirs()
+    credentials = [pair for pair in headers if pair[0] != b"x-other"]
+    if len(credentials) > 1:
+        assert mine == "!two_credentials"
+        assert service.startswith("!")
+    elif service != "!invalid_credentials":
+        assert mine == service
+
+
+_ADDRESSES = st.sampled_from(["10.0.0.1", "10.9.9.9", "192.0.2.7", "::1", "2001:db8::1", "::ffff:10.0.0.1"])
+
+
+_HOPS = _ADDRESSES | st.sampled_from(["unknown", "", "10.0.0.1:80", "[::1]", "fe80::1%eth0", "010.0.0.1"])
+
+
+@given(_ADDRESSES, st.lists(st.lists(_HOPS, min_size=1, max_size=3), max_size=3), st.booleans())
+def test_the_client_s_address_is_the_service_s(peer: str, lines: list[list[str]], trusting: bool) -> None:
+    words = ("10.0.0.0/8", "::1/128") if trusting else ()
+    ours = gate_around(trusted_proxies=words)
+    networks = tuple(caveats.ClientIp(*words).networks) if words else ()
+    forwarded = [", ".join(line).encode() for line in lines]
+    assert ours.client_address(peer, forwarded) == client_address(peer, forwarded, networks)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "peer", "forwarded", "address"),
+    [
+        ((), None, [], None),
+        ((), None, [b"10.0.0.1"], None),
+        (("unix",), None, [b"10.0.0.1"], "10.0.0.1"),
+        (("unix",), None, [b"6.6.6.6, 10.0.0.1"], "10.0.0.1"),
+        (("unix",), "127.0.0.1", [b"10.0.0.1"], "127.0.0.1"),
+        (("unix",), None, [], None),
+        (("127.0.0.1",), "::ffff:127.0.0.1", [b"10.0.0.1"], "10.0.0.1"),
+        (("127.0.0.1",), "localhost", [b"10.0.0.1"], "localhost"),
+        ("127.0.0.1", "127.0.0.1", [b"10.0.0.1"], "10.0.0.1"),
+        (("127.0.0.1",), "127.0.0.1", [b"10.0.0.1\xa0"], None),
+        (("127.0.0.1",), "127.0.0.1", [b""], None),
+    ],
+)
+def test_only_a_trusted_proxy_is_asked_who_the_client_is(
+    proxies: Any, peer: str | None, forwarded: list[bytes], address: str | None
+) -> None:
+    assert gate_around(trusted_proxies=proxies).client_address(peer, forwarded) == address
+
+
+@pytest.mark.parametrize("proxies", [("10.0.0.1/8",), ("localhost",), ("*",), ("",)])
+def test_what_is_no_network_is_not_trusted_silently(proxies: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"does not appear|has host bits"):
+        gate_around(trusted_proxies=proxies)
+
+
+# verifiers
+
+
+class Answering:
+    """A verifier that says or raises what it is told."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.context: Context | None = None
+
+    def verify(self, text: str, context: Context) -> Any:
+        self.context = context
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Slow:
+    """An async verifier."""
+
+    def __init__(self, verifier: Any) -> None:
+        self.verifier = verifier
+
+    async def verify(self, text: str, context: Context) -> Grant:
+        await asyncio.sleep(0)
+        answer: Grant = self.verifier.verify(text, context)
+        return answer
+
+
+class Promising:
+    """One that answers with something to await that is no coroutine."""
+
+    def verify(self, text: str, context: Context) -> Awaitable[Grant]:
+        class Promise:
+            def __await__(self) -> Any:
+                yield from asyncio.sleep(0).__await__()
+                return VERIFIER.verify(text, context)
+
+        return Promise()
+
+
+@pytest.mark.parametrize(
+    "verifier", [VERIFIER, Slow(VERIFIER), Promising()], ids=["sync", "async", "awaitable"]
+)
+def test_verifiers_of_either_kind_serve_both_ways(verifier: Any) -> None:
+    judging = gate_around(verifier)
+    assert judging.judge(incoming()).user == "alice"
+    assert asyncio.run(judging.judge_async(incoming())).user == "alice"
+
+
+@pytest.mark.parametrize("answer", [None, True, 1, "alice", {}, ()])
+@pytest.mark.parametrize("around", [lambda verifier: verifier, Slow], ids=["sync", "async"])
+def test_only_a_grant_is_a_grant(answer: Any, around: Any) -> None:
+    judging = gate_around(around(Answering(answer)))
+    with pytest.raises(TypeError, match="answers with a Grant"):
+        judging.judge(incoming())
+    with pytest.raises(TypeError, match="answers with a Grant"):
+        asyncio.run(judging.judge_async(incoming()))
+
+
+def waiting(error: Exception, seconds: object) -> Exception:
+    error.retry_after = seconds  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "after"),
+    [
+        (caveats.Stale("old"), "1"),
+        (waiting(caveats.Stale("old"), 12), "12"),
+        (waiting(caveats.Stale("old"), 0.2), "1"),
+        (waiting(caveats.Stale("old"), "soon"), "1"),
+        (caveats.RejectedDelivery("old"), "1"),
+        (waiting(Unavailable("down"), 5), "5"),
+        (waiting(Unavailable("down"), None), "1"),
+        (UnexpectedResponse("what"), "1"),
+        (ClientError("what"), "1"),
+    ],
+)
+@pytest.mark.parametrize("around", [lambda verifier: verifier, Slow], ids=["sync", "async"])
+def test_a_verifier_that_cannot_say_yes_closes_the_gate_for_a_while(
+    error: Exception, after: str, around: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Refusal) as raised:
+        gate_around(around(Answering(error))).judge(incoming())
+    refusal = raised.value
+    assert (refusal.status, refusal.code, refusal.headers["Retry-After"]) == (503, "unavailable", after)
+    assert type(error).__name__ in caplog.text
+    assert "cav1_" not in caplog.text
+
+
+def test_an_unknown_error_is_no_way_in() -> None:
+    with pytest.raises(ZeroDivisionError):
+        gate_around(Answering(ZeroDivisionError())).judge(incoming())
+
+
+def test_answers_can_be_added_and_the_nearest_class_counts() -> None:
+    class Gone(caveats.Stale):
+        """An error of some verifier."""
+
+    answers = {Gone: lambda error: Refusal(429, "rate_limited", str(error))}
+    judging = gate_around(answers=answers)
+    assert judging.refusal(Gone("x")).status == 429
+    assert judging.refusal(caveats.Stale("x")).status == 503
+    with pytest.raises(Refusal) as raised:
+        gate_around(Answering(Gone("x")), answers=answers).judge(incoming())
+    assert raised.value.problem["title"] == "rate limited"
+
+
+def test_the_verifier_is_told_everything() -> None:
+    asked = Answering(VERIFIER.verify(TOKEN.encode(), Context(NOW)))
+    gate_around(asked, audience="photos").judge(incoming(), ("photos:read",), {"tenant": "acme"})
+    assert asked.context == Context(
+        NOW, "photos", ("photos:read",), "GET", "/photos/42", "127.0.0.1", None, {"tenant": "acme"}
+    )
+
+
+def test_the_verifier_s_own_audience_counts_where_the_gate_names_none() -> None:
+    with pytest.raises(Refusal, match="audience"):
+        gate_around(audience="notes").judge(incoming())
+    assert gate_around().judge(incoming()).audience == "photos"
+
+
+# scopes
+
+
+@given(
+    st.text()
+    | st.sampled_from(["..", ".", "", "*", "a/b", "a:b", "42", "a%2Fb", "{x}", "a b", "42:read photos"])
+)
+def test_a_parameter_fills_one_segment_or_nothing(value: str) -> None:
+    value = value.encode("utf-8", "replace").decode()
+    (filled,) = guard.filled_scopes(("photos/{id}/notes:read",), {"id": value})
+    try:
+        pattern = parse_scope(filled)
+    except MalformedCaveat:
+        return
+    assert pattern == parse_scope(f"photos/{value}/notes:read")
+    assert pattern.resource.count("/") == 2
+
+
+def test_scopes_are_checked_where_they_are_written() -> None:
+    assert guard.checked_scopes("photos:read photos/{id}:write") == ("photos:read", "photos/{id}:write")
+    assert guard.checked_scopes(["photos:{action}"]) == ("photos:{action}",)
+    assert guard.checked_scopes(()) == ()
+    for wrong in ("photos", "photos:read,write", "photos/{}:read", "photos/{a-b}:read", "", "a:b  c:d"):
+        with pytest.raises(MalformedCaveat):
+            guard.checked_scopes(wrong)
+    with pytest.raises(KeyError):
+        guard.filled_scopes(("photos/{id}:read",), {})
+
+
+@pytest.mark.parametrize("patterns", ["static/*", "/a/../b", "/a//b", "/%61", "*"])
+def test_public_paths_are_checked_where_they_are_written(patterns: str) -> None:
+    with pytest.raises(MalformedCaveat):
+        guard.checked_paths(patterns)
+
+
+# ASGI and WSGI
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        await send({"type": "lifespan.startup.complete"})
+        return
+    await send({"type": "reached", "user": asgi.grant_of(scope).user, "state": scope["state"]["kept"]})
+
+
+async def through(scope: dict[str, Any]) -> list[Any]:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        raise AssertionError("nothing to read before the answer")
+
+    guarded = asgi.TokenMiddleware(app, VERIFIER, scopes="photos:read", now=now)
+    await guarded({"headers": [], "state": {"kept": 1}, **scope}, receive, send)
+    return sent
+
+
+async def test_a_websocket_needs_a_token_too() -> None:
+    socket = {"type": "websocket", "raw_path": b"/photos/42", "client": ("127.0.0.1", 1)}
+    assert await through({**socket, "headers": [bearer()]}) == [
+        {"type": "reached", "user": "alice", "state": 1}
+    ]
+    assert await through(socket) == [{"type": "websocket.close", "code": 1008}]
+    start, body = await through({**socket, "extensions": {"websocket.http.response": {}}})
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 401)
+    assert b"credential_required" in body["body"]
+    head = {**socket, "headers": [bearer(caveats.Method("GET"), Path("/photos/*"))]}
+    assert (await through(head))[0]["type"] == "reached"
+
+
+async def test_lifespan_goes_past_the_gate() -> None:
+    assert await through({"type": "lifespan"}) == [{"type": "lifespan.startup.complete"}]
+
+
+@pytest.mark.parametrize("raw_path", [{}, {"raw_path": None}])
+async def test_a_path_caveat_refuses_where_the_server_keeps_only_the_decoded_path(
+    raw_path: dict[str, Any],
+) -> None:
+    scope = {"type": "http", "method": "GET", "path": "/photos/42", **raw_path}
+    assert (await through({**scope, "headers": [bearer()]}))[0]["type"] == "reached"
+    start, body = await through({**scope, "headers": [bearer(Path("/photos/*"))]})
+    assert start["status"] == 403
+    assert b"the request has no path" in body["body"]
+
+
+@pytest.mark.parametrize("state", [{}, {"state": {}}, {"state": {"grant": "alice"}}])
+def test_without_a_gate_there_is_no_grant(state: dict[str, Any]) -> None:
+    with pytest.raises(LookupError):
+        asgi.grant_of(state)
+
+
+@pytest.mark.parametrize(
+    ("environ", "path"),
+    [
+        ({"REQUEST_URI": "/a%2Fb?c", "PATH_INFO": "/a/b"}, "/a%2Fb"),
+        ({"RAW_URI": "/a%2Fb?c", "PATH_INFO": "/a/b"}, "/a%2Fb"),
+        ({"REQUEST_URI": "/\xc3\xa9"}, "/\\xc3\\xa9"),
+        ({"REQUEST_URI": "/\u0142"}, "/\\u0142"),
+        ({"REQUEST_URI": "", "PATH_INFO": "/a"}, None),
+        ({"PATH_INFO": "/a"}, None),
+    ],
+)
+def test_wsgi_s_path_is_the_one_in_the_request_line(environ: dict[str, str], path: str | None) -> None:
+    assert wsgi.incoming_of({"REQUEST_METHOD": "GET", **environ}).path == path
+
+
+# FastAPI and Starlette
+
+
+def test_openapi_says_that_a_token_is_needed_and_how_to_send_it() -> None:
+    from fastapi import Depends, FastAPI
+
+    from caveats_client.guards.fastapi import TokenGuard
+
+    guard = TokenGuard(VERIFIER, audience="photos", now=now)
+    requires = guard.requires("photos/{photo_id}:read")
+    app = FastAPI()
+
+    @app.get("/photos/{photo_id}")
+    def photo(photo_id: int, grant: Annotated[Grant, Depends(requires)]) -> str:
+        return grant.user
+
+    with_token = {"Authorization": bearer(Scope("photos/42:read"))[1].decode()}
+    with TestClient(app) as client:
+        described = client.get("/openapi.json").json()
+        assert described["components"]["securitySchemes"] == {
+            "bearerAuth": {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "macaroon",
+                "description": "A token, or a bundle of a token and its discharges.",
+            },
+            "tokenHeader": {
+                "type": "apiKey",
+                "in": "header",
+                "name": "X-Auth-Token",
+                "description": "The same, where something on the way keeps `Authorization` for itself.",
+            },
+        }
+        operation = described["paths"]["/photos/{photo_id}"]["get"]
+        assert operation["security"] == [{"bearerAuth": []}, {"tokenHeader": []}]
+        assert [parameter["name"] for parameter in operation["parameters"]] == ["photo_id"]
+        assert client.get("/photos/42", headers=with_token).json() == "alice"
+        assert client.get("/photos/43", headers=with_token).status_code == 403
+        bare = client.get("/photos/42")
+        assert (bare.status_code, bare.json()["detail"]["code"]) == (401, "credential_required")
+        assert bare.headers["www-authenticate"] == 'Bearer realm="caveats"'
+        guard.install(app)
+        app.middleware_stack = None
+        assert client.get("/photos/42").json()["code"] == "credential_required"
+
+
+async def test_starlette_s_other_errors_are_bad_requests() -> None:
+    from caveats_client.guards.starlette import TokenBackend
+
+    conn = HTTPConnection({"type": "http", "headers": []})
+    assert TokenBackend.on_error(conn, AuthenticationError("?")).status_code == 400
+
+
+# who imports whom
+
+
+@pytest.mark.parametrize(
+    ("module", "own"),
+    [
+        ("caveats_client", set()),
+        ("caveats_client.guards", set()),
+        ("caveats_client.guards.guard", set()),
+        ("caveats_client.guards.asgi", set()),
+        ("caveats_client.guards.starlette", {"starlette"}),
+        ("caveats_client.guards.fastapi", {"fastapi", "starlette"}),
+        ("caveats_client.guards.flask", {"flask"}),
+        ("caveats_client.guards.django", {"django"}),
+    ],
+)
+def test_each_module_imports_its_own_framework_and_no_other(module: str, own: set[str]) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & {"starlette", "fastapi", "flask", "django"} == own

@@ -1,0 +1,68 @@
+"""docs/cli.md and docs/client.md: every block does what it says, and nothing public is left out.
+
+How a page is followed stands in tests/test_docs.py.
+"""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import typer
+
+import caveats_client
+from caveats_client import Client
+from caveats_client.cli.app import app
+from caveats_client.cli.exit_codes import EXIT_CODES, ExitCode
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+CLI, CLIENT = ROOT / "docs/cli.md", ROOT / "docs/client.md"
+
+
+@pytest.fixture(scope="module")
+def pages() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("pages_of_docs", ROOT / "tests/test_docs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", [CLI, CLIENT], ids=lambda page: page.name)
+def test_every_block_does_what_it_says(
+    pages: ModuleType, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages.test_every_block_of_a_page_does_what_it_says(page, tmp_path, monkeypatch)
+
+
+def test_every_command_and_flag_is_documented() -> None:
+    text = CLI.read_text("utf-8")
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name, command in commands.items():
+        assert re.search(rf"`(?:caveats )?{name}\b", text), name
+        for parameter in command.params:
+            for flag in parameter.opts:
+                if flag.startswith("--") and flag != "--help":
+                    assert flag in text, f"{name} {flag}"
+
+
+def test_every_exit_code_is_documented_in_the_same_words() -> None:
+    table = dict(re.findall(r"^\| (\d+) \| (.+?) \|$", CLI.read_text("utf-8"), re.MULTILINE))
+    told = dict(re.findall(r"^  (\d+)  (.+)$", EXIT_CODES, re.MULTILINE))
+    assert [int(code) for code in told] == [*ExitCode, 130]
+    assert table.keys() == told.keys()
+    assert all(table[code].startswith(words) for code, words in told.items())
+
+
+def test_every_method_and_error_is_documented() -> None:
+    text = CLIENT.read_text("utf-8")
+    for name in vars(Client):
+        if not name.startswith("_") and name != "close":
+            assert re.search(rf"`{name}\(", text), name
+    for name in caveats_client.__all__:
+        if name not in ("JudgedCaveat", "Token"):  # a member's type; a name for annotations
+            assert name in text, name

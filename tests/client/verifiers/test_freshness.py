@@ -1,0 +1,270 @@
+"""When a verifier may say yes: rows of clocks, bounds and keys, with clocks that tests turn."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from local_support import DAY, IDENTITY, Model
+
+from caveats import (
+    DEFAULT_LIMITS,
+    Context,
+    Expires,
+    Identifier,
+    Macaroon,
+    RejectedDelivery,
+    Revoked,
+    Scope,
+    Stale,
+    TokenRevocation,
+    UnknownKey,
+    User,
+    new_token_id,
+)
+from caveats_client.verifiers.freshness import Standing, Standpoint
+
+
+class Clocks:
+    """Two clocks, turned by hand."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.wall_off = timedelta(0)
+
+    def wall(self) -> float:
+        return (self.model.now + self.wall_off).timestamp()
+
+    def monotonic(self) -> float:
+        return self.model.ticks
+
+
+def standpoint(model: Model, clocks: Clocks | None = None, **given: Any) -> Standpoint:
+    clocks = clocks or Clocks(model)
+    return Standpoint(
+        IDENTITY,
+        **{
+            "checkers": None,
+            "location": "",
+            "limits": DEFAULT_LIMITS,
+            "cache_entries": 100,
+            "cache_bytes": 1_000_000,
+            "max_staleness": timedelta(seconds=30),
+            "on_stale": "refuse",
+            "clock": clocks.wall,
+            "monotonic": clocks.monotonic,
+            **given,
+        },
+    )
+
+
+def ready(model: Model, **given: Any) -> Standpoint:
+    made = standpoint(model, **given)
+    made.take_box(model.bundle())
+    made.take_line(model.line())
+    return made
+
+
+def token(model: Model) -> tuple[str, str]:
+    identifier = Identifier(model.masters.active.key_id, "photos", new_token_id(model.now), 3)
+    caveats = (User("alice"), Expires(model.now.replace(microsecond=0) + DAY), Scope("*"))
+    return Macaroon.mint(
+        model.masters.root_key(identifier), identifier, caveats=caveats
+    ).encode(), identifier.token_id
+
+
+def test_it_refuses_until_it_has_keys_and_all_revocations() -> None:
+    model = Model()
+    made = standpoint(model)
+    with pytest.raises(Stale, match="no keys yet"):
+        made.check()
+    made.take_box(model.bundle())
+    with pytest.raises(Stale, match="not heard of all revocations"):
+        made.check()
+    made.problems["feed"] = "the feed answers 503"
+    with pytest.raises(Stale, match="503"):
+        made.check()
+    made.take_line(model.line())
+    made.check()
+    assert made.standing is Standing.FRESH
+    assert made.status().ready
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bound", "stale"),
+    [
+        pytest.param(0, 30, False, id="just heard"),
+        pytest.param(30, 30, False, id="at the bound"),
+        pytest.param(30.001, 30, True, id="beyond it"),
+        pytest.param(31, 60, False, id="within a longer bound"),
+        pytest.param(1.5, 1, True, id="beyond a shorter one"),
+    ],
+)
+def test_it_fails_closed_at_its_bound(seconds: float, bound: float, *, stale: bool) -> None:
+    model = Model()
+    made = ready(model, max_staleness=timedelta(seconds=bound))
+    model.pass_time(seconds)
+    if stale:
+        with pytest.raises(Stale, match=f"of {bound:g} s allowed"):
+            made.check()
+    else:
+        made.check()
+    status = made.status()
+    assert status.ready is not stale
+    assert status.staleness == timedelta(seconds=seconds)
+
+
+def test_and_is_back_with_the_next_page() -> None:
+    model = Model()
+    made = ready(model)
+    model.pass_time(60)
+    assert made.standing is Standing.STALE
+    made.take_line(model.line())
+    made.check()
+
+
+@pytest.mark.parametrize(
+    ("wall_off", "passed", "standing"),
+    [
+        pytest.param(-3600, 31, Standing.STALE, id="set back an hour, and no word for 31 s"),
+        pytest.param(-3600, 5, Standing.FRESH, id="set back an hour, and heard 5 s ago"),
+        pytest.param(31, 0, Standing.STALE, id="set ahead"),
+        pytest.param(DAY.total_seconds(), 0, Standing.STALE, id="a day ahead: the keys are over too"),
+    ],
+)
+def test_a_clock_that_is_set_makes_nothing_younger(
+    wall_off: float, passed: float, standing: Standing
+) -> None:
+    model = Model()
+    clocks = Clocks(model)
+    made = ready(model, clocks=clocks)
+    clocks.wall_off = timedelta(seconds=wall_off)
+    model.pass_time(passed)
+    assert made.standing is standing
+    if standing is Standing.STALE:
+        with pytest.raises(Stale):
+            made.check()
+    else:
+        made.check()
+
+
+def test_the_availability_mode_accepts_without_news_but_not_without_keys() -> None:
+    model = Model()
+    made = ready(model, on_stale="accept")
+    model.pass_time(3600)
+    assert made.standing is Standing.ACCEPTING
+    made.check()
+    assert made.status().ready
+    model.pass_time(DAY.total_seconds() - 3600)
+    assert made.standing is Standing.STALE
+    with pytest.raises(Stale, match="keys have not been confirmed"):
+        made.check()
+
+
+def test_the_availability_mode_never_accepts_before_all_revocations_were_heard_once() -> None:
+    model = Model()
+    made = standpoint(model, on_stale="accept")
+    made.take_box(model.bundle())
+    with pytest.raises(Stale):
+        made.check()
+
+
+def test_keys_end_by_the_clock_that_cannot_be_set_back() -> None:
+    model = Model()
+    clocks = Clocks(model)
+    made = ready(model, clocks=clocks, max_staleness=10 * DAY)
+    clocks.wall_off = -DAY
+    model.pass_time(DAY.total_seconds() + 1)
+    with pytest.raises(Stale, match="keys"):
+        made.check()
+
+
+def test_a_new_bundle_moves_the_end_of_the_keys() -> None:
+    model = Model()
+    made = ready(model, max_staleness=10 * DAY)
+    model.pass_time(DAY.total_seconds() - 60)
+    made.take_box(model.bundle())
+    model.pass_time(3600)
+    made.check()
+
+
+def test_a_refused_delivery_changes_nothing() -> None:
+    model = Model()
+    made = ready(model)
+    before = made.status()
+    with pytest.raises(RejectedDelivery):
+        made.take_box(model.bundle()[:-1] + b"x")
+    with pytest.raises(RejectedDelivery):
+        made.take_line(model.line() + " ")
+    assert made.status() == before
+
+
+def test_what_the_feed_says_counts_for_the_next_question() -> None:
+    model = Model()
+    made = ready(model)
+    text, token_id = token(model)
+    context = Context(now=model.now, scopes=("photos:read",))
+    assert made.verifier.verify(text, context).user == "alice"
+    model.entries.append((model.now, TokenRevocation(token_id, model.now + DAY)))
+    model.pass_time(1)
+    made.take_line(model.line())
+    with pytest.raises(Revoked):
+        made.verifier.verify(text, context)
+
+
+def test_a_dropped_key_is_dead_for_tokens_that_are_remembered_too() -> None:
+    model = Model()
+    model.rotate()
+    made = ready(model)
+    model.keys = [1, 2]
+    old = Model()
+    text, _ = token(old)
+    context = Context(now=model.now, scopes=("photos:read",))
+    made.verifier.verify(text, context)
+    model.pass_time(1)
+    model.retire()
+    made.take_line(model.line())
+    with pytest.raises(UnknownKey):
+        made.verifier.verify(text, context)
+    assert made.status().key_ids == ("k2",)
+
+
+def test_after_a_restart_it_is_as_fresh_as_it_was() -> None:
+    model = Model()
+    made = ready(model)
+    memory, whole = made.memory()
+    assert whole is not None
+    assert made.memory()[1] is None
+    model.pass_time(20)
+    again = standpoint(model)
+    again.recall(memory, whole)
+    again.check()
+    model.pass_time(11)
+    with pytest.raises(Stale):
+        again.check()
+
+
+def test_what_could_not_be_written_is_to_be_written_again() -> None:
+    model = Model()
+    made = ready(model)
+    assert made.memory()[1] is not None
+    made.not_kept()
+    assert made.memory()[1] is not None
+    standpoint(model).not_kept()
+
+
+def test_what_is_long_dead_is_forgotten() -> None:
+    model = Model()
+    model.revoke(timedelta(hours=1))
+    made = ready(model)
+    assert len(made.verifier.revocations) == 1
+    model.pass_time(7300)
+    made.prune()
+    assert len(made.verifier.revocations) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"max_staleness": timedelta(0)}, {"on_stale": "perhaps"}])
+def test_a_bound_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"max_staleness|on_stale"):
+        standpoint(Model(), **wrong)

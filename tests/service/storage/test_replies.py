@@ -1,0 +1,237 @@
+"""Idempotency keys: a repetition gets the first answer and changes nothing, whoever is faster and whatever fails."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from store_support import KINDS, new_place
+
+from caveats_service.storage import (
+    AlreadyDone,
+    Idempotency,
+    IdempotencyConflict,
+    LabelExists,
+    LabelledToken,
+    Revocation,
+    Store,
+    StoreUnavailable,
+    UnknownUser,
+)
+
+pytestmark = pytest.mark.slow
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+DIGEST, OTHER = bytes(32), bytes([1]) * 32
+
+
+@pytest_asyncio.fixture(params=KINDS)
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    async with new_place(request.param, tmp_path) as place:
+        yield place
+
+
+@pytest_asyncio.fixture
+async def store(place: Any) -> AsyncIterator[Store]:
+    store: Store = place.store()
+    await store.migrate()
+    await store.create_user("alice", "hash", now=NOW, actor="a")
+    yield store
+    await store.close()
+
+
+def sealed(result: Revocation | None) -> bytes:
+    return b"sealed" if result is None else b"sealed %d" % result.sequence
+
+
+def once(key: str = "key", **given: Any) -> Idempotency:
+    return replace(Idempotency("alice", key, DIGEST, NOW + DAY, sealed), **given)
+
+
+async def label(store: Store, given: Idempotency, token_id: str = "T1", username: str = "alice") -> None:
+    token = LabelledToken(token_id, username, "", "*", "photos", NOW, NOW + DAY)
+    await store.add_labelled_token(token, now=NOW, actor="alice", once=given)
+
+
+async def state(place: Any) -> list[Any]:
+    return [
+        await place.rows(f"SELECT * FROM {table} ORDER BY 1")
+        for table in ("labelled_tokens", "revocations", "meta", "audit", "idempotency")
+    ]
+
+
+OPERATIONS: dict[str, Callable[[Store, Idempotency], Awaitable[object]]] = {
+    "label": lambda store, given: label(store, given, token_id=f"T{secrets.token_hex(8)}"),
+    "revoke-token": lambda store, given: store.revoke_token(
+        "T1", expires_at=NOW + DAY, now=NOW, actor="alice", once=given
+    ),
+    "revoke-branch": lambda store, given: store.revoke_branch(
+        "T1", bytes(16), expires_at=NOW + DAY, now=NOW, actor="alice", once=given
+    ),
+    "revoke-user": lambda store, given: store.revoke_user(
+        "alice", NOW, expires_at=NOW + DAY, now=NOW, actor="alice", once=given
+    ),
+    "remember": lambda store, given: store.remember(given, now=NOW),
+}
+operation = pytest.mark.parametrize("operate", OPERATIONS.values(), ids=OPERATIONS)
+
+
+@operation
+async def test_a_repetition_gets_the_first_answer_and_changes_nothing(
+    store: Store, place: Any, operate: Callable[[Store, Idempotency], Awaitable[object]]
+) -> None:
+    result = await operate(store, once())
+    before = await state(place)
+    for _ in range(2):
+        with pytest.raises(AlreadyDone) as done:
+            await operate(store, once(seal_reply=lambda _: b"another"))
+        assert done.value.sealed_reply == sealed(result if isinstance(result, Revocation) else None)
+    assert await state(place) == before
+    assert await store.recall("alice", "key", DIGEST, now=NOW) == done.value.sealed_reply
+
+
+@operation
+async def test_a_key_that_belongs_to_another_request_is_refused_and_nothing_changes(
+    store: Store, place: Any, operate: Callable[[Store, Idempotency], Awaitable[object]]
+) -> None:
+    await store.remember(once(), now=NOW)
+    before = await state(place)
+    with pytest.raises(IdempotencyConflict):
+        await operate(store, once(digest=OTHER))
+    with pytest.raises(IdempotencyConflict):
+        await store.recall("alice", "key", OTHER, now=NOW)
+    assert await state(place) == before
+
+
+@operation
+async def test_of_many_at_once_on_two_nodes_one_acts_and_all_get_its_answer(
+    store: Store, place: Any, operate: Callable[[Store, Idempotency], Awaitable[object]]
+) -> None:
+    other = place.store()
+
+    def saying(n: int) -> Idempotency:
+        return once(seal_reply=lambda _: b"reply %d" % n)
+
+    given = [saying(n) for n in range(20)]
+    done = await asyncio.gather(
+        *(operate(at, one) for at, one in zip([store, other] * 10, given, strict=True)),
+        return_exceptions=True,
+    )
+    await other.close()
+    replies = {one.sealed_reply for one in done if isinstance(one, AlreadyDone)}
+    (winner,) = [n for n, one in enumerate(done) if not isinstance(one, BaseException)]
+    assert sum(isinstance(one, AlreadyDone) for one in done) == 19
+    assert replies == {b"reply %d" % winner}
+    labels, revocations, *_ = await state(place)
+    assert len(labels) + len(revocations) <= 1
+
+
+@operation
+async def test_a_key_is_its_callers_own_and_free_again_when_its_time_is_up(
+    store: Store, operate: Callable[[Store, Idempotency], Awaitable[object]]
+) -> None:
+    await store.remember(once(seal_reply=lambda _: b"alice's"), now=NOW)
+    await store.remember(once("old", expires_at=NOW, seal_reply=lambda _: b"old"), now=NOW - DAY)
+    await operate(store, once(caller="bob"))
+    assert await store.recall("alice", "key", DIGEST, now=NOW) == b"alice's"
+    assert await store.recall("alice", "old", DIGEST, now=NOW) is None
+    await operate(store, once("old"))
+    assert (await store.recall("alice", "old", DIGEST, now=NOW) or b"").startswith(b"sealed")
+
+
+async def test_an_operation_that_fails_leaves_its_key_free(store: Store) -> None:
+    with pytest.raises(UnknownUser):
+        await label(store, once(), username="bob")
+    await label(store, once())
+    with pytest.raises(LabelExists):
+        await label(store, once("another"))
+    assert await store.recall("alice", "another", DIGEST, now=NOW) is None
+
+
+async def test_a_reply_that_cannot_be_sealed_undoes_the_deed(store: Store, place: Any) -> None:
+    def fail(_result: Revocation | None) -> bytes:
+        raise ValueError("no seal")
+
+    before = await state(place)
+    with pytest.raises(ValueError, match="no seal"):
+        await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a", once=once(seal_reply=fail))
+    assert await state(place) == before
+
+
+async def test_whoever_fails_of_many_at_once_fails_alone(store: Store, place: Any) -> None:
+    def fail(_result: Revocation | None) -> bytes:
+        raise ValueError("no seal")
+
+    await store.remember(once("used"), now=NOW)
+    wrong = {
+        3: once("used", digest=OTHER),
+        5: once("used"),
+        7: once("unsealed", seal_reply=fail),
+        9: once("twice"),
+        11: once("twice", digest=OTHER),
+    }
+    done = await asyncio.gather(
+        *(
+            store.revoke_branch(
+                "T1",
+                bytes([n]) * (15 if n == 13 else 16),
+                expires_at=NOW,
+                now=NOW,
+                actor="a",
+                once=wrong.get(n, once(f"own {n}")),
+            )
+            for n in range(60)
+        ),
+        return_exceptions=True,
+    )
+    failed = {n: type(one) for n, one in enumerate(done) if isinstance(one, BaseException)}
+    later = 11 if 11 in failed else 9
+    assert failed == {
+        3: IdempotencyConflict,
+        5: AlreadyDone,
+        7: ValueError,
+        later: IdempotencyConflict,
+        13: StoreUnavailable,
+    }
+    entries = [one for one in done if isinstance(one, Revocation)]
+    assert sorted(entry.sequence for entry in entries) == list(range(1, 56))
+    assert tuple(sorted(entries)) == (await store.page_revocations(0)).entries
+    assert len(await store.list_audit()) == 56
+    for n in (0, 30, 59):
+        assert await store.recall("alice", f"own {n}", DIGEST, now=NOW) == b"sealed %d" % sequence_of(done[n])
+
+
+def sequence_of(entry: Any) -> int:
+    return int(entry.sequence)
+
+
+async def test_a_reply_that_cannot_be_kept_undoes_the_deed(store: Store, place: Any) -> None:
+    await place.execute("DROP TABLE idempotency; CREATE TABLE idempotency (caller TEXT)")
+    with pytest.raises(StoreUnavailable):
+        await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a", once=once())
+    assert (await store.facts()).revocation_sequence == 0
+
+
+async def test_only_expired_replies_are_pruned(store: Store) -> None:
+    await store.remember(once("short", expires_at=NOW), now=NOW - DAY)
+    await store.remember(once("long"), now=NOW)
+    assert await store.prune_replies(now=NOW - DAY) == 0
+    assert await store.prune_replies(now=NOW) == 1
+    assert await store.recall("alice", "long", DIGEST, now=NOW) == b"sealed"
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+async def test_a_digest_has_thirty_two_bytes(length: int) -> None:
+    with pytest.raises(ValueError, match="32"):
+        once(digest=bytes(length))
+
+
+async def test_no_sealed_reply_is_shown() -> None:
+    assert "s3cret" not in repr(AlreadyDone(b"s3cret"))
+    assert "sealed" not in repr(once())

@@ -25,7 +25,7 @@ from caveats_service.settings import Settings
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from caveats_service.core.runtime import Node
+    from caveats_service.core.runtime import ServiceRuntime
 
 KEYS = "keys.json"
 
@@ -46,7 +46,7 @@ def _bare() -> Starlette:
 def _service(settings: Settings, folder: Path) -> Starlette:
     """The service; it leaves the keys of one audience in the folder, so that tokens can be minted outside."""
 
-    def export(node: Node) -> None:
+    def export(node: ServiceRuntime) -> None:
         keyring = node.verifier.keyring
         if not isinstance(keyring, MasterKeyring):
             raise TypeError("the service holds master keys")

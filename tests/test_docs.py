@@ -299,7 +299,7 @@ SHAPES = {
     if isinstance(shape, type)
     and issubclass(shape, BaseModel)
     and shape.__module__ == schemas.__name__
-    and shape not in (schemas.Shape, schemas.Empty)
+    and shape not in (schemas.Schema, schemas.Empty)
 }
 
 

@@ -12,7 +12,7 @@ from caveats.errors import LimitExceeded, MalformedToken
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.token import legacy, wire
 from caveats.token.macaroon import Macaroon
-from caveats.token.wire import PREFIX, SEPARATOR, Fields
+from caveats.token.wire import PREFIX, SEPARATOR, WireMacaroon
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +55,7 @@ class Bundle:
         return SEPARATOR.join(macaroon.encode() for macaroon in (self.macaroon, *self.discharges))
 
 
-def decode_fields(text: str, limits: Limits = DEFAULT_LIMITS) -> tuple[Fields, list[Fields]]:
+def decode_fields(text: str, limits: Limits = DEFAULT_LIMITS) -> tuple[WireMacaroon, list[WireMacaroon]]:
     """The fields of the macaroon and of its discharges, as `Bundle.decode` reads them."""
     if type(text) is not str:
         raise MalformedToken("a bundle is text")

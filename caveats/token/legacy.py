@@ -18,7 +18,7 @@ from caveats.errors import LimitExceeded, MalformedToken
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.token import wire
 from caveats.token.chain import SIGNATURE_SIZE, VID_SIZE
-from caveats.token.wire import Fields, ThirdPartyCaveat, decode_base64, encode_base64
+from caveats.token.wire import ThirdPartyCaveat, WireMacaroon, decode_base64, encode_base64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,12 +42,12 @@ def is_legacy(text: str) -> bool:
     return text.startswith(("{", "MD"))
 
 
-def decode_text(text: str, limits: Limits = DEFAULT_LIMITS) -> Fields:
+def decode_text(text: str, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
     """The fields of a token's text in any encoding."""
     return decode_legacy(text, limits) if is_legacy(text) else wire.decode_text(text, limits)
 
 
-def decode_legacy(text: str, limits: Limits = DEFAULT_LIMITS) -> Fields:
+def decode_legacy(text: str, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
     """The fields of a v1 JSON, v2 JSON, or base64url v1 binary token."""
     if len(text) > limits.token_text:
         raise LimitExceeded(f"a token text has at most {limits.token_text} characters")
@@ -56,7 +56,7 @@ def decode_legacy(text: str, limits: Limits = DEFAULT_LIMITS) -> Fields:
     return decode_v1(decode_base64(text), limits)
 
 
-def decode_v1(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Fields:
+def decode_v1(data: bytes, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
     """The fields of the v1 binary form."""
     if len(data) > limits.token_text:
         raise LimitExceeded(f"a token has at most {limits.token_text} bytes")
@@ -81,7 +81,7 @@ def find_end(data: bytes, at: int = 0) -> int:
     raise MalformedToken("not a version 1 macaroon, or one that is cut off")
 
 
-def encode_v1(fields: Fields) -> bytes:
+def encode_v1(fields: WireMacaroon) -> bytes:
     """The v1 binary form. Raises `LimitExceeded` for a part of over 64 KiB, which it cannot hold."""
     parts = [_packet(b"location", fields.location.encode("utf-8")), _packet(b"identifier", fields.identifier)]
     for caveat in fields.caveats:
@@ -102,12 +102,12 @@ def _packet(key: bytes, data: bytes) -> bytes:
     return b"%04x%b %b\n" % (size, key, data)
 
 
-def from_pymacaroons(macaroon: pymacaroons.Macaroon, limits: Limits = DEFAULT_LIMITS) -> Fields:
+def from_pymacaroons(macaroon: pymacaroons.Macaroon, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
     """The fields of a pymacaroons object."""
     return _within(limits, _guard(lambda same: same, macaroon))
 
 
-def to_pymacaroons(fields: Fields) -> pymacaroons.Macaroon:
+def to_pymacaroons(fields: WireMacaroon) -> pymacaroons.Macaroon:
     """A pymacaroons object (version 2) with the same parts: narrow it there, come back, still the same chain."""
     caveats = []
     for caveat in fields.caveats:
@@ -124,7 +124,7 @@ def to_pymacaroons(fields: Fields) -> pymacaroons.Macaroon:
     )
 
 
-def _guard(read: Callable[[Any], pymacaroons.Macaroon], source: object) -> Fields:
+def _guard(read: Callable[[Any], pymacaroons.Macaroon], source: object) -> WireMacaroon:
     """What pymacaroons reads from `source`, or `MalformedToken` whatever goes wrong in there."""
     try:
         macaroon = read(source)
@@ -148,10 +148,10 @@ def _guard(read: Callable[[Any], pymacaroons.Macaroon], source: object) -> Field
         raise MalformedToken(f"a signature has {SIGNATURE_SIZE} bytes")
     if any(isinstance(caveat, ThirdPartyCaveat) and len(caveat.vid) != VID_SIZE for caveat in caveats):
         raise MalformedToken(f"a vid has {VID_SIZE} bytes")
-    return Fields(location, identifier, tuple(caveats), signature)
+    return WireMacaroon(location, identifier, tuple(caveats), signature)
 
 
-def _within(limits: Limits, fields: Fields) -> Fields:
+def _within(limits: Limits, fields: WireMacaroon) -> WireMacaroon:
     if len(fields.caveats) > limits.caveats:
         raise LimitExceeded(f"a macaroon has at most {limits.caveats} caveats")
     for caveat in fields.caveats:
@@ -174,14 +174,14 @@ def read_json(text: str) -> Any:
         raise MalformedToken("not JSON of a macaroon") from None
 
 
-def decode_members(members: Any, limits: Limits = DEFAULT_LIMITS) -> Fields:
+def decode_members(members: Any, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
     """The fields of a v1 or v2 JSON token that has been read already, with `read_json` or as strictly."""
     if type(members) is not dict:
         raise MalformedToken("a JSON macaroon is an object")
     return _within(limits, _decode_members(dict(members)))
 
 
-def encode_members(fields: Fields, version: int = 2) -> dict[str, Any]:
+def encode_members(fields: WireMacaroon, version: int = 2) -> dict[str, Any]:
     """The members of the v2 or v1 JSON form. Raises `MalformedToken` for bytes that v1 cannot hold: it is all text."""
     index = 0 if version == 2 else 1
     members = {
@@ -222,7 +222,7 @@ def _put_member(name: str, data: bytes, index: int) -> dict[str, Any]:
         return {key + "64": encode_base64(data)}
 
 
-def _decode_members(members: dict[str, Any]) -> Fields:
+def _decode_members(members: dict[str, Any]) -> WireMacaroon:
     version = 1 if "identifier" in members else 0  # index into _JSON_NAMES
     if "v" in members:
         stated = members.pop("v")
@@ -250,7 +250,7 @@ def _small(digits: str) -> int:
     return int(digits) if len(digits) == 1 else -1
 
 
-def _expected_members(fields: Fields) -> dict[str, Any]:
+def _expected_members(fields: WireMacaroon) -> dict[str, Any]:
     caveats = [
         {"ticket": c.ticket, "vid": c.vid, "caveat location": c.location.encode()}
         if isinstance(c, ThirdPartyCaveat)

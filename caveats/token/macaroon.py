@@ -13,7 +13,7 @@ from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.third_party.ticket import asserting_key, seal_ticket
 from caveats.token import chain, legacy, wire
 from caveats.token.identifier import Identifier, parse_identifier
-from caveats.token.wire import Fields, ThirdPartyCaveat
+from caveats.token.wire import ThirdPartyCaveat, WireMacaroon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ class Macaroon:
     What can be read of it here is what it claims; only `authenticate` makes it true.
     """
 
-    fields: Fields
+    fields: WireMacaroon
     """The parts on the wire. The signature among them is a live credential: never log or show it."""
 
     @classmethod
@@ -50,7 +50,7 @@ class Macaroon:
             raise MalformedToken("a macaroon has an identifier, of bytes")
         wire.check_location(location)
         signature = chain.start(chain.derive(chain.check_root_key(root_key)), identifier)
-        return cls(Fields(location, identifier, (), signature)).attenuate(*caveats)
+        return cls(WireMacaroon(location, identifier, (), signature)).attenuate(*caveats)
 
     @classmethod
     def decode(cls, text: str, limits: Limits = DEFAULT_LIMITS) -> Macaroon:
@@ -189,7 +189,7 @@ class Macaroon:
         all_caveats = self.fields.caveats + caveats
         if len(all_caveats) > limits.caveats:
             raise LimitExceeded(f"a macaroon has at most {limits.caveats} caveats")
-        return Macaroon(Fields(self.fields.location, self.fields.identifier, all_caveats, signature))
+        return Macaroon(WireMacaroon(self.fields.location, self.fields.identifier, all_caveats, signature))
 
     def __repr__(self) -> str:
         count = len(self.fields.caveats)

@@ -59,7 +59,7 @@ class ThirdPartyCaveat(NamedTuple):
         return f"ThirdPartyCaveat(location={self.location!r})"
 
 
-class Fields(NamedTuple):
+class WireMacaroon(NamedTuple):
     """A macaroon's parts as they stand in the bytes; a first-party caveat is its predicate."""
 
     location: str
@@ -71,13 +71,13 @@ class Fields(NamedTuple):
         return f"Fields(identifier={self.identifier!r}, {len(self.caveats)} caveats)"
 
 
-def encode_text(fields: Fields) -> str:
+def encode_text(fields: WireMacaroon) -> str:
     """The canonical text of a macaroon: `cav1_`, base64url, checksum."""
     body = PREFIX + encode_base64(encode_binary(fields))
     return body + checksum(body.encode("ascii")).decode("ascii")
 
 
-def decode_text(text: str, limits: Limits = DEFAULT_LIMITS) -> Fields:
+def decode_text(text: str, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
     """The fields of a `cav1_` text or of bare base64url of the v2 binary."""
     if len(text) > limits.token_text:
         raise LimitExceeded(f"a token text has at most {limits.token_text} characters")
@@ -136,7 +136,7 @@ def check_location(location: str) -> None:
         raise MalformedToken("a location can be written as UTF-8") from None
 
 
-def encode_binary(fields: Fields) -> bytes:
+def encode_binary(fields: WireMacaroon) -> bytes:
     """The v2 binary form."""
     out = bytearray((_VERSION,))
     if fields.location:
@@ -167,7 +167,9 @@ def _put(out: bytearray, field: int, data: bytes) -> None:
     out += data
 
 
-def decode_binary(data: bytes, limits: Limits = DEFAULT_LIMITS, *, lenient_location: bool = False) -> Fields:
+def decode_binary(
+    data: bytes, limits: Limits = DEFAULT_LIMITS, *, lenient_location: bool = False
+) -> WireMacaroon:
     """The fields of the v2 binary form. `lenient_location` allows the empty one that pymacaroons writes."""
     end = len(data) - _TAIL
     if end < 4 or data[0] != _VERSION:
@@ -206,7 +208,7 @@ def decode_binary(data: bytes, limits: Limits = DEFAULT_LIMITS, *, lenient_locat
         raise LimitExceeded(f"a macaroon has at most {limits.caveats} caveats")
     if at + 1 != end:
         raise MalformedToken("bytes between the caveats and the signature")
-    return _new(Fields, (location, identifier, tuple(caveats), data[end + 2 :]))
+    return _new(WireMacaroon, (location, identifier, tuple(caveats), data[end + 2 :]))
 
 
 def find_end(data: bytes, at: int = 0) -> int:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from caveats.third_party.ticket import ThirdParty
     from caveats.token.identifier import Identifier
-    from caveats.token.wire import Fields
+    from caveats.token.wire import WireMacaroon
 
 
 _new = tuple.__new__
@@ -41,7 +41,7 @@ _new = tuple.__new__
 class Discharged(NamedTuple):
     """A discharge that came along, vouched for, with the key that its caveat holds: for whoever asks who it is by."""
 
-    fields: Fields
+    fields: WireMacaroon
     key: bytes
     """The derived caveat key, a live credential: never log, return or store it."""
     nonce: bytes
@@ -63,7 +63,7 @@ class Discharged(NamedTuple):
 class Authenticated(NamedTuple):
     """A macaroon whose every byte is vouched for, with its discharges: the only thing that can be judged."""
 
-    fields: Fields
+    fields: WireMacaroon
     identified: Identifier | None
     """The identifier, read; None for a macaroon of another issuer's making."""
     caveats: tuple[Caveat, ...]
@@ -144,7 +144,7 @@ def authenticate(
 
 
 def authenticate_fields(
-    fields: Fields, discharges: Sequence[Fields], derived_key: bytes, limits: Limits
+    fields: WireMacaroon, discharges: Sequence[WireMacaroon], derived_key: bytes, limits: Limits
 ) -> tuple[list[bytes], Sequence[bytes], tuple[Discharged, ...]]:
     """As `authenticate`, under a key that has been derived already: signatures, predicates, discharges."""
     caveats = fields.caveats
@@ -163,7 +163,9 @@ def authenticate_fields(
     return signatures, predicates, tuple(found)
 
 
-def walk(fields: Fields, derived_key: bytes) -> tuple[list[bytes], list[tuple[ThirdPartyCaveat, bytes]]]:
+def walk(
+    fields: WireMacaroon, derived_key: bytes
+) -> tuple[list[bytes], list[tuple[ThirdPartyCaveat, bytes]]]:
     """The chain's signatures, and each third-party caveat with the signature that its key is sealed under."""
     caveats = fields.caveats
     if ThirdPartyCaveat not in map(type, caveats):
@@ -174,7 +176,7 @@ def walk(fields: Fields, derived_key: bytes) -> tuple[list[bytes], list[tuple[Th
 
 
 def _discharged(
-    discharges: Sequence[Fields],
+    discharges: Sequence[WireMacaroon],
     root_signatures: list[bytes],
     needed: list[tuple[ThirdPartyCaveat, bytes]],
     limits: Limits,

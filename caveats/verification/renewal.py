@@ -16,7 +16,7 @@ from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.token import chain
 from caveats.token.identifier import Identifier, parse_identifier
 from caveats.token.macaroon import Macaroon
-from caveats.token.wire import Fields, ThirdPartyCaveat
+from caveats.token.wire import ThirdPartyCaveat, WireMacaroon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,7 +72,7 @@ def first_branches(
     return tuple(map(chain.branch_id, signatures))
 
 
-def _issued(fields: Fields) -> tuple[Identifier, list[bytes]]:
+def _issued(fields: WireMacaroon) -> tuple[Identifier, list[bytes]]:
     """The identifier and the predicates that the issuer added."""
     identifier = parse_identifier(fields.identifier)
     if identifier is None:
@@ -113,4 +113,4 @@ def _rebuild(
             signatures.append(chain.extend(signature, caveat))
     if limits is not None and len(caveats) > limits.caveats:
         raise LimitExceeded(f"a renewal has at most {limits.caveats} caveats")
-    return Macaroon(Fields(fields.location, name, tuple(caveats), signatures[-1])), signatures
+    return Macaroon(WireMacaroon(fields.location, name, tuple(caveats), signatures[-1])), signatures

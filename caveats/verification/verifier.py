@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from caveats.context import Context
     from caveats.keys.keyring import Keyring
     from caveats.kinds.base import Caveat
-    from caveats.token.wire import Fields
+    from caveats.token.wire import WireMacaroon
 
 
 _NOT_OURS = "the identifier is not one that this service issues"
@@ -158,8 +158,8 @@ class _Known:
     def __init__(  # noqa: PLR0917  # by place, which is quicker: every verification comes by here
         self,
         presented: str | Bundle | Macaroon,
-        fields: Fields,
-        discharges: Sequence[Fields],
+        fields: WireMacaroon,
+        discharges: Sequence[WireMacaroon],
         identifier: Identifier | None,
         derived_key: bytes,
         limits: Limits,
@@ -412,7 +412,9 @@ def _size(text: str, predicates: Sequence[bytes]) -> int:
     return size
 
 
-def _fields(presented: str | Bundle | Macaroon, limits: Limits) -> tuple[Fields, Sequence[Fields]]:
+def _fields(
+    presented: str | Bundle | Macaroon, limits: Limits
+) -> tuple[WireMacaroon, Sequence[WireMacaroon]]:
     """The fields of the macaroon and of its discharges, by the shortest way."""
     if isinstance(presented, str):
         if presented.startswith(wire.PREFIX) and wire.SEPARATOR not in presented:

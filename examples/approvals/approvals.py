@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from caveats.bakery import BakeryParty
-from caveats_client.guards.discharge_guard import Agreed, DischargeMiddleware, FirstParty
+from caveats_client.guards.discharge_guard import Agreement, DischargeGuard, DischargeMiddleware
 
 GROUP = "ops"
 PURPOSE = "drop the database"
@@ -40,14 +40,14 @@ def create_app(party: BakeryParty, secret: bytes) -> Starlette:
     """The app. `party` is whom it believes that somebody has approved."""
     used: set[str] = set()  # several nodes would keep this where all of them see it
 
-    def is_first_use(agreed: Agreed) -> bool:
+    def is_first_use(agreed: Agreement) -> bool:
         if agreed.agreement_id in used:
             return False
         used.add(agreed.agreement_id)
         return True
 
     condition = f"approved-by = {GROUP}: {PURPOSE}"
-    first_party = FirstParty(secret, party, condition, name="drop-database", accept=is_first_use)
+    first_party = DischargeGuard(secret, party, condition, name="drop-database", accept=is_first_use)
     return Starlette(
         routes=[
             Route("/status", status),

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from caveats_service.core.passwords import INTERACTIVE, PasswordProfile
-from caveats_service.core.runtime import Node, utc_now
+from caveats_service.core.runtime import ServiceRuntime, utc_now
 from caveats_service.discharge.routes import discharge, interactions
 from caveats_service.http.errors import Problem, bad_request, problem_of
 from caveats_service.http.request import Handler, endpoint
@@ -95,33 +95,33 @@ def create_app(
     *,
     now: Callable[[], datetime] = utc_now,
     password_profile: PasswordProfile = INTERACTIVE,
-    on_start: Callable[[Node], None] | None = None,
+    on_start: Callable[[ServiceRuntime], None] | None = None,
 ) -> Starlette:
     """The service as an ASGI application. `on_start` is called with the node once it is ready."""
-    node = Node(settings, now=now, password_profile=password_profile)
+    runtime = ServiceRuntime(settings, now=now, password_profile=password_profile)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        await node.start()
+        await runtime.start()
         gc.collect()
         gc.freeze()  # what stands now stands until the end: the collector need not walk it with every full round
         try:
             if on_start is not None:
-                on_start(node)
+                on_start(runtime)
             yield
         finally:
-            await node.stop()
+            await runtime.stop()
 
     app = Starlette(
         routes=_routes(),
         lifespan=lifespan,
         exception_handlers={HTTPException: _problem, Exception: _problem},
     )
-    app.state.node = node
+    app.state.runtime = runtime
     app.router.redirect_slashes = (
         False  # a redirect would carry a credential to wherever the Host header says
     )
-    app.add_middleware(Edge, authorize=Authorize(node), settings=settings)
+    app.add_middleware(Edge, authorize=Authorize(runtime), settings=settings)
     return app
 
 

@@ -50,7 +50,7 @@ from caveats import (
 )
 from caveats.token.legacy import encode_v1
 from caveats.token.wire import (
-    Fields,
+    WireMacaroon,
     decode_base64,
     decode_binary,
     decode_text,
@@ -67,7 +67,7 @@ third_parties = st.builds(
     ThirdPartyCaveat, locations, st.binary(min_size=72, max_size=72), st.binary(max_size=300)
 )
 macaroons = st.builds(
-    Fields,
+    WireMacaroon,
     locations,
     st.binary(max_size=200),
     st.lists(st.binary(max_size=200) | third_parties, max_size=6).map(tuple),
@@ -248,7 +248,7 @@ def test_any_flipped_bit_of_a_bundle_refuses(data):
             assert without_locations(one) == without_locations(original.fields)
 
 
-def without_locations(fields: Fields) -> Fields:
+def without_locations(fields: WireMacaroon) -> WireMacaroon:
     caveats = tuple(c._replace(location="") if isinstance(c, ThirdPartyCaveat) else c for c in fields.caveats)
     return fields._replace(location="", caveats=caveats)
 

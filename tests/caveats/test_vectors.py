@@ -314,7 +314,7 @@ def test_v1_packet_row(row):
 def test_v1_packet_of_the_largest_size_is_written_and_one_byte_more_is_refused():
     largest = 0xFFFF - len("0000cid \n")
     assert largest == 65526
-    fields = wire.Fields("", b"i", (b"x" * largest,), SIGNATURE)
+    fields = wire.WireMacaroon("", b"i", (b"x" * largest,), SIGNATURE)
     assert b"ffffcid xxx" in legacy.encode_v1(fields)
     assert outcome(legacy.encode_v1, fields._replace(caveats=(b"x" * (largest + 1),))) is LimitExceeded
 
@@ -358,7 +358,7 @@ def test_varint_row(row):
     size, text = int(row["value"]), bytes.fromhex(row["hex"])
     if size <= 16385:
         section = b"\x02" + text + b"x" * size + b"\0"
-        fields = wire.Fields("", b"i", (b"x" * size,), SIGNATURE)
+        fields = wire.WireMacaroon("", b"i", (b"x" * size,), SIGNATURE)
         assert wire.encode_binary(fields) == v2_token(section)
         assert outcome(Macaroon.from_bytes, v2_token(section)) is (None if size <= 1024 else LimitExceeded)
         large = wire.Limits(token_text=1 << 20, predicate=1 << 20)

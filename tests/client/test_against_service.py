@@ -32,11 +32,11 @@ from caveats_client import (
     BadRequest,
     Client,
     Conflict,
-    Facts,
     Forbidden,
     NotAuthenticated,
     NotFound,
     NotLive,
+    RequestFacts,
     TokenAuth,
 )
 from caveats_client.cli.credentials import Credentials
@@ -224,9 +224,9 @@ def test_of_many_the_dead_spoil_nothing(client: Any, alice: str) -> None:
     forged = Macaroon(token.fields._replace(signature=bytes(32)))
     good, narrow, dead = client.verify_many(
         [
-            (token, Facts(scope="photos:read")),
-            (token.attenuate(Scope("photos:read")), Facts(scope="notes:read")),
-            (forged, Facts(scope="photos:read")),
+            (token, RequestFacts(scope="photos:read")),
+            (token.attenuate(Scope("photos:read")), RequestFacts(scope="notes:read")),
+            (forged, RequestFacts(scope="photos:read")),
         ]
     )
     assert good.granted

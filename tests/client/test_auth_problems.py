@@ -31,8 +31,8 @@ from caveats.bakery import BakeryMacaroon, BakeryParty
 from caveats.third_party.ticket import open_ticket
 from caveats.token.legacy import decode_any_base64
 from caveats_client import BadDischarge, Client, Forbidden, Interact, TokenAuth, UnusableAddress
-from caveats_client.guards.discharge_guard import FirstParty
-from caveats_client.guards.guard import Gate, Incoming, Refusal
+from caveats_client.guards.discharge_guard import DischargeGuard
+from caveats_client.guards.guard import Denied, Guard, IncomingRequest
 
 KEYRING = MasterKeyring([MasterKey("k1", bytes(range(1, 33)))])
 both = pytest.mark.parametrize("awaiting", [False, True], ids=["sync", "async"])
@@ -75,27 +75,27 @@ class Idm:
         return said({"kind": "browser-window", "token": "it was alice"})
 
 
-def incoming(asked: Asked) -> Incoming:
+def incoming(asked: Asked) -> IncomingRequest:
     """As an app sees it behind a proxy that lets no header through that it does not know."""
     known = {"authorization", "cookie", "host"}
     headers = [(name.lower(), value) for name, value in asked.headers.items() if name.lower() in known]
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-    return Incoming(asked.method, asked.path, b"", raw, "127.0.0.1")
+    return IncomingRequest(asked.method, asked.path, b"", raw, "127.0.0.1")
 
 
-def refused(refusal: Refusal) -> Any:
+def refused(refusal: Denied) -> Any:
     return refusal.status, refusal.headers, refusal.body
 
 
 def guard(app: Site, idm: Idm, *places: str, **given: Any) -> None:
     """A guard at each of these places, that wants somebody to be signed in."""
     party = BakeryParty(idm.party.location, idm.party.public_key)
-    first_party = FirstParty(bytes(range(32)), party, "signed-in = *", **given)
+    first_party = DischargeGuard(bytes(range(32)), party, "signed-in = *", **given)
 
     def answer(asked: Asked) -> Any:
         try:
             agreed = first_party.judge(incoming(asked))
-        except Refusal as refusal:
+        except Denied as refusal:
             return refused(refusal)
         return said({"user": agreed.user, "body": asked.body.decode()})
 
@@ -104,12 +104,12 @@ def guard(app: Site, idm: Idm, *places: str, **given: Any) -> None:
 
 def gate(app: Site) -> None:
     """A gate of the audience photos."""
-    made = Gate(Verifier(KEYRING, audience="photos"))
+    made = Guard(Verifier(KEYRING, audience="photos"))
 
     def answer(asked: Asked) -> Any:
         try:
             return said({"user": made.judge(incoming(asked)).user})
-        except Refusal as refusal:
+        except Denied as refusal:
             return refused(refusal)
 
     app.places["/things"] = answer

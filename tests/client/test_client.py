@@ -16,9 +16,9 @@ from caveats_client import (
     AsyncClient,
     Client,
     ClientError,
-    Facts,
     Forbidden,
     NotAuthenticated,
+    RequestFacts,
     Unavailable,
     UnexpectedResponse,
     UnusableAddress,
@@ -185,7 +185,7 @@ async def test_what_anybody_may_ask_is_asked_without_the_token(run: Run, token: 
         seen.append(request)
         return httpx.Response(200, json={"results": []})
 
-    await run(handler, lambda client: client.verify_many([(token, Facts())]), token=token)
+    await run(handler, lambda client: client.verify_many([(token, RequestFacts())]), token=token)
     assert "authorization" not in seen[0].headers
     assert seen[0].headers["accept-encoding"] == "identity"
     assert seen[0].headers["content-type"] == "application/json"

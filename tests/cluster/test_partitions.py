@@ -12,7 +12,7 @@ from service_support import bearer, narrow
 
 from caveats import Context, Revoked, Stale
 from caveats_client.guards.guard import utc_now
-from caveats_client.verifiers.freshness import Standing
+from caveats_client.verifiers.freshness import Health
 from caveats_client.verifiers.local import LocalVerifier
 
 BOUND = timedelta(seconds=4)
@@ -53,7 +53,7 @@ def test_a_partitioned_verifier_fails_closed_at_its_bound_and_recovers_unaided(
         until(lambda: is_stale(partitioned, token), BOUND.total_seconds() + 1)
         took = time.monotonic() - cut_at
         assert is_stale(partitioned, gone)
-        until(lambda: partitioned.status().standing is Standing.STALE)
+        until(lambda: partitioned.status().standing is Health.STALE)
         assert not partitioned.status().ready
         cable.mend()
         mended = time.monotonic()

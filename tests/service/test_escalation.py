@@ -266,7 +266,7 @@ def new_user_token(http: httpx.Client) -> str:
 
 def minted_by_app(service: Service, audience: str, token_id: str, *caveats: Any) -> str:
     """What an app can make of the keys that it was given."""
-    keyring = service.node.masters.keyring
+    keyring = service.runtime.master_keys.keyring
     key = keyring.export(audience).keys[0]
     identifier = Identifier(key.key_id, audience, token_id, len(caveats))
     return Macaroon.mint(key.root_key(identifier.encode()), identifier, caveats=caveats).encode()

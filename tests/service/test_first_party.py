@@ -20,7 +20,7 @@ from caveats import Bundle, Macaroon, Unbound
 from caveats.bakery import BakeryMacaroon, decode_header, encode_header
 from caveats.token.wire import decode_base64
 from caveats_client import Interact, TokenAuth
-from caveats_client.guards.discharge_guard import Agreed, FirstParty
+from caveats_client.guards.discharge_guard import Agreement, DischargeGuard
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -329,7 +329,7 @@ def test_an_agreement_that_the_app_does_not_accept_is_asked_for_anew(service: Se
     """As where each is good once: the released client then has another one made."""
     seen: list[str] = []
 
-    def accept(agreed: Agreed) -> bool:
+    def accept(agreed: Agreement) -> bool:
         seen.append(agreed.agreement_id)
         return seen.count(agreed.agreement_id) == 1
 
@@ -343,4 +343,4 @@ def test_an_agreement_that_the_app_does_not_accept_is_asked_for_anew(service: Se
 @pytest.mark.parametrize("secret", [b"short", bytes(32)])
 def test_a_secret_is_long_enough_and_not_all_zero(service: Service, secret: bytes) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
-        FirstParty(secret, party(service), "signed-in = *")
+        DischargeGuard(secret, party(service), "signed-in = *")

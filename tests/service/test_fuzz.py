@@ -75,7 +75,7 @@ class World:
         """Tokens are revoked and passwords changed by what is asked."""
         self.asked += 1
         if self.asked % 5 == 0:
-            here = self.service.node
+            here = self.service.runtime
             user = self.service.run(here.store.get_user("admin"))
             verdict = (
                 self.service.run(here.passwords.verify(user.password_hash, ADMIN_PASSWORD)) if user else None

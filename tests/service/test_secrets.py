@@ -20,8 +20,8 @@ from service_support import (
 )
 
 from caveats import Bundle, Macaroon
-from caveats_service.core.master_keys import Masters
-from caveats_service.core.runtime import Node, utc_now
+from caveats_service.core.master_keys import MasterKeys
+from caveats_service.core.runtime import ServiceRuntime, utc_now
 from caveats_service.server.logging import configure
 from caveats_service.settings import Settings
 from caveats_service.storage.open import open_store
@@ -129,7 +129,7 @@ def needles(tokens: list[str], masters: list[bytes]) -> dict[str, bytes]:
 
 async def master_secrets(folder: Path) -> list[bytes]:
     store, seal_key = await open_store(Settings.load(data_dir=folder / "data"), create=False)
-    masters = Masters(
+    masters = MasterKeys(
         store, seal_key, Settings.load(data_dir=folder / "data"), now=utc_now, changed=lambda _: None
     )
     await masters.start()
@@ -173,7 +173,7 @@ async def test_no_secret_is_in_any_log_nor_in_the_database(tmp_path: Path) -> No
 def test_no_repr_shows_a_secret(service, user) -> None:  # type: ignore[no-untyped-def]
     text = user.token()
     macaroon = Macaroon.decode(text)
-    node: Node = service.node
+    node: ServiceRuntime = service.runtime
     authenticated = node.verifier.authenticate(text)
     shown = " ".join(
         map(
@@ -181,15 +181,17 @@ def test_no_repr_shows_a_secret(service, user) -> None:  # type: ignore[no-untyp
             [
                 macaroon,
                 authenticated,
-                node.masters.keyring,
-                node.masters.rows,
+                node.master_keys.keyring,
+                node.master_keys.rows,
                 service.settings,
                 node.verifier,
                 node.box_key,
             ],
         )
     )
-    for name, needle in needles([text], [m.secret for m in node.masters.keyring._masters.values()]).items():
+    for name, needle in needles(
+        [text], [m.secret for m in node.master_keys.keyring._masters.values()]
+    ).items():
         assert needle not in shown.encode(), name
 
 

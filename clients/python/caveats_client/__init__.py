@@ -7,7 +7,7 @@
 Narrowing a token needs no client at all: that is `caveats.Macaroon.attenuate`.
 """
 
-from caveats_client.api.calls import Facts
+from caveats_client.api.calls import RequestFacts
 from caveats_client.api.errors import (
     BadDischarge,
     BadRequest,
@@ -23,12 +23,12 @@ from caveats_client.api.errors import (
     UnusableAddress,
 )
 from caveats_client.api.responses import (
-    Identity,
     Issued,
     JudgedCaveat,
     KeyRecord,
     NotLive,
     RevocationEntry,
+    TokenIdentity,
     TokenPage,
     TokenRecord,
     UserPage,
@@ -49,9 +49,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Conflict",
-    "Facts",
     "Forbidden",
-    "Identity",
     "Interact",
     "InteractionRequired",
     "Issued",
@@ -61,9 +59,11 @@ __all__ = [
     "NotFound",
     "NotLive",
     "RateLimited",
+    "RequestFacts",
     "RevocationEntry",
     "Token",
     "TokenAuth",
+    "TokenIdentity",
     "TokenPage",
     "TokenRecord",
     "Unavailable",

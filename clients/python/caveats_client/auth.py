@@ -23,7 +23,7 @@ from caveats_client.api.calls import Reply
 from caveats_client.api.errors import BadDischarge
 from caveats_client.api.tokens import Token, token_text
 from caveats_client.discharge import runner
-from caveats_client.discharge.allowlist import Reach, checked_address, shown
+from caveats_client.discharge.allowlist import Allowlist, checked_address, shown
 from caveats_client.discharge.protocol import (
     LARGEST_ANSWER,
     NOBODY,
@@ -99,7 +99,7 @@ class TokenAuth(httpx.Auth):
         with a request. Raises `UnusableAddress`, `caveats.MalformedToken`.
         """
         self._origin = checked_address(origin, allow_http=allow_http).origin
-        self._reach = Reach.to(allow, allow_private=allow_private, allow_http=allow_http)
+        self._reach = Allowlist.to(allow, allow_private=allow_private, allow_http=allow_http)
         self._interact = interact
         self._narrow = narrow
         bundle = Bundle.decode(token_text(token)) if token is not None else None

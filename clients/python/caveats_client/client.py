@@ -15,12 +15,12 @@ import httpx2 as httpx
 
 from caveats import Bundle, Unbound
 from caveats_client.api import calls
-from caveats_client.api.calls import Facts, Reply
+from caveats_client.api.calls import Reply, RequestFacts
 from caveats_client.api.errors import NotAuthenticated, Unavailable, UnexpectedResponse
 from caveats_client.api.tokens import token_text
 from caveats_client.auth import BearerAuth
 from caveats_client.discharge import runner
-from caveats_client.discharge.allowlist import Reach, checked_address, is_loopback
+from caveats_client.discharge.allowlist import Allowlist, checked_address, is_loopback
 from caveats_client.discharge.protocol import Interact, collecting, envelope, finding, lacks_discharges
 from caveats_client.discharge.runner import open_browser
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from caveats.bakery import BakeryMacaroon, BakeryParty
     from caveats_client.api.calls import Call, CaveatLike, Lifetime, ScopeLike
     from caveats_client.api.responses import (
-        Identity,
         Issued,
         KeyRecord,
         NotLive,
         RevocationEntry,
+        TokenIdentity,
         TokenPage,
         TokenRecord,
         UserPage,
@@ -112,18 +112,20 @@ class _Base:
         interact: Interact,
         *,
         allow_private: bool,
-    ) -> tuple[Steps[Unbound], Reach]:
+    ) -> tuple[Steps[Unbound], Allowlist]:
         """How the discharges are collected, and from whom. This service is on the list, and may know who asks."""
-        reach = Reach.to(allow, own=(self._url,), allow_private=allow_private, allow_http=self._allow_http)
+        reach = Allowlist.to(
+            allow, own=(self._url,), allow_private=allow_private, allow_http=self._allow_http
+        )
         bearers = {}
         if self._token is not None and not lacks_discharges(Bundle.decode(self._token)):
             bearers[self._url.origin] = self._token
         macaroon = envelope(token)
         return collecting(macaroon, reach, interact, clock=runner.clock, bearers=bearers), reach
 
-    def _finding(self, url: str | None) -> tuple[Steps[BakeryParty], Reach]:
+    def _finding(self, url: str | None) -> tuple[Steps[BakeryParty], Allowlist]:
         place = str(self._url) if url is None else url
-        reach = Reach.to((), own=(place,), allow_http=self._allow_http)
+        reach = Allowlist.to((), own=(place,), allow_http=self._allow_http)
         return finding(place, reach, clock=runner.clock), reach
 
     @contextmanager
@@ -311,7 +313,7 @@ class Client(_Base):
         issued = self._send(calls.renew(expires_in=expires_in), token)
         return issued if token is not None else self._adopt(issued)
 
-    def whoami(self, token: Token | None = None) -> Identity:
+    def whoami(self, token: Token | None = None) -> TokenIdentity:
         """Whose token this is, if it is authentic and alive; without `token`, of this client's own."""
         return self._send(calls.whoami(self._own(token)))
 
@@ -338,9 +340,13 @@ class Client(_Base):
         extra: Mapping[str, Any] | None = None,
     ) -> Verification:
         """Whether this token is good for this request. Raises `NotAuthenticated` if it is not authentic or not alive."""
-        return self._send(calls.verify(token, Facts(scope, audience, method, path, client_ip, user, extra)))
+        return self._send(
+            calls.verify(token, RequestFacts(scope, audience, method, path, client_ip, user, extra))
+        )
 
-    def verify_many(self, questions: Iterable[tuple[Token, Facts]]) -> tuple[Verification | NotLive, ...]:
+    def verify_many(
+        self, questions: Iterable[tuple[Token, RequestFacts]]
+    ) -> tuple[Verification | NotLive, ...]:
         """As `verify`, for up to a hundred tokens at once, in the order asked."""
         return self._send(calls.verify_many(questions))
 
@@ -555,7 +561,7 @@ class AsyncClient(_Base):
         issued = await self._send(calls.renew(expires_in=expires_in), token)
         return issued if token is not None else self._adopt(issued)
 
-    async def whoami(self, token: Token | None = None) -> Identity:
+    async def whoami(self, token: Token | None = None) -> TokenIdentity:
         """Whose token this is, if it is authentic and alive; without `token`, of this client's own."""
         return await self._send(calls.whoami(self._own(token)))
 
@@ -583,11 +589,11 @@ class AsyncClient(_Base):
     ) -> Verification:
         """Whether this token is good for this request. Raises `NotAuthenticated` if it is not authentic or not alive."""
         return await self._send(
-            calls.verify(token, Facts(scope, audience, method, path, client_ip, user, extra))
+            calls.verify(token, RequestFacts(scope, audience, method, path, client_ip, user, extra))
         )
 
     async def verify_many(
-        self, questions: Iterable[tuple[Token, Facts]]
+        self, questions: Iterable[tuple[Token, RequestFacts]]
     ) -> tuple[Verification | NotLive, ...]:
         """As `verify`, for up to a hundred tokens at once, in the order asked."""
         return await self._send(calls.verify_many(questions))

@@ -20,7 +20,7 @@ from caveats import InvalidKey, MalformedCaveat, MalformedToken, Scope
 from caveats.token.legacy import decode_any_base64
 from caveats.token.wire import encode_base64
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
-from caveats_service.core.master_keys import Masters
+from caveats_service.core.master_keys import MasterKeys
 from caveats_service.core.passwords import BadPassword, PasswordHasher
 from caveats_service.core.runtime import RACE, utc_now
 from caveats_service.core.usernames import is_username
@@ -351,7 +351,7 @@ def rotate_keys(
 ) -> None:
     """Publish a new key. It issues once everybody has had time to get it, or at once with --now."""
 
-    async def work(masters: Masters) -> str:
+    async def work(masters: MasterKeys) -> str:
         row = await masters.publish(actor=_ACTOR)
         if now:
             row = await masters.activate(row.key_id, actor=_ACTOR)
@@ -380,7 +380,7 @@ def export_keys(
 ) -> None:
     """The keys of one audience, for an app that verifies locally. Whoever has them can mint for that audience."""
 
-    async def work(masters: Masters) -> dict[str, object]:
+    async def work(masters: MasterKeys) -> dict[str, object]:
         return masters.keyring.export(audience).to_json()
 
     text = json.dumps(_with_masters(work), indent=2) + "\n"
@@ -490,11 +490,11 @@ def _with_store(work: Callable[[Store], Awaitable[_T]], *, create: bool = False)
     return _opened(lambda store, _seal_key: work(store), create=create)
 
 
-def _with_masters(work: Callable[[Masters], Awaitable[_T]]) -> _T:
+def _with_masters(work: Callable[[MasterKeys], Awaitable[_T]]) -> _T:
     settings = _settings()
 
     async def with_keys(store: Store, seal_key: SealKey) -> _T:
-        masters = Masters(store, seal_key, settings, now=utc_now, changed=lambda _keyring: None)
+        masters = MasterKeys(store, seal_key, settings, now=utc_now, changed=lambda _keyring: None)
         await masters.start()
         return await work(masters)
 

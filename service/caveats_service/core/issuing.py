@@ -36,7 +36,7 @@ _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC, microsecond=0)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class IssueRequest:
     """What a caller asks for. None: as the bounds have it."""
 
     scope: str | None = None
@@ -121,7 +121,7 @@ def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, 
     )
 
 
-def plan(asked: Asked, bounds: Bounds, lives: Lives, checkers: Checkers, *, now: datetime) -> Plan:
+def plan(asked: IssueRequest, bounds: Bounds, lives: Lives, checkers: Checkers, *, now: datetime) -> Plan:
     """The token to mint. Raises `Problem` (400 for what nobody can have, 403 for what this caller cannot)."""
     audience = asked.audience or bounds.audience or DEFAULT_AUDIENCE
     if not is_audience(audience):

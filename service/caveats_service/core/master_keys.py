@@ -27,7 +27,7 @@ _MOST_MISSES: Final = 32
 """Unknown key ids that are looked for in that time: anybody can make up more."""
 
 
-class Masters:
+class MasterKeys:
     """The master keys as this process has them. `changed` is called with every new keyring."""
 
     def __init__(

@@ -64,7 +64,7 @@ INTERACTIVE: Final = PasswordProfile(passes=2, memory_kib=64 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PasswordCheck:
     """The answer to a password. `corrupt`: the stored hash is no hash, somebody should look."""
 
     ok: bool
@@ -106,15 +106,15 @@ class PasswordHasher:
         """What to store for a password that has just been verified, whatever rules new ones have."""
         return await self._run(self._hash, _usable(password))
 
-    async def verify(self, stored: str | None, password: str) -> Verdict:
+    async def verify(self, stored: str | None, password: str) -> PasswordCheck:
         """Whether this is the password. No stored hash (unknown or disabled user): no, at the same cost."""
         encoded = _usable(password)
         cost = None if stored is None else _cost_of(stored)
         if stored is None or cost is None:
             await self._run(_matches, self._dummy, encoded)
-            return Verdict(ok=False, corrupt=stored is not None)
+            return PasswordCheck(ok=False, corrupt=stored is not None)
         ok = await self._run(_matches, stored, encoded)
-        return Verdict(ok=ok, needs_rehash=ok and cost != self._profile)
+        return PasswordCheck(ok=ok, needs_rehash=ok and cost != self._profile)
 
     def close(self) -> None:
         """Stop; what waits is given up, what runs ends."""

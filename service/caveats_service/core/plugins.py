@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 
 
-class ForeignFailure(Exception):
+class PluginFailure(Exception):
     """The code raised what no code should raise; the message is its name."""
 
 
-class ForeignThreads:
+class PluginThreadPool:
     """At most `count` threads, made when they are needed."""
 
     def __init__(self, count: int, name: str) -> None:
@@ -60,7 +60,7 @@ class ForeignThreads:
         except Exception as error:  # noqa: BLE001  # it is raised where the answer is awaited
             failure = error
         except BaseException as error:  # noqa: BLE001  # SystemExit and its like end this piece of work and no more
-            failure = ForeignFailure(type(error).__name__)
+            failure = PluginFailure(type(error).__name__)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_settle, answer, result, failure)
 

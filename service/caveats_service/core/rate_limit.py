@@ -26,7 +26,7 @@ _REGISTER: Final = "register"
 _INTERACTION: Final = "interaction"
 
 
-class Throttle:
+class RateLimiter:
     """Counts in memory: each process has its own, so N workers allow at most N times as much."""
 
     def __init__(self, settings: Settings) -> None:
@@ -44,7 +44,7 @@ class Throttle:
             raise await self._refusal(self._address, _ADDRESS, address)
         key = (username, address)
         line = self._lines.setdefault(key, _Line())
-        line.waiting += 1
+        line.waiters += 1
         try:
             while (left := await self._left(key)) <= line.inside:
                 if left == 0:
@@ -58,8 +58,8 @@ class Throttle:
                 line.inside -= 1
                 line.somebody_left.set()
         finally:
-            line.waiting -= 1
-            if not line.waiting:
+            line.waiters -= 1
+            if not line.waiters:
                 del self._lines[key]
 
     async def _left(self, key: tuple[str, str]) -> int:
@@ -94,7 +94,7 @@ class _Line:
     """Those who try one account from one address at this moment."""
 
     inside: int = 0
-    waiting: int = 0
+    waiters: int = 0
     somebody_left: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -102,7 +102,7 @@ class _Line:
 class Attempt:
     """One look at a password, to be told how it ended."""
 
-    _throttle: Throttle
+    _throttle: RateLimiter
     _username: str
     _address: str
 

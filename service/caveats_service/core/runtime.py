@@ -47,13 +47,13 @@ from caveats.token.identifier import issue_time
 from caveats_service import storage as stores
 from caveats_service.core.feed import Broadcast
 from caveats_service.core.issuing import Lives, Plan
-from caveats_service.core.master_keys import Masters
+from caveats_service.core.master_keys import MasterKeys
 from caveats_service.core.passwords import INTERACTIVE, BadPassword, PasswordHasher, PasswordProfile
-from caveats_service.core.plugins import ForeignFailure, ForeignThreads
-from caveats_service.core.rate_limit import Throttle
+from caveats_service.core.plugins import PluginFailure, PluginThreadPool
+from caveats_service.core.rate_limit import RateLimiter
 from caveats_service.discharge.conditions import load_conditions, register_plugins
-from caveats_service.discharge.service import Discharges, Facts, Question, Verdict
-from caveats_service.discharge.waiters import Waiting
+from caveats_service.discharge.service import AskerFacts, ConditionVerdict, Discharges, Question
+from caveats_service.discharge.waiters import Waiters
 from caveats_service.http.idempotency import Replies
 from caveats_service.settings import Settings, SettingsError
 from caveats_service.storage import Idempotency, LabelledToken, Store, StoreError, UserExists
@@ -105,7 +105,7 @@ def load_checkers(names: tuple[str, ...]) -> Checkers:
     return checkers
 
 
-class Node:
+class ServiceRuntime:
     """One process of the service."""
 
     def __init__(
@@ -127,7 +127,7 @@ class Node:
             revocations=self.revocations,
             location=settings.location,
         )
-        self.throttle = Throttle(settings)
+        self.rate_limiter = RateLimiter(settings)
         self.passwords = PasswordHasher(
             password_profile,
             workers=settings.password_workers,
@@ -139,11 +139,11 @@ class Node:
             settings.session_lifetime, settings.session_max_life, settings.session_max_life
         )
         self.store: Store
-        self.masters: Masters
+        self.master_keys: MasterKeys
         self.first_start: FirstStart | None = None
         self.uses: dict[str, datetime] = {}
-        self._plugin_pool: ForeignThreads | None = None
-        self._condition_pool: ForeignThreads | None = None
+        self._plugin_pool: PluginThreadPool | None = None
+        self._condition_pool: PluginThreadPool | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._read_up_to = 0
         self._loading: list[caveats.Revocation] | None = None
@@ -154,7 +154,7 @@ class Node:
         self.box_key: PrivateKey
         self.conditions = load_conditions(settings.conditions)
         self.discharges: Discharges
-        self.waiting: Waiting
+        self.waiters: Waiters
         self.replies: Replies
         self._prune_next = now() + _PRUNE_EVERY
 
@@ -168,12 +168,14 @@ class Node:
         settings = self.settings
         self.store, seal_key = await open_store(settings)
         try:
-            self.masters = Masters(self.store, seal_key, settings, now=self.now, changed=self._keys_changed)
-            await self.masters.start()
+            self.master_keys = MasterKeys(
+                self.store, seal_key, settings, now=self.now, changed=self._keys_changed
+            )
+            await self.master_keys.start()
             self.box_key = await self._load_key(seal_key, _BOX_KEY)
             key = await self._load_key(seal_key, _DISCHARGE_KEY)
             self.discharges = Discharges(key, self.conditions, settings.discharge_lifetime)
-            self.waiting = Waiting(self.store, self.now)
+            self.waiters = Waiters(self.store, self.now)
             self.replies = Replies(seal_key, self.box_key)
             await self._load_revocations()
             await self._first_admin()
@@ -181,9 +183,9 @@ class Node:
             await self.store.close()
             raise
         if settings.conditions:
-            self._condition_pool = ForeignThreads(_CHECKER_THREADS, "condition")
+            self._condition_pool = PluginThreadPool(_CHECKER_THREADS, "condition")
         if settings.checkers:
-            self._plugin_pool = ForeignThreads(_CHECKER_THREADS, "checker")
+            self._plugin_pool = PluginThreadPool(_CHECKER_THREADS, "checker")
         self._tasks = [
             asyncio.create_task(_forever(self._follow, 0.0, "feed")),
             asyncio.create_task(_forever(self._listen, 0.0, "listen")),
@@ -194,7 +196,7 @@ class Node:
         """About to stop: whoever listens or waits here goes elsewhere. They would not end by themselves."""
         self.feed.end()
         self._wake()
-        self.waiting.end()
+        self.waiters.end()
 
     async def stop(self) -> None:
         """Write down what is only in memory, and close."""
@@ -272,7 +274,7 @@ class Node:
 
     async def _key_turned_up(self, key_id: str) -> bool:
         try:
-            return await self.masters.refresh_for(key_id)
+            return await self.master_keys.refresh_for(key_id)
         except StoreError:
             return False
 
@@ -289,7 +291,7 @@ class Node:
             return await self._plugin_pool.run(judge, self.settings.checker_deadline)
         except TimeoutError:
             reason = f"its check took longer than {self.settings.checker_deadline:g} s"
-        except ForeignFailure as failure:
+        except PluginFailure as failure:
             reason = f"its check failed: {failure}"
         index, culprit = next((i, c) for i, c in enumerate(authenticated.caveats) if type(c) not in _STANDARD)
         raise UnsatisfiedCaveats(
@@ -307,19 +309,21 @@ class Node:
 
     # discharging
 
-    async def facts(self, user: str | None, approvers: Sequence[str] = ()) -> Facts:
+    async def facts(self, user: str | None, approvers: Sequence[str] = ()) -> AskerFacts:
         """What is known of an asker and of those who have approved, as of now: disabled ones count for nothing."""
         if user is None:
-            return Facts()
+            return AskerFacts()
         known = await self.store.groups_of(user, *approvers)
         if user not in known:
             raise DischargeRefused("the asker's account is closed")
-        return Facts(user, known[user], {name: known[name] for name in approvers if name in known})
+        return AskerFacts(user, known[user], {name: known[name] for name in approvers if name in known})
 
-    async def judge(self, question: Question, facts: Facts, *, client_ip: str | None) -> Verdict:
+    async def judge(
+        self, question: Question, facts: AskerFacts, *, client_ip: str | None
+    ) -> ConditionVerdict:
         """Whether what a ticket asks holds for an asker now. Plug-ins have the deadline that checkers have."""
 
-        def work() -> Verdict:
+        def work() -> ConditionVerdict:
             return self.discharges.judge(question, facts, now=self.now(), client_ip=client_ip)
 
         if self._condition_pool is None:
@@ -328,7 +332,7 @@ class Node:
             return await self._condition_pool.run(work, self.settings.checker_deadline)
         except TimeoutError:
             raise DischargeRefused("judging the conditions took too long") from None
-        except ForeignFailure as failure:
+        except PluginFailure as failure:
             raise DischargeRefused(f"judging the conditions failed: {failure}") from None
 
     def alert(self, event: str, **facts: str) -> None:
@@ -351,10 +355,10 @@ class Node:
 
         `now` is a time from before the credential was looked at: what is revoked meanwhile hits the new token too.
         """
-        key_id = self.masters.keyring.active.key_id
+        key_id = self.master_keys.keyring.active.key_id
         identifier = Identifier(key_id, plan.audience, new_token_id(now), len(plan.caveats))
         macaroon = Macaroon.mint(
-            self.masters.keyring.root_key(identifier),
+            self.master_keys.keyring.root_key(identifier),
             identifier,
             location=self.settings.location,
             caveats=plan.caveats,
@@ -376,7 +380,7 @@ class Node:
         return macaroon
 
     def _derived_key(self, identifier: Identifier) -> bytes:
-        return chain.derive(self.masters.keyring.root_key(identifier))
+        return chain.derive(self.master_keys.keyring.root_key(identifier))
 
     # revoking: written down first, then known here at once; other processes follow the store
 
@@ -520,7 +524,7 @@ class Node:
         self._read_up_to = head
         self.epoch = epoch
         self.revocations = self.verifier.revocations = fresh
-        self._tell(Page(epoch, head, head, head, read_at, self.masters.keyring.key_ids))
+        self._tell(Page(epoch, head, head, head, read_at, self.master_keys.keyring.key_ids))
 
     async def _follow(self) -> None:
         """Take in what other processes revoked, and tell those who listen."""
@@ -537,7 +541,7 @@ class Node:
         for _, revocation in entries:
             self.revocations.add(revocation)
         head = self.feed.head
-        keys = self.masters.keyring.key_ids
+        keys = self.master_keys.keyring.key_ids
         self._read_up_to = entries[-1][0] if entries else after
         if entries or head is None or head.keys != keys or read_at - head.at >= _HEARTBEAT:
             self._tell(Page(self.epoch, after, self._read_up_to, page.last_sequence, read_at, keys, entries))
@@ -548,7 +552,7 @@ class Node:
         """Look at once when another process wrote something; without this it would be within a second."""
         async for change in self.store.changes():
             if change.kind is not stores.ChangeKind.REVOCATION:
-                await self.masters.refresh()
+                await self.master_keys.refresh()
             self._news.set()
 
     def _tell(self, page: Page) -> None:
@@ -606,7 +610,7 @@ class Node:
 
     def signing_key(self, audience: str) -> AudienceKey:
         """The key that seals the feed for an audience."""
-        active = self.masters.keyring.active
+        active = self.master_keys.keyring.active
         key = self._feed_keys.get(audience)
         if key is None or key.key_id != active.key_id:
             if len(self._feed_keys) >= _MOST_AUDIENCES:
@@ -617,7 +621,7 @@ class Node:
     async def _tend(self) -> None:
         now = self.now()
         await self._write_uses()
-        await self.masters.tend()
+        await self.master_keys.tend()
         if now >= self._prune_next:
             self._prune_next = now + _PRUNE_EVERY
             self.revocations.prune(now)

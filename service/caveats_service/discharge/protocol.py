@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 import caveats
 from caveats.token.legacy import decode_any_base64
 from caveats_service.http.errors import Problem, bad_request, problem_of
-from caveats_service.http.request import NO_STORE, Call, Handler
+from caveats_service.http.request import NO_STORE, Handler, RequestContext
 
 NEWEST: Final = 3
 _MOST_FIELDS: Final = 32
@@ -32,7 +32,7 @@ _CODES: Final[Mapping[int, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class DischargeForm:
     """The form of a request for a discharge."""
 
     identifier: bytes = field(repr=False)
@@ -41,15 +41,15 @@ class Asked:
     token: bytes | None = field(repr=False)
 
 
-def version_of(call: Call) -> int:
+def version_of(request: RequestContext) -> int:
     """The protocol's version that the client speaks; 0 if it does not say, at most ours."""
-    text = call.request.headers.get("bakery-protocol-version", "")
+    text = request.http.headers.get("bakery-protocol-version", "")
     return min(int(text), NEWEST) if text.isascii() and text.isdigit() and len(text) < 6 else 0
 
 
-async def read_asked(call: Call) -> Asked:
+async def read_asked(request: RequestContext) -> DischargeForm:
     """The form. Raises a 400 `Problem` for one that lacks its ticket, or has two."""
-    values = await _read_form(call)
+    values = await _read_form(request)
     identifier = _either(values, "id")
     if not identifier:
         raise bad_request("id or id64 is the ticket")
@@ -57,22 +57,24 @@ async def read_asked(call: Call) -> Asked:
     token, kind = _either(values, "token"), values.get("token-kind")
     if (token is None) != (kind is None):
         raise bad_request("token and token-kind come together")
-    return Asked(identifier, payload, None if kind is None else kind.decode("utf-8", "replace"), token)
+    return DischargeForm(
+        identifier, payload, None if kind is None else kind.decode("utf-8", "replace"), token
+    )
 
 
-async def read_fields(call: Call, *names: str) -> dict[str, str]:
+async def read_fields(request: RequestContext, *names: str) -> dict[str, str]:
     """These fields of a form that a page sent, as text. Raises a 400 `Problem`."""
-    values = await _read_form(call)
+    values = await _read_form(request)
     try:
         return {name: values[name].decode() for name in names if name in values}
     except UnicodeDecodeError:
         raise bad_request("a form is UTF-8") from None
 
 
-async def _read_form(call: Call) -> dict[str, bytes]:
+async def _read_form(request: RequestContext) -> dict[str, bytes]:
     """Each field's bytes: latin-1 on the way keeps every one of them."""
-    raw = await call.raw()
-    media_type = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    raw = await request.raw()
+    media_type = request.http.headers.get("content-type", "").partition(";")[0].strip().lower()
     if raw and media_type != "application/x-www-form-urlencoded":
         raise Problem(415, "unsupported_media_type", "send application/x-www-form-urlencoded")
     try:
@@ -132,11 +134,11 @@ class DischargeRequired(InteractionRequired):
 def spoken(handler: Handler) -> Handler:
     """The same endpoint with whatever it raises in the bakery's shape."""
 
-    async def run(call: Call) -> Response:
+    async def run(request: RequestContext) -> Response:
         try:
-            return await handler(call)
+            return await handler(request)
         except Exception as error:  # noqa: BLE001  # the process edge: everything becomes one of the table's answers
-            return error_answer(error, version_of(call))
+            return error_answer(error, version_of(request))
 
     return run
 

@@ -55,7 +55,7 @@ _AGENT: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class AskerFacts:
     """What is known of the asker: who, their groups, and who else has approved, each with their groups."""
 
     user: str | None = None
@@ -81,7 +81,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ConditionVerdict:
     """Whether the conditions hold, and what could make them hold: a sign-in, or somebody's approval."""
 
     failures: tuple[Failure, ...]
@@ -163,21 +163,23 @@ class Discharges:
             raise MalformedTicket("the ticket asks nothing")
         return read
 
-    def judge(self, question: Question, facts: Facts, *, now: datetime, client_ip: str | None) -> Verdict:
+    def judge(
+        self, question: Question, facts: AskerFacts, *, now: datetime, client_ip: str | None
+    ) -> ConditionVerdict:
         """Whether the conditions hold for this asker now."""
         context = self._context(facts, now, client_ip)
         failures = caveats.unsatisfied(question.conditions, self._checkers, context)
         if not failures:
-            return Verdict(())
+            return ConditionVerdict(())
         if facts.user is None:
-            return Verdict(failures, sign_in=True)
+            return ConditionVerdict(failures, sign_in=True)
         failed = [question.conditions[failure.index] for failure in failures]
         if all(isinstance(caveat, ApprovedBy) for caveat in failed):
-            return Verdict(failures, approval_of=tuple(caveat.value for caveat in failed))
-        return Verdict(failures)
+            return ConditionVerdict(failures, approval_of=tuple(caveat.value for caveat in failed))
+        return ConditionVerdict(failures)
 
     def answer(
-        self, question: Question, facts: Facts, *, decided_at: datetime, client_ip: str | None
+        self, question: Question, facts: AskerFacts, *, decided_at: datetime, client_ip: str | None
     ) -> BakeryMacaroon:
         """The discharge, alive from the moment of the decision. Raises `DischargeRefused` where a condition fails."""
         decided_at = decided_at.replace(microsecond=0)
@@ -190,7 +192,7 @@ class Discharges:
         declared = {} if facts.user is None else dict.fromkeys(sorted(tells), facts.user)
         return bakery.discharge(ticket, self._checkers, context, declared=declared, life=self.life)
 
-    def _context(self, facts: Facts, now: datetime, client_ip: str | None) -> Context:
+    def _context(self, facts: AskerFacts, now: datetime, client_ip: str | None) -> Context:
         extra = {GROUPS: facts.groups, APPROVALS: facts.approvals}
         return Context(now=now, user=facts.user, client_ip=client_ip, extra=extra)
 

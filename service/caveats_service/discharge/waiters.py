@@ -23,7 +23,7 @@ MOST_FOR_ONE: Final = 128
 """For one decision."""
 
 
-class Waiting:
+class Waiters:
     """Who waits on this node."""
 
     def __init__(self, store: Store, now: Callable[[], datetime]) -> None:
@@ -34,7 +34,7 @@ class Waiting:
         self._looker: asyncio.Task[None] | None = None
         self._ended = False
 
-    async def pulses(
+    async def keepalives(
         self, wait_hash: bytes, address: str, gone: Callable[[], Awaitable[bool]], every: float
     ) -> AsyncIterator[None]:
         """One each `every` seconds, until there is nothing to wait for any more, or nobody who does.

@@ -24,7 +24,7 @@ from caveats.kinds.scopes import OWN_NAMESPACE
 from caveats.kinds.standard import parse_address
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.core.passwords import PasswordsBusy
-from caveats_service.core.runtime import Node
+from caveats_service.core.runtime import ServiceRuntime
 from caveats_service.http.errors import (
     Problem,
     bad_request,
@@ -43,7 +43,7 @@ SAFE: Final = ("GET", "HEAD", "OPTIONS")
 _MOST_CREDENTIAL: Final = 6_000
 _Model = TypeVar("_Model", bound=BaseModel)
 _Body = TypeVar("_Body")
-Handler = Callable[["Call"], Awaitable[Response]]
+Handler = Callable[["RequestContext"], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,22 +173,24 @@ def require_own_site(settings: Settings, headers: Headers) -> None:
         raise Problem(403, "cross_site")
 
 
-class Call:
+class RequestContext:
     """A request, its node and its clock: what every handler is given."""
 
-    def __init__(self, request: Request, node: Node) -> None:
-        self.request = request
-        self.node = node
-        self.now = node.now()
+    def __init__(self, http: Request, runtime: ServiceRuntime) -> None:
+        self.http = http
+        self.runtime = runtime
+        self.now = runtime.now()
         self._once: Idempotency | None = None
         self._proven: tuple[PasswordCredential, User] | None = None
 
     @cached_property
     def client_ip(self) -> str | None:
         """The client's address, through trusted proxies only."""
-        client = self.request.client
-        forwarded = [value for name, value in self.request.headers.raw if name == b"x-forwarded-for"]
-        return client_address(client.host if client else None, forwarded, self.node.settings.trusted_proxies)
+        client = self.http.client
+        forwarded = [value for name, value in self.http.headers.raw if name == b"x-forwarded-for"]
+        return client_address(
+            client.host if client else None, forwarded, self.runtime.settings.trusted_proxies
+        )
 
     @property
     def throttle_key(self) -> str:
@@ -200,11 +202,11 @@ class Call:
 
     def param(self, name: str) -> str:
         """A path parameter."""
-        return str(self.request.path_params[name])
+        return str(self.http.path_params[name])
 
     def number(self, name: str, default: int, most: int) -> int:
         """A query parameter that is a whole number, 0 to `most`."""
-        text = self.request.query_params.get(name)
+        text = self.http.query_params.get(name)
         if text is None:
             return default
         if not (text.isascii() and text.isdigit() and len(text) <= 18) or int(text) > most:
@@ -222,7 +224,7 @@ class Call:
     async def _read(self, validate: Callable[[Any], _Body]) -> _Body:
         raw = await self.raw()
         if raw:
-            media_type = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            media_type = self.http.headers.get("content-type", "").partition(";")[0].strip().lower()
             if media_type != "application/json":
                 raise Problem(415, "unsupported_media_type")
         try:
@@ -232,13 +234,13 @@ class Call:
 
     async def raw(self) -> bytes:
         """The body's bytes. Raises a 413 `Problem`."""
-        most = self.node.settings.max_body_bytes
-        stated = self.request.headers.get("content-length", "0")
+        most = self.runtime.settings.max_body_bytes
+        stated = self.http.headers.get("content-length", "0")
         if stated.isascii() and stated.isdigit() and int(stated[:18]) > most:
             raise Problem(413, "too_large", f"a body has at most {most} bytes")
         chunks: list[bytes] = []
         size = 0
-        async for chunk in self.request.stream():
+        async for chunk in self.http.stream():
             size += len(chunk)
             if size > most:
                 raise Problem(413, "too_large", f"a body has at most {most} bytes")
@@ -252,14 +254,14 @@ class Call:
 
         What one copy of a token was answered is for that copy: a narrower one, with the same key, must not get it.
         """
-        key = self.request.headers.get("idempotency-key")
+        key = self.http.headers.get("idempotency-key")
         if key is not None and isinstance(self.credential, TokenCredential):
-            presented = self.node.verifier.authenticate(self.credential.text)
-            caller = f"{caller}/{self.node.verifier.branches(presented)[-1].hex()}"
-        self._once = self.node.replies.once(
+            presented = self.runtime.verifier.authenticate(self.credential.text)
+            caller = f"{caller}/{self.runtime.verifier.branches(presented)[-1].hex()}"
+        self._once = self.runtime.replies.once(
             key,
             caller=caller,
-            what=f"{self.request.method} {self.request.url.path}",
+            what=f"{self.http.method} {self.http.url.path}",
             body=body,
             reply=answer,
             now=self.now,
@@ -269,15 +271,15 @@ class Call:
     def again(self, done: AlreadyDone) -> Response:
         """The answer that was given the first time."""
         assert self._once is not None
-        return JSONResponse(self.node.replies.open(self._once, done.sealed_reply), 201, NO_STORE)
+        return JSONResponse(self.runtime.replies.open(self._once, done.sealed_reply), 201, NO_STORE)
 
     # who calls
 
     @cached_property
     def credential(self) -> Credential | None:
         """The credential in the headers, not looked at yet. Raises `Problem`: 400 for two, 403 across sites."""
-        credential = token_of_headers(self.request.headers.raw, self.node.settings.cookie_name)
-        if self.request.method in SAFE:
+        credential = token_of_headers(self.http.headers.raw, self.runtime.settings.cookie_name)
+        if self.http.method in SAFE:
             return credential
         if isinstance(credential, TokenCredential) and credential.from_cookie:
             self.require_own_site()
@@ -288,16 +290,16 @@ class Call:
     @property
     def own_origin(self) -> str:
         """Where this service is: as it is configured or, while it is not, as the request has it."""
-        here = self.request.url
-        return self.node.settings.public_url or f"{here.scheme}://{here.netloc}"
+        here = self.http.url
+        return self.runtime.settings.public_url or f"{here.scheme}://{here.netloc}"
 
     def require_own_site(self) -> None:
         """Refuse a request that a page of another site made."""
-        require_own_site(self.node.settings, self.request.headers)
+        require_own_site(self.runtime.settings, self.http.headers)
 
     def require_same_site_if_browser(self) -> None:
         """Refuse what a page of another site sends; a program, which sends no Origin, may go on."""
-        if "origin" in self.request.headers or "sec-fetch-site" in self.request.headers:
+        if "origin" in self.http.headers or "sec-fetch-site" in self.http.headers:
             self.require_own_site()
 
     def token(self) -> TokenCredential:
@@ -308,7 +310,7 @@ class Call:
 
     async def live_token(self) -> Authenticated:
         """The presented token, authentic, not revoked, and alive here and now."""
-        return await self.node.authenticate_live(self.token().text, self.context())
+        return await self.runtime.authenticate_live(self.token().text, self.context())
 
     def context(self, *scopes: str, audience: str | None = None) -> Context:
         """The facts of this request, for a token that is presented to this service itself."""
@@ -316,8 +318,8 @@ class Call:
             now=self.now,
             audience=audience,
             scopes=scopes,
-            method=self.request.method,
-            path=self.request.scope["raw_path"].decode("ascii", "backslashreplace"),
+            method=self.http.method,
+            path=self.http.scope["raw_path"].decode("ascii", "backslashreplace"),
             client_ip=self.client_ip,
         )
 
@@ -333,7 +335,7 @@ class Call:
                 user = await self.user_of(credential)
                 return Caller(user.username, None)
             case TokenCredential() as credential:
-                grant = await self.node.verify(credential.text, self.context(audience=DEFAULT_AUDIENCE))
+                grant = await self.runtime.verify(credential.text, self.context(audience=DEFAULT_AUDIENCE))
                 return Caller(grant.user, grant)
 
     async def admin(self) -> Caller:
@@ -346,9 +348,9 @@ class Call:
                 caller = Caller(user.username, None)
             case TokenCredential() as credential:
                 context = self.context(ADMIN_SCOPE, audience=DEFAULT_AUDIENCE)
-                grant = await self.node.verify(credential.text, context)
+                grant = await self.runtime.verify(credential.text, context)
                 caller = Caller(grant.user, grant)
-                found = await self.node.store.get_user(grant.user)
+                found = await self.runtime.store.get_user(grant.user)
                 if found is None or not found.is_enabled:
                     raise invalid_token()
                 user = found
@@ -380,22 +382,22 @@ class Call:
         """
         if self._proven is not None and self._proven[0] == credential:
             return self._proven[1]
-        node = self.node
+        runtime = self.runtime
         username, password = credential.username, credential.password
-        async with node.throttle.attempt(username[:64], self.throttle_key) as attempt:
-            user = await node.store.get_user(username)
+        async with runtime.rate_limiter.attempt(username[:64], self.throttle_key) as attempt:
+            user = await runtime.store.get_user(username)
             stored = user.password_hash if user is not None and user.is_enabled else None
-            verdict = await node.passwords.verify(stored, password)
+            verdict = await runtime.passwords.verify(stored, password)
             if verdict.corrupt:
-                node.alert("password_hash_corrupt", user=username)
+                runtime.alert("password_hash_corrupt", user=username)
             if user is None or not verdict.ok:
                 await attempt.failed()
                 raise invalid_credentials()
             await attempt.succeeded()
         if verdict.needs_rehash and stored is not None:
             with contextlib.suppress(PasswordsBusy, StoreUnavailable):  # the next sign-in will do as well
-                fresh = await node.passwords.rehash(password)
-                await node.store.replace_hash(username, stored, fresh, now=self.now, actor=username)
+                fresh = await runtime.passwords.rehash(password)
+                await runtime.store.replace_hash(username, stored, fresh, now=self.now, actor=username)
         self._proven = (credential, user)
         return user
 
@@ -404,11 +406,11 @@ def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     """The one funnel: make the call, run the handler, map whatever it raises to its problem."""
 
     async def run(request: Request) -> Response:
-        call = Call(request, request.app.state.node)
+        context = RequestContext(request, request.app.state.runtime)
         try:
-            return await handler(call)
+            return await handler(context)
         except AlreadyDone as done:
-            return call.again(done)
+            return context.again(done)
         except Exception as error:  # noqa: BLE001  # the process edge: everything becomes one of the table's answers
             return problem_of(error).response()
 

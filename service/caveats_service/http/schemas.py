@@ -45,20 +45,20 @@ def _not_bool(value: object) -> object:
 Duration = Annotated[int | str, BeforeValidator(_not_bool)]
 
 
-class Shape(BaseModel):
+class Schema(BaseModel):
     """Strict: no coercion, no unknown members."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Register(Shape):
+class Register(Schema):
     """POST /v1/users."""
 
     username: Name
     password: Password
 
 
-class UserShape(Shape):
+class UserShape(Schema):
     """A user, without anything secret."""
 
     username: str
@@ -68,27 +68,27 @@ class UserShape(Shape):
     disabled_at: Moment | None
 
 
-class Users(Shape):
+class Users(Schema):
     """GET /v1/users. `next`: give it as `after` for more."""
 
     users: list[UserShape]
     next: str | None
 
 
-class ChangePassword(Shape):
+class ChangePassword(Schema):
     """PUT /v1/users/{username}/password. `password`: the present one; an administrator may leave it out."""
 
     password: Password | None = None
     new_password: Password
 
 
-class SetGroup(Shape):
+class SetGroup(Schema):
     """PUT /v1/groups/{group}."""
 
     members: Annotated[list[Name], Field(max_length=1000)] = []
 
 
-class GroupShape(Shape):
+class GroupShape(Schema):
     """A group and who belongs to it."""
 
     name: str
@@ -96,14 +96,14 @@ class GroupShape(Shape):
     created_at: Moment
 
 
-class Groups(Shape):
+class Groups(Schema):
     """GET /v1/groups. `next`: give it as `after` for more."""
 
     groups: list[GroupShape]
     next: str | None
 
 
-class RegisterAgent(Shape):
+class RegisterAgent(Schema):
     """POST /v1/agents. `public_key`: X25519, 32 bytes in base64."""
 
     username: Name
@@ -111,7 +111,7 @@ class RegisterAgent(Shape):
     name: Annotated[str, StringConstraints(max_length=256)] = ""
 
 
-class AgentShape(Shape):
+class AgentShape(Schema):
     """A program that signs in with a key."""
 
     agent_id: str
@@ -121,47 +121,47 @@ class AgentShape(Shape):
     created_at: Moment
 
 
-class Agents(Shape):
+class Agents(Schema):
     """GET /v1/agents. `next`: give it as `after` for more."""
 
     agents: list[AgentShape]
     next: str | None
 
 
-class AgentLogin(Shape):
+class AgentLogin(Schema):
     """POST /discharge/agent-login/{visit}."""
 
     username: Name
     public_key: Annotated[str, StringConstraints(max_length=64)]
 
 
-class FormFields(Shape):
+class FormFields(Schema):
     """What the form asks for."""
 
     username: Name
     password: Password = Field(repr=False)
 
 
-class FillIn(Shape):
+class FillIn(Schema):
     """POST /discharge/form/{wait}."""
 
     form: FormFields
 
 
-class FormToken(Shape):
+class FormToken(Schema):
     """What to ask for the discharge with. `value`: base64."""
 
     kind: str
     value: str = Field(repr=False)
 
 
-class FilledIn(Shape):
+class FilledIn(Schema):
     """The form's answer."""
 
     token: FormToken
 
 
-class Issue(Shape):
+class Issue(Schema):
     """POST /v1/tokens. Without username and password the credential is in the header."""
 
     username: Name | None = None
@@ -173,7 +173,7 @@ class Issue(Shape):
     note: Text | None = None
 
 
-class Issued(Shape):
+class Issued(Schema):
     """A token and what it says."""
 
     token: str = Field(repr=False)
@@ -185,13 +185,13 @@ class Issued(Shape):
     expires_at: Moment
 
 
-class Renew(Shape):
+class Renew(Schema):
     """POST /v1/tokens/renew."""
 
     expires_in: Duration | None = None
 
 
-class Label(Shape):
+class Label(Schema):
     """A labelled token: what its user sees of it."""
 
     token_id: str
@@ -203,14 +203,14 @@ class Label(Shape):
     last_used_at: Moment | None
 
 
-class Labels(Shape):
+class Labels(Schema):
     """GET /v1/tokens. `next`: give it as `after` for more."""
 
     tokens: list[Label]
     next: str | None
 
 
-class VerifyOne(Shape):
+class VerifyOne(Schema):
     """POST /v1/verify: a token and the facts of the request that it came with."""
 
     token: TokenText = Field(repr=False)
@@ -223,7 +223,7 @@ class VerifyOne(Shape):
     extra: dict[str, Any] = {}
 
 
-class VerifyMany(Shape):
+class VerifyMany(Schema):
     """POST /v1/verify with a list: each is judged by itself."""
 
     tokens: Annotated[list[VerifyOne], Field(min_length=1, max_length=100)]
@@ -238,7 +238,7 @@ VerifyAny: TypeAdapter[VerifyOne | VerifyMany] = TypeAdapter(
 """POST /v1/verify: one or many, told apart by the member `tokens`."""
 
 
-class JudgedCaveat(Shape):
+class JudgedCaveat(Schema):
     """One caveat, and what it said of the request."""
 
     index: int
@@ -250,7 +250,7 @@ class JudgedCaveat(Shape):
     hint: str | None = None
 
 
-class Verified(Shape):
+class Verified(Schema):
     """The answer: granted or not, caveat by caveat.
 
     `revoked_branches`: those of the token's other copies, for whoever goes on with the chain by themselves.
@@ -269,13 +269,13 @@ class Verified(Shape):
     revoked_branches: list[str] | None = None
 
 
-class VerifiedMany(Shape):
+class VerifiedMany(Schema):
     """The answers, in the order asked."""
 
     results: list[Verified]
 
 
-class Session(Shape):
+class Session(Schema):
     """Who is signed in."""
 
     user: str
@@ -284,7 +284,7 @@ class Session(Shape):
     expires_at: Moment
 
 
-class SignIn(Shape):
+class SignIn(Schema):
     """POST /v1/session."""
 
     username: Name
@@ -292,7 +292,7 @@ class SignIn(Shape):
     scope: Text | None = None
 
 
-class Revoke(Shape):
+class Revoke(Schema):
     """POST /v1/revocations. Nothing: the copy that was presented. Else one target."""
 
     token: TokenText | None = Field(default=None, repr=False)
@@ -301,7 +301,7 @@ class Revoke(Shape):
     user: Name | None = None
 
 
-class RevocationShape(Shape):
+class RevocationShape(Schema):
     """One entry of the feed."""
 
     sequence: int
@@ -313,7 +313,7 @@ class RevocationShape(Shape):
     expires_at: Moment
 
 
-class Revocations(Shape):
+class Revocations(Schema):
     """GET /v1/revocations. `resync`: the reader may have missed entries and begins again at 0."""
 
     epoch: int
@@ -322,7 +322,7 @@ class Revocations(Shape):
     revocations: list[RevocationShape]
 
 
-class KeyShape(Shape):
+class KeyShape(Schema):
     """A master key's life. Never the key."""
 
     id: str
@@ -334,29 +334,29 @@ class KeyShape(Shape):
     retired_at: Moment | None
 
 
-class Keys(Shape):
+class Keys(Schema):
     """GET /v1/keys."""
 
     keys: list[KeyShape]
 
 
-class RetireKey(Shape):
+class RetireKey(Schema):
     """POST /v1/keys/{id}/retire. `force`: also while tokens under it may be alive."""
 
     force: bool = False
 
 
-class RotateKeys(Shape):
+class RotateKeys(Schema):
     """POST /v1/keys/rotate. `now`: issue under the new key without waiting for others to have it."""
 
     now: bool = False
 
 
-class Empty(Shape):
+class Empty(Schema):
     """No members."""
 
 
-class RegisterVerifier(Shape):
+class RegisterVerifier(Schema):
     """POST /v1/verifiers. `public_key`: X25519, 32 bytes in base64url without padding."""
 
     audience: Name
@@ -364,7 +364,7 @@ class RegisterVerifier(Shape):
     name: Annotated[str, StringConstraints(max_length=256)] = ""
 
 
-class VerifierShape(Shape):
+class VerifierShape(Schema):
     """An app that verifies locally. `service_public_key`: to be pinned."""
 
     verifier_id: str
@@ -376,13 +376,13 @@ class VerifierShape(Shape):
     revoked_at: Moment | None
 
 
-class Verifiers(Shape):
+class Verifiers(Schema):
     """GET /v1/verifiers."""
 
     verifiers: list[VerifierShape]
 
 
-class VerifierKeys(Shape):
+class VerifierKeys(Schema):
     """GET /v1/verifiers/{id}/keys. `box`: base64url, for the verifier's private key and the pinned service key."""
 
     box: str

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
 from caveats_service.app import create_app
-from caveats_service.core.runtime import Node
+from caveats_service.core.runtime import ServiceRuntime
 from caveats_service.server.header_limit import HeadLimitedProtocol
 from caveats_service.server.logging import configure
 from caveats_service.settings import PREFIX, Settings
@@ -77,7 +77,7 @@ def worker() -> Starlette:
     return create_app(settings, on_start=_leave_when_told)
 
 
-def _leave_when_told(node: Node) -> None:
+def _leave_when_told(runtime: ServiceRuntime) -> None:
     """Let those go who listen to the feed as soon as the process is told to stop.
 
     uvicorn waits for all answers to end before it stops the application, and theirs never do.
@@ -88,7 +88,7 @@ def _leave_when_told(node: Node) -> None:
         before = signal.getsignal(number)
 
         def leave(received: int, frame: FrameType | None) -> None:
-            loop.call_soon_threadsafe(node.take_leave)
+            loop.call_soon_threadsafe(runtime.take_leave)
             if callable(before):
                 before(received, frame)
 
@@ -109,10 +109,10 @@ class _Workers(Multiprocess):
 
 async def _prepare(settings: Settings) -> None:
     """What the first start makes is made once, and what would stop every worker is said once."""
-    node = Node(settings)
-    await node.start()
-    _show_admin(node)
-    await node.stop()
+    runtime = ServiceRuntime(settings)
+    await runtime.start()
+    _show_admin(runtime)
+    await runtime.stop()
 
 
 class _Server(uvicorn.Server):
@@ -120,15 +120,15 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         app: Any = self.config.app
-        node: Node = app.state.node
-        await node.start()  # here, where what it raises is not a traceback in the log
+        runtime: ServiceRuntime = app.state.runtime
+        await runtime.start()  # here, where what it raises is not a traceback in the log
         await super().startup(sockets)
         if self.started:
             port = next(
-                (s.sockets[0].getsockname()[1] for s in self.servers if s.sockets), node.settings.port
+                (s.sockets[0].getsockname()[1] for s in self.servers if s.sockets), runtime.settings.port
             )
-            _say_where(node.settings, 1, port)
-            _show_admin(node)
+            _say_where(runtime.settings, 1, port)
+            _show_admin(runtime)
 
 
 def _say_where(settings: Settings, workers: int, port: int) -> None:
@@ -138,8 +138,8 @@ def _say_where(settings: Settings, workers: int, port: int) -> None:
     print(f"Caveats is serving on http://{shown}:{port}{many}, data in {settings.data_dir}", flush=True)
 
 
-def _show_admin(node: Node) -> None:
-    first = node.first_start
+def _show_admin(runtime: ServiceRuntime) -> None:
+    first = runtime.first_start
     if first is None:
         return
     lines = [f"  Admin:    {first.username}"]

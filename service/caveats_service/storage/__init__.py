@@ -25,7 +25,7 @@ from caveats_service.storage.errors import (
     SchemaTooNew,
     StoreError,
     StoreUnavailable,
-    Undone,
+    TransactionAborted,
     UnknownAgent,
     UnknownGroup,
     UnknownInteraction,
@@ -53,7 +53,7 @@ from caveats_service.storage.records import (
     UserChange,
     VerifierApp,
 )
-from caveats_service.storage.store import Facts, Store
+from caveats_service.storage.store import DatabaseFacts, Store
 
 __all__ = [
     "Agent",
@@ -67,9 +67,9 @@ __all__ = [
     "Change",
     "ChangeKind",
     "DatabaseExists",
+    "DatabaseFacts",
     "DatabaseInUse",
     "Decision",
-    "Facts",
     "Group",
     "GroupExists",
     "Idempotency",
@@ -91,7 +91,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreUnavailable",
-    "Undone",
+    "TransactionAborted",
     "UnknownAgent",
     "UnknownGroup",
     "UnknownInteraction",

@@ -2,7 +2,7 @@
 
     StoreError
     ├── StoreUnavailable     try again later: not reached, locked for too long, disk full, not migrated
-    │   └── Undone           ... and the store has tried a few times itself
+    │   └── TransactionAborted  ... and the store has tried a few times itself
     ├── SchemaError          this database is not for this program
     │   └── SchemaTooNew     ... because a newer version of it has been here
     ├── UserExists · UnknownUser
@@ -38,7 +38,7 @@ class StoreUnavailable(StoreError):
     """
 
 
-class Undone(StoreUnavailable):
+class TransactionAborted(StoreUnavailable):
     """The database undid the transaction: others were in its way, or its connection was lost before the commit."""
 
 

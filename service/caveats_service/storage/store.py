@@ -26,10 +26,10 @@ from pathlib import Path
 
 from sqlalchemy import insert, select, update
 
-from caveats_service.storage.engines.change_stream import Changes
+from caveats_service.storage.engines.change_stream import ChangeStream
 from caveats_service.storage.engines.engine import Progress
 from caveats_service.storage.engines.migrate import upgrade
-from caveats_service.storage.engines.transactions import unhurried, whole
+from caveats_service.storage.engines.transactions import operation, unhurried
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.repositories.agents import Agents
 from caveats_service.storage.repositories.audit import Audit
@@ -45,7 +45,7 @@ from caveats_service.storage.tables import meta, service_keys
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DatabaseFacts:
     """What the database says of itself. `seal_canary` is None until the first start has sealed one."""
 
     instance_id: str
@@ -55,7 +55,7 @@ class Facts:
 
 
 class Store(
-    Users, Groups, Agents, Interactions, Keys, Labels, Revocations, Verifiers, Replies, Changes, Audit
+    Users, Groups, Agents, Interactions, Keys, Labels, Revocations, Verifiers, Replies, ChangeStream, Audit
 ):
     """One database: `Store(url)`, `await migrate()` at start, `await close()` at the end.
 
@@ -63,7 +63,7 @@ class Store(
     depends on which it is, but that a server has its own tools for backups.
     """
 
-    @whole
+    @operation
     async def exists(self) -> bool:
         """Whether there is a database already, migrated or not: then its seal key must exist as well."""
         with self._engine.failures():
@@ -77,20 +77,20 @@ class Store(
             self._here()
             await self._engine.migrate(upgrade)
 
-    @whole
+    @operation
     async def ping(self) -> None:
         """Return if the store can be read now; otherwise `StoreUnavailable`."""
         async with self.read() as connection:
             (await connection.execute(select(meta.c.id))).one()
 
-    @whole
-    async def facts(self) -> Facts:
+    @operation
+    async def facts(self) -> DatabaseFacts:
         """The instance's id, the revocation epoch and sequence, the seal's canary."""
         async with self.read() as connection:
             row = (await connection.execute(select(meta))).one()
-            return Facts(row.instance_id, row.epoch, row.revocation_sequence, row.seal_canary)
+            return DatabaseFacts(row.instance_id, row.epoch, row.revocation_sequence, row.seal_canary)
 
-    @whole
+    @operation
     async def set_seal_canary(self, canary: bytes) -> bytes:
         """Keep this canary unless there is one; returns the one that is kept."""
         async with self.write() as connection:
@@ -100,25 +100,25 @@ class Store(
             kept = (await connection.execute(select(meta.c.seal_canary))).scalar_one()
             return bytes(kept)
 
-    @whole
+    @operation
     async def service_key(self, name: str, sealed: bytes) -> bytes:
         """Keep this key of the service's own unless there is one of that name; returns the one that is kept."""
         query = select(service_keys.c.sealed).where(service_keys.c.name == name)
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             kept = (await connection.execute(query)).scalar_one_or_none()
             if kept is None:
                 await connection.execute(insert(service_keys).values(name=name, sealed=sealed))
                 kept = sealed
             return bytes(kept)
 
-    @whole
+    @operation
     async def bump_epoch(self, *, now: datetime, actor: str) -> int:
         """Make every follower of the feed load everything anew; returns the new epoch.
 
         For after a restore: the epoch moves on, and to at least the seconds of `now`, so that followers notice
         also when the same backup is put back twice.
         """
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             before = (await connection.execute(select(meta.c.epoch))).scalar_one()
             epoch = max(int(before) + 1, int(now.timestamp()))
             await connection.execute(update(meta).values(epoch=epoch))

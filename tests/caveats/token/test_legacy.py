@@ -10,7 +10,7 @@ from law_support import PARTY, ROOT_KEY, at_most, counter_random, outcome
 
 from caveats import LimitExceeded, Limits, Macaroon, MalformedToken, Note
 from caveats.token.legacy import decode_legacy, decode_v1, encode_v1, is_legacy
-from caveats.token.wire import Fields, ThirdPartyCaveat, encode_base64
+from caveats.token.wire import ThirdPartyCaveat, WireMacaroon, encode_base64
 
 PLAIN = Macaroon.mint(ROOT_KEY, b"id", location="loc", caveats=[b"a = b"])
 WITH_PARTY = PLAIN.require_discharge(PARTY, random=counter_random()).attenuate(b"c = d")
@@ -273,7 +273,7 @@ def test_v1_bytes_are_capped_before_anything_is_read():
 
 
 def test_a_part_of_over_64_kib_cannot_be_written_as_v1():
-    assert outcome(encode_v1, Fields("x" * 70_000, b"i", (), SIGNATURE)) is LimitExceeded
+    assert outcome(encode_v1, WireMacaroon("x" * 70_000, b"i", (), SIGNATURE)) is LimitExceeded
 
 
 def test_a_note_in_any_language_travels_through_every_encoding():

@@ -7,8 +7,8 @@ from law_support import EXAMPLES, PARTY, ROOT_KEY, at_most, counter_random, issu
 
 from caveats import DamagedToken, LimitExceeded, Limits, Macaroon, MalformedToken, Note, User
 from caveats.token.wire import (
-    Fields,
     ThirdPartyCaveat,
+    WireMacaroon,
     check_location,
     checksum,
     decode_base64,
@@ -255,7 +255,7 @@ def test_every_standard_caveat_survives_the_wire():
 
 
 def test_text_and_binary_agree():
-    fields = Fields("loc", b"id", (b"a", ThirdPartyCaveat("", VID, b"t" * 300)), SIGNATURE)
+    fields = WireMacaroon("loc", b"id", (b"a", ThirdPartyCaveat("", VID, b"t" * 300)), SIGNATURE)
     assert decode_text(encode_text(fields)) == fields == decode_binary(encode_binary(fields))
 
 

@@ -11,12 +11,12 @@ from caveats_client import (
     BadRequest,
     ClientError,
     Conflict,
-    Facts,
     Forbidden,
     NotAuthenticated,
     NotFound,
     NotLive,
     RateLimited,
+    RequestFacts,
     Unavailable,
     UnexpectedResponse,
 )
@@ -168,11 +168,11 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
     ("renew for", calls.renew(expires_in=60), "POST", "/v1/tokens/renew", {"expires_in": 60}, True),
     ("tokens", calls.tokens(), "GET", "/v1/tokens", None, True),
     ("token", calls.token("01K"), "GET", "/v1/tokens/01K", None, True),
-    ("verify", calls.verify("cav1_x", Facts()), "POST", "/v1/verify", {"token": "cav1_x"}, False),
+    ("verify", calls.verify("cav1_x", RequestFacts()), "POST", "/v1/verify", {"token": "cav1_x"}, False),
     (
         "verify with every fact",
         calls.verify(
-            "cav1_x", Facts(["a:b", "c:d"], "photos", "GET", "/a", "10.0.0.1", "alice", {"album": 42})
+            "cav1_x", RequestFacts(["a:b", "c:d"], "photos", "GET", "/a", "10.0.0.1", "alice", {"album": 42})
         ),
         "POST",
         "/v1/verify",
@@ -190,7 +190,7 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
     ),
     (
         "verify many",
-        calls.verify_many([("cav1_x", Facts()), ("cav1_y", Facts(scope="a:b"))]),
+        calls.verify_many([("cav1_x", RequestFacts()), ("cav1_y", RequestFacts(scope="a:b"))]),
         "POST",
         "/v1/verify",
         {"tokens": [{"token": "cav1_x"}, {"token": "cav1_y", "scope": "a:b"}]},
@@ -243,7 +243,7 @@ def test_pages_are_asked_for_in_the_query() -> None:
 
 def test_a_macaroon_and_a_bundle_are_verified_as_their_text(token: Macaroon) -> None:
     for given in (token, Bundle(token), token.encode()):
-        assert calls.verify(given, Facts()).body == {"token": token.encode()}
+        assert calls.verify(given, RequestFacts()).body == {"token": token.encode()}
 
 
 def test_whoami_asks_as_the_audience_that_the_token_is_for(mint: Any) -> None:
@@ -300,7 +300,7 @@ def test_labelled_tokens_are_read() -> None:
 
 
 def test_a_verification_is_read() -> None:
-    verification = answer(calls.verify("t", Facts()), VERIFIED)
+    verification = answer(calls.verify("t", RequestFacts()), VERIFIED)
     assert not verification.granted
     assert verification.scopes == ("photos:read",)
     assert [(judged.index, judged.hint) for judged in verification.failures] == [(2, JUDGED["hint"])]
@@ -340,10 +340,10 @@ def test_an_answer_without_a_member_is_no_answer(name: str) -> None:
     body = {**VERIFIED}
     del body[name]
     if name in ("code", "issued_at", "expires_at"):
-        answer(calls.verify("t", Facts()), body)
+        answer(calls.verify("t", RequestFacts()), body)
         return
     with pytest.raises(UnexpectedResponse, match=name):
-        answer(calls.verify("t", Facts()), body)
+        answer(calls.verify("t", RequestFacts()), body)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_an_answer_without_a_member_is_no_answer(name: str) -> None:
 )
 def test_an_answer_of_another_shape_is_no_answer(name: str, value: Any) -> None:
     with pytest.raises(UnexpectedResponse):
-        answer(calls.verify("t", Facts()), {**VERIFIED, name: value})
+        answer(calls.verify("t", RequestFacts()), {**VERIFIED, name: value})
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from caveats.bakery import BakeryParty
 from caveats_client import Unavailable, UnusableAddress
 from caveats_client.discharge import runner
-from caveats_client.discharge.allowlist import Reach, is_public
+from caveats_client.discharge.allowlist import Allowlist, is_public
 from caveats_client.discharge.protocol import Steps, finding
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -32,7 +32,7 @@ IDM = httpx.URL("https://idm.example")
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "8.8.8.8"])
 def test_public_addresses_may_be_connected_to(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
-    assert Reach.to(["https://idm.example"]).checked(IDM, [address]) == (address,)
+    assert Allowlist.to(["https://idm.example"]).checked(IDM, [address]) == (address,)
 
 
 @pytest.mark.parametrize(
@@ -68,22 +68,22 @@ def test_public_addresses_may_be_connected_to(address: str) -> None:
 )
 def test_loopback_link_local_private_and_wrapped_addresses_are_refused_unless_allowed(address: str) -> None:
     with pytest.raises(UnusableAddress, match="private network"):
-        Reach.to(["https://idm.example"]).checked(IDM, [address])
-    allowing = Reach.to(["https://idm.example"], allow_private=True)
+        Allowlist.to(["https://idm.example"]).checked(IDM, [address])
+    allowing = Allowlist.to(["https://idm.example"], allow_private=True)
     assert allowing.checked(IDM, [address]) == (address,)
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "nonsense"])
 def test_what_is_no_host_s_address_is_refused_always(address: str) -> None:
     with pytest.raises(UnusableAddress):
-        Reach.to(["https://idm.example"], allow_private=True).checked(IDM, [address])
+        Allowlist.to(["https://idm.example"], allow_private=True).checked(IDM, [address])
 
 
 def test_one_bad_address_among_good_ones_refuses() -> None:
     with pytest.raises(UnusableAddress):
-        Reach.to(["https://idm.example"]).checked(IDM, ["8.8.8.8", "10.0.0.1"])
+        Allowlist.to(["https://idm.example"]).checked(IDM, ["8.8.8.8", "10.0.0.1"])
     with pytest.raises(UnusableAddress):
-        Reach.to(["https://idm.example"]).checked(IDM, [])
+        Allowlist.to(["https://idm.example"]).checked(IDM, [])
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_one_bad_address_among_good_ones_refuses() -> None:
     ],
 )
 def test_an_origin_is_compared_exactly(location: str) -> None:
-    reach = Reach.to(["https://idm.example/discharger"])
+    reach = Allowlist.to(["https://idm.example/discharger"])
     assert reach.place("https://IDM.example:443/deep/").path == "/deep/"
     with pytest.raises(UnusableAddress):
         reach.place(location)
@@ -108,9 +108,9 @@ def test_an_origin_is_compared_exactly(location: str) -> None:
 @pytest.mark.parametrize("port", [0, 65536, 99999, 10**12])
 def test_a_port_that_there_is_not_is_no_address(port: int) -> None:
     with pytest.raises(UnusableAddress):
-        Reach.to([f"https://idm.example:{port}"])
+        Allowlist.to([f"https://idm.example:{port}"])
     with pytest.raises(UnusableAddress):
-        Reach.to(["https://idm.example"]).place(f"https://idm.example:{port}")
+        Allowlist.to(["https://idm.example"]).place(f"https://idm.example:{port}")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_port_that_there_is_not_is_no_address(port: int) -> None:
     ],
 )
 def test_a_path_goes_out_as_it_was_written(path: str, written: bytes) -> None:
-    assert Reach.to(["https://idm.example"]).place(f"https://idm.example{path}").raw_path == written
+    assert Allowlist.to(["https://idm.example"]).place(f"https://idm.example{path}").raw_path == written
 
 
 # Names
@@ -151,11 +151,11 @@ class Names:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
 
 
-def drive(steps: Steps[BakeryParty], reach: Reach, *, awaiting: bool) -> BakeryParty:
+def drive(steps: Steps[BakeryParty], reach: Allowlist, *, awaiting: bool) -> BakeryParty:
     return asyncio.run(runner.run_async(steps, reach)) if awaiting else runner.run(steps, reach)
 
 
-def find(location: str, reach: Reach, *, awaiting: bool) -> BakeryParty:
+def find(location: str, reach: Allowlist, *, awaiting: bool) -> BakeryParty:
     return drive(finding(location, reach, clock=runner.clock), reach, awaiting=awaiting)
 
 
@@ -171,7 +171,7 @@ def test_a_name_is_resolved_once_and_the_connection_goes_where_it_was_looked_at(
         ThirdParty(there)
         names = Names(monkeypatch, ["127.0.0.1"], ["10.255.255.1"])
         location = f"http://idm.example:{there.port}"
-        reach = Reach.to([location], allow_http=True, allow_private=True)
+        reach = Allowlist.to([location], allow_http=True, allow_private=True)
         assert find(location, reach, awaiting=awaiting).public_key == KEY.public_key
         assert names.asked == ["idm.example"]
         assert there.asked[0].headers["host"] == f"idm.example:{there.port}"
@@ -185,7 +185,7 @@ def test_a_name_that_leads_inside_is_not_connected_to(
         Names(monkeypatch, ["127.0.0.1"])
         location = f"http://idm.example:{there.port}"
         with pytest.raises(UnusableAddress, match="private network"):
-            find(location, Reach.to([location], allow_http=True), awaiting=awaiting)
+            find(location, Allowlist.to([location], allow_http=True), awaiting=awaiting)
         assert not there.asked
 
 
@@ -197,7 +197,7 @@ def test_the_next_address_is_tried_where_nobody_listens(
         ThirdParty(there)
         Names(monkeypatch, ["127.0.0.2", "127.0.0.1"])
         location = f"http://idm.example:{there.port}"
-        reach = Reach.to([location], allow_http=True, allow_private=True)
+        reach = Allowlist.to([location], allow_http=True, allow_private=True)
         assert find(location, reach, awaiting=awaiting).public_key == KEY.public_key
 
 
@@ -205,7 +205,7 @@ def test_the_next_address_is_tried_where_nobody_listens(
 def test_a_name_that_does_not_exist_is_a_typed_error(monkeypatch: pytest.MonkeyPatch, awaiting: bool) -> None:
     Names(monkeypatch)
     with pytest.raises(Unavailable, match="no such host"):
-        find("https://idm.example", Reach.to(["https://idm.example"]), awaiting=awaiting)
+        find("https://idm.example", Allowlist.to(["https://idm.example"]), awaiting=awaiting)
 
 
 @both
@@ -214,7 +214,7 @@ def test_no_proxy_is_asked(monkeypatch: pytest.MonkeyPatch, awaiting: bool) -> N
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     with site() as there:
         ThirdParty(there)
-        reach = Reach.to([], own=[there.url])
+        reach = Allowlist.to([], own=[there.url])
         assert find(there.url, reach, awaiting=awaiting).version == 3
 
 
@@ -265,12 +265,12 @@ def test_tls_is_spoken_with_the_name_and_not_with_the_address(
         ThirdParty(there)
         Names(monkeypatch, ["127.0.0.1"], ["127.0.0.1"])
         location = f"https://idm.example:{there.port}"
-        reach = Reach.to([location], allow_private=True)
+        reach = Allowlist.to([location], allow_private=True)
         assert find(location, reach, awaiting=awaiting).public_key == KEY.public_key
         assert shaken == ["idm.example"]
         other = f"https://other.example:{there.port}"
         with pytest.raises(Unavailable, match=r"(?i)certificate"):
-            find(other, Reach.to([other], allow_private=True), awaiting=awaiting)
+            find(other, Allowlist.to([other], allow_private=True), awaiting=awaiting)
         assert len(there.asked) == 1
 
 
@@ -292,4 +292,4 @@ def test_a_third_party_that_tells_no_key_is_a_typed_error(info: dict[str, Any]) 
     from caveats_client import BadDischarge
 
     with site({"/discharge/info": lambda _: said(info)}) as there, pytest.raises(BadDischarge):
-        find(there.url, Reach.to([], own=[there.url]), awaiting=False)
+        find(there.url, Allowlist.to([], own=[there.url]), awaiting=False)

@@ -35,7 +35,7 @@ from caveats import (
 from caveats.kinds.scopes import parse_scope
 from caveats_client.api.errors import ClientError, Unavailable, UnexpectedResponse
 from caveats_client.guards import asgi, guard, wsgi
-from caveats_client.guards.guard import Gate, Incoming, Refusal
+from caveats_client.guards.guard import Denied, Guard, IncomingRequest
 from caveats_service.http.errors import Problem, problem_of
 from caveats_service.http.request import TokenCredential, client_address, token_of_headers
 
@@ -50,12 +50,14 @@ def bearer(*more: caveats.Caveat) -> tuple[bytes, bytes]:
     return b"authorization", b"Bearer " + TOKEN.attenuate(*more).encode().encode()
 
 
-def incoming(*headers: tuple[bytes, bytes], path: str | None = "/photos/42", query: bytes = b"") -> Incoming:
-    return Incoming("GET", path, query, headers or (bearer(),), "127.0.0.1")
+def incoming(
+    *headers: tuple[bytes, bytes], path: str | None = "/photos/42", query: bytes = b""
+) -> IncomingRequest:
+    return IncomingRequest("GET", path, query, headers or (bearer(),), "127.0.0.1")
 
 
-def gate_around(verifier: Any = VERIFIER, **how: Any) -> Gate:
-    return Gate(verifier, now=now, **how)
+def gate_around(verifier: Any = VERIFIER, **how: Any) -> Guard:
+    return Guard(verifier, now=now, **how)
 
 
 # as the service
@@ -128,7 +130,7 @@ def test_a_token_is_found_where_the_service_finds_it(headers: list[tuple[bytes, 
     def ours() -> str:
         try:
             return guard.token_of(headers)
-        except Refusal as refusal:
+        except Denied as refusal:
             return f"!{refusal.code}"
 
     mine, service = ours(), theirs()
@@ -266,7 +268,7 @@ def waiting(error: Exception, seconds: object) -> Exception:
 def test_a_verifier_that_cannot_say_yes_closes_the_gate_for_a_while(
     error: Exception, after: str, around: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(Refusal) as raised:
+    with pytest.raises(Denied) as raised:
         gate_around(around(Answering(error))).judge(incoming())
     refusal = raised.value
     assert (refusal.status, refusal.code, refusal.headers["Retry-After"]) == (503, "unavailable", after)
@@ -283,11 +285,11 @@ def test_answers_can_be_added_and_the_nearest_class_counts() -> None:
     class Gone(caveats.Stale):
         """An error of some verifier."""
 
-    answers = {Gone: lambda error: Refusal(429, "rate_limited", str(error))}
+    answers = {Gone: lambda error: Denied(429, "rate_limited", str(error))}
     judging = gate_around(answers=answers)
     assert judging.refusal(Gone("x")).status == 429
     assert judging.refusal(caveats.Stale("x")).status == 503
-    with pytest.raises(Refusal) as raised:
+    with pytest.raises(Denied) as raised:
         gate_around(Answering(Gone("x")), answers=answers).judge(incoming())
     assert raised.value.problem["title"] == "rate limited"
 
@@ -301,7 +303,7 @@ def test_the_verifier_is_told_everything() -> None:
 
 
 def test_the_verifier_s_own_audience_counts_where_the_gate_names_none() -> None:
-    with pytest.raises(Refusal, match="audience"):
+    with pytest.raises(Denied, match="audience"):
         gate_around(audience="notes").judge(incoming())
     assert gate_around().judge(incoming()).audience == "photos"
 

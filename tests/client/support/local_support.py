@@ -32,14 +32,14 @@ from caveats.revocation.feed import Page, seal_page
 from caveats.revocation.revocation_set import row_of
 from caveats.token.wire import decode_base64, encode_base64
 from caveats_client.verifiers.registration import Registration
-from caveats_client.verifiers.replica import Following, Identity, Instant
+from caveats_client.verifiers.replica import Instant, Replica, VerifierIdentity
 
 __all__ = ["ADMIN_PASSWORD", "Service", "bearer", "serving"]
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SERVICE_KEY = PrivateKey(bytes(range(40, 72)))
 APP_KEY = PrivateKey(bytes(range(80, 112)))
-IDENTITY = Identity("01KAJ5M3W8E2RZ6V8Q4T0N9XCD", "photos", APP_KEY, SERVICE_KEY.public_key)
+IDENTITY = VerifierIdentity("01KAJ5M3W8E2RZ6V8Q4T0N9XCD", "photos", APP_KEY, SERVICE_KEY.public_key)
 DAY = timedelta(days=1)
 
 
@@ -137,12 +137,12 @@ class Model:
         return {f"k{n}" for n in [keys for since, _, keys in self.key_history if since <= at][-1]}
 
 
-def take(following: Following, page: Page, instant: Instant) -> Any:
+def take(following: Replica, page: Page, instant: Instant) -> Any:
     return following.take_page(page, [row_of(number, entry) for number, entry in page.entries], instant)
 
 
-def new_following(model: Model) -> Following:
-    following = Following(IDENTITY)
+def new_following(model: Model) -> Replica:
+    following = Replica(IDENTITY)
     following.take_bundle(model.bundle(), model.instant)
     return following
 

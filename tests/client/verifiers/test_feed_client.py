@@ -10,10 +10,10 @@ from caveats_client.verifiers.feed_client import (
     LONGEST_LINE,
     PROOF_HEADER,
     SILENCE,
+    Backoff,
     CannotRead,
-    Lines,
-    Pacing,
-    Way,
+    LineReader,
+    Mode,
     ask,
 )
 from caveats_client.verifiers.replica import Place
@@ -22,12 +22,14 @@ EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
 NDJSON = {"content-type": "application/x-ndjson"}
 
 
-def reading(way: Way, status: int = 200, headers: dict[str, str] | None = None) -> Lines:
-    default = EVENTS if way is Way.STREAM else NDJSON
-    return Lines(ask(way, "photos", Place(7, 2), "proof"), status, default if headers is None else headers)
+def reading(way: Mode, status: int = 200, headers: dict[str, str] | None = None) -> LineReader:
+    default = EVENTS if way is Mode.STREAM else NDJSON
+    return LineReader(
+        ask(way, "photos", Place(7, 2), "proof"), status, default if headers is None else headers
+    )
 
 
-def lines(way: Way, *chunks: bytes) -> list[str]:
+def lines(way: Mode, *chunks: bytes) -> list[str]:
     read = reading(way)
     return [line for chunk in chunks for line in read.take(chunk)]
 
@@ -35,12 +37,12 @@ def lines(way: Way, *chunks: bytes) -> list[str]:
 @pytest.mark.parametrize(
     ("way", "accepts", "query"),
     [
-        (Way.CATCH_UP, "application/x-ndjson", {}),
-        (Way.POLL, "application/x-ndjson", {"wait": "4"}),
-        (Way.STREAM, "text/event-stream", {}),
+        (Mode.CATCH_UP, "application/x-ndjson", {}),
+        (Mode.POLL, "application/x-ndjson", {"wait": "4"}),
+        (Mode.STREAM, "text/event-stream", {}),
     ],
 )
-def test_a_request_says_from_where_and_in_which_form(way: Way, accepts: str, query: dict[str, str]) -> None:
+def test_a_request_says_from_where_and_in_which_form(way: Mode, accepts: str, query: dict[str, str]) -> None:
     asked = ask(way, "photos", Place(7, 2), "proof")
     assert asked.query == {"audience": "photos", "after": "7", "epoch": "2", **query}
     assert asked.headers[PROOF_HEADER] == "proof"
@@ -63,14 +65,14 @@ def test_a_request_says_from_where_and_in_which_form(way: Way, accepts: str, que
     ],
 )
 def test_events_are_read(body: bytes, expected: list[str]) -> None:
-    assert lines(Way.STREAM, body) == expected
+    assert lines(Mode.STREAM, body) == expected
 
 
 @given(st.lists(st.text("ab{}", min_size=1, max_size=30), max_size=8), st.data())
 def test_lines_do_not_depend_on_how_the_bytes_are_cut(texts: list[str], data: st.DataObject) -> None:
     for way, whole in (
-        (Way.STREAM, "".join(f"event: page\ndata: {text}\n\n" for text in texts).encode()),
-        (Way.POLL, "".join(f"{text}\n" for text in texts).encode()),
+        (Mode.STREAM, "".join(f"event: page\ndata: {text}\n\n" for text in texts).encode()),
+        (Mode.POLL, "".join(f"{text}\n" for text in texts).encode()),
     ):
         cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=10)))
         pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
@@ -78,7 +80,7 @@ def test_lines_do_not_depend_on_how_the_bytes_are_cut(texts: list[str], data: st
 
 
 def test_a_line_without_an_end_is_given_up() -> None:
-    read = reading(Way.POLL)
+    read = reading(Mode.POLL)
     with pytest.raises(CannotRead, match="without an end"):
         for _ in range(LONGEST_LINE // 2**20 + 1):
             list(read.take(b"x" * 2**20))
@@ -87,20 +89,20 @@ def test_a_line_without_an_end_is_given_up() -> None:
 @pytest.mark.parametrize(
     ("way", "status", "headers", "unsuited", "unproved", "retry_after"),
     [
-        pytest.param(Way.STREAM, 200, NDJSON, True, False, 0, id="a proxy that answers with something else"),
-        pytest.param(Way.STREAM, 200, {}, True, False, 0, id="no type at all"),
-        pytest.param(Way.STREAM, 406, {}, True, False, 0, id="no streams here"),
-        pytest.param(Way.POLL, 406, {}, False, False, 0, id="a poll is not one"),
-        pytest.param(Way.STREAM, 403, {}, False, True, 0, id="the proof does not hold"),
-        pytest.param(Way.STREAM, 503, {"retry-after": "7"}, False, False, 7, id="busy"),
+        pytest.param(Mode.STREAM, 200, NDJSON, True, False, 0, id="a proxy that answers with something else"),
+        pytest.param(Mode.STREAM, 200, {}, True, False, 0, id="no type at all"),
+        pytest.param(Mode.STREAM, 406, {}, True, False, 0, id="no streams here"),
+        pytest.param(Mode.POLL, 406, {}, False, False, 0, id="a poll is not one"),
+        pytest.param(Mode.STREAM, 403, {}, False, True, 0, id="the proof does not hold"),
+        pytest.param(Mode.STREAM, 503, {"retry-after": "7"}, False, False, 7, id="busy"),
         pytest.param(
-            Way.CATCH_UP, 503, {"retry-after": "tomorrow"}, False, False, 0, id="busy until some day"
+            Mode.CATCH_UP, 503, {"retry-after": "tomorrow"}, False, False, 0, id="busy until some day"
         ),
-        pytest.param(Way.CATCH_UP, 301, {}, False, False, 0, id="elsewhere"),
+        pytest.param(Mode.CATCH_UP, 301, {}, False, False, 0, id="elsewhere"),
     ],
 )
 def test_an_answer_that_is_not_the_feed_says_what_to_do(
-    way: Way, status: int, headers: dict[str, str], *, unsuited: bool, unproved: bool, retry_after: float
+    way: Mode, status: int, headers: dict[str, str], *, unsuited: bool, unproved: bool, retry_after: float
 ) -> None:
     with pytest.raises(CannotRead) as refused:
         reading(way, status, headers)
@@ -110,39 +112,39 @@ def test_an_answer_that_is_not_the_feed_says_what_to_do(
 
 def test_waits_grow_to_five_seconds_differ_and_begin_anew_after_news() -> None:
     for random, factor in ((0.0, 0.5), (1.0, 1.0)):
-        pacing = Pacing(lambda random=random: random)  # type: ignore[misc]
+        pacing = Backoff(lambda random=random: random)  # type: ignore[misc]
         waits = [pacing.failed() for _ in range(40)]
         assert waits[:6] == [factor * wait for wait in (0.25, 0.5, 1.0, 2.0, 4.0, 5.0)]
         assert waits[-1] == 5.0 * factor
-        assert pacing.ended(Way.CATCH_UP, news=True, seconds=1) == 0
+        assert pacing.ended(Mode.CATCH_UP, news=True, seconds=1) == 0
         assert pacing.failed() == 0.25 * factor
 
 
 def test_the_service_may_ask_for_more_patience_but_not_for_ever() -> None:
-    pacing = Pacing(lambda: 0.0)
+    pacing = Backoff(lambda: 0.0)
     assert pacing.failed(retry_after=7) == 7
     assert pacing.failed(retry_after=999_999) == 30
 
 
 def test_an_answer_that_teaches_nothing_is_a_failure() -> None:
-    pacing = Pacing(lambda: 1.0)
-    assert [pacing.ended(Way.POLL, news=False, seconds=0) for _ in range(3)] == [0.25, 0.5, 1.0]
+    pacing = Backoff(lambda: 1.0)
+    assert [pacing.ended(Mode.POLL, news=False, seconds=0) for _ in range(3)] == [0.25, 0.5, 1.0]
 
 
 def test_a_stream_that_ended_is_taken_up_again_at_once_and_polls_do_not_spin() -> None:
-    pacing = Pacing(lambda: 1.0)
-    assert pacing.ended(Way.STREAM, news=True, seconds=60) <= 0.2
-    assert pacing.ended(Way.POLL, news=True, seconds=0.05) == pytest.approx(0.15)
-    assert pacing.ended(Way.POLL, news=True, seconds=4) == 0
+    pacing = Backoff(lambda: 1.0)
+    assert pacing.ended(Mode.STREAM, news=True, seconds=60) <= 0.2
+    assert pacing.ended(Mode.POLL, news=True, seconds=0.05) == pytest.approx(0.15)
+    assert pacing.ended(Mode.POLL, news=True, seconds=4) == 0
 
 
 def test_everything_is_asked_for_compressed_news_as_events_and_polled_for_where_those_do_not_come_through() -> (
     None
 ):
-    pacing = Pacing(lambda: 0.0)
-    assert pacing.way(behind=True, tick=0) is Way.CATCH_UP
-    assert pacing.way(behind=False, tick=0) is Way.STREAM
+    pacing = Backoff(lambda: 0.0)
+    assert pacing.way(behind=True, tick=0) is Mode.CATCH_UP
+    assert pacing.way(behind=False, tick=0) is Mode.STREAM
     pacing.no_stream(tick=10)
-    assert pacing.way(behind=False, tick=11) is Way.POLL
-    assert pacing.way(behind=True, tick=11) is Way.CATCH_UP
-    assert pacing.way(behind=False, tick=311) is Way.STREAM
+    assert pacing.way(behind=False, tick=11) is Mode.POLL
+    assert pacing.way(behind=True, tick=11) is Mode.CATCH_UP
+    assert pacing.way(behind=False, tick=311) is Mode.STREAM

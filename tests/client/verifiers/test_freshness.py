@@ -23,7 +23,7 @@ from caveats import (
     User,
     new_token_id,
 )
-from caveats_client.verifiers.freshness import Standing, Standpoint
+from caveats_client.verifiers.freshness import FreshnessGate, Health
 
 
 class Clocks:
@@ -40,9 +40,9 @@ class Clocks:
         return self.model.ticks
 
 
-def standpoint(model: Model, clocks: Clocks | None = None, **given: Any) -> Standpoint:
+def standpoint(model: Model, clocks: Clocks | None = None, **given: Any) -> FreshnessGate:
     clocks = clocks or Clocks(model)
-    return Standpoint(
+    return FreshnessGate(
         IDENTITY,
         **{
             "checkers": None,
@@ -59,7 +59,7 @@ def standpoint(model: Model, clocks: Clocks | None = None, **given: Any) -> Stan
     )
 
 
-def ready(model: Model, **given: Any) -> Standpoint:
+def ready(model: Model, **given: Any) -> FreshnessGate:
     made = standpoint(model, **given)
     made.take_box(model.bundle())
     made.take_line(model.line())
@@ -87,7 +87,7 @@ def test_it_refuses_until_it_has_keys_and_all_revocations() -> None:
         made.check()
     made.take_line(model.line())
     made.check()
-    assert made.standing is Standing.FRESH
+    assert made.standing is Health.FRESH
     assert made.status().ready
 
 
@@ -119,7 +119,7 @@ def test_and_is_back_with_the_next_page() -> None:
     model = Model()
     made = ready(model)
     model.pass_time(60)
-    assert made.standing is Standing.STALE
+    assert made.standing is Health.STALE
     made.take_line(model.line())
     made.check()
 
@@ -127,22 +127,20 @@ def test_and_is_back_with_the_next_page() -> None:
 @pytest.mark.parametrize(
     ("wall_off", "passed", "standing"),
     [
-        pytest.param(-3600, 31, Standing.STALE, id="set back an hour, and no word for 31 s"),
-        pytest.param(-3600, 5, Standing.FRESH, id="set back an hour, and heard 5 s ago"),
-        pytest.param(31, 0, Standing.STALE, id="set ahead"),
-        pytest.param(DAY.total_seconds(), 0, Standing.STALE, id="a day ahead: the keys are over too"),
+        pytest.param(-3600, 31, Health.STALE, id="set back an hour, and no word for 31 s"),
+        pytest.param(-3600, 5, Health.FRESH, id="set back an hour, and heard 5 s ago"),
+        pytest.param(31, 0, Health.STALE, id="set ahead"),
+        pytest.param(DAY.total_seconds(), 0, Health.STALE, id="a day ahead: the keys are over too"),
     ],
 )
-def test_a_clock_that_is_set_makes_nothing_younger(
-    wall_off: float, passed: float, standing: Standing
-) -> None:
+def test_a_clock_that_is_set_makes_nothing_younger(wall_off: float, passed: float, standing: Health) -> None:
     model = Model()
     clocks = Clocks(model)
     made = ready(model, clocks=clocks)
     clocks.wall_off = timedelta(seconds=wall_off)
     model.pass_time(passed)
     assert made.standing is standing
-    if standing is Standing.STALE:
+    if standing is Health.STALE:
         with pytest.raises(Stale):
             made.check()
     else:
@@ -153,11 +151,11 @@ def test_the_availability_mode_accepts_without_news_but_not_without_keys() -> No
     model = Model()
     made = ready(model, on_stale="accept")
     model.pass_time(3600)
-    assert made.standing is Standing.ACCEPTING
+    assert made.standing is Health.ACCEPTING
     made.check()
     assert made.status().ready
     model.pass_time(DAY.total_seconds() - 3600)
-    assert made.standing is Standing.STALE
+    assert made.standing is Health.STALE
     with pytest.raises(Stale, match="keys have not been confirmed"):
         made.check()
 

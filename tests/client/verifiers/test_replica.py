@@ -12,15 +12,15 @@ from local_support import DAY, IDENTITY, NOW, Model, new_following, secret, take
 
 from caveats import MasterKey, MasterKeyring, RejectedDelivery, RevocationSet, UserRevocation
 from caveats.revocation.feed import UnknownSeal, check_reader, seal_page
-from caveats_client.verifiers.replica import Following, Fresh, Instant, Place
+from caveats_client.verifiers.replica import Fresh, Instant, Place, Replica
 
 
-def hits(following: Following) -> set[str]:
+def hits(following: Replica) -> set[str]:
     assert following.known is not None
     return {key.decode() for key in following.known.revocations._tokens}
 
 
-def fresh_at(following: Following) -> object:
+def fresh_at(following: Replica) -> object:
     return following.known and following.known.fresh and following.known.fresh.at
 
 
@@ -30,7 +30,7 @@ def fresh_at(following: Following) -> object:
 def test_nothing_is_claimed_before_the_whole_history_has_been_heard() -> None:
     model = Model()
     first, second = model.revoke(), model.revoke()
-    following = Following(IDENTITY)
+    following = Replica(IDENTITY)
     assert following.place == Place(0, None)
     taken = take(following, model.page(0, 1), model.instant)
     assert taken.news
@@ -194,7 +194,7 @@ def test_a_page_with_a_row_that_cannot_be_read_moves_nothing() -> None:
 def test_a_line_is_opened_with_the_keys_that_are_here() -> None:
     model = Model()
     with pytest.raises(RejectedDelivery, match="no key"):
-        Following(IDENTITY).take_line(model.line(), model.instant)
+        Replica(IDENTITY).take_line(model.line(), model.instant)
     following = new_following(model)
     assert following.take_line(model.line(), model.instant).news
     model.rotate()
@@ -223,7 +223,7 @@ def test_no_clock_can_be_turned_back_to_look_fresh(wall: float, tick: float, age
 
 def test_a_bundle_gives_keys_and_the_proof_is_made_with_the_newest() -> None:
     model = Model()
-    assert Following(IDENTITY).proof(model.now) is None
+    assert Replica(IDENTITY).proof(model.now) is None
     model.rotate()
     following = new_following(model)
     assert following.key_ids == ("k1", "k2")
@@ -255,7 +255,7 @@ def test_an_older_bundle_is_refused_and_the_newer_one_stays() -> None:
 )
 def test_a_bundle_for_somebody_else_or_another_time_is_refused(other: dict[str, object], words: str) -> None:
     model = Model()
-    following = Following(IDENTITY)
+    following = Replica(IDENTITY)
     with pytest.raises(RejectedDelivery, match=words):
         following.take_bundle(model.bundle(**other), model.instant)  # type: ignore[arg-type]
     assert following.keyring is None
@@ -369,7 +369,7 @@ def test_what_was_remembered_is_known_again() -> None:
     assert (memory.kept, memory.position, len(memory.recent)) == (1, 3, 2)
 
     model.pass_time(10)
-    again = Following(IDENTITY)
+    again = Replica(IDENTITY)
     again.recall(memory, RevocationSet([first]), model.instant)
     assert hits(again) == {first.token_id, second.token_id}  # type: ignore[union-attr]
     assert again.place == Place(3, 1)
@@ -386,7 +386,7 @@ def test_without_the_file_of_revocations_only_keys_and_serial_are_known_again() 
     take(following, model.page(), model.instant)
     assert following.known is not None
     following.known.kept = 0
-    again = Following(IDENTITY)
+    again = Replica(IDENTITY)
     again.recall(following.memory(), None, model.instant)
     assert again.known is None
     assert again.behind
@@ -402,7 +402,7 @@ def test_keys_that_ran_out_meanwhile_are_refused_and_their_serial_still_counts()
     following.known.kept = 0
     memory, older = following.memory(), model.bundle(life=3 * DAY, serial=following.serial - 1)
     model.pass_time(DAY.total_seconds())
-    again = Following(IDENTITY)
+    again = Replica(IDENTITY)
     with pytest.raises(RejectedDelivery, match="expired"):
         again.recall(memory, RevocationSet(), model.instant)
     assert again.keyring is None
@@ -418,7 +418,7 @@ def test_a_dead_key_stays_dead_across_a_restart() -> None:
     model.pass_time(1)
     model.retire()
     take(following, model.page(), model.instant)
-    again = Following(IDENTITY)
+    again = Replica(IDENTITY)
     again.recall(following.memory(), None, model.instant)
     assert again.key_ids == ("k2",)
 
@@ -430,7 +430,7 @@ def test_freshness_from_the_future_is_not_believed() -> None:
     assert following.known is not None
     following.known.kept = 0
     memory = following.memory()
-    again = Following(IDENTITY)
+    again = Replica(IDENTITY)
     with pytest.raises(RejectedDelivery, match="future"):
         again.recall(memory, RevocationSet(), Instant(model.now - timedelta(hours=1), 5.0))
     assert again.known is not None
@@ -478,7 +478,7 @@ def test_whatever_a_mirror_serves_freshness_is_never_claimed_while_a_live_entry_
 ) -> None:
     """And keys that had been retired by the newest word heard do not verify; and an honest service is believed again."""
     model = Model()
-    following = Following(IDENTITY)
+    following = Replica(IDENTITY)
     following.take_bundle(model.bundle(), model.instant)
     histories = {1: model.entries}
     pages, bundles = [model.page()], [(model.epoch, model.bundle())]
@@ -531,7 +531,7 @@ def test_whatever_a_mirror_serves_freshness_is_never_claimed_while_a_live_entry_
     assert set(following.key_ids) == {f"k{n}" for n in model.keys}
 
 
-def _check(model: Model, following: Following, histories: dict[int, list[object]]) -> None:
+def _check(model: Model, following: Replica, histories: dict[int, list[object]]) -> None:
     known = following.known
     if known is not None and known.fresh is not None:
         there = Model(entries=histories[known.epoch])  # type: ignore[arg-type]

@@ -28,8 +28,8 @@ from caveats.kinds.scopes import parse_scope
 from caveats.token import chain
 from caveats.verification.renewal import first_branches
 from caveats_service.core.issuing import (
-    Asked,
     Bounds,
+    IssueRequest,
     Lives,
     bounds_of_token,
     bounds_of_user,
@@ -87,10 +87,10 @@ def test_a_user_has_their_own_scopes_and_an_administrator_the_services_as_well(
 ) -> None:
     limits = bounds_of_user("alice", scope, is_admin=is_admin)
     if allowed:
-        assert plan(Asked(scope=asked), limits, LIVES, CHECKERS, now=NOW).scope == asked
+        assert plan(IssueRequest(scope=asked), limits, LIVES, CHECKERS, now=NOW).scope == asked
     else:
         with pytest.raises(Problem) as refused:
-            plan(Asked(scope=asked), limits, LIVES, CHECKERS, now=NOW)
+            plan(IssueRequest(scope=asked), limits, LIVES, CHECKERS, now=NOW)
         assert refused.value.status == 403
 
 
@@ -109,18 +109,18 @@ def test_a_life_is_cut_to_what_is_left(
     left: timedelta | None, asked: timedelta | None, expected: timedelta
 ) -> None:
     limits = Bounds("alice", (parse_scope("*"),), "*", expires_at=None if left is None else NOW + left)
-    assert plan(Asked(lifetime=asked), limits, LIVES, CHECKERS, now=NOW).expires_at == NOW + expected
+    assert plan(IssueRequest(lifetime=asked), limits, LIVES, CHECKERS, now=NOW).expires_at == NOW + expected
 
 
 @pytest.mark.parametrize("asked", [timedelta(0), timedelta(seconds=-1), 30 * DAY + timedelta(seconds=1)])
 def test_a_life_beyond_what_anybody_has_is_refused_rather_than_cut(asked: timedelta) -> None:
     with pytest.raises(Problem) as refused:
-        plan(Asked(lifetime=asked), bounds_of_user("a", "*", is_admin=False), LIVES, CHECKERS, now=NOW)
+        plan(IssueRequest(lifetime=asked), bounds_of_user("a", "*", is_admin=False), LIVES, CHECKERS, now=NOW)
     assert refused.value.status == 400
 
 
 def test_an_issued_token_is_laid_out_user_expires_scope_then_the_rest() -> None:
-    asked = Asked(caveats=("method = GET",), note="n", audience="photos")
+    asked = IssueRequest(caveats=("method = GET",), note="n", audience="photos")
     planned = plan(asked, bounds("path = /a"), LIVES, CHECKERS, now=NOW)
     assert [c.kind for c in planned.caveats] == [
         "user",
@@ -179,9 +179,9 @@ def test_an_audience_is_kept_unless_the_token_stands_for_the_account(
     limits = bounds(audience=audience, any_audience=any_audience)
     if expected is None:
         with pytest.raises(Problem, match="cannot be had"):
-            plan(Asked(audience=asked), limits, LIVES, CHECKERS, now=NOW)
+            plan(IssueRequest(audience=asked), limits, LIVES, CHECKERS, now=NOW)
     else:
-        assert plan(Asked(audience=asked), limits, LIVES, CHECKERS, now=NOW).audience == expected
+        assert plan(IssueRequest(audience=asked), limits, LIVES, CHECKERS, now=NOW).audience == expected
 
 
 # renewals
@@ -238,7 +238,7 @@ _CAVEATS = st.one_of(
 )
 _HOLDERS = st.lists(_CAVEATS, max_size=5)
 _ASKED = st.builds(
-    Asked,
+    IssueRequest,
     scope=st.none() | _SCOPES,
     audience=st.none() | st.sampled_from(["default", "photos"]),
     lifetime=st.none() | st.integers(1, 720).map(lambda h: h * HOUR),
@@ -264,7 +264,7 @@ def holds(caveats: object, context: Context, checkers: Checkers = CHECKERS) -> b
 @given(first=_SCOPES, holders=_HOLDERS, asked=_ASKED, requests=st.lists(_REQUESTS, min_size=5, max_size=20))
 @settings(max_examples=200, deadline=None)
 def test_whatever_a_new_token_grants_the_one_it_was_issued_against_would_have_granted(
-    first: str, holders: list[str], asked: Asked, requests: list[Context]
+    first: str, holders: list[str], asked: IssueRequest, requests: list[Context]
 ) -> None:
     parent = token(*holders, scope=first)
     try:
@@ -280,7 +280,7 @@ def test_whatever_a_new_token_grants_the_one_it_was_issued_against_would_have_gr
 @given(first=_SCOPES, holders=_HOLDERS, asked=_ASKED)
 @settings(max_examples=200, deadline=None)
 def test_the_effective_authority_of_what_is_issued_lies_within_the_bounds(
-    first: str, holders: list[str], asked: Asked
+    first: str, holders: list[str], asked: IssueRequest
 ) -> None:
     parent = token(*holders, scope=first)
     try:
@@ -310,7 +310,9 @@ def test_the_effective_authority_of_what_is_issued_lies_within_the_bounds(
 
 @given(scope=_SCOPES, asked=_ASKED, is_admin=st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_a_password_gives_no_more_than_the_account_has(scope: str, asked: Asked, *, is_admin: bool) -> None:
+def test_a_password_gives_no_more_than_the_account_has(
+    scope: str, asked: IssueRequest, *, is_admin: bool
+) -> None:
     limits = bounds_of_user("alice", scope, is_admin=is_admin)
     try:
         planned = plan(asked, limits, LIVES, CHECKERS, now=NOW)

@@ -14,10 +14,10 @@ from nacl.pwhash import argon2id
 from caveats_service.core.passwords import (
     INTERACTIVE,
     BadPassword,
+    PasswordCheck,
     PasswordHasher,
     PasswordProfile,
     PasswordsBusy,
-    Verdict,
     new_password,
 )
 
@@ -37,8 +37,8 @@ def hasher() -> Iterator[PasswordHasher]:
 async def test_a_password_verifies_and_another_does_not(hasher: PasswordHasher) -> None:
     stored = await hasher.hash(PASSWORD)
     assert stored.startswith("$argon2id$v=19$m=8,t=1,p=1$")
-    assert await hasher.verify(stored, PASSWORD) == Verdict(ok=True)
-    assert await hasher.verify(stored, PASSWORD + "x") == Verdict(ok=False)
+    assert await hasher.verify(stored, PASSWORD) == PasswordCheck(ok=True)
+    assert await hasher.verify(stored, PASSWORD + "x") == PasswordCheck(ok=False)
     assert await hasher.hash(PASSWORD) != stored
 
 
@@ -98,7 +98,7 @@ async def test_a_short_password_cannot_be_set_but_an_old_one_still_verifies() ->
 
 
 async def test_an_unknown_user_is_refused_without_being_called_corrupt(hasher: PasswordHasher) -> None:
-    assert await hasher.verify(None, PASSWORD) == Verdict(ok=False)
+    assert await hasher.verify(None, PASSWORD) == PasswordCheck(ok=False)
 
 
 async def test_an_unknown_user_costs_as_much_time_as_a_known_one() -> None:
@@ -166,22 +166,22 @@ async def test_a_corrupt_hash_is_a_refusal_and_an_alert_before_argon2_sees_it(
     argon2id_verify = argon2id.verify
     monkeypatch.setattr(argon2id, "verify", verify)
     begun = time.perf_counter()
-    assert await hasher.verify(stored, PASSWORD) == Verdict(ok=False, corrupt=True)
+    assert await hasher.verify(stored, PASSWORD) == PasswordCheck(ok=False, corrupt=True)
     assert time.perf_counter() - begun < 0.5
     assert stored.encode() not in seen
 
 
 async def test_a_well_formed_hash_of_something_else_is_only_a_refusal(hasher: PasswordHasher) -> None:
     stored = "$argon2id$v=19$m=8,t=1,p=1$" + SALT + "$" + DIGEST
-    assert await hasher.verify(stored, PASSWORD) == Verdict(ok=False)
+    assert await hasher.verify(stored, PASSWORD) == PasswordCheck(ok=False)
 
 
 async def test_another_cost_asks_for_a_rehash_only_if_the_password_is_right(hasher: PasswordHasher) -> None:
     other = PasswordHasher(SMALL)
     stored = await other.hash(PASSWORD)
-    assert await hasher.verify(stored, PASSWORD) == Verdict(ok=True, needs_rehash=True)
-    assert await hasher.verify(stored, "wrong one") == Verdict(ok=False)
-    assert await other.verify(stored, PASSWORD) == Verdict(ok=True)
+    assert await hasher.verify(stored, PASSWORD) == PasswordCheck(ok=True, needs_rehash=True)
+    assert await hasher.verify(stored, "wrong one") == PasswordCheck(ok=False)
+    assert await other.verify(stored, PASSWORD) == PasswordCheck(ok=True)
     other.close()
 
 
@@ -201,8 +201,8 @@ async def test_more_work_than_the_queue_holds_is_refused_at_once_and_then_taken_
     busy = [answer for answer in answers if isinstance(answer, PasswordsBusy)]
     assert len(busy) == 7
     assert busy[0].retry_after >= 1
-    assert answers.count(Verdict(ok=False)) == 3
-    assert await hasher.verify(None, PASSWORD) == Verdict(ok=False)
+    assert answers.count(PasswordCheck(ok=False)) == 3
+    assert await hasher.verify(None, PASSWORD) == PasswordCheck(ok=False)
     hasher.close()
 
 
@@ -216,7 +216,7 @@ async def test_callers_who_go_away_give_their_room_back_when_their_work_ends() -
         await asyncio.gather(*tasks, return_exceptions=True)
         while hasher._room != 2:
             await asyncio.sleep(0.005)
-    assert await hasher.verify(None, PASSWORD) == Verdict(ok=False)
+    assert await hasher.verify(None, PASSWORD) == PasswordCheck(ok=False)
     hasher.close()
 
 

@@ -120,4 +120,4 @@ def test_nothing_is_kept_of_those_who_have_left(guarded: Service) -> None:
     user: User = new_user(guarded)
     with guarded.client() as http, ThreadPoolExecutor(30) as pool:
         list(pool.map(lambda n: guess(http, user.username, "wrong one", f"192.0.2.{n % 3}"), range(90)))
-    assert guarded.node.throttle._lines == {}
+    assert guarded.runtime.rate_limiter._lines == {}

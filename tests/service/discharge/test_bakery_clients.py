@@ -135,7 +135,7 @@ def test_the_public_key_is_found_where_clients_look(service: Service) -> None:
     locator = httpbakery.ThirdPartyLocator(allow_insecure=True)
     found = locator.third_party_info(service.url)
     assert found.version == 3
-    assert base64.b64decode(str(found.public_key)) == service.node.discharges.public_key
+    assert base64.b64decode(str(found.public_key)) == service.runtime.discharges.public_key
     older = requests.get(f"{service.url}/publickey", timeout=10).json()
     assert older == {"PublicKey": str(found.public_key)}
 

@@ -90,8 +90,8 @@ def test_what_was_to_be_declared_is_declared_and_believed(service: Service, user
     checkers = first_party_checkers()
     found = authenticate(Bundle.bind(asked.macaroon, [macaroon(answer)]), root, kinds=checkers.kinds)
     assert declared_by(found, here, root, ["username", "email"]) == {"username": user.username}
-    assert unsatisfied(found.caveats, checkers, Context(now=service.node.now())) == ()
-    late = service.node.now() + timedelta(minutes=6)
+    assert unsatisfied(found.caveats, checkers, Context(now=service.runtime.now())) == ()
+    late = service.runtime.now() + timedelta(minutes=6)
     assert unsatisfied(found.caveats, checkers, Context(now=late)) != ()
 
 
@@ -210,7 +210,7 @@ def test_a_client_of_version_0_wants_another_status(
 def test_our_ticket_for_another_location_or_too_late_is_refused(service: Service, user: User) -> None:
     token = bearer(user.token())
     elsewhere = ours(service, "signed-in = *", location="https://elsewhere.example")
-    late = ours(service, "signed-in = *", expires_at=service.node.now() - timedelta(seconds=1))
+    late = ours(service, "signed-in = *", expires_at=service.runtime.now() - timedelta(seconds=1))
     assert denied(ask(service, elsewhere, token)) == NO
     assert denied(ask(service, late, token)) == NO
 
@@ -423,6 +423,6 @@ def test_a_discharge_that_its_holder_stripped_or_that_expired_is_refused(
         authenticate(Bundle.bind(asked.macaroon, [stripped]), root)
     checkers = first_party_checkers()
     whole = authenticate(Bundle.bind(asked.macaroon, [answer]), root, kinds=checkers.kinds)
-    late = service.node.now() + timedelta(minutes=5)
+    late = service.runtime.now() + timedelta(minutes=5)
     (failure,) = unsatisfied(whole.caveats, checkers, Context(now=late))
     assert failure.kind == "time-before"

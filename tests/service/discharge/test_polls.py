@@ -131,7 +131,7 @@ def test_those_who_have_waited_long_do_not_hold_up_the_end_and_ask_again(
     service = start(poll_keepalive="1s")
     _, wait_token, wait = begun(service, ticket(service, "is-authenticated-user"))
     with waiting(service, wait_token, wait) as polls:
-        service.call(service.node.take_leave)
+        service.call(service.runtime.take_leave)
         assert all(poll.result(5).content.isspace() for poll in polls)
     assert waited(service, wait_token).status_code == 503
 

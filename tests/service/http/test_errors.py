@@ -98,7 +98,7 @@ def storeless(start: Callable[..., Service]) -> tuple[Service, str, str]:
     """A service whose store fails from now on, a user's token and an administrator's."""
     service = start()
     token, admin = new_user(service).token(), admin_token(service)
-    store = service.node.store
+    store = service.runtime.store
 
     def fails(*_: Any, **__: Any) -> Any:
         raise stores.StoreUnavailable("disk I/O error")

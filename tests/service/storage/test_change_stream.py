@@ -208,7 +208,7 @@ async def test_only_what_was_committed_is_told_and_nothing_but_kind_and_number(s
     await listening.add_listener("caveats", lambda *message: told.append(message[3]))
     store = server.store()
     with pytest.raises(ValueError, match="undo"):
-        async with store.write_alone() as connection:
+        async with store.exclusive_write() as connection:
             await connection.exec_driver_sql("UPDATE meta SET revocation_sequence = 5, key_sequence = 5")
             raise ValueError("undo")
     await revoke(store, "a token id that is nobody's business")

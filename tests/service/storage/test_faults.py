@@ -203,7 +203,7 @@ async def test_a_database_locked_for_too_long_is_unavailable_for_writing_but_not
 async def test_writers_that_wait_too_long_for_their_turn_are_told_so(store: Store, place: Any) -> None:
     hasty = place.store(patience=timedelta(seconds=1))
     for one, other in ((hasty, hasty), (store, hasty)):
-        async with one.write_alone():
+        async with one.exclusive_write():
             with pytest.raises(StoreUnavailable):
                 await other.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
     await hasty.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")

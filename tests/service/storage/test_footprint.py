@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from service_support import Service, bearer, narrow, new_user, rows
 
-from caveats_service.core.issuing import Asked, bounds_of_user, plan
+from caveats_service.core.issuing import IssueRequest, bounds_of_user, plan
 
 pytestmark = pytest.mark.slow
 
 
 def size(service: Service) -> dict[str, int]:
     """The database, its log folded in."""
-    assert service.run(service.node.store.checkpoint())
+    assert service.run(service.runtime.store.checkpoint())
     return {p.name: p.stat().st_size for p in service.settings.data_dir.iterdir()}
 
 
@@ -34,14 +34,14 @@ def contents(folder: Path) -> dict[str, int]:
 def test_a_hundred_thousand_tokens_leave_not_a_byte(start: Callable[..., Service], tmp_path: Path) -> None:
     service = start()
     user = new_user(service)
-    node = service.node
+    node = service.runtime
     before, held = size(service), contents(tmp_path)
 
     async def mint(count: int) -> None:
         bounds = bounds_of_user(user.username, "*", is_admin=False)
         for n in range(count):
             now = node.now()
-            planned = plan(Asked(), bounds, node.lives, node.checkers, now=now)
+            planned = plan(IssueRequest(), bounds, node.lives, node.checkers, now=now)
             macaroon, _ = await node.issue(planned, actor=user.username, now=now)
             if n % 10_000 == 0:
                 await node.authenticate(macaroon.encode())
@@ -73,7 +73,7 @@ def test_thousands_of_tokens_over_http_in_every_way_leave_not_a_byte(
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(some, range(4)))
-    service.run(service.node._write_uses())
+    service.run(service.runtime._write_uses())
     assert (size(service), contents(tmp_path)) == (before, held)
 
 
@@ -96,7 +96,7 @@ def test_what_has_ended_is_forgotten(timed, clock, tmp_path: Path) -> None:  # t
     with timed.client() as http:
         http.post("/v1/revocations", headers=bearer(user.token(note="ci")))
     clock.forward(days=91)
-    timed.run(timed.node._tend())
+    timed.run(timed.runtime._tend())
     assert rows(tmp_path, "SELECT count(*) FROM labelled_tokens") == [(0,)]
     assert rows(tmp_path, "SELECT count(*) FROM revocations") == [(0,)]
-    assert len(timed.node.revocations) == 0
+    assert len(timed.runtime.revocations) == 0

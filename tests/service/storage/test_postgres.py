@@ -33,7 +33,7 @@ from caveats_service.storage import (
     Store,
     StoreError,
     StoreUnavailable,
-    Undone,
+    TransactionAborted,
 )
 
 pytestmark = pytest.mark.slow
@@ -106,7 +106,7 @@ async def test_a_write_is_bounded_and_durable_even_on_a_server_that_acknowledges
     ((name,),) = await place.rows("SELECT current_database()")
     await place.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
     other = Store(place.url)
-    for writing in (other.write, other.write_alone):
+    for writing in (other.write, other.exclusive_write):
         async with writing() as connection:
             shown = [
                 (await connection.exec_driver_sql(f"SHOW {name}")).scalar_one()
@@ -410,7 +410,7 @@ async def test_a_conflict_is_tried_again_and_happens_once(store: Store, place: A
 
 async def test_a_conflict_without_end_is_unavailable_after_a_few_tries(store: Store, place: Any) -> None:
     await place.execute(conflicts(1_000_000, "40001"))
-    assert isinstance(await unavailable(revoke(store, "T1")), Undone)
+    assert isinstance(await unavailable(revoke(store, "T1")), TransactionAborted)
     ((tries,),) = await place.rows("SELECT last_value FROM tries")
     assert tries == 5
     assert (await store.facts()).revocation_sequence == 0

@@ -8,11 +8,11 @@ import time
 import pytest
 
 from caveats_service.storage import StoreUnavailable, UserExists
-from caveats_service.storage.engines.queue import ASKED, Asked, Clock, Turns
+from caveats_service.storage.engines.queue import WAITER, Clock, FairQueue, Waiter
 
 
 async def test_turns_come_in_the_order_of_asking() -> None:
-    turns = Turns(2, 60, Clock())
+    turns = FairQueue(2, 60, Clock())
     served: list[int] = []
 
     async def take(n: int) -> None:
@@ -25,7 +25,7 @@ async def test_turns_come_in_the_order_of_asking() -> None:
 
 
 async def test_a_line_that_moves_is_waited_in_for_longer_than_the_patience() -> None:
-    turns = Turns(1, 0.5, Clock())
+    turns = FairQueue(1, 0.5, Clock())
 
     async def take() -> None:
         async with turns.turn():
@@ -39,7 +39,7 @@ async def test_a_line_that_moves_is_waited_in_for_longer_than_the_patience() -> 
 @pytest.mark.parametrize("error", [StoreUnavailable, UserExists])
 async def test_an_answer_moves_the_line_and_a_failure_does_not(error: type[Exception]) -> None:
     clock = Clock()
-    turns = Turns(1, 0.5, clock)
+    turns = FairQueue(1, 0.5, clock)
 
     async def take() -> None:
         async with turns.turn():
@@ -55,7 +55,7 @@ async def test_an_answer_moves_the_line_and_a_failure_does_not(error: type[Excep
 
 
 async def test_whoever_leaves_takes_no_turn_along() -> None:
-    turns = Turns(1, 60, Clock())
+    turns = FairQueue(1, 60, Clock())
 
     async def take() -> None:
         async with turns.turn():
@@ -76,8 +76,8 @@ async def test_whoever_leaves_takes_no_turn_along() -> None:
 
 async def test_an_operation_that_has_the_turn_does_not_wait_for_itself() -> None:
     clock = Clock()
-    turns = Turns(1, 60, clock)
-    ASKED.set(Asked(clock))
+    turns = FairQueue(1, 60, clock)
+    WAITER.set(Waiter(clock))
     async with turns.turn(), turns.turn():
         pass
     async with turns.turn():

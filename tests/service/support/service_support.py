@@ -31,7 +31,7 @@ import caveats_service.cli.app
 from caveats import Macaroon
 from caveats_service.app import create_app
 from caveats_service.core.passwords import PasswordProfile
-from caveats_service.core.runtime import Node, utc_now
+from caveats_service.core.runtime import ServiceRuntime, utc_now
 from caveats_service.server.uvicorn import options
 from caveats_service.settings import Settings
 
@@ -69,7 +69,7 @@ class Service:
     """A service that answers, and what tests want of it."""
 
     url: str
-    node: Node
+    runtime: ServiceRuntime
     settings: Settings
     loop: asyncio.AbstractEventLoop
     app: Any
@@ -124,7 +124,7 @@ def serving(
     assert server.started, "the service did not start"
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Service(f"http://127.0.0.1:{port}", app.state.node, settings, loops[0], app)
+        yield Service(f"http://127.0.0.1:{port}", app.state.runtime, settings, loops[0], app)
     finally:
         server.should_exit = True
         thread.join(30)

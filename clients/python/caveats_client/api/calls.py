@@ -230,7 +230,7 @@ def token(token_id: str) -> Call[responses.TokenRecord]:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class RequestFacts:
     """What is known of the request that came with a token. A caveat that asks for more refuses."""
 
     scope: ScopeLike | None = None
@@ -243,30 +243,30 @@ class Facts:
     """Facts for plug-in kinds, by name."""
 
 
-def verify(token: Token, facts: Facts) -> Call[responses.Verification]:
+def verify(token: Token, facts: RequestFacts) -> Call[responses.Verification]:
     """Whether this token is good, and for this request."""
     body = _question(token, facts)
     return Call("POST", "/v1/verify", responses.Verification.read, body, authenticated=False)
 
 
-def whoami(token: Token) -> Call[responses.Identity]:
+def whoami(token: Token) -> Call[responses.TokenIdentity]:
     """Whose token this is, asked as its own audience would; whether its caveats allow anything does not matter."""
     bundle = Bundle.decode(token) if isinstance(token, str) else token
     macaroon = bundle.macaroon if isinstance(bundle, Bundle) else bundle
     identifier = macaroon.unverified_identifier
-    body = _question(bundle, Facts(audience=identifier.audience if identifier else None))
+    body = _question(bundle, RequestFacts(audience=identifier.audience if identifier else None))
     return Call("POST", "/v1/verify", _identity, body, authenticated=False)
 
 
-def _identity(members: Members) -> responses.Identity:
+def _identity(members: Members) -> responses.TokenIdentity:
     seen = responses.Verification.read(members)
     if any(caveat.kind == Expires.kind for caveat in seen.failures):
         raise NotAuthenticated("the token has expired", code="invalid_token")
-    return responses.Identity(seen.user, seen.token_id, seen.audience, seen.scopes, seen.expires_at)
+    return responses.TokenIdentity(seen.user, seen.token_id, seen.audience, seen.scopes, seen.expires_at)
 
 
 def verify_many(
-    questions: Iterable[tuple[Token, Facts]],
+    questions: Iterable[tuple[Token, RequestFacts]],
 ) -> Call[tuple[responses.Verification | responses.NotLive, ...]]:
     """As `verify`, for up to a hundred tokens; one that is not live spoils nothing for the others."""
     body = {"tokens": [_question(token, facts) for token, facts in questions]}
@@ -348,7 +348,7 @@ def _wish(
     )
 
 
-def _question(token: Token, facts: Facts) -> dict[str, Any]:
+def _question(token: Token, facts: RequestFacts) -> dict[str, Any]:
     return _given(
         token=token if isinstance(token, str) else token.encode(),
         scope=_scope(facts.scope),

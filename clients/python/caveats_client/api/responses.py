@@ -240,7 +240,7 @@ def read_failure(members: Members) -> Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class TokenIdentity:
     """Whom a token speaks for, as far as the service is concerned."""
 
     user: str

@@ -27,7 +27,7 @@ from caveats_client.cli import inspect as inspecting
 from caveats_client.cli.attenuate import Wanted, caveats_for, read_predicate
 from caveats_client.cli.credentials import Credentials, Login
 from caveats_client.cli.durations import relative
-from caveats_client.cli.exit_codes import EXIT_CODES, Commands, ExitCode, Stop
+from caveats_client.cli.exit_codes import EXIT_CODES, CliError, Commands, ExitCode
 from caveats_client.cli.inspection import lineage
 from caveats_client.cli.render import data, data_json, expiry, message, moment, rows, show, table
 from caveats_client.cli.verifier import verifier
@@ -211,7 +211,7 @@ def logout(
     credentials = Credentials.here()
     stored = credentials.load().find(url)
     if stored is None:
-        raise Stop(ExitCode.NOT_SIGNED_IN, "not signed in")
+        raise CliError(ExitCode.NOT_SIGNED_IN, "not signed in")
     if not forget:
         with Client(stored.url, token=stored.token, allow_http=allow_http or stored.allow_http) as client:
             try:
@@ -318,7 +318,7 @@ def passwd(
     stored = credentials.load().find(url)
     name = username or (stored.username if stored else None)
     if name is None:
-        raise Stop(ExitCode.USAGE, "which user? Give the name")
+        raise CliError(ExitCode.USAGE, "which user? Give the name")
     with inputs.client_for(url, allow_http=allow_http) as client:
         present = inputs.password(f"Present password of {name}", stdin=password_stdin)
         new = inputs.password(
@@ -499,10 +499,10 @@ def attenuate(
     )
     added = caveats_for(wanted, now)
     if not added and third_party is None:
-        raise Stop(ExitCode.USAGE, "say how to narrow it: --scope, --expires-in, ... (see --help)")
+        raise CliError(ExitCode.USAGE, "say how to narrow it: --scope, --expires-in, ... (see --help)")
     bundle = inputs.need_token(token, piped=True).bundle
     if bundle.discharges:
-        raise Stop(
+        raise CliError(
             ExitCode.USAGE,
             "this token has discharges bound to it, and narrowing would unbind them: narrow it before it is bound",
         )
@@ -749,7 +749,7 @@ def revoke(
             raise typer.BadParameter("the copy to kill is the argument itself", param_hint="--token")
         given = inputs.given_token(token, piped=True)
         if given is None:
-            raise Stop(ExitCode.USAGE, "which copy? To kill the stored login, use `caveats logout`")
+            raise CliError(ExitCode.USAGE, "which copy? To kill the stored login, use `caveats logout`")
         found = given
     with inputs.client_for(url, found, allow_http=allow_http) as client:
         if user is not None:

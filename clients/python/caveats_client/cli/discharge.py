@@ -23,10 +23,10 @@ from caveats.token.legacy import decode_any_base64
 from caveats_client.api.errors import safe
 from caveats_client.cli.credentials import Credentials
 from caveats_client.cli.durations import in_words
-from caveats_client.cli.exit_codes import ExitCode, Stop
+from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.render import message
 from caveats_client.discharge import runner
-from caveats_client.discharge.allowlist import Reach, checked_address
+from caveats_client.discharge.allowlist import Allowlist, checked_address
 from caveats_client.discharge.protocol import (
     PATIENCE,
     Agent,
@@ -93,7 +93,7 @@ class Asking:
         """The discharges that the token needs; from the service that one is signed in to, and from `allow`."""
         login = Credentials.here().load().find(self.url)
         service = self.url or (login.url if login else None)
-        reach = Reach.to(
+        reach = Allowlist.to(
             self.allow,
             own=() if service is None else (service,),
             allow_private=self.allow_private,
@@ -112,7 +112,9 @@ class Asking:
 def fill_in(schema: Mapping[str, Any]) -> dict[str, str]:
     """Ask the person at the terminal what a third party's form asks; what is secret is typed in unseen."""
     if not sys.stdin.isatty():
-        raise Stop(ExitCode.USAGE, "there is no terminal to fill in a form at: give the token as an argument")
+        raise CliError(
+            ExitCode.USAGE, "there is no terminal to fill in a form at: give the token as an argument"
+        )
     places = {name: about.get("position") for name, about in schema.items()}
     answers = {}
     for name in sorted(schema, key=lambda name: place if isinstance(place := places[name], int) else 0):
@@ -133,21 +135,21 @@ def read_agent(file: Path | None) -> Agent | None:
     try:
         return Agent.parse(file.read_text("utf-8"))
     except OSError as error:
-        raise Stop(ExitCode.USAGE, f"cannot read {file}: {error.strerror}") from error
+        raise CliError(ExitCode.USAGE, f"cannot read {file}: {error.strerror}") from error
     except ValueError as error:
-        raise Stop(ExitCode.USAGE, f"{file}: {error}") from error
+        raise CliError(ExitCode.USAGE, f"{file}: {error}") from error
 
 
 def find_party(url: str, public_key: str | None, *, allow_http: bool) -> BakeryParty:
     """The third party at `url`: asked for its key, unless that is given."""
     if public_key is None:
-        reach = Reach.to((), own=(url,), allow_http=allow_http)
+        reach = Allowlist.to((), own=(url,), allow_http=allow_http)
         return runner.run(finding(url, reach, clock=runner.clock), reach)
     checked_address(url, allow_http=allow_http)
     try:
         return BakeryParty(url.rstrip("/"), decode_any_base64(public_key))
     except (MalformedToken, InvalidKey):
-        raise Stop(ExitCode.USAGE, "a public key is 32 bytes in base64") from None
+        raise CliError(ExitCode.USAGE, "a public key is 32 bytes in base64") from None
 
 
 def require(macaroon: Macaroon, party: BakeryParty, conditions: Sequence[str], *, bakery: bool) -> Macaroon:

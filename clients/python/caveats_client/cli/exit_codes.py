@@ -63,7 +63,7 @@ EXIT_CODES = """Exit codes:
   130  interrupted"""
 
 
-class Stop(Exception):
+class CliError(Exception):
     """The command cannot go on: what to say, and how to exit."""
 
     def __init__(self, code: ExitCode, text: str) -> None:
@@ -103,7 +103,7 @@ def _end(error: Exception) -> int:
             return error.exit_code
         case typer.Abort():
             return INTERRUPTED
-        case Stop():
+        case CliError():
             message(str(error))
             return error.code
         case CredentialsError():

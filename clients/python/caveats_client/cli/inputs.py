@@ -18,7 +18,7 @@ import httpx2 as httpx
 
 from caveats import Bundle
 from caveats_client.cli.credentials import Credentials, Login
-from caveats_client.cli.exit_codes import ExitCode, Stop
+from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.render import message
 from caveats_client.client import Client
 
@@ -38,7 +38,7 @@ def now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TokenInput:
     """A token, and where it was found."""
 
     text: str = field(repr=False)
@@ -52,7 +52,7 @@ class Found:
         return Bundle.decode(self.text)
 
 
-def find_token(argument: str | None, *, url: str | None = None, piped: bool = False) -> Found | None:
+def find_token(argument: str | None, *, url: str | None = None, piped: bool = False) -> TokenInput | None:
     """The token that a command is about, or acts with.
 
     In this order: the argument (`-` is standard input); standard input, where the command takes a token that is
@@ -62,35 +62,35 @@ def find_token(argument: str | None, *, url: str | None = None, piped: bool = Fa
     if given is not None:
         return given
     login = Credentials.here().load().find(url)
-    return None if login is None else Found(login.token, "the stored login", login)
+    return None if login is None else TokenInput(login.token, "the stored login", login)
 
 
-def given_token(argument: str | None, *, piped: bool = False) -> Found | None:
+def given_token(argument: str | None, *, piped: bool = False) -> TokenInput | None:
     """As `find_token`, without the stored login."""
     if argument == STANDARD_INPUT:
-        return Found(_standard_input(), "standard input")
+        return TokenInput(_standard_input(), "standard input")
     if argument is not None:
-        return Found(argument.strip(), "the argument")
+        return TokenInput(argument.strip(), "the argument")
     if piped and _is_piped():
         text = _standard_input()
         if text:
-            return Found(text, "standard input")
+            return TokenInput(text, "standard input")
     from_environment = os.environ.get(TOKEN_VARIABLE, "").strip()
-    return Found(from_environment, TOKEN_VARIABLE) if from_environment else None
+    return TokenInput(from_environment, TOKEN_VARIABLE) if from_environment else None
 
 
-def need_token(argument: str | None, *, url: str | None = None, piped: bool = False) -> Found:
+def need_token(argument: str | None, *, url: str | None = None, piped: bool = False) -> TokenInput:
     """As `find_token`; without one, the command ends here."""
     found = find_token(argument, url=url, piped=piped)
     if found is None:
         where = "" if url is None else f" to {url}"
-        raise Stop(
+        raise CliError(
             ExitCode.NOT_SIGNED_IN,
             f"not signed in{where}, and no token given: `caveats login`, or give one as an argument, on standard "
             f"input or in {TOKEN_VARIABLE}",
         )
     if not found.text:
-        raise Stop(ExitCode.MALFORMED, f"{found.where} holds no token")
+        raise CliError(ExitCode.MALFORMED, f"{found.where} holds no token")
     return found
 
 
@@ -111,7 +111,7 @@ def _standard_input() -> str:
     try:
         return sys.stdin.read(_LONGEST + 2).strip()
     except UnicodeDecodeError:
-        raise Stop(ExitCode.MALFORMED, "what stands on standard input is no text") from None
+        raise CliError(ExitCode.MALFORMED, "what stands on standard input is no text") from None
     finally:
         reminder.cancel()
 
@@ -135,11 +135,11 @@ def find_url(url: str | None, login: Login | None = None) -> str:
         return login.url
     current = Credentials.here().load().find(None)
     if current is None:
-        raise Stop(ExitCode.USAGE, "which service? Give --url, or set CAVEATS_URL, or sign in to one")
+        raise CliError(ExitCode.USAGE, "which service? Give --url, or set CAVEATS_URL, or sign in to one")
     return current.url
 
 
-def client_for(url: str | None, found: Found | None = None, *, allow_http: bool = False) -> Client:
+def client_for(url: str | None, found: TokenInput | None = None, *, allow_http: bool = False) -> Client:
     """A client of the service, with the token if there is one."""
     login = None if found is None else found.login
     address = find_url(url, login)
@@ -161,19 +161,19 @@ def password(prompt: str, *, stdin: bool, variable: str = PASSWORD_VARIABLE, twi
         if not given:
             given = _typed(prompt, variable, twice=twice)
     if not given:
-        raise Stop(ExitCode.USAGE, "the password is empty")
+        raise CliError(ExitCode.USAGE, "the password is empty")
     return given
 
 
 def _typed(prompt: str, variable: str, *, twice: bool) -> str:
     if not sys.stdin.isatty():
-        raise Stop(
+        raise CliError(
             ExitCode.USAGE,
             f"there is no terminal to ask for the password: --password-stdin, or set {variable}",
         )
     typed = getpass.getpass(f"{prompt}: ", stream=sys.stderr)
     if twice and typed and getpass.getpass("The same again: ", stream=sys.stderr) != typed:
-        raise Stop(ExitCode.USAGE, "the two are not the same")
+        raise CliError(ExitCode.USAGE, "the two are not the same")
     return typed
 
 
@@ -182,7 +182,7 @@ def username(given: str | None) -> str:
     if given:
         return given
     if not sys.stdin.isatty():
-        raise Stop(ExitCode.USAGE, "which user? Give the name")
+        raise CliError(ExitCode.USAGE, "which user? Give the name")
     sys.stderr.write("User name: ")
     sys.stderr.flush()
     line = sys.stdin.readline()
@@ -190,5 +190,5 @@ def username(given: str | None) -> str:
         sys.stderr.write("\n")
     typed = line.strip()
     if not typed:
-        raise Stop(ExitCode.USAGE, "which user? Give the name")
+        raise CliError(ExitCode.USAGE, "which user? Give the name")
     return typed

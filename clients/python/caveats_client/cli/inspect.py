@@ -10,7 +10,7 @@ from rich.tree import Tree
 from caveats import Caveat, Expires, NotBefore
 from caveats_client.api.errors import safe
 from caveats_client.cli.durations import relative
-from caveats_client.cli.inspection import ISSUER, UNKNOWN, Lineage, Link, ThirdPartyLink
+from caveats_client.cli.inspection import ISSUER, UNKNOWN, Inspection, Link, ThirdPartyLink
 from caveats_client.cli.render import expiry, iso, jsonable, moment, rows
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _TITLES = {
 }
 
 
-def tree(lineage: Lineage, now: datetime) -> Tree:
+def tree(lineage: Inspection, now: datetime) -> Tree:
     """The chain, the issuer's caveats apart from the holders'."""
     root = Tree(_title(lineage, now), guide_style="dim")
     for added_by, title in _TITLES.items():
@@ -37,7 +37,7 @@ def tree(lineage: Lineage, now: datetime) -> Tree:
     return root
 
 
-def _title(lineage: Lineage, now: datetime) -> Text:
+def _title(lineage: Inspection, now: datetime) -> Text:
     identifier = lineage.identifier
     if identifier is None:
         title = Text("macaroon ", style="bold")
@@ -98,7 +98,7 @@ def _in_words(caveat: Caveat, now: datetime) -> str:
             return ""
 
 
-def authority(lineage: Lineage, now: datetime) -> Table:
+def authority(lineage: Inspection, now: datetime) -> Table:
     """What all the caveats leave, in two columns."""
     left = lineage.authority
     lines: list[tuple[str, str | Text]] = [("user", left.user or Text("none named", style="yellow"))]
@@ -130,7 +130,7 @@ def _nothing(why: str) -> Text:
     return Text(f"none: {why}", style="red")
 
 
-def discharges(lineage: Lineage) -> list[dict[str, Any]]:
+def discharges(lineage: Inspection) -> list[dict[str, Any]]:
     """Every third-party caveat, and what meets it."""
     return [
         {
@@ -145,7 +145,7 @@ def discharges(lineage: Lineage) -> list[dict[str, Any]]:
     ]
 
 
-def members(lineage: Lineage, now: datetime) -> dict[str, Any]:
+def members(lineage: Inspection, now: datetime) -> dict[str, Any]:
     """All of it for programs."""
     identifier, left = lineage.identifier, lineage.authority
     return {

@@ -89,7 +89,7 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
-class Lineage:
+class Inspection:
     """A token laid open."""
 
     identifier: Identifier | None
@@ -128,7 +128,7 @@ class Lineage:
         return self.authority.expires_at is not None and now >= self.authority.expires_at
 
 
-def lineage(token: Bundle | Macaroon) -> Lineage:
+def lineage(token: Bundle | Macaroon) -> Inspection:
     """The lineage of a token, as far as it tells."""
     bundle = token if isinstance(token, Bundle) else Bundle(token)
     root = bundle.macaroon
@@ -159,7 +159,7 @@ def lineage(token: Bundle | Macaroon) -> Lineage:
     chain = chain_of(
         root, identifier.issuer_caveats if identifier else None, HOLDER if identifier else UNKNOWN
     )
-    return Lineage(
+    return Inspection(
         identifier, root.identifier, chain, effective(caveats), len(bundle.discharges) - (len(order) - 1)
     )
 

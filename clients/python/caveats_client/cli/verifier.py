@@ -17,7 +17,7 @@ from caveats_client.api import responses
 from caveats_client.api.calls import Call
 from caveats_client.cli import inputs
 from caveats_client.cli.credentials import Credentials
-from caveats_client.cli.exit_codes import ExitCode, Stop
+from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.render import data, data_json, message, moment, show, table
 from caveats_client.client import Client
 from caveats_client.verifiers.registration import Registration, RegistrationError
@@ -133,7 +133,7 @@ def init(file: _File, *, as_json: _Json = False) -> None:
     try:
         fresh.save(file, new=True)
     except RegistrationError as error:
-        raise Stop(ExitCode.USAGE, str(error)) from error
+        raise CliError(ExitCode.USAGE, str(error)) from error
     public = encode_base64(fresh.public_key)
     if as_json:
         data_json({"file": str(file), "public_key": public})
@@ -190,7 +190,9 @@ def register(
             try:
                 filled.save(app)
             except RegistrationError as error:
-                raise Stop(ExitCode.UNEXPECTED, f"registered as {record.verifier_id}, but {error}") from error
+                raise CliError(
+                    ExitCode.UNEXPECTED, f"registered as {record.verifier_id}, but {error}"
+                ) from error
     if as_json:
         data_json(record)
     else:
@@ -265,7 +267,7 @@ def _own(app: str) -> Registration | None:
     try:
         return Registration.load(app)
     except RegistrationError as error:
-        raise Stop(ExitCode.USAGE, str(error)) from error
+        raise CliError(ExitCode.USAGE, str(error)) from error
 
 
 def _public_key(text: str) -> bytes:

@@ -1,6 +1,6 @@
 """To which addresses anything may be sent: whole origins on a list, and what their names may stand for.
 
-Pure: opens nothing and asks no name server. Whoever sends resolves a name, has `Reach.checked` look at every
+Pure: opens nothing and asks no name server. Whoever sends resolves a name, has `Allowlist.checked` look at every
 address, and connects to one of those and no other.
 """
 
@@ -62,7 +62,7 @@ def shown(url: httpx.URL) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class Allowlist:
     """The origins that may be sent to, and whether they may be on this machine or in a private network."""
 
     origins: frozenset[httpx.Origin]
@@ -79,7 +79,7 @@ class Reach:
         own: Iterable[str | httpx.URL] = (),
         allow_private: bool = False,
         allow_http: bool = False,
-    ) -> Reach:
+    ) -> Allowlist:
         """These origins, each given as any address there. Raises `UnusableAddress`."""
         theirs = frozenset(checked_address(each, allow_http=allow_http).origin for each in own)
         others = frozenset(checked_address(each, allow_http=allow_http).origin for each in allow)

@@ -35,7 +35,7 @@ from caveats_client.discharge.allowlist import shown
 
 if TYPE_CHECKING:
     from caveats_client.api.tokens import Token
-    from caveats_client.discharge.allowlist import Reach
+    from caveats_client.discharge.allowlist import Allowlist
 
 T = TypeVar("T")
 Members: TypeAlias = Mapping[str, Any]
@@ -159,7 +159,7 @@ Steps: TypeAlias = Generator[Step, Any, T]
 
 def collecting(
     macaroon: BakeryMacaroon,
-    reach: Reach,
+    reach: Allowlist,
     interact: Interact = NOBODY,
     *,
     clock: Callable[[], float],
@@ -183,7 +183,7 @@ def collecting(
         answer = yield from course.discharge(needed)
 
 
-def finding(location: str, reach: Reach, *, clock: Callable[[], float]) -> Steps[BakeryParty]:
+def finding(location: str, reach: Allowlist, *, clock: Callable[[], float]) -> Steps[BakeryParty]:
     """The third party at `location`: its public key, and which tickets it reads."""
     course = _Course(reach, NOBODY, clock, {})
     place = reach.place(location)
@@ -207,7 +207,7 @@ class _Course:
 
     def __init__(
         self,
-        reach: Reach,
+        reach: Allowlist,
         interact: Interact,
         clock: Callable[[], float],
         bearers: Mapping[httpx.Origin, str],

@@ -30,7 +30,7 @@ from caveats_client.discharge.protocol import LARGEST_ANSWER, Fill, Pause, Send,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from caveats_client.discharge.allowlist import Reach
+    from caveats_client.discharge.allowlist import Allowlist
     from caveats_client.discharge.protocol import Steps
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ _CONNECT = 3.0
 """Seconds for one address, so that another one can be tried."""
 
 
-def run(steps: Steps[T], reach: Reach) -> T:
+def run(steps: Steps[T], reach: Allowlist) -> T:
     """Take the steps, and answer with what they lead to. Raises what they raise."""
     with httpx.Client(**_options()) as http:
         answer: Any = None
@@ -67,7 +67,7 @@ def run(steps: Steps[T], reach: Reach) -> T:
                 failed = error
 
 
-async def run_async(steps: Steps[T], reach: Reach) -> T:
+async def run_async(steps: Steps[T], reach: Allowlist) -> T:
     """As `run`, for callers that await."""
     async with httpx.AsyncClient(**_options()) as http:
         answer: Any = None
@@ -102,7 +102,7 @@ def open_browser(url: str) -> None:
 # One request
 
 
-def _send(http: httpx.Client, step: Send, reach: Reach) -> Reply:
+def _send(http: httpx.Client, step: Send, reach: Allowlist) -> Reply:
     with _sending(step) as left:
         looking_up = _look_up(step.url)
         addresses = reach.checked(step.url, looking_up.result(left()))
@@ -126,7 +126,7 @@ def _send(http: httpx.Client, step: Send, reach: Reach) -> Reply:
     raise AssertionError  # there is an address, else `checked` had raised
 
 
-async def _send_async(http: httpx.AsyncClient, step: Send, reach: Reach) -> Reply:
+async def _send_async(http: httpx.AsyncClient, step: Send, reach: Allowlist) -> Reply:
     with _sending(step) as left:
         async with asyncio.timeout(left()):
             found = await asyncio.wrap_future(_look_up(step.url))

@@ -13,10 +13,10 @@ from typing import Any, Final, TypeAlias
 from caveats import Grant
 from caveats_client.guards.guard import (
     Answer,
+    Denied,
     Extra,
-    Gate,
-    Incoming,
-    Refusal,
+    Guard,
+    IncomingRequest,
     Verifies,
     checked_paths,
     checked_scopes,
@@ -35,11 +35,11 @@ _GUARDED: Final = ("http", "websocket")
 _POLICY_VIOLATION: Final = 1008
 
 
-def incoming_of(scope: Mapping[str, Any]) -> Incoming:
+def incoming_of(scope: Mapping[str, Any]) -> IncomingRequest:
     """The request in an ASGI scope. A server that gives no `raw_path` gives no path that can be judged."""
     raw_path = scope.get("raw_path")
     client = scope.get("client")
-    return Incoming(
+    return IncomingRequest(
         method=scope.get("method", "GET"),  # the handshake of a WebSocket, which is a GET, has none
         path=None if raw_path is None else raw_text(raw_path),
         query=scope.get("query_string", b""),
@@ -75,10 +75,10 @@ class TokenMiddleware:
         """`scopes`: what every request needs, or a function that says what this one needs.
 
         `public`: paths (`/healthz`, `/static/*`) that need no token, or a function that says so. `extra`: facts
-        for plug-in kinds. The rest is as for `Gate`.
+        for plug-in kinds. The rest is as for `Guard`.
         """
         self.app = app
-        self._gate = Gate(
+        self._gate = Guard(
             verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
         )
         self._scopes = scopes if callable(scopes) else checked_scopes(scopes)
@@ -97,13 +97,13 @@ class TokenMiddleware:
         try:
             scopes = tuple(self._scopes(scope)) if callable(self._scopes) else self._scopes
             grant = await self._gate.judge_async(incoming, scopes, self._extra(scope) if self._extra else {})
-        except Refusal as refusal:
+        except Denied as refusal:
             await send_refusal(refusal, scope, send)
             return
         await self.app({**scope, "state": {**scope.get("state", {}), "grant": grant}}, receive, send)
 
 
-async def send_refusal(refusal: Refusal, scope: Mapping[str, Any], send: Send) -> None:
+async def send_refusal(refusal: Denied, scope: Mapping[str, Any], send: Send) -> None:
     """The refusal as the response; of a WebSocket's handshake too, where the server can."""
     kind = "http.response"
     if scope["type"] == "websocket":

@@ -1,7 +1,7 @@
 """An endpoint that wants a third party's word: who gets past it has a discharge. For any ASGI app, imports no framework.
 
     signing_in = BakeryParty("https://auth.example", public_key)
-    first_party = FirstParty(secret, signing_in, "member-of = ops")
+    first_party = DischargeGuard(secret, signing_in, "member-of = ops")
     app = DischargeMiddleware(app, first_party, public=("/healthz",))
 
 Clients that speak the bakery's protocol are answered in it; others get a problem with the location, the ticket and the
@@ -43,7 +43,7 @@ from caveats.keys.keyring import hkdf
 from caveats.token import chain
 from caveats.token.wire import ThirdPartyCaveat, encode_base64
 from caveats_client.guards.asgi import App, Receive, Scope, Send, incoming_of, send_refusal
-from caveats_client.guards.guard import Incoming, Proxies, Refusal, checked_paths, is_public, utc_now
+from caveats_client.guards.guard import Denied, IncomingRequest, Proxies, checked_paths, is_public, utc_now
 
 _LEAST_SECRET: Final = 32
 _MOST_PRESENTED: Final = 8
@@ -56,7 +56,7 @@ _MESSAGE: Final = "a third party has to agree first"
 
 
 @dataclass(frozen=True, slots=True)
-class Agreed:
+class Agreement:
     """What the third party has agreed to."""
 
     user: str | None
@@ -67,7 +67,7 @@ class Agreed:
     """Which agreement this is: the same each time that it is presented."""
 
 
-class DischargeRequired(Refusal):
+class DischargeRequired(Denied):
     """The answer that asks for a discharge, the bakery's way."""
 
     def __init__(self, version: int, info: Mapping[str, Any]) -> None:
@@ -91,7 +91,7 @@ class DischargeRequired(Refusal):
         }
 
 
-class FirstParty:
+class DischargeGuard:
     """Asks one third party for one thing, and judges what comes back. Made once; safe to use from many threads and tasks."""
 
     def __init__(
@@ -105,7 +105,7 @@ class FirstParty:
         life: timedelta = timedelta(hours=1),
         path: str = "/",
         checkers: Checkers | None = None,
-        accept: Callable[[Agreed], bool] | None = None,
+        accept: Callable[[Agreement], bool] | None = None,
         trusted_proxies: Iterable[str] = (),
         now: Callable[[], datetime] = utc_now,
         random: Callable[[int], bytes] = os.urandom,
@@ -115,7 +115,7 @@ class FirstParty:
         `name`: of the cookie. A token is good for one name, condition and party: not where something else is asked.
         `path`: for which paths clients send it. `declared`: what the third party is to say. `life`: of the token; the discharge may live shorter.
         `accept` is asked last, of each agreement that is otherwise good; after its no, the third party is asked anew.
-        `trusted_proxies`: as for a `Gate`.
+        `trusted_proxies`: as for a `Guard`.
         """
         if len(secret) < _LEAST_SECRET or not any(secret):
             raise ValueError(f"a secret has at least {_LEAST_SECRET} bytes, and is not all zero")
@@ -133,8 +133,8 @@ class FirstParty:
         self._now = now
         self._random = random
 
-    def judge(self, incoming: Incoming) -> Agreed:
-        """What has been agreed to for this request. Raises `Refusal`, which says how to have it agreed to."""
+    def judge(self, incoming: IncomingRequest) -> Agreement:
+        """What has been agreed to for this request. Raises `Denied`, which says how to have it agreed to."""
         for read, text in islice(self._presented(incoming.headers), _MOST_PRESENTED):
             try:
                 agreed = self._agreed(read(text), incoming)
@@ -162,7 +162,7 @@ class FirstParty:
                 others.append((Bundle.decode, value[7:].strip()))
         yield from others
 
-    def _agreed(self, bundle: Bundle, incoming: Incoming) -> Agreed:
+    def _agreed(self, bundle: Bundle, incoming: IncomingRequest) -> Agreement:
         root_key = self._root_key(bundle.macaroon.identifier)
         authenticated = authenticate(bundle, root_key, kinds=self._checkers.kinds)
         forwarded = [value for name, value in incoming.headers if name == b"x-forwarded-for"]
@@ -178,9 +178,9 @@ class FirstParty:
             raise UnsatisfiedCaveats(failures)
         declared = declared_by(authenticated, self.party, root_key, self._declared) if self._declared else {}
         user = authenticated.user_asserted_by(self.party, root_key) or declared.get("username")
-        return Agreed(user, declared, bundle.macaroon.identifier.decode())
+        return Agreement(user, declared, bundle.macaroon.identifier.decode())
 
-    def _required(self, incoming: Incoming) -> Refusal:
+    def _required(self, incoming: IncomingRequest) -> Denied:
         version = _version_of(incoming.headers)
         identifier = encode_base64(self._random(_IDENTIFIER_SIZE)).encode()
         root_key = self._root_key(identifier)
@@ -213,7 +213,7 @@ class FirstParty:
             "path": self._path,
         }
         challenge = {"WWW-Authenticate": _CHALLENGE}
-        return Refusal(401, "discharge_required", _MESSAGE, headers=challenge, members=members)
+        return Denied(401, "discharge_required", _MESSAGE, headers=challenge, members=members)
 
     def _root_key(self, identifier: bytes) -> bytes:
         return chain.mac(self._keys, identifier)
@@ -225,7 +225,7 @@ class DischargeMiddleware:
     The app finds what was agreed in `scope["state"]["agreed"]`; in Starlette and FastAPI it is `request.state.agreed`.
     """
 
-    def __init__(self, app: App, first_party: FirstParty, *, public: Iterable[str] = ()) -> None:
+    def __init__(self, app: App, first_party: DischargeGuard, *, public: Iterable[str] = ()) -> None:
         """`public`: paths (`/healthz`, `/static/*`) for which nobody is asked."""
         self.app = app
         self._first_party = first_party
@@ -242,7 +242,7 @@ class DischargeMiddleware:
             return
         try:
             agreed = self._first_party.judge(incoming)
-        except Refusal as refusal:
+        except Denied as refusal:
             await send_refusal(refusal, scope, send)
             return
         await self.app({**scope, "state": {**scope.get("state", {}), "agreed": agreed}}, receive, send)

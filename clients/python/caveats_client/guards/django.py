@@ -22,10 +22,10 @@ from django.utils.decorators import sync_and_async_middleware
 from caveats_client.guards import asgi, wsgi
 from caveats_client.guards.guard import (
     Answer,
+    Denied,
     Extra,
-    Gate,
-    Incoming,
-    Refusal,
+    Guard,
+    IncomingRequest,
     Verifies,
     awaited,
     checked_paths,
@@ -36,7 +36,7 @@ from caveats_client.guards.guard import (
 )
 
 View = TypeVar("View", bound=Callable[..., Any])
-_Question: TypeAlias = tuple[Incoming, tuple[str, ...], Extra]
+_Question: TypeAlias = tuple[IncomingRequest, tuple[str, ...], Extra]
 
 
 class TokenGuard:
@@ -53,12 +53,12 @@ class TokenGuard:
         decoded_paths: bool = False,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`extra`: facts for plug-in kinds. The rest is as for `Gate`.
+        """`extra`: facts for plug-in kinds. The rest is as for `Guard`.
 
         `decoded_paths`: where the server keeps no path as it came (`manage.py runserver`), judge the decoded one;
         otherwise a path caveat refuses there.
         """
-        self._gate = Gate(
+        self._gate = Guard(
             verifier,
             audience=audience,
             trusted_proxies=trusted_proxies,
@@ -90,7 +90,7 @@ class TokenGuard:
             def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
                 try:
                     request.grant = self._gate.judge(*question(request, kwargs))
-                except Refusal as refusal:
+                except Denied as refusal:
                     return _response(refusal, request)
                 return view(request, *args, **kwargs)
 
@@ -98,7 +98,7 @@ class TokenGuard:
             async def guarded_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
                 try:
                     request.grant = await self._gate.judge_async(*question(request, kwargs))
-                except Refusal as refusal:
+                except Denied as refusal:
                     return _response(refusal, request)
                 return await view(request, *args, **kwargs)
 
@@ -127,7 +127,7 @@ class TokenGuard:
                 if not is_free(request):
                     try:
                         request.grant = self._gate.judge(*question(request))
-                    except Refusal as refusal:
+                    except Denied as refusal:
                         return _response(refusal, request)
                 return get_response(request)
 
@@ -135,7 +135,7 @@ class TokenGuard:
                 if not is_free(request):
                     try:
                         request.grant = await self._gate.judge_async(*question(request))
-                    except Refusal as refusal:
+                    except Denied as refusal:
                         return _response(refusal, request)
                 return await get_response(request)
 
@@ -143,7 +143,7 @@ class TokenGuard:
 
         return sync_and_async_middleware(around)  # type: ignore[no-any-return]
 
-    def _incoming(self, request: HttpRequest) -> Incoming:
+    def _incoming(self, request: HttpRequest) -> IncomingRequest:
         scope = getattr(request, "scope", None)
         if scope is not None:
             return asgi.incoming_of(scope)
@@ -153,6 +153,6 @@ class TokenGuard:
         return self._incoming(request), scopes, self._extra(request) if self._extra else {}
 
 
-def _response(refusal: Refusal, request: HttpRequest) -> HttpResponse:
+def _response(refusal: Denied, request: HttpRequest) -> HttpResponse:
     body = b"" if request.method == "HEAD" else refusal.body  # not every server would leave it out
     return HttpResponse(body, status=refusal.status, headers=refusal.headers)

@@ -21,9 +21,9 @@ from caveats import Grant
 from caveats_client.guards.asgi import incoming_of
 from caveats_client.guards.guard import (
     Answer,
+    Denied,
     Extra,
-    Gate,
-    Refusal,
+    Guard,
     Verifies,
     checked_scopes,
     filled_scopes,
@@ -47,7 +47,7 @@ HEADER: Final = APIKeyHeader(
 class TokenRefused(HTTPException):
     """FastAPI's exception around a refusal. Without `install`, the problem arrives inside of `detail`."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Denied) -> None:
         super().__init__(refusal.status, refusal.problem, refusal.headers)
         self.refusal = refusal
 
@@ -69,8 +69,8 @@ class TokenGuard:
         answers: Mapping[type[Exception], Answer] | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`extra`: facts for plug-in kinds. The rest is as for `Gate`."""
-        self._gate = Gate(
+        """`extra`: facts for plug-in kinds. The rest is as for `Guard`."""
+        self._gate = Guard(
             verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
         )
         self._extra = extra
@@ -99,7 +99,7 @@ class TokenGuard:
                 filled += tuple(when(request))
             try:
                 return await self._gate.judge_async(incoming_of(request.scope), filled, extra)
-            except Refusal as refusal:
+            except Denied as refusal:
                 raise TokenRefused(refusal) from refusal
 
         return grant_of_request

@@ -20,10 +20,10 @@ from flask.wrappers import Request
 from caveats import Grant
 from caveats_client.guards.guard import (
     Answer,
+    Denied,
     Extra,
-    Gate,
-    Incoming,
-    Refusal,
+    Guard,
+    IncomingRequest,
     Verifies,
     checked_paths,
     checked_scopes,
@@ -51,12 +51,12 @@ class TokenGuard:
         decoded_paths: bool = False,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`extra`: facts for plug-in kinds. The rest is as for `Gate`.
+        """`extra`: facts for plug-in kinds. The rest is as for `Guard`.
 
         `decoded_paths`: where the server keeps no path as it came (wsgiref), judge the decoded one; otherwise a
         path caveat refuses there.
         """
-        self._gate = Gate(
+        self._gate = Guard(
             verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
         )
         self._extra = extra
@@ -79,7 +79,7 @@ class TokenGuard:
                     filled += tuple(when(request))
                 try:
                     g.grant = self._judge(filled)
-                except Refusal as refusal:
+                except Denied as refusal:
                     return _response(refusal)
                 answer: ResponseReturnValue = current_app.ensure_sync(view)(*args, **kwargs)
                 return answer
@@ -104,13 +104,13 @@ class TokenGuard:
                 return None
             try:
                 g.grant = self._judge(tuple(needed(request)) if callable(needed) else needed)
-            except Refusal as refusal:
+            except Denied as refusal:
                 return _response(refusal)
             return None
 
         app.before_request(before)
 
-    def _incoming(self) -> Incoming:
+    def _incoming(self) -> IncomingRequest:
         return incoming_of(request.environ, decoded_paths=self._decoded_paths)
 
     def _judge(self, scopes: tuple[str, ...]) -> Grant:
@@ -118,5 +118,5 @@ class TokenGuard:
         return self._gate.judge(self._incoming(), scopes, extra)
 
 
-def _response(refusal: Refusal) -> Response:
+def _response(refusal: Denied) -> Response:
     return Response(refusal.body, refusal.status, refusal.headers)

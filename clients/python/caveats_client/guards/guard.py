@@ -34,7 +34,7 @@ _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NO_FACTS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 Extra: TypeAlias = Mapping[str, Any]
-Answer: TypeAlias = "Callable[[Any], Refusal]"
+Answer: TypeAlias = "Callable[[Any], Denied]"
 
 
 class Verifies(Protocol):
@@ -50,7 +50,7 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class IncomingRequest:
     """A request as it came in, nothing of it decoded."""
 
     method: str
@@ -68,7 +68,7 @@ def raw_text(raw: bytes) -> str:
     return raw.decode("ascii", "backslashreplace")
 
 
-class Refusal(Exception):
+class Denied(Exception):
     """The answer no, ready to be sent: `status`, `headers`, `body`."""
 
     def __init__(
@@ -132,42 +132,42 @@ TITLES: Final[Mapping[str, str]] = MappingProxyType(
 """The service's titles, word for word."""
 
 
-def credential_required() -> Refusal:
+def credential_required() -> Denied:
     """401: no token was sent, or something else than a token."""
-    return Refusal(401, "credential_required", headers={"WWW-Authenticate": _REALM})
+    return Denied(401, "credential_required", headers={"WWW-Authenticate": _REALM})
 
 
-def invalid_token(error: object = None) -> Refusal:
+def invalid_token(error: object = None) -> Denied:
     """401, always the same: not authentic or not live."""
-    return Refusal(401, "invalid_token", headers=_challenge("invalid_token"))
+    return Denied(401, "invalid_token", headers=_challenge("invalid_token"))
 
 
-def damaged_token(error: object = None) -> Refusal:
+def damaged_token(error: object = None) -> Denied:
     """401: the checksum says that a paste went wrong."""
-    return Refusal(401, "damaged_token", headers=_challenge("invalid_token"))
+    return Denied(401, "damaged_token", headers=_challenge("invalid_token"))
 
 
-def unavailable(error: object = None) -> Refusal:
+def unavailable(error: object = None) -> Denied:
     """503: nobody can say now whether the token is good. An error's `retry_after` says when to come back."""
     seconds = getattr(error, "retry_after", None)
     wait = max(1, int(seconds)) if isinstance(seconds, int | float) else 1
-    return Refusal(503, "unavailable", headers={"Retry-After": str(wait)})
+    return Denied(503, "unavailable", headers={"Retry-After": str(wait)})
 
 
-def _two_credentials() -> Refusal:
-    return Refusal(400, "two_credentials", "send one of Authorization and X-Auth-Token, once")
+def _two_credentials() -> Denied:
+    return Denied(400, "two_credentials", "send one of Authorization and X-Auth-Token, once")
 
 
-def _wrong_audience(error: caveats.WrongAudience) -> Refusal:
-    return Refusal(403, "wrong_audience", str(error))
+def _wrong_audience(error: caveats.WrongAudience) -> Denied:
+    return Denied(403, "wrong_audience", str(error))
 
 
-def _discharge_required(error: caveats.MissingDischarge) -> Refusal:
+def _discharge_required(error: caveats.MissingDischarge) -> Denied:
     asked = {"location": error.location, "ticket": encode_base64(error.ticket)}
-    return Refusal(401, "discharge_required", str(error), headers=_challenge("invalid_token"), members=asked)
+    return Denied(401, "discharge_required", str(error), headers=_challenge("invalid_token"), members=asked)
 
 
-def _unsatisfied(error: caveats.UnsatisfiedCaveats) -> Refusal:
+def _unsatisfied(error: caveats.UnsatisfiedCaveats) -> Denied:
     """403 with every failure; a token that has expired is not live, and then the uniform 401."""
     if any(failure.kind == Expires.kind for failure in error.failures):
         return invalid_token()
@@ -183,7 +183,7 @@ def _unsatisfied(error: caveats.UnsatisfiedCaveats) -> Refusal:
         for failure in error.failures
     ]
     headers = _challenge("insufficient_scope")
-    return Refusal(403, "caveats_unsatisfied", headers=headers, members={"failures": failures})
+    return Denied(403, "caveats_unsatisfied", headers=headers, members={"failures": failures})
 
 
 def _challenge(error: str) -> dict[str, str]:
@@ -207,7 +207,7 @@ ANSWERS: Final[Mapping[type[Exception], Answer]] = MappingProxyType(
 """How each error of a verifier is answered; the nearest base class counts. A gate's `answers` add to it."""
 
 
-class Gate:
+class Guard:
     """Judges requests. Made once, where the app is put together; safe to use from many threads and tasks.
 
     A verifier's error that neither `ANSWERS` nor `answers` knows is a fault of the program, and goes on up:
@@ -237,8 +237,8 @@ class Gate:
         self._now = now
         self._wait = wait or run_alone
 
-    def judge(self, incoming: Incoming, scopes: Sequence[str] = (), extra: Extra = _NO_FACTS) -> Grant:
-        """The grant for this request. Raises `Refusal`.
+    def judge(self, incoming: IncomingRequest, scopes: Sequence[str] = (), extra: Extra = _NO_FACTS) -> Grant:
+        """The grant for this request. Raises `Denied`.
 
         For threads without an event loop; on one, use `judge_async`.
         """
@@ -250,9 +250,9 @@ class Gate:
             raise self.refusal(error) from error
 
     async def judge_async(
-        self, incoming: Incoming, scopes: Sequence[str] = (), extra: Extra = _NO_FACTS
+        self, incoming: IncomingRequest, scopes: Sequence[str] = (), extra: Extra = _NO_FACTS
     ) -> Grant:
-        """The grant for this request, from a verifier of either kind. Raises `Refusal`."""
+        """The grant for this request, from a verifier of either kind. Raises `Denied`."""
         text, context = self.question(incoming, scopes, extra)
         try:
             answer = self.verifier.verify(text, context)
@@ -261,9 +261,9 @@ class Gate:
             raise self.refusal(error) from error
 
     def question(
-        self, incoming: Incoming, scopes: Sequence[str] = (), extra: Extra = _NO_FACTS
+        self, incoming: IncomingRequest, scopes: Sequence[str] = (), extra: Extra = _NO_FACTS
     ) -> tuple[str, Context]:
-        """The token's text and what it is to be judged by. Raises `Refusal`: 400, or 401 if there is no token."""
+        """The token's text and what it is to be judged by. Raises `Denied`: 400, or 401 if there is no token."""
         _check_query(incoming.query)
         text = token_of(incoming.headers)
         forwarded = [value for name, value in incoming.headers if name == b"x-forwarded-for"]
@@ -282,7 +282,7 @@ class Gate:
         """As `Proxies.client_address`."""
         return self._proxies.client_address(peer, forwarded)
 
-    def refusal(self, error: Exception) -> Refusal:
+    def refusal(self, error: Exception) -> Denied:
         """The answer to one of the errors that this gate knows."""
         answer = next(self._answers[kind] for kind in type(error).__mro__ if kind in self._answers)
         refusal = answer(error)
@@ -345,7 +345,7 @@ def _granted(answer: object) -> Grant:
 
 
 def token_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The one token in these headers. Raises `Refusal`: 400 for two, 401 for none or one of another scheme.
+    """The one token in these headers. Raises `Denied`: 400 for two, 401 for none or one of another scheme.
 
     WSGI servers, and some proxies, join a repeated header with a comma, which no token has in it.
     """
@@ -375,14 +375,14 @@ def _is_joined(name: bytes, value: bytes) -> bool:
 
 
 def _check_query(query: bytes) -> None:
-    """A token in the query is on its way into every log. Raises `Refusal`."""
+    """A token in the query is on its way into every log. Raises `Denied`."""
     if query and (
         _PREFIX in unquote_to_bytes(query)
         or any(
             name == "access_token" for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)
         )
     ):
-        raise Refusal(400, "bad_request", "a token goes into a header, never into the URL, which logs keep")
+        raise Denied(400, "bad_request", "a token goes into a header, never into the URL, which logs keep")
 
 
 # What a request needs
@@ -412,7 +412,7 @@ def filled_scopes(scopes: Sequence[str], parameters: Mapping[str, object]) -> tu
     )
 
 
-def is_public(patterns: Sequence[str], incoming: Incoming) -> bool:
+def is_public(patterns: Sequence[str], incoming: IncomingRequest) -> bool:
     """Whether the path, as it came, is one of these or lies below one's `/*`. A path in disguise never is."""
     path = incoming.path
     return (

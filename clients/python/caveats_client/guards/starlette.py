@@ -18,9 +18,9 @@ from caveats import Grant
 from caveats_client.guards.asgi import incoming_of
 from caveats_client.guards.guard import (
     Answer,
+    Denied,
     Extra,
-    Gate,
-    Refusal,
+    Guard,
     Verifies,
     checked_paths,
     checked_scopes,
@@ -54,7 +54,7 @@ class TokenUser(BaseUser):
 class TokenRefused(AuthenticationError):
     """Starlette's error around a refusal."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Denied) -> None:
         super().__init__(str(refusal))
         self.refusal = refusal
 
@@ -78,7 +78,7 @@ class TokenBackend(AuthenticationBackend):
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         """As for `TokenMiddleware`; the functions are given Starlette's connection."""
-        self._gate = Gate(
+        self._gate = Guard(
             verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
         )
         self._scopes = scopes if callable(scopes) else checked_scopes(scopes)
@@ -93,12 +93,12 @@ class TokenBackend(AuthenticationBackend):
         try:
             scopes = tuple(self._scopes(conn)) if callable(self._scopes) else self._scopes
             grant = await self._gate.judge_async(incoming, scopes, self._extra(conn) if self._extra else {})
-        except Refusal as refusal:
+        except Denied as refusal:
             raise TokenRefused(refusal) from refusal
         return AuthCredentials(["authenticated", *scopes]), TokenUser(grant)
 
     @staticmethod
     def on_error(_: HTTPConnection, error: AuthenticationError) -> Response:
         """The refusal as a response: for the middleware's `on_error`."""
-        refusal = error.refusal if isinstance(error, TokenRefused) else Refusal(400, "bad_request")
+        refusal = error.refusal if isinstance(error, TokenRefused) else Denied(400, "bad_request")
         return Response(refusal.body, refusal.status, refusal.headers)

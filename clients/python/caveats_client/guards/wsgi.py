@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from caveats_client.guards.guard import Incoming, raw_text
+from caveats_client.guards.guard import IncomingRequest, raw_text
 
 _TARGETS: Final = ("REQUEST_URI", "RAW_URI")
 """The target as it came: Apache, uWSGI, waitress and Werkzeug have the first, gunicorn the second."""
 
 
-def incoming_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> Incoming:
+def incoming_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> IncomingRequest:
     """The request in `environ`. `decoded_paths`: judge PATH_INFO where the server does not tell the path as it came."""
     target = next((environ[name] for name in _TARGETS if environ.get(name)), None)
     if target is not None:
@@ -23,7 +23,7 @@ def incoming_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> I
         for name, value in environ.items()
         if name.startswith("HTTP_") and isinstance(value, str)
     )
-    return Incoming(
+    return IncomingRequest(
         method=environ["REQUEST_METHOD"],
         path=path,
         query=_bytes(environ.get("QUERY_STRING", "")),

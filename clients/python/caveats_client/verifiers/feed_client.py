@@ -29,7 +29,7 @@ _LONGEST_ASKED = 30.0
 _NO_STREAM = frozenset((404, 405, 406, 415, 500, 501, 505))
 
 
-class Way(Enum):
+class Mode(Enum):
     """How to ask."""
 
     CATCH_UP = "catch up"
@@ -57,33 +57,33 @@ class CannotRead(Exception):
 class Ask:
     """One request for the feed."""
 
-    way: Way
+    way: Mode
     query: Mapping[str, str]
     headers: Mapping[str, str]
     patience: float
     """Seconds that may pass between one line and the next."""
 
 
-def ask(way: Way, audience: str, place: Place, proof: str, poll_seconds: int = POLL_SECONDS) -> Ask:
+def ask(way: Mode, audience: str, place: Place, proof: str, poll_seconds: int = POLL_SECONDS) -> Ask:
     """The request that goes on from `place`."""
     query = {"audience": audience, "after": str(place.after)}
     if place.epoch is not None:
         query["epoch"] = str(place.epoch)
-    if way is Way.STREAM:
+    if way is Mode.STREAM:
         headers = {PROOF_HEADER: proof, "Accept": "text/event-stream", "Accept-Encoding": "identity"}
         return Ask(way, query, {**headers, "Cache-Control": "no-store"}, SILENCE)
-    if way is Way.POLL:
+    if way is Mode.POLL:
         query["wait"] = str(poll_seconds)
     headers = {PROOF_HEADER: proof, "Accept": "application/x-ndjson", "Accept-Encoding": "gzip"}
-    return Ask(way, query, headers, SILENCE + (poll_seconds if way is Way.POLL else 0))
+    return Ask(way, query, headers, SILENCE + (poll_seconds if way is Mode.POLL else 0))
 
 
-class Lines:
+class LineReader:
     """The lines of the feed in an answer's bytes as they come."""
 
     def __init__(self, asked: Ask, status: int, headers: Mapping[str, str]) -> None:
         """Raises `CannotRead` for an answer that is not the feed."""
-        self._events = asked.way is Way.STREAM
+        self._events = asked.way is Mode.STREAM
         self._rest = bytearray()
         self._data: list[str] = []
         if status != 200:
@@ -122,7 +122,7 @@ class Lines:
 
 
 @dataclass(slots=True)
-class Pacing:
+class Backoff:
     """Which way to ask next, and after how long, from what the last attempts came to."""
 
     random: Callable[[], float]
@@ -130,20 +130,20 @@ class Pacing:
     failures: int = 0
     _poll_until: float = field(default=float("-inf"))
 
-    def way(self, *, behind: bool, tick: float) -> Way:
+    def way(self, *, behind: bool, tick: float) -> Mode:
         """The way to ask. Whoever has everything to read asks for it compressed."""
         if behind:
-            return Way.CATCH_UP
-        return Way.POLL if tick < self._poll_until else Way.STREAM
+            return Mode.CATCH_UP
+        return Mode.POLL if tick < self._poll_until else Mode.STREAM
 
-    def ended(self, way: Way, *, news: bool, seconds: float) -> float:
+    def ended(self, way: Mode, *, news: bool, seconds: float) -> float:
         """Seconds to wait after an answer that came to its end. `news`: something was learnt of it."""
         if not news:
             return self.failed()
         self.failures = 0
-        if way is Way.STREAM:  # the node stopped, or let us go
+        if way is Mode.STREAM:  # the node stopped, or let us go
             return 0.2 * self.random()
-        return max(0.0, 0.2 - seconds) if way is Way.POLL else 0.0
+        return max(0.0, 0.2 - seconds) if way is Mode.POLL else 0.0
 
     def no_stream(self, tick: float) -> None:
         """Events do not come through: poll for a while, then try them again."""

@@ -14,18 +14,18 @@ from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from caveats import AudienceKeyring, Stale, Verifier
-from caveats_client.verifiers.replica import Following, Fresh, Instant
+from caveats_client.verifiers.replica import Fresh, Instant, Replica
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from caveats import Checkers, Limits, RevocationSet
-    from caveats_client.verifiers.replica import Identity, Memory, Next
+    from caveats_client.verifiers.replica import Memory, Next, VerifierIdentity
 
 OnStale: TypeAlias = Literal["refuse", "accept"]
 
 
-class Standing(Enum):
+class Health(Enum):
     """How much a verifier knows."""
 
     STARTING = "starting"
@@ -43,7 +43,7 @@ class Status:
     """A verifier's health. `ready`: whether it can say yes."""
 
     ready: bool
-    standing: Standing
+    standing: Health
     fresh_at: datetime | None
     """Everything that was revoked before is known; the service's clock."""
     staleness: timedelta | None
@@ -69,12 +69,12 @@ class _View(NamedTuple):
 _NEVER = (-math.inf, -math.inf)
 
 
-class Standpoint:
+class FreshnessGate:
     """A verifier together with what it has been told."""
 
     def __init__(
         self,
-        identity: Identity,
+        identity: VerifierIdentity,
         *,
         checkers: Checkers | None,
         location: str,
@@ -90,7 +90,7 @@ class Standpoint:
             raise ValueError("max_staleness is longer than nothing")
         if on_stale not in ("refuse", "accept"):
             raise ValueError("on_stale is 'refuse' or 'accept'")
-        self.following = Following(identity)
+        self.following = Replica(identity)
         self.verifier = Verifier(
             AudienceKeyring(identity.audience, ()),
             checkers=checkers,
@@ -130,27 +130,27 @@ class Standpoint:
         if self._clock() < until and self._monotonic() < tick_until:
             return
         standing, why = self._judge(self.instant())
-        if standing not in (Standing.FRESH, Standing.ACCEPTING):
+        if standing not in (Health.FRESH, Health.ACCEPTING):
             raise Stale(f"{why}: {self.problem}" if self.problem else why)
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> Health:
         """How things stand now."""
         return self._judge(self.instant())[0]
 
-    def _judge(self, instant: Instant) -> tuple[Standing, str]:
+    def _judge(self, instant: Instant) -> tuple[Health, str]:
         fresh, until, _ = self._view
         if until is None:
-            return Standing.STARTING, "this verifier has no keys yet"
+            return Health.STARTING, "this verifier has no keys yet"
         if instant.now >= until.now or instant.tick >= until.tick:
-            return Standing.STALE, "this verifier's keys have not been confirmed in time"
+            return Health.STALE, "this verifier's keys have not been confirmed in time"
         if fresh is None:
-            return Standing.STARTING, "this verifier has not heard of all revocations yet"
+            return Health.STARTING, "this verifier has not heard of all revocations yet"
         age = fresh.age(instant)
         if age <= self._most:
-            return Standing.FRESH, ""
+            return Health.FRESH, ""
         why = f"nothing heard of revocations for {age:.0f} s, of {self._most:g} s allowed"
-        return (Standing.ACCEPTING if self._accepts else Standing.STALE), why
+        return (Health.ACCEPTING if self._accepts else Health.STALE), why
 
     def status(self) -> Status:
         """For health checks."""
@@ -158,7 +158,7 @@ class Standpoint:
         standing, why = self._judge(instant)
         view, known = self._view, self.following.known
         return Status(
-            ready=standing in (Standing.FRESH, Standing.ACCEPTING),
+            ready=standing in (Health.FRESH, Health.ACCEPTING),
             standing=standing,
             fresh_at=view.fresh and view.fresh.at,
             staleness=view.fresh and timedelta(seconds=max(0.0, view.fresh.age(instant))),

@@ -28,11 +28,11 @@ from caveats import (
     UnknownKey,
     UnsatisfiedCaveats,
 )
-from caveats_client.verifiers.freshness import OnStale, Standing, Standpoint, Status
+from caveats_client.verifiers.freshness import FreshnessGate, Health, OnStale, Status
 from caveats_client.verifiers.registration import Registration
-from caveats_client.verifiers.replica import Identity
+from caveats_client.verifiers.replica import VerifierIdentity
 from caveats_client.verifiers.state_files import State
-from caveats_client.verifiers.sync import Engine
+from caveats_client.verifiers.sync import SyncLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from caveats import Authenticated, Checkers, Failure, Grant, Limits, Macaroon
 
-__all__ = ["AsyncLocalVerifier", "LocalVerifier", "Standing", "Status"]
+__all__ = ["AsyncLocalVerifier", "Health", "LocalVerifier", "Status"]
 
 T = TypeVar("T")
 _STALE_AFTER = timedelta(seconds=30)
@@ -85,14 +85,14 @@ class _Local:
         Raises `UnusableAddress`, `caveats.InvalidKey`.
         """
         key = private_key if isinstance(private_key, PrivateKey) else PrivateKey(private_key)
-        self._identity = Identity(verifier_id, audience, key, service_public_key)
+        self._identity = VerifierIdentity(verifier_id, audience, key, service_public_key)
         self._url = url
         self._feed_url = feed_url
         self._transport = transport
         self._allow_http = allow_http
         self._on_change = on_change
         self._state_dir = None if state_dir is None else Path(state_dir)
-        self._make: Callable[[], Standpoint] = lambda: Standpoint(
+        self._make: Callable[[], FreshnessGate] = lambda: FreshnessGate(
             self._identity,
             checkers=checkers,
             location=location,
@@ -135,9 +135,9 @@ class _Local:
         standing = self._standpoint.standing.value
         return f"{type(self).__name__}({self.audience!r}, verifier {self._identity.verifier_id}, {standing})"
 
-    def _engine(self, on_ready: Callable[[], None]) -> Engine:
+    def _engine(self, on_ready: Callable[[], None]) -> SyncLoop:
         state = None if self._state_dir is None else State(self._state_dir, self._identity)
-        return Engine(
+        return SyncLoop(
             self._standpoint,
             self._url,
             feed_url=self._feed_url,
@@ -181,7 +181,7 @@ class LocalVerifier(_Local):
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._running: Engine | None = None
+        self._running: SyncLoop | None = None
         self._stop: Callable[[], object] = lambda: None
         self._waited = False
 
@@ -312,7 +312,7 @@ class AsyncLocalVerifier(_Local):
         super().__init__(url, **options)
         self._start_timeout = start_timeout
         self._task: asyncio.Task[None] | None = None
-        self._running: Engine | None = None
+        self._running: SyncLoop | None = None
         self._ready = asyncio.Event()
         self._waited = False
 

@@ -19,7 +19,7 @@ from typing import Any
 from caveats import CaveatsError, InvalidKey, PrivateKey, ThirdParty
 from caveats.token.identifier import is_audience, is_token_id
 from caveats.token.wire import decode_base64, encode_base64
-from caveats_client.verifiers.replica import Identity
+from caveats_client.verifiers.replica import VerifierIdentity
 
 _LARGEST = 64 * 1024
 
@@ -52,11 +52,11 @@ class Registration:
         return self.private_key.public_key
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> VerifierIdentity:
         """As a verifier needs it. Raises `RegistrationError` before it is registered."""
         if not self.verifier_id:
             raise RegistrationError("this verifier is not registered yet: caveats verifier register FILE")
-        return Identity(self.verifier_id, self.audience, self.private_key, self.service_public_key)
+        return VerifierIdentity(self.verifier_id, self.audience, self.private_key, self.service_public_key)
 
     def registered(
         self, *, url: str, audience: str, verifier_id: str, service_public_key: bytes

@@ -51,7 +51,7 @@ from caveats import (
 from caveats.kinds.checkers import HOLDER, ISSUER
 from caveats.token import chain
 from caveats_client.api import calls
-from caveats_client.api.calls import Facts
+from caveats_client.api.calls import RequestFacts
 from caveats_client.api.errors import BadRequest, ClientError, Forbidden, NotAuthenticated
 from caveats_client.api.responses import Verification, WrongShape, member
 from caveats_client.client import DEFAULT_TIMEOUT, AsyncClient, Client
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     import httpx2 as httpx
 
     from caveats import Authenticated, Authority, Identifier, Limits
-    from caveats.token.wire import Fields
+    from caveats.token.wire import WireMacaroon
     from caveats_client.api.calls import Call
     from caveats_client.api.responses import Members
 
@@ -138,7 +138,7 @@ class _Presented(NamedTuple):
     """A token as it was presented: well formed, believed in nothing."""
 
     bundle: Bundle
-    fields: Fields
+    fields: WireMacaroon
     identifier: Identifier
 
     @property
@@ -151,7 +151,7 @@ class _Presented(NamedTuple):
 class _Accepted:
     """A token that the service found authentic and alive. Its signature is a live credential, and stays in here."""
 
-    fields: Fields
+    fields: WireMacaroon
     until: float
     revoked: frozenset[bytes] | None
 
@@ -170,7 +170,7 @@ class Remembered:
         self._bytes = size
         self._changing = threading.Lock()
         self._generation = 0
-        self._all: OrderedDict[Fields, _Accepted] = OrderedDict()
+        self._all: OrderedDict[WireMacaroon, _Accepted] = OrderedDict()
         self._by_identifier: dict[bytes, list[_Accepted]] = {}
         self._held = 0
 
@@ -182,7 +182,7 @@ class Remembered:
         """To be read before the service is asked: what was forgotten meanwhile is not remembered after all."""
         return self._generation
 
-    def find(self, fields: Fields, tick: float) -> _Accepted | None:
+    def find(self, fields: WireMacaroon, tick: float) -> _Accepted | None:
         """The longest remembered token that this one begins with; itself, if it is remembered."""
         with self._changing:
             best: _Accepted | None = None
@@ -289,7 +289,7 @@ class _Remote:
             raise WrongAudience(self.audience, context.audience)
         return context
 
-    def _typed(self, fields: Fields) -> tuple[Caveat, ...] | None:
+    def _typed(self, fields: WireMacaroon) -> tuple[Caveat, ...] | None:
         """The caveats, if this app knows every kind among them."""
         typed = tuple(
             self._checkers.parse(caveat)
@@ -332,7 +332,7 @@ class _Remote:
         return RemoteGrant(presented.identifier, typed)
 
     def _call(self, presented: _Presented, context: Context) -> Call[_Answer]:
-        facts = Facts(
+        facts = RequestFacts(
             scope=context.scopes or None,
             audience=self.audience,
             method=context.method,

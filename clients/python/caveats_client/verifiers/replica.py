@@ -60,13 +60,13 @@ class Next(NamedTuple):
     fetch_keys: bool = False
     """It names a key that is not here."""
     reconnect: bool = False
-    """It does not join what is known: begin again at `Following.place`."""
+    """It does not join what is known: begin again at `Replica.place`."""
     news: bool = False
     """More is known than before, or as of a later time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class VerifierIdentity:
     """Who this verifier is to the service, and which service it believes."""
 
     verifier_id: str
@@ -113,10 +113,10 @@ class Known:
         self.position = max(self.position, page.upto)
 
 
-class Following:
+class Replica:
     """A verifier's knowledge as it grows. Not safe to change from two threads at once."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: VerifierIdentity) -> None:
         self.identity = identity
         self.epoch = 0
         """The newest epoch heard of; what comes from an older one is refused."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from caveats.revocation.revocation_set import Row
-    from caveats_client.verifiers.replica import Identity
+    from caveats_client.verifiers.replica import VerifierIdentity
 
 _log = logging.getLogger("caveats_client.verifiers.local")
 _MAGIC = b"CVV1"
@@ -47,7 +47,7 @@ class _Unusable(Exception):
 class State:
     """One verifier's files in a folder. Only one process at a time writes them; any may read."""
 
-    def __init__(self, folder: Path, identity: Identity) -> None:
+    def __init__(self, folder: Path, identity: VerifierIdentity) -> None:
         self._folder = folder
         self._base = folder / f"{identity.verifier_id}.base"
         self._recent = folder / f"{identity.verifier_id}.recent"

@@ -22,14 +22,14 @@ from caveats.revocation.feed import UnknownSeal
 from caveats.token.wire import decode_base64
 from caveats_client.discharge.allowlist import checked_address, is_loopback
 from caveats_client.verifiers import feed_client
-from caveats_client.verifiers.feed_client import CannotRead, Lines, Pacing, Way
-from caveats_client.verifiers.freshness import Standing, Status
+from caveats_client.verifiers.feed_client import Backoff, CannotRead, LineReader, Mode
+from caveats_client.verifiers.freshness import Health, Status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from caveats_client.verifiers.feed_client import Ask
-    from caveats_client.verifiers.freshness import Standpoint
+    from caveats_client.verifiers.freshness import FreshnessGate
     from caveats_client.verifiers.replica import Next
     from caveats_client.verifiers.state_files import State
 
@@ -57,12 +57,12 @@ class _Attempt:
     gap: bool = False
 
 
-class Engine:
+class SyncLoop:
     """The work in the background, for one verifier, in one event loop."""
 
     def __init__(
         self,
-        standpoint: Standpoint,
+        standpoint: FreshnessGate,
         url: str,
         *,
         feed_url: str | None,
@@ -228,7 +228,7 @@ class Engine:
 
     async def _follow(self) -> None:
         standpoint = self._standpoint
-        pacing = Pacing(random.random)
+        pacing = Backoff(random.random)
         gap = False
         while True:
             proof = standpoint.following.proof(standpoint.now())
@@ -249,7 +249,7 @@ class Engine:
                 self._fail("feed", error)
                 silent = isinstance(error, httpx.ReadTimeout | TimeoutError)
                 if (
-                    way is Way.STREAM
+                    way is Mode.STREAM
                     and not attempt.heard
                     and (silent or (isinstance(error, CannotRead) and error.unsuited))
                 ):
@@ -273,7 +273,7 @@ class Engine:
                 timeout=httpx.Timeout(_CONNECT_WITHIN, read=asked.patience),
             ) as response,
         ):
-            lines = Lines(asked, response.status_code, response.headers)
+            lines = LineReader(asked, response.status_code, response.headers)
             async for chunk in response.aiter_bytes():
                 for line in lines.take(chunk):
                     until = limit.when()
@@ -349,7 +349,7 @@ class Engine:
 
     async def _watch(self) -> None:
         """Say when the standing changes, and forget what is long dead."""
-        before: Standing | None = None
+        before: Health | None = None
         prune_at = self._tick() + _PRUNE_EVERY
         while True:
             standing = self._standpoint.standing
@@ -364,13 +364,13 @@ class Engine:
                 async with asyncio.timeout(_WATCH_EVERY):
                     await self._changed.wait()
 
-    def _say(self, before: Standing | None, standing: Standing) -> None:
+    def _say(self, before: Health | None, standing: Health) -> None:
         status = self._standpoint.status()
-        if standing is Standing.STALE:
+        if standing is Health.STALE:
             _log.error("verifier refuses everything: %s", status.problem)
-        elif standing is Standing.ACCEPTING:
+        elif standing is Health.ACCEPTING:
             _log.error("verifier accepts tokens without knowing what was revoked: %s", status.problem)
-        elif standing is Standing.FRESH and before in (Standing.STALE, Standing.ACCEPTING):
+        elif standing is Health.FRESH and before in (Health.STALE, Health.ACCEPTING):
             _log.info("verifier is up to date again")
         self._tell_if_ready()
         if self._on_change is not None and before is not None:

@@ -29,10 +29,10 @@ from caveats_service.discharge.protocol import (
     version_of,
 )
 from caveats_service.discharge.routes.discharge import agent_of, discharged, opened, require
-from caveats_service.discharge.service import Facts, Question
+from caveats_service.discharge.service import AskerFacts, Question
 from caveats_service.http import schemas
 from caveats_service.http.errors import TITLES, Problem, bad_request, not_found, problem_of, unavailable
-from caveats_service.http.request import NO_STORE, Call, PasswordCredential, TokenCredential, reply
+from caveats_service.http.request import NO_STORE, PasswordCredential, RequestContext, TokenCredential, reply
 from caveats_service.storage import Decision, Interaction, StoreError
 
 _DIGEST_SIZE: Final = 32
@@ -52,28 +52,28 @@ _GONE: Final = "The time is up, or the address is not whole. Begin again where y
 # the pages
 
 
-async def visit(call: Call) -> Response:
+async def visit(request: RequestContext) -> Response:
     """The asker's page as it is now; for older programs, where each way to interact is."""
-    if "application/json" in call.request.headers.get("accept", ""):
-        await _visited(call)
-        page = call.request.url.path
+    if "application/json" in request.http.headers.get("accept", ""):
+        await _visited(request)
+        page = request.http.url.path
         return answer({"interactive": page, "agent": page.replace("/visit/", "/agent-login/")})
-    return await _page(call, _visited, _show_asker)
+    return await _page(request, _visited, _show_asker)
 
 
-async def decide(call: Call) -> Response:
+async def decide(request: RequestContext) -> Response:
     """The asker signs in, or gives up."""
-    return await _decision(call, _visited, _ask, _show_asker)
+    return await _decision(request, _visited, _ask, _show_asker)
 
 
-async def visit_to_approve(call: Call) -> Response:
+async def visit_to_approve(request: RequestContext) -> Response:
     """The approvers' page as it is now."""
-    return await _page(call, _sent, _show_approver)
+    return await _page(request, _sent, _show_approver)
 
 
-async def approve(call: Call) -> Response:
+async def approve(request: RequestContext) -> Response:
     """A second person approves or denies."""
-    return await _decision(call, _sent, _approve, _show_approver)
+    return await _decision(request, _sent, _approve, _show_approver)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,159 +108,167 @@ class _Tried:
         )
 
 
-_Find = Callable[[Call], Awaitable[Interaction]]
-_Show = Callable[[Call, Interaction, _Tried], Awaitable[Response]]
+_Find = Callable[[RequestContext], Awaitable[Interaction]]
+_Show = Callable[[RequestContext, Interaction, _Tried], Awaitable[Response]]
 
 
-async def _page(call: Call, find: _Find, show: _Show) -> Response:
+async def _page(request: RequestContext, find: _Find, show: _Show) -> Response:
     try:
-        return await _show(call, await find(call), show, _Tried())
+        return await _show(request, await find(request), show, _Tried())
     except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
         return _sorry(error)
 
 
 async def _decision(
-    call: Call, find: _Find, take: Callable[..., Awaitable[Interaction]], show: _Show
+    request: RequestContext, find: _Find, take: Callable[..., Awaitable[Interaction]], show: _Show
 ) -> Response:
     """What a person decides on one of the pages, and that page again."""
     try:
-        call.require_own_site()
-        fields = await read_fields(call, "username", "password", "decision")
-        interaction = await find(call)
+        request.require_own_site()
+        fields = await read_fields(request, "username", "password", "decision")
+        interaction = await find(request)
         tried = _Tried(fields.get("username", ""))
         if interaction.decision is Decision.OPEN:
             if fields.get("decision") not in ("allow", "deny"):
                 raise bad_request("the decision is allow or deny")
             try:
-                person = await _person(call, fields)
+                person = await _person(request, fields)
                 tried = replace(tried, person=person)
-                interaction = await take(call, interaction, person, allow=fields["decision"] == "allow")
+                interaction = await take(request, interaction, person, allow=fields["decision"] == "allow")
             except Exception as error:  # noqa: BLE001  # the page again, as it is by now, with what went wrong
-                interaction, tried = await find(call), replace(tried, problem=_of(error))
+                interaction, tried = await find(request), replace(tried, problem=_of(error))
         if interaction.decision is not Decision.OPEN:
-            return pages.see(call.request.url.path)
-        return await _show(call, interaction, show, tried)
+            return pages.see(request.http.url.path)
+        return await _show(request, interaction, show, tried)
     except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
         return _sorry(error)
 
 
-async def _visited(call: Call) -> Interaction:
-    return await _found(call, secrets.visit_hash(call.param("visit")))
+async def _visited(request: RequestContext) -> Interaction:
+    return await _found(request, secrets.visit_hash(request.param("visit")))
 
 
-async def _sent(call: Call) -> Interaction:
-    return await _found(call, secrets.approve_hash(call.param("approve")))
+async def _sent(request: RequestContext) -> Interaction:
+    return await _found(request, secrets.approve_hash(request.param("approve")))
 
 
-async def _found(call: Call, hashed: bytes) -> Interaction:
-    interaction = await call.node.store.find_interaction(visit=hashed, now=call.now)
+async def _found(request: RequestContext, hashed: bytes) -> Interaction:
+    interaction = await request.runtime.store.find_interaction(visit=hashed, now=request.now)
     if interaction is None:
         raise not_found(_GONE)
     return interaction
 
 
-async def _person(call: Call, fields: dict[str, str]) -> str:
+async def _person(request: RequestContext, fields: dict[str, str]) -> str:
     """Who decides: whoever gives a password, or else whoever has a session here."""
     username = fields.get("username", "")
     if username:
-        return (await call.user_of(PasswordCredential(username, fields.get("password", "")))).username
-    person = await _signed_in(call)
+        return (await request.user_of(PasswordCredential(username, fields.get("password", "")))).username
+    person = await _signed_in(request)
     if person is None:
         raise Problem(401, "invalid_credentials", "Give your username and your password.")
     return person
 
 
-async def _signed_in(call: Call) -> str | None:
+async def _signed_in(request: RequestContext) -> str | None:
     """Whose session this browser has, if that stands for their account."""
     try:
-        credential = call.credential
+        credential = request.credential
         if not isinstance(credential, TokenCredential) or not credential.from_cookie:
             return None
-        return (await call.account()).username
+        return (await request.account()).username
     except (Problem, CaveatsError):
         return None
 
 
-async def _ask(call: Call, interaction: Interaction, person: str, *, allow: bool) -> Interaction:
+async def _ask(request: RequestContext, interaction: Interaction, person: str, *, allow: bool) -> Interaction:
     """The asker's part. Raises `DischargeRefused` for what is not this person's to do, and then nothing has changed."""
     if interaction.asker not in (None, person):
         raise DischargeRefused(f"{interaction.asker} asks this. Approve at the address that this page shows.")
     if not allow:
-        return await _decide(call, interaction, Decision.DENIED, person)
-    question = opened(call, interaction.identifier, interaction.payload)
-    facts = await _verdict_facts(call, interaction, person, ())
-    verdict = await call.node.judge(question, facts, client_ip=interaction.client_ip or None)
+        return await _decide(request, interaction, Decision.DENIED, person)
+    question = opened(request, interaction.identifier, interaction.payload)
+    facts = await _verdict_facts(request, interaction, person, ())
+    verdict = await request.runtime.judge(question, facts, client_ip=interaction.client_ip or None)
     if not verdict.open:
         require(verdict)
     elif interaction.asker == person:
         raise DischargeRefused("You ask this yourself: a second person has to approve.")
-    interaction = await call.node.store.take_part(
-        interaction.visit_hash, person, as_asker=True, now=call.now, actor=person
+    interaction = await request.runtime.store.take_part(
+        interaction.visit_hash, person, as_asker=True, now=request.now, actor=person
     )
     if interaction.asker != person:
         raise DischargeRefused("Somebody else has signed in here meanwhile.")
-    return await settle(call, interaction, question, person)
+    return await settle(request, interaction, question, person)
 
 
-async def _approve(call: Call, interaction: Interaction, person: str, *, allow: bool) -> Interaction:
+async def _approve(
+    request: RequestContext, interaction: Interaction, person: str, *, allow: bool
+) -> Interaction:
     """A second person's part. Raises `DischargeRefused` as `_ask` does."""
     asker = interaction.asker
     if asker is None:
         raise DischargeRefused(_NOT_YET)
     if asker == person:
         raise DischargeRefused("You ask this yourself: a second person has to approve.")
-    question = opened(call, interaction.identifier, interaction.payload)
+    question = opened(request, interaction.identifier, interaction.payload)
     failures = []
     for more in ((), (person,)):
-        facts = await _verdict_facts(call, interaction, asker, more)
-        verdict = await call.node.judge(question, facts, client_ip=interaction.client_ip or None)
+        facts = await _verdict_facts(request, interaction, asker, more)
+        verdict = await request.runtime.judge(question, facts, client_ip=interaction.client_ip or None)
         failures.append(verdict.failures)
     if len(failures[0]) == len(failures[1]):
         raise DischargeRefused(f"It is not for {person} to approve this.")
     if not allow:
-        return await _decide(call, interaction, Decision.DENIED, person)
-    interaction = await call.node.store.take_part(
-        interaction.visit_hash, person, as_asker=False, now=call.now, actor=person
+        return await _decide(request, interaction, Decision.DENIED, person)
+    interaction = await request.runtime.store.take_part(
+        interaction.visit_hash, person, as_asker=False, now=request.now, actor=person
     )
-    return await settle(call, interaction, question, person)
+    return await settle(request, interaction, question, person)
 
 
-async def settle(call: Call, interaction: Interaction, question: Question, person: str) -> Interaction:
+async def settle(
+    request: RequestContext, interaction: Interaction, question: Question, person: str
+) -> Interaction:
     """Grant it if everything holds by now; whoever comes last sees all the others."""
     assert interaction.asker is not None
-    facts = await _verdict_facts(call, interaction, interaction.asker, ())
-    if (await call.node.judge(question, facts, client_ip=interaction.client_ip or None)).granted:
-        return await _decide(call, interaction, Decision.GRANTED, person)
+    facts = await _verdict_facts(request, interaction, interaction.asker, ())
+    if (await request.runtime.judge(question, facts, client_ip=interaction.client_ip or None)).granted:
+        return await _decide(request, interaction, Decision.GRANTED, person)
     return interaction
 
 
-async def _verdict_facts(call: Call, interaction: Interaction, asker: str, more: tuple[str, ...]) -> Facts:
-    return await call.node.facts(asker, (*interaction.approvers, *more))
+async def _verdict_facts(
+    request: RequestContext, interaction: Interaction, asker: str, more: tuple[str, ...]
+) -> AskerFacts:
+    return await request.runtime.facts(asker, (*interaction.approvers, *more))
 
 
-async def _decide(call: Call, interaction: Interaction, decision: Decision, person: str) -> Interaction:
-    now = call.node.now()
-    until = now + call.node.settings.discharge_lifetime
-    decided = await call.node.store.decide(
+async def _decide(
+    request: RequestContext, interaction: Interaction, decision: Decision, person: str
+) -> Interaction:
+    now = request.runtime.now()
+    until = now + request.runtime.settings.discharge_lifetime
+    decided = await request.runtime.store.decide(
         interaction.visit_hash, decision, until=until, now=now, actor=person
     )
-    call.node.waiting.tell(interaction.wait_hash)
+    request.runtime.waiters.tell(interaction.wait_hash)
     return decided
 
 
-async def _show(call: Call, interaction: Interaction, show: _Show, tried: _Tried) -> Response:
+async def _show(request: RequestContext, interaction: Interaction, show: _Show, tried: _Tried) -> Response:
     match interaction.decision:
         case Decision.GRANTED:
             return pages.page("Done", pages.paragraph("It is agreed. You can close this window."))
         case Decision.DENIED:
             return pages.page("Denied", pages.paragraph("It was denied. You can close this window."))
         case Decision.OPEN:
-            return await show(call, interaction, tried)
+            return await show(request, interaction, tried)
 
 
-async def _show_asker(call: Call, interaction: Interaction, tried: _Tried) -> Response:
-    question = opened(call, interaction.identifier, interaction.payload)
-    asker, signed_in = interaction.asker, await _signed_in(call)
+async def _show_asker(request: RequestContext, interaction: Interaction, tried: _Tried) -> Response:
+    question = opened(request, interaction.identifier, interaction.payload)
+    asker, signed_in = interaction.asker, await _signed_in(request)
     if asker is None:
         second = any(isinstance(condition, ApprovedBy) for condition in question.conditions)
         return pages.page(
@@ -275,28 +283,28 @@ async def _show_asker(call: Call, interaction: Interaction, tried: _Tried) -> Re
             tried.form(signed_in, allow="Confirm" if signed_in else "Sign in and confirm", deny="Deny"),
             status=tried.status,
         )
-    approving = f"/discharge/approve/{secrets.approve_of(call.param('visit'))}"
+    approving = f"/discharge/approve/{secrets.approve_of(request.param('visit'))}"
     return pages.page(
         "Waiting for approval",
         pages.said(tried.wrong),
         pages.paragraph(f"{asker} asks for somebody's approval of the following."),
         _conditions(question, asker),
         pages.paragraph(_SEND),
-        pages.address(call.own_origin + approving),
+        pages.address(request.own_origin + approving),
         tried.form(signed_in, allow=None, deny="Withdraw"),
         status=tried.status,
     )
 
 
-async def _show_approver(call: Call, interaction: Interaction, tried: _Tried) -> Response:
+async def _show_approver(request: RequestContext, interaction: Interaction, tried: _Tried) -> Response:
     if interaction.asker is None:
         return pages.page(
             "Not yet",
             pages.paragraph(f"{_NOT_YET} Load this page again when they have."),
             status=tried.status,
         )
-    question = opened(call, interaction.identifier, interaction.payload)
-    asker, signed_in = interaction.asker, await _signed_in(call)
+    question = opened(request, interaction.identifier, interaction.payload)
+    asker, signed_in = interaction.asker, await _signed_in(request)
     has_approved = (tried.person or signed_in) in interaction.approvers
     return pages.page(
         "Waiting for approval" if has_approved else "Approve",
@@ -345,77 +353,77 @@ def _sorry(error: Exception) -> Response:
 
 
 @spoken
-async def wait_token(call: Call) -> Response:
+async def wait_token(request: RequestContext) -> Response:
     """The token to ask again with, once there is a decision."""
-    return await _when_decided(call, _token, {Decision.GRANTED, Decision.DENIED})
+    return await _when_decided(request, _token, {Decision.GRANTED, Decision.DENIED})
 
 
 @spoken
-async def wait(call: Call) -> Response:
+async def wait(request: RequestContext) -> Response:
     """The discharge itself, once there is a decision: the older way."""
-    return await _when_decided(call, discharged, {Decision.GRANTED})
+    return await _when_decided(request, discharged, {Decision.GRANTED})
 
 
-_Tell = Callable[[Call, Interaction], Awaitable[Response]]
+_Tell = Callable[[RequestContext, Interaction], Awaitable[Response]]
 
 
-async def _token(call: Call, interaction: Interaction) -> Response:
-    token = secrets.token_of(call.param("wait"))
+async def _token(request: RequestContext, interaction: Interaction) -> Response:
+    token = secrets.token_of(request.param("wait"))
     return answer({"kind": secrets.KIND, "token64": b64encode(token).decode("ascii")})
 
 
-async def _when_decided(call: Call, tell: _Tell, told: Collection[Decision]) -> Response:
+async def _when_decided(request: RequestContext, tell: _Tell, told: Collection[Decision]) -> Response:
     """What there is to tell, once there is a decision.
 
     Proxies cut connections on which nothing comes for a while, and most programs do not ask again. So after a while
     the answer begins, as one that went well, with spaces, which JSON may have in front of it. `told`: the decisions
     that can still be told then.
     """
-    interaction = await _waited(call)
+    interaction = await _waited(request)
     if interaction is not None and interaction.decision is Decision.OPEN:
-        every = call.node.settings.poll_keepalive.total_seconds()
-        pulses = call.node.waiting.pulses(
-            interaction.wait_hash, call.throttle_key, call.request.is_disconnected, every
+        every = request.runtime.settings.poll_keepalive.total_seconds()
+        pulses = request.runtime.waiters.keepalives(
+            interaction.wait_hash, request.throttle_key, request.http.is_disconnected, every
         )
         async for _ in pulses:
-            return StreamingResponse(_late(call, pulses, tell, told), 200, _LATE, "application/json")
-        interaction = await _waited(call)
+            return StreamingResponse(_late(request, pulses, tell, told), 200, _LATE, "application/json")
+        interaction = await _waited(request)
     if interaction is None:
         raise not_found("there is no such interaction, or its time is up")
     if interaction.decision is Decision.OPEN:
         raise unavailable()
     if interaction.decision is Decision.DENIED:
         raise DischargeRefused("it was denied")
-    return await tell(call, interaction)
+    return await tell(request, interaction)
 
 
 async def _late(
-    call: Call, pulses: AsyncIterator[None], tell: _Tell, told: Collection[Decision]
+    request: RequestContext, pulses: AsyncIterator[None], tell: _Tell, told: Collection[Decision]
 ) -> AsyncIterator[bytes]:
     """Spaces, and at last what there is to tell. Where that is nothing but an error, nothing: asked again, it is told."""
     yield b" "
     try:
         async for _ in pulses:
             yield b" "
-        interaction = await _waited(call)
+        interaction = await _waited(request)
         if interaction is not None and interaction.decision in told:
-            yield bytes((await tell(call, interaction)).body)
+            yield bytes((await tell(request, interaction)).body)
     except (Problem, CaveatsError, StoreError):
         return
 
 
-async def _waited(call: Call) -> Interaction | None:
-    hashed = secrets.wait_hash(call.param("wait"))
-    return await call.node.store.find_interaction(wait=hashed, now=call.node.now())
+async def _waited(request: RequestContext) -> Interaction | None:
+    hashed = secrets.wait_hash(request.param("wait"))
+    return await request.runtime.store.find_interaction(wait=hashed, now=request.runtime.now())
 
 
 # the form
 
 
 @spoken
-async def form(call: Call) -> Response:
+async def form(request: RequestContext) -> Response:
     """What to ask the user, for programs that ask themselves."""
-    await _asked(call)
+    await _asked(request)
     return answer(
         {
             "schema": {
@@ -433,37 +441,39 @@ async def form(call: Call) -> Response:
 
 
 @spoken
-async def fill_in(call: Call) -> Response:
+async def fill_in(request: RequestContext) -> Response:
     """The form, filled in: whoever is right gets the token."""
-    call.require_same_site_if_browser()
-    body = await call.read(schemas.FillIn)
-    interaction = await _asked(call)
-    user = await call.user_of(PasswordCredential(body.form.username, body.form.password))
-    question = opened(call, interaction.identifier, interaction.payload)
-    await sign_in(call, interaction, question, user.username)
-    token = secrets.token_of(call.param("wait"))
+    request.require_same_site_if_browser()
+    body = await request.read(schemas.FillIn)
+    interaction = await _asked(request)
+    user = await request.user_of(PasswordCredential(body.form.username, body.form.password))
+    question = opened(request, interaction.identifier, interaction.payload)
+    await sign_in(request, interaction, question, user.username)
+    token = secrets.token_of(request.param("wait"))
     return reply(
         schemas.FilledIn(token=schemas.FormToken(kind=secrets.FORM, value=b64encode(token).decode("ascii")))
     )
 
 
-async def _asked(call: Call) -> Interaction:
-    hashed = secrets.wait_hash(call.param("wait"))
-    interaction = await call.node.store.find_interaction(wait=hashed, now=call.now)
+async def _asked(request: RequestContext) -> Interaction:
+    hashed = secrets.wait_hash(request.param("wait"))
+    interaction = await request.runtime.store.find_interaction(wait=hashed, now=request.now)
     if interaction is None:
         raise not_found("there is no such interaction, or its time is up")
     return interaction
 
 
-async def sign_in(call: Call, interaction: Interaction, question: Question, username: str) -> None:
+async def sign_in(
+    request: RequestContext, interaction: Interaction, question: Question, username: str
+) -> None:
     """Decide it for an asker who has signed in without the page. Raises `DischargeRefused`."""
-    facts = await _verdict_facts(call, interaction, username, ())
-    require(await call.node.judge(question, facts, client_ip=interaction.client_ip or None))
-    interaction = await call.node.store.take_part(
-        interaction.visit_hash, username, as_asker=True, now=call.now, actor=username
+    facts = await _verdict_facts(request, interaction, username, ())
+    require(await request.runtime.judge(question, facts, client_ip=interaction.client_ip or None))
+    interaction = await request.runtime.store.take_part(
+        interaction.visit_hash, username, as_asker=True, now=request.now, actor=username
     )
     if interaction.asker == username:
-        interaction = await settle(call, interaction, question, username)
+        interaction = await settle(request, interaction, question, username)
     if interaction.asker != username or interaction.decision is not Decision.GRANTED:
         raise DischargeRefused("somebody else has signed in here, or it was denied")
 
@@ -472,47 +482,49 @@ async def sign_in(call: Call, interaction: Interaction, question: Question, user
 
 
 @spoken
-async def agent(call: Call) -> Response:
+async def agent(request: RequestContext) -> Response:
     """What an agent has to discharge with its key. Whoever is no agent is told no more than that."""
-    query = call.request.query_params
+    query = request.http.query_params
     try:
-        digest = decode_base64(call.param("ticket"))
+        digest = decode_base64(request.param("ticket"))
     except MalformedToken:
         digest = b""
     if len(digest) != _DIGEST_SIZE:
         raise bad_request("this address comes from a refused discharge")
-    macaroon = await _challenge(call, query.get("username", ""), query.get("public-key", ""), digest)
+    macaroon = await _challenge(request, query.get("username", ""), query.get("public-key", ""), digest)
     return answer({"macaroon": macaroon.to_members()})
 
 
 @spoken
-async def agent_login(call: Call) -> Response:
+async def agent_login(request: RequestContext) -> Response:
     """The same for older agents: they complete the challenge, send it along in a cookie, and wait."""
-    body = await call.read(schemas.AgentLogin)
-    interaction = await _visited(call)
-    question = opened(call, interaction.identifier, interaction.payload)
-    value = call.request.cookies.get(f"macaroon-{secrets.AGENT}")
+    body = await request.read(schemas.AgentLogin)
+    interaction = await _visited(request)
+    question = opened(request, interaction.identifier, interaction.payload)
+    value = request.http.cookies.get(f"macaroon-{secrets.AGENT}")
     if value is None:
-        macaroon = await _challenge(call, body.username, body.public_key, question.digest)
+        macaroon = await _challenge(request, body.username, body.public_key, question.digest)
         info = {
             "Macaroon": macaroon.to_members(),
-            "MacaroonPath": call.request.url.path,
+            "MacaroonPath": request.http.url.path,
             "CookieNameSuffix": secrets.AGENT,
         }
         raise DischargeRequired("show that you have the key", info)
-    username = await agent_of(call, question, lambda: decode_header(value))
+    username = await agent_of(request, question, lambda: decode_header(value))
     if username != body.username:
         raise DischargeRefused("there is no such agent")
-    await sign_in(call, interaction, question, username)
+    await sign_in(request, interaction, question, username)
     return answer({"agent_login": True})
 
 
-async def _challenge(call: Call, username: str, public_key: str, digest: bytes) -> BakeryMacaroon:
+async def _challenge(
+    request: RequestContext, username: str, public_key: str, digest: bytes
+) -> BakeryMacaroon:
     """What a registered agent has to complete. Raises a 400 `Problem`, or `DischargeRefused` for anybody else."""
     key = decoded(public_key.encode("utf-8", "replace"), "the public key")
-    found = await call.node.store.find_agent(key)
+    found = await request.runtime.store.find_agent(key)
     if found is None or found.username != username or not is_username(username):
         raise DischargeRefused("there is no such agent")
-    return call.node.discharges.challenge(
-        username, key, digest, nonce=os.urandom(16), now=call.now, version=version_of(call)
+    return request.runtime.discharges.challenge(
+        username, key, digest, nonce=os.urandom(16), now=request.now, version=version_of(request)
     )

@@ -10,44 +10,46 @@ from caveats_service.core.usernames import check_username
 from caveats_service.discharge.service import agent_key
 from caveats_service.http import schemas
 from caveats_service.http.errors import bad_request, not_found
-from caveats_service.http.request import NO_STORE, Call, reply
+from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.storage import Agent
 
 
-async def register(call: Call) -> Response:
+async def register(request: RequestContext) -> Response:
     """Whoever has this key speaks for the user from now on."""
-    body = await call.read(schemas.RegisterAgent)
-    caller = await call.admin()
+    body = await request.read(schemas.RegisterAgent)
+    caller = await request.admin()
     try:
         public_key = agent_key(decode_any_base64(body.public_key))
     except (MalformedToken, InvalidKey):
         raise bad_request("public_key is an X25519 key: 32 bytes in base64") from None
-    agent = await call.node.store.add_agent(
+    agent = await request.runtime.store.add_agent(
         username=check_username(body.username),
         public_key=public_key,
         name=body.name,
-        now=call.now,
+        now=request.now,
         actor=caller.username,
     )
     return reply(shape(agent), 201)
 
 
-async def listing(call: Call) -> Response:
+async def listing(request: RequestContext) -> Response:
     """The agents, oldest first."""
-    await call.admin()
-    limit = max(1, call.number("limit", 100, 1000))
-    found = await call.node.store.list_agents(after=call.request.query_params.get("after", ""), limit=limit)
+    await request.admin()
+    limit = max(1, request.number("limit", 100, 1000))
+    found = await request.runtime.store.list_agents(
+        after=request.http.query_params.get("after", ""), limit=limit
+    )
     rows = [shape(agent) for agent in found]
     return reply(schemas.Agents(agents=rows, next=rows[-1].agent_id if len(rows) == limit else None))
 
 
-async def remove(call: Call) -> Response:
+async def remove(request: RequestContext) -> Response:
     """This key speaks for nobody any more."""
-    caller = await call.admin()
-    agent_id = call.param("agent_id")
+    caller = await request.admin()
+    agent_id = request.param("agent_id")
     if not is_token_id(agent_id):
         raise not_found("there is no such agent")
-    await call.node.store.remove_agent(agent_id, now=call.now, actor=caller.username)
+    await request.runtime.store.remove_agent(agent_id, now=request.now, actor=caller.username)
     return Response(status_code=204, headers=NO_STORE)
 
 

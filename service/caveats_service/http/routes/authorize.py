@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from caveats import Context, Grant
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
-from caveats_service.core.runtime import Node
+from caveats_service.core.runtime import ServiceRuntime
 from caveats_service.http.errors import Problem, bad_request, credential_required, problem_of
 from caveats_service.http.request import (
     SAFE,
@@ -36,8 +36,8 @@ _LONGEST_REMEMBERED: Final = 512
 class Authorize:
     """The endpoint as an ASGI application."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, runtime: ServiceRuntime) -> None:
+        self._runtime = runtime
         self._queries: dict[bytes, tuple[tuple[str, ...], str]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,9 +59,9 @@ class Authorize:
         await send(_BODY)
 
     async def _grant(self, scope: Scope) -> Grant:
-        node = self._node
+        runtime = self._runtime
         headers = scope["headers"]
-        credential = token_of_headers(headers, node.settings.cookie_name)
+        credential = token_of_headers(headers, runtime.settings.cookie_name)
         if credential is None or isinstance(credential, PasswordCredential):
             raise credential_required()
         query = scope["query_string"]
@@ -71,13 +71,13 @@ class Authorize:
         peer = client[0] if client else None
         method = path = None
         if facts:
-            method, path = _original(facts, trusted=is_trusted(peer, node.settings.trusted_proxies))
+            method, path = _original(facts, trusted=is_trusted(peer, runtime.settings.trusted_proxies))
             forwarded = [value for name, value in facts if name == b"x-forwarded-for"]
-            peer = client_address(peer, forwarded, node.settings.trusted_proxies)
+            peer = client_address(peer, forwarded, runtime.settings.trusted_proxies)
         if isinstance(credential, TokenCredential) and credential.from_cookie and method not in (None, *SAFE):
-            require_own_site(node.settings, Headers(raw=headers))
-        context = Context(node.now(), audience, scopes, method, path, peer)
-        return await node.verify(credential.text, context)
+            require_own_site(runtime.settings, Headers(raw=headers))
+        context = Context(runtime.now(), audience, scopes, method, path, peer)
+        return await runtime.verify(credential.text, context)
 
     def _read_query(self, query: bytes) -> tuple[tuple[str, ...], str]:
         """The scopes and the audience asked for; a proxy asks for the same few again and again."""

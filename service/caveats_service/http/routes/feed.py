@@ -14,71 +14,73 @@ from caveats import AudienceKeyring
 from caveats.revocation.feed import Page, check_reader, rows_text, seal_text
 from caveats.token.identifier import is_audience
 from caveats_service.core.feed import Subscriber
-from caveats_service.core.runtime import Node
+from caveats_service.core.runtime import ServiceRuntime
 from caveats_service.http.errors import Problem, bad_request, unavailable
-from caveats_service.http.request import NO_STORE, Call
+from caveats_service.http.request import NO_STORE, RequestContext
 
 PROOF_HEADER: Final = "X-Feed-Proof"
 _LONGEST_WAIT: Final = 30
 _SSE: Final = {**NO_STORE, "X-Accel-Buffering": "no"}
 
 
-async def feed(call: Call) -> Response:
+async def feed(request: RequestContext) -> Response:
     """From a sequence on: as events for `Accept: text/event-stream`, else as lines up to now."""
-    audience = call.request.query_params.get("audience", "")
-    keys = _reader(call, audience)
-    after = call.number("after", 0, 2**53)
-    epoch = call.number("epoch", 0, 2**53) or None
-    if "text/event-stream" in call.request.headers.get("accept", ""):
-        last_event = call.request.headers.get("last-event-id", "")
+    audience = request.http.query_params.get("audience", "")
+    keys = _reader(request, audience)
+    after = request.number("after", 0, 2**53)
+    epoch = request.number("epoch", 0, 2**53) or None
+    if "text/event-stream" in request.http.headers.get("accept", ""):
+        last_event = request.http.headers.get("last-event-id", "")
         if last_event.isascii() and last_event.isdigit() and len(last_event) <= 16:
             after = int(last_event)
-        subscriber = call.node.feed.subscribe(audience)
+        subscriber = request.runtime.feed.subscribe(audience)
         return StreamingResponse(
-            _events(call.node, keys, subscriber, after, epoch), 200, _SSE, "text/event-stream"
+            _events(request.runtime, keys, subscriber, after, epoch), 200, _SSE, "text/event-stream"
         )
-    wait = call.number("wait", 0, _LONGEST_WAIT)
+    wait = request.number("wait", 0, _LONGEST_WAIT)
     if wait:
-        await call.node.wait_for_news(after, epoch, wait)
+        await request.runtime.wait_for_news(after, epoch, wait)
     headers = {**NO_STORE, "Vary": "Accept-Encoding"}
-    lines = _lines(call.node, keys, after, epoch)
-    if "gzip" in call.request.headers.get("accept-encoding", ""):
+    lines = _lines(request.runtime, keys, after, epoch)
+    if "gzip" in request.http.headers.get("accept-encoding", ""):
         headers["Content-Encoding"] = "gzip"
         return StreamingResponse(_gzipped(lines), 200, headers, "application/x-ndjson")
     return StreamingResponse(lines, 200, headers, "application/x-ndjson")
 
 
-def _reader(call: Call, audience: str) -> AudienceKeyring:
+def _reader(request: RequestContext, audience: str) -> AudienceKeyring:
     if not is_audience(audience):
         raise bad_request("say for which audience: ?audience=...")
-    keys = call.node.masters.keyring.export(audience)
-    if not check_reader(call.request.headers.get(PROOF_HEADER, ""), keys, call.now):
+    keys = request.runtime.master_keys.keyring.export(audience)
+    if not check_reader(request.http.headers.get(PROOF_HEADER, ""), keys, request.now):
         raise Problem(403, "forbidden", f"show that you hold a key of this audience, in {PROOF_HEADER}")
-    if call.node.feed.head is None:
+    if request.runtime.feed.head is None:
         raise unavailable()
     return keys
 
 
 async def _events(
-    node: Node, keys: AudienceKeyring, subscriber: Subscriber, after: int, epoch: int | None
+    runtime: ServiceRuntime, keys: AudienceKeyring, subscriber: Subscriber, after: int, epoch: int | None
 ) -> AsyncIterator[str]:
     """What was missed, then what comes. The subscriber has been listening since before the first was read."""
     try:
-        async for page, rows in node.pages(after, epoch):
-            yield _event(seal_text(rows_text(page, rows), node.signing_key(keys.audience)), page)
+        async for page, rows in runtime.pages(after, epoch):
+            yield _event(seal_text(rows_text(page, rows), runtime.signing_key(keys.audience)), page)
         async for line in subscriber.follow():
             yield f"event: page\ndata: {line}\n\n"
     finally:
-        node.feed.leave(subscriber)
+        runtime.feed.leave(subscriber)
 
 
 def _event(line: str, page: Page) -> str:
     return f"id: {page.upto}\nevent: page\ndata: {line}\n\n"
 
 
-async def _lines(node: Node, keys: AudienceKeyring, after: int, epoch: int | None) -> AsyncIterator[str]:
-    async for page, rows in node.pages(after, epoch):
-        yield seal_text(rows_text(page, rows), node.signing_key(keys.audience)) + "\n"
+async def _lines(
+    runtime: ServiceRuntime, keys: AudienceKeyring, after: int, epoch: int | None
+) -> AsyncIterator[str]:
+    async for page, rows in runtime.pages(after, epoch):
+        yield seal_text(rows_text(page, rows), runtime.signing_key(keys.audience)) + "\n"
 
 
 async def _gzipped(lines: AsyncIterator[str]) -> AsyncIterator[bytes]:

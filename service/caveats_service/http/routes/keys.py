@@ -3,32 +3,34 @@
 from starlette.responses import Response
 
 from caveats_service.http import schemas
-from caveats_service.http.request import Call, reply
+from caveats_service.http.request import RequestContext, reply
 from caveats_service.storage import MasterKey
 
 
-async def listing(call: Call) -> Response:
+async def listing(request: RequestContext) -> Response:
     """Every key there ever was, and what it may do now."""
-    await call.admin()
-    await call.node.masters.refresh()
-    return reply(schemas.Keys(keys=[shape(row) for row in call.node.masters.rows]))
+    await request.admin()
+    await request.runtime.master_keys.refresh()
+    return reply(schemas.Keys(keys=[shape(row) for row in request.runtime.master_keys.rows]))
 
 
-async def rotate(call: Call) -> Response:
+async def rotate(request: RequestContext) -> Response:
     """Publish a new key; it is activated when everybody has had time to get it, or at once if asked."""
-    body = await call.read(schemas.RotateKeys)
-    actor = (await call.admin()).username
-    row = await call.node.masters.publish(actor=actor)
+    body = await request.read(schemas.RotateKeys)
+    actor = (await request.admin()).username
+    row = await request.runtime.master_keys.publish(actor=actor)
     if body.now:
-        row = await call.node.masters.activate(row.key_id, actor=actor)
+        row = await request.runtime.master_keys.activate(row.key_id, actor=actor)
     return reply(shape(row), 201)
 
 
-async def retire(call: Call) -> Response:
+async def retire(request: RequestContext) -> Response:
     """Destroy a key that issues no more. With `force` also while tokens under it may be alive: they die."""
-    body = await call.read(schemas.RetireKey)
-    caller = await call.admin()
-    row = await call.node.masters.retire(call.param("key_id"), force=body.force, actor=caller.username)
+    body = await request.read(schemas.RetireKey)
+    caller = await request.admin()
+    row = await request.runtime.master_keys.retire(
+        request.param("key_id"), force=body.force, actor=caller.username
+    )
     return reply(shape(row))
 
 

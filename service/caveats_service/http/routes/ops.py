@@ -4,10 +4,10 @@ from importlib.metadata import version
 
 from starlette.responses import JSONResponse, Response
 
-from caveats_service.http.request import NO_STORE, Call
+from caveats_service.http.request import NO_STORE, RequestContext
 
 
-async def index(call: Call) -> Response:
+async def index(request: RequestContext) -> Response:
     """For whoever opens the address in a browser."""
     about = {
         "service": "Caveats",
@@ -18,13 +18,13 @@ async def index(call: Call) -> Response:
     return JSONResponse(about, headers=NO_STORE)
 
 
-async def healthz(call: Call) -> Response:
+async def healthz(request: RequestContext) -> Response:
     """The process answers."""
     return JSONResponse({"status": "ok"}, headers=NO_STORE)
 
 
-async def readyz(call: Call) -> Response:
+async def readyz(request: RequestContext) -> Response:
     """It can issue and revoke: the store answers, a key is active."""
-    await call.node.store.ping()
-    key_id = call.node.masters.keyring.active.key_id
+    await request.runtime.store.ping()
+    key_id = request.runtime.master_keys.keyring.active.key_id
     return JSONResponse({"status": "ready", "active_key": key_id}, headers=NO_STORE)

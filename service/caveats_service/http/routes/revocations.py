@@ -10,65 +10,65 @@ from caveats.token.identifier import is_token_id
 from caveats_service.core.usernames import check_username
 from caveats_service.http import schemas
 from caveats_service.http.errors import Problem, bad_request, forbidden, not_found
-from caveats_service.http.request import Call, TokenCredential, reply
+from caveats_service.http.request import RequestContext, TokenCredential, reply
 from caveats_service.storage import Revocation
 
 _NOT_YOURS: Final = "you have no labelled token of this id; present the token itself, or revoke all of yours"
 
 
-async def create(call: Call) -> Response:
+async def create(request: RequestContext) -> Response:
     """Revoke the presented copy, or what the body names."""
-    body = await call.read(schemas.Revoke)
+    body = await request.read(schemas.Revoke)
     targets = [body.token is not None, body.token_id is not None, body.user is not None]
     if sum(targets) > 1 or (body.branch_id is not None and body.token_id is None):
         raise bad_request("name one target: token, token_id (with branch_id, if you like), or user")
     if body.user is not None:
-        row = await _revoke_user(call, body.user, body)
+        row = await _revoke_user(request, body.user, body)
     elif body.token_id is not None and body.branch_id is not None:
-        row = await _revoke_branch(call, body.token_id, body.branch_id)
+        row = await _revoke_branch(request, body.token_id, body.branch_id)
     elif body.token_id is not None:
-        row = await revoke_whole(call, body.token_id)
+        row = await revoke_whole(request, body.token_id)
     else:
-        row = await _revoke_presented(call, body.token)
+        row = await _revoke_presented(request, body.token)
     return reply(entry(row), 201)
 
 
-async def _revoke_presented(call: Call, text: str | None) -> Revocation:
+async def _revoke_presented(request: RequestContext, text: str | None) -> Revocation:
     """Holding a copy is all the right that killing it needs, whatever its caveats say, and however often."""
-    authenticated = await call.node.authenticate(
-        text if text is not None else call.token().text, even_revoked=True
+    authenticated = await request.runtime.authenticate(
+        text if text is not None else request.token().text, even_revoked=True
     )
-    return await call.node.revoke_presented(authenticated)
+    return await request.runtime.revoke_presented(authenticated)
 
 
-async def revoke_whole(call: Call, token_id: str) -> Revocation:
+async def revoke_whole(request: RequestContext, token_id: str) -> Revocation:
     """A whole token: the one presented if no holder has narrowed it, a labelled one of the caller's, or an admin's wish."""
     if not is_token_id(token_id):
         raise not_found("a token id is a ULID")
-    presented = await _presented(call)
+    presented = await _presented(request)
     if presented is not None and presented.identified is not None:
         own = presented.identified.token_id == token_id
         if own and presented.identified.issuer_caveats == len(presented.fields.caveats):
-            return await call.node.revoke_presented(presented)
-    label = await call.node.store.get_labelled_token(token_id)
+            return await request.runtime.revoke_presented(presented)
+    label = await request.runtime.store.get_labelled_token(token_id)
     try:
-        caller = await call.owner_or_admin(label.username if label is not None else None)
+        caller = await request.owner_or_admin(label.username if label is not None else None)
     except Problem as problem:
         if (
             problem.code == "forbidden"
         ):  # whether somebody else has a token of this id is not for everybody to know
             raise not_found(_NOT_YOURS) from None
         raise
-    return await call.node.revoke_token(token_id, actor=caller.username)
+    return await request.runtime.revoke_token(token_id, actor=caller.username)
 
 
-async def _presented(call: Call) -> Authenticated | None:
-    if isinstance(call.credential, TokenCredential):
-        return await call.node.authenticate(call.credential.text)
+async def _presented(request: RequestContext) -> Authenticated | None:
+    if isinstance(request.credential, TokenCredential):
+        return await request.runtime.authenticate(request.credential.text)
     return None
 
 
-async def _revoke_branch(call: Call, token_id: str, branch_id: str) -> Revocation:
+async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str) -> Revocation:
     """A branch by its id, which is no secret: for the token's user, whoever holds a copy above it, or an admin."""
     if not is_token_id(token_id):
         raise not_found("a token id is a ULID")
@@ -78,37 +78,37 @@ async def _revoke_branch(call: Call, token_id: str, branch_id: str) -> Revocatio
         branch = b""
     if len(branch) != BRANCH_ID_SIZE or branch.hex() != branch_id:
         raise bad_request(f"a branch id is {BRANCH_ID_SIZE} bytes in lower-case hex")
-    presented = await _presented(call)
+    presented = await _presented(request)
     if (
         presented is not None
         and presented.identified is not None
         and presented.identified.token_id == token_id
     ):
-        own = call.node.verifier.branches(presented)
+        own = request.runtime.verifier.branches(presented)
         whole = presented.identified.issuer_caveats == len(presented.fields.caveats)
         if whole or branch == own[-1]:
-            return await call.node.revoke_branch(token_id, branch, actor=presented.caveats[0].value)
+            return await request.runtime.revoke_branch(token_id, branch, actor=presented.caveats[0].value)
         raise forbidden("a narrowed copy may revoke itself, not other branches")
-    label = await call.node.store.get_labelled_token(token_id)
-    caller = await call.owner_or_admin(label.username if label is not None else None)
-    return await call.node.revoke_branch(token_id, branch, actor=caller.username)
+    label = await request.runtime.store.get_labelled_token(token_id)
+    caller = await request.owner_or_admin(label.username if label is not None else None)
+    return await request.runtime.revoke_branch(token_id, branch, actor=caller.username)
 
 
-async def _revoke_user(call: Call, username: str, body: schemas.Revoke) -> Revocation:
+async def _revoke_user(request: RequestContext, username: str, body: schemas.Revoke) -> Revocation:
     check_username(username)
-    caller = await call.owner_or_admin(username)
-    if caller.username != username and await call.node.store.get_user(username) is None:
+    caller = await request.owner_or_admin(username)
+    if caller.username != username and await request.runtime.store.get_user(username) is None:
         raise not_found("there is no such user")
-    once = call.once(caller.username, body, _answer)
-    return await call.node.revoke_user(username, actor=caller.username, once=once)
+    once = request.once(caller.username, body, _answer)
+    return await request.runtime.revoke_user(username, actor=caller.username, once=once)
 
 
-async def listing(call: Call) -> Response:
+async def listing(request: RequestContext) -> Response:
     """A page of the feed, from a sequence on. For administrators."""
-    await call.admin()
-    after = call.number("after", 0, 2**53)
-    limit = max(1, call.number("limit", 1000, 5000))
-    page = await call.node.store.page_revocations(after, limit=limit)
+    await request.admin()
+    after = request.number("after", 0, 2**53)
+    limit = max(1, request.number("limit", 1000, 5000))
+    page = await request.runtime.store.page_revocations(after, limit=limit)
     return reply(
         schemas.Revocations(
             epoch=page.epoch,

@@ -8,8 +8,8 @@ from caveats import Identifier, LimitExceeded, Macaroon, WrongAudience, effectiv
 from caveats.durations import parse_duration
 from caveats_service.core.issuing import (
     DEFAULT_AUDIENCE,
-    Asked,
     Bounds,
+    IssueRequest,
     Plan,
     bounds_of_token,
     bounds_of_user,
@@ -18,23 +18,23 @@ from caveats_service.core.issuing import (
 )
 from caveats_service.http import schemas
 from caveats_service.http.errors import Problem, bad_request, credential_required, forbidden, not_found
-from caveats_service.http.request import NO_STORE, Call, PasswordCredential, TokenCredential, reply
+from caveats_service.http.request import NO_STORE, PasswordCredential, RequestContext, TokenCredential, reply
 from caveats_service.http.routes.revocations import revoke_whole
 from caveats_service.storage import LabelledToken, User
 
 
-async def issue(call: Call) -> Response:
+async def issue(request: RequestContext) -> Response:
     """A new token, against a password or bounded by another token."""
-    body = await call.read(schemas.Issue)
-    bounds = await _bounds(call, body)
-    asked = Asked(body.scope, body.audience, lifetime(body.expires_in), tuple(body.caveats), body.note)
-    planned = plan(asked, bounds, call.node.lives, call.node.checkers, now=call.now)
+    body = await request.read(schemas.Issue)
+    bounds = await _bounds(request, body)
+    asked = IssueRequest(body.scope, body.audience, lifetime(body.expires_in), tuple(body.caveats), body.note)
+    planned = plan(asked, bounds, request.runtime.lives, request.runtime.checkers, now=request.now)
     try:
-        macaroon, identifier = await call.node.issue(
+        macaroon, identifier = await request.runtime.issue(
             planned,
             actor=bounds.user,
-            now=call.now,
-            once=lambda minted, known_as: call.once(
+            now=request.now,
+            once=lambda minted, known_as: request.once(
                 bounds.user, body, lambda _: issued(minted, known_as, planned)
             ),
         )
@@ -43,29 +43,29 @@ async def issue(call: Call) -> Response:
     return reply(issued(macaroon, identifier, planned), 201)
 
 
-async def _bounds(call: Call, body: schemas.Issue) -> Bounds:
+async def _bounds(request: RequestContext, body: schemas.Issue) -> Bounds:
     if body.username is not None or body.password is not None:
-        if call.credential is not None:
+        if request.credential is not None:
             raise Problem(400, "two_credentials", "a password in the body, or a credential in the header")
         if body.username is None or body.password is None:
             raise Problem(400, "bad_request", "username and password come together")
-        return user_bounds(await call.user_of(PasswordCredential(body.username, body.password)))
-    match call.credential:
+        return user_bounds(await request.user_of(PasswordCredential(body.username, body.password)))
+    match request.credential:
         case None:
             raise credential_required()
         case PasswordCredential() as credential:
-            return user_bounds(await call.user_of(credential))
+            return user_bounds(await request.user_of(credential))
         case TokenCredential() as credential:
-            authenticated = await call.live_token()
-            branches = call.node.verifier.branches(authenticated)
-            whole = await _whole(call, credential.text)
+            authenticated = await request.live_token()
+            branches = request.runtime.verifier.branches(authenticated)
+            whole = await _whole(request, credential.text)
             return bounds_of_token(authenticated, branches, any_audience=whole)
 
 
-async def _whole(call: Call, text: str) -> bool:
+async def _whole(request: RequestContext, text: str) -> bool:
     """Whether this token stands for the whole account, and not for what one app may do."""
     try:
-        _, failures = await call.node.failures(text, call.context(audience=DEFAULT_AUDIENCE))
+        _, failures = await request.runtime.failures(text, request.context(audience=DEFAULT_AUDIENCE))
     except WrongAudience:
         return False
     return not failures
@@ -95,16 +95,20 @@ def issued(macaroon: Macaroon, identifier: Identifier, planned: Plan) -> schemas
     )
 
 
-async def renew(call: Call) -> Response:
+async def renew(request: RequestContext) -> Response:
     """The presented token with a later expiry; whatever holders added stays."""
-    body = await call.read(schemas.Renew)
-    authenticated = await call.live_token()
-    expires_at = renewal_expiry(authenticated, lifetime(body.expires_in), call.node.lives, now=call.now)
+    body = await request.read(schemas.Renew)
+    authenticated = await request.live_token()
+    expires_at = renewal_expiry(
+        authenticated, lifetime(body.expires_in), request.runtime.lives, now=request.now
+    )
     try:
-        macaroon = call.node.renew(authenticated, expires_at)
+        macaroon = request.runtime.renew(authenticated, expires_at)
     except LimitExceeded as error:
         raise bad_request(str(error)) from None
-    again = call.node.verifier.authenticate(macaroon) if not authenticated.third_parties else authenticated
+    again = (
+        request.runtime.verifier.authenticate(macaroon) if not authenticated.third_parties else authenticated
+    )
     authority = effective(again.caveats)
     identifier = again.identified
     if identifier is None or authority.user is None:
@@ -122,28 +126,28 @@ async def renew(call: Call) -> Response:
     )
 
 
-async def listing(call: Call) -> Response:
+async def listing(request: RequestContext) -> Response:
     """The caller's labelled tokens, newest first."""
-    caller = await call.account()
-    limit = max(1, call.number("limit", 100, 1000))
-    after = call.request.query_params.get("after")
-    found = await call.node.store.list_labelled_tokens(caller.username, after=after, limit=limit)
-    rows = [label(call, token) for token in found]
+    caller = await request.account()
+    limit = max(1, request.number("limit", 100, 1000))
+    after = request.http.query_params.get("after")
+    found = await request.runtime.store.list_labelled_tokens(caller.username, after=after, limit=limit)
+    rows = [label(request, token) for token in found]
     return reply(schemas.Labels(tokens=rows, next=rows[-1].token_id if len(rows) == limit else None))
 
 
-async def one(call: Call) -> Response:
+async def one(request: RequestContext) -> Response:
     """One labelled token of the caller's."""
-    caller = await call.account()
-    token = await call.node.store.get_labelled_token(call.param("token_id"))
+    caller = await request.account()
+    token = await request.runtime.store.get_labelled_token(request.param("token_id"))
     if token is None or token.username != caller.username:
         raise not_found("you have no labelled token of this id")
-    return reply(label(call, token))
+    return reply(label(request, token))
 
 
-def label(call: Call, token: LabelledToken) -> schemas.Label:
+def label(request: RequestContext, token: LabelledToken) -> schemas.Label:
     """A labelled token, its last use as this node knows it."""
-    uses = [at for at in (token.last_used_at, call.node.uses.get(token.token_id)) if at is not None]
+    uses = [at for at in (token.last_used_at, request.runtime.uses.get(token.token_id)) if at is not None]
     return schemas.Label(
         token_id=token.token_id,
         note=token.note,
@@ -155,7 +159,7 @@ def label(call: Call, token: LabelledToken) -> schemas.Label:
     )
 
 
-async def delete(call: Call) -> Response:
+async def delete(request: RequestContext) -> Response:
     """Revoke a token of the caller's: a labelled one, or the very one presented."""
-    await revoke_whole(call, call.param("token_id"))
+    await revoke_whole(request, request.param("token_id"))
     return Response(status_code=204, headers=NO_STORE)

@@ -11,16 +11,16 @@ from caveats.token.identifier import is_audience, is_token_id
 from caveats.token.wire import decode_base64, encode_base64
 from caveats_service.http import schemas
 from caveats_service.http.errors import bad_request, not_found
-from caveats_service.http.request import NO_STORE, Call, reply
+from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.storage import VerifierApp
 
 _BUNDLE_LIFE: Final = timedelta(hours=24)
 
 
-async def register(call: Call) -> Response:
+async def register(request: RequestContext) -> Response:
     """A new verifier. The answer holds the service's own public key, which the app pins."""
-    body = await call.read(schemas.RegisterVerifier)
-    caller = await call.admin()
+    body = await request.read(schemas.RegisterVerifier)
+    caller = await request.admin()
     if not is_audience(body.audience):
         raise bad_request("an audience reads a-z, then a-z, 0-9 and -, at most 32 characters")
     try:
@@ -28,57 +28,57 @@ async def register(call: Call) -> Response:
         ThirdParty("verifier", public_key)
     except (ValueError, InvalidKey):
         raise bad_request("public_key is an X25519 key: 32 bytes in base64url without padding") from None
-    app = await call.node.store.add_verifier(
-        audience=body.audience, public_key=public_key, name=body.name, now=call.now, actor=caller.username
+    app = await request.runtime.store.add_verifier(
+        audience=body.audience, public_key=public_key, name=body.name, now=request.now, actor=caller.username
     )
-    return reply(shape(call, app), 201)
+    return reply(shape(request, app), 201)
 
 
-async def listing(call: Call) -> Response:
+async def listing(request: RequestContext) -> Response:
     """The registered verifiers."""
-    await call.admin()
-    found = await call.node.store.list_verifiers()
-    return reply(schemas.Verifiers(verifiers=[shape(call, app) for app in found]))
+    await request.admin()
+    found = await request.runtime.store.list_verifiers()
+    return reply(schemas.Verifiers(verifiers=[shape(request, app) for app in found]))
 
 
-async def revoke(call: Call) -> Response:
+async def revoke(request: RequestContext) -> Response:
     """This verifier gets no more keys. Those that it has stay good until they are rotated away."""
-    caller = await call.admin()
-    await call.node.store.revoke_verifier(_id(call), now=call.now, actor=caller.username)
+    caller = await request.admin()
+    await request.runtime.store.revoke_verifier(_id(request), now=request.now, actor=caller.username)
     return Response(status_code=204, headers=NO_STORE)
 
 
-async def keys(call: Call) -> Response:
+async def keys(request: RequestContext) -> Response:
     """The audience's keys, for this verifier's eyes only: whoever else asks gets a box that they cannot open."""
-    app = await call.node.store.get_verifier(_id(call))
+    app = await request.runtime.store.get_verifier(_id(request))
     if app is None or app.revoked_at is not None:
         raise not_found("there is no such verifier")
     bundle = KeyBundle(
         verifier_id=app.verifier_id,
-        keyring=call.node.masters.keyring.export(app.audience),
-        epoch=call.node.epoch,
-        serial=int(call.now.timestamp() * 1000),
-        not_after=call.now + _BUNDLE_LIFE,
+        keyring=request.runtime.master_keys.keyring.export(app.audience),
+        epoch=request.runtime.epoch,
+        serial=int(request.now.timestamp() * 1000),
+        not_after=request.now + _BUNDLE_LIFE,
     )
-    box = seal_bundle(bundle, app.public_key, call.node.box_key)
+    box = seal_bundle(bundle, app.public_key, request.runtime.box_key)
     return reply(schemas.VerifierKeys(box=encode_base64(box)))
 
 
-def _id(call: Call) -> str:
-    verifier_id = call.param("verifier_id")
+def _id(request: RequestContext) -> str:
+    verifier_id = request.param("verifier_id")
     if not is_token_id(verifier_id):
         raise not_found("there is no such verifier")
     return verifier_id
 
 
-def shape(call: Call, app: VerifierApp) -> schemas.VerifierShape:
+def shape(request: RequestContext, app: VerifierApp) -> schemas.VerifierShape:
     """A verifier, with what it has to pin."""
     return schemas.VerifierShape(
         verifier_id=app.verifier_id,
         audience=app.audience,
         name=app.name,
         public_key=encode_base64(app.public_key),
-        service_public_key=encode_base64(call.node.box_key.public_key),
+        service_public_key=encode_base64(request.runtime.box_key.public_key),
         created_at=app.created_at,
         revoked_at=app.revoked_at,
     )

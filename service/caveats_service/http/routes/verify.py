@@ -9,31 +9,31 @@ from caveats import Authenticated, Context, Failure, effective
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.http import schemas
 from caveats_service.http.errors import problem_of
-from caveats_service.http.request import Call, reply
+from caveats_service.http.request import RequestContext, reply
 
 _MOST_REVOKED: Final = 1000
 
 
-async def verify(call: Call) -> Response:
+async def verify(request: RequestContext) -> Response:
     """Granted or refused, caveat by caveat. Holding the token is all the right that asking needs."""
-    body = await call.read_as(schemas.VerifyAny)
+    body = await request.read_as(schemas.VerifyAny)
     if isinstance(body, schemas.VerifyMany):
-        return reply(schemas.VerifiedMany(results=[await _judged(call, each) for each in body.tokens]))
-    return reply(await _judge(call, body))
+        return reply(schemas.VerifiedMany(results=[await _judged(request, each) for each in body.tokens]))
+    return reply(await _judge(request, body))
 
 
-async def _judged(call: Call, asked: schemas.VerifyOne) -> schemas.Verified:
+async def _judged(request: RequestContext, asked: schemas.VerifyOne) -> schemas.Verified:
     """As `_judge`, with the problem's code where there is nothing to judge."""
     try:
-        return await _judge(call, asked)
+        return await _judge(request, asked)
     except caveats.CaveatsError as error:
         return schemas.Verified(granted=False, code=problem_of(error).code)
 
 
-async def _judge(call: Call, asked: schemas.VerifyOne) -> schemas.Verified:
+async def _judge(request: RequestContext, asked: schemas.VerifyOne) -> schemas.Verified:
     audience = asked.audience or DEFAULT_AUDIENCE
     context = Context(
-        now=call.now,
+        now=request.now,
         audience=audience,
         scopes=tuple(asked.scope.split(" ")) if asked.scope else (),
         method=asked.method,
@@ -42,15 +42,15 @@ async def _judge(call: Call, asked: schemas.VerifyOne) -> schemas.Verified:
         user=asked.user,
         extra=asked.extra,
     )
-    authenticated, failures = await call.node.failures(asked.token, context)
+    authenticated, failures = await request.runtime.failures(asked.token, context)
     identified = authenticated.identified
     assert identified is not None
     if identified.audience != audience:
         raise caveats.WrongAudience(identified.audience, audience)
     if not failures:
-        call.node.used(identified, call.now)
+        request.runtime.used(identified, request.now)
     authority = effective(authenticated.caveats)
-    revoked = call.node.revocations.branches_of(identified.token_id)
+    revoked = request.runtime.revocations.branches_of(identified.token_id)
     return schemas.Verified(
         granted=not failures,
         code="caveats_unsatisfied" if failures else None,
@@ -61,7 +61,7 @@ async def _judge(call: Call, asked: schemas.VerifyOne) -> schemas.Verified:
         issued_at=identified.issued_at,
         expires_at=authority.expires_at,
         caveats=judged(authenticated, failures),
-        branches=[branch.hex() for branch in call.node.verifier.branches(authenticated)],
+        branches=[branch.hex() for branch in request.runtime.verifier.branches(authenticated)],
         revoked_branches=None if len(revoked) > _MOST_REVOKED else [branch.hex() for branch in revoked],
     )
 

@@ -18,7 +18,7 @@ from sqlalchemy import NullPool, create_engine
 
 from caveats_service.storage.engines import migrate
 from caveats_service.storage.engines.engine import Progress
-from caveats_service.storage.engines.file_lock import Presence
+from caveats_service.storage.engines.file_lock import FileLock
 from caveats_service.storage.errors import (
     BackupDamaged,
     BackupExists,
@@ -67,7 +67,7 @@ def restore_database(
         raise BackupDamaged(f"{backup} is not a file")
     try:
         database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        presence = Presence.exclusive(database)
+        presence = FileLock.exclusive(database)
         try:
             if database.exists() and not force:
                 raise DatabaseExists(

@@ -18,7 +18,7 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
 
 
-class Changes(Database):
+class ChangeStream(Database):
     """Following the database."""
 
     async def changes(self) -> AsyncIterator[Change]:

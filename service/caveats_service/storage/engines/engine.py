@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats_service.storage.engines.queue import Clock, Turns
+from caveats_service.storage.engines.queue import Clock, FairQueue
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Is told the pages copied and the pages in all, from the copying thread."""
@@ -52,8 +52,8 @@ class Engine(Protocol):
     clock: Clock
     """What both are measured by."""
 
-    alone: Turns
-    """The line of those who `write_alone`."""
+    alone: FairQueue
+    """The line of those who `exclusive_write`."""
 
     def open(self) -> None:
         """Say that this process uses the database, before its first connection."""
@@ -70,8 +70,8 @@ class Engine(Protocol):
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction: durable on leaving, undone on any exception."""
 
-    def write_alone(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A transaction in which what was read stays true until it ends: nobody else `write_alone`s meanwhile."""
+    def exclusive_write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A transaction in which what was read stays true until it ends: nobody else `exclusive_write`s meanwhile."""
 
     def watch(self) -> AbstractAsyncContextManager[Watch]:
         """Begin to notice what others write."""

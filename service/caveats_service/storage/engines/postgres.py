@@ -20,8 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 
 from caveats_service.storage.engines.engine import COUNTERS, Counters, Progress
-from caveats_service.storage.engines.queue import Clock, Turns
-from caveats_service.storage.errors import BackupElsewhere, StoreError, StoreUnavailable, Undone
+from caveats_service.storage.engines.queue import Clock, FairQueue
+from caveats_service.storage.errors import BackupElsewhere, StoreError, StoreUnavailable, TransactionAborted
 from caveats_service.storage.tables import meta
 
 PATIENCE: Final = timedelta(seconds=1.5)
@@ -50,8 +50,8 @@ class Postgres:
         # Whoever waits for longer has too little time left, and would be cut off in the middle.
         self.in_line = self._patience * 2 / 3
         self.clock = Clock()
-        self._connections = Turns(_CONNECTIONS, self.in_line, self.clock)
-        self.alone = Turns(1, self.in_line, self.clock)
+        self._connections = FairQueue(_CONNECTIONS, self.in_line, self.clock)
+        self.alone = FairQueue(1, self.in_line, self.clock)
         # The driver's clock does not know when this process is held up, so it is only there in case ours fails.
         self._engine = self._connecting(4 * self._patience, pool_size=_CONNECTIONS + 1, max_overflow=0)
         event.listen(self._engine.sync_engine, "checkout", _alive)
@@ -80,11 +80,11 @@ class Postgres:
             state = getattr(error.orig, "sqlstate", None) or ""
             message = f"{type(error.orig).__name__} {state}: {_first_line(error.orig)}"
             if state in _CONFLICTS or error.connection_invalidated:
-                raise Undone(message) from error
+                raise TransactionAborted(message) from error
             raise StoreUnavailable(message) from (None if state.startswith(_TELLTALE) else error)
         except (exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             if (getattr(error, "sqlstate", None) or "").startswith(_LOST):
-                raise Undone(f"{type(error).__name__}: {_first_line(error)}") from error
+                raise TransactionAborted(f"{type(error).__name__}: {_first_line(error)}") from error
             raise StoreUnavailable(f"{type(error).__name__}: {_first_line(error)}") from error
 
     @contextlib.asynccontextmanager
@@ -106,7 +106,7 @@ class Postgres:
             yield connection
 
     @contextlib.asynccontextmanager
-    async def write_alone(self) -> AsyncIterator[AsyncConnection]:
+    async def exclusive_write(self) -> AsyncIterator[AsyncConnection]:
         """Holds the row of `meta`. One at a time in this process, on a connection more than the others have."""
         async with self.alone.turn(), self._writing(self._begin_writing + _ALONE) as connection:
             yield connection

@@ -49,25 +49,25 @@ class Clock:
         self._next = asyncio.get_running_loop().call_later(_TICK, self._tick)
 
 
-class Asked:
+class Waiter:
     """How long an operation has been without an answer. Others that got done before it do not count against it."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.since = clock.now()
         self.in_line = False
-        self.has: set[Turns] = set()
+        self.has: set[FairQueue] = set()
 
     def left(self, seconds: float) -> float:
         """How much is left of so many seconds. Who stands in line has them all: the line looks after itself."""
         return seconds if self.in_line else self.since + seconds - self.clock.now()
 
 
-ASKED: Final[ContextVar[Asked | None]] = ContextVar("asked", default=None)
+WAITER: Final[ContextVar[Waiter | None]] = ContextVar("asked", default=None)
 """The operation that runs here."""
 
 
-class Turns:
+class FairQueue:
     """So many at once. `patience`: for how many seconds a turn is waited for while nobody gets done."""
 
     def __init__(self, places: int, patience: float, clock: Clock) -> None:
@@ -80,7 +80,7 @@ class Turns:
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """One's turn; for an operation that has it already, nothing. Raises `StoreUnavailable` if it does not come."""
-        asked = ASKED.get() or Asked(self._clock)
+        asked = WAITER.get() or Waiter(self._clock)
         if self in asked.has:
             yield
             return
@@ -104,7 +104,7 @@ class Turns:
             asked.has.discard(self)
             self._next()
 
-    async def _wait(self, asked: Asked) -> None:
+    async def _wait(self, asked: Waiter) -> None:
         mine = asyncio.get_running_loop().create_future()
         self._line.append(mine)
         asked.in_line = True

@@ -25,8 +25,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from caveats_service.storage.engines.backup import backup_database, integrity_problems
 from caveats_service.storage.engines.engine import COUNTERS, Counters, Progress
-from caveats_service.storage.engines.file_lock import Presence
-from caveats_service.storage.engines.queue import Clock, Turns
+from caveats_service.storage.engines.file_lock import FileLock
+from caveats_service.storage.engines.queue import Clock, FairQueue
 from caveats_service.storage.errors import DatabaseInUse, StoreUnavailable
 from caveats_service.storage.files import sync_folder
 
@@ -62,19 +62,19 @@ class Sqlite:
         self._patience = patience.total_seconds()
         self.in_line = self._patience
         self.clock = Clock()
-        self._reading = Turns(_READERS, self.in_line, self.clock)
+        self._reading = FairQueue(_READERS, self.in_line, self.clock)
         self._readers = self._engine(connections=_READERS, busy_timeout=self._patience)
         event.listen(self._readers.sync_engine, "begin", _begin)
         # One connection, because writers take turns. It waits in SQLite for a moment only: see `_begin_writing`.
         self._writer = self._engine(connections=1, busy_timeout=_STEP)
-        self.alone = Turns(1, self.in_line, self.clock)
-        self._presence: Presence | None = None
+        self.alone = FairQueue(1, self.in_line, self.clock)
+        self._presence: FileLock | None = None
 
     def open(self) -> None:
         """Take the shared lock."""
         if self._presence is None:
             try:
-                self._presence = Presence.shared(self._path)
+                self._presence = FileLock.shared(self._path)
             except DatabaseInUse as error:
                 raise StoreUnavailable(str(error)) from error
 
@@ -108,7 +108,7 @@ class Sqlite:
             await self._begin_writing(connection)
             yield connection
 
-    write_alone = write
+    exclusive_write = write
 
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator["_Watch"]:

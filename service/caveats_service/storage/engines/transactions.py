@@ -20,9 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats_service.storage.engines.engine import Engine
 from caveats_service.storage.engines.postgres import Postgres
-from caveats_service.storage.engines.queue import ASKED, Asked
+from caveats_service.storage.engines.queue import WAITER, Waiter
 from caveats_service.storage.engines.sqlite import Sqlite
-from caveats_service.storage.errors import StoreError, StoreUnavailable, Undone
+from caveats_service.storage.errors import StoreError, StoreUnavailable, TransactionAborted
 
 _Self = TypeVar("_Self", bound="Database")
 _Arguments = ParamSpec("_Arguments")
@@ -35,7 +35,7 @@ _POSTGRES: Final = ("postgresql://", "postgres://")
 _SQLITE: Final = "sqlite:///"
 
 
-def whole(
+def operation(
     method: Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]],
 ) -> Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]]:
     """Let an operation run to its end even if its caller is cancelled, but not for ever.
@@ -92,14 +92,14 @@ class Database:
                 yield connection
 
     @contextlib.asynccontextmanager
-    async def write_alone(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction in which what was read stays true until it ends: nobody else `write_alone`s meanwhile."""
+    async def exclusive_write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction in which what was read stays true until it ends: nobody else `exclusive_write`s meanwhile."""
         with self._engine.failures():
             self._open()
-            async with self._engine.write_alone() as connection:
+            async with self._engine.exclusive_write() as connection:
                 yield connection
 
-    @whole
+    @operation
     async def checkpoint(self) -> bool:
         """See to it that overwritten bytes are gone; False if that is not possible now."""
         with self._engine.failures():
@@ -125,8 +125,8 @@ class Database:
         self._pid = os.getpid()
 
     async def _complete(self, work: Callable[[], Awaitable[_Result]], deadline: float | None) -> _Result:
-        asked, context = Asked(self._engine.clock), contextvars.copy_context()
-        context.run(ASKED.set, asked)
+        asked, context = Waiter(self._engine.clock), contextvars.copy_context()
+        context.run(WAITER.set, asked)
         task = asyncio.create_task(_again_if_undone(work), context=context)
         self._running.add(task)
         task.add_done_callback(self._settled)
@@ -149,7 +149,7 @@ async def _again_if_undone(work: Callable[[], Awaitable[_Result]]) -> _Result:
     for pause in _PAUSES:
         try:
             return await work()
-        except Undone:
+        except TransactionAborted:
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  chance, not secrecy
     return await work()
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats import new_token_id
-from caveats_service.storage.engines.transactions import Database, whole
+from caveats_service.storage.engines.transactions import Database, operation
 from caveats_service.storage.errors import AgentExists, UnknownAgent, UnknownUser
 from caveats_service.storage.records import Agent
 from caveats_service.storage.repositories import audit
@@ -21,13 +21,13 @@ from caveats_service.storage.tables import agents, users
 class Agents(Database):
     """The operations on agents."""
 
-    @whole
+    @operation
     async def add_agent(
         self, *, username: str, public_key: bytes, name: str, now: datetime, actor: str
     ) -> Agent:
         """Whoever has this key speaks for the user; `AgentExists` if the key speaks for somebody already."""
         agent_id = new_token_id(now)
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             owner = select(users.c.username).where(users.c.username == username)
             if (await connection.execute(owner)).one_or_none() is None:
                 raise UnknownUser(f"there is no user {username}")
@@ -55,7 +55,7 @@ class Agents(Database):
             )
             return await _existing(connection, agent_id)
 
-    @whole
+    @operation
     async def find_agent(self, public_key: bytes) -> Agent | None:
         """The agent with this key, if its user is enabled."""
         query = (
@@ -67,17 +67,17 @@ class Agents(Database):
             row = (await connection.execute(query)).one_or_none()
             return None if row is None else _agent(row)
 
-    @whole
+    @operation
     async def list_agents(self, *, after: str = "", limit: int = 100) -> tuple[Agent, ...]:
         """Agents, oldest first; `after` is the last id of the previous page."""
         query = select(agents).where(agents.c.agent_id > after).order_by(agents.c.agent_id).limit(limit)
         async with self.read() as connection:
             return tuple(_agent(row) for row in await connection.execute(query))
 
-    @whole
+    @operation
     async def remove_agent(self, agent_id: str, *, now: datetime, actor: str) -> None:
         """This key speaks for nobody any more."""
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             agent = await _existing(connection, agent_id)
             await connection.execute(delete(agents).where(agents.c.agent_id == agent_id))
             await audit.record(

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Row, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats_service.storage.engines.transactions import Database, whole
+from caveats_service.storage.engines.transactions import Database, operation
 from caveats_service.storage.records import AuditEntry
 from caveats_service.storage.tables import audit
 
@@ -26,10 +26,10 @@ async def record(
     **detail: str | int | bool,
 ) -> None:
     """Write down, within the caller's transaction, what it does."""
-    await record_all(connection, [deed(at=at, actor=actor, action=action, subject=subject, **detail)])
+    await record_all(connection, [entry(at=at, actor=actor, action=action, subject=subject, **detail)])
 
 
-def deed(
+def entry(
     *, at: datetime, actor: str, action: str, subject: str, **detail: str | int | bool
 ) -> dict[str, object]:
     """What `record` writes down, for `record_all`."""
@@ -51,7 +51,7 @@ async def record_all(connection: AsyncConnection, deeds: Sequence[dict[str, obje
 class Audit(Database):
     """Reading the trail."""
 
-    @whole
+    @operation
     async def list_audit(self, *, before: int | None = None, limit: int = 100) -> tuple[AuditEntry, ...]:
         """The newest entries first; `before` is the id of the last one of the previous page."""
         query = select(audit).order_by(audit.c.id.desc()).limit(limit)

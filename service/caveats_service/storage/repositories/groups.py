@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats_service.storage.engines.transactions import Database, whole
+from caveats_service.storage.engines.transactions import Database, operation
 from caveats_service.storage.errors import GroupExists, UnknownGroup, UnknownUser
 from caveats_service.storage.records import Group
 from caveats_service.storage.repositories import audit
@@ -20,13 +20,13 @@ from caveats_service.storage.tables import group_members, groups, users
 class Groups(Database):
     """The operations on groups."""
 
-    @whole
+    @operation
     async def put_group(self, name: str, members: Collection[str], *, now: datetime, actor: str) -> Group:
         """This group, with these members and no others, whether it was there or not.
 
         `GroupExists` if a user has the name, `UnknownUser` for a member who is none.
         """
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             await _all_users(connection, members)
             if await _find(connection, name) is None:
                 await _new(connection, name, now)
@@ -40,13 +40,13 @@ class Groups(Database):
             )
             return await _existing(connection, name)
 
-    @whole
+    @operation
     async def get_group(self, name: str) -> Group | None:
         """The group of that name."""
         async with self.read() as connection:
             return await _find(connection, name)
 
-    @whole
+    @operation
     async def list_groups(self, *, after: str = "", limit: int = 100) -> tuple[Group, ...]:
         """Groups by name; `after` is the last name of the previous page."""
         query = select(groups).where(groups.c.name > after).order_by(groups.c.name).limit(limit)
@@ -54,19 +54,19 @@ class Groups(Database):
             rows = (await connection.execute(query)).all()
             return tuple([await _group(connection, row) for row in rows])
 
-    @whole
+    @operation
     async def delete_group(self, name: str, *, now: datetime, actor: str) -> None:
         """Nobody belongs to it any more, and it is gone."""
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             await _existing(connection, name)
             await connection.execute(delete(group_members).where(group_members.c.group_name == name))
             await connection.execute(delete(groups).where(groups.c.name == name))
             await audit.record(connection, at=now, actor=actor, action="group.delete", subject=name)
 
-    @whole
+    @operation
     async def add_member(self, name: str, username: str, *, now: datetime, actor: str) -> Group:
         """This user belongs to the group from now on. Repeating it changes nothing."""
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             group = await _existing(connection, name)
             await _all_users(connection, (username,))
             if username in group.members:
@@ -77,10 +77,10 @@ class Groups(Database):
             )
             return await _existing(connection, name)
 
-    @whole
+    @operation
     async def remove_member(self, name: str, username: str, *, now: datetime, actor: str) -> Group:
         """This user does not belong to the group any more. Repeating it changes nothing."""
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             group = await _existing(connection, name)
             if username not in group.members:
                 return group
@@ -94,7 +94,7 @@ class Groups(Database):
             )
             return await _existing(connection, name)
 
-    @whole
+    @operation
     async def groups_of(self, *usernames: str) -> Mapping[str, frozenset[str]]:
         """The groups of each of these users; unknown and disabled ones are left out."""
         known = select(users.c.username).where(users.c.username.in_(usernames), users.c.disabled_at.is_(None))

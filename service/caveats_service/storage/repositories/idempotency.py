@@ -13,8 +13,8 @@ from sqlalchemy import delete, insert, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats_service.storage.engines.transactions import Database, in_batches, whole
-from caveats_service.storage.errors import AlreadyDone, IdempotencyConflict, Undone
+from caveats_service.storage.engines.transactions import Database, in_batches, operation
+from caveats_service.storage.errors import AlreadyDone, IdempotencyConflict, TransactionAborted
 from caveats_service.storage.records import Idempotency, Revocation
 from caveats_service.storage.tables import idempotency
 
@@ -25,7 +25,7 @@ _ANOTHER: Final = "this idempotency key belongs to another request"
 class Replies(Database):
     """The operations on remembered replies."""
 
-    @whole
+    @operation
     async def recall(self, caller: str, key: str, digest: bytes, *, now: datetime) -> bytes | None:
         """The sealed reply under this key, None if it is free; `IdempotencyConflict` if another request has it."""
         async with self.read() as connection:
@@ -35,7 +35,7 @@ class Replies(Database):
             raise answer
         return None if answer is None else answer.sealed_reply
 
-    @whole
+    @operation
     async def remember(self, once: Idempotency, *, now: datetime) -> None:
         """Keep the reply of an operation that writes nothing else; `AlreadyDone` if another was faster."""
         async with self.write() as connection:
@@ -46,7 +46,7 @@ class Replies(Database):
         """Forget the expired ones; returns how many. Not audited: no decision."""
         return await in_batches(lambda: self._prune_replies(now), _BATCH)
 
-    @whole
+    @operation
     async def _prune_replies(self, now: datetime) -> int:
         ids = (idempotency.c.caller, idempotency.c.key)
         expiry = idempotency.c.expires_at
@@ -123,4 +123,4 @@ async def keep_all(
     try:
         await connection.execute(insert(idempotency), replies)
     except IntegrityError as error:
-        raise Undone("another request under the same idempotency key was faster") from error
+        raise TransactionAborted("another request under the same idempotency key was faster") from error

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats_service.storage.engines.transactions import Database, in_batches, whole
+from caveats_service.storage.engines.transactions import Database, in_batches, operation
 from caveats_service.storage.errors import InteractionsFull, UnknownInteraction
 from caveats_service.storage.records import Decision, Interaction
 from caveats_service.storage.repositories import audit
@@ -25,7 +25,7 @@ _MOST_APPROVERS: Final = 64
 class Interactions(Database):
     """The operations on interactions. Beginning one is not audited: anybody may ask, and nothing is decided."""
 
-    @whole
+    @operation
     async def begin_interaction(self, interaction: Interaction, *, most: int, now: datetime) -> None:
         """Keep a new one; `InteractionsFull` if there are `most` already."""
         alive = select(func.count()).select_from(interactions).where(interactions.c.expires_at > now)
@@ -49,7 +49,7 @@ class Interactions(Database):
                 )
             )
 
-    @whole
+    @operation
     async def find_interaction(
         self,
         *,
@@ -71,12 +71,12 @@ class Interactions(Database):
             row = (await connection.execute(query)).one_or_none()
             return None if row is None else _interaction(row)
 
-    @whole
+    @operation
     async def take_part(
         self, visit_hash: bytes, username: str, *, as_asker: bool, now: datetime, actor: str
     ) -> Interaction:
         """Note that this user asks, if nobody does yet, or that they approve. Returns how things stand then."""
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             before = await _existing(connection, visit_hash, now)
             if before.decision is not Decision.OPEN:
                 return before
@@ -95,12 +95,12 @@ class Interactions(Database):
             await audit.record(connection, at=now, actor=actor, action=action, subject=visit_hash.hex())
             return await _existing(connection, visit_hash, now)
 
-    @whole
+    @operation
     async def decide(
         self, visit_hash: bytes, decision: Decision, *, until: datetime, now: datetime, actor: str
     ) -> Interaction:
         """The decision, which can be read until then; the one that was there before, if there was one."""
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             before = await _existing(connection, visit_hash, now)
             if before.decision is not Decision.OPEN:
                 return before
@@ -120,7 +120,7 @@ class Interactions(Database):
             )
             return await _existing(connection, visit_hash, now)
 
-    @whole
+    @operation
     async def settled(self, waits: Collection[bytes], *, now: datetime) -> frozenset[bytes]:
         """Those of these wait hashes for which there is nothing to wait for any more."""
         query = select(interactions.c.wait_hash).where(
@@ -136,7 +136,7 @@ class Interactions(Database):
         """Forget those whose time is up; returns how many. Not audited: no decision."""
         return await in_batches(lambda: self._prune_interactions(now), _BATCH)
 
-    @whole
+    @operation
     async def _prune_interactions(self, now: datetime) -> int:
         ids, expiry = interactions.c.visit_hash, interactions.c.expires_at
         some = select(ids).where(expiry <= now).order_by(expiry, ids).limit(_BATCH)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats_service.storage.engines.transactions import Database, whole
+from caveats_service.storage.engines.transactions import Database, operation
 from caveats_service.storage.errors import KeyConflict, KeyInUse, StoreUnavailable, UnknownMasterKey
 from caveats_service.storage.records import KeyState, MasterKey
 from caveats_service.storage.repositories import audit
@@ -25,14 +25,14 @@ SealFor: TypeAlias = Callable[[int, str], bytes]
 class Keys(Database):
     """The operations on master keys. Each may be repeated, also by another node, and then changes nothing."""
 
-    @whole
+    @operation
     async def list_keys(self) -> tuple[MasterKey, ...]:
         """Every key there ever was, oldest first."""
         async with self.read() as connection:
             rows = await connection.execute(select(master_keys).order_by(master_keys.c.row_id))
             return tuple(_key(row) for row in rows)
 
-    @whole
+    @operation
     async def publish_key(
         self, seal: SealFor, *, now: datetime, actor: str, replacing: str | None = None, first: bool = False
     ) -> MasterKey:
@@ -41,7 +41,7 @@ class Keys(Database):
         With `replacing`, `KeyConflict` unless that key is the active one: so two nodes that both found it too
         old replace it once. With `first`, unless no key is active: so two that found none make one.
         """
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             active = await _only(connection, KeyState.ACTIVE)
             if replacing is not None and active != replacing:
                 raise KeyConflict(f"{replacing} is no longer the active key")
@@ -66,12 +66,12 @@ class Keys(Database):
             await audit.record(connection, at=now, actor=actor, action="key.publish", subject=key_id)
             return await _existing(connection, key_id)
 
-    @whole
+    @operation
     async def activate_key(
         self, key_id: str, *, retire_after: datetime, now: datetime, actor: str
     ) -> MasterKey:
         """Issue under this published key from now on; the one before verifies until `retire_after`."""
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             key = await _existing(connection, key_id)
             if key.state is KeyState.ACTIVE:
                 return key
@@ -93,13 +93,13 @@ class Keys(Database):
             )
             return await _existing(connection, key_id)
 
-    @whole
+    @operation
     async def retire_key(self, key_id: str, *, now: datetime, actor: str, force: bool = False) -> MasterKey:
         """Destroy this key: every token under it is dead.
 
         `KeyConflict` for the active key. `KeyInUse` while tokens under it may be alive, unless forced.
         """
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             key = await _existing(connection, key_id)
             if key.state is KeyState.RETIRED:
                 return key

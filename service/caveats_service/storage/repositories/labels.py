@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from caveats_service.storage.engines.transactions import Database, in_batches, whole
+from caveats_service.storage.engines.transactions import Database, in_batches, operation
 from caveats_service.storage.errors import LabelExists, UnknownUser
 from caveats_service.storage.records import Idempotency, LabelledToken
 from caveats_service.storage.repositories import audit, idempotency
@@ -22,7 +22,7 @@ _BATCH: Final = 5000
 class Labels(Database):
     """The operations on labelled tokens."""
 
-    @whole
+    @operation
     async def add_labelled_token(
         self, token: LabelledToken, *, now: datetime, actor: str, once: Idempotency | None = None
     ) -> None:
@@ -62,7 +62,7 @@ class Labels(Database):
             )
             await idempotency.keep(connection, once, None, now=now)
 
-    @whole
+    @operation
     async def get_labelled_token(self, token_id: str) -> LabelledToken | None:
         """The labelled token with this id."""
         query = select(labelled_tokens).where(labelled_tokens.c.token_id == token_id)
@@ -70,7 +70,7 @@ class Labels(Database):
             row = (await connection.execute(query)).one_or_none()
             return None if row is None else _token(row)
 
-    @whole
+    @operation
     async def list_labelled_tokens(
         self, username: str, *, after: str | None = None, limit: int = 100
     ) -> tuple[LabelledToken, ...]:
@@ -84,7 +84,7 @@ class Labels(Database):
                 _token(row) for row in await connection.execute(query.order_by(ids.desc()).limit(limit))
             )
 
-    @whole
+    @operation
     async def mark_used(self, uses: Mapping[str, datetime]) -> None:
         """Move last uses forward, never back; unknown ids are passed over. Not audited: no decision."""
         if not uses:
@@ -106,7 +106,7 @@ class Labels(Database):
         """Forget the expired ones; returns how many."""
         return await in_batches(lambda: self._prune_labels(now, actor), _BATCH)
 
-    @whole
+    @operation
     async def _prune_labels(self, now: datetime, actor: str) -> int:
         ids = labelled_tokens.c.token_id
         expiry = labelled_tokens.c.expires_at

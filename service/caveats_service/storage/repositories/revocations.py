@@ -16,8 +16,8 @@ from sqlalchemy import URL, BigInteger, ColumnElement, delete, insert, select, t
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats.revocation.revocation_set import LAST_SECOND, Row
-from caveats_service.storage.engines.transactions import Database, in_batches, whole
-from caveats_service.storage.errors import StoreError, StoreUnavailable, Undone
+from caveats_service.storage.engines.transactions import Database, in_batches, operation
+from caveats_service.storage.errors import StoreError, StoreUnavailable, TransactionAborted
 from caveats_service.storage.records import Idempotency, Revocation, RevocationKind, RevocationPage
 from caveats_service.storage.repositories import audit, idempotency
 from caveats_service.storage.tables import Moment, meta, milliseconds, moment, revocations
@@ -52,7 +52,7 @@ class Revocations(Database):
         self._landed = asyncio.Event()
         self._landed.set()
 
-    @whole
+    @operation
     async def revoke_token(
         self,
         token_id: str,
@@ -67,7 +67,7 @@ class Revocations(Database):
         target = _Target(RevocationKind.TOKEN, token_id)
         return await self._revoke(_Wish(target, expires_at, now, actor, reason, once))
 
-    @whole
+    @operation
     async def revoke_branch(
         self,
         token_id: str,
@@ -83,7 +83,7 @@ class Revocations(Database):
         target = _Target(RevocationKind.BRANCH, token_id, branch_id)
         return await self._revoke(_Wish(target, expires_at, now, actor, reason, once))
 
-    @whole
+    @operation
     async def revoke_user(
         self,
         username: str,
@@ -99,14 +99,14 @@ class Revocations(Database):
         target = _Target(RevocationKind.USER, username=username, issued_up_to=issued_up_to)
         return await self._revoke(_Wish(target, expires_at, now, actor, reason, once))
 
-    @whole
+    @operation
     async def page_revocations(self, after_sequence: int, *, limit: int = 1000) -> RevocationPage:
         """The entries that follow; the page says whether the reader `must_resync` because some are gone."""
         async with self.read() as connection:
             head = await _head(connection)
             return await _page(connection, head, revocations.c.sequence > after_sequence, limit)
 
-    @whole
+    @operation
     async def live_rows(
         self, after_sequence: int, upto: int, *, now: datetime, limit: int = 5000
     ) -> list[Row]:
@@ -122,11 +122,11 @@ class Revocations(Database):
         """Forget the entries that expired more than `grace` ago; returns how many."""
         return await in_batches(lambda: self._prune(now - grace, now, actor), _BATCH)
 
-    @whole
+    @operation
     async def _prune(self, dead_since: datetime, now: datetime, actor: str) -> int:
         sequence, expiry = revocations.c.sequence, revocations.c.expires_at
         some = select(sequence).where(expiry <= dead_since).order_by(expiry, sequence).limit(_BATCH)
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             gone = (
                 await connection.scalars(
                     delete(revocations).where(sequence.in_(some)).returning(revocations.c.sequence)
@@ -165,10 +165,10 @@ class Revocations(Database):
         begun = False
         self._landed.clear()
         try:
-            async with self.write_alone() as connection:
+            async with self.exclusive_write() as connection:
                 begun = True
                 outcomes = await _write(connection, wishes)
-        except Undone:
+        except TransactionAborted:
             raise
         except Exception:  # whoever is at fault is to be told so, and nobody else
             if not begun or len(wishes) == 1:
@@ -345,7 +345,7 @@ def _columns(entry: Revocation) -> dict[str, object]:
 
 def _deed(entry: Revocation) -> dict[str, object]:
     detail = {} if entry.branch_id is None else {"branch": entry.branch_id.hex()}
-    return audit.deed(
+    return audit.entry(
         at=entry.created_at,
         actor=entry.revoked_by,
         action=f"revocation.{entry.kind.value}",

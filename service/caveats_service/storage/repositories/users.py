@@ -10,7 +10,7 @@ from sqlalchemy import Row, func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats_service.storage.engines.transactions import Database, whole
+from caveats_service.storage.engines.transactions import Database, operation
 from caveats_service.storage.errors import UnknownUser, UserExists
 from caveats_service.storage.records import User, UserChange
 from caveats_service.storage.repositories import audit
@@ -22,7 +22,7 @@ from caveats_service.storage.tables import users
 class Users(Database):
     """The operations on accounts."""
 
-    @whole
+    @operation
     async def create_user(
         self,
         username: str,
@@ -42,7 +42,7 @@ class Users(Database):
             "created_at": now,
             "password_changed_at": now,
         }
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             if await is_group(connection, username):
                 raise UserExists(f"the name {username} is a group's")
             try:
@@ -60,20 +60,20 @@ class Users(Database):
             )
             return await _existing(connection, username)
 
-    @whole
+    @operation
     async def get_user(self, username: str) -> User | None:
         """The account of that name, enabled or not."""
         async with self.read() as connection:
             return await _find(connection, username)
 
-    @whole
+    @operation
     async def list_users(self, *, after: str = "", limit: int = 100) -> tuple[User, ...]:
         """Accounts by name; `after` is the last name of the previous page."""
         query = select(users).where(users.c.username > after).order_by(users.c.username).limit(limit)
         async with self.read() as connection:
             return tuple(_user(row) for row in await connection.execute(query))
 
-    @whole
+    @operation
     async def count_users(self, *, admins_only: bool = False) -> int:
         """How many accounts there are (or enabled administrators)."""
         query = select(func.count()).select_from(users)
@@ -82,7 +82,7 @@ class Users(Database):
         async with self.read() as connection:
             return (await connection.execute(query)).scalar_one()
 
-    @whole
+    @operation
     async def set_password(
         self, username: str, new_hash: str, *, now: datetime, actor: str, revoke_until: datetime | None = None
     ) -> UserChange:
@@ -96,7 +96,7 @@ class Users(Database):
             revoke_until=revoke_until,
         )
 
-    @whole
+    @operation
     async def replace_hash(
         self, username: str, old_hash: str, new_hash: str, *, now: datetime, actor: str
     ) -> bool:
@@ -112,7 +112,7 @@ class Users(Database):
             await audit.record(connection, at=now, actor=actor, action="user.rehash", subject=username)
             return True
 
-    @whole
+    @operation
     async def disable_user(
         self, username: str, *, now: datetime, actor: str, revoke_until: datetime | None = None
     ) -> UserChange:
@@ -121,12 +121,12 @@ class Users(Database):
             username, {"disabled_at": now}, "user.disable", now=now, actor=actor, revoke_until=revoke_until
         )
 
-    @whole
+    @operation
     async def enable_user(self, username: str, *, now: datetime, actor: str) -> User:
         """The user may sign in again; what was revoked stays revoked."""
         return (await self._change(username, {"disabled_at": None}, "user.enable", now=now, actor=actor)).user
 
-    @whole
+    @operation
     async def set_admin(self, username: str, *, is_admin: bool, now: datetime, actor: str) -> User:
         """Make an administrator, or an ordinary user."""
         action = "user.set_admin" if is_admin else "user.unset_admin"
@@ -142,7 +142,7 @@ class Users(Database):
         actor: str,
         revoke_until: datetime | None = None,
     ) -> UserChange:
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             before = await _existing(connection, username)
             if "disabled_at" in values and not before.is_enabled and values["disabled_at"] is not None:
                 values = {}  # disabled already: the first time stands

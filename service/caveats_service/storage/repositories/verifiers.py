@@ -10,7 +10,7 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats import new_token_id
-from caveats_service.storage.engines.transactions import Database, whole
+from caveats_service.storage.engines.transactions import Database, operation
 from caveats_service.storage.errors import UnknownVerifier
 from caveats_service.storage.records import VerifierApp
 from caveats_service.storage.repositories import audit
@@ -20,7 +20,7 @@ from caveats_service.storage.tables import verifiers
 class Verifiers(Database):
     """The operations on verifiers."""
 
-    @whole
+    @operation
     async def add_verifier(
         self, *, audience: str, public_key: bytes, name: str, now: datetime, actor: str
     ) -> VerifierApp:
@@ -48,13 +48,13 @@ class Verifiers(Database):
             )
             return await _existing(connection, verifier_id)
 
-    @whole
+    @operation
     async def get_verifier(self, verifier_id: str) -> VerifierApp | None:
         """The verifier with this id, revoked or not."""
         async with self.read() as connection:
             return await _find(connection, verifier_id)
 
-    @whole
+    @operation
     async def list_verifiers(
         self, *, audience: str | None = None, after: str = "", limit: int = 1000
     ) -> tuple[VerifierApp, ...]:
@@ -66,10 +66,10 @@ class Verifiers(Database):
             rows = await connection.execute(query.order_by(verifiers.c.verifier_id).limit(limit))
             return tuple(_verifier(row) for row in rows)
 
-    @whole
+    @operation
     async def revoke_verifier(self, verifier_id: str, *, now: datetime, actor: str) -> VerifierApp:
         """This verifier gets no more keys. Repeating it changes nothing: the first time stands."""
-        async with self.write_alone() as connection:
+        async with self.exclusive_write() as connection:
             verifier = await _existing(connection, verifier_id)
             if verifier.revoked_at is not None:
                 return verifier

@@ -176,7 +176,7 @@ def test_a_user_whose_name_is_not_ascii_does_not_break_the_answer(service: Servi
 
     from caveats import Expires, Identifier, Macaroon, Scope, User, new_token_id
 
-    keyring = service.node.masters.keyring
+    keyring = service.runtime.master_keys.keyring
     identifier = Identifier(keyring.active.key_id, "photos", new_token_id(datetime.now(UTC)), 3)
     expires = Expires(datetime.now(UTC) + timedelta(hours=1))
     minted = Macaroon.mint(

@@ -22,13 +22,13 @@ def own(start: Callable[..., Service]) -> Service:
 
 def poll(service: Service, wait: int, **asked: int) -> Page:
     """The last page of the answer."""
-    keys = service.node.masters.keyring.export("photos")
+    keys = service.runtime.master_keys.keyring.export("photos")
     headers = {"X-Feed-Proof": prove_reader(keys.keys[-1], datetime.now(UTC))}
     params = {"audience": "photos", "wait": wait, **asked}
     with service.client(timeout=LONG + 30) as http:
         answer = http.get("/v1/revocations/feed", params=params, headers=headers)
     assert answer.status_code == 200, answer.text
-    return open_page(answer.text.splitlines()[-1], service.node.masters.keyring.export("photos"))
+    return open_page(answer.text.splitlines()[-1], service.runtime.master_keys.keyring.export("photos"))
 
 
 def until_answered(service: Service, change: Callable[[httpx.Client], None], **asked: int) -> Page:
@@ -53,21 +53,21 @@ def test_a_poll_is_answered_when_something_is_revoked(own: Service) -> None:
 
 
 def test_a_poll_is_answered_when_keys_change(own: Service) -> None:
-    before = own.node.masters.keyring.key_ids
+    before = own.runtime.master_keys.keyring.key_ids
 
     def rotate(http: httpx.Client) -> None:
         assert http.post("/v1/keys/rotate", json={"now": True}, headers=ADMIN).status_code == 201
 
-    page = until_answered(own, rotate, after=0, epoch=own.node.epoch)
+    page = until_answered(own, rotate, after=0, epoch=own.runtime.epoch)
     assert set(page.keys) > set(before)
     assert page.entries == ()
 
 
 def test_a_reader_of_another_epoch_does_not_wait(own: Service) -> None:
     begun = time.monotonic()
-    page = poll(own, LONG, after=1000, epoch=own.node.epoch + 1)
+    page = poll(own, LONG, after=1000, epoch=own.runtime.epoch + 1)
     assert time.monotonic() - begun < LONG - 5
-    assert (page.epoch, page.after) == (own.node.epoch, 0)
+    assert (page.epoch, page.after) == (own.runtime.epoch, 0)
 
 
 def test_a_poll_without_news_is_answered_when_its_time_is_up(own: Service) -> None:

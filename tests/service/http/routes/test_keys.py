@@ -41,7 +41,7 @@ def keys(timed: Service) -> Any:
 
 
 def tend(service: Service) -> None:
-    service.run(service.node.masters.tend())
+    service.run(service.runtime.master_keys.tend())
 
 
 def test_the_first_start_has_one_active_key(keys: httpx.Client) -> None:
@@ -243,7 +243,7 @@ def _hour() -> Any:
 
 def test_many_tokens_under_unknown_keys_cost_few_looks_into_the_store(start: Callable[..., Service]) -> None:
     service = start()
-    node = service.node
+    node = service.runtime
     looks: list[int] = []
     listed = node.store.list_keys
 
@@ -255,7 +255,7 @@ def test_many_tokens_under_unknown_keys_cost_few_looks_into_the_store(start: Cal
     node.store.list_keys = counted  # type: ignore[method-assign]
 
     async def ask(names: list[str]) -> list[bool]:
-        return await asyncio.gather(*(node.masters.refresh_for(name) for name in names))
+        return await asyncio.gather(*(node.master_keys.refresh_for(name) for name in names))
 
     assert not any(service.run(ask(["k77"] * 100)))
     assert len(looks) <= 2
@@ -272,15 +272,15 @@ def test_many_tokens_under_unknown_keys_cost_few_looks_into_the_store(start: Cal
 def test_verification_goes_on_while_the_store_hangs(start: Callable[..., Service]) -> None:
     service = start()
     token = new_user(service).token()
-    listed = service.node.store.list_keys
+    listed = service.runtime.store.list_keys
     hung = asyncio.Event()
 
     async def hangs() -> Any:
         await hung.wait()
         return await listed()
 
-    service.node.store.list_keys = hangs  # type: ignore[method-assign]
-    refresh = asyncio.run_coroutine_threadsafe(service.node.masters.refresh(), service.loop)
+    service.runtime.store.list_keys = hangs  # type: ignore[method-assign]
+    refresh = asyncio.run_coroutine_threadsafe(service.runtime.master_keys.refresh(), service.loop)
     with service.client() as http:
         for _ in range(20):
             assert http.get("/v1/authorize", headers=bearer(token)).status_code == 200
@@ -303,7 +303,7 @@ def test_only_administrators_touch_keys(service: Service, http: httpx.Client, us
 
 def test_no_key_leaves_through_the_list(service: Service, http: httpx.Client) -> None:
     text = http.get("/v1/keys", headers=bearer(admin_token(service))).text
-    secrets = [master.secret for master in service.node.masters.keyring._masters.values()]
+    secrets = [master.secret for master in service.runtime.master_keys.keyring._masters.values()]
     import base64
 
     for secret in secrets:

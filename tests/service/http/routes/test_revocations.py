@@ -257,7 +257,7 @@ def test_a_child_that_a_slower_node_issued_after_its_users_end_dies_as_well(
     stolen = user.token()
 
     async def stop_following() -> None:
-        two.node._tasks[0].cancel()
+        two.runtime._tasks[0].cancel()
 
     two.run(stop_following())
     with one.client() as first, two.client() as second:
@@ -280,7 +280,7 @@ def test_verifying_costs_the_same_beside_many_revocations(service: Service, user
         revoked = RevocationSet(
             TokenRevocation(new_token_id(now), now + timedelta(days=1)) for _ in range(entries)
         )
-        verifier = Verifier(service.node.masters.keyring, revocations=revoked, cache_entries=0)
+        verifier = Verifier(service.runtime.master_keys.keyring, revocations=revoked, cache_entries=0)
         token, context = user.token(), Context(now=now)
         return min(timeit.repeat(lambda: verifier.verify(token, context), number=200, repeat=7))
 

@@ -125,7 +125,7 @@ def test_unknown_wrong_and_disabled_are_the_same_answer_after_the_same_work(
     service = start()
     user, gone = new_user(service), new_user(service)
     calls: list[str | None] = []
-    verify = service.node.passwords._run
+    verify = service.runtime.passwords._run
 
     def counted(work: Any, *arguments: Any) -> Any:
         calls.append(work.__name__)
@@ -133,7 +133,7 @@ def test_unknown_wrong_and_disabled_are_the_same_answer_after_the_same_work(
 
     with service.client() as http:
         http.post(f"/v1/users/{gone.username}/disable", headers=bearer(admin_token(service)))
-        service.node.passwords._run = counted  # type: ignore[method-assign]
+        service.runtime.passwords._run = counted  # type: ignore[method-assign]
         answers = []
         for name, password in (
             ("nobody", "password1"),
@@ -221,7 +221,7 @@ def test_a_sign_in_succeeds_though_there_is_no_room_to_hash_anew(start: Callable
     async def busy(_: str) -> str:
         raise PasswordsBusy
 
-    service.node.passwords.rehash = busy  # type: ignore[method-assign]
+    service.runtime.passwords.rehash = busy  # type: ignore[method-assign]
     with service.client() as http:
         assert sign_in(http, user.username, user.password).status_code == 201
 
@@ -452,7 +452,7 @@ def test_an_account_ended_behind_slow_writers_still_takes_all_tokens_with_it(
 ) -> None:
     """Its time was read before it had to wait; meanwhile tokens were issued."""
     user = new_user(timed)
-    store = timed.node.store
+    store = timed.runtime.store
     slow = store.disable_user
     issued: list[str] = []
 

@@ -75,9 +75,9 @@ def test_more_revoked_branches_than_an_answer_holds_are_not_named(
         return found
 
     for revocation in dead[:-1]:
-        service.node.revocations.add(revocation)
+        service.runtime.revocations.add(revocation)
     assert named() == [revocation.branch_id.hex() for revocation in dead[:-1]]
-    service.node.revocations.add(dead[-1])
+    service.runtime.revocations.add(dead[-1])
     assert named() is None
 
 

@@ -39,7 +39,7 @@ from local_service import ADMIN_PASSWORD, LocalService, local_service  # noqa: E
 DOCS = ROOT / "docs"
 OTHERS = {"cli.md", "client.md", "benchmarks.md"}
 PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.glob("*.md") if page.name not in OTHERS)]
-LANGUAGES = {"console", "python", "http", "json", "text", "nginx", "caddy", "toml"}
+LANGUAGES = {"console", "python", "http", "json", "text", "nginx", "caddy", "toml", "mermaid"}
 ADDRESS = "http://127.0.0.1:8080"
 PASSWORD = "correct horse battery staple"
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

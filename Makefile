@@ -25,10 +25,10 @@ run: $(VENV)/ready ## serve on SQLite in ./data; prints its address and, the fir
 demo: $(VENV)/ready ## the main job as a narrated tour
 	@$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(VENV)/with-test ## all tests but those of the next two and the wheel's; ARGS="-k scope" goes to pytest
+test: $(VENV)/with-test ## all tests that need no other program and no second; ARGS="-k scope" goes to pytest
 	$(BIN)/pytest -m "not wheel and not slow" --ignore=tests/cluster $(AT_ONCE) $(ARGS)
 
-slow: $(VENV)/with-test ## the tests that take a while: many processes, faults, bursts, pages in a Chromium
+slow: $(VENV)/with-test ## the tests that take a while: processes, faults, proxies, pages in a Chromium, PostgreSQL
 	$(BIN)/pytest -m slow --ignore=tests/cluster $(AT_ONCE) $(ARGS)
 
 cluster: $(VENV)/with-test ## several nodes on a PostgreSQL, in real processes, and their faults

@@ -1,10 +1,22 @@
-"""With CI=true nothing may be left out: a test that would skip fails, and says why it would have."""
+"""For all tests: how much hypothesis asks, and what is said of tests that are left out.
+
+With CI=true nothing may be left out: a test that would skip fails, and says why it would have.
+"""
 
 import os
+from collections import Counter
 from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+_LAWS = os.environ.get("CAVEATS_LAWS")
+"""How many times 60 examples each law is asked for; unset: 60 in CI, 15 elsewhere."""
+_QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+settings.register_profile("fast", max_examples=15, **_QUIET)
+settings.register_profile("full", max_examples=60 * int(_LAWS or "1"), **_QUIET)
+settings.load_profile("full" if _LAWS or os.environ.get("CI") == "true" else "fast")
 
 
 def _reason(longrepr: object) -> str:
@@ -30,3 +42,13 @@ def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     return _no_skips((yield))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """One line for each reason to skip, however many tests it concerns."""
+    reasons = Counter(
+        _reason(report.longrepr).removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+    )
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"left out {count}: {reason}")

@@ -35,6 +35,7 @@ from caveats_service.app import _ROUTES, AUTHORIZE
 from caveats_service.core import runtime
 from caveats_service.http import schemas
 
+pytestmark = pytest.mark.slow
 REQUESTS = int(os.environ.get("CAVEATS_FUZZ", "2000"))
 PATHS = sorted({(method, path) for method, path, _ in _ROUTES} | {("GET", AUTHORIZE), ("GET", "/nowhere")})
 BODIES: dict[tuple[str, str], list[type[BaseModel]]] = {

@@ -32,10 +32,16 @@ PROXIES = ("nginx", "caddy")
 PASSWORD = "correct horse battery staple"
 Header = tuple[bytes, bytes]
 
+is_missing = {
+    name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None for name in PROXIES
+}
 needs = {
-    name: pytest.mark.skipif(
-        shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None,
-        reason=f"{name} is not installed (Debian: apt-get install {'nginx-light' if name == 'nginx' else name})",
+    name: (
+        pytest.mark.slow,
+        pytest.mark.skipif(
+            is_missing[name],
+            reason=f"{name} is not installed (Debian: apt-get install {'nginx-light' if name == 'nginx' else name})",
+        ),
     )
     for name in PROXIES
 }
@@ -296,7 +302,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         port = stack.enter_context(service(tmp_path_factory.mktemp("service")))
         made = World(port, app, {})
         for name in PROXIES:
-            if not needs[name].args[0]:
+            if not is_missing[name]:
                 folder = tmp_path_factory.mktemp(name)
                 made.ports[name] = stack.enter_context(START[name](folder, port, app.port))
         for user in ("alice", "mallory"):

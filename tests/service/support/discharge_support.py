@@ -22,8 +22,8 @@ from caveats import Macaroon, ThirdParty
 from caveats.bakery import BakeryMacaroon, BakeryParty
 from caveats.bakery.tickets import seal_ticket
 from caveats.third_party.ticket import seal_ticket as seal_ours
-from caveats_client.guards.discharge_guard import DischargeMiddleware
 from caveats_client.guards.discharge_guard import DischargeGuard as Guard
+from caveats_client.guards.discharge_guard import DischargeMiddleware
 
 KEY = b"caveat root key of 24 by"
 SECRET = bytes(range(32))

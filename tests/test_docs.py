@@ -242,7 +242,10 @@ def anchors(page: Path) -> set[str]:
     return {name if not n else f"{name}-{n}" for name, count in found.items() for n in range(count)}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+LINKED = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"))]
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     text = _FENCE.sub("", page.read_text("utf-8"))
     for link in _LINK.findall(text):
@@ -253,6 +256,35 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert target.exists(), link
         if fragment:
             assert fragment in anchors(target), link
+
+
+def test_the_readme_links_to_every_page() -> None:
+    linked = set(_LINK.findall((ROOT / "README.md").read_text("utf-8")))
+    assert {str(page.relative_to(ROOT)) for page in DOCS.rglob("*.md")} <= {
+        link.partition("#")[0] for link in linked
+    }
+
+
+# docs/architecture.md
+
+
+ARCHITECTURE = (DOCS / "architecture.md").read_text("utf-8")
+PACKAGES = ("caveats", "service/caveats_service", "clients/python/caveats_client")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_architecture_names_every_room(package: str) -> None:
+    rooms = {found.parent.relative_to(ROOT) for found in (ROOT / package).glob("*/__init__.py")}
+    assert rooms
+    assert {str(room) for room in rooms} <= set(re.findall(r"`([\w/.]+)`", ARCHITECTURE))
+
+
+@pytest.mark.parametrize(
+    "page", [DOCS / "architecture.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name
+)
+def test_every_path_that_a_page_names_is_there(page: Path) -> None:
+    for path in re.findall(r"`((?:caveats|service|clients|tests|docs)/[\w/.-]+)`", page.read_text("utf-8")):
+        assert (ROOT / path).exists(), path
 
 
 # docs/settings.md

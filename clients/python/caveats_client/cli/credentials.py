@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import stat
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
+
+from caveats_client import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,17 +80,18 @@ class Credentials:
     def load(self) -> Logins:
         """What the file holds; nothing if there is none. Raises `CredentialsError`."""
         try:
-            # Non-blocking: a pipe of that name would hold the command up for ever.
-            handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            return _read(json.loads(files.read_private(self.path, largest=_LARGEST)))
         except FileNotFoundError:
             return Logins()
         except OSError as error:
             raise CredentialsError(f"cannot read {self.path}: {error.strerror}") from error
-        with os.fdopen(handle, "rb") as file:
-            self._check(os.fstat(file.fileno()))
-            data = file.read(_LARGEST + 1)
-        try:
-            return _read(json.loads(data[:_LARGEST]))
+        except files.ReadableByOthers as error:
+            raise CredentialsError(
+                f"{error}, and so may the tokens in it have been: chmod 600 {self.path}, "
+                "or remove it and sign in again"
+            ) from error
+        except files.NotPrivate as error:
+            raise CredentialsError(str(error)) from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             # The cause would show what the file holds.
             raise CredentialsError(
@@ -107,28 +108,14 @@ class Credentials:
         with self._changing() as logins:
             self._write(logins.without(url))
 
-    def _check(self, status: os.stat_result) -> None:
-        """Whether the open file is one that only its owner could read and write."""
-        if not stat.S_ISREG(status.st_mode):
-            raise CredentialsError(f"{self.path} is not a file")
-        if os.name != "posix":
-            return
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            raise CredentialsError(
-                f"{self.path} can be read by others, and so may the tokens in it have been: "
-                f"chmod 600 {self.path}, or remove it and sign in again"
-            )
-        if status.st_uid != os.geteuid():
-            raise CredentialsError(f"{self.path} belongs to somebody else")
-
     @contextmanager
     def _changing(self) -> Iterator[Logins]:
         """What the file holds, while no other process changes it."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            lock = files.lock(self.path.with_suffix(".lock"), wait=True)
+            assert lock is not None
             try:
-                _hold(lock)
                 yield self.load()
             finally:
                 os.close(lock)
@@ -136,33 +123,8 @@ class Credentials:
             raise CredentialsError(f"cannot write {self.path}: {error.strerror or error}") from error
 
     def _write(self, logins: Logins) -> None:
-        aside = self.path.with_name(f"{_NAME}.{secrets.token_hex(8)}")
-        try:
-            handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(_members(logins), file, indent=2)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(self.path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
-        if os.name == "posix":  # the rename itself is safe once the folder is
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-
-
-def _hold(handle: int) -> None:
-    """Wait for the lock; closing the file gives it back. Without locks, the last one to write wins."""
-    try:
-        import fcntl  # noqa: PLC0415  not on every platform
-    except ImportError:
-        return
-    fcntl.flock(handle, fcntl.LOCK_EX)
+        text = json.dumps(_members(logins), indent=2) + "\n"
+        files.write_private(self.path, [text.encode()])
 
 
 def _read(members: Any) -> Logins:

@@ -9,9 +9,6 @@ Knows one small file that nobody else can read. Whoever has it gets the audience
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from typing import Any
 from caveats import CaveatsError, InvalidKey, PrivateKey, ThirdParty
 from caveats.token.identifier import is_audience, is_token_id
 from caveats.token.wire import decode_base64, encode_base64
+from caveats_client import files
 from caveats_client.verifiers.replica import VerifierIdentity
 
 _LARGEST = 64 * 1024
@@ -77,21 +75,15 @@ class Registration:
         """The registration in a file. Raises `RegistrationError`."""
         path = Path(path)
         try:
-            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-            with os.fdopen(handle, "rb") as file:
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    raise RegistrationError(f"{path} is not a file")
-                if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
-                    raise RegistrationError(
-                        f"{path} can be read by others, and so may the key in it have been: chmod 600 {path}, "
-                        "or register a new one"
-                    )
-                data = file.read(_LARGEST)
+            return _read(json.loads(files.read_private(path, largest=_LARGEST, any_owner=True)))
         except OSError as error:
             raise RegistrationError(f"cannot read {path}: {error.strerror}") from error
-        try:
-            return _read(json.loads(data))
+        except files.ReadableByOthers as error:
+            raise RegistrationError(
+                f"{error}, and so may the key in it have been: chmod 600 {path}, or register a new one"
+            ) from error
+        except files.NotPrivate as error:
+            raise RegistrationError(str(error)) from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             # The cause would show what the file holds.
             raise RegistrationError(f"{path} is not a verifier's file") from None
@@ -108,23 +100,9 @@ class Registration:
             "verifier_id": self.verifier_id,
             "service_public_key": encode_base64(self.service_public_key),
         }
-        aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+        text = json.dumps(members, indent=2) + "\n"
         try:
-            handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump(members, file, indent=2)
-                    file.write("\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                if new:
-                    os.link(aside, path)  # unlike a rename, it never takes another's place
-                    aside.unlink()
-                else:
-                    aside.replace(path)
-            except BaseException:
-                aside.unlink(missing_ok=True)
-                raise
+            files.write_private(path, [text.encode()], new=new)
         except FileExistsError:
             raise RegistrationError(
                 f"{path} exists; a key that is overwritten is lost, so give another name"

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import secrets
 import zlib
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from nacl.exceptions import CryptoError
 from caveats import MalformedCaveat, RevocationSet
 from caveats.keys.keyring import hkdf
 from caveats.token.wire import decode_base64, encode_base64
+from caveats_client import files
 from caveats_client.verifiers.replica import Memory
 
 if TYPE_CHECKING:
@@ -115,11 +115,12 @@ class State:
     def _parts(self, path: Path) -> Iterator[Any]:
         """The values in a file, each of them opened; the last one has to say that it is."""
         try:
-            # Non-blocking: a pipe of that name would hold the verifier up for ever.
-            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            file = files.open_regular(path)
         except FileNotFoundError:
             return
-        with os.fdopen(handle, "rb") as file:
+        except files.NotPrivate as error:
+            raise _Unusable("not a file") from error
+        with file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise _Unusable("not a verifier's state")
             index, last = 0, False
@@ -145,43 +146,24 @@ class State:
                 raise _Unusable("more than was written")
 
     def _write(self, path: Path, values: Iterable[Any]) -> None:
-        aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
-        try:
-            handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(_MAGIC)
-                for index, last, value in _marked(values):
-                    nonce = os.urandom(_NONCE)
-                    plain = zlib.compress(json.dumps([index, last, value], separators=(",", ":")).encode(), 1)
-                    sealed = nonce + crypto_secretbox(plain, nonce, self._key)
-                    file.write(len(sealed).to_bytes(4, "big") + sealed)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
-        if os.name == "posix":  # the rename itself is safe once the folder is
-            folder = os.open(self._folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        files.write_private(path, self._sealed(values))
+
+    def _sealed(self, values: Iterable[Any]) -> Iterator[bytes]:
+        """The bytes of a file that holds `values`, each sealed by itself."""
+        yield _MAGIC
+        for index, last, value in _marked(values):
+            nonce = os.urandom(_NONCE)
+            plain = zlib.compress(json.dumps([index, last, value], separators=(",", ":")).encode(), 1)
+            sealed = nonce + crypto_secretbox(plain, nonce, self._key)
+            yield len(sealed).to_bytes(4, "big") + sealed
 
     def _may_write(self) -> bool:
         """Whether this process is the one that writes here. Without locks, each does, and the last one counts."""
         if self._lock is not None:
             return True
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            import fcntl  # noqa: PLC0415  not on every platform
-        except ImportError:
-            return True
-        lock = os.open(self._recent.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
+        lock = files.lock(self._recent.with_suffix(".lock"), wait=False)
+        if lock is None:
             return False
         self._lock = lock
         for leftover in self._folder.glob(f"{self._recent.stem}.*.tmp"):  # of a process that was killed

@@ -1,0 +1,106 @@
+"""Private files: only their owner can read them, and they are replaced whole.
+
+Knows files, modes and locks. Does not know what a file holds, and says nothing about it in an error.
+A crash while a file is written leaves the old file or the new one, never a part of one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from typing import BinaryIO
+
+
+class NotPrivate(Exception):
+    """The file is not one that only its owner can use. The message names the file and says why."""
+
+
+class ReadableByOthers(NotPrivate):
+    """The mode of the file lets others read or write it: what it holds may be known to them."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A regular file, opened for reading. Raises `NotPrivate` for a pipe or a device, `OSError`."""
+    # Non-blocking: to open a named pipe would wait until somebody writes to it.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    file = os.fdopen(handle, "rb")
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        file.close()
+        raise NotPrivate(f"{path} is not a file")
+    return file
+
+
+def read_private(path: Path, *, largest: int, any_owner: bool = False) -> bytes:
+    """What a private file holds. Raises `NotPrivate`, `ReadableByOthers`, `OSError`.
+
+    `largest`: raises `ValueError` where it holds more bytes than that.
+    `any_owner`: the file may belong to another user, as when a container's root reads a file of its host's user.
+    """
+    with open_regular(path) as file:
+        status = os.fstat(file.fileno())
+        if os.name == "posix":
+            if stat.S_IMODE(status.st_mode) & 0o077:
+                raise ReadableByOthers(f"{path} can be read by others")
+            if status.st_uid != os.geteuid() and not any_owner:
+                raise NotPrivate(f"{path} belongs to somebody else")
+        data = file.read(largest + 1)
+        if len(data) > largest:
+            raise ValueError(f"{path} is larger than {largest} bytes")
+        return data
+
+
+def write_private(path: Path, parts: Iterable[bytes], *, new: bool = False) -> None:
+    """Write `parts`, one after another, as the whole content of `path`, with mode 0600. Raises `OSError`.
+
+    `new`: only where there is no such file. Raises `FileExistsError`.
+    """
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            os.link(aside, path)  # unlike a rename, a link never replaces a file
+            aside.unlink()
+        else:
+            aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # the new name is on the disk once the folder is
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def lock(path: Path, *, wait: bool) -> int | None:
+    """An exclusive lock on the file `path`, made if it is missing, as a handle: `os.close` gives the lock back.
+
+    None if another process has it and `wait` is False. Where the platform has no such locks, everybody gets one.
+    Raises `OSError`.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        import fcntl  # noqa: PLC0415  not on every platform
+    except ImportError:
+        return handle
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle

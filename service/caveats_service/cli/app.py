@@ -19,9 +19,10 @@ from rich.table import Table
 from caveats import InvalidKey, MalformedCaveat, MalformedToken, Scope
 from caveats.token.legacy import decode_any_base64
 from caveats.token.wire import encode_base64
+from caveats_service.core.errors import BadPassword
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.core.master_keys import MasterKeys
-from caveats_service.core.passwords import BadPassword, PasswordHasher
+from caveats_service.core.passwords import PasswordHasher
 from caveats_service.core.runtime import RACE, utc_now
 from caveats_service.core.usernames import is_username
 from caveats_service.discharge.service import agent_key

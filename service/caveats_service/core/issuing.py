@@ -26,7 +26,7 @@ from caveats import (
 from caveats.kinds.base import check_value
 from caveats.kinds.scopes import ScopePattern, parse_scope
 from caveats.token.identifier import is_audience, issue_time
-from caveats_service.http.errors import Problem, bad_request, forbidden
+from caveats_service.core.errors import CeilingReached, Forbidden, InvalidRequest
 
 DEFAULT_AUDIENCE: Final = "default"
 DEFAULT_SCOPE: Final = "*"
@@ -105,7 +105,7 @@ def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, 
     assert identified is not None
     authority = effective(authenticated.caveats)
     if any(isinstance(caveat, User) and caveat.user != authority.user for caveat in authenticated.caveats):
-        raise forbidden("the token's users contradict each other")
+        raise Forbidden("the token's users contradict each other")
     carried = [c for c in authenticated.caveats if not isinstance(c, User | Expires | Scope | Note | Renewed)]
     parents = [
         Parent(identified.token_id, tuple(branches[at : at + _BRANCHES_IN_ONE_CAVEAT]))
@@ -122,14 +122,14 @@ def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, 
 
 
 def plan(asked: IssueRequest, bounds: Bounds, lives: Lives, checkers: Checkers, *, now: datetime) -> Plan:
-    """The token to mint. Raises `Problem` (400 for what nobody can have, 403 for what this caller cannot)."""
+    """The token to mint. Raises `InvalidRequest` for what nobody can have, `Forbidden` for what this caller cannot."""
     audience = asked.audience or bounds.audience or DEFAULT_AUDIENCE
     if not is_audience(audience):
-        raise bad_request("an audience reads a-z, then a-z, 0-9 and -, at most 32 characters")
+        raise InvalidRequest("an audience reads a-z, then a-z, 0-9 and -, at most 32 characters")
     if bounds.audience is not None and audience != bounds.audience:
-        raise forbidden(f"a token for audience {bounds.audience!r} cannot be had for {audience!r}")
+        raise Forbidden(f"a token for audience {bounds.audience!r} cannot be had for {audience!r}")
     if asked.scope is None and not bounds.default_scope:
-        raise forbidden("the credential's caveats leave no scope to hand on")
+        raise Forbidden("the credential's caveats leave no scope to hand on")
     scope = _scope(bounds.default_scope if asked.scope is None else asked.scope, bounds)
     expires_at = _expiry(asked.lifetime, bounds, lives, now)
     caveats: list[Caveat] = [User(bounds.user), Expires(expires_at), scope]
@@ -145,13 +145,13 @@ def _scope(text: str, bounds: Bounds) -> Scope:
     for pattern in scope.patterns:
         if not any(allowed.covers(pattern) for allowed in bounds.scopes):
             allowed_text = " ".join(map(str, bounds.scopes))
-            raise forbidden(f"the scope {pattern} is beyond what you may have: {allowed_text}")
+            raise Forbidden(f"the scope {pattern} is beyond what you may have: {allowed_text}")
     return scope
 
 
 def _expiry(lifetime: timedelta | None, bounds: Bounds, lives: Lives, now: datetime) -> datetime:
     if lifetime is not None and not timedelta(0) < lifetime <= lives.longest:
-        raise bad_request(
+        raise InvalidRequest(
             f"expires_in is more than 0 and at most {int(lives.longest.total_seconds())} seconds"
         )
     expires_at = now + (lifetime or lives.default)
@@ -164,10 +164,10 @@ def _asked_caveat(predicate: str, checkers: Checkers) -> Caveat:
     if isinstance(caveat, UnknownCaveat):
         name, _, value = predicate.partition(" = ")
         if "/" not in name or caveat.why != _FOREIGN:
-            raise bad_request(f"caveat {predicate!r}: {caveat.why}")
+            raise InvalidRequest(f"caveat {predicate!r}: {caveat.why}")
         check_value(value)
     if caveat.kind in _RESERVED:
-        raise bad_request(f"a {caveat.kind} caveat is the service's own to write")
+        raise InvalidRequest(f"a {caveat.kind} caveat is the service's own to write")
     return caveat
 
 
@@ -179,17 +179,17 @@ def renewal_expiry(
 ) -> datetime:
     """The later expiry of a renewal: as long again as the first life, or as asked, up to the ceiling.
 
-    The ceiling is `lives.total` after the first issue. Raises `Problem`.
+    The ceiling is `lives.total` after the first issue. Raises `InvalidRequest`, `Forbidden` or `CeilingReached`.
     """
     identified = authenticated.identified
     assert identified is not None
     if any(isinstance(caveat, Parent) for caveat in authenticated.caveats):
-        raise forbidden("this token was issued against another one: renew that, and ask again")
+        raise Forbidden("this token was issued against another one: renew that, and ask again")
     present = next((c.at for c in authenticated.caveats if isinstance(c, Expires)), None)
     if present is None:
         raise MalformedCaveat("a token without an expiry needs no renewal")
     if lifetime is not None and not timedelta(0) < lifetime <= lives.longest:
-        raise bad_request(
+        raise InvalidRequest(
             f"expires_in is more than 0 and at most {int(lives.longest.total_seconds())} seconds"
         )
     issued_at = issue_time(identified.token_id)
@@ -199,8 +199,6 @@ def renewal_expiry(
     expires_at = min(now + again, ceiling)
     if expires_at <= present:
         if present >= ceiling.replace(microsecond=0):
-            raise Problem(
-                403, "ceiling_reached", f"no token lives longer than {lives.total} after its first issue"
-            )
+            raise CeilingReached(f"no token lives longer than {lives.total} after its first issue")
         return present
     return expires_at

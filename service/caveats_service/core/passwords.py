@@ -20,6 +20,8 @@ from nacl.exceptions import InvalidkeyError
 from nacl.exceptions import RuntimeError as OutOfMemory
 from nacl.pwhash import argon2id
 
+from caveats_service.core.errors import BadPassword, Busy
+
 LONGEST: Final = 1024
 SHORTEST: Final = 8
 
@@ -30,18 +32,6 @@ _MOST_MEMORY_KIB: Final = 256 * 1024
 _LEAST_MEMORY_KIB: Final = argon2id.MEMLIMIT_MIN // 1024
 _MOST_PASSES: Final = 16
 _Result = TypeVar("_Result")
-
-
-class BadPassword(ValueError):
-    """Not a password that can be used; the message says why and never repeats it."""
-
-
-class PasswordsBusy(Exception):
-    """More passwords are waiting to be hashed than the queue holds; come back in `retry_after` seconds."""
-
-    def __init__(self, retry_after: int = 1) -> None:
-        super().__init__("too many sign-ins at once")
-        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +71,7 @@ def new_password(password: str, *, min_length: int = SHORTEST) -> bytes:
 
 
 class PasswordHasher:
-    """Hashes and verifies, at most `workers` at a time with `queue` waiting; one more is `PasswordsBusy`."""
+    """Hashes and verifies, at most `workers` at a time with `queue` waiting; one more is `Busy`."""
 
     def __init__(
         self,
@@ -128,23 +118,27 @@ class PasswordHasher:
     async def _run(self, work: Callable[..., _Result], *arguments: Any) -> _Result:
         with self._lock:
             if self._room == 0:
-                raise PasswordsBusy
+                raise _busy()
             self._room -= 1
         try:
             future = self._pool.submit(work, *arguments)
         except RuntimeError as error:
             self._leave()
-            raise PasswordsBusy from error  # closed: the service is on its way out
+            raise _busy() from error  # closed: the service is on its way out
         # Room is given back when the work ends, not when its caller goes away: a thread runs on.
         future.add_done_callback(self._leave)
         try:
             return await asyncio.wrap_future(future)
         except OutOfMemory as error:
-            raise PasswordsBusy from error
+            raise _busy() from error
 
     def _leave(self, _future: "Future[Any] | None" = None) -> None:
         with self._lock:
             self._room += 1
+
+
+def _busy() -> Busy:
+    return Busy("too many sign-ins at once", 1)
 
 
 def _usable(password: str) -> bytes:

@@ -17,7 +17,7 @@ from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
-from caveats_service.http.errors import rate_limited
+from caveats_service.core.errors import RateLimited
 from caveats_service.settings import Settings
 
 _ACCOUNT: Final = "account"
@@ -39,7 +39,7 @@ class RateLimiter:
 
     @contextlib.asynccontextmanager
     async def attempt(self, username: str, address: str) -> AsyncIterator["Attempt"]:
-        """Around a look at a password. Raises a 429 `Problem`."""
+        """Around a look at a password. Raises `RateLimited`."""
         if not await self._limiter.test(self._address, _ADDRESS, address):
             raise await self._refusal(self._address, _ADDRESS, address)
         key = (username, address)
@@ -75,18 +75,18 @@ class RateLimiter:
         await self._limiter.hit(self._address, _ADDRESS, address)
 
     async def register(self, address: str) -> None:
-        """Before an account is made by somebody unknown. Raises a 429 `Problem`."""
+        """Before an account is made by somebody unknown. Raises `RateLimited`."""
         if not await self._limiter.hit(self._register, _REGISTER, address):
             raise await self._refusal(self._register, _REGISTER, address)
 
     async def interact(self, address: str) -> None:
-        """Before an interaction begins. Raises a 429 `Problem`."""
+        """Before an interaction begins. Raises `RateLimited`."""
         if not await self._limiter.hit(self._interaction, _INTERACTION, address):
             raise await self._refusal(self._interaction, _INTERACTION, address)
 
-    async def _refusal(self, rate: RateLimitItem, *key: str) -> Exception:
+    async def _refusal(self, rate: RateLimitItem, *key: str) -> RateLimited:
         stats = await self._limiter.get_window_stats(rate, *key)
-        return rate_limited(math.ceil(stats.reset_time - time.time()))
+        return RateLimited("too many attempts", math.ceil(stats.reset_time - time.time()))
 
 
 @dataclass(slots=True)

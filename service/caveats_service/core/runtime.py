@@ -45,10 +45,11 @@ from caveats.revocation.revocation_set import Row
 from caveats.token import chain
 from caveats.token.identifier import issue_time
 from caveats_service import storage as stores
+from caveats_service.core.errors import BadPassword
 from caveats_service.core.feed import Broadcast
 from caveats_service.core.issuing import Lives, Plan
 from caveats_service.core.master_keys import MasterKeys
-from caveats_service.core.passwords import INTERACTIVE, BadPassword, PasswordHasher, PasswordProfile
+from caveats_service.core.passwords import INTERACTIVE, PasswordHasher, PasswordProfile
 from caveats_service.core.plugins import PluginFailure, PluginThreadPool
 from caveats_service.core.rate_limit import RateLimiter
 from caveats_service.discharge.conditions import load_conditions, register_plugins

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from caveats_service.http.errors import bad_request
+from caveats_service.core.errors import BadName
 
 _USERNAME: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
 
@@ -11,16 +11,14 @@ _USERNAME: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
 def check_username(name: str) -> str:
     """`name` itself if it can name an account: lower-case ASCII, so that no two of them look alike. 400 if not."""
     if _USERNAME.fullmatch(name) is None:
-        raise bad_request(
-            "a username has 1 to 64 of a-z, 0-9 and . _ @ + -, and begins with a letter or digit"
-        )
+        raise BadName("a username has 1 to 64 of a-z, 0-9 and . _ @ + -, and begins with a letter or digit")
     return name
 
 
 def check_group(name: str) -> str:
     """`name` itself if it can name a group: as users are named, and no user has it. 400 if not."""
     if _USERNAME.fullmatch(name) is None:
-        raise bad_request(
+        raise BadName(
             "a group's name has 1 to 64 of a-z, 0-9 and . _ @ + -, and begins with a letter or digit"
         )
     return name

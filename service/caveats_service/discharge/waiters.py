@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
-from caveats_service.http.errors import unavailable
+from caveats_service.core.errors import Busy
 from caveats_service.storage import Store, StoreError
 
 _PAUSE: Final = 0.25
@@ -39,7 +39,7 @@ class Waiters:
     ) -> AsyncIterator[None]:
         """One each `every` seconds, until there is nothing to wait for any more, or nobody who does.
 
-        Raises a 503 `Problem`, at first if there are too many, and whenever the process is about to stop.
+        Raises `Busy`: at first if there are too many, and whenever the process is about to stop.
         """
         event, others = self._waiting.get(wait_hash, (asyncio.Event(), 0))
         if (
@@ -48,7 +48,7 @@ class Waiters:
             or self._from[address] >= MOST_FROM_ONE
             or self._from.total() >= MOST
         ):
-            raise unavailable(5)
+            raise Busy("too many wait for a decision", 5)
         self._waiting[wait_hash] = (event, others + 1)
         self._from[address] += 1
         if self._looker is None or self._looker.done():
@@ -60,7 +60,7 @@ class Waiters:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), max(0, min(_LONGEST, due - now())))
                 if self._ended:
-                    raise unavailable(1)
+                    raise Busy("the process is about to stop", 1)
                 if not event.is_set() and await gone():
                     return
                 if not event.is_set() and now() >= due:

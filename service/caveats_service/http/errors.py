@@ -16,7 +16,16 @@ from starlette.responses import JSONResponse, Response
 import caveats
 from caveats.durations import BadDuration
 from caveats.token import wire
-from caveats_service.core.passwords import BadPassword, PasswordsBusy
+from caveats_service.core.errors import (
+    Busy,
+    CeilingReached,
+    Forbidden,
+    InvalidCredentials,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    RegistrationClosed,
+)
 from caveats_service.storage import (
     AgentExists,
     GroupExists,
@@ -158,7 +167,11 @@ class _Row:
 _TABLE: Final[Mapping[type[Exception], _Row]] = {
     caveats.MalformedCaveat: _Row(400, "bad_request"),
     BadDuration: _Row(400, "bad_request"),
-    BadPassword: _Row(400, "bad_request"),
+    InvalidRequest: _Row(400, "bad_request"),
+    Forbidden: _Row(403, "forbidden"),
+    RegistrationClosed: _Row(403, "registration_closed", tell=False),
+    CeilingReached: _Row(403, "ceiling_reached"),
+    NotFound: _Row(404, "not_found"),
     UserExists: _Row(409, "conflict"),
     GroupExists: _Row(409, "conflict"),
     AgentExists: _Row(409, "conflict"),
@@ -194,7 +207,11 @@ def problem_of(error: Exception) -> Problem:
             return Problem(403, "wrong_audience", str(error))
         case caveats.MalformedToken() | caveats.LimitExceeded() | caveats.Refused():
             return invalid_token()
-        case PasswordsBusy():
+        case InvalidCredentials():
+            return invalid_credentials()
+        case RateLimited():
+            return rate_limited(error.retry_after)
+        case Busy():
             return unavailable(error.retry_after)
         case InteractionsFull():
             return unavailable(60)

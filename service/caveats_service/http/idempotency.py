@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from caveats import PrivateKey
 from caveats.keys.keyring import hkdf
 from caveats.token import chain
-from caveats_service.http.errors import bad_request
+from caveats_service.core.errors import InvalidRequest
 from caveats_service.storage import Idempotency, Revocation
 from caveats_service.storage.encryption import SealKey, seal, unseal
 
@@ -41,11 +41,11 @@ class Replies:
         reply: Callable[[Revocation | None], BaseModel],
         now: datetime,
     ) -> Idempotency | None:
-        """What the store needs to do this once; None without a key. Raises a 400 `Problem` for an unusable key."""
+        """What the store needs to do this once; None without a key. Raises `InvalidRequest` for an unusable key."""
         if key is None:
             return None
         if _KEY.fullmatch(key) is None:
-            raise bad_request("an Idempotency-Key has 8 to 128 letters, digits and . _ : ~ + / = -")
+            raise InvalidRequest("an Idempotency-Key has 8 to 128 letters, digits and . _ : ~ + / = -")
         asked = json.dumps([what, body.model_dump(mode="json")], sort_keys=True)
         return Idempotency(
             caller=caller,

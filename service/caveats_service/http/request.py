@@ -22,8 +22,8 @@ from starlette.responses import JSONResponse, Response
 from caveats import Authenticated, Context, Grant, UnsatisfiedCaveats
 from caveats.kinds.scopes import OWN_NAMESPACE
 from caveats.kinds.standard import parse_address
+from caveats_service.core.errors import Busy
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
-from caveats_service.core.passwords import PasswordsBusy
 from caveats_service.core.runtime import ServiceRuntime
 from caveats_service.http.errors import (
     Problem,
@@ -395,7 +395,7 @@ class RequestContext:
                 raise invalid_credentials()
             await attempt.succeeded()
         if verdict.needs_rehash and stored is not None:
-            with contextlib.suppress(PasswordsBusy, StoreUnavailable):  # the next sign-in will do as well
+            with contextlib.suppress(Busy, StoreUnavailable):  # the next sign-in will do as well
                 fresh = await runtime.passwords.rehash(password)
                 await runtime.store.replace_hash(username, stored, fresh, now=self.now, actor=username)
         self._proven = (credential, user)

@@ -11,13 +11,12 @@ import pytest
 from nacl.exceptions import RuntimeError as NaClRuntimeError
 from nacl.pwhash import argon2id
 
+from caveats_service.core.errors import BadPassword, Busy
 from caveats_service.core.passwords import (
     INTERACTIVE,
-    BadPassword,
     PasswordCheck,
     PasswordHasher,
     PasswordProfile,
-    PasswordsBusy,
     new_password,
 )
 
@@ -198,7 +197,7 @@ async def test_more_work_than_the_queue_holds_is_refused_at_once_and_then_taken_
     answers = await asyncio.gather(
         *(hasher.verify(None, PASSWORD) for _ in range(10)), return_exceptions=True
     )
-    busy = [answer for answer in answers if isinstance(answer, PasswordsBusy)]
+    busy = [answer for answer in answers if isinstance(answer, Busy)]
     assert len(busy) == 7
     assert busy[0].retry_after >= 1
     assert answers.count(PasswordCheck(ok=False)) == 3
@@ -238,11 +237,11 @@ async def test_no_memory_for_a_hash_is_busy_not_broken(
         raise NaClRuntimeError
 
     monkeypatch.setattr(argon2id, "str", fail)
-    with pytest.raises(PasswordsBusy):
+    with pytest.raises(Busy):
         await hasher.hash(PASSWORD)
 
 
 async def test_a_closed_hasher_is_busy_not_broken(hasher: PasswordHasher) -> None:
     hasher.close()
-    with pytest.raises(PasswordsBusy):
+    with pytest.raises(Busy):
         await hasher.verify(None, PASSWORD)

@@ -14,7 +14,7 @@ import caveats
 from caveats import Failure
 from caveats.durations import BadDuration
 from caveats_service import storage as stores
-from caveats_service.core.passwords import BadPassword, PasswordsBusy
+from caveats_service.core import errors
 from caveats_service.http.errors import TITLES, Problem, problem_of
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -41,9 +41,17 @@ def unsatisfied(*kinds: str) -> caveats.UnsatisfiedCaveats:
         (unsatisfied("scope", "expires"), 401, "invalid_token"),
         (caveats.MalformedCaveat("x"), 400, "bad_request"),
         (BadDuration("x"), 400, "bad_request"),
-        (BadPassword("x"), 400, "bad_request"),
+        (errors.BadPassword("x"), 400, "bad_request"),
         (ClientDisconnect(), 400, "bad_request"),
-        (PasswordsBusy(3), 503, "unavailable"),
+        (errors.BadName("x"), 400, "bad_request"),
+        (errors.InvalidRequest("x"), 400, "bad_request"),
+        (errors.InvalidCredentials(), 401, "invalid_credentials"),
+        (errors.Forbidden("x"), 403, "forbidden"),
+        (errors.RegistrationClosed(), 403, "registration_closed"),
+        (errors.CeilingReached("x"), 403, "ceiling_reached"),
+        (errors.NotFound("x"), 404, "not_found"),
+        (errors.RateLimited("x", 3), 429, "rate_limited"),
+        (errors.Busy("x", 3), 503, "unavailable"),
         (stores.StoreUnavailable("x"), 503, "unavailable"),
         (stores.UserExists("x"), 409, "conflict"),
         (stores.LabelExists("x"), 409, "conflict"),

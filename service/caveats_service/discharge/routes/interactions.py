@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from caveats import CaveatsError, DischargeRefused, MalformedToken
 from caveats.bakery import BakeryMacaroon, decode_header
 from caveats.token.wire import decode_base64
+from caveats_service.core.errors import ServiceError
 from caveats_service.core.usernames import is_username
 from caveats_service.discharge import pages, secrets
 from caveats_service.discharge.conditions import ApprovedBy
@@ -408,7 +409,7 @@ async def _late(
         interaction = await _waited(request)
         if interaction is not None and interaction.decision in told:
             yield bytes((await tell(request, interaction)).body)
-    except (Problem, CaveatsError, StoreError):
+    except (Problem, ServiceError, CaveatsError, StoreError):
         return
 
 

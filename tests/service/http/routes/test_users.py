@@ -22,6 +22,7 @@ from service_support import (
     rows,
 )
 
+from caveats_service.core.errors import Busy
 from caveats_service.core.passwords import PasswordHasher, PasswordProfile
 
 
@@ -207,8 +208,6 @@ def test_fifty_sign_ins_at_once_while_the_cost_rises_all_succeed_and_leave_one_h
 
 
 def test_a_sign_in_succeeds_though_there_is_no_room_to_hash_anew(start: Callable[..., Service]) -> None:
-    from caveats_service.core.passwords import PasswordsBusy
-
     service = start(password_profile=PasswordProfile(2, 64))
     user = new_user(service)
     execute(
@@ -219,7 +218,7 @@ def test_a_sign_in_succeeds_though_there_is_no_room_to_hash_anew(start: Callable
     )
 
     async def busy(_: str) -> str:
-        raise PasswordsBusy
+        raise Busy("x", 1)
 
     service.runtime.passwords.rehash = busy  # type: ignore[method-assign]
     with service.client() as http:

@@ -226,7 +226,7 @@ def test_a_bug_is_said_without_a_traceback(
     def broken(*_: object) -> None:
         raise RuntimeError(token.encode())
 
-    monkeypatch.setattr("caveats_client.cli.app.lineage", broken)
+    monkeypatch.setattr("caveats_client.cli.inspect.lineage", broken)
     done = caveats("inspect", token.encode())
     assert done.exit_code == 1
     assert "unexpected RuntimeError" in done.stderr

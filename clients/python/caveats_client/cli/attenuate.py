@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
+from typing import Annotated, Any
+
+import typer
 
 from caveats import (
     Audience,
@@ -22,9 +25,17 @@ from caveats import (
     Path,
     Scope,
     UnknownCaveat,
+    effective,
+    repeated,
 )
+from caveats.durations import parse_duration
 from caveats.kinds.base import check_value, is_kind, parse_predicate
 from caveats.kinds.standard import STANDARD_KINDS, parse_moment
+from caveats_client.cli import discharge as discharging
+from caveats_client.cli import inputs
+from caveats_client.cli.exit_codes import CliError, ExitCode
+from caveats_client.cli.parameters import AllowHttp, Life, Predicates, Scopes, TokenArgument, checked_life
+from caveats_client.cli.render import data, message
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +111,128 @@ def read_predicate(text: str) -> Caveat:
         raise MalformedCaveat(f"there is no kind {kind!r}{hint}")
     check_value(value)
     return caveat
+
+
+def attenuate(
+    token: TokenArgument = None,
+    *,
+    scope: Scopes = None,
+    expires_in: Life = None,
+    expires: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="When it dies: 2026-12-01T18:00:00Z.")
+    ] = None,
+    not_before: Annotated[
+        str | None, typer.Option("--not-before", metavar="WHEN", help="From when on it is good.")
+    ] = None,
+    audience: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Which apps may take it. Repeatable.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(metavar="METHOD", help="HTTP methods that it is good for. Repeatable.")
+    ] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH", help="HTTP paths that it is good for: /a/b, or /a/* for all below. Repeatable."
+        ),
+    ] = None,
+    client_ip: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--client-ip", metavar="NETWORK", help="Who may present it, such as 10.0.0.0/8. Repeatable."
+        ),
+    ] = None,
+    note: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="A label for people. Repeatable.")
+    ] = None,
+    caveat: Predicates = None,
+    third_party: Annotated[
+        str | None,
+        typer.Option(
+            "--third-party",
+            metavar="URL",
+            help="A service that has to agree to what --condition says, before the token is good.",
+        ),
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'KIND = VALUE'", help="What the third party has to find true. Repeatable: all."
+        ),
+    ] = None,
+    public_key: Annotated[
+        str | None,
+        typer.Option(
+            "--public-key",
+            metavar="BASE64",
+            help="The third party's key, so that nobody has to be asked for it.",
+        ),
+    ] = None,
+    bakery: Annotated[
+        bool, typer.Option("--bakery", help="The third party is a bakery, and reads only a bakery's tickets.")
+    ] = False,
+    allow_http: AllowHttp = False,
+) -> None:
+    """Narrow a token, offline, and print the narrower copy.
+
+    Nobody is asked and the token itself stays as it was; only --third-party
+    asks, for a key, unless --public-key gives it. What is added cannot be taken
+    away again. A flag given twice allows either value; narrow twice to ask for
+    both.
+
+    For example:
+
+      T=$(caveats attenuate --scope photos/42:read --expires-in 10m "$TOKEN")
+      caveats issue | caveats attenuate --method GET --path '/albums/*'
+      caveats attenuate --caveat 'photos/album = 42' --note 'for the printer'
+      caveats attenuate --third-party https://auth.example --condition 'approved-by = ops'
+    """
+    checked_life(expires_in)
+    if bool(third_party) != bool(condition):
+        given, lacking = ("--third-party", "--condition") if third_party else ("--condition", "--third-party")
+        raise typer.BadParameter(f"goes with {lacking}", param_hint=given)
+    if third_party is None and (public_key is not None or bakery):
+        raise typer.BadParameter(
+            "goes with --third-party", param_hint="--bakery" if bakery else "--public-key"
+        )
+    now = inputs.now()
+    wanted = Wanted(
+        scope=tuple(scope or ()),
+        expires_in=None if expires_in is None else parse_duration(expires_in),
+        expires=expires,
+        not_before=not_before,
+        audience=tuple(audience or ()),
+        method=tuple(method or ()),
+        path=tuple(path or ()),
+        client_ip=tuple(client_ip or ()),
+        note=tuple(note or ()),
+        raw=tuple(caveat or ()),
+    )
+    added = caveats_for(wanted, now)
+    if not added and third_party is None:
+        raise CliError(ExitCode.USAGE, "say how to narrow it: --scope, --expires-in, ... (see --help)")
+    bundle = inputs.need_token(token, piped=True).bundle
+    if bundle.discharges:
+        raise CliError(
+            ExitCode.USAGE,
+            "this token has discharges bound to it, and narrowing would unbind them: narrow it before it is bound",
+        )
+    narrower = bundle.macaroon.attenuate(*added)
+    if third_party is not None:
+        party = discharging.find_party(third_party, public_key, allow_http=allow_http)
+        narrower = discharging.require(narrower, party, condition or (), bakery=bakery)
+    data(narrower.encode())
+    _warn(bundle.macaroon.unverified_caveats, added)
+
+
+def _warn(before: tuple[Any, ...], added: tuple[Caveat, ...]) -> None:
+    """Point out what was for nothing: a caveat that adds nothing, or leaves nothing."""
+    caveats = [caveat for caveat in before if isinstance(caveat, Caveat)]
+    for one in repeated([*caveats, *added]):
+        if one.index >= len(caveats):
+            message(f"{one.caveat} adds nothing: {one.because}")
+    left, was = effective([*caveats, *added]), effective(caveats)
+    if was.scopes and not left.scopes:
+        message("the scopes have nothing in common with the token's: the copy is good for nothing")
+    if left.expires_at is not None and left.expires_at <= inputs.now():
+        message("the copy has expired already")

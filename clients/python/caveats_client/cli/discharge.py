@@ -11,9 +11,11 @@ import webbrowser
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import httpx2 as httpx
+import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -21,10 +23,14 @@ from caveats import Bundle, Caveat, InvalidKey, MalformedToken, effective
 from caveats.bakery import V2, BakeryMacaroon, BakeryParty
 from caveats.token.legacy import decode_any_base64
 from caveats_client.api.errors import safe
+from caveats_client.cli import inputs
+from caveats_client.cli import inspect as inspecting
 from caveats_client.cli.credentials import Credentials
-from caveats_client.cli.durations import in_words
+from caveats_client.cli.durations import in_words, relative
 from caveats_client.cli.exit_codes import CliError, ExitCode
-from caveats_client.cli.render import message
+from caveats_client.cli.inspection import lineage
+from caveats_client.cli.parameters import AllowHttp, Json, TokenArgument, Url
+from caveats_client.cli.render import data, data_json, message
 from caveats_client.discharge import runner
 from caveats_client.discharge.allowlist import Allowlist, checked_address
 from caveats_client.discharge.protocol import (
@@ -39,9 +45,18 @@ from caveats_client.discharge.protocol import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from caveats import Macaroon, Unbound
+
+_AgentFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="BAKERY_AGENT_FILE",
+        metavar="FILE",
+        help="A robot's key file, for third parties that know it.",
+        show_default=False,
+    ),
+]
 
 
 class Person:
@@ -167,3 +182,57 @@ def require(macaroon: Macaroon, party: BakeryParty, conditions: Sequence[str], *
         audience=identifier.audience if identifier else "",
         expires_at=effective(caveats).expires_at,
     )
+
+
+def discharge(
+    token: TokenArgument = None,
+    *,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN", help="A third party that may be asked, such as https://idm.example. Repeatable."
+        ),
+    ] = None,
+    allow_private: Annotated[
+        bool,
+        typer.Option("--allow-private", help="Third parties may be on this machine or in a private network."),
+    ] = False,
+    agent: _AgentFile = None,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address to visit, and open no browser.")
+    ] = False,
+    form: Annotated[
+        bool, typer.Option("--form", help="Answer here, in the terminal, what a third party asks in a form.")
+    ] = False,
+    url: Url = None,
+    as_json: Json = False,
+    allow_http: AllowHttp = False,
+) -> None:
+    """Collect the discharges that a token needs, and print both as one.
+
+    Asks the third parties that the token names: those given with --allow, and
+    the service that you are signed in to, which is told who you are. One that
+    wants to know who asks is shown in the browser, and waited for. What comes
+    out is bound together: narrow a token first, then discharge it.
+
+    For example:
+
+      caveats attenuate --third-party https://auth.example --condition 'signed-in = alice' | caveats discharge
+      caveats discharge "$TOKEN" --allow https://idm.example --no-browser
+      caveats discharge --allow https://idm.example --agent robot.json - < token.txt
+    """
+    found = inputs.need_token(token, url=url, piped=True)
+    asked = Asking(
+        url, tuple(allow or ()), allow_private, allow_http, agent, browser=not no_browser, form=form
+    )
+    bundle = asked.collect(found.bundle).bind()
+    if as_json:
+        data_json({"token": bundle.encode(), "discharges": inspecting.discharges(lineage(bundle))})
+        return
+    data(bundle.encode())
+    if not bundle.discharges:
+        message("this token needs no discharge")
+    now = inputs.now()
+    for one in lineage(bundle).all_third_parties:
+        until = "" if one.expires_at is None else f", {relative(one.expires_at, now)} it expires"
+        message(f"discharged by {one.location}{until}")

@@ -9,9 +9,11 @@ from rich.tree import Tree
 
 from caveats import Caveat, Expires, NotBefore
 from caveats_client.api.errors import safe
+from caveats_client.cli import inputs
 from caveats_client.cli.durations import relative
-from caveats_client.cli.inspection import ISSUER, UNKNOWN, Inspection, Link, ThirdPartyLink
-from caveats_client.cli.render import expiry, iso, jsonable, moment, rows
+from caveats_client.cli.inspection import ISSUER, UNKNOWN, Inspection, Link, ThirdPartyLink, lineage
+from caveats_client.cli.parameters import Json, TokenArgument
+from caveats_client.cli.render import data_json, expiry, iso, jsonable, moment, rows, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -184,3 +186,26 @@ def members(lineage: Inspection, now: datetime) -> dict[str, Any]:
             "others": [str(caveat) for caveat in left.others],
         },
     }
+
+
+def inspect(token: TokenArgument = None, *, as_json: Json = False) -> None:
+    """Lay a token open, offline: its caveats and what they leave.
+
+    Who added which, what is left of it, what was for nothing. Nothing is
+    verified: anybody can write a token that reads well. Nothing secret is
+    shown either.
+
+    For example:
+
+      caveats inspect
+      caveats inspect "$TOKEN" --json | jq .authority
+    """
+    now = inputs.now()
+    opened = lineage(inputs.need_token(token, piped=True).bundle)
+    if as_json:
+        data_json(members(opened, now))
+        return
+    show(tree(opened, now))
+    show(Text("\nwhat is left of it", style="bold"))
+    show(authority(opened, now))
+    show(Text(f"\n{NOT_VERIFIED}", style="dim"))

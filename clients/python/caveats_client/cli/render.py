@@ -22,6 +22,8 @@ from caveats_client.cli.durations import relative
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from caveats_client.api.responses import Issued
+
 _UNBROKEN = 4096
 
 
@@ -108,3 +110,26 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [jsonable(inner) for inner in value]
     return value
+
+
+def until(issued: Issued, now: datetime) -> str:
+    """When an issued token ends, in words."""
+    return f"until {moment(issued.expires_at)} ({relative(issued.expires_at, now)})"
+
+
+def print_issued(issued: Issued, now: datetime, *, as_json: bool) -> None:
+    """A new token: its text on standard output, what it is on standard error; or all of it as JSON."""
+    if as_json:
+        data_json({"token": issued.token.encode(), **renamed(issued, without=("token",))})
+        return
+    data(issued.token.encode())
+    message(f"token {issued.token_id} of {issued.user} for {issued.audience}, {until(issued, now)}")
+
+
+def renamed(value: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The members of a shape as the service names them: `scope` is one text there."""
+    members = {name: getattr(value, name) for name in value.__slots__ if name not in without}
+    return {
+        ("scope" if name == "scopes" else name): (" ".join(member) if name == "scopes" else member)
+        for name, member in members.items()
+    }

@@ -77,12 +77,12 @@ class World:
         self.asked += 1
         if self.asked % 5 == 0:
             here = self.service.runtime
-            user = self.service.run(here.store.get_user("admin"))
+            user = self.service.run(here.store.users.get("admin"))
             verdict = (
                 self.service.run(here.passwords.verify(user.password_hash, ADMIN_PASSWORD)) if user else None
             )
             if user and not (user.is_enabled and verdict and verdict.ok):
-                self.service.run(here.store.enable_user("admin", now=here.now(), actor="test"))
+                self.service.run(here.store.users.enable("admin", now=here.now(), actor="test"))
                 self.service.run(
                     here.set_password(
                         "admin", self.service.run(here.passwords.hash(ADMIN_PASSWORD)), actor="test"

@@ -122,7 +122,7 @@ def add_user(
 
     async def work(store: Store) -> User:
         hashed = await _hash(password)
-        return await store.create_user(
+        return await store.users.create(
             username, hashed, now=utc_now(), actor=_ACTOR, is_admin=admin, scope=scope
         )
 
@@ -136,7 +136,7 @@ def list_users(*, as_json: Json = False) -> None:
 
     async def work(store: Store) -> list[User]:
         found: list[User] = []
-        while page := await store.list_users(after=found[-1].username if found else "", limit=1000):
+        while page := await store.users.list(after=found[-1].username if found else "", limit=1000):
             found += page
         return found
 
@@ -171,7 +171,7 @@ def set_password(
     async def work(store: Store) -> None:
         hashed = await _hash(password)
         now = utc_now() + RACE
-        await store.set_password(
+        await store.users.set_password(
             username, hashed, now=now, actor=_ACTOR, revoke_until=now + settings.longest_life
         )
         await asyncio.sleep(RACE.total_seconds())  # what is issued after this is later than what was revoked
@@ -187,7 +187,7 @@ def disable_user(username: str) -> None:
 
     async def work(store: Store) -> None:
         now = utc_now() + RACE
-        await store.disable_user(username, now=now, actor=_ACTOR, revoke_until=now + settings.longest_life)
+        await store.users.disable(username, now=now, actor=_ACTOR, revoke_until=now + settings.longest_life)
         await asyncio.sleep(RACE.total_seconds())
 
     _with_store(work)
@@ -197,7 +197,7 @@ def disable_user(username: str) -> None:
 @users_app.command("enable")
 def enable_user(username: str) -> None:
     """The user may sign in again. What was revoked stays revoked."""
-    _with_store(lambda store: store.enable_user(username, now=utc_now(), actor=_ACTOR))
+    _with_store(lambda store: store.users.enable(username, now=utc_now(), actor=_ACTOR))
     _err.print(f"{username} may sign in again")
 
 
@@ -206,7 +206,9 @@ def set_admin(
     username: str, *, revoke: Annotated[bool, typer.Option("--revoke", help="Take it away.")] = False
 ) -> None:
     """Let this user administer the service, or no longer."""
-    _with_store(lambda store: store.set_admin(username, is_admin=not revoke, now=utc_now(), actor=_ACTOR))
+    _with_store(
+        lambda store: store.users.set_admin(username, is_admin=not revoke, now=utc_now(), actor=_ACTOR)
+    )
     _err.print(f"{username} is {'no longer ' if revoke else ''}an administrator")
 
 
@@ -219,7 +221,7 @@ def list_groups(*, as_json: Json = False) -> None:
 
     async def work(store: Store) -> list[Group]:
         found: list[Group] = []
-        while page := await store.list_groups(after=found[-1].name if found else "", limit=1000):
+        while page := await store.groups.list(after=found[-1].name if found else "", limit=1000):
             found += page
         return found
 
@@ -238,26 +240,30 @@ def set_group(name: str, members: Annotated[list[str] | None, typer.Argument()] 
     """Make a group, or give it other members: these and no others."""
     if not is_username(name):
         _usage("a group's name has 1 to 64 of a-z, 0-9 and . _ @ + -, and begins with a letter or digit")
-    group = _with_store(lambda store: store.put_group(name, members or [], now=utc_now(), actor=_ACTOR))
+    group = _with_store(lambda store: store.groups.put(name, members or [], now=utc_now(), actor=_ACTOR))
     _say_members(group)
 
 
 @groups_app.command("add")
 def add_member(name: str, username: str) -> None:
     """Let this user belong to the group."""
-    _say_members(_with_store(lambda store: store.add_member(name, username, now=utc_now(), actor=_ACTOR)))
+    _say_members(
+        _with_store(lambda store: store.groups.add_member(name, username, now=utc_now(), actor=_ACTOR))
+    )
 
 
 @groups_app.command("remove")
 def remove_member(name: str, username: str) -> None:
     """This user does not belong to the group any more."""
-    _say_members(_with_store(lambda store: store.remove_member(name, username, now=utc_now(), actor=_ACTOR)))
+    _say_members(
+        _with_store(lambda store: store.groups.remove_member(name, username, now=utc_now(), actor=_ACTOR))
+    )
 
 
 @groups_app.command("delete")
 def delete_group(name: str) -> None:
     """The group is gone: nobody belongs to it."""
-    _with_store(lambda store: store.delete_group(name, now=utc_now(), actor=_ACTOR))
+    _with_store(lambda store: store.groups.delete(name, now=utc_now(), actor=_ACTOR))
     _err.print(f"{name} is gone")
 
 
@@ -281,7 +287,7 @@ def add_agent(
     except (MalformedToken, InvalidKey):
         _usage("a public key is 32 bytes in base64")
     agent = _with_store(
-        lambda store: store.add_agent(
+        lambda store: store.agents.add(
             username=username, public_key=key, name=name, now=utc_now(), actor=_ACTOR
         )
     )
@@ -294,7 +300,7 @@ def list_agents(*, as_json: Json = False) -> None:
 
     async def work(store: Store) -> list[Agent]:
         found: list[Agent] = []
-        while page := await store.list_agents(after=found[-1].agent_id if found else "", limit=1000):
+        while page := await store.agents.list(after=found[-1].agent_id if found else "", limit=1000):
             found += page
         return found
 
@@ -317,7 +323,7 @@ def list_agents(*, as_json: Json = False) -> None:
 @agents_app.command("remove")
 def remove_agent(agent_id: str) -> None:
     """This key speaks for nobody any more."""
-    _with_store(lambda store: store.remove_agent(agent_id, now=utc_now(), actor=_ACTOR))
+    _with_store(lambda store: store.agents.remove(agent_id, now=utc_now(), actor=_ACTOR))
     _err.print(f"{agent_id} is removed")
 
 
@@ -450,7 +456,7 @@ def restored() -> None:
     All who follow revocations load them anew: they may know some that are no longer in the database, and would
     miss others. Run it before the first node starts; where nodes run already, they notice.
     """
-    epoch = _with_store(lambda store: store.bump_epoch(now=utc_now(), actor=_ACTOR))
+    epoch = _with_store(lambda store: store.revocations.bump_epoch(now=utc_now(), actor=_ACTOR))
     _err.print(f"the revocation epoch is now {epoch}")
     _err.print(_FORGOTTEN)
 
@@ -465,7 +471,7 @@ def show_audit(
     as_json: Json = False,
 ) -> None:
     """Who changed what, the newest first: accounts, groups, keys, labelled tokens, revocations, decisions."""
-    rows = _with_store(lambda store: store.list_audit(before=before, limit=limit))
+    rows = _with_store(lambda store: store.audit.list(before=before, limit=limit))
     if as_json:
         _print_json([_plain(row, without=()) for row in rows])
         return

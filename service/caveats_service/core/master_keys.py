@@ -97,7 +97,7 @@ class MasterKeys:
         self, *, replacing: str | None = None, first: bool = False, actor: str = _ACTOR
     ) -> stores.MasterKey:
         """A new key that verifies and waits to be activated."""
-        row = await self._store.publish_key(
+        row = await self._store.keys.publish(
             self._fresh, now=self._now(), actor=actor, replacing=replacing, first=first
         )
         await self.refresh()
@@ -107,13 +107,13 @@ class MasterKeys:
         """Issue under this published key from now on; the one before may be retired when its last token ended."""
         now = self._now()
         retire_after = now + self._settings.longest_life
-        row = await self._store.activate_key(key_id, retire_after=retire_after, now=now, actor=actor)
+        row = await self._store.keys.activate(key_id, retire_after=retire_after, now=now, actor=actor)
         await self.refresh()
         return row
 
     async def retire(self, key_id: str, *, force: bool, actor: str) -> stores.MasterKey:
         """Destroy a key. `KeyInUse` while tokens under it may be alive, unless forced."""
-        row = await self._store.retire_key(key_id, now=self._now(), actor=actor, force=force)
+        row = await self._store.keys.retire(key_id, now=self._now(), actor=actor, force=force)
         await self.refresh()
         return row
 
@@ -146,7 +146,7 @@ class MasterKeys:
         return seal(self._seal_key, os.urandom(32), row_id=row_id, key_id=key_id, purpose=_PURPOSE)
 
     async def _load(self) -> None:
-        rows = await self._store.list_keys()
+        rows = await self._store.keys.list()
         keys = [self._open(row) for row in rows if row.state is not stores.KeyState.RETIRED]
         changed = {key.key_id: key.state for key in keys} != {
             row.key_id: KeyState(row.state.value)

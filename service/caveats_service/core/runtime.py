@@ -314,7 +314,7 @@ class ServiceRuntime:
         """What is known of an asker and of those who have approved, as of now: disabled ones count for nothing."""
         if user is None:
             return AskerFacts()
-        known = await self.store.groups_of(user, *approvers)
+        known = await self.store.groups.of(user, *approvers)
         if user not in known:
             raise DischargeRefused("the asker's account is closed")
         return AskerFacts(user, known[user], {name: known[name] for name in approvers if name in known})
@@ -369,9 +369,9 @@ class ServiceRuntime:
             label = LabelledToken(
                 identifier.token_id, plan.user, plan.note, plan.scope, plan.audience, now, plan.expires_at
             )
-            await self.store.add_labelled_token(label, now=now, actor=actor, once=once(macaroon, identifier))
+            await self.store.labels.add(label, now=now, actor=actor, once=once(macaroon, identifier))
         elif (remembered := once(macaroon, identifier)) is not None:
-            await self.store.remember(remembered, now=now)
+            await self.store.replies.remember(remembered, now=now)
         return macaroon, identifier
 
     def renew(self, authenticated: Authenticated, expires_at: datetime) -> Macaroon:
@@ -393,7 +393,7 @@ class ServiceRuntime:
         self, token_id: str, *, actor: str, once: Idempotency | None = None
     ) -> stores.Revocation:
         """The whole token. Repeating it changes nothing."""
-        row = await self.store.revoke_token(
+        row = await self.store.revocations.revoke_token(
             token_id, expires_at=self.outlives(token_id), now=self.now(), actor=actor, once=once
         )
         return self._take(row)
@@ -402,7 +402,7 @@ class ServiceRuntime:
         self, token_id: str, branch_id: bytes, *, actor: str, once: Idempotency | None = None
     ) -> stores.Revocation:
         """One copy and all that descends from it."""
-        row = await self.store.revoke_branch(
+        row = await self.store.revocations.revoke_branch(
             token_id, branch_id, expires_at=self.outlives(token_id), now=self.now(), actor=actor, once=once
         )
         return self._take(row)
@@ -422,7 +422,7 @@ class ServiceRuntime:
     ) -> stores.Revocation:
         """Everything issued to this user until now."""
         now = self.now() + RACE
-        row = await self.store.revoke_user(
+        row = await self.store.revocations.revoke_user(
             username, now, expires_at=now + self.settings.longest_life, now=now, actor=actor, once=once
         )
         return await self._all_of_a_user(row)
@@ -430,7 +430,7 @@ class ServiceRuntime:
     async def set_password(self, username: str, new_hash: str, *, actor: str) -> None:
         """A new password; everything issued to the user until now is dead."""
         now = self.now() + RACE
-        change = await self.store.set_password(
+        change = await self.store.users.set_password(
             username, new_hash, now=now, actor=actor, revoke_until=now + self.settings.longest_life
         )
         if change.revocation is not None:
@@ -439,7 +439,7 @@ class ServiceRuntime:
     async def disable_user(self, username: str, *, actor: str) -> stores.User:
         """Nobody signs in as this user; everything issued to them until now is dead."""
         now = self.now() + RACE
-        change = await self.store.disable_user(
+        change = await self.store.users.disable(
             username, now=now, actor=actor, revoke_until=now + self.settings.longest_life
         )
         if change.revocation is not None:
@@ -458,7 +458,7 @@ class ServiceRuntime:
         assert row.issued_up_to is not None
         late = self.now()
         if late > row.issued_up_to:
-            row = await self.store.revoke_user(
+            row = await self.store.revocations.revoke_user(
                 row.username,
                 late,
                 expires_at=late + self.settings.longest_life,
@@ -487,11 +487,11 @@ class ServiceRuntime:
         One makes the boxes for verifiers. Another opens whatever anybody calls a ticket, and so is not that one.
         """
         fresh = seal(seal_key, PrivateKey.generate().secret, row_id=0, key_id="", purpose=name)
-        sealed = await self.store.service_key(name, fresh)
+        sealed = await self.store.keys.service_key(name, fresh)
         return PrivateKey(unseal(seal_key, sealed, row_id=0, key_id="", purpose=name))
 
     async def _first_admin(self) -> None:
-        if await self.store.count_users():
+        if await self.store.users.count():
             return
         chosen = self.settings.admin_password
         password = chosen.get_secret_value() if chosen is not None else secrets.token_urlsafe(15)
@@ -500,7 +500,7 @@ class ServiceRuntime:
         except BadPassword as error:
             raise SettingsError(f"CAVEATS_ADMIN_PASSWORD: {error}") from None
         try:
-            await self.store.create_user(ADMIN, hashed, now=self.now(), actor="service", is_admin=True)
+            await self.store.users.create(ADMIN, hashed, now=self.now(), actor="service", is_admin=True)
         except UserExists:
             return
         self.first_start = FirstStart(ADMIN, None if chosen is not None else password)
@@ -515,7 +515,7 @@ class ServiceRuntime:
         taken: list[caveats.Revocation] = []
         self._loading = taken
         read_at = self.now()
-        page = await self.store.page_revocations(0, limit=0)
+        page = await self.store.revocations.page(0, limit=0)
         head, epoch = page.last_sequence, page.epoch
         async for _, rows in self._live_rows(0, head, read_at):
             fresh.add_rows(rows)
@@ -533,7 +533,7 @@ class ServiceRuntime:
             await asyncio.wait_for(self._news.wait(), _FEED_EVERY)
         self._news.clear()
         read_at, after = self.now(), self._read_up_to
-        page = await self.store.page_revocations(after)
+        page = await self.store.revocations.page(after)
         if page.must_resync(self.epoch, after):
             self.feed.close()
             await self._load_revocations()
@@ -551,7 +551,7 @@ class ServiceRuntime:
 
     async def _listen(self) -> None:
         """Look at once when another process wrote something; without this it would be within a second."""
-        async for change in self.store.changes():
+        async for change in self.store.changes.follow():
             if change.kind is not stores.ChangeKind.REVOCATION:
                 await self.master_keys.refresh()
             self._news.set()
@@ -582,7 +582,11 @@ class ServiceRuntime:
     async def _live_rows(self, after: int, upto: int, now: datetime) -> AsyncIterator[tuple[int, list[Row]]]:
         """What is live in this stretch, as much as fits a page at a time, and up to where that is all."""
         while True:
-            rows = await self.store.live_rows(after, upto, now=now, limit=_PAGE) if after < upto else []
+            rows = (
+                await self.store.revocations.live_rows(after, upto, now=now, limit=_PAGE)
+                if after < upto
+                else []
+            )
             after = upto if len(rows) < _PAGE else rows[-1][0]
             yield after, rows
             if after == upto:
@@ -626,15 +630,15 @@ class ServiceRuntime:
         if now >= self._prune_next:
             self._prune_next = now + _PRUNE_EVERY
             self.revocations.prune(now)
-            await self.store.prune_revocations(now=now, actor="service")
-            await self.store.prune_labelled_tokens(now=now, actor="service")
-            await self.store.prune_replies(now=now)
-            await self.store.prune_interactions(now=now)
+            await self.store.revocations.prune(now=now, actor="service")
+            await self.store.labels.prune(now=now, actor="service")
+            await self.store.replies.prune(now=now)
+            await self.store.interactions.prune(now=now)
 
     async def _write_uses(self) -> None:
         uses, self.uses = self.uses, {}
         if uses:
-            await self.store.mark_used(uses)
+            await self.store.labels.mark_used(uses)
 
 
 _STANDARD: Final = frozenset(standard_checkers().kinds.values())

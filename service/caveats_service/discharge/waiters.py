@@ -90,6 +90,8 @@ class Waiters:
     async def _look(self) -> None:
         while self._waiting and not self._ended:
             with contextlib.suppress(StoreError):
-                for wait_hash in await self._store.settled(tuple(self._waiting), now=self._now()):
+                for wait_hash in await self._store.interactions.settled(
+                    tuple(self._waiting), now=self._now()
+                ):
                     self.tell(wait_hash)
             await asyncio.sleep(_PAUSE)

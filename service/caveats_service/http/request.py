@@ -350,7 +350,7 @@ class RequestContext:
                 context = self.context(ADMIN_SCOPE, audience=DEFAULT_AUDIENCE)
                 grant = await self.runtime.verify(credential.text, context)
                 caller = Caller(grant.user, grant)
-                found = await self.runtime.store.get_user(grant.user)
+                found = await self.runtime.store.users.get(grant.user)
                 if found is None or not found.is_enabled:
                     raise invalid_token()
                 user = found
@@ -385,7 +385,7 @@ class RequestContext:
         runtime = self.runtime
         username, password = credential.username, credential.password
         async with runtime.rate_limiter.attempt(username[:64], self.throttle_key) as attempt:
-            user = await runtime.store.get_user(username)
+            user = await runtime.store.users.get(username)
             stored = user.password_hash if user is not None and user.is_enabled else None
             verdict = await runtime.passwords.verify(stored, password)
             if verdict.corrupt:
@@ -397,7 +397,7 @@ class RequestContext:
         if verdict.needs_rehash and stored is not None:
             with contextlib.suppress(Busy, StoreUnavailable):  # the next sign-in will do as well
                 fresh = await runtime.passwords.rehash(password)
-                await runtime.store.replace_hash(username, stored, fresh, now=self.now, actor=username)
+                await runtime.store.users.replace_hash(username, stored, fresh, now=self.now, actor=username)
         self._proven = (credential, user)
         return user
 

@@ -53,7 +53,8 @@ from caveats_service.storage.records import (
     UserChange,
     VerifierApp,
 )
-from caveats_service.storage.store import DatabaseFacts, Store
+from caveats_service.storage.repositories.instance import DatabaseFacts
+from caveats_service.storage.store import Store
 
 __all__ = [
     "Agent",

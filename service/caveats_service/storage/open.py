@@ -34,7 +34,7 @@ async def open_store(settings: Settings, *, create: bool = True) -> tuple[Store,
             _make(settings.seal_key_path.parent)
         seal_key = load_seal_key(settings, database_exists=exists)
         await store.migrate()
-        check_canary(seal_key, await store.set_seal_canary(seal_canary(seal_key)))
+        check_canary(seal_key, await store.instance.set_seal_canary(seal_canary(seal_key)))
     except BaseException:
         await store.close()
         raise

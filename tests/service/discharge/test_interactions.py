@@ -422,7 +422,7 @@ def test_35_a_hundred_polls_and_approvals_at_once_are_one_decision_that_all_read
         assert len({answer.result().content for answer in answers}) == 1
         (answer,) = {answer.result().content for answer in answers}
     assert waited(service, told["WaitURL"]).content == answer
-    done = [entry.action for entry in service.run(service.runtime.store.list_audit(limit=1000))]
+    done = [entry.action for entry in service.run(service.runtime.store.audit.list(limit=1000))]
     assert done.count("interaction.granted") + done.count("interaction.denied") == 1
 
 

@@ -43,7 +43,7 @@ def backup(tmp_path: Path) -> Path:
 async def store(path: Path) -> AsyncIterator[Store]:
     store = Store(sqlite_url(path))
     await store.migrate()
-    await store.create_user("alice", "hash", now=NOW, actor="a")
+    await store.users.create("alice", "hash", now=NOW, actor="a")
     yield store
     await store.close()
 
@@ -66,7 +66,9 @@ async def test_a_backup_taken_under_writing_ends_and_is_one_moment(store: Store,
     async def write() -> None:
         n = 0
         while not stop.is_set():
-            await store.revoke_token(f"T{n}", expires_at=NOW, now=NOW, actor="a", reason="x" * 20_000)
+            await store.revocations.revoke_token(
+                f"T{n}", expires_at=NOW, now=NOW, actor="a", reason="x" * 20_000
+            )
             n += 1
 
     writer = asyncio.create_task(write())
@@ -131,14 +133,14 @@ async def test_a_restore_brings_back_the_moment_and_moves_the_epoch(
     store: Store, path: Path, backup: Path
 ) -> None:
     await store.backup(backup)
-    await store.create_user("bob", "hash", now=NOW, actor="a")
+    await store.users.create("bob", "hash", now=NOW, actor="a")
     await store.close()
     done = restore_database(backup, path, now=NOW, actor="cli", force=True)
     await store.migrate()
-    assert [user.username for user in await store.list_users()] == ["alice"]
-    facts = await store.facts()
+    assert [user.username for user in await store.users.list()] == ["alice"]
+    facts = await store.instance.facts()
     assert facts.epoch == done.epoch > 1
-    assert (await store.list_audit(limit=1))[0].action == "database.restore"
+    assert (await store.audit.list(limit=1))[0].action == "database.restore"
     async with store.read() as connection:
         assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one() == "wal"
     assert path.stat().st_mode & 0o077 == 0
@@ -148,7 +150,7 @@ async def test_what_was_there_before_a_restore_is_set_aside_whole(
     store: Store, path: Path, backup: Path
 ) -> None:
     await store.backup(backup)
-    await store.create_user("bob", "hash", now=NOW, actor="a")
+    await store.users.create("bob", "hash", now=NOW, actor="a")
     await store.close()
     asides = [restore_database(backup, path, now=NOW, actor="cli", force=True).set_aside for _ in range(3)]
     assert None not in asides
@@ -178,7 +180,7 @@ async def test_a_backup_restores_into_a_new_place(store: Store, backup: Path, tm
     assert restore_database(backup, target, now=NOW, actor="cli").set_aside is None
     other = Store(sqlite_url(target))
     await other.migrate()
-    assert await other.count_users() == 1
+    assert await other.users.count() == 1
     await other.close()
 
 
@@ -248,14 +250,14 @@ async def test_a_database_beyond_reading_can_be_replaced(store: Store, path: Pat
     assert done.set_aside is not None
     assert done.set_aside.read_bytes() == b"spoiled " * 1000
     await store.migrate()
-    assert await store.count_users() == 1
+    assert await store.users.count() == 1
 
 
 async def test_a_log_left_behind_by_a_crash_does_not_touch_the_restored_database(
     store: Store, path: Path, backup: Path, tmp_path: Path
 ) -> None:
     await store.backup(backup)
-    await store.create_user("bob", "hash", now=NOW, actor="a")
+    await store.users.create("bob", "hash", now=NOW, actor="a")
     crashed = tmp_path / "crashed"
     crashed.mkdir()
     for end in ("", "-wal"):
@@ -264,7 +266,7 @@ async def test_a_log_left_behind_by_a_crash_does_not_touch_the_restored_database
     restore_database(backup, crashed / "caveats.db", now=NOW, actor="cli", force=True)
     other = Store(sqlite_url(crashed / "caveats.db"))
     await other.migrate()
-    assert [user.username for user in await other.list_users()] == ["alice"]
+    assert [user.username for user in await other.users.list()] == ["alice"]
     assert await other.integrity_problems() == ()
     await other.close()
 

@@ -47,7 +47,7 @@ async def store(place: Any) -> AsyncIterator[Store]:
 
 
 async def revoke(store: Store, token_id: str) -> None:
-    await store.revoke_token(token_id, expires_at=NOW, now=NOW, actor="a")
+    await store.revocations.revoke_token(token_id, expires_at=NOW, now=NOW, actor="a")
 
 
 class Follower:
@@ -60,7 +60,7 @@ class Follower:
         self._task = asyncio.create_task(self._follow(store))
 
     async def _follow(self, store: Store) -> None:
-        async with aclosing(store.changes()) as changes:
+        async with aclosing(store.changes.follow()) as changes:
             async for change in changes:
                 self.seen.append(change)
                 self.at.append(time.monotonic())
@@ -93,7 +93,7 @@ async def follower(store: Store) -> AsyncIterator[Follower]:
 
 async def test_the_first_hint_is_that_something_may_have_been_missed(store: Store) -> None:
     await revoke(store, "T1")
-    async with aclosing(store.changes()) as changes:
+    async with aclosing(store.changes.follow()) as changes:
         assert await anext(changes) == Change(ChangeKind.MISSED, 1)
 
 
@@ -103,9 +103,9 @@ async def test_each_kind_of_change_is_told_soon_with_where_it_is_now(
     for n in range(1, 4):
         await revoke(store, f"T{n}")
         assert await follower.until(ChangeKind.REVOCATION, sequence=n) < SOON
-    await store.publish_key(lambda *_: b"sealed", now=NOW, actor="a")
+    await store.keys.publish(lambda *_: b"sealed", now=NOW, actor="a")
     assert await follower.until(ChangeKind.KEY, sequence=1) < SOON
-    await store.activate_key("k1", retire_after=NOW, now=NOW, actor="a")
+    await store.keys.activate("k1", retire_after=NOW, now=NOW, actor="a")
     await follower.until(ChangeKind.KEY, sequence=2)
 
 
@@ -114,7 +114,7 @@ async def test_what_another_process_writes_is_told_soon(place: Any, follower: Fo
         "import asyncio, sys, time\nfrom datetime import UTC, datetime\n"
         "from caveats_service.storage import Store\nnow = datetime.now(UTC)\n"
         "async def main():\n    store = Store(sys.argv[1])\n"
-        "    await store.revoke_token('T1', expires_at=now, now=now, actor='a')\n"
+        "    await store.revocations.revoke_token('T1', expires_at=now, now=now, actor='a')\n"
         "    print(time.monotonic())\n    await store.close()\nasyncio.run(main())\n"
     )
     other = await asyncio.create_subprocess_exec(
@@ -134,14 +134,14 @@ async def eventually_seen(follower: Follower) -> None:
 
 
 async def test_other_writing_is_no_change(store: Store, follower: Follower) -> None:
-    await store.create_user("alice", "hash", now=NOW, actor="a")
-    await store.service_key("box", b"sealed")
+    await store.users.create("alice", "hash", now=NOW, actor="a")
+    await store.keys.service_key("box", b"sealed")
     await asyncio.sleep(0.6)
     assert follower.seen == []
 
 
 async def test_a_feed_that_begins_anew_may_have_been_missed(store: Store, follower: Follower) -> None:
-    await store.bump_epoch(now=NOW, actor="a")
+    await store.revocations.bump_epoch(now=NOW, actor="a")
     await follower.until(ChangeKind.MISSED)
 
 
@@ -212,7 +212,7 @@ async def test_only_what_was_committed_is_told_and_nothing_but_kind_and_number(s
             await connection.exec_driver_sql("UPDATE meta SET revocation_sequence = 5, key_sequence = 5")
             raise ValueError("undo")
     await revoke(store, "a token id that is nobody's business")
-    await store.publish_key(lambda *_: b"sealed", now=NOW, actor="a")
+    await store.keys.publish(lambda *_: b"sealed", now=NOW, actor="a")
     await asyncio.sleep(0.2)
     assert told == ["revocation 1", "key 1"]
     await listening.close()

@@ -40,7 +40,7 @@ URL, NAME = sys.argv[1], sys.argv[2]
 PATH = Path(URL.removeprefix("sqlite:///"))
 
 async def revoke(store, n):
-    return await store.revoke_token(f"{NAME}-{n}", expires_at=NOW, now=NOW, actor=NAME)
+    return await store.revocations.revoke_token(f"{NAME}-{n}", expires_at=NOW, now=NOW, actor=NAME)
 """
 
 
@@ -78,7 +78,7 @@ async def file_store(file: SqlitePlace) -> AsyncIterator[Store]:
 
 
 async def revoked(store: Store) -> set[str | None]:
-    return {entry.token_id for entry in (await store.page_revocations(0, limit=1_000_000)).entries}
+    return {entry.token_id for entry in (await store.revocations.page(0, limit=1_000_000)).entries}
 
 
 async def test_whatever_was_acknowledged_before_a_kill_is_there_and_nothing_else(place: Any) -> None:
@@ -113,8 +113,8 @@ asyncio.run(main())
     assert time.monotonic() - begun < 2
     assert acknowledged <= found
     assert len(found) - len(acknowledged) <= 6
-    facts = await store.facts()
-    assert facts.revocation_sequence == len(found) == len(await store.list_audit(limit=1_000_000))
+    facts = await store.instance.facts()
+    assert facts.revocation_sequence == len(found) == len(await store.audit.list(limit=1_000_000))
     if place.kind == "sqlite":
         assert await store.integrity_problems() == ()
     await store.close()
@@ -149,10 +149,10 @@ async def test_many_tasks_of_one_process_read_and_write_together(place: Any) -> 
     await store.migrate()
 
     async def write(n: int) -> None:
-        await store.revoke_token(f"T{n}", expires_at=NOW, now=NOW, actor="a")
+        await store.revocations.revoke_token(f"T{n}", expires_at=NOW, now=NOW, actor="a")
 
     async def read() -> None:
-        page = await store.page_revocations(0)
+        page = await store.revocations.page(0)
         assert [entry.sequence for entry in page.entries] == list(range(1, page.last_sequence + 1))
 
     await asyncio.gather(*(write(n) for n in range(150)), *(read() for _ in range(150)))
@@ -167,7 +167,7 @@ async def test_a_cancelled_write_happens_wholly_or_not_at_all(place: Any) -> Non
     done: set[str] = set()
 
     async def write(token_id: str) -> None:
-        await store.revoke_token(token_id, expires_at=NOW, now=NOW, actor="a")
+        await store.revocations.revoke_token(token_id, expires_at=NOW, now=NOW, actor="a")
         done.add(token_id)
 
     for round_ in range(40):
@@ -179,8 +179,8 @@ async def test_a_cancelled_write_happens_wholly_or_not_at_all(place: Any) -> Non
     await write("last")  # nothing is left behind that would hold it up for ever
     found = await revoked(store)
     assert done <= found
-    facts = await store.facts()
-    assert facts.revocation_sequence == len(found) == len(await store.list_audit(limit=10_000))
+    facts = await store.instance.facts()
+    assert facts.revocation_sequence == len(found) == len(await store.audit.list(limit=10_000))
     await store.close()
 
 
@@ -192,12 +192,12 @@ async def test_a_database_locked_for_too_long_is_unavailable_for_writing_but_not
     other.execute("BEGIN IMMEDIATE")
     begun = time.monotonic()
     with pytest.raises(StoreUnavailable):
-        await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+        await store.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
     assert time.monotonic() - begun < 2
     await store.ping()
     other.execute("ROLLBACK")
     other.close()
-    assert (await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")).sequence == 1
+    assert (await store.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")).sequence == 1
 
 
 async def test_writers_that_wait_too_long_for_their_turn_are_told_so(store: Store, place: Any) -> None:
@@ -205,8 +205,8 @@ async def test_writers_that_wait_too_long_for_their_turn_are_told_so(store: Stor
     for one, other in ((hasty, hasty), (store, hasty)):
         async with one.exclusive_write():
             with pytest.raises(StoreUnavailable):
-                await other.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
-    await hasty.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+                await other.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+    await hasty.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
     await hasty.close()
 
 
@@ -285,7 +285,7 @@ async def test_a_store_that_was_never_migrated_is_unavailable(place: Any, tmp_pa
         with pytest.raises(StoreUnavailable):
             await store.ping()
         with pytest.raises(StoreUnavailable):
-            await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+            await store.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
         await store.close()
 
 
@@ -307,10 +307,10 @@ BREAK = {
 
 
 async def test_no_message_repeats_what_was_to_be_written(store: Store, place: Any) -> None:
-    await store.create_user("alice", "hash", now=NOW, actor="a")
+    await store.users.create("alice", "hash", now=NOW, actor="a")
     await place.execute(BREAK[place.kind])
     with pytest.raises(StoreUnavailable) as failed:
-        await store.set_password("alice", SECRET, now=NOW, actor="a")
+        await store.users.set_password("alice", SECRET, now=NOW, actor="a")
     assert SECRET not in "".join(traceback.format_exception(failed.value))
     assert SECRET not in repr(failed.value)
 
@@ -346,18 +346,18 @@ async def test_pruning_much_takes_several_transactions_and_leaves_nothing(
 ) -> None:
     for module in (labels, revocations, idempotency):
         monkeypatch.setattr(module, "_BATCH", 3)
-    await store.create_user("alice", "hash", now=NOW, actor="a")
+    await store.users.create("alice", "hash", now=NOW, actor="a")
     for n in range(7):
-        await store.revoke_token(f"T{n}", expires_at=NOW - timedelta(hours=n), now=NOW, actor="a")
+        await store.revocations.revoke_token(f"T{n}", expires_at=NOW - timedelta(hours=n), now=NOW, actor="a")
         token = LabelledToken(f"T{n}", "alice", "", "*", "photos", NOW, NOW)
-        await store.add_labelled_token(token, now=NOW, actor="a")
-        await store.remember(Idempotency("alice", f"{n}", bytes(32), NOW, lambda _: b""), now=NOW)
-    assert await store.prune_revocations(now=NOW, actor="a", grace=timedelta(0)) == 7
-    assert await store.prune_labelled_tokens(now=NOW, actor="a") == 7
-    assert await store.prune_replies(now=NOW) == 7
-    page = await store.page_revocations(0)
+        await store.labels.add(token, now=NOW, actor="a")
+        await store.replies.remember(Idempotency("alice", f"{n}", bytes(32), NOW, lambda _: b""), now=NOW)
+    assert await store.revocations.prune(now=NOW, actor="a", grace=timedelta(0)) == 7
+    assert await store.labels.prune(now=NOW, actor="a") == 7
+    assert await store.replies.prune(now=NOW) == 7
+    page = await store.revocations.page(0)
     assert (page.floor, page.last_sequence, page.entries) == (7, 7, ())
-    counts = [entry.detail["count"] for entry in await store.list_audit() if entry.action.endswith("prune")]
+    counts = [entry.detail["count"] for entry in await store.audit.list() if entry.action.endswith("prune")]
     assert counts == [1, 3, 3, 1, 3, 3]
 
 

@@ -136,15 +136,17 @@ async def test_a_database_of_the_first_schema_is_brought_up_with_all_that_it_hol
         "meta": [(*before["meta"][0], 0)],
     }
     store: Store = place.store()
-    facts = await store.facts()
+    facts = await store.instance.facts()
     assert (facts.epoch, facts.revocation_sequence, facts.seal_canary) == (7, 1, b"canary")
-    (key,) = await store.list_keys()
+    (key,) = await store.keys.list()
     assert (key.state, key.sealed) == (KeyState.ACTIVE, b"sealed")
-    revoked = await store.revoke_token("T2", expires_at=NOW + timedelta(days=1), now=NOW, actor="alice")
+    revoked = await store.revocations.revoke_token(
+        "T2", expires_at=NOW + timedelta(days=1), now=NOW, actor="alice"
+    )
     assert revoked.sequence == 2
-    changes = store.changes()
+    changes = store.changes.follow()
     assert await anext(changes) == Change(ChangeKind.MISSED, 2)
-    await store.publish_key(lambda *_: b"new", now=NOW, actor="alice")
+    await store.keys.publish(lambda *_: b"new", now=NOW, actor="alice")
     assert await anext(changes) == Change(ChangeKind.KEY, 1)
     await changes.aclose()
     await store.close()
@@ -154,7 +156,7 @@ async def test_eight_first_starts_at_once_make_one_database(place: Any) -> None:
     code = (
         "import asyncio, sys\nfrom caveats_service.storage import Store\n"
         "async def main():\n    store = Store(sys.argv[1])\n    await store.migrate()\n"
-        "    print((await store.facts()).instance_id)\n    await store.close()\nasyncio.run(main())\n"
+        "    print((await store.instance.facts()).instance_id)\n    await store.close()\nasyncio.run(main())\n"
     )
     starts = [
         subprocess.Popen([sys.executable, "-c", code, place.url], stdout=subprocess.PIPE, text=True)

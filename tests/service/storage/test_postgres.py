@@ -65,7 +65,7 @@ async def line(place: Any) -> AsyncIterator[Line]:
 
 
 async def revoke(store: Store, token_id: str) -> None:
-    await store.revoke_token(token_id, expires_at=NOW, now=NOW, actor="a")
+    await store.revocations.revoke_token(token_id, expires_at=NOW, now=NOW, actor="a")
 
 
 async def unavailable(work: Any) -> StoreUnavailable:
@@ -95,7 +95,7 @@ async def test_a_read_is_one_snapshot_that_cannot_write(store: Store) -> None:
             for name in ("transaction_isolation", "transaction_read_only")
         ]
         before = (await connection.exec_driver_sql("SELECT count(*) FROM users")).scalar_one()
-        await store.create_user("alice", "hash", now=NOW, actor="a")
+        await store.users.create("alice", "hash", now=NOW, actor="a")
         after = (await connection.exec_driver_sql("SELECT count(*) FROM users")).scalar_one()
     assert (shown, before, after) == (["repeatable read", "on"], 0, 0)
 
@@ -151,13 +151,13 @@ if shutil.which("pgbouncer"):  # a check for whoever has it, not for everybody
         try:
             await eventually(lambda: reaches(stores[0]))
             await asyncio.gather(*(store.migrate() for store in stores))
-            changes = stores[0].changes()
+            changes = stores[0].changes.follow()
             assert (await anext(changes)).kind is ChangeKind.MISSED
             await asyncio.gather(*(revoke(stores[n % 3], f"T{n}") for n in range(60)))
             async with asyncio.timeout(1):
                 assert (await anext(changes)).kind is ChangeKind.REVOCATION
             await changes.aclose()
-            assert (await stores[1].facts()).revocation_sequence == 60
+            assert (await stores[1].instance.facts()).revocation_sequence == 60
         finally:
             for store in stores:
                 await store.close()
@@ -198,7 +198,7 @@ async def test_backends_killed_under_load_lose_nothing_acknowledged_and_writing_
     async def read() -> None:
         while not stop.is_set():
             try:
-                page = await store.page_revocations(0, limit=100_000)
+                page = await store.revocations.page(0, limit=100_000)
             except StoreUnavailable:
                 continue
             assert [entry.sequence for entry in page.entries] == list(range(1, page.last_sequence + 1))
@@ -212,18 +212,18 @@ async def test_backends_killed_under_load_lose_nothing_acknowledged_and_writing_
     stop.set()
     await asyncio.gather(*tasks)
     assert killed > 15
-    page = await store.page_revocations(0, limit=100_000)
+    page = await store.revocations.page(0, limit=100_000)
     found = {entry.token_id for entry in page.entries}
     assert acknowledged <= found
     assert [entry.sequence for entry in page.entries] == list(range(1, page.last_sequence + 1))
-    assert len(await store.list_audit(limit=100_000)) == len(found)
+    assert len(await store.audit.list(limit=100_000)) == len(found)
 
 
 async def test_what_is_retried_under_its_key_until_it_is_answered_happens_once(
     store: Store, place: Any
 ) -> None:
     """Whatever reply is lost: also that of the commit, when nobody can tell whether it happened."""
-    await store.create_user("alice", "hash", now=NOW, actor="a")
+    await store.users.create("alice", "hash", now=NOW, actor="a")
 
     async def insist(n: int) -> bytes:
         for attempt in range(1000):
@@ -233,7 +233,7 @@ async def test_what_is_retried_under_its_key_until_it_is_answered_happens_once(
             )
             token = LabelledToken(f"{n}-{attempt}", "alice", "", "*", "photos", NOW, NOW)
             try:
-                await store.add_labelled_token(token, now=NOW, actor="a", once=once)
+                await store.labels.add(token, now=NOW, actor="a", once=once)
             except AlreadyDone as done:
                 return done.sealed_reply
             except StoreUnavailable:
@@ -249,7 +249,7 @@ async def test_what_is_retried_under_its_key_until_it_is_answered_happens_once(
         killed += await place.kill()
     assert killed > 10
     given = await answers
-    found = await store.list_labelled_tokens("alice", limit=1000)
+    found = await store.labels.list("alice", limit=1000)
     expected = {token.token_id.partition("-")[0]: token.token_id.partition("-")[2] for token in found}
     assert len(found) == 300
     assert [f"{n}: the answer of attempt {expected[str(n)]}".encode() for n in range(300)] == given
@@ -353,7 +353,7 @@ async def test_a_lock_held_by_another_is_unavailable_for_writing_but_not_for_rea
     await transaction.rollback()
     await other.close()
     await revoke(store, "T1")
-    assert (await store.facts()).revocation_sequence == 1
+    assert (await store.instance.facts()).revocation_sequence == 1
 
 
 async def test_a_node_frozen_in_the_middle_of_a_transaction_holds_nobody_up(store: Store, place: Any) -> None:
@@ -403,8 +403,8 @@ def conflicts(times: int, state: str) -> str:
 async def test_a_conflict_is_tried_again_and_happens_once(store: Store, place: Any, state: str) -> None:
     await place.execute(conflicts(3, state))
     await revoke(store, "T1")
-    assert (await store.facts()).revocation_sequence == 1
-    assert len(await store.list_audit()) == 1
+    assert (await store.instance.facts()).revocation_sequence == 1
+    assert len(await store.audit.list()) == 1
     assert await place.rows("SELECT last_value FROM tries") == [(4,)]
 
 
@@ -413,24 +413,24 @@ async def test_a_conflict_without_end_is_unavailable_after_a_few_tries(store: St
     assert isinstance(await unavailable(revoke(store, "T1")), TransactionAborted)
     ((tries,),) = await place.rows("SELECT last_value FROM tries")
     assert tries == 5
-    assert (await store.facts()).revocation_sequence == 0
+    assert (await store.instance.facts()).revocation_sequence == 0
 
 
 async def test_a_deadlock_is_survived(place: Any) -> None:
     store = place.store(patience=timedelta(seconds=4))
     await store.migrate()
-    await store.create_user("alice", "hash", now=NOW, actor="a")
+    await store.users.create("alice", "hash", now=NOW, actor="a")
     other = await place.connect(server_settings={"deadlock_timeout": "30s"})
     transaction = other.transaction()
     await transaction.start()
     await other.execute("SELECT 1 FROM users FOR UPDATE")
-    change = asyncio.create_task(store.set_password("alice", "new", now=NOW, actor="a"))
+    change = asyncio.create_task(store.users.set_password("alice", "new", now=NOW, actor="a"))
     await asyncio.sleep(0.3)
     await other.execute("SELECT 1 FROM meta FOR UPDATE")  # waits for the store, which waits for us
     await transaction.commit()
     await other.close()
     assert (await change).user.password_hash == "new"
-    assert [entry.action for entry in await store.list_audit()] == ["user.set_password", "user.create"]
+    assert [entry.action for entry in await store.audit.list()] == ["user.set_password", "user.create"]
     await store.close()
 
 
@@ -444,25 +444,25 @@ async def test_two_nodes_that_rotate_at_once_leave_one_active_key_also_when_one_
         "async def main():\n"
         "    store, pick, now = Store(sys.argv[1]), random.Random(int(sys.argv[2])), datetime.now(UTC)\n"
         "    for n in range(12):\n        try:\n"
-        "            key = await store.publish_key(lambda *_: b'sealed', now=now, actor=sys.argv[2])\n"
+        "            key = await store.keys.publish(lambda *_: b'sealed', now=now, actor=sys.argv[2])\n"
         "            if n == 10 and sys.argv[2] == '0': os.kill(os.getpid(), 9)\n"
-        "            await store.activate_key(key.key_id, retire_after=now, now=now, actor=sys.argv[2])\n"
+        "            await store.keys.activate(key.key_id, retire_after=now, now=now, actor=sys.argv[2])\n"
         "        except KeyConflict: pass\n"
         "    await store.close()\nasyncio.run(main())\n"
     )
     nodes = [subprocess.Popen([sys.executable, "-c", code, place.url, str(n)]) for n in range(3)]
 
     async def ended() -> bool:
-        keys = await store.list_keys()
+        keys = await store.keys.list()
         assert sum(key.state is KeyState.ACTIVE for key in keys) <= 1
         assert sum(key.state is KeyState.PUBLISHED for key in keys) <= 1
         return all(node.poll() is not None for node in nodes)
 
     await eventually(ended, 60)
     assert [node.returncode for node in nodes] == [-signal.SIGKILL, 0, 0]
-    key = await store.publish_key(lambda *_: b"sealed", now=NOW, actor="a")
-    await store.activate_key(key.key_id, retire_after=NOW, now=NOW, actor="a")
-    states = [key.state for key in await store.list_keys()]
+    key = await store.keys.publish(lambda *_: b"sealed", now=NOW, actor="a")
+    await store.keys.activate(key.key_id, retire_after=NOW, now=NOW, actor="a")
+    states = [key.state for key in await store.keys.list()]
     assert states.count(KeyState.ACTIVE) == 1
     assert states[-1] is KeyState.ACTIVE
     assert KeyState.PUBLISHED not in states

@@ -41,7 +41,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def store(place: Any) -> AsyncIterator[Store]:
     store: Store = place.store()
     await store.migrate()
-    await store.create_user("alice", "hash", now=NOW, actor="a")
+    await store.users.create("alice", "hash", now=NOW, actor="a")
     yield store
     await store.close()
 
@@ -56,7 +56,7 @@ def once(key: str = "key", **given: Any) -> Idempotency:
 
 async def label(store: Store, given: Idempotency, token_id: str = "T1", username: str = "alice") -> None:
     token = LabelledToken(token_id, username, "", "*", "photos", NOW, NOW + DAY)
-    await store.add_labelled_token(token, now=NOW, actor="alice", once=given)
+    await store.labels.add(token, now=NOW, actor="alice", once=given)
 
 
 async def state(place: Any) -> list[Any]:
@@ -68,16 +68,16 @@ async def state(place: Any) -> list[Any]:
 
 OPERATIONS: dict[str, Callable[[Store, Idempotency], Awaitable[object]]] = {
     "label": lambda store, given: label(store, given, token_id=f"T{secrets.token_hex(8)}"),
-    "revoke-token": lambda store, given: store.revoke_token(
+    "revoke-token": lambda store, given: store.revocations.revoke_token(
         "T1", expires_at=NOW + DAY, now=NOW, actor="alice", once=given
     ),
-    "revoke-branch": lambda store, given: store.revoke_branch(
+    "revoke-branch": lambda store, given: store.revocations.revoke_branch(
         "T1", bytes(16), expires_at=NOW + DAY, now=NOW, actor="alice", once=given
     ),
-    "revoke-user": lambda store, given: store.revoke_user(
+    "revoke-user": lambda store, given: store.revocations.revoke_user(
         "alice", NOW, expires_at=NOW + DAY, now=NOW, actor="alice", once=given
     ),
-    "remember": lambda store, given: store.remember(given, now=NOW),
+    "remember": lambda store, given: store.replies.remember(given, now=NOW),
 }
 operation = pytest.mark.parametrize("operate", OPERATIONS.values(), ids=OPERATIONS)
 
@@ -93,19 +93,19 @@ async def test_a_repetition_gets_the_first_answer_and_changes_nothing(
             await operate(store, once(seal_reply=lambda _: b"another"))
         assert done.value.sealed_reply == sealed(result if isinstance(result, Revocation) else None)
     assert await state(place) == before
-    assert await store.recall("alice", "key", DIGEST, now=NOW) == done.value.sealed_reply
+    assert await store.replies.recall("alice", "key", DIGEST, now=NOW) == done.value.sealed_reply
 
 
 @operation
 async def test_a_key_that_belongs_to_another_request_is_refused_and_nothing_changes(
     store: Store, place: Any, operate: Callable[[Store, Idempotency], Awaitable[object]]
 ) -> None:
-    await store.remember(once(), now=NOW)
+    await store.replies.remember(once(), now=NOW)
     before = await state(place)
     with pytest.raises(IdempotencyConflict):
         await operate(store, once(digest=OTHER))
     with pytest.raises(IdempotencyConflict):
-        await store.recall("alice", "key", OTHER, now=NOW)
+        await store.replies.recall("alice", "key", OTHER, now=NOW)
     assert await state(place) == before
 
 
@@ -136,13 +136,13 @@ async def test_of_many_at_once_on_two_nodes_one_acts_and_all_get_its_answer(
 async def test_a_key_is_its_callers_own_and_free_again_when_its_time_is_up(
     store: Store, operate: Callable[[Store, Idempotency], Awaitable[object]]
 ) -> None:
-    await store.remember(once(seal_reply=lambda _: b"alice's"), now=NOW)
-    await store.remember(once("old", expires_at=NOW, seal_reply=lambda _: b"old"), now=NOW - DAY)
+    await store.replies.remember(once(seal_reply=lambda _: b"alice's"), now=NOW)
+    await store.replies.remember(once("old", expires_at=NOW, seal_reply=lambda _: b"old"), now=NOW - DAY)
     await operate(store, once(caller="bob"))
-    assert await store.recall("alice", "key", DIGEST, now=NOW) == b"alice's"
-    assert await store.recall("alice", "old", DIGEST, now=NOW) is None
+    assert await store.replies.recall("alice", "key", DIGEST, now=NOW) == b"alice's"
+    assert await store.replies.recall("alice", "old", DIGEST, now=NOW) is None
     await operate(store, once("old"))
-    assert (await store.recall("alice", "old", DIGEST, now=NOW) or b"").startswith(b"sealed")
+    assert (await store.replies.recall("alice", "old", DIGEST, now=NOW) or b"").startswith(b"sealed")
 
 
 async def test_an_operation_that_fails_leaves_its_key_free(store: Store) -> None:
@@ -151,7 +151,7 @@ async def test_an_operation_that_fails_leaves_its_key_free(store: Store) -> None
     await label(store, once())
     with pytest.raises(LabelExists):
         await label(store, once("another"))
-    assert await store.recall("alice", "another", DIGEST, now=NOW) is None
+    assert await store.replies.recall("alice", "another", DIGEST, now=NOW) is None
 
 
 async def test_a_reply_that_cannot_be_sealed_undoes_the_deed(store: Store, place: Any) -> None:
@@ -160,7 +160,9 @@ async def test_a_reply_that_cannot_be_sealed_undoes_the_deed(store: Store, place
 
     before = await state(place)
     with pytest.raises(ValueError, match="no seal"):
-        await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a", once=once(seal_reply=fail))
+        await store.revocations.revoke_token(
+            "T1", expires_at=NOW, now=NOW, actor="a", once=once(seal_reply=fail)
+        )
     assert await state(place) == before
 
 
@@ -168,7 +170,7 @@ async def test_whoever_fails_of_many_at_once_fails_alone(store: Store, place: An
     def fail(_result: Revocation | None) -> bytes:
         raise ValueError("no seal")
 
-    await store.remember(once("used"), now=NOW)
+    await store.replies.remember(once("used"), now=NOW)
     wrong = {
         3: once("used", digest=OTHER),
         5: once("used"),
@@ -178,7 +180,7 @@ async def test_whoever_fails_of_many_at_once_fails_alone(store: Store, place: An
     }
     done = await asyncio.gather(
         *(
-            store.revoke_branch(
+            store.revocations.revoke_branch(
                 "T1",
                 bytes([n]) * (15 if n == 13 else 16),
                 expires_at=NOW,
@@ -201,10 +203,12 @@ async def test_whoever_fails_of_many_at_once_fails_alone(store: Store, place: An
     }
     entries = [one for one in done if isinstance(one, Revocation)]
     assert sorted(entry.sequence for entry in entries) == list(range(1, 56))
-    assert tuple(sorted(entries)) == (await store.page_revocations(0)).entries
-    assert len(await store.list_audit()) == 56
+    assert tuple(sorted(entries)) == (await store.revocations.page(0)).entries
+    assert len(await store.audit.list()) == 56
     for n in (0, 30, 59):
-        assert await store.recall("alice", f"own {n}", DIGEST, now=NOW) == b"sealed %d" % sequence_of(done[n])
+        assert await store.replies.recall("alice", f"own {n}", DIGEST, now=NOW) == b"sealed %d" % sequence_of(
+            done[n]
+        )
 
 
 def sequence_of(entry: Any) -> int:
@@ -214,16 +218,16 @@ def sequence_of(entry: Any) -> int:
 async def test_a_reply_that_cannot_be_kept_undoes_the_deed(store: Store, place: Any) -> None:
     await place.execute("DROP TABLE idempotency; CREATE TABLE idempotency (caller TEXT)")
     with pytest.raises(StoreUnavailable):
-        await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a", once=once())
-    assert (await store.facts()).revocation_sequence == 0
+        await store.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a", once=once())
+    assert (await store.instance.facts()).revocation_sequence == 0
 
 
 async def test_only_expired_replies_are_pruned(store: Store) -> None:
-    await store.remember(once("short", expires_at=NOW), now=NOW - DAY)
-    await store.remember(once("long"), now=NOW)
-    assert await store.prune_replies(now=NOW - DAY) == 0
-    assert await store.prune_replies(now=NOW) == 1
-    assert await store.recall("alice", "long", DIGEST, now=NOW) == b"sealed"
+    await store.replies.remember(once("short", expires_at=NOW), now=NOW - DAY)
+    await store.replies.remember(once("long"), now=NOW)
+    assert await store.replies.prune(now=NOW - DAY) == 0
+    assert await store.replies.prune(now=NOW) == 1
+    assert await store.replies.recall("alice", "long", DIGEST, now=NOW) == b"sealed"
 
 
 @pytest.mark.parametrize("length", [0, 31, 33])

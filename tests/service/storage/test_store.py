@@ -81,7 +81,7 @@ async def file_store(path: Path) -> AsyncIterator[Store]:
 
 
 async def alice(store: Store) -> None:
-    await store.create_user("alice", "hash", now=NOW, actor="system")
+    await store.users.create("alice", "hash", now=NOW, actor="system")
 
 
 def label(token_id: str, *, lasts: timedelta = DAY) -> LabelledToken:
@@ -94,9 +94,9 @@ def seal(row_id: int, key_id: str) -> bytes:
 
 async def live(store: Store, now: datetime, page_size: int = 2) -> list[Revocation]:
     """What `live_rows` gives page by page, as entries."""
-    page = await store.page_revocations(0)
+    page = await store.revocations.page(0)
     after, found = 0, []
-    while rows := await store.live_rows(after, page.last_sequence, now=now, limit=page_size):
+    while rows := await store.revocations.live_rows(after, page.last_sequence, now=now, limit=page_size):
         assert len(rows) <= page_size
         after = rows[-1][0]
         found += rows
@@ -108,7 +108,7 @@ async def live(store: Store, now: datetime, page_size: int = 2) -> list[Revocati
 
 
 async def test_a_new_database_is_for_its_owner_only_and_says_who_it_is(file_store: Store, path: Path) -> None:
-    facts = await file_store.facts()
+    facts = await file_store.instance.facts()
     assert (facts.epoch, facts.revocation_sequence, facts.seal_canary) == (1, 0, None)
     assert len(facts.instance_id) == 32
     assert {file.stat().st_mode & 0o077 for file in path.parent.iterdir()} == {0}
@@ -168,14 +168,14 @@ async def test_a_path_may_hold_any_characters(tmp_path: Path) -> None:
 
 
 async def test_the_first_canary_stays(store: Store) -> None:
-    kept = await asyncio.gather(*(store.set_seal_canary(b"canary %d" % n) for n in range(8)))
+    kept = await asyncio.gather(*(store.instance.set_seal_canary(b"canary %d" % n) for n in range(8)))
     assert len(set(kept)) == 1
-    assert (await store.facts()).seal_canary == kept[0]
+    assert (await store.instance.facts()).seal_canary == kept[0]
 
 
 async def test_times_are_kept_as_utc_milliseconds_and_come_back_aware(store: Store, place: Any) -> None:
     elsewhere = NOW.astimezone(tz=None) + timedelta(microseconds=999)
-    user = await store.create_user("alice", "hash", now=elsewhere, actor="system")
+    user = await store.users.create("alice", "hash", now=elsewhere, actor="system")
     assert user.created_at == NOW
     assert user.created_at.tzinfo is UTC
     assert await place.rows("SELECT created_at FROM users") == [(1_795_262_400_250,)]
@@ -183,16 +183,16 @@ async def test_times_are_kept_as_utc_milliseconds_and_come_back_aware(store: Sto
 
 async def test_a_naive_time_is_refused(store: Store) -> None:
     with pytest.raises((TypeError, StoreError)):
-        await store.create_user("alice", "hash", now=datetime(2026, 1, 1), actor="system")
-    assert await store.get_user("alice") is None
+        await store.users.create("alice", "hash", now=datetime(2026, 1, 1), actor="system")
+    assert await store.users.get("alice") is None
 
 
 # --- users ----------------------------------------------------------------------------------------
 
 
 async def test_a_user_is_found_as_created_and_the_hash_is_not_shown(store: Store) -> None:
-    made = await store.create_user("alice", "s3cret", now=NOW, actor="root", is_admin=True, scope="photos:*")
-    assert made == await store.get_user("alice")
+    made = await store.users.create("alice", "s3cret", now=NOW, actor="root", is_admin=True, scope="photos:*")
+    assert made == await store.users.get("alice")
     assert (made.is_admin, made.scope, made.is_enabled, made.password_changed_at) == (
         True,
         "photos:*",
@@ -200,34 +200,34 @@ async def test_a_user_is_found_as_created_and_the_hash_is_not_shown(store: Store
         NOW,
     )
     assert "s3cret" not in repr(made)
-    assert await store.get_user("bob") is None
+    assert await store.users.get("bob") is None
 
 
 async def test_a_name_is_given_once_also_to_many_at_a_time(store: Store) -> None:
     made = await asyncio.gather(
-        *(store.create_user("alice", f"hash {n}", now=NOW, actor="a") for n in range(20)),
+        *(store.users.create("alice", f"hash {n}", now=NOW, actor="a") for n in range(20)),
         return_exceptions=True,
     )
     assert sum(isinstance(one, UserExists) for one in made) == 19
-    assert await store.count_users() == 1
-    assert len(await store.list_audit()) == 1
+    assert await store.users.count() == 1
+    assert len(await store.audit.list()) == 1
 
 
 async def test_users_are_listed_by_name_page_by_page(store: Store) -> None:
     names = [f"user{n:02}" for n in range(7)]
     for name in reversed(names):
-        await store.create_user(name, "hash", now=NOW, actor="a", is_admin=name == "user03")
+        await store.users.create(name, "hash", now=NOW, actor="a", is_admin=name == "user03")
     found: list[str] = []
-    while page := await store.list_users(after=found[-1] if found else "", limit=3):
+    while page := await store.users.list(after=found[-1] if found else "", limit=3):
         found += [user.username for user in page]
     assert found == names
-    assert await store.count_users() == 7
-    assert await store.count_users(admins_only=True) == 1
+    assert await store.users.count() == 7
+    assert await store.users.count(admins_only=True) == 1
 
 
 async def test_a_new_password_replaces_the_hash_and_says_when(store: Store) -> None:
     await alice(store)
-    changed = await store.set_password("alice", "new", now=NOW + DAY, actor="alice")
+    changed = await store.users.set_password("alice", "new", now=NOW + DAY, actor="alice")
     assert (changed.user.password_hash, changed.user.password_changed_at) == ("new", NOW + DAY)
     assert changed.revocation is None
 
@@ -235,40 +235,40 @@ async def test_a_new_password_replaces_the_hash_and_says_when(store: Store) -> N
 async def test_fifty_rehashes_at_once_leave_one_new_hash(store: Store) -> None:
     await alice(store)
     won = await asyncio.gather(
-        *(store.replace_hash("alice", "hash", f"new {n}", now=NOW, actor="alice") for n in range(50))
+        *(store.users.replace_hash("alice", "hash", f"new {n}", now=NOW, actor="alice") for n in range(50))
     )
     assert won.count(True) == 1
-    user = await store.get_user("alice")
+    user = await store.users.get("alice")
     assert user is not None
     assert user.password_hash == f"new {won.index(True)}"
-    assert [entry.action for entry in await store.list_audit()].count("user.rehash") == 1
+    assert [entry.action for entry in await store.audit.list()].count("user.rehash") == 1
 
 
 async def test_a_rehash_never_undoes_a_password_change(store: Store) -> None:
     await alice(store)
-    await store.set_password("alice", "changed", now=NOW, actor="alice")
-    assert not await store.replace_hash("alice", "hash", "rehashed", now=NOW, actor="alice")
-    user = await store.get_user("alice")
+    await store.users.set_password("alice", "changed", now=NOW, actor="alice")
+    assert not await store.users.replace_hash("alice", "hash", "rehashed", now=NOW, actor="alice")
+    user = await store.users.get("alice")
     assert user is not None
     assert user.password_hash == "changed"
 
 
 async def test_a_user_is_disabled_and_enabled_and_the_first_time_stands(store: Store) -> None:
     await alice(store)
-    await store.disable_user("alice", now=NOW, actor="root")
-    again = await store.disable_user("alice", now=NOW + DAY, actor="root")
+    await store.users.disable("alice", now=NOW, actor="root")
+    again = await store.users.disable("alice", now=NOW + DAY, actor="root")
     assert again.user.disabled_at == NOW
     assert not again.user.is_enabled
-    assert (await store.enable_user("alice", now=NOW, actor="root")).is_enabled
+    assert (await store.users.enable("alice", now=NOW, actor="root")).is_enabled
 
 
-@pytest.mark.parametrize("change", ["set_password", "disable_user"])
+@pytest.mark.parametrize("change", ["set_password", "disable"])
 async def test_a_change_that_ends_all_tokens_revokes_them_in_the_same_transaction(
     store: Store, change: str
 ) -> None:
     await alice(store)
     arguments = ["new"] if change == "set_password" else []
-    done = await getattr(store, change)(
+    done = await getattr(store.users, change)(
         "alice", *arguments, now=NOW + DAY, actor="alice", revoke_until=NOW + 2 * DAY
     )
     (entry,) = await live(store, NOW)
@@ -278,18 +278,18 @@ async def test_a_change_that_ends_all_tokens_revokes_them_in_the_same_transactio
 
 async def test_an_administrator_is_made_and_unmade(store: Store) -> None:
     await alice(store)
-    assert (await store.set_admin("alice", is_admin=True, now=NOW, actor="root")).is_admin
-    assert not (await store.set_admin("alice", is_admin=False, now=NOW, actor="root")).is_admin
+    assert (await store.users.set_admin("alice", is_admin=True, now=NOW, actor="root")).is_admin
+    assert not (await store.users.set_admin("alice", is_admin=False, now=NOW, actor="root")).is_admin
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda store: store.set_password("bob", "hash", now=NOW, actor="a"),
-        lambda store: store.disable_user("bob", now=NOW, actor="a", revoke_until=NOW + DAY),
-        lambda store: store.enable_user("bob", now=NOW, actor="a"),
-        lambda store: store.set_admin("bob", is_admin=True, now=NOW, actor="a"),
-        lambda store: store.add_labelled_token(label("T1"), now=NOW, actor="a"),
+        lambda store: store.users.set_password("bob", "hash", now=NOW, actor="a"),
+        lambda store: store.users.disable("bob", now=NOW, actor="a", revoke_until=NOW + DAY),
+        lambda store: store.users.enable("bob", now=NOW, actor="a"),
+        lambda store: store.users.set_admin("bob", is_admin=True, now=NOW, actor="a"),
+        lambda store: store.labels.add(label("T1"), now=NOW, actor="a"),
     ],
     ids=["set-password", "disable", "enable", "set-admin", "label"],
 )
@@ -298,7 +298,7 @@ async def test_an_unknown_user_is_named_and_nothing_is_written(
 ) -> None:
     with pytest.raises(UnknownUser):
         await change(store)
-    assert await store.list_audit() == ()
+    assert await store.audit.list() == ()
     assert await live(store, NOW) == []
 
 
@@ -306,13 +306,13 @@ async def test_an_unknown_user_is_named_and_nothing_is_written(
 
 
 async def rotate(store: Store, now: datetime = NOW) -> str:
-    key = await store.publish_key(seal, now=now, actor="system")
-    await store.activate_key(key.key_id, retire_after=now + DAY, now=now, actor="system")
+    key = await store.keys.publish(seal, now=now, actor="system")
+    await store.keys.activate(key.key_id, retire_after=now + DAY, now=now, actor="system")
     return key.key_id
 
 
 async def test_a_key_is_sealed_for_the_row_and_id_that_it_gets(store: Store) -> None:
-    key = await store.publish_key(seal, now=NOW, actor="system")
+    key = await store.keys.publish(seal, now=NOW, actor="system")
     assert (key.row_id, key.key_id, key.state, key.sealed) == (1, "k1", KeyState.PUBLISHED, b"sealed 1 k1")
     assert "sealed 1" not in repr(key)
 
@@ -320,26 +320,26 @@ async def test_a_key_is_sealed_for_the_row_and_id_that_it_gets(store: Store) -> 
 async def test_a_key_passes_from_published_to_active_to_verifying_to_retired(store: Store) -> None:
     await rotate(store)
     await rotate(store, NOW + DAY)
-    before, after = await store.list_keys()
+    before, after = await store.keys.list()
     assert (before.state, before.verifying_since, before.retire_after) == (
         KeyState.VERIFYING,
         NOW + DAY,
         NOW + 2 * DAY,
     )
     assert (after.key_id, after.state, after.activated_at) == ("k2", KeyState.ACTIVE, NOW + DAY)
-    retired = await store.retire_key("k1", now=NOW + 2 * DAY, actor="root")
+    retired = await store.keys.retire("k1", now=NOW + 2 * DAY, actor="root")
     assert (retired.state, retired.retired_at, retired.sealed) == (KeyState.RETIRED, NOW + 2 * DAY, b"")
 
 
 async def test_each_step_repeated_changes_nothing(store: Store) -> None:
-    first = await store.publish_key(seal, now=NOW, actor="a")
-    assert await store.publish_key(seal, now=NOW + DAY, actor="b") == first
-    active = await store.activate_key("k1", retire_after=NOW, now=NOW, actor="a")
-    assert await store.activate_key("k1", retire_after=NOW + DAY, now=NOW + DAY, actor="b") == active
+    first = await store.keys.publish(seal, now=NOW, actor="a")
+    assert await store.keys.publish(seal, now=NOW + DAY, actor="b") == first
+    active = await store.keys.activate("k1", retire_after=NOW, now=NOW, actor="a")
+    assert await store.keys.activate("k1", retire_after=NOW + DAY, now=NOW + DAY, actor="b") == active
     await rotate(store)
-    retired = await store.retire_key("k1", now=NOW + DAY, actor="a")
-    assert await store.retire_key("k1", now=NOW + 2 * DAY, actor="b") == retired
-    assert [entry.action for entry in await store.list_audit()] == [
+    retired = await store.keys.retire("k1", now=NOW + DAY, actor="a")
+    assert await store.keys.retire("k1", now=NOW + 2 * DAY, actor="b") == retired
+    assert [entry.action for entry in await store.audit.list()] == [
         *("key.retire", "key.activate", "key.publish", "key.activate", "key.publish")
     ]
 
@@ -351,28 +351,28 @@ async def test_rotations_at_the_same_time_leave_one_active_key_and_none_waiting(
     other = place.store()
 
     async def replace(at: Store) -> None:
-        key = await at.publish_key(seal, now=NOW, actor="node", replacing="k1")
-        await at.activate_key(key.key_id, retire_after=NOW + DAY, now=NOW, actor="node")
+        key = await at.keys.publish(seal, now=NOW, actor="node", replacing="k1")
+        await at.keys.activate(key.key_id, retire_after=NOW + DAY, now=NOW, actor="node")
 
     done = await asyncio.gather(*(replace(at) for at in (store, other) * 5), return_exceptions=True)
     await other.close()
     assert all(one is None or isinstance(one, KeyConflict) for one in done)
-    assert [key.state for key in await store.list_keys()] == [KeyState.VERIFYING, KeyState.ACTIVE]
+    assert [key.state for key in await store.keys.list()] == [KeyState.VERIFYING, KeyState.ACTIVE]
 
 
 async def test_nodes_that_find_no_key_at_the_same_time_make_one(store: Store, place: Any) -> None:
     other = place.store()
 
     async def begin(at: Store) -> None:
-        key = await at.publish_key(seal, now=NOW, actor="node", first=True)
-        await at.activate_key(key.key_id, retire_after=NOW + DAY, now=NOW, actor="node")
+        key = await at.keys.publish(seal, now=NOW, actor="node", first=True)
+        await at.keys.activate(key.key_id, retire_after=NOW + DAY, now=NOW, actor="node")
 
     done = await asyncio.gather(*(begin(at) for at in (store, other) * 5), return_exceptions=True)
     with pytest.raises(KeyConflict):  # this one had looked before the others had written
         await begin(other)
     await other.close()
     assert all(one is None or isinstance(one, KeyConflict) for one in done)
-    assert [(key.key_id, key.state) for key in await store.list_keys()] == [("k1", KeyState.ACTIVE)]
+    assert [(key.key_id, key.state) for key in await store.keys.list()] == [("k1", KeyState.ACTIVE)]
 
 
 async def test_two_keys_can_never_be_active_whoever_writes(store: Store, place: Any) -> None:
@@ -387,15 +387,15 @@ async def test_a_key_never_becomes_active_again(store: Store, state: str) -> Non
     await rotate(store)
     await rotate(store)
     if state == "retired":
-        await store.retire_key("k1", now=NOW, actor="a", force=True)
+        await store.keys.retire("k1", now=NOW, actor="a", force=True)
     with pytest.raises(KeyConflict, match=state):
-        await store.activate_key("k1", retire_after=NOW, now=NOW, actor="a")
+        await store.keys.activate("k1", retire_after=NOW, now=NOW, actor="a")
 
 
 async def test_the_active_key_cannot_be_retired_even_by_force(store: Store) -> None:
     await rotate(store)
     with pytest.raises(KeyConflict):
-        await store.retire_key("k1", now=NOW + 100 * DAY, actor="a", force=True)
+        await store.keys.retire("k1", now=NOW + 100 * DAY, actor="a", force=True)
 
 
 async def test_a_key_with_live_tokens_is_retired_only_by_force_and_the_refusal_counts_them(
@@ -403,39 +403,39 @@ async def test_a_key_with_live_tokens_is_retired_only_by_force_and_the_refusal_c
 ) -> None:
     await alice(store)
     await rotate(store)
-    await store.add_labelled_token(label("T1"), now=NOW, actor="alice")
-    await store.add_labelled_token(label("T2", lasts=timedelta(0)), now=NOW, actor="alice")
+    await store.labels.add(label("T1"), now=NOW, actor="alice")
+    await store.labels.add(label("T2", lasts=timedelta(0)), now=NOW, actor="alice")
     await rotate(store, NOW + timedelta(hours=1))
     with pytest.raises(KeyInUse) as refused:
-        await store.retire_key("k1", now=NOW + timedelta(hours=2), actor="root")
+        await store.keys.retire("k1", now=NOW + timedelta(hours=2), actor="root")
     assert refused.value.until == NOW + timedelta(hours=25)
     assert refused.value.labelled == 1
-    forced = await store.retire_key("k1", now=NOW + timedelta(hours=2), actor="root", force=True)
+    forced = await store.keys.retire("k1", now=NOW + timedelta(hours=2), actor="root", force=True)
     assert forced.state is KeyState.RETIRED
 
 
 async def test_a_published_key_can_be_withdrawn_and_its_id_is_not_given_again(store: Store) -> None:
     await rotate(store)
-    await store.publish_key(seal, now=NOW, actor="a")
-    await store.retire_key("k2", now=NOW, actor="a")
-    assert (await store.publish_key(seal, now=NOW, actor="a")).key_id == "k3"
+    await store.keys.publish(seal, now=NOW, actor="a")
+    await store.keys.retire("k2", now=NOW, actor="a")
+    assert (await store.keys.publish(seal, now=NOW, actor="a")).key_id == "k3"
 
 
 async def test_a_retired_keys_bytes_are_nowhere_on_disk(file_store: Store, path: Path) -> None:
     secret = b"sealed bytes that must go " * 4
-    await file_store.publish_key(lambda *_: secret, now=NOW, actor="a")
-    await file_store.activate_key("k1", retire_after=NOW, now=NOW, actor="a")
+    await file_store.keys.publish(lambda *_: secret, now=NOW, actor="a")
+    await file_store.keys.activate("k1", retire_after=NOW, now=NOW, actor="a")
     await rotate(file_store)
     assert any(secret in file.read_bytes() for file in path.parent.iterdir())
-    await file_store.retire_key("k1", now=NOW, actor="a", force=True)
+    await file_store.keys.retire("k1", now=NOW, actor="a", force=True)
     assert not any(secret[:20] in file.read_bytes() for file in path.parent.iterdir())
 
 
 async def test_an_unknown_key_is_named(store: Store) -> None:
     with pytest.raises(UnknownMasterKey):
-        await store.activate_key("k9", retire_after=NOW, now=NOW, actor="a")
+        await store.keys.activate("k9", retire_after=NOW, now=NOW, actor="a")
     with pytest.raises(UnknownMasterKey):
-        await store.retire_key("k9", now=NOW, actor="a")
+        await store.keys.retire("k9", now=NOW, actor="a")
 
 
 async def test_a_seal_that_fails_leaves_no_key(store: Store) -> None:
@@ -443,9 +443,9 @@ async def test_a_seal_that_fails_leaves_no_key(store: Store) -> None:
         raise ValueError("no seal")
 
     with pytest.raises(ValueError, match="no seal"):
-        await store.publish_key(fail, now=NOW, actor="a")
-    assert await store.list_keys() == ()
-    assert await store.list_audit() == ()
+        await store.keys.publish(fail, now=NOW, actor="a")
+    assert await store.keys.list() == ()
+    assert await store.audit.list() == ()
 
 
 # --- labelled tokens ------------------------------------------------------------------------------
@@ -453,44 +453,44 @@ async def test_a_seal_that_fails_leaves_no_key(store: Store) -> None:
 
 async def test_a_users_labelled_tokens_are_listed_newest_first_page_by_page(store: Store) -> None:
     await alice(store)
-    await store.create_user("bob", "hash", now=NOW, actor="a")
+    await store.users.create("bob", "hash", now=NOW, actor="a")
     ids = [f"T{n}" for n in range(7)]
     for token_id in ids:
-        await store.add_labelled_token(label(token_id), now=NOW, actor="alice")
+        await store.labels.add(label(token_id), now=NOW, actor="alice")
     found: list[str] = []
-    while page := await store.list_labelled_tokens("alice", after=found[-1] if found else None, limit=3):
+    while page := await store.labels.list("alice", after=found[-1] if found else None, limit=3):
         found += [token.token_id for token in page]
     assert found == ids[::-1]
-    assert await store.list_labelled_tokens("bob") == ()
-    assert await store.get_labelled_token("T3") == label("T3")
-    assert await store.get_labelled_token("T9") is None
+    assert await store.labels.list("bob") == ()
+    assert await store.labels.get("T3") == label("T3")
+    assert await store.labels.get("T9") is None
 
 
 async def test_an_id_is_labelled_once(store: Store) -> None:
     await alice(store)
-    await store.add_labelled_token(label("T1"), now=NOW, actor="alice")
+    await store.labels.add(label("T1"), now=NOW, actor="alice")
     with pytest.raises(LabelExists):
-        await store.add_labelled_token(label("T1"), now=NOW, actor="alice")
+        await store.labels.add(label("T1"), now=NOW, actor="alice")
 
 
 async def test_a_last_use_only_moves_forward(store: Store) -> None:
     await alice(store)
     for token_id in ("T1", "T2", "T3"):
-        await store.add_labelled_token(label(token_id), now=NOW, actor="alice")
-    await store.mark_used({"T1": NOW + DAY, "T2": NOW, "unknown": NOW})
-    await store.mark_used({"T1": NOW, "T2": NOW + DAY})
-    await store.mark_used({})
-    used = {token.token_id: token.last_used_at for token in await store.list_labelled_tokens("alice")}
+        await store.labels.add(label(token_id), now=NOW, actor="alice")
+    await store.labels.mark_used({"T1": NOW + DAY, "T2": NOW, "unknown": NOW})
+    await store.labels.mark_used({"T1": NOW, "T2": NOW + DAY})
+    await store.labels.mark_used({})
+    used = {token.token_id: token.last_used_at for token in await store.labels.list("alice")}
     assert used == {"T1": NOW + DAY, "T2": NOW + DAY, "T3": None}
 
 
 async def test_only_expired_labels_are_pruned(store: Store) -> None:
     await alice(store)
-    await store.add_labelled_token(label("T1"), now=NOW, actor="alice")
-    await store.add_labelled_token(label("T2", lasts=2 * DAY), now=NOW, actor="alice")
-    assert await store.prune_labelled_tokens(now=NOW, actor="system") == 0
-    assert await store.prune_labelled_tokens(now=NOW + DAY, actor="system") == 1
-    assert [token.token_id for token in await store.list_labelled_tokens("alice")] == ["T2"]
+    await store.labels.add(label("T1"), now=NOW, actor="alice")
+    await store.labels.add(label("T2", lasts=2 * DAY), now=NOW, actor="alice")
+    assert await store.labels.prune(now=NOW, actor="system") == 0
+    assert await store.labels.prune(now=NOW + DAY, actor="system") == 1
+    assert [token.token_id for token in await store.labels.list("alice")] == ["T2"]
 
 
 # --- revocations ----------------------------------------------------------------------------------
@@ -498,40 +498,42 @@ async def test_only_expired_labels_are_pruned(store: Store) -> None:
 
 async def test_each_kind_of_entry_names_what_it_hits_and_nothing_else(store: Store) -> None:
     until = NOW + DAY
-    token = await store.revoke_token("T1", expires_at=until, now=NOW, actor="alice", reason="lost")
-    branch = await store.revoke_branch("T1", BRANCH, expires_at=until, now=NOW, actor="alice")
-    user = await store.revoke_user("alice", NOW, expires_at=until, now=NOW, actor="root")
+    token = await store.revocations.revoke_token(
+        "T1", expires_at=until, now=NOW, actor="alice", reason="lost"
+    )
+    branch = await store.revocations.revoke_branch("T1", BRANCH, expires_at=until, now=NOW, actor="alice")
+    user = await store.revocations.revoke_user("alice", NOW, expires_at=until, now=NOW, actor="root")
     assert [entry.sequence for entry in (token, branch, user)] == [1, 2, 3]
     assert token == Revocation(1, RevocationKind.TOKEN, "T1", None, None, None, until, NOW, "alice", "lost")
     assert branch == Revocation(2, RevocationKind.BRANCH, "T1", BRANCH, None, None, until, NOW, "alice", "")
     assert user == Revocation(3, RevocationKind.USER, None, None, "alice", NOW, until, NOW, "root", "")
-    assert await store.page_revocations(0) == RevocationPage(1, 3, 0, (token, branch, user))
+    assert await store.revocations.page(0) == RevocationPage(1, 3, 0, (token, branch, user))
 
 
 async def test_revoking_the_same_again_returns_the_entry_that_is_there(store: Store) -> None:
     until = NOW + DAY
     ways: tuple[Callable[[], Awaitable[Revocation]], ...] = (
-        lambda: store.revoke_token("T1", expires_at=until, now=NOW, actor="a"),
-        lambda: store.revoke_branch("T1", BRANCH, expires_at=until, now=NOW, actor="a"),
-        lambda: store.revoke_user("alice", NOW, expires_at=until, now=NOW, actor="a"),
+        lambda: store.revocations.revoke_token("T1", expires_at=until, now=NOW, actor="a"),
+        lambda: store.revocations.revoke_branch("T1", BRANCH, expires_at=until, now=NOW, actor="a"),
+        lambda: store.revocations.revoke_user("alice", NOW, expires_at=until, now=NOW, actor="a"),
     )
     for revoke in ways:
         assert len(set(await asyncio.gather(*(revoke() for _ in range(100))))) == 1
-    assert (await store.facts()).revocation_sequence == 3
-    assert len(await store.list_audit()) == 3
+    assert (await store.instance.facts()).revocation_sequence == 3
+    assert len(await store.audit.list()) == 3
 
 
 async def test_two_branches_of_one_token_are_two_entries(store: Store) -> None:
     for branch in (BRANCH, bytes(16)):
-        await store.revoke_branch("T1", branch, expires_at=NOW + DAY, now=NOW, actor="a")
+        await store.revocations.revoke_branch("T1", branch, expires_at=NOW + DAY, now=NOW, actor="a")
     assert len(await live(store, NOW)) == 2
 
 
 async def test_a_later_cut_for_a_user_is_a_new_entry_and_an_earlier_one_is_covered(store: Store) -> None:
     until = NOW + 2 * DAY
-    first = await store.revoke_user("alice", NOW, expires_at=until, now=NOW, actor="a")
-    later = await store.revoke_user("alice", NOW + DAY, expires_at=until, now=NOW, actor="a")
-    earlier = await store.revoke_user("alice", NOW - DAY, expires_at=until, now=NOW, actor="a")
+    first = await store.revocations.revoke_user("alice", NOW, expires_at=until, now=NOW, actor="a")
+    later = await store.revocations.revoke_user("alice", NOW + DAY, expires_at=until, now=NOW, actor="a")
+    earlier = await store.revocations.revoke_user("alice", NOW - DAY, expires_at=until, now=NOW, actor="a")
     assert (first.sequence, later.sequence) == (1, 2)
     assert earlier == first
 
@@ -539,10 +541,10 @@ async def test_a_later_cut_for_a_user_is_a_new_entry_and_an_earlier_one_is_cover
 async def test_an_entry_that_would_be_forgotten_too_early_does_not_stand_for_a_longer_one(
     store: Store,
 ) -> None:
-    await store.revoke_token("T1", expires_at=NOW + DAY, now=NOW, actor="a")
-    longer = await store.revoke_token("T1", expires_at=NOW + 2 * DAY, now=NOW, actor="a")
+    await store.revocations.revoke_token("T1", expires_at=NOW + DAY, now=NOW, actor="a")
+    longer = await store.revocations.revoke_token("T1", expires_at=NOW + 2 * DAY, now=NOW, actor="a")
     assert longer.expires_at == NOW + 2 * DAY
-    assert await store.revoke_token("T1", expires_at=NOW + DAY, now=NOW, actor="a") != longer
+    assert await store.revocations.revoke_token("T1", expires_at=NOW + DAY, now=NOW, actor="a") != longer
     assert len(await live(store, NOW)) == 2
 
 
@@ -551,8 +553,8 @@ async def test_a_branch_id_has_sixteen_bytes_and_a_refused_entry_leaves_no_gap(
     store: Store, length: int
 ) -> None:
     with pytest.raises(StoreError):
-        await store.revoke_branch("T1", bytes(length), expires_at=NOW, now=NOW, actor="a")
-    entry = await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+        await store.revocations.revoke_branch("T1", bytes(length), expires_at=NOW, now=NOW, actor="a")
+    entry = await store.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
     assert entry.sequence == 1
 
 
@@ -560,7 +562,7 @@ async def test_sequences_have_no_gap_when_many_revoke_at_once(store: Store, plac
     other = place.store()
     await asyncio.gather(
         *(
-            at.revoke_token(f"T{n}", expires_at=NOW + DAY, now=NOW, actor="a")
+            at.revocations.revoke_token(f"T{n}", expires_at=NOW + DAY, now=NOW, actor="a")
             for n, at in enumerate([store, other] * 30)
         )
     )
@@ -570,31 +572,35 @@ async def test_sequences_have_no_gap_when_many_revoke_at_once(store: Store, plac
 
 async def test_a_reader_follows_page_by_page(store: Store) -> None:
     for n in range(5):
-        await store.revoke_token(f"T{n}", expires_at=NOW + DAY, now=NOW, actor="a")
-    page = await store.page_revocations(2, limit=2)
+        await store.revocations.revoke_token(f"T{n}", expires_at=NOW + DAY, now=NOW, actor="a")
+    page = await store.revocations.page(2, limit=2)
     assert [entry.sequence for entry in page.entries] == [3, 4]
     assert (page.last_sequence, page.floor, page.epoch) == (5, 0, 1)
     assert not page.must_resync(1, 2)
-    assert (await store.page_revocations(5)).entries == ()
+    assert (await store.revocations.page(5)).entries == ()
 
 
 async def test_pruning_never_drops_a_live_entry_and_sequences_go_on(store: Store) -> None:
     for n, lasts in enumerate((3, 1, 2, 1)):
-        await store.revoke_token(f"T{n}", expires_at=NOW + lasts * DAY, now=NOW, actor="a")
-    assert await store.prune_revocations(now=NOW + DAY, actor="system") == 0
-    assert await store.prune_revocations(now=NOW + DAY, actor="system", grace=timedelta(0)) == 2
+        await store.revocations.revoke_token(f"T{n}", expires_at=NOW + lasts * DAY, now=NOW, actor="a")
+    assert await store.revocations.prune(now=NOW + DAY, actor="system") == 0
+    assert await store.revocations.prune(now=NOW + DAY, actor="system", grace=timedelta(0)) == 2
     assert [entry.sequence for entry in await live(store, NOW + DAY)] == [1, 3]
-    assert (await store.revoke_token("T9", expires_at=NOW + DAY, now=NOW, actor="a")).sequence == 5
-    assert await store.prune_revocations(now=NOW + 9 * DAY, actor="system") == 3
-    page = await store.page_revocations(0)
+    assert (
+        await store.revocations.revoke_token("T9", expires_at=NOW + DAY, now=NOW, actor="a")
+    ).sequence == 5
+    assert await store.revocations.prune(now=NOW + 9 * DAY, actor="system") == 3
+    page = await store.revocations.page(0)
     assert (page.last_sequence, page.floor, page.entries) == (5, 5, ())
-    assert (await store.revoke_token("T9", expires_at=NOW + DAY, now=NOW, actor="a")).sequence == 6
+    assert (
+        await store.revocations.revoke_token("T9", expires_at=NOW + DAY, now=NOW, actor="a")
+    ).sequence == 6
 
 
 async def test_an_expired_entry_outlives_its_expiry_by_the_grace(store: Store) -> None:
-    await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
-    assert await store.prune_revocations(now=NOW + timedelta(minutes=9), actor="system") == 0
-    assert await store.prune_revocations(now=NOW + timedelta(minutes=10), actor="system") == 1
+    await store.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+    assert await store.revocations.prune(now=NOW + timedelta(minutes=9), actor="system") == 0
+    assert await store.revocations.prune(now=NOW + timedelta(minutes=10), actor="system") == 1
 
 
 @pytest.mark.parametrize(
@@ -613,28 +619,28 @@ async def test_live_rows_are_those_of_a_stretch_and_what_the_feed_makes_of_an_en
     token_id, late = new_token_id(NOW), NOW + timedelta(milliseconds=1)
     end = datetime.max.replace(tzinfo=UTC)
     given: dict[str, Any] = {"now": NOW, "actor": "a"}
-    await store.revoke_token(token_id, expires_at=NOW, **given)
-    await store.revoke_token(token_id, expires_at=late, **given)
-    await store.revoke_branch(token_id, b"b" * 16, expires_at=NOW + DAY, **given)
-    await store.revoke_user("zoë", late, expires_at=end, **given)
-    await store.revoke_user("bob", late, expires_at=NOW + DAY, **given)
+    await store.revocations.revoke_token(token_id, expires_at=NOW, **given)
+    await store.revocations.revoke_token(token_id, expires_at=late, **given)
+    await store.revocations.revoke_branch(token_id, b"b" * 16, expires_at=NOW + DAY, **given)
+    await store.revocations.revoke_user("zoë", late, expires_at=end, **given)
+    await store.revocations.revoke_user("bob", late, expires_at=NOW + DAY, **given)
     expected: list[caveats.Revocation] = [
         TokenRevocation(token_id, late),
         BranchRevocation(token_id, b"b" * 16, NOW + DAY),
         UserRevocation("zoë", late, end),
     ]
-    rows = await store.live_rows(0, 4, now=NOW)
+    rows = await store.revocations.live_rows(0, 4, now=NOW)
     assert rows == [row_of(number, entry) for number, entry in enumerate(expected, 2)]
-    assert await store.live_rows(2, 4, now=NOW, limit=1) == rows[1:2]
-    assert await store.live_rows(4, 4, now=NOW) == []
+    assert await store.revocations.live_rows(2, 4, now=NOW, limit=1) == rows[1:2]
+    assert await store.revocations.live_rows(4, 4, now=NOW) == []
 
 
 async def test_a_bumped_epoch_only_grows(store: Store) -> None:
     seconds = int(NOW.timestamp())
     times = (NOW, NOW, NOW - DAY, NOW + timedelta(seconds=9))
-    bumped = [await store.bump_epoch(now=at, actor="root") for at in times]
+    bumped = [await store.revocations.bump_epoch(now=at, actor="root") for at in times]
     assert bumped == [seconds, seconds + 1, seconds + 2, seconds + 9]
-    assert (await store.page_revocations(0)).epoch == seconds + 9
+    assert (await store.revocations.page(0)).epoch == seconds + 9
 
 
 # --- verifiers, and keys of the service's own -----------------------------------------------------
@@ -643,65 +649,65 @@ async def test_a_bumped_epoch_only_grows(store: Store) -> None:
 async def add_verifier(
     store: Store, name: str = "app", audience: str = "photos", actor: str = "root"
 ) -> VerifierApp:
-    return await store.add_verifier(audience=audience, public_key=bytes(32), name=name, now=NOW, actor=actor)
+    return await store.verifiers.add(audience=audience, public_key=bytes(32), name=name, now=NOW, actor=actor)
 
 
 async def revoke_a_verifier(store: Store) -> None:
-    (app,) = await store.list_verifiers()
-    await store.revoke_verifier(app.verifier_id, now=NOW, actor="root")
+    (app,) = await store.verifiers.list()
+    await store.verifiers.revoke(app.verifier_id, now=NOW, actor="root")
 
 
 async def test_a_verifier_is_found_as_registered_under_an_id_of_its_own(store: Store) -> None:
     made = await add_verifier(store)
-    assert await store.get_verifier(made.verifier_id) == made
+    assert await store.verifiers.get(made.verifier_id) == made
     assert (made.audience, made.public_key, made.name, made.created_at, made.created_by, made.revoked_at) == (
         *("photos", bytes(32), "app", NOW, "root"),
         None,
     )
     assert is_token_id(made.verifier_id)
     assert (await add_verifier(store)).verifier_id != made.verifier_id
-    assert await store.get_verifier("01M7YN95YR7R4FP3PNER2VPYH8") is None
+    assert await store.verifiers.get("01M7YN95YR7R4FP3PNER2VPYH8") is None
 
 
 async def test_verifiers_are_listed_by_id_page_by_page_and_by_audience(store: Store) -> None:
     made = [await add_verifier(store, f"app {n}", "photos" if n % 2 else "thumbs") for n in range(5)]
     made.sort(key=lambda app: app.verifier_id)
     found: list[VerifierApp] = []
-    while page := await store.list_verifiers(after=found[-1].verifier_id if found else "", limit=2):
+    while page := await store.verifiers.list(after=found[-1].verifier_id if found else "", limit=2):
         found += page
     assert found == made
-    photos = await store.list_verifiers(audience="photos")
+    photos = await store.verifiers.list(audience="photos")
     assert list(photos) == [app for app in made if app.audience == "photos"]
 
 
 async def test_a_verifier_is_revoked_once_and_the_first_time_stands(store: Store) -> None:
     made = await add_verifier(store)
     for later in (timedelta(0), DAY):
-        revoked = await store.revoke_verifier(made.verifier_id, now=NOW + later, actor="root")
+        revoked = await store.verifiers.revoke(made.verifier_id, now=NOW + later, actor="root")
         assert revoked.revoked_at == NOW
-    assert await store.get_verifier(made.verifier_id) == revoked
+    assert await store.verifiers.get(made.verifier_id) == revoked
     with pytest.raises(UnknownVerifier):
-        await store.revoke_verifier("01M7YN95YR7R4FP3PNER2VPYH8", now=NOW, actor="root")
+        await store.verifiers.revoke("01M7YN95YR7R4FP3PNER2VPYH8", now=NOW, actor="root")
 
 
 @pytest.mark.parametrize("length", [0, 31, 33])
 async def test_a_verifiers_key_has_thirty_two_bytes(store: Store, length: int) -> None:
     with pytest.raises(StoreError):
-        await store.add_verifier(
+        await store.verifiers.add(
             audience="photos", public_key=bytes(length), name="app", now=NOW, actor="root"
         )
-    assert await store.list_audit() == ()
+    assert await store.audit.list() == ()
 
 
 async def test_the_first_service_key_of_a_name_stays(store: Store, place: Any) -> None:
     other = place.store()
     kept = await asyncio.gather(
-        *(at.service_key("box", b"sealed %d" % n) for n, at in enumerate([store, other] * 4))
+        *(at.keys.service_key("box", b"sealed %d" % n) for n, at in enumerate([store, other] * 4))
     )
     await other.close()
     assert len(set(kept)) == 1
-    assert await store.service_key("box", b"late") == kept[0]
-    assert await store.service_key("other", b"another") == b"another"
+    assert await store.keys.service_key("box", b"late") == kept[0]
+    assert await store.keys.service_key("other", b"another") == b"another"
 
 
 # --- groups ---------------------------------------------------------------------------------------
@@ -709,15 +715,19 @@ async def test_the_first_service_key_of_a_name_stays(store: Store, place: Any) -
 
 async def test_a_group_has_the_members_that_it_was_last_given(store: Store) -> None:
     for name in ("alice", "bob", "carol"):
-        await store.create_user(name, "hash", now=NOW, actor="a")
-    await store.put_group("ops", ["bob", "alice", "bob"], now=NOW, actor="a")
-    made = await store.put_group("ops", ["carol", "alice"], now=NOW + DAY, actor="a")
+        await store.users.create(name, "hash", now=NOW, actor="a")
+    await store.groups.put("ops", ["bob", "alice", "bob"], now=NOW, actor="a")
+    made = await store.groups.put("ops", ["carol", "alice"], now=NOW + DAY, actor="a")
     assert (made.members, made.created_at) == (("alice", "carol"), NOW)
-    assert (await store.add_member("ops", "bob", now=NOW, actor="a")).members == ("alice", "bob", "carol")
-    assert (await store.remove_member("ops", "alice", now=NOW, actor="a")).members == ("bob", "carol")
-    again = [await store.remove_member("ops", "alice", now=NOW, actor="a") for _ in range(2)]
-    assert [*again, await store.get_group("ops")] == [await store.get_group("ops")] * 3
-    assert await store.groups_of("alice", "bob", "nobody") == {
+    assert (await store.groups.add_member("ops", "bob", now=NOW, actor="a")).members == (
+        "alice",
+        "bob",
+        "carol",
+    )
+    assert (await store.groups.remove_member("ops", "alice", now=NOW, actor="a")).members == ("bob", "carol")
+    again = [await store.groups.remove_member("ops", "alice", now=NOW, actor="a") for _ in range(2)]
+    assert [*again, await store.groups.get("ops")] == [await store.groups.get("ops")] * 3
+    assert await store.groups.of("alice", "bob", "nobody") == {
         "alice": frozenset(),
         "bob": frozenset(("ops",)),
     }
@@ -725,28 +735,28 @@ async def test_a_group_has_the_members_that_it_was_last_given(store: Store) -> N
 
 async def test_a_disabled_user_and_a_deleted_group_count_for_nothing(store: Store) -> None:
     await alice(store)
-    await store.create_user("bob", "hash", now=NOW, actor="a")
+    await store.users.create("bob", "hash", now=NOW, actor="a")
     for name in ("ops", "dev"):
-        await store.put_group(name, ["alice", "bob"], now=NOW, actor="a")
-    await store.disable_user("bob", now=NOW, actor="a")
-    await store.delete_group("dev", now=NOW, actor="a")
-    assert await store.groups_of("alice", "bob") == {"alice": frozenset(("ops",))}
+        await store.groups.put(name, ["alice", "bob"], now=NOW, actor="a")
+    await store.users.disable("bob", now=NOW, actor="a")
+    await store.groups.delete("dev", now=NOW, actor="a")
+    assert await store.groups.of("alice", "bob") == {"alice": frozenset(("ops",))}
     with pytest.raises(UnknownGroup):
-        await store.delete_group("dev", now=NOW, actor="a")
+        await store.groups.delete("dev", now=NOW, actor="a")
 
 
 async def test_a_name_is_a_users_or_a_groups_also_when_both_want_it_at_once(store: Store) -> None:
     """Who is asked whether somebody is `is-member-of NAME` counts everybody as a member of their own name."""
-    await store.create_user("ann", "hash", now=NOW, actor="a")
+    await store.users.create("ann", "hash", now=NOW, actor="a")
     with pytest.raises(GroupExists):
-        await store.put_group("ann", [], now=NOW, actor="a")
-    await store.put_group("ops", [], now=NOW, actor="a")
+        await store.groups.put("ann", [], now=NOW, actor="a")
+    await store.groups.put("ops", [], now=NOW, actor="a")
     with pytest.raises(UserExists):
-        await store.create_user("ops", "hash", now=NOW, actor="a")
+        await store.users.create("ops", "hash", now=NOW, actor="a")
     tries = [
         [
-            store.create_user(f"x{n}", "hash", now=NOW, actor="a"),
-            store.put_group(f"x{n}", [], now=NOW, actor="a"),
+            store.users.create(f"x{n}", "hash", now=NOW, actor="a"),
+            store.groups.put(f"x{n}", [], now=NOW, actor="a"),
         ]
         for n in range(5)
     ]
@@ -757,23 +767,23 @@ async def test_a_name_is_a_users_or_a_groups_also_when_both_want_it_at_once(stor
 
 async def test_groups_are_listed_by_name_page_by_page(store: Store) -> None:
     for name in ("c", "a", "b"):
-        await store.put_group(name, [], now=NOW, actor="a")
-    first = await store.list_groups(limit=2)
-    second = await store.list_groups(after=first[-1].name, limit=2)
+        await store.groups.put(name, [], now=NOW, actor="a")
+    first = await store.groups.list(limit=2)
+    second = await store.groups.list(after=first[-1].name, limit=2)
     assert [group.name for group in (*first, *second)] == ["a", "b", "c"]
 
 
 async def test_a_member_is_a_user_and_whoever_asks_for_another_changes_nothing(store: Store) -> None:
     await alice(store)
-    await store.put_group("ops", ["alice"], now=NOW, actor="a")
+    await store.groups.put("ops", ["alice"], now=NOW, actor="a")
     for work in (
-        store.put_group("ops", ["nobody"], now=NOW, actor="a"),
-        store.put_group("new", ["alice", "nobody"], now=NOW, actor="a"),
-        store.add_member("ops", "nobody", now=NOW, actor="a"),
+        store.groups.put("ops", ["nobody"], now=NOW, actor="a"),
+        store.groups.put("new", ["alice", "nobody"], now=NOW, actor="a"),
+        store.groups.add_member("ops", "nobody", now=NOW, actor="a"),
     ):
         with pytest.raises(UnknownUser):
             await work
-    assert [(group.name, group.members) for group in await store.list_groups()] == [("ops", ("alice",))]
+    assert [(group.name, group.members) for group in await store.groups.list()] == [("ops", ("alice",))]
 
 
 # --- agents and interactions ------------------------------------------------------------------------
@@ -783,32 +793,32 @@ VISIT = bytes(32)
 
 
 async def add_agent(store: Store, n: int, username: str = "alice", actor: str = "a") -> Agent:
-    return await store.add_agent(
+    return await store.agents.add(
         username=username, public_key=bytes([n]) * 32, name="robot", now=NOW, actor=actor
     )
 
 
 async def remove_an_agent(store: Store) -> None:
-    (agent,) = await store.list_agents()
-    await store.remove_agent(agent.agent_id, now=NOW, actor="root")
+    (agent,) = await store.agents.list()
+    await store.agents.remove(agent.agent_id, now=NOW, actor="root")
 
 
 async def test_an_agent_is_found_by_its_key_while_its_user_is_enabled(store: Store) -> None:
     await alice(store)
     agent = await add_agent(store, 1)
-    assert await store.find_agent(agent.public_key) == agent
-    assert await store.find_agent(bytes([9]) * 32) is None
+    assert await store.agents.find(agent.public_key) == agent
+    assert await store.agents.find(bytes([9]) * 32) is None
     with pytest.raises(AgentExists):
         await add_agent(store, 1)
     with pytest.raises(UnknownUser):
         await add_agent(store, 2, "nobody")
-    await store.disable_user("alice", now=NOW, actor="a")
-    assert await store.find_agent(agent.public_key) is None
-    await store.enable_user("alice", now=NOW, actor="a")
-    await store.remove_agent(agent.agent_id, now=NOW, actor="a")
-    assert (await store.find_agent(agent.public_key), await store.list_agents()) == (None, ())
+    await store.users.disable("alice", now=NOW, actor="a")
+    assert await store.agents.find(agent.public_key) is None
+    await store.users.enable("alice", now=NOW, actor="a")
+    await store.agents.remove(agent.agent_id, now=NOW, actor="a")
+    assert (await store.agents.find(agent.public_key), await store.agents.list()) == (None, ())
     with pytest.raises(UnknownAgent):
-        await store.remove_agent(agent.agent_id, now=NOW, actor="a")
+        await store.agents.remove(agent.agent_id, now=NOW, actor="a")
 
 
 def interaction(n: int = 0, **given: Any) -> Interaction:
@@ -830,50 +840,55 @@ def interaction(n: int = 0, **given: Any) -> Interaction:
 
 async def test_an_interaction_is_found_by_each_of_its_hashes_until_its_time_is_up(store: Store) -> None:
     made = interaction(1, payload=b"ticket", asker="bob")
-    await store.begin_interaction(made, most=10, now=NOW)
+    await store.interactions.begin(made, most=10, now=NOW)
     for hashed in ({"visit": made.visit_hash}, {"wait": made.wait_hash}, {"token": made.token_hash}):
-        assert await store.find_interaction(**hashed, now=NOW) == made
-        assert await store.find_interaction(**hashed, now=NOW + DAY) is None
-    assert await store.find_interaction(visit=made.wait_hash, now=NOW) is None
+        assert await store.interactions.find(**hashed, now=NOW) == made
+        assert await store.interactions.find(**hashed, now=NOW + DAY) is None
+    assert await store.interactions.find(visit=made.wait_hash, now=NOW) is None
     with pytest.raises(UnknownInteraction):
-        await store.decide(made.visit_hash, Decision.GRANTED, until=NOW, now=NOW + DAY, actor="a")
-    assert await store.settled([made.wait_hash], now=NOW) == frozenset()
-    assert await store.settled([made.wait_hash, bytes(32)], now=NOW + DAY) == {made.wait_hash, bytes(32)}
-    assert await store.prune_interactions(now=NOW) == 0
-    assert await store.prune_interactions(now=NOW + DAY) == 1
+        await store.interactions.decide(
+            made.visit_hash, Decision.GRANTED, until=NOW, now=NOW + DAY, actor="a"
+        )
+    assert await store.interactions.settled([made.wait_hash], now=NOW) == frozenset()
+    assert await store.interactions.settled([made.wait_hash, bytes(32)], now=NOW + DAY) == {
+        made.wait_hash,
+        bytes(32),
+    }
+    assert await store.interactions.prune(now=NOW) == 0
+    assert await store.interactions.prune(now=NOW + DAY) == 1
 
 
 async def test_interactions_are_bounded_in_number(store: Store) -> None:
     for n in range(3):
-        await store.begin_interaction(interaction(n), most=3, now=NOW)
+        await store.interactions.begin(interaction(n), most=3, now=NOW)
     with pytest.raises(InteractionsFull):
-        await store.begin_interaction(interaction(4), most=3, now=NOW)
+        await store.interactions.begin(interaction(4), most=3, now=NOW)
     later = interaction(4, expires_at=NOW + 2 * DAY)
-    await store.begin_interaction(later, most=3, now=NOW + DAY)
+    await store.interactions.begin(later, most=3, now=NOW + DAY)
 
 
 async def test_there_is_one_asker_and_one_decision_however_many_want_to_be_it(
     store: Store, place: Any
 ) -> None:
     other = place.store()
-    await store.begin_interaction(interaction(), most=3, now=NOW)
+    await store.interactions.begin(interaction(), most=3, now=NOW)
     names = [f"user{n}" for n in range(8)]
     asked = await asyncio.gather(
         *(
-            (store, other)[n % 2].take_part(VISIT, name, as_asker=True, now=NOW, actor=name)
+            (store, other)[n % 2].interactions.take_part(VISIT, name, as_asker=True, now=NOW, actor=name)
             for n, name in enumerate(names)
         )
     )
     assert len({one.asker for one in asked}) == 1
     await asyncio.gather(
         *(
-            (store, other)[n % 2].take_part(VISIT, name, as_asker=False, now=NOW, actor=name)
+            (store, other)[n % 2].interactions.take_part(VISIT, name, as_asker=False, now=NOW, actor=name)
             for n, name in enumerate(names)
         )
     )
     decided = await asyncio.gather(
         *(
-            (store, other)[n % 2].decide(
+            (store, other)[n % 2].interactions.decide(
                 VISIT,
                 (Decision.GRANTED, Decision.DENIED)[n % 2],
                 until=NOW + timedelta(hours=n),
@@ -886,8 +901,8 @@ async def test_there_is_one_asker_and_one_decision_however_many_want_to_be_it(
     await other.close()
     assert len(set(decided)) == 1
     assert sorted(decided[0].approvers) == names
-    assert await store.settled([decided[0].wait_hash], now=NOW) == {decided[0].wait_hash}
-    late = await store.take_part(VISIT, "late", as_asker=False, now=NOW, actor="late")
+    assert await store.interactions.settled([decided[0].wait_hash], now=NOW) == {decided[0].wait_hash}
+    late = await store.interactions.take_part(VISIT, "late", as_asker=False, now=NOW, actor="late")
     assert late == decided[0]
 
 
@@ -895,43 +910,49 @@ async def test_there_is_one_asker_and_one_decision_however_many_want_to_be_it(
 
 
 MUTATIONS: dict[str, Callable[[Store], Awaitable[object]]] = {
-    "user.create": lambda store: store.create_user("bob", "hash", now=NOW, actor="root"),
-    "user.set_password": lambda store: store.set_password("alice", "new", now=NOW, actor="root"),
-    "user.rehash": lambda store: store.replace_hash("alice", "hash", "new", now=NOW, actor="root"),
-    "user.disable": lambda store: store.disable_user("alice", now=NOW, actor="root"),
-    "user.enable": lambda store: store.enable_user("alice", now=NOW, actor="root"),
-    "user.set_admin": lambda store: store.set_admin("alice", is_admin=True, now=NOW, actor="root"),
-    "user.unset_admin": lambda store: store.set_admin("alice", is_admin=False, now=NOW, actor="root"),
-    "key.publish": lambda store: store.publish_key(seal, now=NOW, actor="root"),
-    "key.activate": lambda store: store.activate_key("k2", retire_after=NOW, now=NOW, actor="root"),
-    "key.retire": lambda store: store.retire_key("k2", now=NOW, actor="root"),
-    "token.label": lambda store: store.add_labelled_token(label("T2"), now=NOW, actor="root"),
-    "token.prune": lambda store: store.prune_labelled_tokens(now=NOW + DAY, actor="root"),
-    "revocation.token": lambda store: store.revoke_token("T2", expires_at=NOW, now=NOW, actor="root"),
-    "revocation.branch": lambda store: store.revoke_branch(
+    "user.create": lambda store: store.users.create("bob", "hash", now=NOW, actor="root"),
+    "user.set_password": lambda store: store.users.set_password("alice", "new", now=NOW, actor="root"),
+    "user.rehash": lambda store: store.users.replace_hash("alice", "hash", "new", now=NOW, actor="root"),
+    "user.disable": lambda store: store.users.disable("alice", now=NOW, actor="root"),
+    "user.enable": lambda store: store.users.enable("alice", now=NOW, actor="root"),
+    "user.set_admin": lambda store: store.users.set_admin("alice", is_admin=True, now=NOW, actor="root"),
+    "user.unset_admin": lambda store: store.users.set_admin("alice", is_admin=False, now=NOW, actor="root"),
+    "key.publish": lambda store: store.keys.publish(seal, now=NOW, actor="root"),
+    "key.activate": lambda store: store.keys.activate("k2", retire_after=NOW, now=NOW, actor="root"),
+    "key.retire": lambda store: store.keys.retire("k2", now=NOW, actor="root"),
+    "token.label": lambda store: store.labels.add(label("T2"), now=NOW, actor="root"),
+    "token.prune": lambda store: store.labels.prune(now=NOW + DAY, actor="root"),
+    "revocation.token": lambda store: store.revocations.revoke_token(
+        "T2", expires_at=NOW, now=NOW, actor="root"
+    ),
+    "revocation.branch": lambda store: store.revocations.revoke_branch(
         "T", BRANCH, expires_at=NOW, now=NOW, actor="root"
     ),
-    "revocation.user": lambda store: store.revoke_user("alice", NOW, expires_at=NOW, now=NOW, actor="root"),
-    "revocation.prune": lambda store: store.prune_revocations(now=NOW + 2 * DAY, actor="root"),
+    "revocation.user": lambda store: store.revocations.revoke_user(
+        "alice", NOW, expires_at=NOW, now=NOW, actor="root"
+    ),
+    "revocation.prune": lambda store: store.revocations.prune(now=NOW + 2 * DAY, actor="root"),
     "verifier.add": lambda store: add_verifier(store, actor="root"),
     "verifier.revoke": revoke_a_verifier,
-    "group.put": lambda store: store.put_group("dev", ["alice"], now=NOW, actor="root"),
-    "group.delete": lambda store: store.delete_group("ops", now=NOW, actor="root"),
-    "group.add_member": lambda store: store.add_member("empty", "alice", now=NOW, actor="root"),
-    "group.remove_member": lambda store: store.remove_member("ops", "alice", now=NOW, actor="root"),
+    "group.put": lambda store: store.groups.put("dev", ["alice"], now=NOW, actor="root"),
+    "group.delete": lambda store: store.groups.delete("ops", now=NOW, actor="root"),
+    "group.add_member": lambda store: store.groups.add_member("empty", "alice", now=NOW, actor="root"),
+    "group.remove_member": lambda store: store.groups.remove_member("ops", "alice", now=NOW, actor="root"),
     "agent.add": lambda store: add_agent(store, 2, actor="root"),
     "agent.remove": remove_an_agent,
-    "interaction.ask": lambda store: store.take_part(VISIT, "alice", as_asker=True, now=NOW, actor="root"),
-    "interaction.approve": lambda store: store.take_part(
+    "interaction.ask": lambda store: store.interactions.take_part(
+        VISIT, "alice", as_asker=True, now=NOW, actor="root"
+    ),
+    "interaction.approve": lambda store: store.interactions.take_part(
         VISIT, "alice", as_asker=False, now=NOW, actor="root"
     ),
-    "interaction.granted": lambda store: store.decide(
+    "interaction.granted": lambda store: store.interactions.decide(
         VISIT, Decision.GRANTED, until=NOW + DAY, now=NOW, actor="root"
     ),
-    "interaction.denied": lambda store: store.decide(
+    "interaction.denied": lambda store: store.interactions.decide(
         VISIT, Decision.DENIED, until=NOW + DAY, now=NOW, actor="root"
     ),
-    "revocation.bump_epoch": lambda store: store.bump_epoch(now=NOW, actor="root"),
+    "revocation.bump_epoch": lambda store: store.revocations.bump_epoch(now=NOW, actor="root"),
 }
 
 
@@ -946,23 +967,23 @@ NO_ROOM = {
 async def prepare(store: Store, action: str) -> None:
     """What each mutation needs: a user, a label, a revocation, groups, an agent, an interaction, an active key and, for some, a waiting one."""
     await alice(store)
-    await store.add_labelled_token(label("T1"), now=NOW, actor="a")
-    await store.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+    await store.labels.add(label("T1"), now=NOW, actor="a")
+    await store.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
     await rotate(store)
     await add_verifier(store)
-    await store.put_group("ops", ["alice"], now=NOW, actor="a")
-    await store.put_group("empty", [], now=NOW, actor="a")
+    await store.groups.put("ops", ["alice"], now=NOW, actor="a")
+    await store.groups.put("empty", [], now=NOW, actor="a")
     await add_agent(store, 1)
-    await store.begin_interaction(interaction(), most=10, now=NOW)
+    await store.interactions.begin(interaction(), most=10, now=NOW)
     if action != "key.publish":
-        await store.publish_key(seal, now=NOW, actor="a")
+        await store.keys.publish(seal, now=NOW, actor="a")
 
 
 @pytest.mark.parametrize("action", MUTATIONS)
 async def test_every_change_names_its_actor_in_the_audit_trail(store: Store, action: str) -> None:
     await prepare(store, action)
     await MUTATIONS[action](store)
-    entry = (await store.list_audit(limit=1))[0]
+    entry = (await store.audit.list(limit=1))[0]
     assert (entry.action, entry.actor) == (action, "root")
     assert "hash" not in json.dumps(dict(entry.detail))
 
@@ -980,9 +1001,9 @@ async def test_a_change_that_cannot_be_audited_does_not_happen(store: Store, pla
 
 async def test_the_audit_trail_is_read_newest_first_page_by_page(store: Store) -> None:
     for n in range(5):
-        await store.revoke_token(f"T{n}", expires_at=NOW, now=NOW, actor="a", reason="why")
-    first = await store.list_audit(limit=2)
-    second = await store.list_audit(before=first[-1].id, limit=2)
+        await store.revocations.revoke_token(f"T{n}", expires_at=NOW, now=NOW, actor="a", reason="why")
+    first = await store.audit.list(limit=2)
+    second = await store.audit.list(before=first[-1].id, limit=2)
     assert [entry.subject for entry in (*first, *second)] == ["T4", "T3", "T2", "T1"]
     assert first[0].detail == {"sequence": 5, "reason": "why"}
     assert first[0].at == NOW

@@ -81,7 +81,7 @@ async def _caller(request: RequestContext) -> str | None:
 async def _of_interaction(request: RequestContext, question: Question, asked: DischargeForm) -> Response:
     assert asked.token is not None
     token_hash = secrets.token_hash(asked.token)
-    interaction = await request.runtime.store.find_interaction(token=token_hash, now=request.now)
+    interaction = await request.runtime.store.interactions.find(token=token_hash, now=request.now)
     if interaction is None or (interaction.identifier, interaction.payload) != (
         question.identifier,
         question.payload,
@@ -116,7 +116,7 @@ async def agent_of(request: RequestContext, question: Question, read: Callable[[
         username, key = request.runtime.discharges.answered(read(), question.digest, now=request.now)
     except CaveatsError as error:
         raise DischargeRefused("the agent's token is not valid") from error
-    agent = await request.runtime.store.find_agent(key)
+    agent = await request.runtime.store.agents.find(key)
     if agent is None or agent.username != username:
         raise DischargeRefused("there is no such agent")
     return username
@@ -141,7 +141,7 @@ async def _interaction(
         created_at=request.now,
         expires_at=request.now + settings.interaction_lifetime,
     )
-    await request.runtime.store.begin_interaction(
+    await request.runtime.store.interactions.begin(
         interaction, most=settings.max_interactions, now=request.now
     )
     visit = f"discharge/visit/{made.visit}"

@@ -154,7 +154,7 @@ async def _sent(request: RequestContext) -> Interaction:
 
 
 async def _found(request: RequestContext, hashed: bytes) -> Interaction:
-    interaction = await request.runtime.store.find_interaction(visit=hashed, now=request.now)
+    interaction = await request.runtime.store.interactions.find(visit=hashed, now=request.now)
     if interaction is None:
         raise not_found(_GONE)
     return interaction
@@ -195,7 +195,7 @@ async def _ask(request: RequestContext, interaction: Interaction, person: str, *
         require(verdict)
     elif interaction.asker == person:
         raise DischargeRefused("You ask this yourself: a second person has to approve.")
-    interaction = await request.runtime.store.take_part(
+    interaction = await request.runtime.store.interactions.take_part(
         interaction.visit_hash, person, as_asker=True, now=request.now, actor=person
     )
     if interaction.asker != person:
@@ -222,7 +222,7 @@ async def _approve(
         raise DischargeRefused(f"It is not for {person} to approve this.")
     if not allow:
         return await _decide(request, interaction, Decision.DENIED, person)
-    interaction = await request.runtime.store.take_part(
+    interaction = await request.runtime.store.interactions.take_part(
         interaction.visit_hash, person, as_asker=False, now=request.now, actor=person
     )
     return await settle(request, interaction, question, person)
@@ -250,7 +250,7 @@ async def _decide(
 ) -> Interaction:
     now = request.runtime.now()
     until = now + request.runtime.settings.discharge_lifetime
-    decided = await request.runtime.store.decide(
+    decided = await request.runtime.store.interactions.decide(
         interaction.visit_hash, decision, until=until, now=now, actor=person
     )
     request.runtime.waiters.tell(interaction.wait_hash)
@@ -415,7 +415,7 @@ async def _late(
 
 async def _waited(request: RequestContext) -> Interaction | None:
     hashed = secrets.wait_hash(request.param("wait"))
-    return await request.runtime.store.find_interaction(wait=hashed, now=request.runtime.now())
+    return await request.runtime.store.interactions.find(wait=hashed, now=request.runtime.now())
 
 
 # the form
@@ -458,7 +458,7 @@ async def fill_in(request: RequestContext) -> Response:
 
 async def _asked(request: RequestContext) -> Interaction:
     hashed = secrets.wait_hash(request.param("wait"))
-    interaction = await request.runtime.store.find_interaction(wait=hashed, now=request.now)
+    interaction = await request.runtime.store.interactions.find(wait=hashed, now=request.now)
     if interaction is None:
         raise not_found("there is no such interaction, or its time is up")
     return interaction
@@ -470,7 +470,7 @@ async def sign_in(
     """Decide it for an asker who has signed in without the page. Raises `DischargeRefused`."""
     facts = await _verdict_facts(request, interaction, username, ())
     require(await request.runtime.judge(question, facts, client_ip=interaction.client_ip or None))
-    interaction = await request.runtime.store.take_part(
+    interaction = await request.runtime.store.interactions.take_part(
         interaction.visit_hash, username, as_asker=True, now=request.now, actor=username
     )
     if interaction.asker == username:
@@ -523,7 +523,7 @@ async def _challenge(
 ) -> BakeryMacaroon:
     """What a registered agent has to complete. Raises a 400 `Problem`, or `DischargeRefused` for anybody else."""
     key = decoded(public_key.encode("utf-8", "replace"), "the public key")
-    found = await request.runtime.store.find_agent(key)
+    found = await request.runtime.store.agents.find(key)
     if found is None or found.username != username or not is_username(username):
         raise DischargeRefused("there is no such agent")
     return request.runtime.discharges.challenge(

@@ -22,7 +22,7 @@ async def register(request: RequestContext) -> Response:
         public_key = agent_key(decode_any_base64(body.public_key))
     except (MalformedToken, InvalidKey):
         raise bad_request("public_key is an X25519 key: 32 bytes in base64") from None
-    agent = await request.runtime.store.add_agent(
+    agent = await request.runtime.store.agents.add(
         username=check_username(body.username),
         public_key=public_key,
         name=body.name,
@@ -36,7 +36,7 @@ async def listing(request: RequestContext) -> Response:
     """The agents, oldest first."""
     await request.admin()
     limit = max(1, request.number("limit", 100, 1000))
-    found = await request.runtime.store.list_agents(
+    found = await request.runtime.store.agents.list(
         after=request.http.query_params.get("after", ""), limit=limit
     )
     rows = [shape(agent) for agent in found]
@@ -49,7 +49,7 @@ async def remove(request: RequestContext) -> Response:
     agent_id = request.param("agent_id")
     if not is_token_id(agent_id):
         raise not_found("there is no such agent")
-    await request.runtime.store.remove_agent(agent_id, now=request.now, actor=caller.username)
+    await request.runtime.store.agents.remove(agent_id, now=request.now, actor=caller.username)
     return Response(status_code=204, headers=NO_STORE)
 
 

@@ -13,7 +13,7 @@ async def listing(request: RequestContext) -> Response:
     """The groups, by name."""
     await request.admin()
     limit = max(1, request.number("limit", 100, 1000))
-    found = await request.runtime.store.list_groups(
+    found = await request.runtime.store.groups.list(
         after=request.http.query_params.get("after", ""), limit=limit
     )
     rows = [shape(group) for group in found]
@@ -23,7 +23,7 @@ async def listing(request: RequestContext) -> Response:
 async def one(request: RequestContext) -> Response:
     """One group."""
     await request.admin()
-    group = await request.runtime.store.get_group(check_group(request.param("group")))
+    group = await request.runtime.store.groups.get(check_group(request.param("group")))
     if group is None:
         raise not_found("there is no such group")
     return reply(shape(group))
@@ -36,7 +36,7 @@ async def put(request: RequestContext) -> Response:
     name = check_group(request.param("group"))
     members = [check_username(member) for member in body.members]
     return reply(
-        shape(await request.runtime.store.put_group(name, members, now=request.now, actor=caller.username))
+        shape(await request.runtime.store.groups.put(name, members, now=request.now, actor=caller.username))
     )
 
 
@@ -44,7 +44,7 @@ async def delete(request: RequestContext) -> Response:
     """Nobody belongs to it any more."""
     caller = await request.admin()
     name = check_group(request.param("group"))
-    await request.runtime.store.delete_group(name, now=request.now, actor=caller.username)
+    await request.runtime.store.groups.delete(name, now=request.now, actor=caller.username)
     return Response(status_code=204, headers=NO_STORE)
 
 
@@ -52,7 +52,9 @@ async def add_member(request: RequestContext) -> Response:
     """One more belongs to it."""
     caller = await request.admin()
     name, username = check_group(request.param("group")), check_username(request.param("username"))
-    group = await request.runtime.store.add_member(name, username, now=request.now, actor=caller.username)
+    group = await request.runtime.store.groups.add_member(
+        name, username, now=request.now, actor=caller.username
+    )
     return reply(shape(group))
 
 
@@ -60,7 +62,9 @@ async def remove_member(request: RequestContext) -> Response:
     """One fewer belongs to it."""
     caller = await request.admin()
     name, username = check_group(request.param("group")), check_username(request.param("username"))
-    group = await request.runtime.store.remove_member(name, username, now=request.now, actor=caller.username)
+    group = await request.runtime.store.groups.remove_member(
+        name, username, now=request.now, actor=caller.username
+    )
     return reply(shape(group))
 
 

@@ -50,7 +50,7 @@ async def revoke_whole(request: RequestContext, token_id: str) -> Revocation:
         own = presented.identified.token_id == token_id
         if own and presented.identified.issuer_caveats == len(presented.fields.caveats):
             return await request.runtime.revoke_presented(presented)
-    label = await request.runtime.store.get_labelled_token(token_id)
+    label = await request.runtime.store.labels.get(token_id)
     try:
         caller = await request.owner_or_admin(label.username if label is not None else None)
     except Problem as problem:
@@ -89,7 +89,7 @@ async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str)
         if whole or branch == own[-1]:
             return await request.runtime.revoke_branch(token_id, branch, actor=presented.caveats[0].value)
         raise forbidden("a narrowed copy may revoke itself, not other branches")
-    label = await request.runtime.store.get_labelled_token(token_id)
+    label = await request.runtime.store.labels.get(token_id)
     caller = await request.owner_or_admin(label.username if label is not None else None)
     return await request.runtime.revoke_branch(token_id, branch, actor=caller.username)
 
@@ -97,7 +97,7 @@ async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str)
 async def _revoke_user(request: RequestContext, username: str, body: schemas.Revoke) -> Revocation:
     check_username(username)
     caller = await request.owner_or_admin(username)
-    if caller.username != username and await request.runtime.store.get_user(username) is None:
+    if caller.username != username and await request.runtime.store.users.get(username) is None:
         raise not_found("there is no such user")
     once = request.once(caller.username, body, _answer)
     return await request.runtime.revoke_user(username, actor=caller.username, once=once)
@@ -108,7 +108,7 @@ async def listing(request: RequestContext) -> Response:
     await request.admin()
     after = request.number("after", 0, 2**53)
     limit = max(1, request.number("limit", 1000, 5000))
-    page = await request.runtime.store.page_revocations(after, limit=limit)
+    page = await request.runtime.store.revocations.page(after, limit=limit)
     return reply(
         schemas.Revocations(
             epoch=page.epoch,

@@ -131,7 +131,7 @@ async def listing(request: RequestContext) -> Response:
     caller = await request.account()
     limit = max(1, request.number("limit", 100, 1000))
     after = request.http.query_params.get("after")
-    found = await request.runtime.store.list_labelled_tokens(caller.username, after=after, limit=limit)
+    found = await request.runtime.store.labels.list(caller.username, after=after, limit=limit)
     rows = [label(request, token) for token in found]
     return reply(schemas.Labels(tokens=rows, next=rows[-1].token_id if len(rows) == limit else None))
 
@@ -139,7 +139,7 @@ async def listing(request: RequestContext) -> Response:
 async def one(request: RequestContext) -> Response:
     """One labelled token of the caller's."""
     caller = await request.account()
-    token = await request.runtime.store.get_labelled_token(request.param("token_id"))
+    token = await request.runtime.store.labels.get(request.param("token_id"))
     if token is None or token.username != caller.username:
         raise not_found("you have no labelled token of this id")
     return reply(label(request, token))

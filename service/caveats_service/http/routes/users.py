@@ -21,7 +21,7 @@ async def register(request: RequestContext) -> Response:
         await request.runtime.rate_limiter.register(request.throttle_key)
     check_username(body.username)
     hashed = await request.runtime.passwords.hash(body.password)
-    user = await request.runtime.store.create_user(body.username, hashed, now=request.now, actor=actor)
+    user = await request.runtime.store.users.create(body.username, hashed, now=request.now, actor=actor)
     return reply(shape(user), 201)
 
 
@@ -29,7 +29,7 @@ async def listing(request: RequestContext) -> Response:
     """The accounts, by name."""
     await request.admin()
     limit = max(1, request.number("limit", 100, 1000))
-    found = await request.runtime.store.list_users(
+    found = await request.runtime.store.users.list(
         after=request.http.query_params.get("after", ""), limit=limit
     )
     rows = [shape(user) for user in found]
@@ -70,7 +70,7 @@ async def enable(request: RequestContext) -> Response:
     caller = await request.admin()
     username = check_username(request.param("username"))
     return reply(
-        shape(await request.runtime.store.enable_user(username, now=request.now, actor=caller.username))
+        shape(await request.runtime.store.users.enable(username, now=request.now, actor=caller.username))
     )
 
 

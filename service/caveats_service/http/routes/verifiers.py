@@ -28,7 +28,7 @@ async def register(request: RequestContext) -> Response:
         ThirdParty("verifier", public_key)
     except (ValueError, InvalidKey):
         raise bad_request("public_key is an X25519 key: 32 bytes in base64url without padding") from None
-    app = await request.runtime.store.add_verifier(
+    app = await request.runtime.store.verifiers.add(
         audience=body.audience, public_key=public_key, name=body.name, now=request.now, actor=caller.username
     )
     return reply(shape(request, app), 201)
@@ -37,20 +37,20 @@ async def register(request: RequestContext) -> Response:
 async def listing(request: RequestContext) -> Response:
     """The registered verifiers."""
     await request.admin()
-    found = await request.runtime.store.list_verifiers()
+    found = await request.runtime.store.verifiers.list()
     return reply(schemas.Verifiers(verifiers=[shape(request, app) for app in found]))
 
 
 async def revoke(request: RequestContext) -> Response:
     """This verifier gets no more keys. Those that it has stay good until they are rotated away."""
     caller = await request.admin()
-    await request.runtime.store.revoke_verifier(_id(request), now=request.now, actor=caller.username)
+    await request.runtime.store.verifiers.revoke(_id(request), now=request.now, actor=caller.username)
     return Response(status_code=204, headers=NO_STORE)
 
 
 async def keys(request: RequestContext) -> Response:
     """The audience's keys, for this verifier's eyes only: whoever else asks gets a box that they cannot open."""
-    app = await request.runtime.store.get_verifier(_id(request))
+    app = await request.runtime.store.verifiers.get(_id(request))
     if app is None or app.revoked_at is not None:
         raise not_found("there is no such verifier")
     bundle = KeyBundle(

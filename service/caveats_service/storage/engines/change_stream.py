@@ -18,10 +18,13 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
 
 
-class ChangeStream(Database):
-    """Following the database."""
+class ChangeStream:
+    """The hints of one database."""
 
-    async def changes(self) -> AsyncIterator[Change]:
+    def __init__(self, database: Database) -> None:
+        self._database: Final = database
+
+    async def follow(self) -> AsyncIterator[Change]:
         """Hints for as long as they are asked for; a store that is away is waited for.
 
         On a connection of its own. End the iteration before the store is closed.
@@ -29,18 +32,16 @@ class ChangeStream(Database):
         pause = _FIRST_PAUSE
         while True:
             try:
-                with self._engine.failures():
-                    self._open()
-                    async with self._engine.watch() as watch:
-                        seen = await watch.counters()
-                        pause = _FIRST_PAUSE
-                        yield Change(ChangeKind.MISSED, seen.revocations)
-                        while True:
-                            await watch.wait()
-                            now = await watch.counters()
-                            for change in _moved(seen, now):
-                                yield change
-                            seen = now
+                async with self._database.watch() as watch:
+                    seen = await watch.counters()
+                    pause = _FIRST_PAUSE
+                    yield Change(ChangeKind.MISSED, seen.revocations)
+                    while True:
+                        await watch.wait()
+                        now = await watch.counters()
+                        for change in _moved(seen, now):
+                            yield change
+                        seen = now
             except StoreUnavailable:
                 await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  chance, not secrecy
                 pause = min(2 * pause, _LONGEST_PAUSE)

@@ -10,7 +10,8 @@ import contextvars
 import functools
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -18,13 +19,14 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats_service.storage.engines.engine import Engine
+from caveats_service.storage.engines.engine import COUNTERS, Engine, Progress, Watch
+from caveats_service.storage.engines.migrate import upgrade
 from caveats_service.storage.engines.postgres import Postgres
 from caveats_service.storage.engines.queue import WAITER, Waiter
 from caveats_service.storage.engines.sqlite import Sqlite
 from caveats_service.storage.errors import StoreError, StoreUnavailable, TransactionAborted
 
-_Self = TypeVar("_Self", bound="Database")
+_Self = TypeVar("_Self", bound="Repository")
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -35,45 +37,78 @@ _POSTGRES: Final = ("postgresql://", "postgres://")
 _SQLITE: Final = "sqlite:///"
 
 
-def operation(
-    method: Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]],
-) -> Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]]:
-    """Let an operation run to its end even if its caller is cancelled, but not for ever.
-
-    Cutting a driver off in the middle leaves a connection behind whose open transaction holds up all writers.
-    What the database undid is done again, so an operation must not act outside of its transaction.
-    """
-
-    @functools.wraps(method)
-    async def run(self: _Self, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        return await self._complete(lambda: method(self, *args, **kwargs), self._engine.deadline)
-
-    return run
-
-
-def unhurried(
-    method: Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]],
-) -> Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]]:
-    """As `whole`, however long it takes."""
-
-    @functools.wraps(method)
-    async def run(self: _Self, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        return await self._complete(lambda: method(self, *args, **kwargs), None)
-
-    return run
-
-
 class Database:
     """One database as one process sees it.
 
     `url`: `sqlite:///path` (the path as it is, nothing escaped), `sqlite_url(path)`, or
-    `postgresql://user@host:port/database` in any of libpq's forms.
+    `postgresql://user@host:port/database` in any of libpq's forms. `patience`: how long a connection, a lock or
+    an answer is waited for; each engine has its own default.
     """
 
     def __init__(self, url: URL | str, *, patience: timedelta | None = None) -> None:
         self._engine: Final = _engine(url, {} if patience is None else {"patience": patience})
         self._running: set[asyncio.Task[Any]] = set()
         self._pid = 0
+
+    # its life
+
+    async def exists(self) -> bool:
+        """Whether there is a database already, migrated or not: then its seal key must exist as well."""
+
+        async def work() -> bool:
+            with self._engine.failures():
+                self._here()
+                return await self._engine.exists()
+
+        return await self.run(work)
+
+    async def migrate(self) -> None:
+        """Create or upgrade the schema, however long it takes; `SchemaTooNew` if a newer version has been here."""
+
+        async def work() -> None:
+            with self._engine.failures():
+                self._here()
+                await self._engine.migrate(upgrade)
+
+        await self.run(work, hurried=False)
+
+    async def ping(self) -> None:
+        """Return if the database can be read now and has been migrated; otherwise raise `StoreUnavailable`."""
+
+        async def work() -> None:
+            async with self.read() as connection:
+                (await connection.exec_driver_sql(COUNTERS)).one()
+
+        await self.run(work)
+
+    async def checkpoint(self) -> bool:
+        """See to it that overwritten bytes are gone; False if that is not possible now."""
+
+        async def work() -> bool:
+            with self._engine.failures():
+                self._open()
+                return await self._engine.checkpoint()
+
+        return await self.run(work)
+
+    async def backup(self, target: Path, *, progress: Progress | None = None) -> None:
+        """A whole copy (0600) while the service runs; `BackupExists` if the name is taken."""
+        await self._engine.backup(target, progress)
+
+    async def integrity_problems(self) -> tuple[str, ...]:
+        """What is wrong with the database; nothing if it is whole."""
+        with self._engine.failures():
+            return await self._engine.integrity_problems()
+
+    async def close(self) -> None:
+        """Close all connections, after what still runs on them; the next use opens new ones."""
+        while self._running:
+            await asyncio.wait(self._running)
+        if self._pid == os.getpid():
+            await self._engine.close()
+        self._pid = 0
+
+    # transactions, for use within an operation
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -99,20 +134,41 @@ class Database:
             async with self._engine.exclusive_write() as connection:
                 yield connection
 
-    @operation
-    async def checkpoint(self) -> bool:
-        """See to it that overwritten bytes are gone; False if that is not possible now."""
+    def exclusive_turn(self) -> AbstractAsyncContextManager[None]:
+        """The turn for `exclusive_write` alone, for an operation that decides when it comes what it will write."""
+        return self._engine.alone.turn()
+
+    async def rows(self, connection: AsyncConnection, query: str, *values: int) -> Sequence[Sequence[Any]]:
+        """The driver's own rows of a query with $1, $2, ...: for reading very many, without SQLAlchemy's types."""
+        return await self._engine.rows(connection, query, *values)
+
+    @contextlib.asynccontextmanager
+    async def watch(self) -> AsyncIterator[Watch]:
+        """A connection of its own on which to notice what others write. Leave it before the database is closed."""
         with self._engine.failures():
             self._open()
-            return await self._engine.checkpoint()
+            async with self._engine.watch() as watch:
+                yield watch
 
-    async def close(self) -> None:
-        """Close all connections, after what still runs on them; the next use opens new ones."""
-        while self._running:
-            await asyncio.wait(self._running)
-        if self._pid == os.getpid():
-            await self._engine.close()
-        self._pid = 0
+    async def run(self, work: Callable[[], Awaitable[_Result]], *, hurried: bool = True) -> _Result:
+        """Run an operation to its end even if its caller is cancelled; unless `hurried` is false, not for ever.
+
+        What the database undid is done again, so `work` must not act outside of its transaction.
+        """
+        waiter, context = Waiter(self._engine.clock), contextvars.copy_context()
+        context.run(WAITER.set, waiter)
+        task = asyncio.create_task(_again_if_aborted(work), context=context)
+        self._running.add(task)
+        task.add_done_callback(self._settled)
+        deadline = self._engine.deadline if hurried else None
+        with self._engine.clock.running():
+            while not task.done():
+                left = None if deadline is None else waiter.left(deadline)
+                if left is not None and left <= 0:
+                    task.cancel()
+                    raise StoreUnavailable(f"the database has not answered for {deadline:g} s")
+                await asyncio.wait({task}, timeout=left)
+        return task.result()
 
     def _open(self) -> None:
         self._here()
@@ -124,28 +180,38 @@ class Database:
             raise StoreError("this store was opened before a fork; make one in each process")
         self._pid = os.getpid()
 
-    async def _complete(self, work: Callable[[], Awaitable[_Result]], deadline: float | None) -> _Result:
-        asked, context = Waiter(self._engine.clock), contextvars.copy_context()
-        context.run(WAITER.set, asked)
-        task = asyncio.create_task(_again_if_undone(work), context=context)
-        self._running.add(task)
-        task.add_done_callback(self._settled)
-        with self._engine.clock.running():
-            while not task.done():
-                left = None if deadline is None else asked.left(deadline)
-                if left is not None and left <= 0:
-                    task.cancel()
-                    raise StoreUnavailable(f"the database has not answered for {deadline:g} s")
-                await asyncio.wait({task}, timeout=left)
-        return task.result()
-
     def _settled(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # seen, also if nobody waits for it any more
 
 
-async def _again_if_undone(work: Callable[[], Awaitable[_Result]]) -> _Result:
+class Repository:
+    """A group of operations on one database: methods under `operation`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database: Final = database
+
+    async def _run(self, work: Callable[[], Awaitable[_Result]]) -> _Result:
+        return await self._database.run(work)
+
+
+def operation(
+    method: Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]],
+) -> Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]]:
+    """Let a repository's method run as `Database.run` says.
+
+    Cutting a driver off in the middle leaves a connection behind whose open transaction holds up all writers.
+    """
+
+    @functools.wraps(method)
+    async def run(self: _Self, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        return await self._run(lambda: method(self, *args, **kwargs))
+
+    return run
+
+
+async def _again_if_aborted(work: Callable[[], Awaitable[_Result]]) -> _Result:
     for pause in _PAUSES:
         try:
             return await work()

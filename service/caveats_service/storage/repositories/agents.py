@@ -11,23 +11,21 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats import new_token_id
-from caveats_service.storage.engines.transactions import Database, operation
+from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import AgentExists, UnknownAgent, UnknownUser
 from caveats_service.storage.records import Agent
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.tables import agents, users
 
 
-class Agents(Database):
+class AgentRepository(Repository):
     """The operations on agents."""
 
     @operation
-    async def add_agent(
-        self, *, username: str, public_key: bytes, name: str, now: datetime, actor: str
-    ) -> Agent:
+    async def add(self, *, username: str, public_key: bytes, name: str, now: datetime, actor: str) -> Agent:
         """Whoever has this key speaks for the user; `AgentExists` if the key speaks for somebody already."""
         agent_id = new_token_id(now)
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             owner = select(users.c.username).where(users.c.username == username)
             if (await connection.execute(owner)).one_or_none() is None:
                 raise UnknownUser(f"there is no user {username}")
@@ -56,28 +54,28 @@ class Agents(Database):
             return await _existing(connection, agent_id)
 
     @operation
-    async def find_agent(self, public_key: bytes) -> Agent | None:
+    async def find(self, public_key: bytes) -> Agent | None:
         """The agent with this key, if its user is enabled."""
         query = (
             select(agents)
             .join(users, users.c.username == agents.c.username)
             .where(agents.c.public_key == public_key, users.c.disabled_at.is_(None))
         )
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
             return None if row is None else _agent(row)
 
     @operation
-    async def list_agents(self, *, after: str = "", limit: int = 100) -> tuple[Agent, ...]:
+    async def list(self, *, after: str = "", limit: int = 100) -> tuple[Agent, ...]:
         """Agents, oldest first; `after` is the last id of the previous page."""
         query = select(agents).where(agents.c.agent_id > after).order_by(agents.c.agent_id).limit(limit)
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             return tuple(_agent(row) for row in await connection.execute(query))
 
     @operation
-    async def remove_agent(self, agent_id: str, *, now: datetime, actor: str) -> None:
+    async def remove(self, agent_id: str, *, now: datetime, actor: str) -> None:
         """This key speaks for nobody any more."""
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             agent = await _existing(connection, agent_id)
             await connection.execute(delete(agents).where(agents.c.agent_id == agent_id))
             await audit.record(

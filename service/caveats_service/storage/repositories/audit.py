@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Row, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats_service.storage.engines.transactions import Database, operation
+from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.records import AuditEntry
 from caveats_service.storage.tables import audit
 
@@ -48,16 +48,16 @@ async def record_all(connection: AsyncConnection, deeds: Sequence[dict[str, obje
         await connection.execute(insert(audit), deeds)
 
 
-class Audit(Database):
+class AuditRepository(Repository):
     """Reading the trail."""
 
     @operation
-    async def list_audit(self, *, before: int | None = None, limit: int = 100) -> tuple[AuditEntry, ...]:
+    async def list(self, *, before: int | None = None, limit: int = 100) -> tuple[AuditEntry, ...]:
         """The newest entries first; `before` is the id of the last one of the previous page."""
         query = select(audit).order_by(audit.c.id.desc()).limit(limit)
         if before is not None:
             query = query.where(audit.c.id < before)
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             return tuple(_entry(row) for row in await connection.execute(query))
 
 

@@ -10,23 +10,23 @@ from typing import Any
 from sqlalchemy import Row, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats_service.storage.engines.transactions import Database, operation
+from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import GroupExists, UnknownGroup, UnknownUser
 from caveats_service.storage.records import Group
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.tables import group_members, groups, users
 
 
-class Groups(Database):
+class GroupRepository(Repository):
     """The operations on groups."""
 
     @operation
-    async def put_group(self, name: str, members: Collection[str], *, now: datetime, actor: str) -> Group:
+    async def put(self, name: str, members: Collection[str], *, now: datetime, actor: str) -> Group:
         """This group, with these members and no others, whether it was there or not.
 
         `GroupExists` if a user has the name, `UnknownUser` for a member who is none.
         """
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             await _all_users(connection, members)
             if await _find(connection, name) is None:
                 await _new(connection, name, now)
@@ -41,23 +41,23 @@ class Groups(Database):
             return await _existing(connection, name)
 
     @operation
-    async def get_group(self, name: str) -> Group | None:
+    async def get(self, name: str) -> Group | None:
         """The group of that name."""
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             return await _find(connection, name)
 
     @operation
-    async def list_groups(self, *, after: str = "", limit: int = 100) -> tuple[Group, ...]:
+    async def list(self, *, after: str = "", limit: int = 100) -> tuple[Group, ...]:
         """Groups by name; `after` is the last name of the previous page."""
         query = select(groups).where(groups.c.name > after).order_by(groups.c.name).limit(limit)
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
             return tuple([await _group(connection, row) for row in rows])
 
     @operation
-    async def delete_group(self, name: str, *, now: datetime, actor: str) -> None:
+    async def delete(self, name: str, *, now: datetime, actor: str) -> None:
         """Nobody belongs to it any more, and it is gone."""
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             await _existing(connection, name)
             await connection.execute(delete(group_members).where(group_members.c.group_name == name))
             await connection.execute(delete(groups).where(groups.c.name == name))
@@ -66,7 +66,7 @@ class Groups(Database):
     @operation
     async def add_member(self, name: str, username: str, *, now: datetime, actor: str) -> Group:
         """This user belongs to the group from now on. Repeating it changes nothing."""
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             group = await _existing(connection, name)
             await _all_users(connection, (username,))
             if username in group.members:
@@ -80,7 +80,7 @@ class Groups(Database):
     @operation
     async def remove_member(self, name: str, username: str, *, now: datetime, actor: str) -> Group:
         """This user does not belong to the group any more. Repeating it changes nothing."""
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             group = await _existing(connection, name)
             if username not in group.members:
                 return group
@@ -95,11 +95,11 @@ class Groups(Database):
             return await _existing(connection, name)
 
     @operation
-    async def groups_of(self, *usernames: str) -> Mapping[str, frozenset[str]]:
+    async def of(self, *usernames: str) -> Mapping[str, frozenset[str]]:
         """The groups of each of these users; unknown and disabled ones are left out."""
         known = select(users.c.username).where(users.c.username.in_(usernames), users.c.disabled_at.is_(None))
         members = select(group_members).where(group_members.c.username.in_(usernames))
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             found: dict[str, set[str]] = {row.username: set() for row in await connection.execute(known)}
             for row in await connection.execute(members):
                 if row.username in found:

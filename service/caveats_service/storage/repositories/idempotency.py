@@ -13,7 +13,7 @@ from sqlalchemy import delete, insert, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats_service.storage.engines.transactions import Database, in_batches, operation
+from caveats_service.storage.engines.transactions import Repository, in_batches, operation
 from caveats_service.storage.errors import AlreadyDone, IdempotencyConflict, TransactionAborted
 from caveats_service.storage.records import Idempotency, Revocation
 from caveats_service.storage.tables import idempotency
@@ -22,13 +22,13 @@ _BATCH: Final = 5000
 _ANOTHER: Final = "this idempotency key belongs to another request"
 
 
-class Replies(Database):
+class ReplyRepository(Repository):
     """The operations on remembered replies."""
 
     @operation
     async def recall(self, caller: str, key: str, digest: bytes, *, now: datetime) -> bytes | None:
         """The sealed reply under this key, None if it is free; `IdempotencyConflict` if another request has it."""
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             asked = Idempotency(caller, key, digest, now, lambda _: b"")
             answer = (await used(connection, [asked], now=now)).get((caller, key))
         if isinstance(answer, IdempotencyConflict):
@@ -38,20 +38,20 @@ class Replies(Database):
     @operation
     async def remember(self, once: Idempotency, *, now: datetime) -> None:
         """Keep the reply of an operation that writes nothing else; `AlreadyDone` if another was faster."""
-        async with self.write() as connection:
+        async with self._database.write() as connection:
             await check(connection, once, now=now)
             await keep(connection, once, None, now=now)
 
-    async def prune_replies(self, *, now: datetime) -> int:
+    async def prune(self, *, now: datetime) -> int:
         """Forget the expired ones; returns how many. Not audited: no decision."""
-        return await in_batches(lambda: self._prune_replies(now), _BATCH)
+        return await in_batches(lambda: self._prune(now), _BATCH)
 
     @operation
-    async def _prune_replies(self, now: datetime) -> int:
+    async def _prune(self, now: datetime) -> int:
         ids = (idempotency.c.caller, idempotency.c.key)
         expiry = idempotency.c.expires_at
         some = select(*ids).where(expiry <= now).order_by(expiry, *ids).limit(_BATCH)
-        async with self.write() as connection:
+        async with self._database.write() as connection:
             gone = await connection.execute(delete(idempotency).where(tuple_(*ids).in_(some)))
             return gone.rowcount
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats_service.storage.engines.transactions import Database, in_batches, operation
+from caveats_service.storage.engines.transactions import Repository, in_batches, operation
 from caveats_service.storage.errors import InteractionsFull, UnknownInteraction
 from caveats_service.storage.records import Decision, Interaction
 from caveats_service.storage.repositories import audit
@@ -22,14 +22,14 @@ _BATCH: Final = 5000
 _MOST_APPROVERS: Final = 64
 
 
-class Interactions(Database):
+class InteractionRepository(Repository):
     """The operations on interactions. Beginning one is not audited: anybody may ask, and nothing is decided."""
 
     @operation
-    async def begin_interaction(self, interaction: Interaction, *, most: int, now: datetime) -> None:
+    async def begin(self, interaction: Interaction, *, most: int, now: datetime) -> None:
         """Keep a new one; `InteractionsFull` if there are `most` already."""
         alive = select(func.count()).select_from(interactions).where(interactions.c.expires_at > now)
-        async with self.write() as connection:
+        async with self._database.write() as connection:
             if (await connection.execute(alive)).scalar_one() >= most:
                 raise InteractionsFull(f"there are {most} interactions already")
             await connection.execute(
@@ -50,7 +50,7 @@ class Interactions(Database):
             )
 
     @operation
-    async def find_interaction(
+    async def find(
         self,
         *,
         visit: bytes | None = None,
@@ -59,7 +59,7 @@ class Interactions(Database):
         now: datetime,
     ) -> Interaction | None:
         """The interaction with this hash, while its time is not up."""
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             column, value = (
                 (interactions.c.visit_hash, visit)
                 if visit is not None
@@ -76,7 +76,7 @@ class Interactions(Database):
         self, visit_hash: bytes, username: str, *, as_asker: bool, now: datetime, actor: str
     ) -> Interaction:
         """Note that this user asks, if nobody does yet, or that they approve. Returns how things stand then."""
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             before = await _existing(connection, visit_hash, now)
             if before.decision is not Decision.OPEN:
                 return before
@@ -100,7 +100,7 @@ class Interactions(Database):
         self, visit_hash: bytes, decision: Decision, *, until: datetime, now: datetime, actor: str
     ) -> Interaction:
         """The decision, which can be read until then; the one that was there before, if there was one."""
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             before = await _existing(connection, visit_hash, now)
             if before.decision is not Decision.OPEN:
                 return before
@@ -128,19 +128,19 @@ class Interactions(Database):
             interactions.c.decision == Decision.OPEN.value,
             interactions.c.expires_at > now,
         )
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             still = {bytes(row.wait_hash) for row in await connection.execute(query)}
             return frozenset(waits) - still
 
-    async def prune_interactions(self, *, now: datetime) -> int:
+    async def prune(self, *, now: datetime) -> int:
         """Forget those whose time is up; returns how many. Not audited: no decision."""
-        return await in_batches(lambda: self._prune_interactions(now), _BATCH)
+        return await in_batches(lambda: self._prune(now), _BATCH)
 
     @operation
-    async def _prune_interactions(self, now: datetime) -> int:
+    async def _prune(self, now: datetime) -> int:
         ids, expiry = interactions.c.visit_hash, interactions.c.expires_at
         some = select(ids).where(expiry <= now).order_by(expiry, ids).limit(_BATCH)
-        async with self.write() as connection:
+        async with self._database.write() as connection:
             gone = await connection.execute(delete(interactions).where(ids.in_(some)))
             return gone.rowcount
 

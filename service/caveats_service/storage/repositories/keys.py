@@ -1,7 +1,7 @@
-"""Master keys at rest and the states they pass through: published, active, verifying, retired.
+"""Keys at rest: master keys with the states they pass through, and the service's own keys, each made once.
 
 Knows sealed bytes only; sealing is the caller's, handed in as a function. Must not know the seal key.
-Two indexes hold, whatever happens: at most one key is active, and at most one is waiting to be.
+A master key is published, active, verifying, retired, in this order. Two indexes hold, whatever happens: at most one key is active, and at most one is waiting to be.
 """
 
 import contextlib
@@ -12,28 +12,28 @@ from typing import Any, TypeAlias
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats_service.storage.engines.transactions import Database, operation
+from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import KeyConflict, KeyInUse, StoreUnavailable, UnknownMasterKey
 from caveats_service.storage.records import KeyState, MasterKey
 from caveats_service.storage.repositories import audit
-from caveats_service.storage.tables import labelled_tokens, master_keys, meta
+from caveats_service.storage.tables import labelled_tokens, master_keys, meta, service_keys
 
 SealFor: TypeAlias = Callable[[int, str], bytes]
 """Seals a fresh master key for its row id and key id. Quick, no I/O: it runs within the transaction."""
 
 
-class Keys(Database):
-    """The operations on master keys. Each may be repeated, also by another node, and then changes nothing."""
+class KeyRepository(Repository):
+    """The operations on keys. Each may be repeated, also by another node, and then changes nothing."""
 
     @operation
-    async def list_keys(self) -> tuple[MasterKey, ...]:
+    async def list(self) -> tuple[MasterKey, ...]:
         """Every key there ever was, oldest first."""
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             rows = await connection.execute(select(master_keys).order_by(master_keys.c.row_id))
             return tuple(_key(row) for row in rows)
 
     @operation
-    async def publish_key(
+    async def publish(
         self, seal: SealFor, *, now: datetime, actor: str, replacing: str | None = None, first: bool = False
     ) -> MasterKey:
         """A new key that verifies and waits; if one waits already, that one.
@@ -41,7 +41,7 @@ class Keys(Database):
         With `replacing`, `KeyConflict` unless that key is the active one: so two nodes that both found it too
         old replace it once. With `first`, unless no key is active: so two that found none make one.
         """
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             active = await _only(connection, KeyState.ACTIVE)
             if replacing is not None and active != replacing:
                 raise KeyConflict(f"{replacing} is no longer the active key")
@@ -67,11 +67,9 @@ class Keys(Database):
             return await _existing(connection, key_id)
 
     @operation
-    async def activate_key(
-        self, key_id: str, *, retire_after: datetime, now: datetime, actor: str
-    ) -> MasterKey:
+    async def activate(self, key_id: str, *, retire_after: datetime, now: datetime, actor: str) -> MasterKey:
         """Issue under this published key from now on; the one before verifies until `retire_after`."""
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             key = await _existing(connection, key_id)
             if key.state is KeyState.ACTIVE:
                 return key
@@ -94,12 +92,12 @@ class Keys(Database):
             return await _existing(connection, key_id)
 
     @operation
-    async def retire_key(self, key_id: str, *, now: datetime, actor: str, force: bool = False) -> MasterKey:
+    async def retire(self, key_id: str, *, now: datetime, actor: str, force: bool = False) -> MasterKey:
         """Destroy this key: every token under it is dead.
 
         `KeyConflict` for the active key. `KeyInUse` while tokens under it may be alive, unless forced.
         """
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             key = await _existing(connection, key_id)
             if key.state is KeyState.RETIRED:
                 return key
@@ -115,8 +113,19 @@ class Keys(Database):
             retired = await _existing(connection, key_id)
         # The sealed bytes are overwritten in the file; now also in the log, unless a reader is in the way.
         with contextlib.suppress(StoreUnavailable):
-            await self.checkpoint()
+            await self._database.checkpoint()
         return retired
+
+    @operation
+    async def service_key(self, name: str, sealed: bytes) -> bytes:
+        """Keep this key of the service's own unless there is one of that name; returns the one that is kept."""
+        query = select(service_keys.c.sealed).where(service_keys.c.name == name)
+        async with self._database.exclusive_write() as connection:
+            kept = (await connection.execute(query)).scalar_one_or_none()
+            if kept is None:
+                await connection.execute(insert(service_keys).values(name=name, sealed=sealed))
+                kept = sealed
+            return bytes(kept)
 
 
 async def _only(connection: AsyncConnection, state: KeyState) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from caveats_service.storage.engines.transactions import Database, in_batches, operation
+from caveats_service.storage.engines.transactions import Repository, in_batches, operation
 from caveats_service.storage.errors import LabelExists, UnknownUser
 from caveats_service.storage.records import Idempotency, LabelledToken
 from caveats_service.storage.repositories import audit, idempotency
@@ -19,18 +19,18 @@ from caveats_service.storage.tables import labelled_tokens, users
 _BATCH: Final = 5000
 
 
-class Labels(Database):
+class LabelRepository(Repository):
     """The operations on labelled tokens."""
 
     @operation
-    async def add_labelled_token(
+    async def add(
         self, token: LabelledToken, *, now: datetime, actor: str, once: Idempotency | None = None
     ) -> None:
         """Remember this token; `LabelExists` if its id is known, `UnknownUser` if its user is not.
 
         With `once`, `AlreadyDone` or `IdempotencyConflict` if that key has been used.
         """
-        async with self.write() as connection:
+        async with self._database.write() as connection:
             await idempotency.check(connection, once, now=now)
             owner = select(users.c.username).where(users.c.username == token.username)
             if (await connection.execute(owner)).one_or_none() is None:
@@ -63,15 +63,15 @@ class Labels(Database):
             await idempotency.keep(connection, once, None, now=now)
 
     @operation
-    async def get_labelled_token(self, token_id: str) -> LabelledToken | None:
+    async def get(self, token_id: str) -> LabelledToken | None:
         """The labelled token with this id."""
         query = select(labelled_tokens).where(labelled_tokens.c.token_id == token_id)
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
             return None if row is None else _token(row)
 
     @operation
-    async def list_labelled_tokens(
+    async def list(
         self, username: str, *, after: str | None = None, limit: int = 100
     ) -> tuple[LabelledToken, ...]:
         """A user's labelled tokens, newest first; `after` is the last id of the previous page."""
@@ -79,7 +79,7 @@ class Labels(Database):
         query = select(labelled_tokens).where(labelled_tokens.c.username == username)
         if after is not None:
             query = query.where(ids < after)
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             return tuple(
                 _token(row) for row in await connection.execute(query.order_by(ids.desc()).limit(limit))
             )
@@ -99,19 +99,19 @@ class Labels(Database):
             .values(last_used_at=bindparam("used_at", type_=last.type))
         )
         rows = [{"used_id": token_id, "used_at": at} for token_id, at in sorted(uses.items())]
-        async with self.write() as connection:
+        async with self._database.write() as connection:
             await connection.execute(statement, rows)
 
-    async def prune_labelled_tokens(self, *, now: datetime, actor: str) -> int:
+    async def prune(self, *, now: datetime, actor: str) -> int:
         """Forget the expired ones; returns how many."""
-        return await in_batches(lambda: self._prune_labels(now, actor), _BATCH)
+        return await in_batches(lambda: self._prune(now, actor), _BATCH)
 
     @operation
-    async def _prune_labels(self, now: datetime, actor: str) -> int:
+    async def _prune(self, now: datetime, actor: str) -> int:
         ids = labelled_tokens.c.token_id
         expiry = labelled_tokens.c.expires_at
         some = select(ids).where(expiry <= now).order_by(expiry, ids).limit(_BATCH)
-        async with self.write() as connection:
+        async with self._database.write() as connection:
             gone = await connection.execute(delete(labelled_tokens).where(ids.in_(some)))
             if gone.rowcount:
                 await audit.record(

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import URL, BigInteger, ColumnElement, delete, insert, select, type_coerce, update
+from sqlalchemy import BigInteger, ColumnElement, delete, insert, select, type_coerce, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats.revocation.revocation_set import LAST_SECOND, Row
-from caveats_service.storage.engines.transactions import Database, in_batches, operation
+from caveats_service.storage.engines.transactions import Database, Repository, in_batches, operation
 from caveats_service.storage.errors import StoreError, StoreUnavailable, TransactionAborted
 from caveats_service.storage.records import Idempotency, Revocation, RevocationKind, RevocationPage
 from caveats_service.storage.repositories import audit, idempotency
@@ -36,7 +36,7 @@ _COLUMNS: Final = [
 ]
 
 
-class Revocations(Database):
+class RevocationRepository(Repository):
     """The operations on revocations.
 
     Revoking the same again returns the entry that is there, if it lasts at least as long as the one asked
@@ -46,8 +46,8 @@ class Revocations(Database):
     Whoever has to wait is written down together with all others who wait, in one transaction: a burst costs a few.
     """
 
-    def __init__(self, url: URL | str, *, patience: timedelta | None = None) -> None:
-        super().__init__(url, patience=patience)
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self._wishes: dict[_Wish, None] = {}
         self._landed = asyncio.Event()
         self._landed.set()
@@ -100,9 +100,9 @@ class Revocations(Database):
         return await self._revoke(_Wish(target, expires_at, now, actor, reason, once))
 
     @operation
-    async def page_revocations(self, after_sequence: int, *, limit: int = 1000) -> RevocationPage:
+    async def page(self, after_sequence: int, *, limit: int = 1000) -> RevocationPage:
         """The entries that follow; the page says whether the reader `must_resync` because some are gone."""
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             head = await _head(connection)
             return await _page(connection, head, revocations.c.sequence > after_sequence, limit)
 
@@ -115,10 +115,10 @@ class Revocations(Database):
         Fewer than `limit`: these are all. For reading a million of them, so none is made into a `Revocation`.
         """
         values = (after_sequence, upto, milliseconds(now), limit)
-        async with self.read() as connection:
-            return list(map(_row, await self._engine.rows(connection, _LIVE, *values)))
+        async with self._database.read() as connection:
+            return list(map(_row, await self._database.rows(connection, _LIVE, *values)))
 
-    async def prune_revocations(self, *, now: datetime, actor: str, grace: timedelta = GRACE) -> int:
+    async def prune(self, *, now: datetime, actor: str, grace: timedelta = GRACE) -> int:
         """Forget the entries that expired more than `grace` ago; returns how many."""
         return await in_batches(lambda: self._prune(now - grace, now, actor), _BATCH)
 
@@ -126,7 +126,7 @@ class Revocations(Database):
     async def _prune(self, dead_since: datetime, now: datetime, actor: str) -> int:
         sequence, expiry = revocations.c.sequence, revocations.c.expires_at
         some = select(sequence).where(expiry <= dead_since).order_by(expiry, sequence).limit(_BATCH)
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             gone = (
                 await connection.scalars(
                     delete(revocations).where(sequence.in_(some)).returning(revocations.c.sequence)
@@ -142,11 +142,27 @@ class Revocations(Database):
                 )
             return len(gone)
 
+    @operation
+    async def bump_epoch(self, *, now: datetime, actor: str) -> int:
+        """Make every follower of the feed load everything anew; returns the new epoch.
+
+        For after a restore: the epoch moves on, and to at least the seconds of `now`, so that followers notice
+        also when the same backup is put back twice.
+        """
+        async with self._database.exclusive_write() as connection:
+            before = (await connection.execute(select(meta.c.epoch))).scalar_one()
+            epoch = max(int(before) + 1, int(now.timestamp()))
+            await connection.execute(update(meta).values(epoch=epoch))
+            await audit.record(
+                connection, at=now, actor=actor, action="revocation.bump_epoch", subject="", epoch=epoch
+            )
+            return epoch
+
     async def _revoke(self, wish: "_Wish") -> Revocation:
         """Write down this wish, together with all that wait when its turn comes: then it may be done already."""
         self._wishes[wish] = None
         try:
-            async with self._engine.alone.turn():
+            async with self._database.exclusive_turn():
                 if wish.outcome is None:
                     await self._write_together(wish)
         except StoreUnavailable:
@@ -165,7 +181,7 @@ class Revocations(Database):
         begun = False
         self._landed.clear()
         try:
-            async with self.exclusive_write() as connection:
+            async with self._database.exclusive_write() as connection:
                 begun = True
                 outcomes = await _write(connection, wishes)
         except TransactionAborted:

@@ -10,7 +10,7 @@ from sqlalchemy import Row, func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats_service.storage.engines.transactions import Database, operation
+from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import UnknownUser, UserExists
 from caveats_service.storage.records import User, UserChange
 from caveats_service.storage.repositories import audit
@@ -19,11 +19,11 @@ from caveats_service.storage.repositories.revocations import revoke_user_within
 from caveats_service.storage.tables import users
 
 
-class Users(Database):
+class UserRepository(Repository):
     """The operations on accounts."""
 
     @operation
-    async def create_user(
+    async def create(
         self,
         username: str,
         password_hash: str,
@@ -42,7 +42,7 @@ class Users(Database):
             "created_at": now,
             "password_changed_at": now,
         }
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             if await is_group(connection, username):
                 raise UserExists(f"the name {username} is a group's")
             try:
@@ -61,25 +61,25 @@ class Users(Database):
             return await _existing(connection, username)
 
     @operation
-    async def get_user(self, username: str) -> User | None:
+    async def get(self, username: str) -> User | None:
         """The account of that name, enabled or not."""
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             return await _find(connection, username)
 
     @operation
-    async def list_users(self, *, after: str = "", limit: int = 100) -> tuple[User, ...]:
+    async def list(self, *, after: str = "", limit: int = 100) -> tuple[User, ...]:
         """Accounts by name; `after` is the last name of the previous page."""
         query = select(users).where(users.c.username > after).order_by(users.c.username).limit(limit)
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             return tuple(_user(row) for row in await connection.execute(query))
 
     @operation
-    async def count_users(self, *, admins_only: bool = False) -> int:
+    async def count(self, *, admins_only: bool = False) -> int:
         """How many accounts there are (or enabled administrators)."""
         query = select(func.count()).select_from(users)
         if admins_only:
             query = query.where(users.c.is_admin.is_(true()), users.c.disabled_at.is_(None))
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             return (await connection.execute(query)).scalar_one()
 
     @operation
@@ -101,7 +101,7 @@ class Users(Database):
         self, username: str, old_hash: str, new_hash: str, *, now: datetime, actor: str
     ) -> bool:
         """The same password under a new cost, unless the stored hash is no longer `old_hash`."""
-        async with self.write() as connection:
+        async with self._database.write() as connection:
             changed = await connection.execute(
                 update(users)
                 .where(users.c.username == username, users.c.password_hash == old_hash)
@@ -113,7 +113,7 @@ class Users(Database):
             return True
 
     @operation
-    async def disable_user(
+    async def disable(
         self, username: str, *, now: datetime, actor: str, revoke_until: datetime | None = None
     ) -> UserChange:
         """Nobody signs in as this user. With `revoke_until`, all tokens issued up to now die as well."""
@@ -122,7 +122,7 @@ class Users(Database):
         )
 
     @operation
-    async def enable_user(self, username: str, *, now: datetime, actor: str) -> User:
+    async def enable(self, username: str, *, now: datetime, actor: str) -> User:
         """The user may sign in again; what was revoked stays revoked."""
         return (await self._change(username, {"disabled_at": None}, "user.enable", now=now, actor=actor)).user
 
@@ -142,7 +142,7 @@ class Users(Database):
         actor: str,
         revoke_until: datetime | None = None,
     ) -> UserChange:
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             before = await _existing(connection, username)
             if "disabled_at" in values and not before.is_enabled and values["disabled_at"] is not None:
                 values = {}  # disabled already: the first time stands

@@ -10,23 +10,23 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats import new_token_id
-from caveats_service.storage.engines.transactions import Database, operation
+from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import UnknownVerifier
 from caveats_service.storage.records import VerifierApp
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.tables import verifiers
 
 
-class Verifiers(Database):
+class VerifierRepository(Repository):
     """The operations on verifiers."""
 
     @operation
-    async def add_verifier(
+    async def add(
         self, *, audience: str, public_key: bytes, name: str, now: datetime, actor: str
     ) -> VerifierApp:
         """A new verifier, under an id of its own."""
         verifier_id = new_token_id(now)
-        async with self.write() as connection:
+        async with self._database.write() as connection:
             await connection.execute(
                 insert(verifiers).values(
                     verifier_id=verifier_id,
@@ -49,27 +49,27 @@ class Verifiers(Database):
             return await _existing(connection, verifier_id)
 
     @operation
-    async def get_verifier(self, verifier_id: str) -> VerifierApp | None:
+    async def get(self, verifier_id: str) -> VerifierApp | None:
         """The verifier with this id, revoked or not."""
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             return await _find(connection, verifier_id)
 
     @operation
-    async def list_verifiers(
+    async def list(
         self, *, audience: str | None = None, after: str = "", limit: int = 1000
     ) -> tuple[VerifierApp, ...]:
         """Verifiers, oldest first, revoked ones included; `after` is the last id of the previous page."""
         query = select(verifiers).where(verifiers.c.verifier_id > after)
         if audience is not None:
             query = query.where(verifiers.c.audience == audience)
-        async with self.read() as connection:
+        async with self._database.read() as connection:
             rows = await connection.execute(query.order_by(verifiers.c.verifier_id).limit(limit))
             return tuple(_verifier(row) for row in rows)
 
     @operation
-    async def revoke_verifier(self, verifier_id: str, *, now: datetime, actor: str) -> VerifierApp:
+    async def revoke(self, verifier_id: str, *, now: datetime, actor: str) -> VerifierApp:
         """This verifier gets no more keys. Repeating it changes nothing: the first time stands."""
-        async with self.exclusive_write() as connection:
+        async with self._database.exclusive_write() as connection:
             verifier = await _existing(connection, verifier_id)
             if verifier.revoked_at is not None:
                 return verifier

@@ -245,14 +245,14 @@ def test_many_tokens_under_unknown_keys_cost_few_looks_into_the_store(start: Cal
     service = start()
     node = service.runtime
     looks: list[int] = []
-    listed = node.store.list_keys
+    listed = node.store.keys.list
 
     async def counted() -> Any:
         looks.append(1)
         await asyncio.sleep(0.01)
         return await listed()
 
-    node.store.list_keys = counted  # type: ignore[method-assign]
+    node.store.keys.list = counted  # type: ignore[method-assign]
 
     async def ask(names: list[str]) -> list[bool]:
         return await asyncio.gather(*(node.master_keys.refresh_for(name) for name in names))
@@ -272,14 +272,14 @@ def test_many_tokens_under_unknown_keys_cost_few_looks_into_the_store(start: Cal
 def test_verification_goes_on_while_the_store_hangs(start: Callable[..., Service]) -> None:
     service = start()
     token = new_user(service).token()
-    listed = service.runtime.store.list_keys
+    listed = service.runtime.store.keys.list
     hung = asyncio.Event()
 
     async def hangs() -> Any:
         await hung.wait()
         return await listed()
 
-    service.runtime.store.list_keys = hangs  # type: ignore[method-assign]
+    service.runtime.store.keys.list = hangs  # type: ignore[method-assign]
     refresh = asyncio.run_coroutine_threadsafe(service.runtime.master_keys.refresh(), service.loop)
     with service.client() as http:
         for _ in range(20):

@@ -189,6 +189,6 @@ def test_a_revocation_stays_for_as_long_as_the_last_renewal_could_live(timed: Se
         entry = http.post("/v1/revocations", headers=bearer(token)).json()
         assert entry["expires_at"] == "2027-02-19T12:00:00Z"
         clock.forward(days=29)
-        timed.run(timed.runtime.store.prune_revocations(now=clock.at, actor="test"))
+        timed.run(timed.runtime.store.revocations.prune(now=clock.at, actor="test"))
         timed.call(lambda: timed.runtime.revocations.prune(clock.at))
         assert http.get("/v1/authorize", headers=bearer(renewed)).status_code == 401

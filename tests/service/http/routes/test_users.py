@@ -452,7 +452,7 @@ def test_an_account_ended_behind_slow_writers_still_takes_all_tokens_with_it(
     """Its time was read before it had to wait; meanwhile tokens were issued."""
     user = new_user(timed)
     store = timed.runtime.store
-    slow = store.disable_user
+    slow = store.users.disable
     issued: list[str] = []
 
     async def waits(*arguments: Any, **named: Any) -> Any:
@@ -462,7 +462,7 @@ def test_an_account_ended_behind_slow_writers_still_takes_all_tokens_with_it(
         issued.append(await asyncio.to_thread(user.token))
         return await slow(*arguments, **named)
 
-    store.disable_user = waits  # type: ignore[method-assign]
+    store.users.disable = waits  # type: ignore[method-assign]
     with timed.client() as http:
         http.post(f"/v1/users/{user.username}/disable", headers=bearer(admin_token(timed)))
         assert problem(http.get("/v1/authorize", headers=bearer(issued[0]))) == (401, "invalid_token")

@@ -1,0 +1,42 @@
+"""The row of `meta`: which database this is, how far it is, and the canary of the seal key that belongs to it.
+
+Knows the canary as bytes. Must not know the seal key. The counters are moved by the repositories they count for.
+"""
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import select, update
+
+from caveats_service.storage.engines.transactions import Repository, operation
+from caveats_service.storage.tables import meta
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """What the database says of itself. `seal_canary` is None until the first start has sealed one."""
+
+    instance_id: str
+    epoch: int
+    revocation_sequence: int
+    seal_canary: bytes | None = field(repr=False)
+
+
+class InstanceRepository(Repository):
+    """The operations on the database's own row."""
+
+    @operation
+    async def facts(self) -> DatabaseFacts:
+        """The instance's id, the revocation epoch and sequence, the seal's canary."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(meta))).one()
+            return DatabaseFacts(row.instance_id, row.epoch, row.revocation_sequence, row.seal_canary)
+
+    @operation
+    async def set_seal_canary(self, canary: bytes) -> bytes:
+        """Keep this canary unless there is one; returns the one that is kept."""
+        async with self._database.write() as connection:
+            await connection.execute(
+                update(meta).where(meta.c.seal_canary.is_(None)).values(seal_canary=canary)
+            )
+            kept = (await connection.execute(select(meta.c.seal_canary))).scalar_one()
+            return bytes(kept)

@@ -12,6 +12,7 @@ from caveats.errors import (
     CaveatsError,
     DamagedToken,
     DischargeRefused,
+    Failure,
     InvalidKey,
     LimitExceeded,
     MalformedCaveat,
@@ -30,7 +31,7 @@ from caveats.errors import (
 from caveats.keys.keyring import AudienceKey, AudienceKeyring, Keyring, KeyState, MasterKey, MasterKeyring
 from caveats.kinds.authority import Authority, Repeated, effective, repeated
 from caveats.kinds.base import Caveat, UnknownCaveat
-from caveats.kinds.checkers import Checkers, Failure, standard_checkers, unsatisfied
+from caveats.kinds.checkers import Checkers, standard_checkers, unsatisfied
 from caveats.kinds.standard import (
     Audience,
     ClientIp,

@@ -25,12 +25,29 @@ Errors carry evidence (which caveat, which location), never a key, a token or a 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from caveats.kinds.checkers import Failure
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One caveat that refuses a request: which caveat, who added it, what the request had, what would pass."""
+
+    index: int
+    """Its place among the caveats that were judged, from 0."""
+    kind: str
+    predicate: str
+    """The caveat as text, `kind = value`; bytes that are not UTF-8 are shown as escapes."""
+    added_by: str
+    """`issuer`, `holder` or `discharger`."""
+    reason: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.predicate} (added by the {self.added_by}): {self.reason}; would pass: {self.hint}"
 
 
 class CaveatsError(Exception):

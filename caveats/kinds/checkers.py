@@ -8,9 +8,9 @@ is the way to refuse with an explanation.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from caveats.errors import Failure
 from caveats.kinds.base import Caveat, UnknownCaveat, is_kind, parse_predicate
 from caveats.kinds.standard import STANDARD, Audience, Parent, Unmet
 
@@ -29,23 +29,6 @@ _REMEMBERED_BYTES = 256 * 1024  # a list of words takes some forty times its pre
 _SPECIAL = frozenset((Audience, Parent))
 """Judging these takes more than asking their check: an audience asks which app verifies, a parent is to be looked
 up. So it does for kinds that make a claim, such as users: claims may contradict each other."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One caveat that said no: which, whose, what the request had, what would pass."""
-
-    index: int
-    """Its place among the caveats judged, from 0."""
-    kind: str
-    predicate: str
-    added_by: str
-    """`issuer`, `holder`, or `discharger`."""
-    reason: str
-    hint: str
-
-    def __str__(self) -> str:
-        return f"{self.predicate} (added by the {self.added_by}): {self.reason}; would pass: {self.hint}"
 
 
 class Checkers:

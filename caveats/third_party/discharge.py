@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from caveats.errors import DischargeRefused
-from caveats.kinds.checkers import Checkers, Failure, unsatisfied
+from caveats.errors import DischargeRefused, Failure
+from caveats.kinds.checkers import Checkers, unsatisfied
 from caveats.kinds.standard import Expires, User
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.third_party.ticket import open_ticket

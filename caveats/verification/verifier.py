@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from caveats.errors import (
     BadSignature,
+    Failure,
     MalformedToken,
     Revoked,
     UnknownKey,
@@ -19,7 +20,7 @@ from caveats.errors import (
     WrongAudience,
 )
 from caveats.kinds.authority import Authority, effective
-from caveats.kinds.checkers import Checkers, Failure, standard_checkers, unsatisfied
+from caveats.kinds.checkers import Checkers, standard_checkers, unsatisfied
 from caveats.kinds.standard import Parent, User
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.revocation.revocation_set import RevocationSet

@@ -29,11 +29,11 @@ from caveats.errors import (
     WrongAudience,
 )
 from caveats.keys.keyring import AudienceKey, AudienceKeyring, Keyring, KeyState, MasterKey, MasterKeyring
-from caveats.kinds.authority import Authority, Repeated, effective, repeated
-from caveats.kinds.base import Caveat, UnknownCaveat
-from caveats.kinds.checkers import Checkers, standard_checkers, unsatisfied
-from caveats.kinds.standard import (
+from caveats.kinds import (
     Audience,
+    Authority,
+    Caveat,
+    Checkers,
     ClientIp,
     Expires,
     Method,
@@ -42,9 +42,15 @@ from caveats.kinds.standard import (
     Parent,
     Path,
     Renewed,
+    Repeated,
     Scope,
+    UnknownCaveat,
     Unmet,
     User,
+    effective,
+    repeated,
+    standard_checkers,
+    unsatisfied,
 )
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.revocation.revocation_set import (

@@ -9,30 +9,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from caveats.errors import MalformedCaveat
-from caveats.kinds.base import Caveat
-from caveats.kinds.checkers import Checkers
-from caveats.kinds.standard import Answer, Unmet, parse_address
+from caveats.kinds import Answer, Caveat, Checkers, TextCaveat, Unmet, WordsCaveat, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from caveats.context import Context
+    from caveats.kinds import Authority
 
 _MOMENT = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})"
 )
 
 
-def _words(value: str) -> tuple[str, ...]:
-    words = tuple(value.split(" ")) if value else ()
-    if not all(words):
-        raise MalformedCaveat("one space stands between the words")
-    return words
+class _Words(WordsCaveat):
+    """A condition that lists words, as bakeries write them: none at all, and one of them twice, are in order."""
+
+    __slots__ = ()
+    spaced: ClassVar[bool] = True
+
+    @classmethod
+    def read(cls, value: str) -> tuple[str, ...]:
+        """The words. Raises `MalformedCaveat`."""
+        words = tuple(value.split(" ")) if value else ()
+        if not all(words):
+            raise MalformedCaveat("one space stands between the words")
+        return words
 
 
 def _fact(context: Context, name: str) -> Collection[str] | None:
@@ -45,7 +52,7 @@ def _fact(context: Context, name: str) -> Collection[str] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class TimeBefore(Caveat):
+class TimeBefore(TextCaveat):
     """Dead at this moment and after, down to the nanosecond. Kept as it was written: clients write zeros differently."""
 
     kind: ClassVar[str] = "time-before"
@@ -69,15 +76,11 @@ class TimeBefore(Caveat):
         """When; parts of a microsecond are left out."""
         return _moment(self.written)
 
-    @property
-    def value(self) -> str:
-        """The moment, as it was written."""
-        return self.written
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """A time of RFC 3339."""
-        return cls(value)
+    def narrow(self, authority: Authority) -> Authority:
+        """The earliest expiry."""
+        if authority.expires_at is not None and authority.expires_at <= self.moment:
+            return authority
+        return replace(authority, expires_at=self.moment)
 
 
 def _moment(value: str) -> datetime:
@@ -143,32 +146,11 @@ def check_declared(caveat: Declared, context: Context) -> Answer:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class _Operations(Caveat):
-    """A condition that lists operations."""
-
-    spaced: ClassVar[bool] = True
-    operations: tuple[str, ...]
-
-    def __init__(self, *operations: str) -> None:
-        """Any number of them."""
-        object.__setattr__(self, "operations", _words(" ".join(operations)))
-
-    @property
-    def value(self) -> str:
-        """The operations."""
-        return " ".join(self.operations)
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """Words with one space between."""
-        return cls(value) if value else cls()
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class Allow(_Operations):
+class Allow(_Words):
     """These operations only; none at all allows nothing."""
 
     kind: ClassVar[str] = "allow"
+    operations: tuple[str, ...]
 
 
 def check_allow(caveat: Allow, context: Context) -> Answer:
@@ -183,10 +165,11 @@ def check_allow(caveat: Allow, context: Context) -> Answer:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class Deny(_Operations):
+class Deny(_Words):
     """All but these operations."""
 
     kind: ClassVar[str] = "deny"
+    operations: tuple[str, ...]
 
 
 def check_deny(caveat: Deny, context: Context) -> Answer:
@@ -204,22 +187,12 @@ def check_deny(caveat: Deny, context: Context) -> Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Error(Caveat):
+class Error(TextCaveat):
     """What a bakery writes where it could not write a condition. Never holds."""
 
     kind: ClassVar[str] = "error"
     spaced: ClassVar[bool] = True
     text: str
-
-    @property
-    def value(self) -> str:
-        """What went wrong."""
-        return self.text
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """Any text."""
-        return cls(value)
 
 
 def check_error(caveat: Error, context: Context) -> Answer:
@@ -231,7 +204,7 @@ def check_error(caveat: Error, context: Context) -> Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientIpAddr(Caveat):
+class ClientIpAddr(TextCaveat):
     """The one address that may present the macaroon. Kept as it was written, compared as an address."""
 
     kind: ClassVar[str] = "http:client-ip-addr"
@@ -243,16 +216,6 @@ class ClientIpAddr(Caveat):
             raise MalformedCaveat(
                 "not an IP address, or one with a zone, which means nothing to other machines"
             )
-
-    @property
-    def value(self) -> str:
-        """The address, as it was written."""
-        return self.address
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """An address."""
-        return cls(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,22 +236,12 @@ def check_client_ip_addr(caveat: ClientIpAddr, context: Context) -> Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin(Caveat):
+class Origin(TextCaveat):
     """The one site whose pages may present the macaroon; empty for none."""
 
     kind: ClassVar[str] = "http:origin"
     spaced: ClassVar[bool] = True
     origin: str
-
-    @property
-    def value(self) -> str:
-        """The origin."""
-        return self.origin
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """Any text: browsers' origins are compared, never read."""
-        return cls(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,29 +302,19 @@ class IsAuthenticatedUserId(IsAuthenticatedUser):
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class IsMemberOf(Caveat):
+class IsMemberOf(_Words):
     """The asker belongs to one of these groups."""
 
     kind: ClassVar[str] = "is-member-of"
-    spaced: ClassVar[bool] = True
     groups: tuple[str, ...]
 
-    def __init__(self, *groups: str) -> None:
-        """One or more."""
-        words = _words(" ".join(groups))
+    @classmethod
+    def read(cls, value: str) -> tuple[str, ...]:
+        """One or more groups."""
+        words = super(IsMemberOf, cls).read(value)
         if not words:
             raise MalformedCaveat("is-member-of names a group")
-        object.__setattr__(self, "groups", words)
-
-    @property
-    def value(self) -> str:
-        """The groups."""
-        return " ".join(self.groups)
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """Words with one space between."""
-        return cls(value)
+        return words
 
 
 def check_is_member_of(caveat: IsMemberOf, context: Context) -> Answer:

@@ -11,7 +11,7 @@ from caveats.bakery.conditions import Declared, TimeBefore
 from caveats.bakery.macaroons import BakeryMacaroon, declaring_key, in_namespace
 from caveats.bakery.tickets import BakeryTicket, open_ticket
 from caveats.errors import DischargeRefused
-from caveats.kinds.base import parse_predicate
+from caveats.kinds import parse_predicate
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.third_party.collect import collect as collect_all
 from caveats.third_party.discharge import LIFE, failed_conditions
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from caveats.context import Context
-    from caveats.kinds.base import Caveat
-    from caveats.kinds.checkers import Checkers
+    from caveats.kinds import Caveat, Checkers
     from caveats.third_party.ticket import PrivateKey, ThirdParty
     from caveats.token.bundle import Unbound
     from caveats.token.wire import ThirdPartyCaveat

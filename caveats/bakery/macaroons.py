@@ -28,7 +28,7 @@ from caveats.token.wire import ThirdPartyCaveat
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from caveats.kinds.base import Caveat
+    from caveats.kinds import Caveat
     from caveats.third_party.ticket import ThirdParty
 
 _NO_PAYLOADS: Mapping[bytes, bytes] = MappingProxyType({})

@@ -1,118 +1,124 @@
-"""Effective authority: what is left of a token after all its caveats. Knows kinds, judges no request."""
+"""Effective authority: what all caveats of a token together leave. Judges no request, knows no kind by name.
+
+Each kind says how it narrows (`Caveat.narrow`). A kind of a plug-in may narrow too; what it answers is believed
+only where it lies within what was there before.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from caveats.kinds.base import Caveat, UnknownCaveat
-from caveats.kinds.scopes import (
-    EVERYTHING,
-    MOST_PATTERNS,
-    ScopePattern,
-    intersect,
-    parse_scope,
-    reduce_patterns,
-)
-from caveats.kinds.standard import (
-    Audience,
-    ClientIp,
-    Expires,
-    Method,
-    NotBefore,
-    Note,
-    Parent,
-    Path,
-    Renewed,
-    Scope,
-    User,
-    path_covers,
-)
+from caveats.kinds.scopes import EVERYTHING, ScopePattern
+from caveats.kinds.standard import STANDARD_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
+
+    from caveats.kinds.base import Caveat
+
+_NO_LISTS: Mapping[str, Lists] = MappingProxyType({})
+Lists = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
     """The most that a token can do, and when. None means that nothing restricts it."""
 
-    user: str | None
-    """The first `user` caveat's."""
-    expires_at: datetime | None
-    not_before: datetime | None
-    scopes: tuple[str, ...]
-    """Patterns, each allowed; none at all when the caveats leave nothing. Under-, never overstated."""
-    audiences: tuple[str, ...] | None
-    methods: tuple[str, ...] | None
-    paths: tuple[tuple[str, ...], ...]
-    """One tuple of patterns per caveat; a request must match one of each."""
-    client_ips: tuple[tuple[str, ...], ...]
-    """One tuple of networks per caveat; the peer must be inside one of each."""
-    notes: tuple[str, ...]
-    others: tuple[Caveat, ...]
-    """Caveats of other kinds: plug-ins, and those that nothing here knows."""
+    user: str | None = None
+    """Whose token it is: the first `user` caveat's."""
+    expires_at: datetime | None = None
+    """The earliest expiry."""
+    not_before: datetime | None = None
+    """The latest start."""
+    scope_limit: tuple[ScopePattern, ...] | None = None
+    """What the scope caveats leave: each pattern is allowed. None without a scope caveat. Under-, never overstated."""
+    lists: Mapping[str, Lists] = field(default_factory=lambda: _NO_LISTS, hash=False)
+    """By kind, lists of words: a request must match one word of each list. An empty list leaves nothing."""
+    notes: tuple[str, ...] = ()
+    others: tuple[Caveat, ...] = ()
+    """Caveats that narrow nothing here: of plug-ins, and of kinds that are not known."""
 
     @property
     def scope_patterns(self) -> tuple[ScopePattern, ...]:
-        """`scopes`, read."""
-        return tuple(map(parse_scope, self.scopes))
+        """The scope patterns that are left; empty if the scope caveats leave nothing."""
+        return (EVERYTHING,) if self.scope_limit is None else self.scope_limit
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """`scope_patterns` as text."""
+        return tuple(map(str, self.scope_patterns))
+
+    @property
+    def audiences(self) -> tuple[str, ...] | None:
+        """The apps that may accept the token; None for any."""
+        return self.words_of("audience")
+
+    @property
+    def methods(self) -> tuple[str, ...] | None:
+        """The HTTP methods; None for any."""
+        return self.words_of("method")
+
+    @property
+    def paths(self) -> Lists:
+        """One tuple of path patterns for each caveat: a request must match one of each."""
+        return self.lists.get("path", ())
+
+    @property
+    def client_ips(self) -> Lists:
+        """One tuple of networks for each caveat: the client must be inside one of each."""
+        return self.lists.get("client-ip", ())
+
+    def words_of(self, kind: str) -> tuple[str, ...] | None:
+        """The one list of a kind whose caveats are intersected; None without such a caveat."""
+        lists = self.lists.get(kind)
+        return None if lists is None else lists[0]
+
+    def is_within(self, wider: Authority) -> bool:
+        """Whether all that this allows is allowed by `wider`."""
+        return (
+            (wider.user is None or self.user == wider.user)
+            and (
+                wider.expires_at is None
+                or (self.expires_at is not None and self.expires_at <= wider.expires_at)
+            )
+            and (
+                wider.not_before is None
+                or (self.not_before is not None and self.not_before >= wider.not_before)
+            )
+            and all(
+                any(known.covers(one) for known in wider.scope_patterns) for one in self.scope_limit or ()
+            )
+            and (self.scope_limit is not None or wider.scope_limit is None)
+            and all(_narrower(self.lists.get(kind, ()), lists) for kind, lists in wider.lists.items())
+        )
+
+
+def _narrower(lists: Lists, wider: Lists) -> bool:
+    """Whether each list of `wider` has one in `lists` that allows no more."""
+    return all(any(set(words) <= set(known) for words in lists) for known in wider)
 
 
 def effective(caveats: Iterable[Caveat]) -> Authority:
     """What all these caveats together leave."""
-    user: str | None = None
-    expires_at: datetime | None = None
-    not_before: datetime | None = None
-    scopes: tuple[ScopePattern, ...] | None = None
-    audiences: tuple[str, ...] | None = None
-    methods: tuple[str, ...] | None = None
-    paths: list[tuple[str, ...]] = []
-    client_ips: list[tuple[str, ...]] = []
-    notes: list[str] = []
-    others: list[Caveat] = []
+    authority = Authority()
     for caveat in caveats:
-        match caveat:
-            case User():
-                user = caveat.user if user is None else user
-            case Expires():
-                expires_at = caveat.at if expires_at is None else min(expires_at, caveat.at)
-            case NotBefore():
-                not_before = caveat.at if not_before is None else max(not_before, caveat.at)
-            case Scope():
-                narrower = reduce_patterns(caveat.patterns)
-                scopes = narrower if scopes is None else intersect(scopes, narrower)
-            case Audience():
-                audiences = _both(audiences, caveat.audiences)
-            case Method():
-                methods = _both(methods, caveat.methods)
-            case Path():
-                paths.append(caveat.patterns)
-            case ClientIp():
-                client_ips.append(caveat.words)
-            case Note():
-                notes.append(caveat.text)
-            case Renewed() | Parent():
-                pass
-            case _:
-                others.append(caveat)
-    return Authority(
-        user=user,
-        expires_at=expires_at,
-        not_before=not_before,
-        scopes=tuple(map(str, (EVERYTHING,) if scopes is None else scopes)),
-        audiences=audiences,
-        methods=methods,
-        paths=tuple(paths),
-        client_ips=tuple(client_ips),
-        notes=tuple(notes),
-        others=tuple(others),
-    )
+        authority = _narrowed(authority, caveat)
+    return authority
 
 
-def _both(known: tuple[str, ...] | None, more: tuple[str, ...]) -> tuple[str, ...]:
-    return more if known is None else tuple(word for word in known if word in more)
+def _narrowed(authority: Authority, caveat: Caveat) -> Authority:
+    if STANDARD_KINDS.get(caveat.kind) is type(caveat):
+        return caveat.narrow(authority)
+    try:
+        narrower = caveat.narrow(authority)
+        if narrower.is_within(authority):
+            return narrower
+    except Exception:  # noqa: BLE001, S110  # foreign code: what it fails to narrow stays as it was
+        pass
+    return replace(authority, others=(*authority.others, caveat))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,47 +126,18 @@ class Repeated:
     """A caveat that takes nothing away, because of what stands before it."""
 
     index: int
+    """Its place, from 0."""
     caveat: Caveat
     because: str
 
 
 def repeated(caveats: Sequence[Caveat]) -> tuple[Repeated, ...]:
-    """The caveats that add nothing to those before them. Unknown kinds and notes are never among them."""
+    """The caveats that add nothing to those before them, as far as their kinds can tell."""
     found = []
+    before = Authority()
     for index, caveat in enumerate(caveats):
-        earlier = caveats[:index]
-        because = _because(caveat, effective(earlier), earlier) if earlier else None
+        because = caveat.repeats(before)
         if because is not None:
             found.append(Repeated(index, caveat, because))
+        before = _narrowed(before, caveat)
     return tuple(found)
-
-
-def _because(caveat: Caveat, before: Authority, earlier: Sequence[Caveat]) -> str | None:
-    match caveat:
-        case Note() | Renewed() | Parent() | UnknownCaveat():
-            return None
-        case Expires() if before.expires_at is not None and before.expires_at <= caveat.at:
-            return "an earlier expiry stands before it"
-        case NotBefore() if before.not_before is not None and before.not_before >= caveat.at:
-            return "a later start stands before it"
-        case Scope() if any(isinstance(known, Scope) for known in earlier):
-            known_scopes = before.scope_patterns  # one that is full may have left some out
-            if len(known_scopes) < MOST_PATTERNS and all(
-                any(pattern.covers(known) for pattern in caveat.patterns) for known in known_scopes
-            ):
-                return "the scopes before it are no wider"
-        case Audience() if before.audiences is not None and set(before.audiences) <= set(caveat.audiences):
-            return "the audiences before it are no wider"
-        case Method() if before.methods is not None and set(before.methods) <= set(caveat.methods):
-            return "the methods before it are no wider"
-        case Path() if any(_all_covered(known, caveat.patterns) for known in before.paths):
-            return "the paths before it are no wider"
-        case ClientIp() if any(set(known) <= set(caveat.words) for known in before.client_ips):
-            return "the networks before it are no wider"
-        case _:
-            pass
-    return "the same caveat stands before it" if caveat in earlier else None
-
-
-def _all_covered(narrow: tuple[str, ...], wide: tuple[str, ...]) -> bool:
-    return all(any(path_covers(pattern, path) for pattern in wide) for path in narrow)

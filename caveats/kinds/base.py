@@ -1,25 +1,29 @@
-"""What a caveat is: the predicate grammar, and the shape of a kind. Knows no kind by name.
+"""What a caveat is: the grammar of predicates, the shape of a kind, the answer of a check. Knows no kind by name.
 
-A predicate is `kind = value`: exactly one ` = ` right after the kind. The kind is `[a-z][a-z0-9-]{0,31}`,
-a plug-in's with `vendor/` before it. The value is UTF-8 without control characters and without outer
-spaces. It is a grammar of bytes: nothing is stripped, folded or read leniently, and a value that its own
-kind would write differently is not of that kind.
+A predicate reads `kind = value`, with exactly one ` = `, right after the kind. The kind is `[a-z][a-z0-9-]{0,31}`,
+a plug-in's has `vendor/` before it. The value is UTF-8 without control characters and without outer spaces. It is a
+grammar of bytes: nothing is stripped, folded to lower case or read leniently. A value that its own kind would write
+differently is not of that kind.
 
-A kind that another project writes with one space (`allow read write`) says `spaced`: its value stands after the
-first space or is left out, and may be empty, hold ` = ` or end in a space. Its name may have a `prefix:` before it.
+Bakeries write one space in place of ` = ` (`allow read write`). Such a kind sets `spaced`: its value stands after the
+first space or is left out; it may be empty, hold ` = ` or end in a space. Its name may have a `prefix:` before it.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from caveats.errors import MalformedCaveat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from caveats.context import Context
+    from caveats.kinds.authority import Authority
 
 _KIND = re.compile(r"(?:[a-z][a-z0-9-]{0,31}/)?[a-z][a-z0-9-]{0,31}")
 _SPACED_KIND = re.compile(rf"(?:[a-z][a-z0-9-]{{0,31}}:)?{_KIND.pattern}")
@@ -32,17 +36,31 @@ _ESCAPED = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 
 
 class Caveat:
-    """A first-party caveat. A kind is a frozen dataclass derived from this, with `kind`, `value` and `parse`."""
+    """A first-party caveat. A kind is a frozen dataclass derived from this class, with `kind`, `value` and `parse`.
+
+    What a kind says of itself beyond that has a default, which is right for most kinds.
+    """
 
     __slots__ = ()
     kind: ClassVar[str]
     canonical: ClassVar[bool] = False
-    """True where `parse` by itself admits only well-formed values, and only in the form that `value` writes.
+    """True where `parse` admits only values of the grammar, and only in the form that `value` writes.
 
-    Checking the value before and comparing it after are then left out.
+    The value is then neither checked before nor compared after.
     """
     spaced: ClassVar[bool] = False
     """True where one space stands between kind and value, and a kind without a value stands alone."""
+    liveness: ClassVar[bool] = False
+    """True for what decides if a token is alive here and now, whatever it is used for: a time, a place.
+
+    The service judges these also where it only takes a token to renew it or to issue another one against it.
+    """
+    issuer_only: ClassVar[bool] = False
+    """True for what only the issuer writes: a request for a token cannot ask for it."""
+    inherited: ClassVar[bool] = True
+    """False where a token that is issued against this one does not get the caveat as it is."""
+    check_decides: ClassVar[bool] = True
+    """False where a verifier does more than ask the check: fill in its audience, look up another token."""
 
     @property
     def value(self) -> str:
@@ -51,7 +69,7 @@ class Caveat:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """The caveat with this value; raises `MalformedCaveat`. The grammar of values has been checked."""
+        """The caveat with this value, whose grammar has been checked. Raises `MalformedCaveat`."""
         raise NotImplementedError
 
     @property
@@ -61,8 +79,16 @@ class Caveat:
 
     @property
     def claim(self) -> tuple[str, str] | None:
-        """For a kind that states a fact: of what, and which. Caveats that state two of one thing refuse."""
+        """For a kind that states a fact: its subject and the fact. Two facts about one subject refuse."""
         return None
+
+    def narrow(self, authority: Authority) -> Authority:
+        """What is left of `authority` under this caveat. By default no field of it is narrower, and the caveat is listed."""
+        return replace(authority, others=(*authority.others, self))
+
+    def repeats(self, before: Authority) -> str | None:
+        """Why the caveat takes nothing away from `before`. None if it takes something, or if its kind cannot tell."""
+        return "the same caveat stands before it" if self in before.others else None
 
     def __str__(self) -> str:
         if self.spaced:
@@ -70,9 +96,25 @@ class Caveat:
         return f"{self.kind}{_EQUALS}{self.value}"
 
 
+class Unmet(NamedTuple):
+    """Why a caveat refuses: what the request had, and what would pass. False, so that `a or Unmet(...)` works."""
+
+    reason: str
+    hint: str
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+Answer = Literal[True] | Unmet
+"""What a check answers. Anything but `True` itself refuses."""
+Check = Callable[[Any, "Context"], object]
+"""A check of one kind: the caveat and the request's facts in, an `Answer` out."""
+
+
 @dataclass(frozen=True, slots=True)
 class UnknownCaveat(Caveat):
-    """A caveat of no kind known here, or not in its kind's grammar. Kept as it came; always refuses."""
+    """A caveat of a kind that is not known here, or not in its kind's grammar. Kept as it came; always refuses."""
 
     kind: ClassVar[str] = "unknown"
     raw: bytes
@@ -80,12 +122,12 @@ class UnknownCaveat(Caveat):
 
     @property
     def value(self) -> str:
-        """The raw bytes, as far as they are text that is safe to print."""
+        """The raw bytes as text that is safe to print."""
         return self.raw.decode("utf-8", "backslashreplace").translate(_ESCAPED)
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Any text: nothing is known about it."""
+        """Any text."""
         return cls(value.encode())
 
     @property
@@ -93,17 +135,21 @@ class UnknownCaveat(Caveat):
         """The bytes as they came."""
         return self.raw
 
+    def repeats(self, before: Authority) -> str | None:
+        """None: nobody can tell what it takes away."""
+        return None
+
     def __str__(self) -> str:
         return self.value
 
 
 def is_kind(name: str, *, spaced: bool = False) -> bool:
-    """Whether `name` can name a kind; one that is `spaced`, if you say so."""
+    """Whether `name` can name a kind. `spaced`: a kind of that form."""
     return (_SPACED_KIND if spaced else _KIND).fullmatch(name) is not None
 
 
 def check_value(value: str) -> str:
-    """`value` itself if the grammar of values allows it. Raises `MalformedCaveat`."""
+    """`value`, if the grammar of values allows it. Raises `MalformedCaveat`."""
     if type(value) is not str or not value:
         raise MalformedCaveat("a caveat's value is text, and not empty")
     if value != value.strip():
@@ -115,7 +161,7 @@ def check_value(value: str) -> str:
 
 
 def check_caveat(caveat: Caveat) -> None:
-    """Raises `MalformedCaveat` where no verifier would read this caveat."""
+    """Raises `MalformedCaveat` for a caveat that no verifier would read."""
     if not is_kind(caveat.kind, spaced=caveat.spaced):
         raise MalformedCaveat(f"{caveat.kind!r} names no kind")
     if caveat.spaced:
@@ -131,22 +177,13 @@ def _check_printable(value: str) -> str:
 
 
 def parse_predicate(predicate: bytes, kinds: Mapping[str, type[Caveat]]) -> Caveat:
-    """The caveat that these bytes are, of one of `kinds`; an `UnknownCaveat` if of none. Never raises."""
+    """The caveat that these bytes are, of one of `kinds`; an `UnknownCaveat` otherwise. Never raises."""
     try:
         text = predicate.decode("utf-8")
         name, equals, value = text.partition(_EQUALS)
-        kind = kinds.get(name)
-        if kind is None or not equals or kind.spaced:
-            first, _, rest = text.partition(" ")
-            kind = kind if first == name else kinds.get(first)
-            if kind is not None and kind.spaced:
-                return _parse_spaced(kind, rest, text)
-            well_formed = equals and is_kind(name)
-            return (
-                UnknownCaveat(predicate)
-                if well_formed
-                else UnknownCaveat(predicate, "a predicate reads 'kind = value'")
-            )
+        kind = kinds.get(name) if equals else None
+        if kind is None or kind.spaced:
+            return _parse_spaced(text, kinds, well_formed=bool(equals) and is_kind(name))
         caveat = kind.parse(value if kind.canonical else check_value(value))
         if type(caveat) is not kind or (not kind.canonical and caveat.value != value):
             return UnknownCaveat(predicate, f"not the canonical form of a {name} caveat")
@@ -159,8 +196,14 @@ def parse_predicate(predicate: bytes, kinds: Mapping[str, type[Caveat]]) -> Cave
     return caveat
 
 
-def _parse_spaced(kind: type[Caveat], value: str, text: str) -> Caveat:
+def _parse_spaced(text: str, kinds: Mapping[str, type[Caveat]], *, well_formed: bool) -> Caveat:
+    """The caveat of a `spaced` kind in `text`. `well_formed`: whether it reads as a predicate of some other kind."""
+    name, _, value = text.partition(" ")
+    kind = kinds.get(name)
+    if kind is None or not kind.spaced:
+        raw = text.encode()
+        return UnknownCaveat(raw) if well_formed else UnknownCaveat(raw, "a predicate reads 'kind = value'")
     caveat = kind.parse(_check_printable(value))
     if type(caveat) is not kind or str(caveat) != text:
-        return UnknownCaveat(text.encode(), f"not the canonical form of a {kind.kind} caveat")
+        return UnknownCaveat(text.encode(), f"not the canonical form of a {name} caveat")
     return caveat

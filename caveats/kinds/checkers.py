@@ -1,18 +1,18 @@
-"""Checkers: which kinds are known, and how each is judged. Knows requests, knows no keys.
+"""Checkers: which kinds are known, and how each is judged. Knows requests, knows no keys and no kind by name.
 
-An instance is filled where the app is put together and handed in; it is loud on duplicates and closed on
-unknowns. A check is `(caveat, context) -> True`: anything else, an exception included, refuses. `Unmet`
-is the way to refuse with an explanation.
+An instance is filled where the app is put together and handed in. It refuses duplicates, and what it does not know.
+A check is `(caveat, context) -> True`: anything else, an exception included, refuses. `Unmet` refuses with an
+explanation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from caveats.errors import Failure
-from caveats.kinds.base import Caveat, UnknownCaveat, is_kind, parse_predicate
-from caveats.kinds.standard import STANDARD, Audience, Parent, Unmet
+from caveats.kinds.base import Caveat, Check, UnknownCaveat, Unmet, is_kind, parse_predicate
+from caveats.kinds.standard import STANDARD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,15 +20,11 @@ if TYPE_CHECKING:
     from caveats.context import Context
 
 C = TypeVar("C", bound=Caveat)
-Check = Callable[[Any, "Context"], object]
 Question = tuple[Check, Caveat]
 
 ISSUER, HOLDER, DISCHARGER = "issuer", "holder", "discharger"
 _REMEMBERED = 4096
 _REMEMBERED_BYTES = 256 * 1024  # a list of words takes some forty times its predicate once it is typed
-_SPECIAL = frozenset((Audience, Parent))
-"""Judging these takes more than asking their check: an audience asks which app verifies, a parent is to be looked
-up. So it does for kinds that make a claim, such as users: claims may contradict each other."""
 
 
 class Checkers:
@@ -37,9 +33,8 @@ class Checkers:
     def __init__(self) -> None:
         self._kinds: dict[str, type[Caveat]] = {}
         self._checks: dict[type[Caveat], Check] = {}
-        self._strict: dict[bytes, tuple[type[Caveat], Callable[[str], Caveat]]] = {}
-        self._special: set[type[Caveat]] = set(_SPECIAL)
-        self._forget()
+        self._special: set[type[Caveat]] = set()
+        self._clear()
 
     def register(self, kind: type[C], check: Callable[[C, Context], object]) -> None:
         """Add a kind. Raises `ValueError` on a duplicate or an ill-formed kind name."""
@@ -54,18 +49,15 @@ class Checkers:
             raise ValueError(f"the kind {name!r} is already registered")
         self._kinds[name] = kind
         self._checks[kind] = check
-        if kind.claim is not Caveat.claim:
+        if not kind.check_decides or kind.claim is not Caveat.claim:
             self._special.add(kind)
-        if kind.canonical and not kind.spaced:
-            self._strict[name.encode()] = (kind, kind.parse)
-        self._forget()
+        self._clear()
 
     def copy(self) -> Checkers:
         """A new instance with the same kinds, to add to."""
         other = Checkers()
         other._kinds.update(self._kinds)
         other._checks.update(self._checks)
-        other._strict.update(self._strict)
         other._special.update(self._special)
         return other
 
@@ -76,12 +68,13 @@ class Checkers:
 
     def parse(self, predicate: bytes) -> Caveat:
         """The caveat that these bytes are; an `UnknownCaveat` if of no known kind. Never raises."""
-        return (self._known.get(predicate) or self._learn(predicate))[1]
+        return (self._known.get(predicate) or self._memoise(predicate))[1]
 
-    def read(self, predicates: Iterable[bytes]) -> tuple[tuple[Caveat, ...], list[Question] | None]:
-        """These predicates, typed; and the check of each with it, or None where asking them is not all of judging.
+    def parse_all(self, predicates: Iterable[bytes]) -> tuple[tuple[Caveat, ...], list[Question] | None]:
+        """These predicates, typed; and the check of each with it, or None where the checks alone do not decide.
 
-        Remembers some thousands: for authentic bytes only.
+        The first caveat is the user's, whose claim nothing before it can contradict. Remembers some thousands of
+        predicates: to be called for authentic bytes only.
         """
         known, special, plain = self._known, self._special, True
         caveats: list[Caveat] = []
@@ -89,40 +82,32 @@ class Checkers:
         for predicate in predicates:
             question = known.get(predicate)
             if question is None:
-                question = self._learn(predicate)
+                question = self._memoise(predicate)
             caveat = question[1]
-            if type(caveat) in special and caveats:  # the first caveat is the user's
+            if type(caveat) in special and caveats:
                 plain = False
             caveats.append(caveat)
             questions.append(question)
         return tuple(caveats), questions if plain else None
 
-    def _learn(self, predicate: bytes) -> Question:
-        name, equals, value = predicate.partition(b" = ")
-        try:  # what `parse_predicate` does, as far as it goes well, with the look-ups done before
-            kind, parse = self._strict[name]
-            caveat = parse(value.decode())
-            strict = bool(equals) and type(caveat) is kind
-        except Exception:  # noqa: BLE001  # `parse_predicate` says why
-            strict = False
-        if not strict:
-            caveat = parse_predicate(predicate, self._kinds)
+    def _memoise(self, predicate: bytes) -> Question:
+        caveat = parse_predicate(predicate, self._kinds)
         if len(self._known) >= _REMEMBERED or self._known_bytes >= _REMEMBERED_BYTES:
-            self._forget()
+            self._clear()
         self._known[predicate] = question = (self._checks.get(type(caveat), _check_unknown), caveat)
         self._known_bytes += len(predicate)
         return question
 
-    def _forget(self) -> None:
+    def _clear(self) -> None:
         self._known: dict[bytes, Question] = {}
         self._known_bytes = 0
 
     def check_for(self, caveat: Caveat) -> Check:
-        """The check of this caveat's kind; one that refuses if there is none."""
+        """The check of this caveat's kind; a check that refuses if there is none."""
         return self._checks.get(type(caveat), _check_unknown)
 
     def answer(self, caveat: Caveat, context: Context) -> Unmet | None:
-        """None if the caveat holds, else why not. Whatever a check does, this neither raises nor says yes for it."""
+        """None if the caveat holds, otherwise why it does not. Never raises; only True of the check itself holds."""
         check = self.check_for(caveat)
         try:
             answer = check(caveat, context)
@@ -148,8 +133,8 @@ def _check_unknown(caveat: Caveat, context: Context) -> Unmet:
 def standard_checkers() -> Checkers:
     """A fresh instance with every standard kind."""
     checkers = Checkers()
-    for kind, check in STANDARD:
-        checkers.register(kind, check)
+    for row in STANDARD:
+        checkers.register(row.kind, row.check)
     return checkers
 
 
@@ -159,10 +144,10 @@ def unsatisfied(
     context: Context,
     added_by: Sequence[str] = (),
 ) -> tuple[Failure, ...]:
-    """Every caveat that says no to this request, explained. Empty means that all hold.
+    """Every caveat that refuses this request, explained. Empty if all hold.
 
-    `added_by` says of each caveat who added it; where it is silent, the holder did. Claims that
-    contradict each other, as of two users, fail whatever the request: the first one counts.
+    `added_by`: who added each caveat; the holder, where it is shorter. Of claims that contradict each other, such as
+    two users, all but the first fail, whatever the request.
     """
     failures = []
     claimed: dict[str, str] = {}
@@ -178,7 +163,7 @@ def unsatisfied(
 
 
 def _contradicted(caveat: Caveat, claimed: dict[str, str]) -> Unmet | None:
-    """Why not, where an earlier caveat claims something else. Notes in `claimed` what this one claims."""
+    """Why the caveat fails, if an earlier one claims something else. Writes its own claim into `claimed`."""
     try:
         claim = caveat.claim
         if claim is None:

@@ -65,7 +65,7 @@ def parse_scope(text: str) -> ScopePattern:
     if match is None:
         raise MalformedCaveat(f"not a scope: {text!r} (expected resource:action, or *)")
     resource, below, action = match.groups()
-    return tuple.__new__(ScopePattern, (resource, below is not None, action))
+    return ScopePattern(resource, below is not None, action)
 
 
 def intersect(left: Sequence[ScopePattern], right: Sequence[ScopePattern]) -> tuple[ScopePattern, ...]:

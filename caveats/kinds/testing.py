@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from caveats.context import Context
 from caveats.errors import BadSignature, CaveatsError, MalformedCaveat
-from caveats.kinds.base import Caveat, UnknownCaveat, check_value, is_kind
-from caveats.kinds.standard import Unmet, User, check_user
+from caveats.kinds.authority import Authority
+from caveats.kinds.base import Caveat, UnknownCaveat, Unmet, check_value, is_kind
+from caveats.kinds.standard import User, check_user
 from caveats.token.identifier import Identifier, is_audience
 from caveats.token.macaroon import Macaroon
 from caveats.verification.verifier import verify
@@ -84,6 +85,8 @@ def check_kind(
         _check_answer(checkers, caveat, context)
     _check_missing_facts(checkers, caveats, requests[-1], unconditional=unconditional)
     _check_something_holds(checkers, caveats, requests)
+    for first, second in product(caveats, caveats):
+        _check_narrowing(first, second)
     for context in requests:
         _check_appending(checkers, caveats[:_MOST], context)
 
@@ -203,6 +206,23 @@ def _check_something_holds(
 ) -> None:
     held = any(checkers.answer(caveat, context) is None for caveat, context in product(caveats, contexts))
     _require(held, "no example holds in any of the contexts, so nothing has been shown: add one that does")
+
+
+def _check_narrowing(first: Caveat, second: Caveat) -> None:
+    """What a kind leaves of an authority lies within it."""
+    before = _ask_narrow(first, Authority(user="alice"))
+    after = _ask_narrow(second, before)
+    _require(after.is_within(before), f"{second}.narrow widens what {first} leaves")
+
+
+def _ask_narrow(caveat: Caveat, authority: Authority) -> Authority:
+    try:
+        narrower = caveat.narrow(authority)
+    except Exception as error:
+        raise AssertionError(f"{caveat}.narrow raises {error!r}") from error
+    _require(type(narrower) is Authority, f"{caveat}.narrow answers {type(narrower).__name__}, not Authority")
+    _require(narrower.is_within(authority), f"{caveat}.narrow widens the authority")
+    return narrower
 
 
 def _check_appending(checkers: Checkers, caveats: Sequence[Caveat], context: Context) -> None:

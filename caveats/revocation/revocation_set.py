@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from caveats.errors import MalformedCaveat
-from caveats.kinds.base import check_value
+from caveats.kinds import check_value
 from caveats.token.chain import BRANCH_ID_SIZE
 from caveats.token.identifier import ULID_TIME_SIZE, from_milliseconds, is_token_id, issue_time, milliseconds
 

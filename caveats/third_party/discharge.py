@@ -11,8 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from caveats.errors import DischargeRefused, Failure
-from caveats.kinds.checkers import Checkers, unsatisfied
-from caveats.kinds.standard import Expires, User
+from caveats.kinds import Checkers, Expires, User, unsatisfied
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.third_party.ticket import open_ticket
 from caveats.token.macaroon import Macaroon
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from caveats.context import Context
-    from caveats.kinds.base import Caveat
+    from caveats.kinds import Caveat
     from caveats.third_party.ticket import PrivateKey, Ticket
 
 LIFE = timedelta(minutes=5)

@@ -15,9 +15,7 @@ from caveats.errors import (
     MissingDischarge,
     UnusedDischarge,
 )
-from caveats.kinds.base import Caveat, parse_predicate
-from caveats.kinds.checkers import DISCHARGER, HOLDER, ISSUER
-from caveats.kinds.standard import STANDARD_KINDS, User
+from caveats.kinds import DISCHARGER, HOLDER, ISSUER, STANDARD_KINDS, Caveat, User, parse_predicate
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.third_party.ticket import asserting_key
 from caveats.token import chain

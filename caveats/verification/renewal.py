@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caveats.errors import LimitExceeded, MalformedCaveat
-from caveats.kinds.base import parse_predicate
-from caveats.kinds.standard import STANDARD_KINDS, Expires, Renewed
+from caveats.kinds import STANDARD_KINDS, Expires, Renewed, parse_predicate
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.token import chain
 from caveats.token.identifier import Identifier, parse_identifier

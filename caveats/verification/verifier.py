@@ -19,9 +19,7 @@ from caveats.errors import (
     UnsatisfiedCaveats,
     WrongAudience,
 )
-from caveats.kinds.authority import Authority, effective
-from caveats.kinds.checkers import Checkers, standard_checkers, unsatisfied
-from caveats.kinds.standard import Parent, User
+from caveats.kinds import Authority, Checkers, Parent, User, effective, standard_checkers, unsatisfied
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.revocation.revocation_set import RevocationSet
 from caveats.token import chain, wire
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 
     from caveats.context import Context
     from caveats.keys.keyring import Keyring
-    from caveats.kinds.base import Caveat
+    from caveats.kinds import Caveat
     from caveats.token.wire import WireMacaroon
 
 
@@ -170,7 +168,7 @@ class _Known:
         _, predicates, _ = authenticate_fields(fields, discharges, derived_key, limits)
         if identifier is None:
             raise UnknownKey(_NOT_OURS)
-        self.caveats, self.questions = caveats, _ = checkers.read(predicates)
+        self.caveats, self.questions = caveats, _ = checkers.parse_all(predicates)
         chained = fields.caveats
         if not chained or type(chained[0]) is not bytes or type(caveats[0]) is not User:
             raise BadSignature("the issuer named no user in the first caveat")

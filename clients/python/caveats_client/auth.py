@@ -18,7 +18,7 @@ import httpx2 as httpx
 
 from caveats import Bundle, Expires, ThirdPartyCaveat, Unbound
 from caveats.bakery import BakeryMacaroon, TimeBefore, encode_header
-from caveats.kinds.base import parse_predicate
+from caveats.kinds import parse_predicate
 from caveats_client.api.calls import Reply
 from caveats_client.api.errors import BadDischarge
 from caveats_client.api.tokens import Token, token_text

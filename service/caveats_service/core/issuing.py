@@ -23,8 +23,7 @@ from caveats import (
     User,
     effective,
 )
-from caveats.kinds.base import check_value
-from caveats.kinds.scopes import ScopePattern, parse_scope
+from caveats.kinds import ScopePattern, check_value, parse_scope
 from caveats.token.identifier import is_audience, issue_time
 from caveats_service.core.errors import CeilingReached, Forbidden, InvalidRequest
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Final, Self
 
 from caveats import Caveat, Checkers, Context, MalformedCaveat
 from caveats.bakery import third_party_checkers
-from caveats.kinds.standard import Answer, Unmet
+from caveats.kinds import Answer, TextCaveat, Unmet, WordsCaveat
 from caveats_service.core.usernames import is_username
 from caveats_service.settings import SettingsError
 
@@ -20,24 +20,8 @@ GROUPS: Final = "groups"
 APPROVALS: Final = "approvals"
 
 
-@dataclass(frozen=True, slots=True)
-class _OfGroups(Caveat):
-    """A condition that lists groups."""
-
-    groups: tuple[str, ...]
-
-    @property
-    def value(self) -> str:
-        """The groups."""
-        return " ".join(self.groups)
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """Names of groups, one space between."""
-        return cls(_groups(value))
-
-
 def _groups(value: str) -> tuple[str, ...]:
+    """Names of groups, each once, with one space between. Raises `MalformedCaveat`."""
     groups = tuple(value.split(" "))
     if not all(map(is_username, groups)) or len(set(groups)) != len(groups):
         raise MalformedCaveat("groups are listed once each, with one space between")
@@ -48,7 +32,7 @@ def _groups(value: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn(Caveat):
+class SignedIn(TextCaveat):
     """The asker is this user; `*` for anybody who has signed in."""
 
     kind: ClassVar[str] = "signed-in"
@@ -57,16 +41,6 @@ class SignedIn(Caveat):
     def __post_init__(self) -> None:
         if self.user != ANYBODY and not is_username(self.user):
             raise MalformedCaveat("signed-in names a user, or * for anybody")
-
-    @property
-    def value(self) -> str:
-        """The user, or `*`."""
-        return self.user
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """A username or `*`."""
-        return cls(value)
 
 
 def check_signed_in(caveat: SignedIn, context: Context) -> Answer:
@@ -81,11 +55,17 @@ def check_signed_in(caveat: SignedIn, context: Context) -> Answer:
 # member-of
 
 
-@dataclass(frozen=True, slots=True)
-class MemberOf(_OfGroups):
+@dataclass(frozen=True, slots=True, init=False)
+class MemberOf(WordsCaveat):
     """The asker belongs to one of these groups."""
 
     kind: ClassVar[str] = "member-of"
+    groups: tuple[str, ...]
+
+    @classmethod
+    def read(cls, value: str) -> tuple[str, ...]:
+        """Names of groups."""
+        return _groups(value)
 
 
 def check_member_of(caveat: MemberOf, context: Context) -> Answer:
@@ -101,10 +81,11 @@ def check_member_of(caveat: MemberOf, context: Context) -> Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovedBy(_OfGroups):
+class ApprovedBy(Caveat):
     """A second person, of one of these groups, has approved; never the asker. `purpose` says what, to those who approve."""
 
     kind: ClassVar[str] = "approved-by"
+    groups: tuple[str, ...]
     purpose: str = ""
 
     @property

@@ -20,8 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from caveats import Authenticated, Context, Grant, UnsatisfiedCaveats
-from caveats.kinds.scopes import OWN_NAMESPACE
-from caveats.kinds.standard import parse_address
+from caveats.kinds import OWN_NAMESPACE, parse_address
 from caveats_service.core.errors import Busy
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.core.runtime import ServiceRuntime

@@ -25,7 +25,7 @@ from caveats import (
     standard_checkers,
     unsatisfied,
 )
-from caveats.kinds.standard import STANDARD
+from caveats.kinds import STANDARD
 
 HERE = Context(now=NOW)
 
@@ -223,7 +223,7 @@ def test_what_is_remembered_of_long_predicates_is_bounded_in_bytes():
 
 
 def test_every_standard_kind_is_registered_once():
-    assert list(standard_checkers().kinds) == [kind.kind for kind, _ in STANDARD]
+    assert list(standard_checkers().kinds) == [row.kind.kind for row in STANDARD]
     assert set(standard_checkers().kinds.values()) == set(EXAMPLES)
 
 

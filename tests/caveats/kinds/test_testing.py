@@ -11,7 +11,7 @@ import pytest
 from law_support import CONTEXTS, EXAMPLES, NOW
 
 from caveats import Caveat, Checkers, Context, MalformedCaveat, Note, Unmet, standard_checkers
-from caveats.kinds.standard import STANDARD
+from caveats.kinds import STANDARD
 from caveats.kinds.testing import check_kind
 
 MALFORMED = {
@@ -124,7 +124,7 @@ MALFORMED = {
 UNCONDITIONAL = {"user", "expires", "not-before", "note", "renewed", "parent", "scope"}
 
 
-@pytest.mark.parametrize("kind", [kind for kind, _ in STANDARD], ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("kind", [row.kind for row in STANDARD], ids=lambda kind: kind.kind)
 def test_every_standard_kind_keeps_the_laws(kind):
     check_kind(
         standard_checkers(),
@@ -137,7 +137,7 @@ def test_every_standard_kind_keeps_the_laws(kind):
 
 
 def test_every_standard_kind_has_its_rows():
-    assert set(MALFORMED) == {kind.kind for kind, _ in STANDARD} == {kind.kind for kind in EXAMPLES}
+    assert set(MALFORMED) == {row.kind.kind for row in STANDARD} == {kind.kind for kind in EXAMPLES}
 
 
 @dataclass(frozen=True)

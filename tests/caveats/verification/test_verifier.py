@@ -65,7 +65,7 @@ from caveats import (
     standard_checkers,
     verify,
 )
-from caveats.kinds.scopes import parse_scope
+from caveats.kinds import parse_scope
 from caveats.token import chain
 from caveats.token.wire import encode_base64
 

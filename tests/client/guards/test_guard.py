@@ -32,7 +32,7 @@ from caveats import (
     Verifier,
     new_token_id,
 )
-from caveats.kinds.scopes import parse_scope
+from caveats.kinds import parse_scope
 from caveats_client.api.errors import ClientError, Unavailable, UnexpectedResponse
 from caveats_client.guards import asgi, guard, wsgi
 from caveats_client.guards.guard import Denied, Guard, IncomingRequest

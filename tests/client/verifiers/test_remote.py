@@ -51,7 +51,7 @@ from caveats import (
     new_token_id,
     standard_checkers,
 )
-from caveats.kinds.standard import Audience
+from caveats.kinds import Audience
 from caveats_client.verifiers.local import LocalVerifier
 from caveats_client.verifiers.remote import AsyncRemoteVerifier, RemoteGrant, RemoteVerifier
 

@@ -24,7 +24,7 @@ from caveats import (
     standard_checkers,
     unsatisfied,
 )
-from caveats.kinds.scopes import parse_scope
+from caveats.kinds import parse_scope
 from caveats.token import chain
 from caveats.verification.renewal import first_branches
 from caveats_service.core.errors import CeilingReached, Forbidden, InvalidRequest, ServiceError

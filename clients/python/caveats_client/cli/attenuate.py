@@ -29,8 +29,7 @@ from caveats import (
     repeated,
 )
 from caveats.durations import parse_duration
-from caveats.kinds.base import check_value, is_kind, parse_predicate
-from caveats.kinds.standard import STANDARD_KINDS, parse_moment
+from caveats.kinds import STANDARD_KINDS, check_value, is_kind, parse_moment, parse_predicate
 from caveats_client.cli import discharge as discharging
 from caveats_client.cli import inputs
 from caveats_client.cli.exit_codes import CliError, ExitCode

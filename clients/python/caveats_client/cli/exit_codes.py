@@ -79,7 +79,7 @@ class Commands(TyperGroup):
         args: Sequence[str] | None = None,
         prog_name: str | None = None,
         complete_var: str | None = None,
-        standalone_mode: bool = True,  # noqa: ARG002  however it is called, this is where it ends
+        standalone_mode: bool = True,
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:

@@ -22,7 +22,7 @@ from caveats import (
     repeated,
 )
 from caveats.bakery import TimeBefore
-from caveats.kinds.base import parse_predicate
+from caveats.kinds import parse_predicate
 from caveats.third_party.ticket import is_ticket
 
 if TYPE_CHECKING:

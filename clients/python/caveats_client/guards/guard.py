@@ -20,8 +20,7 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 import caveats
 from caveats import Context, Grant
-from caveats.kinds.scopes import parse_scope
-from caveats.kinds.standard import Expires, is_plain_path, parse_address, path_covers
+from caveats.kinds import Expires, is_plain_path, parse_address, parse_scope, path_covers
 from caveats.token.wire import PREFIX, encode_base64
 from caveats_client.api.errors import ClientError
 

@@ -48,7 +48,7 @@ from caveats import (
     standard_checkers,
     unsatisfied,
 )
-from caveats.kinds.checkers import HOLDER, ISSUER
+from caveats.kinds import HOLDER, ISSUER
 from caveats.token import chain
 from caveats_client.api import calls
 from caveats_client.api.calls import RequestFacts

@@ -29,7 +29,6 @@ from caveats_service.core.errors import CeilingReached, Forbidden, InvalidReques
 
 DEFAULT_AUDIENCE: Final = "default"
 DEFAULT_SCOPE: Final = "*"
-_RESERVED: Final = (User.kind, Renewed.kind, Parent.kind)
 _BRANCHES_IN_ONE_CAVEAT: Final = 28
 _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC, microsecond=0)
 
@@ -105,7 +104,7 @@ def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, 
     authority = effective(authenticated.caveats)
     if any(isinstance(caveat, User) and caveat.user != authority.user for caveat in authenticated.caveats):
         raise Forbidden("the token's users contradict each other")
-    carried = [c for c in authenticated.caveats if not isinstance(c, User | Expires | Scope | Note | Renewed)]
+    inherited = [caveat for caveat in authenticated.caveats if caveat.inherited]
     parents = [
         Parent(identified.token_id, tuple(branches[at : at + _BRANCHES_IN_ONE_CAVEAT]))
         for at in range(0, len(branches), _BRANCHES_IN_ONE_CAVEAT)
@@ -116,7 +115,7 @@ def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, 
         default_scope=" ".join(authority.scopes),
         expires_at=authority.expires_at,
         audience=None if any_audience else identified.audience,
-        inherited=(*dict.fromkeys(carried), *parents),
+        inherited=(*dict.fromkeys(inherited), *parents),
     )
 
 
@@ -165,7 +164,7 @@ def _asked_caveat(predicate: str, checkers: Checkers) -> Caveat:
         if "/" not in name or caveat.why != _FOREIGN:
             raise InvalidRequest(f"caveat {predicate!r}: {caveat.why}")
         check_value(value)
-    if caveat.kind in _RESERVED:
+    if caveat.issuer_only:
         raise InvalidRequest(f"a {caveat.kind} caveat is the service's own to write")
     return caveat
 

@@ -23,14 +23,12 @@ from caveats import (
     Checkers,
     Context,
     DischargeRefused,
-    Expires,
     Failure,
     Grant,
     Identifier,
     LimitExceeded,
     Macaroon,
     MasterKeyring,
-    NotBefore,
     PrivateKey,
     RevocationSet,
     UnknownKey,
@@ -76,7 +74,6 @@ _CHECKER_THREADS: Final = 8
 _MOST_USES: Final = 50_000
 ADMIN: Final = "admin"
 _T = TypeVar("_T")
-_LIVENESS: Final = (Expires, NotBefore, caveats.ClientIp)
 _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC, microsecond=0)
 
 
@@ -248,12 +245,12 @@ class ServiceRuntime:
             return authenticated, tuple(late.failures)
 
     async def authenticate_live(self, text: str, context: Context) -> Authenticated:
-        """As `authenticate`, and alive now and here: its times and client addresses hold.
+        """As `authenticate`, and alive now and here: the caveats of its kinds with `liveness` hold.
 
         What it may do elsewhere is not asked: that is carried into whatever is made of it.
         """
         authenticated = await self.authenticate(text)
-        live = [caveat for caveat in authenticated.caveats if isinstance(caveat, _LIVENESS)]
+        live = [caveat for caveat in authenticated.caveats if caveat.liveness]
         failures = caveats.unsatisfied(live, self.checkers, context)
         if failures:
             raise UnsatisfiedCaveats(failures)

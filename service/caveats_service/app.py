@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from caveats_service.core.passwords import INTERACTIVE, PasswordProfile
 from caveats_service.core.runtime import ServiceRuntime, utc_now
-from caveats_service.discharge.routes import discharge, interactions
+from caveats_service.discharge.routes import agents as agent_logins
+from caveats_service.discharge.routes import discharge, forms, pages, waiting
 from caveats_service.http.errors import Problem, bad_request, problem_of
 from caveats_service.http.request import Handler, endpoint
 from caveats_service.http.routes import (
@@ -55,16 +56,16 @@ _ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/discharge/info", discharge.info),
     ("GET", "/publickey", discharge.public_key),
     ("POST", "/discharge", discharge.discharge),
-    ("GET", "/discharge/visit/{visit}", interactions.visit),
-    ("POST", "/discharge/visit/{visit}", interactions.decide),
-    ("GET", "/discharge/approve/{approve}", interactions.visit_to_approve),
-    ("POST", "/discharge/approve/{approve}", interactions.approve),
-    ("GET", "/discharge/wait-token/{wait}", interactions.wait_token),
-    ("GET", "/discharge/wait/{wait}", interactions.wait),
-    ("GET", "/discharge/form/{wait}", interactions.form),
-    ("POST", "/discharge/form/{wait}", interactions.fill_in),
-    ("GET", "/discharge/agent/{ticket}", interactions.agent),
-    ("POST", "/discharge/agent-login/{visit}", interactions.agent_login),
+    ("GET", "/discharge/visit/{visit}", pages.visit),
+    ("POST", "/discharge/visit/{visit}", pages.decide),
+    ("GET", "/discharge/approve/{approve}", pages.visit_to_approve),
+    ("POST", "/discharge/approve/{approve}", pages.approve),
+    ("GET", "/discharge/wait-token/{wait}", waiting.wait_token),
+    ("GET", "/discharge/wait/{wait}", waiting.wait),
+    ("GET", "/discharge/form/{wait}", forms.form),
+    ("POST", "/discharge/form/{wait}", forms.fill_in),
+    ("GET", "/discharge/agent/{ticket}", agent_logins.agent),
+    ("POST", "/discharge/agent-login/{visit}", agent_logins.agent_login),
     ("POST", "/v1/tokens", tokens.issue),
     ("GET", "/v1/tokens", tokens.listing),
     ("POST", "/v1/tokens/renew", tokens.renew),

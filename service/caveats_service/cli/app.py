@@ -16,8 +16,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from caveats import InvalidKey, MalformedCaveat, MalformedToken, Scope
-from caveats.token.legacy import decode_any_base64
+from caveats import InvalidKey, MalformedCaveat, Scope
 from caveats.token.wire import encode_base64
 from caveats_service.core.errors import BadPassword
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
@@ -25,7 +24,7 @@ from caveats_service.core.master_keys import MasterKeys
 from caveats_service.core.passwords import PasswordHasher
 from caveats_service.core.runtime import RACE, utc_now
 from caveats_service.core.usernames import is_username
-from caveats_service.discharge.service import agent_key
+from caveats_service.discharge.agents import read_agent_key
 from caveats_service.settings import Settings, SettingsError, describe_settings
 from caveats_service.storage import Agent, Group, Store, StoreError, User, restore_database
 from caveats_service.storage.encryption import SealKey, SealKeyError
@@ -283,8 +282,8 @@ def add_agent(
 ) -> None:
     """Let whoever has this key (X25519, base64) speak for the user."""
     try:
-        key = agent_key(decode_any_base64(public_key))
-    except (MalformedToken, InvalidKey):
+        key = read_agent_key(public_key)
+    except InvalidKey:
         _usage("a public key is 32 bytes in base64")
     agent = _with_store(
         lambda store: store.agents.add(

@@ -1,6 +1,6 @@
-"""Threads for code that is not ours: plug-ins' checks. Knows threads and deadlines, knows no caveats.
+"""Plug-ins: how their kinds are registered, and the threads in which their checks run. Knows no caveats.
 
-They are daemons, so that code that never returns does not keep the process from ending; and nothing that it
+The threads are daemons, so that a check that never returns does not keep the process from ending; and nothing that it
 raises, not even `SystemExit`, ends anything else.
 """
 
@@ -9,9 +9,27 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
+from caveats import Checkers
+from caveats_service.settings import SettingsError
+
 _T = TypeVar("_T")
+
+
+def register_plugins(checkers: Checkers, names: tuple[str, ...], *, group: str, variable: str) -> None:
+    """Let the entry points of these names register their kinds. Raises `SettingsError`, which names `variable`."""
+    for name in names:
+        found = [point for point in entry_points(group=group) if point.name == name]
+        if len(found) != 1:
+            raise SettingsError(f"{variable}: {len(found)} entry points are called {name!r} in {group}")
+        try:
+            found[0].load()(checkers)
+        except Exception as error:
+            raise SettingsError(
+                f"{variable}: {name!r} does not load: {type(error).__name__}: {error}"
+            ) from error
 
 
 class PluginFailure(Exception):

@@ -7,7 +7,7 @@ the store has it, or it can be derived.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -22,7 +22,6 @@ from caveats import (
     Bundle,
     Checkers,
     Context,
-    DischargeRefused,
     Failure,
     Grant,
     Identifier,
@@ -48,10 +47,11 @@ from caveats_service.core.feed import Broadcast
 from caveats_service.core.issuing import Lives, Plan
 from caveats_service.core.master_keys import MasterKeys
 from caveats_service.core.passwords import INTERACTIVE, PasswordHasher, PasswordProfile
-from caveats_service.core.plugins import PluginFailure, PluginThreadPool
+from caveats_service.core.plugins import PluginFailure, PluginThreadPool, register_plugins
 from caveats_service.core.rate_limit import RateLimiter
-from caveats_service.discharge.conditions import load_conditions, register_plugins
-from caveats_service.discharge.service import AskerFacts, ConditionVerdict, Discharges, Question
+from caveats_service.discharge.conditions import load_conditions
+from caveats_service.discharge.decisions import Decisions
+from caveats_service.discharge.service import Discharges
 from caveats_service.discharge.waiters import Waiters
 from caveats_service.http.idempotency import Replies
 from caveats_service.settings import Settings, SettingsError
@@ -141,7 +141,6 @@ class ServiceRuntime:
         self.first_start: FirstStart | None = None
         self.uses: dict[str, datetime] = {}
         self._plugin_pool: PluginThreadPool | None = None
-        self._condition_pool: PluginThreadPool | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._read_up_to = 0
         self._loading: list[caveats.Revocation] | None = None
@@ -150,8 +149,9 @@ class ServiceRuntime:
         self._feed_keys: dict[str, AudienceKey] = {}
         self.feed = Broadcast(self.signing_key)
         self.box_key: PrivateKey
-        self.conditions = load_conditions(settings.conditions)
+        self._conditions = load_conditions(settings.conditions)
         self.discharges: Discharges
+        self.decisions: Decisions
         self.waiters: Waiters
         self.replies: Replies
         self._prune_next = now() + _PRUNE_EVERY
@@ -172,16 +172,15 @@ class ServiceRuntime:
             await self.master_keys.start()
             self.box_key = await self._load_key(seal_key, _BOX_KEY)
             key = await self._load_key(seal_key, _DISCHARGE_KEY)
-            self.discharges = Discharges(key, self.conditions, settings.discharge_lifetime)
+            self.discharges = Discharges(self.store, key, self._conditions, settings, self.now)
             self.waiters = Waiters(self.store, self.now)
+            self.decisions = Decisions(self.store, self.discharges, self.waiters, settings, self.now)
             self.replies = Replies(seal_key, self.box_key)
             await self._load_revocations()
             await self._first_admin()
         except BaseException:
             await self.store.close()
             raise
-        if settings.conditions:
-            self._condition_pool = PluginThreadPool(_CHECKER_THREADS, "condition")
         if settings.checkers:
             self._plugin_pool = PluginThreadPool(_CHECKER_THREADS, "checker")
         self._tasks = [
@@ -207,9 +206,9 @@ class ServiceRuntime:
         with contextlib.suppress(StoreError):
             await self._write_uses()
         self.passwords.close()
-        for pool in (self._plugin_pool, self._condition_pool):
-            if pool is not None:
-                pool.close()
+        self.discharges.close()
+        if self._plugin_pool is not None:
+            self._plugin_pool.close()
         await self.store.close()
 
     # verifying
@@ -304,34 +303,6 @@ class ServiceRuntime:
                 ),
             )
         )
-
-    # discharging
-
-    async def facts(self, user: str | None, approvers: Sequence[str] = ()) -> AskerFacts:
-        """What is known of an asker and of those who have approved, as of now: disabled ones count for nothing."""
-        if user is None:
-            return AskerFacts()
-        known = await self.store.groups.of(user, *approvers)
-        if user not in known:
-            raise DischargeRefused("the asker's account is closed")
-        return AskerFacts(user, known[user], {name: known[name] for name in approvers if name in known})
-
-    async def judge(
-        self, question: Question, facts: AskerFacts, *, client_ip: str | None
-    ) -> ConditionVerdict:
-        """Whether what a ticket asks holds for an asker now. Plug-ins have the deadline that checkers have."""
-
-        def work() -> ConditionVerdict:
-            return self.discharges.judge(question, facts, now=self.now(), client_ip=client_ip)
-
-        if self._condition_pool is None:
-            return work()
-        try:
-            return await self._condition_pool.run(work, self.settings.checker_deadline)
-        except TimeoutError:
-            raise DischargeRefused("judging the conditions took too long") from None
-        except PluginFailure as failure:
-            raise DischargeRefused(f"judging the conditions failed: {failure}") from None
 
     def alert(self, event: str, **facts: str) -> None:
         """Something that an operator should look at."""

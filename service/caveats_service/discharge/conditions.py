@@ -1,19 +1,18 @@
-"""The conditions that the service answers for as a third party: each a kind of caveat, and right below it its check.
+"""The conditions that the service judges as a third party: each a kind of caveat, with its check below it.
 
-They stand in tickets and are judged about the asker, by the same `Checkers` as caveats. Facts come from the
-context: `user`, and in `extra` "groups" (the asker's) and "approvals" (who has approved, each with their groups).
-What bakeries ask is known as well.
+They stand in tickets and are judged about the asker, by the same `Checkers` as caveats. The facts come from the context:
+`user`, and in `extra` "groups" (the asker's) and "approvals" (the groups of each person who has approved). The conditions
+of bakeries are known as well. Knows no store.
 """
 
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import ClassVar, Final, Self
 
 from caveats import Caveat, Checkers, Context, MalformedCaveat
 from caveats.bakery import third_party_checkers
 from caveats.kinds import Answer, TextCaveat, Unmet, WordsCaveat
+from caveats_service.core.plugins import register_plugins
 from caveats_service.core.usernames import is_username
-from caveats_service.settings import SettingsError
 
 ANYBODY: Final = "*"
 GROUPS: Final = "groups"
@@ -44,7 +43,7 @@ class SignedIn(TextCaveat):
 
 
 def check_signed_in(caveat: SignedIn, context: Context) -> Answer:
-    """Somebody is signed in, and it is whom the condition names."""
+    """The asker has signed in, and is the user that the condition names."""
     if not context.user:
         return Unmet("nobody has signed in", "an asker who has signed in")
     return caveat.user in (ANYBODY, context.user) or Unmet(
@@ -69,7 +68,7 @@ class MemberOf(WordsCaveat):
 
 
 def check_member_of(caveat: MemberOf, context: Context) -> Answer:
-    """Somebody is signed in, and one of the groups is theirs."""
+    """The asker has signed in, and belongs to one of the groups."""
     if not context.user:
         return Unmet("nobody has signed in", "an asker who has signed in")
     return not frozenset(caveat.groups).isdisjoint(context.extra.get(GROUPS, ())) or Unmet(
@@ -82,7 +81,7 @@ def check_member_of(caveat: MemberOf, context: Context) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class ApprovedBy(Caveat):
-    """A second person, of one of these groups, has approved; never the asker. `purpose` says what, to those who approve."""
+    """A second person, of one of these groups and never the asker, has approved. `purpose`: of what, in words for people."""
 
     kind: ClassVar[str] = "approved-by"
     groups: tuple[str, ...]
@@ -104,7 +103,7 @@ class ApprovedBy(Caveat):
 
 
 def check_approved_by(caveat: ApprovedBy, context: Context) -> Answer:
-    """The asker is known, and somebody else of the groups has approved."""
+    """The asker has signed in, and a second person of the groups has approved."""
     if not context.user:
         return Unmet("nobody has signed in", "an asker who has signed in, and somebody else who approves")
     for approver, groups in context.extra.get(APPROVALS, {}).items():
@@ -114,7 +113,7 @@ def check_approved_by(caveat: ApprovedBy, context: Context) -> Answer:
 
 
 def load_conditions(names: tuple[str, ...]) -> Checkers:
-    """The conditions above, those of bakeries, and the plug-ins of these entry points in group `caveats.conditions`.
+    """The conditions above, those of bakeries, and those of plug-ins: entry points of group `caveats.conditions`.
 
     An entry point names a callable that takes the `Checkers` and registers its kinds. Raises `SettingsError`.
     """
@@ -124,17 +123,3 @@ def load_conditions(names: tuple[str, ...]) -> Checkers:
     checkers.register(ApprovedBy, check_approved_by)
     register_plugins(checkers, names, group="caveats.conditions", variable="CAVEATS_CONDITIONS")
     return checkers
-
-
-def register_plugins(checkers: Checkers, names: tuple[str, ...], *, group: str, variable: str) -> None:
-    """Let these entry points register their kinds. Raises `SettingsError`."""
-    for name in names:
-        found = [point for point in entry_points(group=group) if point.name == name]
-        if len(found) != 1:
-            raise SettingsError(f"{variable}: {len(found)} entry points are called {name!r} in {group}")
-        try:
-            found[0].load()(checkers)
-        except Exception as error:
-            raise SettingsError(
-                f"{variable}: {name!r} does not load: {type(error).__name__}: {error}"
-            ) from error

@@ -1,6 +1,6 @@
-"""What a condition asks of whom, in a person's words. Knows conditions, no HTML.
+"""Conditions in words, for the people who sign in and approve. Knows conditions, no HTML.
 
-Only for those that come with the service; of any other kind, a person reads the condition itself.
+Only conditions that come with the service have words; of a plug-in's, a person reads the condition itself.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from caveats.bakery import IsAuthenticatedUser, IsMemberOf
 from caveats_service.discharge.conditions import ANYBODY, ApprovedBy, MemberOf, SignedIn
 
 
-def in_words(condition: Caveat, asker: str | None) -> str:
-    """What has to hold of `asker`; None is whoever reads it. Nothing for a condition that only its plug-in knows."""
+def describe(condition: Caveat, asker: str | None) -> str:
+    """What has to hold of `asker`; None for the reader ("You ..."). Empty for a condition of a plug-in."""
     who, has, is_, belongs = (asker, "has", "is", "belongs") if asker else ("You", "have", "are", "belong")
     match condition:
         case SignedIn(user=user) if user != ANYBODY:

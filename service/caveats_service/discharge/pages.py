@@ -1,17 +1,17 @@
-"""The pages where people sign in and approve: plain HTML, no script, and nothing loaded from anywhere.
+"""The pages where people sign in and approve: HTML without scripts, which loads nothing.
 
-Knows what to show, judges nothing. Everything that somebody else chose is escaped.
+Knows the text and the form of each page; knows no web framework, no store, and decides nothing. Everything that somebody
+else chose is escaped.
 """
 
 from base64 import b64encode
-from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from html import escape as escape_markup
 from typing import Final
 
-from starlette.responses import HTMLResponse, RedirectResponse, Response
-
-from caveats_service.http.request import NO_STORE
+from caveats_service.discharge.descriptions import describe
+from caveats_service.discharge.questions import Question
 
 _STYLE: Final = (
     ":root{color-scheme:light dark;--text:#1d2126;--quiet:#59616b;--page:#fff;--field:#868e97;--main:#1a56c4;"
@@ -35,8 +35,8 @@ _STYLE: Final = (
     ":focus-visible{outline:3px solid var(--main);outline-offset:2px}"
     ".said{border-left:4px solid var(--wrong);padding-left:.8em}"
 )
-_HEADERS: Final = {
-    **NO_STORE,
+HEADERS: Final = {
+    "Cache-Control": "no-store",
     "Content-Security-Policy": (
         "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; "
         f"style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'"
@@ -47,73 +47,158 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+"""Every page is sent with these."""
 
 
-def escape(text: str) -> str:
-    """Text that somebody else chose: no markup in it, and nothing unseen, such as what turns the line around."""
-    seen = text if text.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
-    return escape_markup(seen)
+@dataclass(frozen=True, slots=True)
+class PageForm:
+    """The form of a page: who the person is, by session or by password, and their decision."""
+
+    signed_in: str | None = None
+    """Whose session the browser has."""
+    username: str = ""
+    """What was typed before."""
+    retype: bool = False
+    """Whether the password was wrong and is to be typed again."""
+    error: str = ""
+    """What was wrong with the last try."""
+
+    def html(self, *, allow: str | None, deny: str) -> str:
+        """The form with these words on its buttons. `allow` None: there is only the other."""
+        who = (
+            f"<p>You are signed in as <strong>{escape(self.signed_in)}</strong>. "
+            "Somebody else? Give your name and password.</p>"
+            if self.signed_in
+            else ""
+        )
+        needed = "" if self.signed_in else " required"
+        allowing = (
+            f'<button class="main" name="decision" value="allow">{escape(allow)}</button>' if allow else ""
+        )
+        begin_here = " autofocus" if self.retype else ""
+        return (
+            '<form method="post" accept-charset="utf-8">'
+            f"{who}"
+            f'<label>Username <input name="username" value="{escape(self.username)}" maxlength="64"'
+            f' autocomplete="username" autocapitalize="none" spellcheck="false"{needed}></label>'
+            '<label>Password <input name="password" type="password" autocomplete="current-password"'
+            f' maxlength="1024"{needed}{begin_here}></label>'
+            f"{allowing}"
+            f'<button name="decision" value="deny">{escape(deny)}</button></form>'
+        )
 
 
-def page(title: str, *parts: str, status: int = 200) -> Response:
+# one function a page
+
+
+def sign_in_page(question: Question, client_ip: str, form: PageForm) -> str:
+    """The asker's page before anybody has signed in. `client_ip`: of the program that asks; may be empty."""
+    return page(
+        "Sign in",
+        _alert(form.error),
+        _paragraph(
+            f"A program{_at(client_ip)} wants this service to confirm the following about you. Go on only "
+            "if you have just started it yourself."
+        ),
+        _conditions(question, None),
+        _paragraph(
+            "After that a second person has to approve. This page is for you alone: once you have signed in, it "
+            "shows the address to send to them."
+        )
+        if question.needs_approval
+        else "",
+        form.html(allow="Confirm" if form.signed_in else "Sign in and confirm", deny="Deny"),
+    )
+
+
+def waiting_page(question: Question, asker: str, approve_url: str, form: PageForm) -> str:
+    """The asker's page once they have signed in: where to send the people who approve."""
+    return page(
+        "Waiting for approval",
+        _alert(form.error),
+        _paragraph(f"{asker} asks for somebody's approval of the following."),
+        _conditions(question, asker),
+        _paragraph(
+            "Send this address to somebody who may approve; what you have started goes on by itself once they have:"
+        ),
+        f'<p class="address"><code>{escape(approve_url)}</code></p>',
+        form.html(allow=None, deny="Withdraw"),
+    )
+
+
+def not_yet_page() -> str:
+    """The approvers' page before the asker has signed in."""
+    return page(
+        "Not yet",
+        _paragraph("The person who asks has not signed in yet. Load this page again when they have."),
+    )
+
+
+def approve_page(question: Question, asker: str, client_ip: str, form: PageForm, *, approved: bool) -> str:
+    """The approvers' page. `approved`: the person who looks at it has approved already, and others have to."""
+    return page(
+        "Waiting for approval" if approved else "Approve",
+        _alert(form.error),
+        _paragraph(
+            "You have approved this. Somebody else still has to, at the address of this page."
+            if approved
+            else f"{asker}{_at(client_ip)} asks for your approval of the following. Approve only if you know "
+            f"from {asker} what it is for."
+        ),
+        _conditions(question, asker),
+        form.html(allow="Approve", deny="Deny"),
+    )
+
+
+def granted_page() -> str:
+    """After the decision."""
+    return page("Done", _paragraph("It is agreed. You can close this window."))
+
+
+def denied_page() -> str:
+    """After the decision."""
+    return page("Denied", _paragraph("It was denied. You can close this window."))
+
+
+def error_page(title: str, text: str) -> str:
+    """What went wrong, where there is no page to go on with."""
+    return page(title, _paragraph(text or "Close this window and begin again."))
+
+
+# what they are made of
+
+
+def page(title: str, *parts: str) -> str:
     """A page of these parts, which are HTML already."""
-    body = (
+    return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width"><meta name="robots" content="noindex">'
         f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{''.join(parts)}</body></html>"
     )
-    return HTMLResponse(body, status, _HEADERS)
 
 
-def see(path: str) -> Response:
-    """To the page as it is now, so that neither reloading it nor going back sends its form again."""
-    return RedirectResponse(path, 303, NO_STORE)
+def escape(text: str) -> str:
+    """Text that somebody else chose, without markup, and with every unseen character (such as U+202E) spelled out."""
+    seen = text if text.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+    return escape_markup(seen)
 
 
-def said(text: str) -> str:
-    """What went wrong; nothing if nothing did."""
+def _alert(text: str) -> str:
     return f'<p class="said" role="alert">{escape(text)}</p>' if text else ""
 
 
-def paragraph(text: str) -> str:
-    """A sentence or two."""
+def _paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
-def listed(items: Sequence[tuple[str, str]]) -> str:
-    """One item each: words, if there are any, and what they stand for."""
-    shown = [f"<li>{escape(words)}<code>{escape(exact)}</code></li>" for words, exact in items]
-    return f"<ul>{''.join(shown)}</ul>"
+def _conditions(question: Question, asker: str | None) -> str:
+    """One item each: in words, if it has any, and exactly."""
+    items = [
+        f"<li>{escape(describe(condition, asker))}<code>{escape(str(condition))}</code></li>"
+        for condition in question.conditions
+    ]
+    return f"<ul>{''.join(items)}</ul>"
 
 
-def address(url: str) -> str:
-    """An address, to be sent to somebody."""
-    return f'<p class="address"><code>{escape(url)}</code></p>'
-
-
-def form(
-    *, signed_in: str | None, allow: str | None, deny: str, username: str = "", again: bool = False
-) -> str:
-    """Who the person is, by session or by password, and their decision.
-
-    `allow` None: there is only one. `again`: the password is to be typed again.
-    """
-    who = (
-        f"<p>You are signed in as <strong>{escape(signed_in)}</strong>. "
-        "Somebody else? Give your name and password.</p>"
-        if signed_in
-        else ""
-    )
-    needed = "" if signed_in else " required"
-    allowing = f'<button class="main" name="decision" value="allow">{escape(allow)}</button>' if allow else ""
-    begin_here = " autofocus" if again else ""
-    return (
-        '<form method="post" accept-charset="utf-8">'
-        f"{who}"
-        f'<label>Username <input name="username" value="{escape(username)}" maxlength="64"'
-        f' autocomplete="username" autocapitalize="none" spellcheck="false"{needed}></label>'
-        '<label>Password <input name="password" type="password" autocomplete="current-password"'
-        f' maxlength="1024"{needed}{begin_here}></label>'
-        f"{allowing}"
-        f'<button name="decision" value="deny">{escape(deny)}</button></form>'
-    )
+def _at(client_ip: str) -> str:
+    return f" at {client_ip}" if client_ip else ""

@@ -1,22 +1,38 @@
-"""HTTP as bakery clients speak it: their forms in, their answers and errors out. Knows no tickets and no store.
+"""The bakery protocol: the forms that its clients send, and the JSON that they read.
 
-Their errors are JSON with a `Code` of theirs, and statuses of theirs: a client of version 0 wants a 407 where later
-ones want a 401. What goes wrong otherwise is the problem of the one table, in their shape.
+Knows field names, `Code`s, statuses and versions; knows no web framework, no tickets and no store. A refusal is JSON with
+a `Code`, and its status depends on the version: a client of version 0 expects a 407 where later ones expect a 401.
+Source: github.com/go-macaroon-bakery/macaroon-bakery, package httpbakery and its subpackages agent and form.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from starlette.responses import JSONResponse, Response
-
-import caveats
+from caveats import MalformedToken
 from caveats.token.legacy import decode_any_base64
-from caveats_service.http.errors import Problem, bad_request, problem_of
-from caveats_service.http.request import NO_STORE, Handler, RequestContext
+from caveats_service.core.errors import InvalidRequest
 
 NEWEST: Final = 3
+"""The newest version of the protocol that is spoken here."""
+BROWSER_WINDOW: Final = "browser-window"
+FORM: Final = "form"
+AGENT: Final = "agent"
+"""The ways to interact; also the kinds of the tokens that each of them ends with."""
+FORM_SCHEMA: Final[Mapping[str, Any]] = {
+    "username": {"description": "username", "type": "string", "mandatory": True, "position": 1},
+    "password": {
+        "description": "password",
+        "type": "string",
+        "mandatory": True,
+        "secret": True,
+        "position": 2,
+    },
+}
+"""What a program that has no browser asks its user for."""
+_MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
 _MOST_FIELDS: Final = 32
 _BAD_REQUEST: Final = "bad request"
 _PERMISSION_DENIED: Final = "permission denied"
@@ -31,9 +47,16 @@ _CODES: Final[Mapping[int, str]] = {
 }
 
 
+class UnsupportedForm(InvalidRequest):
+    """A body of another media type than `application/x-www-form-urlencoded`."""
+
+
+# what comes in
+
+
 @dataclass(frozen=True, slots=True)
 class DischargeForm:
-    """The form of a request for a discharge."""
+    """The form of a request for a discharge. `identifier`, `payload`: the third-party caveat's, see `Question`."""
 
     identifier: bytes = field(repr=False)
     payload: bytes | None = field(repr=False)
@@ -41,129 +64,106 @@ class DischargeForm:
     token: bytes | None = field(repr=False)
 
 
-def version_of(request: RequestContext) -> int:
-    """The protocol's version that the client speaks; 0 if it does not say, at most ours."""
-    text = request.http.headers.get("bakery-protocol-version", "")
-    return min(int(text), NEWEST) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+def protocol_version(header: str) -> int:
+    """The version in a `Bakery-Protocol-Version` header, at most `NEWEST`; 0 if it is no number."""
+    return min(int(header), NEWEST) if header.isascii() and header.isdigit() and len(header) < 6 else 0
 
 
-async def read_asked(request: RequestContext) -> DischargeForm:
-    """The form. Raises a 400 `Problem` for one that lacks its ticket, or has two."""
-    values = await _read_form(request)
-    identifier = _either(values, "id")
+def read_discharge_form(body: bytes, content_type: str) -> DischargeForm:
+    """The form. Raises `InvalidRequest` if it lacks its ticket or has two, and `UnsupportedForm`."""
+    values = _read(body, content_type)
+    identifier = _plain_or_base64(values, "id")
     if not identifier:
-        raise bad_request("id or id64 is the ticket")
-    payload = decoded(values["caveat64"], "caveat64") if values.get("caveat64") else None
-    token, kind = _either(values, "token"), values.get("token-kind")
+        raise InvalidRequest("id or id64 is the ticket")
+    payload = read_base64(values["caveat64"], "caveat64") if values.get("caveat64") else None
+    token, kind = _plain_or_base64(values, "token"), values.get("token-kind")
     if (token is None) != (kind is None):
-        raise bad_request("token and token-kind come together")
-    return DischargeForm(
-        identifier, payload, None if kind is None else kind.decode("utf-8", "replace"), token
-    )
+        raise InvalidRequest("token and token-kind come together")
+    token_kind = None if kind is None else kind.decode("utf-8", "replace")
+    return DischargeForm(identifier, payload, token_kind, token)
 
 
-async def read_fields(request: RequestContext, *names: str) -> dict[str, str]:
-    """These fields of a form that a page sent, as text. Raises a 400 `Problem`."""
-    values = await _read_form(request)
+def read_text_fields(body: bytes, content_type: str, *names: str) -> dict[str, str]:
+    """Those of these fields that the form has, as text. Raises `InvalidRequest` and `UnsupportedForm`."""
+    values = _read(body, content_type)
     try:
         return {name: values[name].decode() for name in names if name in values}
     except UnicodeDecodeError:
-        raise bad_request("a form is UTF-8") from None
+        raise InvalidRequest("a form is UTF-8") from None
 
 
-async def _read_form(request: RequestContext) -> dict[str, bytes]:
+def _read(body: bytes, content_type: str) -> dict[str, bytes]:
     """Each field's bytes: latin-1 on the way keeps every one of them."""
-    raw = await request.raw()
-    media_type = request.http.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if raw and media_type != "application/x-www-form-urlencoded":
-        raise Problem(415, "unsupported_media_type", "send application/x-www-form-urlencoded")
+    if body and content_type.partition(";")[0].strip().lower() != _MEDIA_TYPE:
+        raise UnsupportedForm(f"send {_MEDIA_TYPE}")
     try:
         pairs = parse_qsl(
-            raw.decode("latin-1"),
+            body.decode("latin-1"),
             keep_blank_values=True,
-            strict_parsing=bool(raw),
+            strict_parsing=bool(body),
             encoding="latin-1",
             max_num_fields=_MOST_FIELDS,
         )
         values = {name: value.encode("latin-1") for name, value in pairs}
     except ValueError:
-        raise bad_request("the body is not a form") from None
+        raise InvalidRequest("the body is not a form") from None
     if len(values) != len(pairs):
-        raise bad_request("a field comes twice")
+        raise InvalidRequest("a field comes twice")
     return values
 
 
-def _either(values: Mapping[str, bytes], name: str) -> bytes | None:
+def _plain_or_base64(values: Mapping[str, bytes], name: str) -> bytes | None:
     plain, encoded = values.get(name), values.get(f"{name}64")
     if plain is not None and encoded is not None:
-        raise bad_request(f"send {name} or {name}64, not both")
-    return plain if encoded is None else decoded(encoded, f"{name}64")
+        raise InvalidRequest(f"send {name} or {name}64, not both")
+    return plain if encoded is None else read_base64(encoded, f"{name}64")
 
 
-def decoded(text: bytes, name: str) -> bytes:
-    """Base64 of any of the four flavours. Raises a 400 `Problem`."""
+def read_base64(text: bytes, name: str) -> bytes:
+    """Base64 of any flavour: either alphabet, padded or not. Raises `InvalidRequest`, which names the field."""
     try:
         return decode_any_base64(text.decode("ascii"))
-    except (UnicodeDecodeError, caveats.MalformedToken):
-        raise bad_request(f"{name} is base64") from None
+    except (UnicodeDecodeError, MalformedToken):
+        raise InvalidRequest(f"{name} is base64") from None
 
 
-def answer(
-    members: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
-) -> Response:
-    """JSON with a content type that says exactly `application/json`: one client wants nothing beside it."""
-    return JSONResponse(dict(members), status, {**NO_STORE, **(headers or {})})
+# what goes out
 
 
-class InteractionRequired(Exception):
-    """Not an error to clients: they open a window, or sign in otherwise, and ask again."""
+@dataclass(frozen=True, slots=True)
+class BakeryAnswer:
+    """The JSON object, status and headers of an answer."""
 
-    code = "interaction required"
-
-    def __init__(self, message: str, info: Mapping[str, Any]) -> None:
-        super().__init__(message)
-        self.info = dict(info)
-
-
-class DischargeRequired(InteractionRequired):
-    """Nor this: they get the discharge, and send it along in a cookie."""
-
-    code = "macaroon discharge required"
+    members: Mapping[str, Any] = field(repr=False)
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def spoken(handler: Handler) -> Handler:
-    """The same endpoint with whatever it raises in the bakery's shape."""
-
-    async def run(request: RequestContext) -> Response:
-        try:
-            return await handler(request)
-        except Exception as error:  # noqa: BLE001  # the process edge: everything becomes one of the table's answers
-            return error_answer(error, version_of(request))
-
-    return run
+def token_answer(token: bytes) -> BakeryAnswer:
+    """The token to ask again with."""
+    return BakeryAnswer({"kind": BROWSER_WINDOW, "token64": b64encode(token).decode("ascii")})
 
 
-def error_answer(error: Exception, version: int) -> Response:
-    """An error as bakery clients read it."""
-    unauthorized = 401 if version else 407
-    if isinstance(error, InteractionRequired):
-        body = {"Code": error.code, "Message": str(error), "Info": error.info}
-        return answer(body, unauthorized, {"WWW-Authenticate": "Macaroon"})
-    problem = _problem(error)
-    code = _CODES.get(problem.status, problem.code)
-    status = 401 if code == _PERMISSION_DENIED else problem.status
-    headers = {name: value for name, value in problem.headers.items() if name != "WWW-Authenticate"}
+def interaction_required(message: str, info: Mapping[str, Any], version: int) -> BakeryAnswer:
+    """The client has to interact in one of the ways of `info`, and asks again."""
+    return _required("interaction required", message, info, version)
+
+
+def discharge_required(message: str, info: Mapping[str, Any], version: int) -> BakeryAnswer:
+    """The client has to discharge the macaroon in `info`, and sends it along in a cookie."""
+    return _required("macaroon discharge required", message, info, version)
+
+
+def _required(code: str, message: str, info: Mapping[str, Any], version: int) -> BakeryAnswer:
+    body = {"Code": code, "Message": message, "Info": dict(info)}
+    return BakeryAnswer(body, 401 if version else 407, {"WWW-Authenticate": "Macaroon"})
+
+
+def error_answer(status: int, code: str, message: str, headers: Mapping[str, str]) -> BakeryAnswer:
+    """A problem as bakery clients read it. `code`: the problem's; `Code` has it where the protocol has none."""
+    bakery_code = _CODES.get(status, code)
+    status = 401 if bakery_code == _PERMISSION_DENIED else status
+    kept = {name: value for name, value in headers.items() if name != "WWW-Authenticate"}
     if status == 401:
-        headers["WWW-Authenticate"] = "Macaroon"
-    message = problem.detail or problem.code.replace("_", " ")
-    return answer({"Code": code, "Message": message}, status, headers)
-
-
-def _problem(error: Exception) -> Problem:
-    match error:
-        case caveats.MalformedTicket():
-            return bad_request(str(error))
-        case caveats.DischargeRefused():
-            return Problem(403, "forbidden", str(error))
-        case _:
-            return problem_of(error)
+        kept["WWW-Authenticate"] = "Macaroon"
+    return BakeryAnswer({"Code": bakery_code, "Message": message}, status, kept)

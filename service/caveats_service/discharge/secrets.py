@@ -1,8 +1,12 @@
-"""The secrets of an interaction: for the asker's page, for the approvers', for where the decision is waited for.
+"""The secrets of an interaction, and the hashes of them by which the store finds it. Knows bytes only.
 
-Each is random or follows from one that is; what the store gets are hashes. From the asker's page follows the
-approvers', and never the other way: whoever was sent there to approve cannot come to ask. From where the decision is
-waited for follows the token that the asker gets. Knows bytes only.
+Two are random, and all else follows from them, one way:
+
+    visit (the asker's page)  ->  approve (the approvers' page)  ->  visit hash
+    wait (where the program waits)  ->  wait token (what it shows when it asks again)  ->  token hash
+    wait  ->  wait hash
+
+An approver cannot find the asker's page from their own, and the store knows nothing that opens either.
 """
 
 import os
@@ -13,14 +17,10 @@ from typing import Self
 
 from caveats.token.wire import encode_base64
 
-KIND = "browser-window"
-FORM = "form"
-AGENT = "agent"
-
 
 @dataclass(frozen=True, slots=True)
-class Secrets:
-    """What the asker is told, once."""
+class InteractionSecrets:
+    """The two random secrets, base64url of 32 bytes each. They are told to the asker's program once."""
 
     visit: str = field(repr=False)
     wait: str = field(repr=False)
@@ -31,33 +31,33 @@ class Secrets:
         return cls(encode_base64(random(32)), encode_base64(random(32)))
 
 
-def approve_of(visit: str) -> str:
-    """What opens the page for approving, from what opens the asker's."""
+def approve_secret(visit: str) -> str:
+    """The secret of the approvers' page, from that of the asker's page."""
     return encode_base64(_hash("approve", visit.encode("utf-8", "replace")))
 
 
 def visit_hash(visit: str) -> bytes:
-    """What the store knows of the asker's page: no more than of the approvers'."""
-    return approve_hash(approve_of(visit))
+    """The store's name of an interaction (32 bytes), from the secret of the asker's page."""
+    return approve_hash(approve_secret(visit))
 
 
 def approve_hash(approve: str) -> bytes:
-    """What the store knows of the approvers' page."""
+    """The same name, from the secret of the approvers' page."""
     return _hash("visit", approve.encode("utf-8", "replace"))
 
 
 def wait_hash(wait: str) -> bytes:
-    """What the store knows of the address where the asker waits."""
+    """What the store knows of the secret in the address where the program waits: 32 bytes."""
     return _hash("wait", wait.encode("utf-8", "replace"))
 
 
-def token_of(wait: str) -> bytes:
-    """The token that the asker gets there: the same whoever asks, and however often."""
+def wait_token(wait: str) -> bytes:
+    """The token that the program gets there, 32 bytes: the same however often it asks."""
     return _hash("token", wait.encode("utf-8", "replace"))
 
 
 def token_hash(token: bytes) -> bytes:
-    """What the store knows of the token."""
+    """What the store knows of that token: 32 bytes."""
     return _hash("hash", token)
 
 

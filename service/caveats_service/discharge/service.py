@@ -1,232 +1,140 @@
-"""The service as a third party: what a ticket asks, whether it holds for an asker, and the discharge that says so.
+"""The service as a third party: opens tickets, judges their conditions by what the store knows, mints discharges.
 
-Knows tickets, ours and bakeries', and the keys that open them; knows no HTTP and no store. The same decision gives
-the same discharge, byte for byte: it lives from the moment of the decision, and nothing in it is random.
+Knows the store, the settings, the plug-ins' threads and the clock; knows no HTTP and asks nobody: a question that people
+have to answer is `decisions`' business.
 """
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
-import caveats
-from caveats import (
-    BadSignature,
-    Bundle,
-    Caveat,
-    Checkers,
-    Context,
-    DischargeRefused,
-    Failure,
-    MalformedTicket,
-    PrivateKey,
-    ThirdParty,
-    UnknownCaveat,
-    bakery,
-)
-from caveats.bakery import (
-    V1,
-    V2,
-    V3,
-    BakeryMacaroon,
-    BakeryParty,
-    BakeryTicket,
-    IsAuthenticatedUserId,
-    IsMemberOf,
-)
-from caveats.keys.keyring import hkdf
-from caveats.third_party.ticket import Ticket, is_ticket, seal_box
-from caveats.token import chain
-from caveats.token.wire import decode_base64, encode_base64
+from caveats import Bundle, CaveatsError, Checkers, DischargeRefused, PrivateKey
+from caveats.bakery import BakeryMacaroon
+from caveats_service.core.plugins import PluginFailure, PluginThreadPool
 from caveats_service.core.usernames import is_username
-from caveats_service.discharge.conditions import APPROVALS, GROUPS, ApprovedBy
+from caveats_service.discharge import questions
+from caveats_service.discharge.agents import AgentChallenges
+from caveats_service.discharge.questions import AskerFacts, ConditionVerdict, Question
+from caveats_service.settings import Settings
+from caveats_service.storage import Store
 
-VERSION: Final = V3
-AGENT_LIFE: Final = timedelta(minutes=1)
-"""How long an agent has to answer with its key."""
-_USERNAME: Final = "username"
-_USER_ID: Final = "userid"
-"""An account is never renamed or deleted, nor its name given to somebody else: the name is the id as well."""
-_AGENT: Final = re.compile(
-    r"agent\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})\.([0-9]{1,12})\.([0-9a-f]{32})\.(.{1,64})"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class AskerFacts:
-    """What is known of the asker: who, their groups, and who else has approved, each with their groups."""
-
-    user: str | None = None
-    groups: frozenset[str] = frozenset()
-    approvals: Mapping[str, frozenset[str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """An opened ticket."""
-
-    ticket: Ticket | BakeryTicket = field(repr=False)
-    identifier: bytes = field(repr=False)
-    payload: bytes | None = field(repr=False)
-    conditions: tuple[Caveat, ...]
-    legacy: bool = False
-    """Whether the asker is to be taken through the oldest kind of interaction."""
-
-    @property
-    def digest(self) -> bytes:
-        """Names this very ticket."""
-        return sha256(sha256(self.identifier).digest() + sha256(self.payload or b"").digest()).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class ConditionVerdict:
-    """Whether the conditions hold, and what could make them hold: a sign-in, or somebody's approval."""
-
-    failures: tuple[Failure, ...]
-    sign_in: bool = False
-    approval_of: tuple[str, ...] = ()
-    """Groups: one person of each of the lists has to approve."""
-
-    @property
-    def granted(self) -> bool:
-        """Whether all conditions hold."""
-        return not self.failures
-
-    @property
-    def open(self) -> bool:
-        """Whether people can still make them hold."""
-        return self.sign_in or bool(self.approval_of)
-
-
-def _told(condition: Caveat) -> set[str]:
-    """What a discharge declares of its asker though nobody wants it declared."""
-    match condition:
-        case IsMemberOf():
-            return set()
-        case IsAuthenticatedUserId():
-            return {_USER_ID}
-        case _:
-            return {_USERNAME}
-
-
-def agent_key(data: bytes) -> bytes:
-    """`data` itself if a box can be made for it: not every 32 bytes are such a key. Raises `InvalidKey`."""
-    seal_box(b"", ThirdParty(bakery.LOCAL, data).public_key)
-    return data
+_THREADS: Final = 8
 
 
 class Discharges:
-    """Opens, judges and answers."""
+    """Opens, judges and discharges."""
 
-    def __init__(self, key: PrivateKey, checkers: Checkers, life: timedelta) -> None:
+    def __init__(
+        self,
+        store: Store,
+        key: PrivateKey,
+        checkers: Checkers,
+        settings: Settings,
+        now: Callable[[], datetime],
+    ) -> None:
+        """`key`: opens tickets. `checkers`: the conditions that are known here."""
+        self._store = store
         self._key = key
         self._checkers = checkers
-        self._agents = chain.pads(hkdf(key.secret, b"caveats/v1/agent-login", 32))
-        self.life = life
+        self._settings = settings
+        self._now = now
+        self._challenges = AgentChallenges(key)
+        self._pool = PluginThreadPool(_THREADS, "condition") if settings.conditions else None
+
+    def close(self) -> None:
+        """Let the plug-ins' threads end."""
+        if self._pool is not None:
+            self._pool.close()
 
     @property
     def public_key(self) -> bytes:
-        """What tickets are sealed for."""
+        """The X25519 key, 32 bytes, that tickets are sealed for."""
         return self._key.public_key
 
-    def open(
-        self, identifier: bytes, payload: bytes | None, *, locations: frozenset[str], now: datetime
-    ) -> Question:
-        """What a ticket asks.
+    def open(self, identifier: bytes, payload: bytes | None, *, host: str) -> Question:
+        """The question in the ticket of a third-party caveat.
 
-        Raises `MalformedTicket` for one that is garbage, cut or for another third party, or that asks what nobody
-        here knows; `DischargeRefused` for one of ours that has expired or names another location.
+        `host`: the request's Host, which locates this service as long as CAVEATS_PUBLIC_URL is not set. Raises
+        `MalformedTicket` or `DischargeRefused`.
         """
-        if payload is None and is_ticket(identifier):
-            return self._open_ours(identifier, locations, now)
-        ticket = bakery.open_ticket(
-            identifier if payload is None else payload, self._key, identifier=identifier
+        public_url = self._settings.public_url
+        here = {public_url} if public_url else {f"{scheme}://{host}" for scheme in ("http", "https")}
+        return questions.open_question(
+            identifier, payload, self._key, self._checkers, locations=frozenset(here), now=self._now()
         )
-        return Question(ticket, identifier, payload, self._read((ticket.condition,)), legacy=ticket.legacy)
 
-    def _open_ours(self, identifier: bytes, locations: frozenset[str], now: datetime) -> Question:
-        ticket = caveats.open_ticket(identifier, self._key)
-        if ticket.location.rstrip("/") not in locations:
-            raise DischargeRefused("the ticket is for another location")
-        if ticket.expires_at is not None and now >= ticket.expires_at:
-            raise DischargeRefused("the ticket has expired")
-        return Question(ticket, identifier, None, self._read(ticket.conditions))
+    async def facts(self, user: str | None, approvers: Sequence[str] = ()) -> AskerFacts:
+        """What is known now of an asker and of the people who have approved. Disabled approvers are left out.
 
-    def _read(self, conditions: tuple[str, ...]) -> tuple[Caveat, ...]:
-        read = tuple(self._checkers.parse(condition.encode()) for condition in conditions)
-        for caveat in read:
-            if isinstance(caveat, UnknownCaveat):
-                raise MalformedTicket(f"the condition is not known here: {caveat.why}")
-        if not read:
-            raise MalformedTicket("the ticket asks nothing")
-        return read
+        Raises `DischargeRefused` if the asker is unknown or disabled.
+        """
+        if user is None:
+            return AskerFacts()
+        known = await self._store.groups.of(user, *approvers)
+        if user not in known:
+            raise DischargeRefused("the asker's account is closed")
+        return AskerFacts(user, known[user], {name: known[name] for name in approvers if name in known})
 
-    def judge(
-        self, question: Question, facts: AskerFacts, *, now: datetime, client_ip: str | None
+    async def judge(
+        self, question: Question, facts: AskerFacts, *, client_ip: str | None
     ) -> ConditionVerdict:
-        """Whether the conditions hold for this asker now."""
-        context = self._context(facts, now, client_ip)
-        failures = caveats.unsatisfied(question.conditions, self._checkers, context)
-        if not failures:
-            return ConditionVerdict(())
-        if facts.user is None:
-            return ConditionVerdict(failures, sign_in=True)
-        failed = [question.conditions[failure.index] for failure in failures]
-        if all(isinstance(caveat, ApprovedBy) for caveat in failed):
-            return ConditionVerdict(failures, approval_of=tuple(caveat.value for caveat in failed))
-        return ConditionVerdict(failures)
+        """Whether the conditions hold for this asker now.
 
-    def answer(
+        Where plug-ins add conditions, in a thread and within `checker_deadline` seconds. Raises `DischargeRefused` if
+        that is over, or if a plug-in ends its thread.
+        """
+
+        def work() -> ConditionVerdict:
+            return questions.judge(question, facts, self._checkers, now=self._now(), client_ip=client_ip)
+
+        if self._pool is None:
+            return work()
+        try:
+            return await self._pool.run(work, self._settings.checker_deadline)
+        except TimeoutError:
+            raise DischargeRefused("judging the conditions took too long") from None
+        except PluginFailure as failure:
+            raise DischargeRefused(f"judging the conditions failed: {failure}") from None
+
+    def discharge(
         self, question: Question, facts: AskerFacts, *, decided_at: datetime, client_ip: str | None
     ) -> BakeryMacaroon:
-        """The discharge, alive from the moment of the decision. Raises `DischargeRefused` where a condition fails."""
-        decided_at = decided_at.replace(microsecond=0)
-        ticket = question.ticket
-        if isinstance(ticket, Ticket):
-            macaroon = caveats.discharge(ticket, now=decided_at, user=facts.user, life=self.life)
-            return BakeryMacaroon(macaroon, V2)
-        context = self._context(facts, decided_at, client_ip)
-        tells = {_USERNAME, _USER_ID}.intersection(ticket.declared) | _told(question.conditions[0])
-        declared = {} if facts.user is None else dict.fromkeys(sorted(tells), facts.user)
-        return bakery.discharge(ticket, self._checkers, context, declared=declared, life=self.life)
-
-    def _context(self, facts: AskerFacts, now: datetime, client_ip: str | None) -> Context:
-        extra = {GROUPS: facts.groups, APPROVALS: facts.approvals}
-        return Context(now=now, user=facts.user, client_ip=client_ip, extra=extra)
-
-    # agents: a macaroon that only the holder of a key can complete; nothing is kept of it
-
-    def challenge(
-        self, username: str, public_key: bytes, digest: bytes, *, nonce: bytes, now: datetime, version: int
-    ) -> BakeryMacaroon:
-        """What an agent has to discharge with its key to sign in, for one ticket and a short while."""
-        expires = int((now + AGENT_LIFE).timestamp())
-        text = ".".join(
-            ("agent", encode_base64(public_key), encode_base64(digest), str(expires), nonce.hex(), username)
+        """The discharge, valid from the decision. Raises `DischargeRefused` where a condition fails."""
+        return questions.discharge(
+            question,
+            facts,
+            self._checkers,
+            life=self._settings.discharge_lifetime,
+            decided_at=decided_at,
+            client_ip=client_ip,
         )
-        identifier = text.encode()
-        macaroon = caveats.Macaroon.mint(self._agent_key(identifier), identifier)
-        party = BakeryParty(bakery.LOCAL, public_key)
-        return BakeryMacaroon(macaroon, max(version, V1)).require_discharge(party, bakery.LOCAL_CONDITION)
 
-    def answered(self, bundle: Bundle, digest: bytes, *, now: datetime) -> tuple[str, bytes]:
-        """The user and the public key of the agent who completed a challenge. Raises `CaveatsError`."""
-        identifier = bundle.macaroon.identifier
-        found = _AGENT.fullmatch(identifier.decode("utf-8", "replace"))
-        if found is None:
-            raise BadSignature("not an agent's token")
-        checkers = bakery.first_party_checkers()
-        authenticated = caveats.authenticate(bundle, self._agent_key(identifier), kinds=checkers.kinds)
-        if caveats.unsatisfied(authenticated.caveats, checkers, Context(now=now)):
-            raise BadSignature("the token's caveats refuse")
-        if now >= datetime.fromtimestamp(int(found[3]), UTC) or decode_base64(found[2]) != digest:
-            raise BadSignature("the token is for another ticket, or came too late")
-        username = found[5]
-        if not is_username(username):
-            raise BadSignature("not an agent's token")
-        return username, decode_base64(found[1])
+    async def challenge(
+        self, username: str, public_key: bytes, digest: bytes, *, version: int
+    ) -> BakeryMacaroon:
+        """What the registered agent with this key has to complete to sign in, for the ticket with this digest.
 
-    def _agent_key(self, identifier: bytes) -> bytes:
-        return chain.mac(self._agents, identifier)
+        Raises `DischargeRefused` if no agent with this key speaks for this user.
+        """
+        await self._require_agent(username, public_key)
+        return self._challenges.challenge(
+            username, public_key, digest, nonce=os.urandom(16), now=self._now(), version=version
+        )
+
+    async def agent_user(self, question: Question, read: Callable[[], Bundle]) -> str:
+        """The user for whom the agent speaks that completed the challenge for this ticket.
+
+        `read`: decodes the completed challenge. Raises `DischargeRefused`.
+        """
+        try:
+            username, public_key = self._challenges.completed(read(), question.digest, now=self._now())
+        except CaveatsError as error:
+            raise DischargeRefused("the agent's token is not valid") from error
+        await self._require_agent(username, public_key)
+        return username
+
+    async def _require_agent(self, username: str, public_key: bytes) -> None:
+        agent = await self._store.agents.find(public_key)
+        if agent is None or agent.username != username or not is_username(username):
+            raise DischargeRefused("there is no such agent")

@@ -1,6 +1,7 @@
-"""Those who wait for a decision: one look at the store for all of them, and none while nobody waits.
+"""Requests that wait for a decision: who waits on this node, how many may, and when they hear of it.
 
-Whichever node a decision is made on, who waits here hears of it within the pause between two looks.
+Knows the store, which it asks for all of them at once, and not at all while nobody waits; knows no HTTP. A decision that
+was made on this node is heard of at once, one of another node within the pause between two looks at the store.
 """
 
 import asyncio
@@ -14,13 +15,13 @@ from caveats_service.core.errors import Busy
 from caveats_service.storage import Store, StoreError
 
 _PAUSE: Final = 0.25
+"""Seconds between two looks at the store."""
 _LONGEST: Final = 5.0
-"""Seconds after which somebody who waits is looked after: they may have gone."""
-MOST: Final = 1000
-MOST_FROM_ONE: Final = 500
-"""From one address: it cannot take all the places."""
-MOST_FOR_ONE: Final = 128
-"""For one decision."""
+"""Seconds after which a waiter is checked: the client may have hung up."""
+MAX_WAITERS: Final = 1000
+MAX_PER_ADDRESS: Final = 500
+"""One client address cannot take all the places."""
+MAX_PER_DECISION: Final = 128
 
 
 class Waiters:
@@ -30,29 +31,30 @@ class Waiters:
         self._store = store
         self._now = now
         self._waiting: dict[bytes, tuple[asyncio.Event, int]] = {}
-        self._from: Counter[str] = Counter()
-        self._looker: asyncio.Task[None] | None = None
+        """By wait hash: set when there is nothing to wait for any more, and how many wait."""
+        self._by_address: Counter[str] = Counter()
+        self._watcher: asyncio.Task[None] | None = None
         self._ended = False
 
     async def keepalives(
         self, wait_hash: bytes, address: str, gone: Callable[[], Awaitable[bool]], every: float
     ) -> AsyncIterator[None]:
-        """One each `every` seconds, until there is nothing to wait for any more, or nobody who does.
+        """Yields each `every` seconds, until there is nothing to wait for any more, or `gone` says that nobody waits.
 
-        Raises `Busy`: at first if there are too many, and whenever the process is about to stop.
+        Raises `Busy`: at first if there are too many waiters, at any time when the process is about to stop.
         """
         event, others = self._waiting.get(wait_hash, (asyncio.Event(), 0))
         if (
             self._ended
-            or others >= MOST_FOR_ONE
-            or self._from[address] >= MOST_FROM_ONE
-            or self._from.total() >= MOST
+            or others >= MAX_PER_DECISION
+            or self._by_address[address] >= MAX_PER_ADDRESS
+            or self._by_address.total() >= MAX_WAITERS
         ):
-            raise Busy("too many wait for a decision", 5)
+            raise Busy("too many requests wait for a decision", 5)
         self._waiting[wait_hash] = (event, others + 1)
-        self._from[address] += 1
-        if self._looker is None or self._looker.done():
-            self._looker = asyncio.create_task(self._look())
+        self._by_address[address] += 1
+        if self._watcher is None or self._watcher.done():
+            self._watcher = asyncio.create_task(self._watch())
         now = asyncio.get_running_loop().time
         try:
             due = now() + every
@@ -67,9 +69,9 @@ class Waiters:
                     yield
                     due = now() + every
         finally:
-            self._from[address] -= 1
-            if not self._from[address]:
-                del self._from[address]
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]
             event, others = self._waiting[wait_hash]
             if others == 1:
                 del self._waiting[wait_hash]
@@ -77,17 +79,17 @@ class Waiters:
                 self._waiting[wait_hash] = (event, others - 1)
 
     def tell(self, wait_hash: bytes) -> None:
-        """It has been decided here."""
+        """There is nothing to wait for any more with this wait hash."""
         if wait_hash in self._waiting:
             self._waiting[wait_hash][0].set()
 
     def end(self) -> None:
-        """Let everybody go: the process is about to stop."""
+        """End all waiting, since the process is about to stop."""
         self._ended = True
         for event, _ in self._waiting.values():
             event.set()
 
-    async def _look(self) -> None:
+    async def _watch(self) -> None:
         while self._waiting and not self._ended:
             with contextlib.suppress(StoreError):
                 for wait_hash in await self._store.interactions.settled(

@@ -26,6 +26,7 @@ from caveats_service.core.errors import (
     RateLimited,
     RegistrationClosed,
 )
+from caveats_service.discharge.protocol import UnsupportedForm
 from caveats_service.storage import (
     AgentExists,
     GroupExists,
@@ -172,6 +173,7 @@ _TABLE: Final[Mapping[type[Exception], _Row]] = {
     RegistrationClosed: _Row(403, "registration_closed", tell=False),
     CeilingReached: _Row(403, "ceiling_reached"),
     NotFound: _Row(404, "not_found"),
+    UnsupportedForm: _Row(415, "unsupported_media_type"),
     UserExists: _Row(409, "conflict"),
     GroupExists: _Row(409, "conflict"),
     AgentExists: _Row(409, "conflict"),
@@ -203,6 +205,10 @@ def problem_of(error: Exception) -> Problem:
             }
             challenge = {"WWW-Authenticate": f'{_REALM}, error="invalid_token"'}
             return Problem(401, "discharge_required", str(error), headers=challenge, members=asked)
+        case caveats.DischargeRefused():
+            return forbidden(str(error))
+        case caveats.MalformedTicket():
+            return bad_request(str(error))
         case caveats.WrongAudience():
             return Problem(403, "wrong_audience", str(error))
         case caveats.MalformedToken() | caveats.LimitExceeded() | caveats.Refused():

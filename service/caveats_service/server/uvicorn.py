@@ -29,7 +29,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "host": settings.host,
         "port": settings.port,
         "http": HeadLimitedProtocol,
-        "h11_max_incomplete_event_size": settings.max_header_bytes,  # httptools has no such limit: see heads.py
+        "h11_max_incomplete_event_size": settings.max_header_bytes,  # httptools has no such limit: see header_limit.py
         "ws": "none",
         "loop": "uvloop",
         "access_log": False,

@@ -3,7 +3,7 @@
 import pytest
 
 from caveats_service.discharge.conditions import load_conditions
-from caveats_service.discharge.descriptions import in_words
+from caveats_service.discharge.descriptions import describe
 
 CONDITIONS = load_conditions(())
 
@@ -35,7 +35,7 @@ CONDITIONS = load_conditions(())
         ("acme/weather = fine", "", ""),
     ],
 )
-def test_a_condition_in_words(condition: str, to_the_asker: str, to_others: str) -> None:
+def test_a_condition_describe(condition: str, to_the_asker: str, to_others: str) -> None:
     parsed = CONDITIONS.parse(condition.encode())
-    assert in_words(parsed, None) == to_the_asker
-    assert in_words(parsed, "ann") == to_others
+    assert describe(parsed, None) == to_the_asker
+    assert describe(parsed, "ann") == to_others

@@ -284,7 +284,7 @@ def test_all_conditions_of_a_ticket_of_ours_must_hold(service: Service, user: Us
 def test_a_condition_that_others_add_is_registered_as_a_kind_of_caveat_is(
     start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from caveats_service.discharge import conditions
+    from caveats_service.core import plugins
     from caveats_service.discharge.conditions import SignedIn
 
     class Weekday(SignedIn):
@@ -298,9 +298,9 @@ def test_a_condition_that_others_add_is_registered_as_a_kind_of_caveat_is(
                 Weekday, lambda caveat, context: context.now.weekday() < 5
             )
 
-    found = conditions.entry_points
+    found = plugins.entry_points
     monkeypatch.setattr(
-        conditions,
+        plugins,
         "entry_points",
         lambda group: [Point()] if group == "caveats.conditions" else found(group=group),
     )
@@ -317,7 +317,7 @@ def test_a_condition_that_others_add_is_registered_as_a_kind_of_caveat_is(
 def test_a_condition_whose_check_hangs_refuses_in_time(
     start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from caveats_service.discharge import conditions
+    from caveats_service.core import plugins
     from caveats_service.discharge.conditions import SignedIn
 
     class Slow(SignedIn):
@@ -329,7 +329,7 @@ def test_a_condition_whose_check_hangs_refuses_in_time(
         def load(self) -> Any:
             return lambda checkers: checkers.register(Slow, lambda caveat, context: time.sleep(1) is None)
 
-    monkeypatch.setattr(conditions, "entry_points", lambda group: [Point()])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [Point()])
     service = start(conditions=("slow",), checker_deadline=0.1)
     answer = ask(service, ticket(service, "acme/slow = *"))
     assert denied(answer) == NO

@@ -32,7 +32,7 @@ from store_support import KINDS, new_place
 
 from caveats import PrivateKey
 from caveats.bakery import BakeryMacaroon, collect, encode_binaries
-from caveats_service.discharge import secrets
+from caveats_service.discharge.secrets import approve_secret
 
 NO = (401, "permission denied")
 GONE = (404, "not found")
@@ -191,7 +191,7 @@ def test_the_pages_address_does_not_lead_to_what_the_asker_gets(service: Service
     secret = visit.rpartition("/")[2]
     assert denied(waited(service, f"discharge/wait-token/{secret}")) == GONE
     assert denied(waited(service, f"discharge/wait/{secret}")) == GONE
-    sent = secrets.approve_of(secret)
+    sent = approve_secret(secret)
     assert denied(waited(service, f"discharge/wait-token/{sent}")) == GONE
     assert denied(waited(service, f"discharge/wait/{sent}")) == GONE
     token = token_fields(waited(service, wait_token))
@@ -238,7 +238,7 @@ def test_102_no_page_leads_anywhere_else_whatever_it_is_told_to_return_to(
     asked = ticket(service, "is-authenticated-user")
     visit, _, _ = begun(service, asked)
     secret = visit.rpartition("/")[2]
-    pages = [visit, f"discharge/approve/{secrets.approve_of(secret)}", "discharge/visit/nowhere", ""]
+    pages = [visit, f"discharge/approve/{approve_secret(secret)}", "discharge/visit/nowhere", ""]
     query = dict.fromkeys(names, there)
     form = {"username": user.username, "password": user.password, "decision": "allow", **query}
     with service.client() as http:
@@ -285,7 +285,7 @@ def test_whoever_was_sent_to_approve_never_becomes_the_asker(service: Service) -
     ann, bob = new_user(service), new_user(service)
     members(service, f"g{ann.username}", ann, bob)
     visit, _, wait = begun(service, ours(service, f"approved-by = g{ann.username}"))
-    browser, sent = Browser(service), secrets.approve_of(visit.rpartition("/")[2])
+    browser, sent = Browser(service), approve_secret(visit.rpartition("/")[2])
     approve = f"discharge/approve/{sent}"
     assert heading(browser.read(approve)) == "Not yet"
     for decision in ("allow", "deny"):
@@ -509,7 +509,7 @@ def test_nothing_that_leads_to_an_interaction_is_in_the_database_or_the_log(
     user = new_user(service)
     asked = ticket(service, "is-authenticated-user")
     visit, wait_token, wait = begun(service, asked)
-    approve = secrets.approve_of(visit.rpartition("/")[2])
+    approve = approve_secret(visit.rpartition("/")[2])
     Browser(service).read(f"discharge/approve/{approve}")
     Browser(service).decide(visit, user)
     token = token_fields(waited(service, wait_token))["token64"]

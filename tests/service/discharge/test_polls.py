@@ -136,7 +136,7 @@ def test_those_who_have_waited_long_do_not_hold_up_the_end_and_ask_again(
     assert waited(service, wait_token).status_code == 503
 
 
-@pytest.mark.parametrize("bound", ["MOST", "MOST_FROM_ONE", "MOST_FOR_ONE"])
+@pytest.mark.parametrize("bound", ["MAX_WAITERS", "MAX_PER_ADDRESS", "MAX_PER_DECISION"])
 def test_there_are_places_for_so_many_and_then_a_503(
     start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
@@ -149,7 +149,9 @@ def test_there_are_places_for_so_many_and_then_a_503(
     monkeypatch.setattr(module, bound, 1)
     elsewhere = {"X-Forwarded-For": "192.0.2.7"}
     rows = [(first, {}), (first, elsewhere), (second, {})]
-    refused = {"MOST": rows, "MOST_FROM_ONE": [rows[0], rows[2]], "MOST_FOR_ONE": rows[:2]}[bound]
+    refused = {"MAX_WAITERS": rows, "MAX_PER_ADDRESS": [rows[0], rows[2]], "MAX_PER_DECISION": rows[:2]}[
+        bound
+    ]
     with (
         httpx.Client(base_url=service.url, timeout=5) as http,
         http.stream("GET", f"/{first}") as poll,
@@ -169,7 +171,7 @@ def test_whoever_hangs_up_is_forgotten(
 
     service = start(poll_keepalive="1s")
     _, wait_token, _ = begun(service, ticket(service, "is-authenticated-user"))
-    monkeypatch.setattr(module, "MOST", 1)
+    monkeypatch.setattr(module, "MAX_WAITERS", 1)
     with (
         httpx.Client(base_url=service.url, timeout=5) as http,
         http.stream("GET", f"/{wait_token}") as poll,

@@ -13,7 +13,7 @@ import httpx2 as httpx
 from discharge_support import ask, info, waited
 from service_support import Process, User, admin_token, bearer, process, rows
 
-from caveats_service.discharge.secrets import approve_of, wait_hash
+from caveats_service.discharge.secrets import approve_secret, wait_hash
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request
@@ -72,7 +72,9 @@ class Begun:
         self._service = service
         self.ticket = ticket
         self.page = f"{service.url}/{told['VisitURL']}"
-        self.approvers_page = f"{service.url}/discharge/approve/{approve_of(self.page.rpartition('/')[2])}"
+        self.approvers_page = (
+            f"{service.url}/discharge/approve/{approve_secret(self.page.rpartition('/')[2])}"
+        )
         """Which the asker's page shows."""
         self._wait = told["WaitURL"]
         self.secret = self._wait.rpartition("/")[2]

@@ -2,12 +2,11 @@
 
 from starlette.responses import Response
 
-from caveats import InvalidKey, MalformedToken
+from caveats import InvalidKey
 from caveats.token.identifier import is_token_id
-from caveats.token.legacy import decode_any_base64
 from caveats.token.wire import encode_base64
 from caveats_service.core.usernames import check_username
-from caveats_service.discharge.service import agent_key
+from caveats_service.discharge.agents import read_agent_key
 from caveats_service.http import schemas
 from caveats_service.http.errors import bad_request, not_found
 from caveats_service.http.request import NO_STORE, RequestContext, reply
@@ -19,8 +18,8 @@ async def register(request: RequestContext) -> Response:
     body = await request.read(schemas.RegisterAgent)
     caller = await request.admin()
     try:
-        public_key = agent_key(decode_any_base64(body.public_key))
-    except (MalformedToken, InvalidKey):
+        public_key = read_agent_key(body.public_key)
+    except InvalidKey:
         raise bad_request("public_key is an X25519 key: 32 bytes in base64") from None
     agent = await request.runtime.store.agents.add(
         username=check_username(body.username),

@@ -1,0 +1,212 @@
+"""Decisions that people make: an interaction is begun, somebody asks, others approve, it is granted or denied.
+
+Knows who may decide what and when, the store, and the hashes by which it finds an interaction; knows no HTTP. The asker
+signs in on a page of their own; approvers have another, from which nobody can become the asker. There is one decision,
+and it names the person who made it. The account behind each person counts as it is when it is used, not as it was.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from caveats import DischargeRefused
+from caveats.bakery import BakeryMacaroon
+from caveats_service.core.errors import Busy
+from caveats_service.discharge import secrets
+from caveats_service.discharge.questions import ConditionVerdict, Question
+from caveats_service.discharge.secrets import InteractionSecrets
+from caveats_service.discharge.service import Discharges
+from caveats_service.discharge.waiters import Waiters
+from caveats_service.settings import Settings
+from caveats_service.storage import Decision, Interaction, Store, UnknownInteraction
+
+_NO_SELF_APPROVAL: Final = "You ask this yourself: a second person has to approve."
+
+
+class Decisions:
+    """Interactions, from their beginning to the discharge."""
+
+    def __init__(
+        self,
+        store: Store,
+        discharges: Discharges,
+        waiters: Waiters,
+        settings: Settings,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._discharges = discharges
+        self._waiters = waiters
+        self._settings = settings
+        self._now = now
+
+    async def begin(
+        self, question: Question, *, asker: str | None, client_ip: str | None
+    ) -> InteractionSecrets:
+        """A new interaction about this question. `asker`: the user who is known to ask, if any.
+
+        Raises `InteractionsFull`.
+        """
+        made, now = InteractionSecrets.new(), self._now()
+        interaction = Interaction(
+            visit_hash=secrets.visit_hash(made.visit),
+            wait_hash=secrets.wait_hash(made.wait),
+            token_hash=secrets.token_hash(secrets.wait_token(made.wait)),
+            identifier=question.identifier,
+            payload=question.payload,
+            client_ip=client_ip or "",
+            asker=asker,
+            approvers=(),
+            decision=Decision.OPEN,
+            created_at=now,
+            expires_at=now + self._settings.interaction_lifetime,
+        )
+        await self._store.interactions.begin(interaction, most=self._settings.max_interactions, now=now)
+        return made
+
+    # finding an interaction
+
+    async def of_visit(self, visit: str) -> Interaction:
+        """The interaction of this asker's page. Raises `UnknownInteraction`."""
+        return _known(await self._find(visit=secrets.visit_hash(visit)))
+
+    async def of_approve(self, approve: str) -> Interaction:
+        """The interaction of this approvers' page. Raises `UnknownInteraction`."""
+        return _known(await self._find(visit=secrets.approve_hash(approve)))
+
+    async def of_wait(self, wait: str) -> Interaction:
+        """The interaction that is waited for with this secret. Raises `UnknownInteraction`."""
+        return _known(await self._find(wait=secrets.wait_hash(wait)))
+
+    async def of_token(self, token: bytes, question: Question) -> Interaction:
+        """The interaction whose token this is, about the same ticket. Raises `DischargeRefused`."""
+        interaction = await self._find(token=secrets.token_hash(token))
+        if interaction is None or (interaction.identifier, interaction.payload) != (
+            question.identifier,
+            question.payload,
+        ):
+            raise DischargeRefused("the token is for another ticket, or its time is up")
+        return interaction
+
+    async def _find(self, **hashed: bytes) -> Interaction | None:
+        return await self._store.interactions.find(**hashed, now=self._now())
+
+    def question(self, interaction: Interaction, *, host: str) -> Question:
+        """What it asks: its ticket opened again. Raises `MalformedTicket` or `DischargeRefused`."""
+        return self._discharges.open(interaction.identifier, interaction.payload, host=host)
+
+    # what a person does
+
+    async def ask(self, interaction: Interaction, person: str, *, allow: bool, host: str) -> Interaction:
+        """The asker confirms or gives up, on the asker's page. Returns how things stand then.
+
+        Raises `DischargeRefused` if this is not the person to do it; nothing has changed then.
+        """
+        if interaction.asker not in (None, person):
+            raise DischargeRefused(
+                f"{interaction.asker} asks this. Approve at the address that this page shows."
+            )
+        if not allow:
+            return await self._decide(interaction, Decision.DENIED, person)
+        question = self.question(interaction, host=host)
+        verdict = await self._judge(interaction, question, person)
+        if not verdict.open:
+            verdict.require()
+        elif interaction.asker == person:
+            raise DischargeRefused(_NO_SELF_APPROVAL)
+        interaction = await self._take_part(interaction, person, as_asker=True)
+        if interaction.asker != person:
+            raise DischargeRefused("Somebody else has signed in here meanwhile.")
+        return await self._settle(interaction, question, person)
+
+    async def approve(self, interaction: Interaction, person: str, *, allow: bool, host: str) -> Interaction:
+        """A second person approves or denies, on the approvers' page. Returns how things stand then.
+
+        Whoever could change nothing by approving may not deny either. Raises `DischargeRefused` as `ask` does.
+        """
+        asker = interaction.asker
+        if asker is None:
+            raise DischargeRefused("The person who asks has not signed in yet.")
+        if asker == person:
+            raise DischargeRefused(_NO_SELF_APPROVAL)
+        question = self.question(interaction, host=host)
+        without = await self._judge(interaction, question, asker)
+        with_approval = await self._judge(interaction, question, asker, person)
+        if len(without.failures) == len(with_approval.failures):
+            raise DischargeRefused(f"It is not for {person} to approve this.")
+        if not allow:
+            return await self._decide(interaction, Decision.DENIED, person)
+        interaction = await self._take_part(interaction, person, as_asker=False)
+        return await self._settle(interaction, question, person)
+
+    async def sign_in(self, interaction: Interaction, question: Question, username: str) -> None:
+        """Grant it to an asker who has signed in without the page: a form, or an agent's key.
+
+        Raises `DischargeRefused` if that is not enough, or if somebody else came first.
+        """
+        (await self._judge(interaction, question, username)).require()
+        interaction = await self._take_part(interaction, username, as_asker=True)
+        if interaction.asker == username:
+            interaction = await self._settle(interaction, question, username)
+        if interaction.asker != username or interaction.decision is not Decision.GRANTED:
+            raise DischargeRefused("somebody else has signed in here, or it was denied")
+
+    # what a program gets
+
+    async def discharge(self, interaction: Interaction, *, host: str) -> BakeryMacaroon:
+        """The discharge that was decided on, always the same bytes, if the conditions still hold.
+
+        Raises `DischargeRefused`.
+        """
+        if interaction.decision is not Decision.GRANTED or interaction.decided_at is None:
+            raise DischargeRefused("it was denied" if interaction.decided_at else "nobody has decided yet")
+        question = self.question(interaction, host=host)
+        client_ip = interaction.client_ip or None
+        facts = await self._discharges.facts(interaction.asker, interaction.approvers)
+        (await self._discharges.judge(question, facts, client_ip=client_ip)).require()
+        return self._discharges.discharge(
+            question, facts, decided_at=interaction.decided_at, client_ip=client_ip
+        )
+
+    # the steps
+
+    async def _judge(
+        self, interaction: Interaction, question: Question, asker: str, *more_approvers: str
+    ) -> ConditionVerdict:
+        facts = await self._discharges.facts(asker, (*interaction.approvers, *more_approvers))
+        return await self._discharges.judge(question, facts, client_ip=interaction.client_ip or None)
+
+    async def _take_part(self, interaction: Interaction, person: str, *, as_asker: bool) -> Interaction:
+        return await self._store.interactions.take_part(
+            interaction.visit_hash, person, as_asker=as_asker, now=self._now(), actor=person
+        )
+
+    async def _settle(self, interaction: Interaction, question: Question, person: str) -> Interaction:
+        """Grant it if everything holds by now. Of several people at once, the last one sees all the others."""
+        assert interaction.asker is not None
+        if (await self._judge(interaction, question, interaction.asker)).granted:
+            return await self._decide(interaction, Decision.GRANTED, person)
+        return interaction
+
+    async def _decide(self, interaction: Interaction, decision: Decision, person: str) -> Interaction:
+        now = self._now()
+        until = now + self._settings.discharge_lifetime
+        decided = await self._store.interactions.decide(
+            interaction.visit_hash, decision, until=until, now=now, actor=person
+        )
+        self._waiters.tell(interaction.wait_hash)
+        return decided
+
+
+def require_decided(interaction: Interaction) -> None:
+    """Raises `Busy` while it is open, and `DischargeRefused` if it was denied."""
+    if interaction.decision is Decision.OPEN:
+        raise Busy("nobody has decided yet", 1)
+    if interaction.decision is Decision.DENIED:
+        raise DischargeRefused("it was denied")
+
+
+def _known(interaction: Interaction | None) -> Interaction:
+    if interaction is None:
+        raise UnknownInteraction("there is no such interaction, or its time is up")
+    return interaction

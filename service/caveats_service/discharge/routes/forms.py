@@ -1,0 +1,33 @@
+"""The form of username and password, for programs that ask their users themselves (bakery interaction `form`)."""
+
+from base64 import b64encode
+
+from starlette.responses import Response
+
+from caveats_service.discharge import protocol
+from caveats_service.discharge.protocol import BakeryAnswer
+from caveats_service.discharge.routes.endpoint import bakery_endpoint, bakery_response, host
+from caveats_service.discharge.secrets import wait_token
+from caveats_service.http import schemas
+from caveats_service.http.request import PasswordCredential, RequestContext, reply
+
+
+@bakery_endpoint
+async def form(request: RequestContext) -> Response:
+    """The fields that the program asks its user for."""
+    await request.runtime.decisions.of_wait(request.param("wait"))
+    return bakery_response(BakeryAnswer({"schema": protocol.FORM_SCHEMA}))
+
+
+@bakery_endpoint
+async def fill_in(request: RequestContext) -> Response:
+    """The filled-in form: the token for it, if username and password are right."""
+    request.require_same_site_if_browser()
+    body = await request.read(schemas.FillIn)
+    decisions = request.runtime.decisions
+    interaction = await decisions.of_wait(request.param("wait"))
+    user = await request.user_of(PasswordCredential(body.form.username, body.form.password))
+    question = decisions.question(interaction, host=host(request))
+    await decisions.sign_in(interaction, question, user.username)
+    token = b64encode(wait_token(request.param("wait"))).decode("ascii")
+    return reply(schemas.FilledIn(token=schemas.FormToken(kind=protocol.FORM, value=token)))

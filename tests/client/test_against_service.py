@@ -26,7 +26,9 @@ import httpx2 as httpx
 import pytest
 import uvicorn
 
-from caveats import Bundle, Context, Expires, Macaroon, Note, Revoked, Scope
+from caveats import Bundle, Context, Expires, Macaroon, Note, PrivateKey, Revoked, Scope
+from caveats.keys.keybundle import open_bundle
+from caveats.token.wire import decode_base64
 from caveats_client import (
     AsyncClient,
     BadRequest,
@@ -38,6 +40,7 @@ from caveats_client import (
     NotLive,
     RequestFacts,
     TokenAuth,
+    calls,
 )
 from caveats_client.cli.credentials import Credentials
 from caveats_client.verifiers.remote import RemoteVerifier
@@ -191,8 +194,8 @@ def test_issue_is_bounded_by_the_token_that_it_is_against(client: Any, alice: st
         client.issue(scope="notes:read")
 
 
-def test_issue_to_tells_all_and_does_not_sign_in(client: Any, alice: str) -> None:
-    issued = client.issue_to(alice, PASSWORD, audience="photos", expires_in=600)
+def test_a_sent_login_tells_all_and_does_not_sign_in(client: Any, alice: str) -> None:
+    issued = client.send(calls.login(alice, PASSWORD, audience="photos", expires_in=600))
     assert (issued.audience, issued.token.unverified_identifier.token_id) == ("photos", issued.token_id)
     with pytest.raises(NotAuthenticated, match="holds no token"):
         client.tokens()
@@ -242,20 +245,20 @@ def test_labelled_tokens_are_listed_page_by_page_and_revoked_by_id(client: Any, 
     second = client.tokens(after=first.next, limit=2)
     assert [record.note for record in second.tokens] == ["number 0"]
     assert second.next is None
-    assert client.token(issued[0].token_id) == second.tokens[0]
+    assert client.send(calls.get_token(issued[0].token_id)) == second.tokens[0]
 
     assert client.revoke_token(issued[0].token_id).kind == "token"
     with pytest.raises(NotAuthenticated):
         client.verify(issued[0].token, scope="a:b")
     with pytest.raises(NotFound):
-        client.token("01KAJ5M3W8E2RZ6V8Q4T0N9XCD")
+        client.send(calls.get_token("01KAJ5M3W8E2RZ6V8Q4T0N9XCD"))
 
 
 def test_a_branch_is_revoked_by_the_id_that_a_verification_names(client: Any, alice: str) -> None:
     token = client.login(alice, PASSWORD)
     copy = token.attenuate(Note("copy"))
     seen = client.verify(copy, scope="a:b")
-    client.revoke_branch(seen.token_id, seen.branches[-1])
+    client.send(calls.revoke_branch(seen.token_id, seen.branches[-1]))
     with pytest.raises(NotAuthenticated):
         client.verify(copy, scope="a:b")
     assert client.verify(token, scope="a:b").granted
@@ -263,7 +266,7 @@ def test_a_branch_is_revoked_by_the_id_that_a_verification_names(client: Any, al
 
 def test_a_user_kills_everything_of_theirs(client: Any, alice: str) -> None:
     token = client.login(alice, PASSWORD)
-    assert client.revoke_user(alice).user == alice
+    assert client.send(calls.revoke_user(alice)).user == alice
     with pytest.raises(NotAuthenticated):
         client.whoami(token)
 
@@ -295,39 +298,116 @@ def test_an_administrator_keeps_users_and_keys(client: Any, alice: str) -> None:
     client.login("admin", ADMIN_PASSWORD, scope="caveats:admin")
     name = next(names)
     assert client.register(name, PASSWORD, as_admin=True).username == name
-    users = client.users(limit=1000).users
+    users = client.send(calls.list_users(limit=1000)).users
     assert {alice, name, "admin"} <= {user.username for user in users}
-    assert client.disable(alice).disabled_at is not None
+    assert client.send(calls.disable_user(alice)).disabled_at is not None
     with pytest.raises(NotAuthenticated):
         client.whoami(token)
-    assert client.enable(alice).disabled_at is None
+    assert client.send(calls.enable_user(alice)).disabled_at is None
     client.change_password(alice, None, "set by the administrator")
-    assert client.keys()[-1].state in ("active", "published")
+    assert client.send(calls.list_keys())[-1].state in ("active", "published")
     with pytest.raises(NotFound):
-        client.retire_key("k999")
+        client.send(calls.retire_key("k999"))
 
 
 def test_keys_are_rotated_and_retired(client: Any, alice: str) -> None:
     client.login("admin", ADMIN_PASSWORD, scope="caveats:admin")
-    old = next(key for key in list(client.keys()) if key.state == "active")
-    fresh = client.rotate_keys(now=True)
+    old = next(key for key in list(client.send(calls.list_keys())) if key.state == "active")
+    fresh = client.send(calls.rotate_keys(now=True))
     assert fresh.state == "active"
     with pytest.raises(Conflict) as in_use:
-        client.retire_key(old.key_id)
+        client.send(calls.retire_key(old.key_id))
     assert in_use.value.code == "key_in_use"
     client.login("admin", ADMIN_PASSWORD, scope="caveats:admin")  # under the fresh key
-    assert client.retire_key(old.key_id, force=True).state == "retired"
+    assert client.send(calls.retire_key(old.key_id, force=True)).state == "retired"
 
 
 def test_what_is_for_administrators_is_for_nobody_else(client: Any, alice: str) -> None:
     client.login(alice, PASSWORD)
-    for ask in (client.users, client.keys, client.rotate_keys, lambda: client.disable("admin")):
+    for call in (calls.list_users(), calls.list_keys(), calls.rotate_keys(), calls.disable_user("admin")):
         with pytest.raises(Forbidden):
-            ask()
+            client.send(call)
+
+
+def test_groups_are_kept_by_administrators(client: Any, alice: str) -> None:
+    client.login("admin", ADMIN_PASSWORD, scope="caveats:admin")
+    assert client.send(calls.set_group("staff", [alice])).members == (alice,)
+    assert client.send(calls.add_group_member("staff", "admin")).members == ("admin", alice)
+    assert client.send(calls.remove_group_member("staff", alice)).members == ("admin",)
+    staff = client.send(calls.get_group("staff"))
+    assert client.send(calls.list_groups()).groups == (staff,)
+    client.send(calls.delete_group("staff"))
+    with pytest.raises(NotFound):
+        client.send(calls.get_group("staff"))
+
+
+def test_agents_are_registered_and_removed(client: Any, alice: str) -> None:
+    client.login("admin", ADMIN_PASSWORD, scope="caveats:admin")
+    public_key = PrivateKey.generate().public_key
+    agent = client.send(calls.register_agent(alice, public_key, "nightly build"))
+    assert (agent.username, agent.public_key, agent.name) == (alice, public_key, "nightly build")
+    assert agent in client.send(calls.list_agents()).agents
+    client.send(calls.remove_agent(agent.agent_id))
+    assert agent not in client.send(calls.list_agents()).agents
+
+
+def test_a_verifier_is_registered_fetches_its_keys_and_is_revoked(client: Any) -> None:
+    client.login("admin", ADMIN_PASSWORD, scope="caveats:admin")
+    private_key = PrivateKey.generate()
+    record = client.send(calls.register_verifier(private_key.public_key, "photos", "photos, eu-1"))
+    assert record in client.send(calls.list_verifiers())
+    bundle = open_bundle(
+        client.send(calls.get_verifier_keys(record.verifier_id)),
+        private_key,
+        decode_base64(record.service_public_key),
+        verifier_id=record.verifier_id,
+        audience="photos",
+        now=datetime.now(UTC),
+    )
+    assert bundle.keyring.audience == "photos"
+    client.send(calls.revoke_verifier(record.verifier_id))
+    with pytest.raises(NotFound):
+        client.send(calls.get_verifier_keys(record.verifier_id))
+
+
+def test_a_session_is_carried_by_its_cookie_alone(client: Any, alice: str) -> None:
+    session = client.send(calls.sign_in(alice, PASSWORD, scope="photos:*"))
+    assert (session.user, session.scopes) == (alice, ("photos:*",))
+    again = client.send(calls.get_session(session.cookie))
+    assert (again.user, again.token_id) == (alice, session.token_id)
+    client.send(calls.sign_out(again.cookie))
+    with pytest.raises(NotAuthenticated):
+        client.send(calls.get_session(again.cookie))
+    assert session.cookie not in repr(session)
+
+
+def test_revocations_are_read_page_by_page(client: Any, alice: str) -> None:
+    token = client.login(alice, PASSWORD)
+    entry = client.revoke(token.attenuate(Note("copy")))
+    client.login("admin", ADMIN_PASSWORD, scope="caveats:admin")
+    page = client.send(calls.list_revocations(after=entry.sequence - 1, limit=1))
+    assert page.revocations == (entry,)
+    assert page.last_sequence >= entry.sequence
+    assert not page.resync
+
+
+def test_a_token_is_deleted_by_its_id(client: Any, alice: str) -> None:
+    client.login(alice, PASSWORD)
+    issued = client.issue(note="laptop")
+    client.send(calls.delete_token(issued.token_id))
+    with pytest.raises(NotAuthenticated):
+        client.whoami(issued.token)
+
+
+def test_the_service_says_what_it_is_and_which_key_it_has(client: Any) -> None:
+    assert client.send(calls.about()).service == "Caveats"
+    client.send(calls.health())
+    info = client.send(calls.discharge_info())
+    assert info.public_key == client.send(calls.public_key()) == client.third_party().public_key
 
 
 def test_the_service_is_ready(client: Any) -> None:
-    client.check_ready()
+    client.send(calls.ready())
 
 
 def test_a_damaged_token_is_told_apart_by_the_service_too(client: Any, alice: str) -> None:

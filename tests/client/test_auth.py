@@ -4,7 +4,7 @@ import pytest
 from caveats import Bundle, DamagedToken, Macaroon, MalformedToken
 from caveats_client import TokenAuth, UnusableAddress
 from caveats_client.api.tokens import token_text
-from caveats_client.discharge.allowlist import checked_address
+from caveats_client.transport import checked_address
 
 
 def sent(auth: TokenAuth, url: str) -> str | None:

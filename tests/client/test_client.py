@@ -22,6 +22,7 @@ from caveats_client import (
     Unavailable,
     UnexpectedResponse,
     UnusableAddress,
+    calls,
 )
 from caveats_client import client as client_module
 
@@ -118,8 +119,8 @@ async def test_a_path_before_the_service_is_kept(run: Run) -> None:
         seen.append(str(request.url))
         return httpx.Response(200, json={"status": "ready"})
 
-    await run(handler, lambda client: client.check_ready(), url="https://example/auth/")
-    await run(handler, lambda client: client.check_ready(), url="https://example/auth")
+    await run(handler, lambda client: client.send(calls.ready()), url="https://example/auth/")
+    await run(handler, lambda client: client.send(calls.ready()), url="https://example/auth")
     assert seen == ["https://example/auth/readyz"] * 2
 
 
@@ -172,7 +173,7 @@ async def test_without_a_token_nothing_is_asked_that_needs_one(run: Run) -> None
         lambda client: client.tokens(),
         lambda client: client.whoami(),
         lambda client: client.issue(),
-        lambda client: client.keys(),
+        lambda client: client.send(calls.list_keys()),
     ):
         with pytest.raises(NotAuthenticated, match="holds no token"):
             await run(handler, ask)
@@ -231,9 +232,13 @@ async def test_cookies_are_not_kept(run: Run, token: Macaroon) -> None:
 
 async def test_an_answer_that_is_too_large_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "LARGEST_ANSWER", 1000)
-    with pytest.raises(UnexpectedResponse, match="larger than 1000 bytes"):
-        await run(lambda _: httpx.Response(200, content=b" " * 1001), lambda client: client.check_ready())
-    await run(lambda _: httpx.Response(200, content=b"{}" + b" " * 998), lambda client: client.check_ready())
+    with pytest.raises(UnexpectedResponse, match="more than 1000 bytes"):
+        await run(
+            lambda _: httpx.Response(200, content=b" " * 1001), lambda client: client.send(calls.ready())
+        )
+    await run(
+        lambda _: httpx.Response(200, content=b"{}" + b" " * 998), lambda client: client.send(calls.ready())
+    )
 
 
 async def test_a_compressed_answer_is_refused_unread(run: Run) -> None:
@@ -244,7 +249,7 @@ async def test_a_compressed_answer_is_refused_unread(run: Run) -> None:
         return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=_Stream())
 
     with pytest.raises(UnexpectedResponse, match="encoding"):
-        await run(handler, lambda client: client.check_ready())
+        await run(handler, lambda client: client.send(calls.ready()))
 
 
 class _Stream(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -277,7 +282,9 @@ async def test_an_answer_that_trickles_is_given_up(run: Run) -> None:
     began = time.monotonic()
     with pytest.raises(Unavailable, match="too slowly"):
         await run(
-            lambda _: httpx.Response(200, stream=_Trickle()), lambda client: client.check_ready(), timeout=0.1
+            lambda _: httpx.Response(200, stream=_Trickle()),
+            lambda client: client.send(calls.ready()),
+            timeout=0.1,
         )
     assert time.monotonic() - began < 1.5
 
@@ -317,7 +324,7 @@ async def test_problems_reach_the_caller(run: Run, token: Macaroon) -> None:
         return httpx.Response(403, json={"code": "forbidden", "detail": "no"})
 
     with pytest.raises(Forbidden, match="no"):
-        await run(handler, lambda client: client.keys(), token=token)
+        await run(handler, lambda client: client.send(calls.list_keys()), token=token)
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
@@ -364,9 +371,9 @@ async def test_no_proxy_comes_between_a_client_and_its_own_machine(monkeypatch: 
         try:
             for host in ("127.0.0.1", "localhost"):
                 with Client(f"http://{host}:{server.server_port}") as client:
-                    client.check_ready()
+                    client.send(calls.ready())
                 async with AsyncClient(f"http://{host}:{server.server_port}") as async_client:
-                    await async_client.check_ready()
+                    await async_client.send(calls.ready())
         finally:
             server.shutdown()
             thread.join()

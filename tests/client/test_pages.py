@@ -4,6 +4,7 @@ How a page is followed stands in tests/test_docs.py.
 """
 
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,7 @@ import pytest
 import typer
 
 import caveats_client
-from caveats_client import Client
+from caveats_client import Client, calls
 from caveats_client.cli.app import app
 from caveats_client.cli.exit_codes import EXIT_CODES, ExitCode
 
@@ -58,11 +59,14 @@ def test_every_exit_code_is_documented_in_the_same_words() -> None:
     assert all(table[code].startswith(words) for code, words in told.items())
 
 
-def test_every_method_and_error_is_documented() -> None:
+def test_every_method_call_and_error_is_documented() -> None:
     text = CLIENT.read_text("utf-8")
     for name in vars(Client):
         if not name.startswith("_") and name != "close":
             assert re.search(rf"`{name}\(", text), name
+    for name, function in vars(calls).items():
+        if inspect.isfunction(function) and "Call[" in str(function.__annotations__.get("return")):
+            assert name.startswith("_") or f"`{name}`" in text, name
     for name in caveats_client.__all__:
         if name not in ("JudgedCaveat", "Token"):  # a member's type; a name for annotations
             assert name in text, name

@@ -34,7 +34,7 @@ from caveats import (
     new_token_id,
 )
 from caveats import Path as PathCaveat
-from caveats_client import Client
+from caveats_client import Client, calls
 
 PASSWORD = "correct horse battery staple"
 MASTERS = MasterKeyring([MasterKey("k1", bytes(range(32)))])
@@ -233,7 +233,7 @@ def test_all_of_a_users_tokens_die_and_no_other_users(followed: Followed) -> Non
         bob = sign_in(bobs, "bob")
         token = sign_in(followed.client)
         bobs.login("bob", PASSWORD)
-        bobs.revoke_user("bob")
+        bobs.send(calls.revoke_user("bob"))
     followed.eventually(bob, 401)
     assert ask(followed.app, token, "GET", "/albums").is_success
 

@@ -1,12 +1,18 @@
-"""The Python client of a caveats service: ask for tokens, hand them on, have them verified, kill them.
+"""The Python client of a caveats service: issue tokens, verify them, revoke them, hand them on.
 
-    Client, AsyncClient    everything that the service does
-    TokenAuth              a token attached to the requests that your own httpx client makes, discharges included
-    Interact, Agent        what to show third parties that want to know who asks
+    Client, AsyncClient    the everyday methods, and `send` for everything else
+    calls                  one function for each endpoint of the service: `client.send(calls.list_keys())`
+    TokenAuth              a token on the requests that your own httpx client makes, discharges included
+    Interact, Agent        how to show third parties who asks for a discharge
 
-Narrowing a token needs no client at all: that is `caveats.Macaroon.attenuate`.
+Narrowing a token needs no client: that is `caveats.Macaroon.attenuate`. Apps that verify tokens by themselves use
+`caveats_client.verifiers`, apps that guard endpoints `caveats_client.guards`.
+
+Layers, each of which knows only those after it: cli > guards, verifiers > client > auth > discharge > transport > api.
+`files` is for all of them. Reading order: api, transport, client, auth, discharge, verifiers, guards, cli.
 """
 
+from caveats_client.api import calls
 from caveats_client.api.calls import RequestFacts
 from caveats_client.api.errors import (
     BadDischarge,
@@ -23,17 +29,26 @@ from caveats_client.api.errors import (
     UnusableAddress,
 )
 from caveats_client.api.responses import (
+    About,
+    AgentPage,
+    AgentRecord,
+    DischargeInfo,
+    GroupPage,
+    GroupRecord,
     Issued,
     JudgedCaveat,
     KeyRecord,
     NotLive,
     RevocationEntry,
+    RevocationPage,
+    Session,
     TokenIdentity,
     TokenPage,
     TokenRecord,
     UserPage,
     UserRecord,
     Verification,
+    VerifierRecord,
 )
 from caveats_client.api.tokens import Token
 from caveats_client.auth import TokenAuth
@@ -42,14 +57,20 @@ from caveats_client.discharge.protocol import Agent, Interact
 from caveats_client.discharge.runner import open_browser
 
 __all__ = [
+    "About",
     "Agent",
+    "AgentPage",
+    "AgentRecord",
     "AsyncClient",
     "BadDischarge",
     "BadRequest",
     "Client",
     "ClientError",
     "Conflict",
+    "DischargeInfo",
     "Forbidden",
+    "GroupPage",
+    "GroupRecord",
     "Interact",
     "InteractionRequired",
     "Issued",
@@ -61,6 +82,8 @@ __all__ = [
     "RateLimited",
     "RequestFacts",
     "RevocationEntry",
+    "RevocationPage",
+    "Session",
     "Token",
     "TokenAuth",
     "TokenIdentity",
@@ -72,5 +95,7 @@ __all__ = [
     "UserPage",
     "UserRecord",
     "Verification",
+    "VerifierRecord",
+    "calls",
     "open_browser",
 ]

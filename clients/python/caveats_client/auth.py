@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import zlib
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from caveats_client.api.calls import Reply
 from caveats_client.api.errors import BadDischarge
 from caveats_client.api.tokens import Token, token_text
 from caveats_client.discharge import runner
-from caveats_client.discharge.allowlist import Allowlist, checked_address, shown
+from caveats_client.discharge.allowlist import Allowlist
 from caveats_client.discharge.protocol import (
     LARGEST_ANSWER,
     NOBODY,
@@ -37,9 +36,10 @@ from caveats_client.discharge.protocol import (
     required,
     wants_discharges,
 )
+from caveats_client.transport import BodyLimit, LimitedStream, checked_address, packing_of, shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from caveats import Caveat, Macaroon
     from caveats_client.discharge.protocol import Required
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ROUNDS = 2
-_GZIP = 16 + zlib.MAX_WBITS
 _ENDING = {Expires.kind: Expires, TimeBefore.kind: TimeBefore}
 
 
@@ -130,7 +129,7 @@ class TokenAuth(httpx.Auth):
                 continue
             answer = yield wanted
             if _asks(answer):
-                answer.stream = _Bounded(answer)
+                answer.stream = _limited(answer)
                 answer.read()
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -151,7 +150,7 @@ class TokenAuth(httpx.Auth):
                 continue
             answer = yield wanted
             if _asks(answer):
-                answer.stream = _Bounded(answer)
+                answer.stream = _limited(answer)
                 await answer.aread()
 
     def _collecting(self, macaroon: BakeryMacaroon) -> Any:
@@ -288,45 +287,13 @@ def _has_expired(discharge: Macaroon) -> bool:
     return False
 
 
-class _Bounded(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that is given up once it is too large, as it comes or unpacked, or too late."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        self._stream: Any = response.stream
-        self._url = response.request.url
-        self._left = self._left_unpacked = LARGEST_ANSWER
-        self._until = runner.clock() + SECONDS
-        self._unpack = zlib.decompressobj(_GZIP) if _packing(response) else None
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._stream:
-            self._count(chunk)
-            yield chunk
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            self._count(chunk)
-            yield chunk
-
-    def _count(self, chunk: bytes) -> None:
-        self._left -= len(chunk)
-        if self._unpack is not None:
-            try:
-                self._left_unpacked -= len(self._unpack.decompress(chunk, self._left_unpacked + 1))
-            except zlib.error:
-                raise BadDischarge(
-                    f"{shown(self._url)} answers with a body that cannot be unpacked"
-                ) from None
-        if min(self._left, self._left_unpacked) < 0:
-            raise BadDischarge(f"{shown(self._url)} answers with more than {LARGEST_ANSWER} bytes")
-        if runner.clock() > self._until:
-            raise BadDischarge(f"{shown(self._url)} answers too slowly")
-
-    def close(self) -> None:
-        self._stream.close()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+def _limited(response: httpx.Response) -> LimitedStream:
+    """The stream of an answer that is to be read here: it ends with `BadDischarge` where it is too large or too slow."""
+    limit = BodyLimit(
+        response, largest=LARGEST_ANSWER, deadline=runner.clock() + SECONDS, clock=runner.clock, gzip=True
+    )
+    where = shown(response.request.url)
+    return LimitedStream(response, limit, lambda error: BadDischarge(f"{where} {error}"))
 
 
 def _goes_to(request: httpx.Request, origin: httpx.Origin) -> bool:
@@ -342,7 +309,7 @@ def _set_cookie(request: httpx.Request, name: str, value: str) -> None:
 
 def _asks(response: httpx.Response) -> bool:
     """Whether the head of this answer may be that of a bakery's discharge-required, or of the problem."""
-    if _packing(response) not in ("", "gzip"):  # others that httpx knows would unpack to any size
+    if packing_of(response) not in ("", "gzip"):  # others that httpx knows would unpack to any size
         return False
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/problem+json":
@@ -350,12 +317,6 @@ def _asks(response: httpx.Response) -> bool:
     challenge = response.headers.get("www-authenticate", "").strip().lower()
     challenged = response.status_code == 407 or (response.status_code == 401 and challenge == "macaroon")
     return challenged and kind == "application/json"
-
-
-def _packing(response: httpx.Response) -> str:
-    """How the body is packed; empty for not at all."""
-    encoding: str = response.headers.get("content-encoding", "").strip().lower()
-    return "" if encoding == "identity" else encoding
 
 
 def _is_below(path: str, above: str) -> bool:

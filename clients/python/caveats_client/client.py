@@ -1,28 +1,39 @@
-"""The clients: `Client`, and `AsyncClient` with the same methods awaited. The only module here that opens sockets.
+"""The two clients: `Client`, and `AsyncClient` with the same methods awaited.
 
-Knows how a call is sent and what an answer may weigh and last. What is asked and how answers are read stands in
-`requests`; the two classes differ in the await and in nothing else.
+Knows the service's address, the token that is presented and the time that an answer may take. What a call sends and
+how its answer is read stands in `api.calls`; how a request is sent stands in `transport`. A method is here only for
+what apps do every day; everything else is `client.send(calls....)`. The two classes differ in the await alone.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx2 as httpx
 
 from caveats import Bundle, Unbound
 from caveats_client.api import calls
-from caveats_client.api.calls import Reply, RequestFacts
+from caveats_client.api.calls import RequestFacts
 from caveats_client.api.errors import NotAuthenticated, Unavailable, UnexpectedResponse
 from caveats_client.api.tokens import token_text
 from caveats_client.auth import BearerAuth
 from caveats_client.discharge import runner
-from caveats_client.discharge.allowlist import Allowlist, checked_address, is_loopback
+from caveats_client.discharge.allowlist import Allowlist
 from caveats_client.discharge.protocol import Interact, collecting, envelope, finding, lacks_discharges
 from caveats_client.discharge.runner import open_browser
+from caveats_client.transport import (
+    DEFAULT_TIMEOUT,
+    TooSlow,
+    UnreadableBody,
+    aread_reply,
+    checked_address,
+    connection_errors,
+    options,
+    read_reply,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -32,13 +43,10 @@ if TYPE_CHECKING:
     from caveats_client.api.calls import Call, CaveatLike, Lifetime, ScopeLike
     from caveats_client.api.responses import (
         Issued,
-        KeyRecord,
         NotLive,
         RevocationEntry,
         TokenIdentity,
         TokenPage,
-        TokenRecord,
-        UserPage,
         UserRecord,
         Verification,
     )
@@ -49,8 +57,8 @@ T = TypeVar("T")
 
 BROWSER = Interact(visit=open_browser)
 """A person, and their browser."""
-DEFAULT_TIMEOUT = 10.0
 LARGEST_ANSWER = 8 * 1024 * 1024
+"""Bytes of an answer of the service."""
 
 
 class _Base:
@@ -71,22 +79,15 @@ class _Base:
         return f"{type(self).__name__}({self.url!r}, {'a token' if self._token else 'no token'})"
 
     def _options(self) -> dict[str, Any]:
-        """How both httpx clients are set up."""
-        options: dict[str, Any] = {
-            "base_url": self._url,
-            "timeout": self._timeout,
-            "follow_redirects": False,
-            "headers": {
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",  # a compressed answer could be larger than what is counted
-                "User-Agent": "caveats-client",
-            },
-            # A session cookie beside a token would be two credentials.
-            "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        }
-        if is_loopback(self._url):  # a proxy would carry to elsewhere what was allowed for this machine only
-            options["mounts"] = {f"{self._url.scheme}://{self._url.netloc.decode('ascii')}": None}
-        return options
+        return {**options(self._url), "base_url": self._url, "timeout": self._timeout}
+
+    def _deadline(self) -> float:
+        """By when an answer has to be there, in seconds on `time.monotonic`."""
+        return time.monotonic() + 2 * self._timeout
+
+    def _headers(self, call: Call[Any]) -> dict[str, str]:
+        """The call's own headers; beside a cookie the origin, without which the service lets a cookie change nothing."""
+        return call.headers if call.cookie is None else {**call.headers, "Origin": shown(self._url)}
 
     def _credential(self, call: Call[Any], token: Token | None) -> httpx.Auth | None:
         """The token that goes along with `call`: the one given, else this client's own."""
@@ -95,13 +96,13 @@ class _Base:
         return BearerAuth(self._own(token), self._url, allow_http=self._allow_http)
 
     def _own(self, token: Token | None) -> Token:
-        """`token`, else this client's own."""
+        """`token`, else this client's own. Raises `NotAuthenticated`."""
         own = self._token if token is None else token
         if own is None:
             raise NotAuthenticated("this client holds no token: sign in, or give it one")
         return own
 
-    def _adopt(self, issued: Issued) -> Issued:
+    def _hold(self, issued: Issued) -> Issued:
         self._token = issued.token.encode()
         return issued
 
@@ -113,77 +114,42 @@ class _Base:
         *,
         allow_private: bool,
     ) -> tuple[Steps[Unbound], Allowlist]:
-        """How the discharges are collected, and from whom. This service is on the list, and may know who asks."""
-        reach = Allowlist.to(
+        """The steps that collect the discharges, and who may be asked. This service may, and may know who asks."""
+        allowlist = Allowlist.to(
             allow, own=(self._url,), allow_private=allow_private, allow_http=self._allow_http
         )
         bearers = {}
         if self._token is not None and not lacks_discharges(Bundle.decode(self._token)):
             bearers[self._url.origin] = self._token
         macaroon = envelope(token)
-        return collecting(macaroon, reach, interact, clock=runner.clock, bearers=bearers), reach
+        return collecting(macaroon, allowlist, interact, clock=runner.clock, bearers=bearers), allowlist
 
     def _finding(self, url: str | None) -> tuple[Steps[BakeryParty], Allowlist]:
         place = str(self._url) if url is None else url
-        reach = Allowlist.to((), own=(place,), allow_http=self._allow_http)
-        return finding(place, reach, clock=runner.clock), reach
+        allowlist = Allowlist.to((), own=(place,), allow_http=self._allow_http)
+        return finding(place, allowlist, clock=runner.clock), allowlist
 
     @contextmanager
-    def _sending(self) -> Iterator[_Body]:
-        """What goes wrong on the way, as errors of the client's family."""
+    def _errors(self) -> Iterator[None]:
+        """Turn what goes wrong on the way into errors of the client's family."""
         try:
-            yield _Body(self._timeout)
-        except httpx.TimeoutException as error:
-            raise Unavailable(f"{self._shown} did not answer within {self._timeout:g} seconds") from error
-        except httpx.DecodingError as error:
-            raise UnexpectedResponse(f"{self._shown} answered in an encoding nobody asked for") from error
-        except httpx.RemoteProtocolError as error:
-            raise Unavailable(f"{self._shown} broke off, or does not speak HTTP: {error}") from error
-        except (httpx.RequestError, httpx.StreamError) as error:
-            raise Unavailable(f"cannot reach {self._shown}: {str(error) or type(error).__name__}") from error
-
-    @property
-    def _shown(self) -> str:
-        return f"{self._url.scheme}://{self._url.netloc.decode('ascii')}"
-
-
-class _Body:
-    """An answer's body as it comes in: refused once it is too large, too late or compressed."""
-
-    def __init__(self, timeout: float) -> None:
-        self._left = LARGEST_ANSWER
-        self._deadline = time.monotonic() + 2 * timeout
-        self._chunks: list[bytes] = []
-
-    def expect(self, response: httpx.Response) -> None:
-        """Look at the head, before anything of the body is read."""
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise UnexpectedResponse(
-                "the answer came in an encoding nobody asked for", status=response.status_code
-            )
-
-    def take(self, chunk: bytes) -> None:
-        """One more piece."""
-        self._left -= len(chunk)
-        if self._left < 0:
-            raise UnexpectedResponse(f"the answer is larger than {LARGEST_ANSWER} bytes")
-        if time.monotonic() > self._deadline:
-            raise Unavailable("the answer came too slowly")
-        self._chunks.append(chunk)
-
-    def reply(self, response: httpx.Response) -> Reply:
-        """All of it."""
-        return Reply(response.status_code, b"".join(self._chunks), response.headers.get("retry-after"))
+            with connection_errors(self._url, within=f"within {self._timeout:g} seconds"):
+                yield
+        except TooSlow as error:
+            raise Unavailable(f"{shown(self._url)} {error}") from error
+        except UnreadableBody as error:
+            raise UnexpectedResponse(f"{shown(self._url)} {error}") from error
 
 
 class Client(_Base):
-    """A caveats service, spoken to.
+    """A connection to a caveats service.
 
         with Client("https://auth.example") as client:
             token = client.login("alice", password, scope="photos:*", expires_in="8h")
 
-    `login` makes the client hold the token that it answers with; whatever needs a credential presents it. Redirects
-    are not followed, cookies are not kept, and plain http is refused except to this machine.
+    `login` makes the client hold the token that it returns; calls that need a credential present it. What has no
+    method here is a call: `client.send(calls.disable_user("bob"))`. Redirects are not followed, cookies are not kept,
+    and plain http is refused except to this machine.
     """
 
     def __init__(
@@ -195,12 +161,16 @@ class Client(_Base):
         transport: httpx.BaseTransport | None = None,
         allow_http: bool = False,
     ) -> None:
-        """`timeout`: seconds for each step. Raises `UnusableAddress`, `caveats.MalformedToken`."""
+        """`timeout`: seconds for each step of a request; an answer may take twice that to come in.
+
+        `transport`: an httpx transport, for tests. `allow_http`: plain http to any machine.
+        Raises `UnusableAddress`, `caveats.MalformedToken`.
+        """
         super().__init__(url, token, timeout, allow_http=allow_http)
         self._http = httpx.Client(transport=transport, **self._options())
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -209,42 +179,29 @@ class Client(_Base):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _send(self, call: Call[T], token: Token | None = None) -> T:
+    def send(self, call: Call[T], token: Token | None = None) -> T:
+        """The result of `call`, built by a function of `caveats_client.calls`. Raises `ClientError`.
+
+        `token`: presented in place of this client's own, where the call needs a credential.
+        """
         auth = self._credential(call, token)
         request = self._http.build_request(
-            call.method, call.path, content=call.content, params=call.query, headers=_headers(call)
+            call.method, call.path, content=call.content, params=call.query, headers=self._headers(call)
         )
-        with self._sending() as body:
+        with self._errors():
             response = self._http.send(request, auth=auth, stream=True)
-            try:
-                body.expect(response)
-                for chunk in response.iter_bytes():
-                    body.take(chunk)
-            finally:
-                response.close()
-        return call.answer(body.reply(response))
+            reply = read_reply(response, largest=LARGEST_ANSWER, deadline=self._deadline())
+        return call.answer(reply)
 
-    # Users
+    # Accounts
 
     def register(self, username: str, password: str, *, as_admin: bool = False) -> UserRecord:
-        """Make an account: one's own where registration is open, anybody's `as_admin`. Raises `Conflict`."""
-        return self._send(calls.register(username, password, as_admin=as_admin))
+        """Make an account; `as_admin` with this client's token, else where registration is open. Raises `Conflict`."""
+        return self.send(calls.register_user(username, password, as_admin=as_admin))
 
     def change_password(self, username: str, password: str | None, new_password: str) -> None:
-        """Change a password: `password` is the present one, None for an administrator. Kills the user's tokens."""
-        return self._send(calls.change_password(username, password, new_password))
-
-    def users(self, *, after: str | None = None, limit: int | None = None) -> UserPage:
-        """Some of the accounts, for administrators; `after`: the last page's `next`."""
-        return self._send(calls.users(after=after, limit=limit))
-
-    def disable(self, username: str) -> UserRecord:
-        """Shut an account, for administrators: no signing in, all its tokens dead."""
-        return self._send(calls.disable(username))
-
-    def enable(self, username: str) -> UserRecord:
-        """Open an account again, for administrators. What was revoked stays revoked."""
-        return self._send(calls.enable(username))
+        """Set a password, which revokes the user's tokens. `password`: the present one; None for an administrator."""
+        return self.send(calls.change_password(username, password, new_password))
 
     # Tokens
 
@@ -259,7 +216,7 @@ class Client(_Base):
         caveats: Iterable[CaveatLike] = (),
         note: str | None = None,
     ) -> Macaroon:
-        """Sign in: a token for a user and their password, which this client holds from now on."""
+        """A token for a user and their password, which this client holds from now on."""
         call = calls.login(
             username,
             password,
@@ -269,7 +226,7 @@ class Client(_Base):
             caveats=caveats,
             note=note,
         )
-        return self._adopt(self._send(call)).token
+        return self._hold(self.send(call)).token
 
     def issue(
         self,
@@ -283,49 +240,22 @@ class Client(_Base):
     ) -> Issued:
         """A new token against `token` or this client's own, which bounds it and which it does not outlive."""
         call = calls.issue(scope=scope, audience=audience, expires_in=expires_in, caveats=caveats, note=note)
-        return self._send(call, token)
-
-    def issue_to(
-        self,
-        username: str,
-        password: str,
-        *,
-        scope: ScopeLike | None = None,
-        audience: str | None = None,
-        expires_in: Lifetime | None = None,
-        caveats: Iterable[CaveatLike] = (),
-        note: str | None = None,
-    ) -> Issued:
-        """As `login`, with all that the service says of the token; the client goes on holding what it held."""
-        call = calls.login(
-            username,
-            password,
-            scope=scope,
-            audience=audience,
-            expires_in=expires_in,
-            caveats=caveats,
-            note=note,
-        )
-        return self._send(call)
+        return self.send(call, token)
 
     def renew(self, token: Token | None = None, *, expires_in: Lifetime | None = None) -> Issued:
-        """The same token with a later expiry. Without `token`: this client's own, and it holds the new one."""
-        issued = self._send(calls.renew(expires_in=expires_in), token)
-        return issued if token is not None else self._adopt(issued)
+        """`token` with a later expiry. Without `token`: this client's own, and the client holds the new one."""
+        issued = self.send(calls.renew(expires_in=expires_in), token)
+        return issued if token is not None else self._hold(issued)
 
     def whoami(self, token: Token | None = None) -> TokenIdentity:
-        """Whose token this is, if it is authentic and alive; without `token`, of this client's own."""
-        return self._send(calls.whoami(self._own(token)))
+        """The identity that `token`, or this client's own, speaks for. Raises `NotAuthenticated` if it is not live."""
+        return self.send(calls.whoami(self._own(token)))
 
     def tokens(self, *, after: str | None = None, limit: int | None = None) -> TokenPage:
-        """Some of the caller's labelled tokens; `after`: the last page's `next`."""
-        return self._send(calls.tokens(after=after, limit=limit))
+        """The caller's labelled tokens, newest first; `after`: the last page's `next`; `limit`: 1 to 1000."""
+        return self.send(calls.list_tokens(after=after, limit=limit))
 
-    def token(self, token_id: str) -> TokenRecord:
-        """One of the caller's labelled tokens."""
-        return self._send(calls.token(token_id))
-
-    # Verification
+    # Verification and revocation
 
     def verify(
         self,
@@ -339,34 +269,24 @@ class Client(_Base):
         user: str | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Verification:
-        """Whether this token is good for this request. Raises `NotAuthenticated` if it is not authentic or not alive."""
-        return self._send(
+        """Whether `token` is good for this request. Raises `NotAuthenticated` if it is not authentic or not live."""
+        return self.send(
             calls.verify(token, RequestFacts(scope, audience, method, path, client_ip, user, extra))
         )
 
     def verify_many(
         self, questions: Iterable[tuple[Token, RequestFacts]]
     ) -> tuple[Verification | NotLive, ...]:
-        """As `verify`, for up to a hundred tokens at once, in the order asked."""
-        return self._send(calls.verify_many(questions))
-
-    # Revocation
+        """As `verify`, for up to 100 tokens, in the order asked."""
+        return self.send(calls.verify_many(questions))
 
     def revoke(self, token: Token) -> RevocationEntry:
-        """Kill this copy of a token and all that was made of it. Having it is all it takes."""
-        return self._send(calls.revoke_presented(), token)
+        """Revoke this copy of a token and what descends from it. Holding the copy is all the right it needs."""
+        return self.send(calls.revoke_presented(), token)
 
     def revoke_token(self, token_id: str) -> RevocationEntry:
-        """Kill all copies of one of the caller's tokens; of anybody's, for administrators."""
-        return self._send(calls.revoke_token(token_id))
-
-    def revoke_branch(self, token_id: str, branch_id: str) -> RevocationEntry:
-        """Kill a copy that one does not have, by the branch id that a verification named."""
-        return self._send(calls.revoke_branch(token_id, branch_id))
-
-    def revoke_user(self, username: str) -> RevocationEntry:
-        """Kill everything issued to this user up to now."""
-        return self._send(calls.revoke_user(username))
+        """Revoke all copies of one of the caller's tokens; of anybody's, for administrators."""
+        return self.send(calls.revoke_token(token_id))
 
     # Third parties
 
@@ -378,14 +298,14 @@ class Client(_Base):
         allow_private: bool = False,
         interact: Interact = BROWSER,
     ) -> Unbound:
-        """The discharges that a token needs, unbound: to be kept, and bound anew whenever it is narrowed.
+        """A token and the discharges that it needs, unbound: to be kept, and bound anew whenever it is narrowed.
 
         Asks third parties at this service and at the origins in `allow`, and no others; `allow_private`: also on
         this machine or in a private network. `interact`: for those that want to know who asks. Raises
         `UnusableAddress`, `InteractionRequired`, `Forbidden`, `BadDischarge`, `Unavailable`.
         """
-        steps, reach = self._collecting(token, allow, interact, allow_private=allow_private)
-        return runner.run(steps, reach)
+        steps, allowlist = self._collecting(token, allow, interact, allow_private=allow_private)
+        return runner.run(steps, allowlist)
 
     def discharge(
         self,
@@ -405,26 +325,8 @@ class Client(_Base):
 
     def third_party(self, url: str | None = None) -> BakeryParty:
         """The third party at `url`, or this service as one: for `Macaroon.require_discharge`. Raises `BadDischarge`."""
-        steps, reach = self._finding(url)
-        return runner.run(steps, reach)
-
-    # Keys and health
-
-    def keys(self) -> tuple[KeyRecord, ...]:
-        """The master keys' lives, for administrators."""
-        return self._send(calls.keys())
-
-    def rotate_keys(self, *, now: bool = False) -> KeyRecord:
-        """Publish a new master key; `now`: issue under it at once, before others can have it."""
-        return self._send(calls.rotate_keys(now=now))
-
-    def retire_key(self, key_id: str, *, force: bool = False) -> KeyRecord:
-        """Destroy a master key; `force`: though tokens under it may be alive. Raises `Conflict` without."""
-        return self._send(calls.retire_key(key_id, force=force))
-
-    def check_ready(self) -> None:
-        """Answer if the service can serve. Raises `Unavailable` if not."""
-        return self._send(calls.ready())
+        steps, allowlist = self._finding(url)
+        return runner.run(steps, allowlist)
 
 
 class AsyncClient(_Base):
@@ -443,12 +345,12 @@ class AsyncClient(_Base):
         transport: httpx.AsyncBaseTransport | None = None,
         allow_http: bool = False,
     ) -> None:
-        """`timeout`: seconds for each step. Raises `UnusableAddress`, `caveats.MalformedToken`."""
+        """As `Client`."""
         super().__init__(url, token, timeout, allow_http=allow_http)
         self._http = httpx.AsyncClient(transport=transport, **self._options())
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -457,42 +359,29 @@ class AsyncClient(_Base):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _send(self, call: Call[T], token: Token | None = None) -> T:
+    async def send(self, call: Call[T], token: Token | None = None) -> T:
+        """The result of `call`, built by a function of `caveats_client.calls`. Raises `ClientError`.
+
+        `token`: presented in place of this client's own, where the call needs a credential.
+        """
         auth = self._credential(call, token)
         request = self._http.build_request(
-            call.method, call.path, content=call.content, params=call.query, headers=_headers(call)
+            call.method, call.path, content=call.content, params=call.query, headers=self._headers(call)
         )
-        with self._sending() as body:
+        with self._errors():
             response = await self._http.send(request, auth=auth, stream=True)
-            try:
-                body.expect(response)
-                async for chunk in response.aiter_bytes():
-                    body.take(chunk)
-            finally:
-                await response.aclose()
-        return call.answer(body.reply(response))
+            reply = await aread_reply(response, largest=LARGEST_ANSWER, deadline=self._deadline())
+        return call.answer(reply)
 
-    # Users
+    # Accounts
 
     async def register(self, username: str, password: str, *, as_admin: bool = False) -> UserRecord:
-        """Make an account: one's own where registration is open, anybody's `as_admin`. Raises `Conflict`."""
-        return await self._send(calls.register(username, password, as_admin=as_admin))
+        """Make an account; `as_admin` with this client's token, else where registration is open. Raises `Conflict`."""
+        return await self.send(calls.register_user(username, password, as_admin=as_admin))
 
     async def change_password(self, username: str, password: str | None, new_password: str) -> None:
-        """Change a password: `password` is the present one, None for an administrator. Kills the user's tokens."""
-        return await self._send(calls.change_password(username, password, new_password))
-
-    async def users(self, *, after: str | None = None, limit: int | None = None) -> UserPage:
-        """Some of the accounts, for administrators; `after`: the last page's `next`."""
-        return await self._send(calls.users(after=after, limit=limit))
-
-    async def disable(self, username: str) -> UserRecord:
-        """Shut an account, for administrators: no signing in, all its tokens dead."""
-        return await self._send(calls.disable(username))
-
-    async def enable(self, username: str) -> UserRecord:
-        """Open an account again, for administrators. What was revoked stays revoked."""
-        return await self._send(calls.enable(username))
+        """Set a password, which revokes the user's tokens. `password`: the present one; None for an administrator."""
+        return await self.send(calls.change_password(username, password, new_password))
 
     # Tokens
 
@@ -507,7 +396,7 @@ class AsyncClient(_Base):
         caveats: Iterable[CaveatLike] = (),
         note: str | None = None,
     ) -> Macaroon:
-        """Sign in: a token for a user and their password, which this client holds from now on."""
+        """A token for a user and their password, which this client holds from now on."""
         call = calls.login(
             username,
             password,
@@ -517,7 +406,7 @@ class AsyncClient(_Base):
             caveats=caveats,
             note=note,
         )
-        return self._adopt(await self._send(call)).token
+        return self._hold(await self.send(call)).token
 
     async def issue(
         self,
@@ -531,49 +420,22 @@ class AsyncClient(_Base):
     ) -> Issued:
         """A new token against `token` or this client's own, which bounds it and which it does not outlive."""
         call = calls.issue(scope=scope, audience=audience, expires_in=expires_in, caveats=caveats, note=note)
-        return await self._send(call, token)
-
-    async def issue_to(
-        self,
-        username: str,
-        password: str,
-        *,
-        scope: ScopeLike | None = None,
-        audience: str | None = None,
-        expires_in: Lifetime | None = None,
-        caveats: Iterable[CaveatLike] = (),
-        note: str | None = None,
-    ) -> Issued:
-        """As `login`, with all that the service says of the token; the client goes on holding what it held."""
-        call = calls.login(
-            username,
-            password,
-            scope=scope,
-            audience=audience,
-            expires_in=expires_in,
-            caveats=caveats,
-            note=note,
-        )
-        return await self._send(call)
+        return await self.send(call, token)
 
     async def renew(self, token: Token | None = None, *, expires_in: Lifetime | None = None) -> Issued:
-        """The same token with a later expiry. Without `token`: this client's own, and it holds the new one."""
-        issued = await self._send(calls.renew(expires_in=expires_in), token)
-        return issued if token is not None else self._adopt(issued)
+        """`token` with a later expiry. Without `token`: this client's own, and the client holds the new one."""
+        issued = await self.send(calls.renew(expires_in=expires_in), token)
+        return issued if token is not None else self._hold(issued)
 
     async def whoami(self, token: Token | None = None) -> TokenIdentity:
-        """Whose token this is, if it is authentic and alive; without `token`, of this client's own."""
-        return await self._send(calls.whoami(self._own(token)))
+        """The identity that `token`, or this client's own, speaks for. Raises `NotAuthenticated` if it is not live."""
+        return await self.send(calls.whoami(self._own(token)))
 
     async def tokens(self, *, after: str | None = None, limit: int | None = None) -> TokenPage:
-        """Some of the caller's labelled tokens; `after`: the last page's `next`."""
-        return await self._send(calls.tokens(after=after, limit=limit))
+        """The caller's labelled tokens, newest first; `after`: the last page's `next`; `limit`: 1 to 1000."""
+        return await self.send(calls.list_tokens(after=after, limit=limit))
 
-    async def token(self, token_id: str) -> TokenRecord:
-        """One of the caller's labelled tokens."""
-        return await self._send(calls.token(token_id))
-
-    # Verification
+    # Verification and revocation
 
     async def verify(
         self,
@@ -587,34 +449,24 @@ class AsyncClient(_Base):
         user: str | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Verification:
-        """Whether this token is good for this request. Raises `NotAuthenticated` if it is not authentic or not alive."""
-        return await self._send(
+        """Whether `token` is good for this request. Raises `NotAuthenticated` if it is not authentic or not live."""
+        return await self.send(
             calls.verify(token, RequestFacts(scope, audience, method, path, client_ip, user, extra))
         )
 
     async def verify_many(
         self, questions: Iterable[tuple[Token, RequestFacts]]
     ) -> tuple[Verification | NotLive, ...]:
-        """As `verify`, for up to a hundred tokens at once, in the order asked."""
-        return await self._send(calls.verify_many(questions))
-
-    # Revocation
+        """As `verify`, for up to 100 tokens, in the order asked."""
+        return await self.send(calls.verify_many(questions))
 
     async def revoke(self, token: Token) -> RevocationEntry:
-        """Kill this copy of a token and all that was made of it. Having it is all it takes."""
-        return await self._send(calls.revoke_presented(), token)
+        """Revoke this copy of a token and what descends from it. Holding the copy is all the right it needs."""
+        return await self.send(calls.revoke_presented(), token)
 
     async def revoke_token(self, token_id: str) -> RevocationEntry:
-        """Kill all copies of one of the caller's tokens; of anybody's, for administrators."""
-        return await self._send(calls.revoke_token(token_id))
-
-    async def revoke_branch(self, token_id: str, branch_id: str) -> RevocationEntry:
-        """Kill a copy that one does not have, by the branch id that a verification named."""
-        return await self._send(calls.revoke_branch(token_id, branch_id))
-
-    async def revoke_user(self, username: str) -> RevocationEntry:
-        """Kill everything issued to this user up to now."""
-        return await self._send(calls.revoke_user(username))
+        """Revoke all copies of one of the caller's tokens; of anybody's, for administrators."""
+        return await self.send(calls.revoke_token(token_id))
 
     # Third parties
 
@@ -626,14 +478,14 @@ class AsyncClient(_Base):
         allow_private: bool = False,
         interact: Interact = BROWSER,
     ) -> Unbound:
-        """The discharges that a token needs, unbound: to be kept, and bound anew whenever it is narrowed.
+        """A token and the discharges that it needs, unbound: to be kept, and bound anew whenever it is narrowed.
 
         Asks third parties at this service and at the origins in `allow`, and no others; `allow_private`: also on
         this machine or in a private network. `interact`: for those that want to know who asks. Raises
         `UnusableAddress`, `InteractionRequired`, `Forbidden`, `BadDischarge`, `Unavailable`.
         """
-        steps, reach = self._collecting(token, allow, interact, allow_private=allow_private)
-        return await runner.run_async(steps, reach)
+        steps, allowlist = self._collecting(token, allow, interact, allow_private=allow_private)
+        return await runner.run_async(steps, allowlist)
 
     async def discharge(
         self,
@@ -653,27 +505,5 @@ class AsyncClient(_Base):
 
     async def third_party(self, url: str | None = None) -> BakeryParty:
         """The third party at `url`, or this service as one: for `Macaroon.require_discharge`. Raises `BadDischarge`."""
-        steps, reach = self._finding(url)
-        return await runner.run_async(steps, reach)
-
-    # Keys and health
-
-    async def keys(self) -> tuple[KeyRecord, ...]:
-        """The master keys' lives, for administrators."""
-        return await self._send(calls.keys())
-
-    async def rotate_keys(self, *, now: bool = False) -> KeyRecord:
-        """Publish a new master key; `now`: issue under it at once, before others can have it."""
-        return await self._send(calls.rotate_keys(now=now))
-
-    async def retire_key(self, key_id: str, *, force: bool = False) -> KeyRecord:
-        """Destroy a master key; `force`: though tokens under it may be alive. Raises `Conflict` without."""
-        return await self._send(calls.retire_key(key_id, force=force))
-
-    async def check_ready(self) -> None:
-        """Answer if the service can serve. Raises `Unavailable` if not."""
-        return await self._send(calls.ready())
-
-
-def _headers(call: Call[Any]) -> dict[str, str]:
-    return {} if call.body is None else {"Content-Type": "application/json"}
+        steps, allowlist = self._finding(url)
+        return await runner.run_async(steps, allowlist)

@@ -1,6 +1,9 @@
 """Builders and readers as tables: what is sent for each question, and what is made of each answer."""
 
+import inspect
 import json
+import re
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +25,7 @@ from caveats_client import (
 )
 from caveats_client.api import calls
 from caveats_client.api.calls import Call, Reply
+from caveats_service.app import _ROUTES
 
 AT = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 
@@ -84,7 +88,7 @@ KEY = {
 BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
     (
         "register",
-        calls.register("alice", "pw"),
+        calls.register_user("alice", "pw"),
         "POST",
         "/v1/users",
         {"username": "alice", "password": "pw"},
@@ -92,13 +96,13 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
     ),
     (
         "register as admin",
-        calls.register("alice", "pw", as_admin=True),
+        calls.register_user("alice", "pw", as_admin=True),
         "POST",
         "/v1/users",
         {"username": "alice", "password": "pw"},
         True,
     ),
-    ("users", calls.users(), "GET", "/v1/users", None, True),
+    ("users", calls.list_users(), "GET", "/v1/users", None, True),
     (
         "change password",
         calls.change_password("alice", "old", "new"),
@@ -117,13 +121,13 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
     ),
     (
         "a name is one segment",
-        calls.disable("a/../b c"),
+        calls.disable_user("a/../b c"),
         "POST",
         "/v1/users/a%2F..%2Fb%20c/disable",
         {},
         True,
     ),
-    ("enable", calls.enable("alice"), "POST", "/v1/users/alice/enable", {}, True),
+    ("enable", calls.enable_user("alice"), "POST", "/v1/users/alice/enable", {}, True),
     (
         "login",
         calls.login("alice", "pw"),
@@ -166,8 +170,8 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
     ),
     ("renew", calls.renew(), "POST", "/v1/tokens/renew", {}, True),
     ("renew for", calls.renew(expires_in=60), "POST", "/v1/tokens/renew", {"expires_in": 60}, True),
-    ("tokens", calls.tokens(), "GET", "/v1/tokens", None, True),
-    ("token", calls.token("01K"), "GET", "/v1/tokens/01K", None, True),
+    ("tokens", calls.list_tokens(), "GET", "/v1/tokens", None, True),
+    ("token", calls.get_token("01K"), "GET", "/v1/tokens/01K", None, True),
     ("verify", calls.verify("cav1_x", RequestFacts()), "POST", "/v1/verify", {"token": "cav1_x"}, False),
     (
         "verify with every fact",
@@ -207,7 +211,7 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
         True,
     ),
     ("revoke a user", calls.revoke_user("bob"), "POST", "/v1/revocations", {"user": "bob"}, True),
-    ("keys", calls.keys(), "GET", "/v1/keys", None, True),
+    ("keys", calls.list_keys(), "GET", "/v1/keys", None, True),
     ("rotate", calls.rotate_keys(), "POST", "/v1/keys/rotate", {}, True),
     ("rotate now", calls.rotate_keys(now=True), "POST", "/v1/keys/rotate", {"now": True}, True),
     ("retire", calls.retire_key("k1"), "POST", "/v1/keys/k1/retire", {}, True),
@@ -219,8 +223,124 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
         {"force": True},
         True,
     ),
+    ("groups", calls.list_groups(), "GET", "/v1/groups", None, True),
+    ("group", calls.get_group("staff"), "GET", "/v1/groups/staff", None, True),
+    (
+        "set a group",
+        calls.set_group("staff", ("alice",)),
+        "PUT",
+        "/v1/groups/staff",
+        {"members": ["alice"]},
+        True,
+    ),
+    ("delete a group", calls.delete_group("staff"), "DELETE", "/v1/groups/staff", None, True),
+    (
+        "add a member",
+        calls.add_group_member("staff", "bob"),
+        "PUT",
+        "/v1/groups/staff/members/bob",
+        None,
+        True,
+    ),
+    (
+        "remove a member",
+        calls.remove_group_member("staff", "bob"),
+        "DELETE",
+        "/v1/groups/staff/members/bob",
+        None,
+        True,
+    ),
+    (
+        "register an agent",
+        calls.register_agent("alice", bytes(32), "build"),
+        "POST",
+        "/v1/agents",
+        {"username": "alice", "public_key": "A" * 43, "name": "build"},
+        True,
+    ),
+    ("agents", calls.list_agents(), "GET", "/v1/agents", None, True),
+    ("remove an agent", calls.remove_agent("01K"), "DELETE", "/v1/agents/01K", None, True),
+    ("discharge info", calls.discharge_info(), "GET", "/discharge/info", None, False),
+    ("public key", calls.public_key(), "GET", "/publickey", None, False),
+    ("delete a token", calls.delete_token("01K"), "DELETE", "/v1/tokens/01K", None, True),
+    (
+        "sign in",
+        calls.sign_in("alice", "pw", scope=["a:b", "c:d"]),
+        "POST",
+        "/v1/session",
+        {"username": "alice", "password": "pw", "scope": "a:b c:d"},
+        False,
+    ),
+    ("session", calls.get_session("s=x"), "GET", "/v1/session", None, False),
+    ("sign out", calls.sign_out("s=x"), "DELETE", "/v1/session", None, False),
+    ("revocations", calls.list_revocations(), "GET", "/v1/revocations", None, True),
+    (
+        "register a verifier",
+        calls.register_verifier(bytes(32), "photos", "eu-1"),
+        "POST",
+        "/v1/verifiers",
+        {"public_key": "A" * 43, "audience": "photos", "name": "eu-1"},
+        True,
+    ),
+    ("verifiers", calls.list_verifiers(), "GET", "/v1/verifiers", None, True),
+    ("revoke a verifier", calls.revoke_verifier("01K"), "DELETE", "/v1/verifiers/01K", None, True),
+    ("a verifier's keys", calls.get_verifier_keys("01K"), "GET", "/v1/verifiers/01K/keys", None, False),
+    ("about", calls.about(), "GET", "/", None, False),
+    ("health", calls.health(), "GET", "/healthz", None, False),
     ("ready", calls.ready(), "GET", "/readyz", None, False),
 ]
+
+NO_BUILDER = {
+    ("GET", "/v1/revocations/feed"): "lines and events, which `verifiers.feed_client` reads",
+    ("POST", "/discharge"): "a form, which `discharge.protocol` sends",
+    **{
+        (method, path): "`discharge.protocol` and browsers take the address from an answer"
+        for method, path, _ in _ROUTES
+        if path.startswith("/discharge/") and path != "/discharge/info"
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [(method, path) for method, path, _ in _ROUTES if (method, path) not in NO_BUILDER],
+    ids=lambda value: value.replace("/", "|"),
+)
+def test_every_json_endpoint_of_the_service_has_a_builder(method: str, path: str) -> None:
+    pattern = re.compile(re.sub(r"\{\w+\}", "[^/]+", path))
+    assert any(row[2] == method and pattern.fullmatch(row[3]) for row in BUILT)
+
+
+def test_every_builder_is_in_the_table() -> None:
+    """So that none is left over for an endpoint that the service no longer has."""
+    builders = {
+        name
+        for name, value in vars(calls).items()
+        if inspect.isfunction(value) and str(value.__annotations__.get("return")).startswith("Call[")
+    }
+    source = inspect.getsource(sys.modules[__name__])
+    assert {name for name in builders if not name.startswith("_") and f"calls.{name}(" not in source} == set()
+    routes = [(method, re.sub(r"\{\w+\}", "[^/]+", path)) for method, path, _ in _ROUTES]
+    for _, call, *_ in BUILT:
+        assert any(call.method == method and re.fullmatch(path, call.path) for method, path in routes)
+
+
+def test_a_session_call_carries_its_cookie_and_shows_it_to_nobody() -> None:
+    call = calls.get_session("__Host-caveats=cav1_x")
+    assert call.headers == {"Cookie": "__Host-caveats=cav1_x"}
+    assert "cav1_x" not in repr(call)
+    body = {"user": "alice", "token_id": "01K", "scope": "*", "expires_at": "2026-11-21T12:00:00Z"}
+    reply = Reply(200, json.dumps(body).encode(), set_cookie="__Host-caveats=cav1_y; Path=/; HttpOnly")
+    assert call.answer(reply).cookie == "__Host-caveats=cav1_y"
+    assert "cav1_y" not in repr(reply) + repr(call.answer(reply))
+    with pytest.raises(UnexpectedResponse, match="no cookie"):
+        call.answer(Reply(200, json.dumps(body).encode()))
+
+
+@pytest.mark.parametrize("box", ["not base64!", 7, None])
+def test_a_box_that_is_no_base64_is_no_answer(box: Any) -> None:
+    with pytest.raises(UnexpectedResponse, match="box"):
+        answer(calls.get_verifier_keys("01K"), {"box": box})
 
 
 @pytest.mark.parametrize(
@@ -236,9 +356,11 @@ def test_each_question_is_built_as_the_service_takes_it(
 
 
 def test_pages_are_asked_for_in_the_query() -> None:
-    assert calls.tokens(after="01K", limit=5).query == {"after": "01K", "limit": "5"}
-    assert calls.users(after="bob").query == {"after": "bob"}
-    assert calls.tokens().query == {}
+    assert calls.list_tokens(after="01K", limit=5).query == {"after": "01K", "limit": "5"}
+    assert calls.list_users(after="bob").query == {"after": "bob"}
+    assert calls.list_revocations(after=7, limit=5).query == {"after": "7", "limit": "5"}
+    assert calls.list_revocations().query == {}
+    assert calls.list_tokens().query == {}
 
 
 def test_a_macaroon_and_a_bundle_are_verified_as_their_text(token: Macaroon) -> None:
@@ -256,7 +378,7 @@ def test_whoami_asks_as_the_audience_that_the_token_is_for(mint: Any) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "\ud800"])
 def test_a_name_that_would_climb_out_of_the_path_is_refused(name: str) -> None:
     with pytest.raises(BadRequest):
-        calls.token(name)
+        calls.get_token(name)
 
 
 def test_any_text_can_be_sent() -> None:
@@ -293,10 +415,10 @@ def test_an_issue_is_read(token: Macaroon) -> None:
 
 def test_labelled_tokens_are_read() -> None:
     used = {**LABEL, "last_used_at": "2026-11-21T12:00:00.250Z"}
-    page = answer(calls.tokens(), {"tokens": [LABEL, used], "next": "01K"})
+    page = answer(calls.list_tokens(), {"tokens": [LABEL, used], "next": "01K"})
     assert page.next == "01K"
     assert [record.last_used_at for record in page.tokens] == [None, AT.replace(microsecond=250_000)]
-    assert answer(calls.token("01K"), LABEL) == page.tokens[0]
+    assert answer(calls.get_token("01K"), LABEL) == page.tokens[0]
 
 
 def test_a_verification_is_read() -> None:
@@ -326,10 +448,10 @@ def test_whoami_of_an_expired_token_is_nobody() -> None:
 
 
 def test_the_rest_is_read() -> None:
-    assert answer(calls.register("alice", "pw"), USER, 201).created_at == AT
-    assert answer(calls.users(), {"users": [USER], "next": None}).users[0].username == "alice"
+    assert answer(calls.register_user("alice", "pw"), USER, 201).created_at == AT
+    assert answer(calls.list_users(), {"users": [USER], "next": None}).users[0].username == "alice"
     assert answer(calls.revoke_presented(), ENTRY, 201).sequence == 7
-    assert answer(calls.keys(), {"keys": [KEY]})[0].key_id == "k2"
+    assert answer(calls.list_keys(), {"keys": [KEY]})[0].key_id == "k2"
     assert answer(calls.rotate_keys(), KEY, 201).state == "published"
     assert answer(calls.ready(), {"status": "ready"}) is None
     assert calls.change_password("a", "b", "c").answer(Reply(204, b"")) is None
@@ -375,7 +497,7 @@ def test_an_answer_of_another_shape_is_no_answer(name: str, value: Any) -> None:
 )
 def test_what_is_not_a_json_object_is_no_answer(body: bytes) -> None:
     with pytest.raises(UnexpectedResponse):
-        calls.token("01K").answer(Reply(200, body))
+        calls.get_token("01K").answer(Reply(200, body))
 
 
 def test_an_issued_token_that_is_none_is_no_answer_and_is_not_repeated() -> None:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from caveats import PrivateKey, new_token_id
 from caveats.token.wire import decode_base64, encode_base64
 from caveats_client.cli.app import app
-from caveats_client.cli.verifier import _Registrar
+from caveats_client.client import Client
 from caveats_client.verifiers.local import LocalVerifier
 from caveats_client.verifiers.registration import Registration, RegistrationError
 
@@ -156,7 +156,7 @@ def test_nobody_to_revoke(caveats: Caveats) -> None:
 
 
 def test_none_registered_is_said(caveats: Caveats, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_Registrar, "verifiers", lambda _: ())
+    monkeypatch.setattr(Client, "send", lambda *_: ())
     listed = caveats("verifier", "list")
     assert (listed.exit_code, listed.stdout) == (0, "")
     assert "no verifiers" in listed.stderr

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from caveats.bakery import BakeryParty
-from caveats_client import Unavailable, UnusableAddress
+from caveats_client import Unavailable, UnusableAddress, transport
 from caveats_client.discharge import runner
 from caveats_client.discharge.allowlist import Allowlist, is_public
 from caveats_client.discharge.protocol import Steps, finding
@@ -260,7 +260,7 @@ def test_tls_is_spoken_with_the_name_and_not_with_the_address(
     shaken: list[Any] = []
     server.sni_callback = lambda _, name, __: shaken.append(name)
     trusting = ssl.create_default_context(cafile=str(certificate))
-    monkeypatch.setattr(runner, "_tls", lambda: trusting)
+    monkeypatch.setattr(transport, "tls", lambda: trusting)
     with site(tls=server) as there:
         ThirdParty(there)
         Names(monkeypatch, ["127.0.0.1"], ["127.0.0.1"])

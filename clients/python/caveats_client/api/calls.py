@@ -1,7 +1,9 @@
-"""What can be asked of the service: one builder per question, each with the reader of its answer. Pure.
+"""The endpoints of the service: one function each, which builds the `Call` for it. Does no I/O.
 
-Knows paths, bodies, statuses and shapes. Must not know how anything is sent: both clients send a `Call` and give
-its reader the `Reply`, so they differ in nothing but the await.
+    client.send(calls.disable_user("bob"))
+
+Knows methods, paths, bodies and the readers of answers. Does not know how a call is sent: both clients send the same
+`Call` and hand its `answer` the `Reply`. The functions stand in the order of the service's route list.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from caveats import Bundle, Caveat, Expires, MalformedCaveat
+from caveats.token.wire import encode_base64
 from caveats_client.api import responses
 from caveats_client.api.errors import (
     BadRequest,
@@ -35,45 +38,60 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ScopeLike: TypeAlias = "str | Iterable[str]"
-"""Scope patterns: one text with spaces between, or several texts."""
+"""Scope patterns: one text with single spaces between them, or several texts."""
 Lifetime: TypeAlias = int | str | timedelta
-"""How long a token lives: seconds, a text such as `8h`, or a timedelta."""
+"""How long a token lives: whole seconds, a text such as `8h`, or a timedelta."""
 CaveatLike: TypeAlias = Caveat | str | bytes
 """A caveat, or its predicate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back."""
+    """An HTTP response: status, body, and the two headers that calls read."""
 
     status: int
     body: bytes = field(repr=False)
     retry_after: str | None = None
+    """The header `Retry-After`."""
+    set_cookie: str | None = field(default=None, repr=False)
+    """The header `Set-Cookie`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One question, and how to read the answer."""
+    """One request to the service, and the reader of its answer."""
 
     method: str
     path: str
     read: Callable[[Members], T] = field(repr=False)
+    """Makes the result of the members of the answer. Raises `responses.WrongShape`."""
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     query: Mapping[str, str] = field(default_factory=dict)
     authenticated: bool = True
-    """Whether a token goes along."""
+    """Whether the client presents a token with it."""
+    cookie: str | None = field(default=None, repr=False)
+    """A session cookie, `name=value`, which is presented in place of a token."""
 
     @property
     def content(self) -> bytes | None:
-        """The body as bytes; every character beyond ASCII escaped, so that any text can be sent."""
+        """The body as JSON in ASCII: other characters are escaped, lone surrogates too."""
         return None if self.body is None else json.dumps(self.body, allow_nan=False).encode("ascii")
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that belong to this call, without the token."""
+        headers = {} if self.body is None else {"Content-Type": "application/json"}
+        return headers if self.cookie is None else {**headers, "Cookie": self.cookie}
+
     def answer(self, reply: Reply) -> T:
-        """What `reply` says. Raises the `ClientError` that it is."""
+        """The result. Raises the `ClientError` that stands for a refusal."""
         if not 200 <= reply.status < 300:
             raise problem(reply)
         try:
-            return self.read(_object(reply.body) if reply.body else {})
+            members = _object(reply.body) if reply.body else {}
+            if reply.set_cookie is not None:
+                members = {**members, "cookie": reply.set_cookie.partition(";")[0]}
+            return self.read(members)
         except responses.WrongShape as error:
             raise UnexpectedResponse(
                 f"the answer to {self.method} {self.path} is not as a caveats service gives it: {error}",
@@ -152,32 +170,97 @@ def _seconds(value: str | None) -> int | None:
 # Users
 
 
-def register(username: str, password: str, *, as_admin: bool = False) -> Call[responses.UserRecord]:
-    """A new account: anybody's where registration is open, else made with an administrator's token."""
+def register_user(username: str, password: str, *, as_admin: bool = False) -> Call[responses.UserRecord]:
+    """Make an account. Without `as_admin`, the service must have open registration. Raises `Conflict`."""
     body = {"username": username, "password": password}
     return Call("POST", "/v1/users", responses.UserRecord.read, body, authenticated=as_admin)
 
 
-def users(*, after: str | None = None, limit: int | None = None) -> Call[responses.UserPage]:
-    """The accounts, for administrators."""
+def list_users(*, after: str | None = None, limit: int | None = None) -> Call[responses.UserPage]:
+    """Accounts by name, for administrators; `limit`: 1 to 1000."""
     return Call("GET", "/v1/users", responses.UserPage.read, query=_page(after, limit))
 
 
 def change_password(username: str, password: str | None, new_password: str) -> Call[None]:
-    """Another password. `password` is the present one; None for an administrator."""
+    """Set a password, which revokes the user's tokens. `password`: the present one; None for an administrator."""
     body = _given(password=password, new_password=new_password)
     path = f"/v1/users/{_segment(username)}/password"
     return Call("PUT", path, _nothing, body, authenticated=password is None)
 
 
-def disable(username: str) -> Call[responses.UserRecord]:
-    """No more signing in, and all tokens dead."""
+def disable_user(username: str) -> Call[responses.UserRecord]:
+    """Revoke the user's tokens and refuse their sign-ins, for administrators."""
     return Call("POST", f"/v1/users/{_segment(username)}/disable", responses.UserRecord.read, {})
 
 
-def enable(username: str) -> Call[responses.UserRecord]:
-    """Signing in is possible again; what was revoked stays so."""
+def enable_user(username: str) -> Call[responses.UserRecord]:
+    """Accept the user's sign-ins again, for administrators. Revoked tokens stay revoked."""
     return Call("POST", f"/v1/users/{_segment(username)}/enable", responses.UserRecord.read, {})
+
+
+# Groups and agents, for administrators
+
+
+def list_groups(*, after: str | None = None, limit: int | None = None) -> Call[responses.GroupPage]:
+    """Groups by name; `limit`: 1 to 1000."""
+    return Call("GET", "/v1/groups", responses.GroupPage.read, query=_page(after, limit))
+
+
+def get_group(group: str) -> Call[responses.GroupRecord]:
+    """One group. Raises `NotFound`."""
+    return Call("GET", f"/v1/groups/{_segment(group)}", responses.GroupRecord.read)
+
+
+def set_group(group: str, members: Iterable[str]) -> Call[responses.GroupRecord]:
+    """Give a group these members and no others; make it where there is none. At most 1000 usernames."""
+    body = {"members": list(members)}
+    return Call("PUT", f"/v1/groups/{_segment(group)}", responses.GroupRecord.read, body)
+
+
+def delete_group(group: str) -> Call[None]:
+    """Remove a group. Raises `NotFound`."""
+    return Call("DELETE", f"/v1/groups/{_segment(group)}", _nothing)
+
+
+def add_group_member(group: str, username: str) -> Call[responses.GroupRecord]:
+    """Add a user to a group."""
+    path = f"/v1/groups/{_segment(group)}/members/{_segment(username)}"
+    return Call("PUT", path, responses.GroupRecord.read)
+
+
+def remove_group_member(group: str, username: str) -> Call[responses.GroupRecord]:
+    """Take a user out of a group."""
+    path = f"/v1/groups/{_segment(group)}/members/{_segment(username)}"
+    return Call("DELETE", path, responses.GroupRecord.read)
+
+
+def register_agent(username: str, public_key: bytes, name: str = "") -> Call[responses.AgentRecord]:
+    """Let a program with this X25519 public key, 32 bytes, sign in as `username` where a discharge is asked for."""
+    body = {"username": username, "public_key": encode_base64(public_key), "name": name}
+    return Call("POST", "/v1/agents", responses.AgentRecord.read, body)
+
+
+def list_agents(*, after: str | None = None, limit: int | None = None) -> Call[responses.AgentPage]:
+    """Agents, oldest first; `limit`: 1 to 1000."""
+    return Call("GET", "/v1/agents", responses.AgentPage.read, query=_page(after, limit))
+
+
+def remove_agent(agent_id: str) -> Call[None]:
+    """Accept an agent's key no longer. Raises `NotFound`."""
+    return Call("DELETE", f"/v1/agents/{_segment(agent_id)}", _nothing)
+
+
+# Third parties
+
+
+def discharge_info() -> Call[responses.DischargeInfo]:
+    """The service's public key as a third party, and the newest version of the protocol that it speaks."""
+    return Call("GET", "/discharge/info", responses.DischargeInfo.read, authenticated=False)
+
+
+def public_key() -> Call[bytes]:
+    """The same public key, 32 bytes, from the endpoint that the oldest clients ask."""
+    return Call("GET", "/publickey", responses.read_public_key, authenticated=False)
 
 
 # Tokens
@@ -193,7 +276,7 @@ def login(
     caveats: Iterable[CaveatLike] = (),
     note: str | None = None,
 ) -> Call[responses.Issued]:
-    """A token for a user and their password."""
+    """Issue a token for a user and their password."""
     body = {"username": username, "password": password, **_wish(scope, audience, expires_in, caveats, note)}
     return Call("POST", "/v1/tokens", responses.Issued.read, body, authenticated=False)
 
@@ -206,24 +289,29 @@ def issue(
     caveats: Iterable[CaveatLike] = (),
     note: str | None = None,
 ) -> Call[responses.Issued]:
-    """A token against another one, which bounds it."""
+    """Issue a token against the presented one, which bounds it."""
     body = _wish(scope, audience, expires_in, caveats, note)
     return Call("POST", "/v1/tokens", responses.Issued.read, body)
 
 
-def renew(*, expires_in: Lifetime | None = None) -> Call[responses.Issued]:
-    """The presented token with a later expiry."""
-    return Call("POST", "/v1/tokens/renew", responses.Issued.read, _given(expires_in=_lifetime(expires_in)))
-
-
-def tokens(*, after: str | None = None, limit: int | None = None) -> Call[responses.TokenPage]:
-    """The caller's labelled tokens."""
+def list_tokens(*, after: str | None = None, limit: int | None = None) -> Call[responses.TokenPage]:
+    """The caller's labelled tokens, newest first; `limit`: 1 to 1000."""
     return Call("GET", "/v1/tokens", responses.TokenPage.read, query=_page(after, limit))
 
 
-def token(token_id: str) -> Call[responses.TokenRecord]:
-    """One of the caller's labelled tokens."""
+def renew(*, expires_in: Lifetime | None = None) -> Call[responses.Issued]:
+    """Issue the presented token again with a later expiry."""
+    return Call("POST", "/v1/tokens/renew", responses.Issued.read, _given(expires_in=_lifetime(expires_in)))
+
+
+def get_token(token_id: str) -> Call[responses.TokenRecord]:
+    """One of the caller's labelled tokens. Raises `NotFound`."""
     return Call("GET", f"/v1/tokens/{_segment(token_id)}", responses.TokenRecord.read)
+
+
+def delete_token(token_id: str) -> Call[None]:
+    """Revoke all copies of a token, as `revoke_token` does, without the entry as an answer."""
+    return Call("DELETE", f"/v1/tokens/{_segment(token_id)}", _nothing)
 
 
 # Verification
@@ -244,13 +332,21 @@ class RequestFacts:
 
 
 def verify(token: Token, facts: RequestFacts) -> Call[responses.Verification]:
-    """Whether this token is good, and for this request."""
+    """Verify a token for a request. Raises `NotAuthenticated` for one that is not authentic or not live."""
     body = _question(token, facts)
     return Call("POST", "/v1/verify", responses.Verification.read, body, authenticated=False)
 
 
+def verify_many(
+    questions: Iterable[tuple[Token, RequestFacts]],
+) -> Call[tuple[responses.Verification | responses.NotLive, ...]]:
+    """Verify up to 100 tokens, each by itself. The answers come in the order asked."""
+    body = {"tokens": [_question(token, facts) for token, facts in questions]}
+    return Call("POST", "/v1/verify", responses.read_results, body, authenticated=False)
+
+
 def whoami(token: Token) -> Call[responses.TokenIdentity]:
-    """Whose token this is, asked as its own audience would; whether its caveats allow anything does not matter."""
+    """The identity that a live token speaks for, whatever its other caveats allow. Raises `NotAuthenticated`."""
     bundle = Bundle.decode(token) if isinstance(token, str) else token
     macaroon = bundle.macaroon if isinstance(bundle, Bundle) else bundle
     identifier = macaroon.unverified_identifier
@@ -265,59 +361,114 @@ def _identity(members: Members) -> responses.TokenIdentity:
     return responses.TokenIdentity(seen.user, seen.token_id, seen.audience, seen.scopes, seen.expires_at)
 
 
-def verify_many(
-    questions: Iterable[tuple[Token, RequestFacts]],
-) -> Call[tuple[responses.Verification | responses.NotLive, ...]]:
-    """As `verify`, for up to a hundred tokens; one that is not live spoils nothing for the others."""
-    body = {"tokens": [_question(token, facts) for token, facts in questions]}
-    return Call("POST", "/v1/verify", responses.read_results, body, authenticated=False)
+# Sessions: a token in a cookie, for browsers and for what stands in for them. The clients keep no cookie.
+
+
+def sign_in(username: str, password: str, *, scope: ScopeLike | None = None) -> Call[responses.Session]:
+    """Begin a session. The answer's `cookie` is what the other two calls present."""
+    body = _given(username=username, password=password, scope=_scope(scope))
+    return Call("POST", "/v1/session", responses.Session.read, body, authenticated=False)
+
+
+def get_session(cookie: str) -> Call[responses.Session]:
+    """The session of this cookie, `name=value`; asking moves its expiry, so the answer has a new cookie."""
+    return Call("GET", "/v1/session", responses.Session.read, authenticated=False, cookie=cookie)
+
+
+def sign_out(cookie: str) -> Call[None]:
+    """End the session of this cookie, `name=value`: its token is revoked."""
+    return Call("DELETE", "/v1/session", _nothing, authenticated=False, cookie=cookie)
 
 
 # Revocation
 
 
 def revoke_presented() -> Call[responses.RevocationEntry]:
-    """The copy that is presented, and what descends from it, dies."""
+    """Revoke the presented copy of a token and what descends from it."""
     return Call("POST", "/v1/revocations", responses.RevocationEntry.read, {})
 
 
 def revoke_token(token_id: str) -> Call[responses.RevocationEntry]:
-    """All copies of a token die."""
+    """Revoke all copies of a token."""
     return Call("POST", "/v1/revocations", responses.RevocationEntry.read, {"token_id": token_id})
 
 
 def revoke_branch(token_id: str, branch_id: str) -> Call[responses.RevocationEntry]:
-    """A branch dies that a verification named."""
+    """Revoke a copy that is not at hand. `branch_id`: 32 hex digits, as a verification names them."""
     body = {"token_id": token_id, "branch_id": branch_id}
     return Call("POST", "/v1/revocations", responses.RevocationEntry.read, body)
 
 
 def revoke_user(username: str) -> Call[responses.RevocationEntry]:
-    """Everything issued to a user up to now dies."""
+    """Revoke every token that was issued to a user up to now."""
     return Call("POST", "/v1/revocations", responses.RevocationEntry.read, {"user": username})
 
 
-# Keys and health
+def list_revocations(*, after: int = 0, limit: int | None = None) -> Call[responses.RevocationPage]:
+    """Revocations after the sequence `after`, for administrators; `limit`: 1 to 5000."""
+    query = _page(str(after) if after else None, limit)
+    return Call("GET", "/v1/revocations", responses.RevocationPage.read, query=query)
 
 
-def keys() -> Call[tuple[responses.KeyRecord, ...]]:
-    """The master keys' lives, for administrators."""
+# Verifiers: apps that verify locally
+
+
+def register_verifier(public_key: bytes, audience: str, name: str = "") -> Call[responses.VerifierRecord]:
+    """Let an app with this X25519 public key, 32 bytes, fetch the audience's keys, for administrators."""
+    body = {"public_key": encode_base64(public_key), "audience": audience, "name": name}
+    return Call("POST", "/v1/verifiers", responses.VerifierRecord.read, body)
+
+
+def list_verifiers() -> Call[tuple[responses.VerifierRecord, ...]]:
+    """All registered verifiers, for administrators."""
+    return Call("GET", "/v1/verifiers", responses.read_verifiers)
+
+
+def revoke_verifier(verifier_id: str) -> Call[None]:
+    """Give a verifier no more keys, for administrators. Raises `NotFound`."""
+    return Call("DELETE", f"/v1/verifiers/{_segment(verifier_id)}", _nothing)
+
+
+def get_verifier_keys(verifier_id: str) -> Call[bytes]:
+    """The audience's keys in a NaCl box, which only the verifier's private key opens. Raises `NotFound`."""
+    path = f"/v1/verifiers/{_segment(verifier_id)}/keys"
+    return Call("GET", path, responses.read_box, authenticated=False)
+
+
+# Master keys, for administrators
+
+
+def list_keys() -> Call[tuple[responses.KeyRecord, ...]]:
+    """The states of all master keys."""
     return Call("GET", "/v1/keys", responses.read_keys)
 
 
 def rotate_keys(*, now: bool = False) -> Call[responses.KeyRecord]:
-    """A new master key; `now`: issued under at once."""
+    """Publish a new master key. `now`: issue under it at once, before every node can have it."""
     return Call("POST", "/v1/keys/rotate", responses.KeyRecord.read, {"now": True} if now else {})
 
 
 def retire_key(key_id: str, *, force: bool = False) -> Call[responses.KeyRecord]:
-    """A master key is destroyed; `force`: though tokens under it may be alive."""
+    """Destroy a master key. `force`: also while tokens under it may be live; else raises `Conflict`."""
     path = f"/v1/keys/{_segment(key_id)}/retire"
     return Call("POST", path, responses.KeyRecord.read, {"force": True} if force else {})
 
 
+# Operations
+
+
+def about() -> Call[responses.About]:
+    """The service's name and version."""
+    return Call("GET", "/", responses.About.read, authenticated=False)
+
+
+def health() -> Call[None]:
+    """Nothing, where the process answers."""
+    return Call("GET", "/healthz", _nothing, authenticated=False)
+
+
 def ready() -> Call[None]:
-    """Whether the service can serve."""
+    """Nothing, where the service can issue and revoke. Raises `Unavailable`."""
     return Call("GET", "/readyz", _nothing, authenticated=False)
 
 
@@ -362,7 +513,7 @@ def _question(token: Token, facts: RequestFacts) -> dict[str, Any]:
 
 
 def _given(**members: Any) -> dict[str, Any]:
-    """Only the members that say something."""
+    """The members that are not None."""
     return {name: value for name, value in members.items() if value is not None}
 
 
@@ -379,7 +530,7 @@ def _page(after: str | None, limit: int | None) -> dict[str, str]:
 
 
 def _segment(name: str) -> str:
-    """One segment of a path, whatever it holds: a name of dots would climb otherwise."""
+    """`name` as one segment of a path. Raises `BadRequest` for what no path can hold: nothing, `.` and `..`."""
     try:
         segment = quote(name, safe="")
     except UnicodeEncodeError:
@@ -390,4 +541,4 @@ def _segment(name: str) -> str:
 
 
 def _nothing(members: Members) -> None:
-    """Whatever the answer holds, it says yes."""
+    """The result of a call that has none."""

@@ -7,11 +7,13 @@ another type. Members that it does not know are left alone, so that an older cli
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from caveats import CaveatsError, Failure, Macaroon
+from caveats.token.legacy import decode_any_base64
+from caveats.token.wire import decode_base64
 
 Members = Mapping[str, Any]
 T = TypeVar("T")
@@ -61,6 +63,14 @@ def moment(members: Members, name: str) -> datetime:
     if value.tzinfo is None:
         raise WrongShape(f"{name} has no time zone")
     return value
+
+
+def binary(members: Members, name: str, decode: Callable[[str], bytes] = decode_base64) -> bytes:
+    """Bytes in base64, by default base64url without padding."""
+    try:
+        return decode(text(members, name))
+    except (CaveatsError, ValueError):
+        raise WrongShape(f"{name} is not base64") from None
 
 
 def scopes(members: Members, name: str) -> tuple[str, ...]:
@@ -250,7 +260,7 @@ class TokenIdentity:
     expires_at: datetime | None
 
 
-# Revocations, users, keys
+# Revocations
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +273,12 @@ class RevocationEntry:
     branch_id: str | None
     user: str | None
     expires_at: datetime
+    issued_up_to: datetime | None = None
+    """Of a `user` entry: tokens issued later live."""
 
     @classmethod
     def read(cls, members: Members) -> Self:
-        """From the answer to a revocation."""
+        """From the answer to a revocation, or a row of the list."""
         return cls(
             number(members, "sequence"),
             text(members, "kind"),
@@ -274,7 +286,31 @@ class RevocationEntry:
             optional(members, "branch_id", text),
             optional(members, "user", text),
             moment(members, "expires_at"),
+            optional(members, "issued_up_to", moment),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationPage:
+    """Revocations in the order they were written. `resync`: some may be missing, so begin again at 0."""
+
+    epoch: int
+    last_sequence: int
+    resync: bool
+    revocations: tuple[RevocationEntry, ...]
+
+    @classmethod
+    def read(cls, members: Members) -> Self:
+        """From the answer to a list."""
+        return cls(
+            number(members, "epoch"),
+            number(members, "last_sequence"),
+            flag(members, "resync"),
+            rows(members, "revocations", RevocationEntry.read),
+        )
+
+
+# Users, groups, agents
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +349,135 @@ class UserPage:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupRecord:
+    """A group of users."""
+
+    name: str
+    members: tuple[str, ...]
+    created_at: datetime
+
+    @classmethod
+    def read(cls, members: Members) -> Self:
+        """From a row of the list, or the answer for one."""
+        usernames = tuple(
+            member({"member": each}, "member", str) for each in member(members, "members", list)
+        )
+        return cls(text(members, "name"), usernames, moment(members, "created_at"))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPage:
+    """Some of the groups. `next`: where the following page begins; None at the end."""
+
+    groups: tuple[GroupRecord, ...]
+    next: str | None
+
+    @classmethod
+    def read(cls, members: Members) -> Self:
+        """From the answer to a list."""
+        return cls(rows(members, "groups", GroupRecord.read), optional(members, "next", text))
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRecord:
+    """A program that signs in with a key. `public_key`: X25519, 32 bytes."""
+
+    agent_id: str
+    username: str
+    public_key: bytes
+    name: str
+    created_at: datetime
+
+    @classmethod
+    def read(cls, members: Members) -> Self:
+        """From a row of the list, or the answer to a registration."""
+        return cls(
+            text(members, "agent_id"),
+            text(members, "username"),
+            binary(members, "public_key"),
+            text(members, "name"),
+            moment(members, "created_at"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPage:
+    """Some of the agents. `next`: where the following page begins; None at the end."""
+
+    agents: tuple[AgentRecord, ...]
+    next: str | None
+
+    @classmethod
+    def read(cls, members: Members) -> Self:
+        """From the answer to a list."""
+        return cls(rows(members, "agents", AgentRecord.read), optional(members, "next", text))
+
+
+# Sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser's session. `cookie`: `name=value`, a live credential."""
+
+    user: str
+    token_id: str
+    scopes: tuple[str, ...]
+    expires_at: datetime
+    cookie: str = field(repr=False)
+
+    @classmethod
+    def read(cls, members: Members) -> Self:
+        """From the answer to a sign-in, or to a question about the session."""
+        return cls(
+            text(members, "user"),
+            text(members, "token_id"),
+            scopes(members, "scope"),
+            moment(members, "expires_at"),
+            text(members, "cookie"),
+        )
+
+
+# Verifiers, keys, third parties, operations
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierRecord:
+    """A registered verifier, and the service's public key, which it pins. Both keys are base64url texts."""
+
+    verifier_id: str
+    audience: str
+    name: str
+    public_key: str
+    service_public_key: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+    @classmethod
+    def read(cls, members: Members) -> Self:
+        """From the answer to a registration, or a row of the list."""
+        return cls(
+            text(members, "verifier_id"),
+            text(members, "audience"),
+            text(members, "name"),
+            text(members, "public_key"),
+            text(members, "service_public_key"),
+            moment(members, "created_at"),
+            optional(members, "revoked_at", moment),
+        )
+
+
+def read_verifiers(members: Members) -> tuple[VerifierRecord, ...]:
+    """From the list of verifiers."""
+    return rows(members, "verifiers", VerifierRecord.read)
+
+
+def read_box(members: Members) -> bytes:
+    """From the answer to a verifier that asks for its keys."""
+    return binary(members, "box")
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRecord:
     """A master key's life: `published`, `active`, `verifying`, `retired`. Never the key."""
 
@@ -346,3 +511,34 @@ def read_keys(members: Members) -> tuple[KeyRecord, ...]:
 def read_results(members: Members) -> tuple[Verification | NotLive, ...]:
     """From the answer to several questions, in the order asked."""
     return rows(members, "results", read_result)
+
+
+@dataclass(frozen=True, slots=True)
+class DischargeInfo:
+    """A third party's X25519 public key, 32 bytes, and the newest protocol version that it speaks."""
+
+    public_key: bytes
+    version: int
+
+    @classmethod
+    def read(cls, members: Members) -> Self:
+        """From the answer of `/discharge/info`."""
+        return cls(read_public_key(members), number(members, "Version"))
+
+
+def read_public_key(members: Members) -> bytes:
+    """From the answer of `/publickey`."""
+    return binary(members, "PublicKey", decode_any_base64)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What answers at the service's address."""
+
+    service: str
+    version: str
+
+    @classmethod
+    def read(cls, members: Members) -> Self:
+        """From the answer of `/`."""
+        return cls(text(members, "service"), text(members, "version"))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from caveats_client.api import calls
 from caveats_client.api.errors import NotAuthenticated
 from caveats_client.cli import inputs
 from caveats_client.cli.credentials import Credentials, Login
@@ -64,8 +65,10 @@ def login(
             raise typer.BadParameter("with --password-stdin the name is an argument", param_hint="USERNAME")
         username = inputs.username(username)
         password = inputs.password(f"Password of {username}", stdin=password_stdin)
-        issued = client.issue_to(
-            username, password, scope=joined(scope), audience=audience, expires_in=expires_in, note=note
+        issued = client.send(
+            calls.login(
+                username, password, scope=joined(scope), audience=audience, expires_in=expires_in, note=note
+            )
         )
         credentials.save(Login(client.url, issued.user, issued.token.encode(), allow_http))
         message(f"signed in to {client.url} as {issued.user}, {until(issued, inputs.now())}")

@@ -32,7 +32,7 @@ from caveats_client.cli.inspection import lineage
 from caveats_client.cli.parameters import AllowHttp, Json, TokenArgument, Url
 from caveats_client.cli.render import data, data_json, message
 from caveats_client.discharge import runner
-from caveats_client.discharge.allowlist import Allowlist, checked_address
+from caveats_client.discharge.allowlist import Allowlist
 from caveats_client.discharge.protocol import (
     PATIENCE,
     Agent,
@@ -42,6 +42,7 @@ from caveats_client.discharge.protocol import (
     finding,
     lacks_discharges,
 )
+from caveats_client.transport import checked_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

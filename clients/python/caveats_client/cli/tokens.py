@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from caveats_client.api import calls
 from caveats_client.cli import inputs
 from caveats_client.cli.attenuate import read_predicate
 from caveats_client.cli.credentials import Credentials, Login
@@ -201,10 +202,10 @@ def revoke(
         found = given
     with inputs.client_for(url, found, allow_http=allow_http) as client:
         if user is not None:
-            entry = client.revoke_user(user)
+            entry = client.send(calls.revoke_user(user))
             words = f"everything issued to {user} until now is dead"
         elif token_id is not None and branch_id is not None:
-            entry = client.revoke_branch(token_id, branch_id)
+            entry = client.send(calls.revoke_branch(token_id, branch_id))
             words = f"branch {branch_id} of token {token_id} is dead, with all that was made of it"
         elif token_id is not None:
             entry = client.revoke_token(token_id)

@@ -6,26 +6,19 @@ Where both are the same person, `register` takes the file and fills it in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any
 
 import typer
 
 from caveats.token.wire import decode_base64, encode_base64
-from caveats_client.api import responses
-from caveats_client.api.calls import Call
+from caveats_client.api import calls
 from caveats_client.cli import inputs
 from caveats_client.cli.credentials import Credentials
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.render import data, data_json, message, moment, show, table
 from caveats_client.client import Client
 from caveats_client.verifiers.registration import Registration, RegistrationError
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from caveats_client.api.responses import Members
 
 _KEY_SIZE = 32
 
@@ -65,57 +58,13 @@ _AllowHttp = Annotated[
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@dataclass(frozen=True, slots=True)
-class VerifierRecord:
-    """A registered verifier, and the service's public key, which it pins."""
-
-    verifier_id: str
-    audience: str
-    name: str
-    public_key: str
-    service_public_key: str
-    created_at: datetime
-    revoked_at: datetime | None
-
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer to a registration, or a row of the list."""
-        return cls(
-            responses.text(members, "verifier_id"),
-            responses.text(members, "audience"),
-            responses.text(members, "name"),
-            responses.text(members, "public_key"),
-            responses.text(members, "service_public_key"),
-            responses.moment(members, "created_at"),
-            responses.optional(members, "revoked_at", responses.moment),
-        )
-
-
-class _Registrar(Client):
-    """The service, for administrators of verifiers."""
-
-    @classmethod
-    def here(cls, token: str | None, url: str | None, *, allow_http: bool) -> _Registrar:
-        """With the token that the command acts with."""
-        found = inputs.need_token(token, url=url)
-        address = inputs.find_url(url, found.login)
-        stored = Credentials.here().load().find(address)
-        allowed = allow_http or (stored is not None and stored.allow_http)
-        return cls(address, token=found.bundle, allow_http=allowed)
-
-    def register_verifier(self, public_key: bytes, audience: str, name: str) -> VerifierRecord:
-        body = {"public_key": encode_base64(public_key), "audience": audience, "name": name}
-        return self._send(Call("POST", "/v1/verifiers", VerifierRecord.read, body))
-
-    def verifiers(self) -> tuple[VerifierRecord, ...]:
-        return self._send(Call("GET", "/v1/verifiers", _read_all))
-
-    def revoke_verifier(self, verifier_id: str) -> None:
-        return self._send(Call("DELETE", f"/v1/verifiers/{verifier_id}", lambda _: None))
-
-
-def _read_all(members: Members) -> tuple[VerifierRecord, ...]:
-    return responses.rows(members, "verifiers", VerifierRecord.read)
+def _client(token: str | None, url: str | None, *, allow_http: bool) -> Client:
+    """The service, with the token that the command acts with."""
+    found = inputs.need_token(token, url=url)
+    address = inputs.find_url(url, found.login)
+    stored = Credentials.here().load().find(address)
+    allowed = allow_http or (stored is not None and stored.allow_http)
+    return Client(address, token=found.bundle, allow_http=allowed)
 
 
 @verifier.command()
@@ -177,8 +126,8 @@ def register(
     """
     own = _own(app)
     public = own.public_key if own is not None else _public_key(app)
-    with _Registrar.here(token, url, allow_http=allow_http) as client:
-        record = client.register_verifier(public, audience, audience if name is None else name)
+    with _client(token, url, allow_http=allow_http) as client:
+        record = client.send(calls.register_verifier(public, audience, audience if name is None else name))
         if own is not None:
             service_key = decode_base64(record.service_public_key)
             filled = own.registered(
@@ -208,8 +157,8 @@ def list_(
     *, token: _Token = None, url: _Url = None, as_json: _Json = False, allow_http: _AllowHttp = False
 ) -> None:
     """List the registered verifiers. For administrators."""
-    with _Registrar.here(token, url, allow_http=allow_http) as client:
-        records = client.verifiers()
+    with _client(token, url, allow_http=allow_http) as client:
+        records = client.send(calls.list_verifiers())
     if as_json:
         data_json(list(records))
         return
@@ -255,8 +204,8 @@ def revoke(
     """
     if not verifier_id.isalnum():
         raise typer.BadParameter("not a verifier's id", param_hint="ID")
-    with _Registrar.here(token, url, allow_http=allow_http) as client:
-        client.revoke_verifier(verifier_id)
+    with _client(token, url, allow_http=allow_http) as client:
+        client.send(calls.revoke_verifier(verifier_id))
     message(f"verifier {verifier_id} gets no more keys")
 
 

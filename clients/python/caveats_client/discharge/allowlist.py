@@ -10,55 +10,17 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 
-import httpx2 as httpx
-
 from caveats_client.api.errors import UnusableAddress
+from caveats_client.transport import checked_address, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import httpx2 as httpx
+
 _UNICAST = IPv6Network("2000::/3")
 _WRAPPING = (IPv6Network("2001::/32"), IPv6Network("2002::/16"))
 """Teredo and 6to4 hold IPv4 addresses. So do mapped and compatible ones and NAT64, which are not unicast ones."""
-
-
-def checked_address(address: str | httpx.URL, *, allow_http: bool = False) -> httpx.URL:
-    """`address`, if a token may be sent there. Raises `UnusableAddress`."""
-    try:
-        url = httpx.URL(address)
-    except (httpx.InvalidURL, TypeError) as error:
-        raise UnusableAddress("not an address: expected https://host") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise UnusableAddress(f"{shown(url)} is not the address of a service: expected https://host")
-    if url.port is not None and not 0 < url.port < 2**16:
-        raise UnusableAddress(f"{shown(url)} has a port that there is not")
-    if url.userinfo:
-        raise UnusableAddress(
-            "an address with a user name or a password in it ends up in logs: leave them out"
-        )
-    if url.scheme == "http" and not (allow_http or is_loopback(url)):
-        raise UnusableAddress(
-            f"{shown(url)} is plain http: everyone on the way could read the token. Use https; "
-            "where nobody can listen, allow it (allow_http, --allow-http)"
-        )
-    return url
-
-
-def is_loopback(url: httpx.URL) -> bool:
-    """Whether `url` leads to this machine itself."""
-    if url.host == "localhost":
-        return True
-    try:
-        return ip_address(url.host).is_loopback
-    except ValueError:
-        return False
-
-
-def shown(url: httpx.URL) -> str:
-    """The address without anything private in it."""
-    if url.host:
-        return f"{url.scheme}://{url.netloc.decode('ascii')}"
-    return "this" if "@" in str(url) else repr(str(url)[:80])
 
 
 @dataclass(frozen=True, slots=True)

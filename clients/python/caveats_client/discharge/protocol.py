@@ -31,7 +31,7 @@ from caveats.token.legacy import decode_any_base64
 from caveats.token.wire import encode_base64
 from caveats_client.api.calls import Reply, problem
 from caveats_client.api.errors import BadDischarge, ClientError, Forbidden, InteractionRequired, Unavailable
-from caveats_client.discharge.allowlist import shown
+from caveats_client.transport import shown
 
 if TYPE_CHECKING:
     from caveats_client.api.tokens import Token

@@ -8,28 +8,32 @@ no cookie, and no connection used twice: names that share an address do not shar
 from __future__ import annotations
 
 import asyncio
-import functools
 import socket
-import ssl
 import threading
 import time
 import webbrowser
 from concurrent.futures import Future
 from contextlib import contextmanager
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx2 as httpx
 
-from caveats_client.api.calls import Reply
 from caveats_client.api.errors import BadDischarge, ClientError, Unavailable
-from caveats_client.discharge.allowlist import shown
 from caveats_client.discharge.protocol import LARGEST_ANSWER, Fill, Pause, Send, Visit
+from caveats_client.transport import (
+    UnreadableBody,
+    aread_reply,
+    connection_errors,
+    options,
+    read_reply,
+    shown,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from caveats_client.api.calls import Reply
     from caveats_client.discharge.allowlist import Allowlist
     from caveats_client.discharge.protocol import Steps
 
@@ -115,14 +119,9 @@ def _send(http: httpx.Client, step: Send, reach: Allowlist) -> Reply:
                     if number == len(addresses):
                         raise
                     continue
-                body = bytearray()
-                try:
-                    for chunk in response.iter_raw(4096):
-                        _take(body, chunk, step)
-                finally:
-                    response.close()
+                reply = read_reply(response, largest=LARGEST_ANSWER)
                 left()  # a connection that was cut can look like one that ended
-                return _reply(response, body, step)
+                return reply
     raise AssertionError  # there is an address, else `checked` had raised
 
 
@@ -139,19 +138,13 @@ async def _send_async(http: httpx.AsyncClient, step: Send, reach: Allowlist) -> 
                     if number == len(addresses):
                         raise
                     continue
-                body = bytearray()
-                try:
-                    async for chunk in response.aiter_raw(4096):
-                        _take(body, chunk, step)
-                finally:
-                    await response.aclose()
-                return _reply(response, body, step)
+                return await aread_reply(response, largest=LARGEST_ANSWER)
     raise AssertionError  # there is an address, else `checked` had raised
 
 
 @contextmanager
-def _sending(step: Send) -> Iterator[Any]:
-    """What is left of the time; and what goes wrong on the way, as errors of the client's family."""
+def _sending(step: Send) -> Iterator[Callable[[], float]]:
+    """The seconds that are left; and what goes wrong on the way, as errors of the client's family."""
 
     def left() -> float:
         seconds = step.until - clock()
@@ -160,14 +153,10 @@ def _sending(step: Send) -> Iterator[Any]:
         return seconds
 
     try:
-        yield left
-    except (TimeoutError, httpx.TimeoutException) as error:
-        raise Unavailable(f"{shown(step.url)} did not answer in time") from error
-    except (httpx.RequestError, httpx.StreamError, httpx.InvalidURL) as error:
-        if clock() >= step.until:
-            raise Unavailable(f"{shown(step.url)} did not answer in time") from error
-        words = str(error) or type(error).__name__
-        raise Unavailable(f"cannot reach {shown(step.url)}: {words}") from error
+        with connection_errors(step.url, within="in time", is_late=lambda: clock() >= step.until):
+            yield left
+    except UnreadableBody as error:
+        raise BadDischarge(f"{shown(step.url)} {error}") from error
 
 
 def _request(
@@ -194,37 +183,10 @@ def _request(
     )
 
 
-def _take(body: bytearray, chunk: bytes, step: Send) -> None:
-    body += chunk
-    if len(body) > LARGEST_ANSWER:
-        raise BadDischarge(f"{shown(step.url)} answers with more than {LARGEST_ANSWER} bytes")
-
-
-def _reply(response: httpx.Response, body: bytearray, step: Send) -> Reply:
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise BadDischarge(f"{shown(step.url)} answers in an encoding nobody asked for")
-    return Reply(response.status_code, bytes(body), response.headers.get("retry-after"))
-
-
 def _options() -> dict[str, Any]:
-    return {
-        "verify": _tls(),
-        "trust_env": False,
-        "follow_redirects": False,
-        "limits": httpx.Limits(max_keepalive_connections=0),
-        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        "headers": {
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "caveats-client",
-        },
-    }
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """The platform's certificates, read once: it takes a while."""
-    return ssl.create_default_context()
+    """No proxy, which would resolve the name by itself, and no connection used twice."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return {**options(), "trust_env": False, "limits": limits}
 
 
 # Names

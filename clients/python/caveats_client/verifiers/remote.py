@@ -54,7 +54,8 @@ from caveats_client.api import calls
 from caveats_client.api.calls import RequestFacts
 from caveats_client.api.errors import BadRequest, ClientError, Forbidden, NotAuthenticated
 from caveats_client.api.responses import Verification, WrongShape, member
-from caveats_client.client import DEFAULT_TIMEOUT, AsyncClient, Client
+from caveats_client.client import AsyncClient, Client
+from caveats_client.transport import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -397,16 +398,6 @@ def _refusal(error: ClientError, presented: _Presented) -> Refused | MalformedTo
             return Stale(f"the service cannot be asked: {error.detail}")
 
 
-class _Asking(Client):
-    def ask(self, call: Call[_Answer]) -> _Answer:
-        return self._send(call)
-
-
-class _AsyncAsking(AsyncClient):
-    async def ask(self, call: Call[_Answer]) -> _Answer:
-        return await self._send(call)
-
-
 class RemoteVerifier(_Remote):
     """Verifies tokens of one audience by asking the service, from any thread. Holds no key."""
 
@@ -438,7 +429,7 @@ class RemoteVerifier(_Remote):
             cache_bytes=cache_bytes,
             monotonic=monotonic,
         )
-        self._client = _Asking(url, timeout=timeout, transport=transport, allow_http=allow_http)
+        self._client = Client(url, timeout=timeout, transport=transport, allow_http=allow_http)
 
     def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
         """The grant for this token and this request. Raises as `caveats.Verifier.verify`, and `Stale`.
@@ -452,7 +443,7 @@ class RemoteVerifier(_Remote):
             return grant
         generation, asked_at = self._remembered.generation, self._monotonic()
         try:
-            answer = self._client.ask(self._call(read, context))
+            answer = self._client.send(self._call(read, context))
         except ClientError as error:
             raise _refusal(error, read) from error
         return self._conclude(read, answer, generation, asked_at)
@@ -506,7 +497,7 @@ class AsyncRemoteVerifier(_Remote):
             cache_bytes=cache_bytes,
             monotonic=monotonic,
         )
-        self._client = _AsyncAsking(url, timeout=timeout, transport=transport, allow_http=allow_http)
+        self._client = AsyncClient(url, timeout=timeout, transport=transport, allow_http=allow_http)
 
     async def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
         """As `RemoteVerifier.verify`."""
@@ -517,7 +508,7 @@ class AsyncRemoteVerifier(_Remote):
             return grant
         generation, asked_at = self._remembered.generation, self._monotonic()
         try:
-            answer = await self._client.ask(self._call(read, context))
+            answer = await self._client.send(self._call(read, context))
         except ClientError as error:
             raise _refusal(error, read) from error
         return self._conclude(read, answer, generation, asked_at)

@@ -7,20 +7,19 @@ Opens sockets, knows clocks' passing. What is to be asked for, believed and done
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 from contextlib import suppress
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 import httpx2 as httpx
 
-from caveats import MalformedToken, RejectedDelivery, Stale
+from caveats import RejectedDelivery, Stale
 from caveats.revocation.feed import UnknownSeal
-from caveats.token.wire import decode_base64
-from caveats_client.discharge.allowlist import checked_address, is_loopback
+from caveats_client.api import calls
+from caveats_client.api.errors import ClientError, NotFound
+from caveats_client.transport import UnreadableBody, aread_reply, checked_address, options
 from caveats_client.verifiers import feed_client
 from caveats_client.verifiers.feed_client import Backoff, CannotRead, LineReader, Mode
 from caveats_client.verifiers.freshness import Health, Status
@@ -73,7 +72,8 @@ class SyncLoop:
         on_ready: Callable[[], None],
     ) -> None:
         self._standpoint = standpoint
-        self._keys_url = _below(checked_address(url, allow_http=allow_http), self._keys_path)
+        self._keys_call = calls.get_verifier_keys(standpoint.following.identity.verifier_id)
+        self._keys_url = _below(checked_address(url, allow_http=allow_http), self._keys_call.path)
         self._feed_url = _below(checked_address(feed_url or url, allow_http=allow_http), feed_client.PATH)
         self._state = state
         self._transport = transport
@@ -92,10 +92,6 @@ class SyncLoop:
         self._unsaved = asyncio.Event()
         self._save_problem = ""
 
-    @property
-    def _keys_path(self) -> str:
-        return f"/v1/verifiers/{self._standpoint.following.identity.verifier_id}/keys"
-
     async def run(self) -> None:
         """Until cancelled."""
         try:
@@ -112,16 +108,7 @@ class SyncLoop:
                 self._state.close()
 
     def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {
-            "transport": self._transport,
-            "follow_redirects": False,
-            "headers": {"User-Agent": "caveats-client"},
-            "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        }
-        direct = [url for url in (self._keys_url, self._feed_url) if is_loopback(url)]
-        if direct:  # a proxy would carry to elsewhere what was allowed for this machine only
-            options["mounts"] = {f"{url.scheme}://{url.netloc.decode('ascii')}": None for url in direct}
-        return options
+        return {**options(self._keys_url, self._feed_url), "transport": self._transport}
 
     # Keys
 
@@ -192,25 +179,15 @@ class SyncLoop:
         return True
 
     async def _box(self) -> bytes:
-        async with self._http.stream(
-            "GET",
-            self._keys_url,
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-            timeout=_FETCH_WITHIN,
-        ) as response:
-            if response.status_code == 404:
-                raise CannotRead("the service knows no such verifier (any more)")
-            if response.status_code != 200 or "content-encoding" in response.headers:
-                raise CannotRead(f"the service answers {response.status_code} when asked for keys")
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > _LARGEST_BOX:
-                    raise CannotRead("an answer without an end")
+        """The key bundle in its NaCl box. Raises `CannotRead`, `httpx.HTTPError`."""
+        request = self._http.build_request("GET", self._keys_url, timeout=_FETCH_WITHIN)
+        response = await self._http.send(request, stream=True)
         try:
-            return decode_base64(json.loads(body)["box"])
-        except (ValueError, TypeError, KeyError, RecursionError, MalformedToken):
-            raise CannotRead("an answer that is no key bundle") from None
+            return self._keys_call.answer(await aread_reply(response, largest=_LARGEST_BOX))
+        except NotFound:
+            raise CannotRead("the service knows no such verifier (any more)") from None
+        except (ClientError, UnreadableBody) as error:
+            raise CannotRead(f"the service gives no keys: {error}") from error
 
     async def _tend_keys(self) -> None:
         """Fetch keys well before they run out, and when somebody wants them."""

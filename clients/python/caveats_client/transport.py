@@ -1,0 +1,250 @@
+"""How requests leave this package: where they may go, how httpx is set up, and how much of an answer is read.
+
+Knows httpx, TLS, proxies and clocks. Knows no endpoint and no token: those are `api`'s. Everything here that opens a
+connection does so with `options`: no redirects, no cookies, the platform's certificates, no proxy to this machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+import zlib
+from contextlib import contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import httpx2 as httpx
+
+from caveats_client.api.calls import Reply
+from caveats_client.api.errors import Unavailable, UnusableAddress
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+DEFAULT_TIMEOUT = 10.0
+"""Seconds for each step of a request: to connect, to write, to wait for the next bytes."""
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+# Addresses
+
+
+def checked_address(address: str | httpx.URL, *, allow_http: bool = False) -> httpx.URL:
+    """`address` as a URL that a token may be sent to: https, or http to this machine. Raises `UnusableAddress`.
+
+    `allow_http`: plain http to any machine.
+    """
+    try:
+        url = httpx.URL(address)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise UnusableAddress("not an address: expected https://host") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise UnusableAddress(f"{shown(url)} is not the address of a service: expected https://host")
+    if url.port is not None and not 0 < url.port < 2**16:
+        raise UnusableAddress(f"{shown(url)} has a port that there is not")
+    if url.userinfo:
+        raise UnusableAddress(
+            "an address with a user name or a password in it ends up in logs: leave them out"
+        )
+    if url.scheme == "http" and not (allow_http or is_loopback(url)):
+        raise UnusableAddress(
+            f"{shown(url)} is plain http: everyone on the way could read the token. Use https; "
+            "where nobody can listen, allow it (allow_http, --allow-http)"
+        )
+    return url
+
+
+def is_loopback(url: httpx.URL) -> bool:
+    """Whether `url` is this machine, by its name or address; no name server is asked."""
+    if url.host == "localhost":
+        return True
+    try:
+        return ip_address(url.host).is_loopback
+    except ValueError:
+        return False
+
+
+def shown(url: httpx.URL) -> str:
+    """Scheme, host and port of `url`, for messages: nothing of the path, the query or a password."""
+    if url.host:
+        return f"{url.scheme}://{url.netloc.decode('ascii')}"
+    return "this" if "@" in str(url) else repr(str(url)[:80])
+
+
+# Set-up
+
+
+def options(*addresses: httpx.URL) -> dict[str, Any]:
+    """The arguments that every `httpx.Client` and `httpx.AsyncClient` of this package is made with.
+
+    `addresses`: where it will send to. Those on this machine are reached without a proxy, which would carry to
+    another machine what plain http was allowed for on this one.
+    """
+    return {
+        "verify": tls(),
+        "follow_redirects": False,
+        "headers": {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",  # a compressed answer could be larger than what is counted
+            "User-Agent": "caveats-client",
+        },
+        # A session cookie beside a token would be two credentials.
+        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        "mounts": {shown(url): None for url in addresses if is_loopback(url)},
+    }
+
+
+@functools.cache
+def tls() -> ssl.SSLContext:
+    """The platform's certificates, read once for the process: reading them takes some 10 ms."""
+    return httpx.create_ssl_context()
+
+
+@contextmanager
+def connection_errors(
+    url: httpx.URL, *, within: str, is_late: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """Turn httpx's errors on the way to `url` into `Unavailable` and `UnreadableBody`. `within`: the time that was given, in words.
+
+    `is_late`: whether the deadline is over. A connection that was cut at its deadline fails in many ways.
+    """
+    try:
+        yield
+    except (TimeoutError, httpx.TimeoutException) as error:
+        raise Unavailable(f"{shown(url)} did not answer {within}") from error
+    except httpx.DecodingError as error:
+        raise UnreadableBody("answers in an encoding nobody asked for") from error
+    except (httpx.RequestError, httpx.StreamError, httpx.InvalidURL) as error:
+        if is_late():
+            raise Unavailable(f"{shown(url)} did not answer {within}") from error
+        if isinstance(error, httpx.RemoteProtocolError):
+            raise Unavailable(f"{shown(url)} broke off, or does not speak HTTP: {error}") from error
+        raise Unavailable(f"cannot reach {shown(url)}: {str(error) or type(error).__name__}") from error
+
+
+# Answers
+
+
+class UnreadableBody(Exception):
+    """The body of an answer is not read. The message goes on from the name of who answered."""
+
+
+class TooSlow(UnreadableBody):
+    """It came in too slowly."""
+
+
+class BodyLimit:
+    """Counts the body of one answer as it comes in, and stops it.
+
+    `largest`: bytes. `deadline`: seconds on `clock`; None where the caller keeps the time. `gzip`: whether the body
+    may be compressed so; then what it unpacks to is counted too. Raises `UnreadableBody`, `TooSlow` for the deadline.
+    """
+
+    def __init__(
+        self,
+        response: httpx.Response,
+        *,
+        largest: int,
+        deadline: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        gzip: bool = False,
+    ) -> None:
+        self._largest = self._left = self._left_unpacked = largest
+        self._deadline = deadline
+        self._clock = clock
+        self._unpack = None
+        packing = packing_of(response)
+        if packing:
+            if not (gzip and packing == "gzip"):
+                raise UnreadableBody("answers in an encoding nobody asked for")
+            self._unpack = zlib.decompressobj(_GZIP)
+
+    def count(self, chunk: bytes) -> None:
+        """Count the next piece."""
+        self._left -= len(chunk)
+        if self._unpack is not None:
+            try:
+                self._left_unpacked -= len(self._unpack.decompress(chunk, self._left_unpacked + 1))
+            except zlib.error:
+                raise UnreadableBody("answers with a body that cannot be unpacked") from None
+        if min(self._left, self._left_unpacked) < 0:
+            raise UnreadableBody(f"answers with more than {self._largest} bytes")
+        if self._deadline is not None and self._clock() > self._deadline:
+            raise TooSlow("answers too slowly")
+
+
+def packing_of(response: httpx.Response) -> str:
+    """The header `Content-Encoding` in lower case; empty for a body that is not compressed."""
+    encoding: str = response.headers.get("content-encoding", "").strip().lower()
+    return "" if encoding == "identity" else encoding
+
+
+def read_reply(response: httpx.Response, *, largest: int, deadline: float | None = None) -> Reply:
+    """The whole answer, which was sent for with `stream=True`, and the connection given back.
+
+    `largest`: bytes. `deadline`: seconds on `time.monotonic`. Raises `UnreadableBody`, `TooSlow`.
+    """
+    try:
+        limit = BodyLimit(response, largest=largest, deadline=deadline)
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            limit.count(chunk)
+            body += chunk
+    finally:
+        response.close()
+    return _reply(response, body)
+
+
+async def aread_reply(response: httpx.Response, *, largest: int, deadline: float | None = None) -> Reply:
+    """As `read_reply`."""
+    try:
+        limit = BodyLimit(response, largest=largest, deadline=deadline)
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            limit.count(chunk)
+            body += chunk
+    finally:
+        await response.aclose()
+    return _reply(response, body)
+
+
+def _reply(response: httpx.Response, body: bytearray) -> Reply:
+    headers = response.headers
+    return Reply(response.status_code, bytes(body), headers.get("retry-after"), headers.get("set-cookie"))
+
+
+class LimitedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """The stream of an answer to another client's request, counted by `limit`; `wrap` turns `UnreadableBody` around."""
+
+    def __init__(
+        self, response: httpx.Response, limit: BodyLimit, wrap: Callable[[UnreadableBody], Exception]
+    ) -> None:
+        self._stream: Any = response.stream
+        self._limit = limit
+        self._wrap = wrap
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            self._count(chunk)
+            yield chunk
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            self._count(chunk)
+            yield chunk
+
+    def _count(self, chunk: bytes) -> None:
+        try:
+            self._limit.count(chunk)
+        except UnreadableBody as error:
+            raise self._wrap(error) from error
+
+    def close(self) -> None:
+        """Close the stream beneath."""
+        self._stream.close()
+
+    async def aclose(self) -> None:
+        """Close the stream beneath."""
+        await self._stream.aclose()

@@ -25,10 +25,10 @@ import pytest
 from pydantic import BaseModel
 
 from caveats import Macaroon, standard_checkers
+from caveats.http import TITLES
 from caveats_client import Client
 from caveats_service.app import _ROUTES, AUTHORIZE
 from caveats_service.http import schemas
-from caveats_service.http.errors import TITLES
 from caveats_service.settings import describe_settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,11 +13,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from caveats.http import Problem, check_url
 from caveats_service.core.passwords import INTERACTIVE, PasswordProfile
 from caveats_service.core.runtime import ServiceRuntime, utc_now
 from caveats_service.discharge.routes import agents as agent_logins
 from caveats_service.discharge.routes import discharge, forms, pages, waiting
-from caveats_service.http.errors import Problem, bad_request, problem_of
+from caveats_service.http.errors import problem_response
 from caveats_service.http.request import Handler, endpoint
 from caveats_service.http.routes import (
     agents,
@@ -36,7 +37,6 @@ from caveats_service.http.routes.authorize import Authorize
 from caveats_service.settings import Settings
 
 AUTHORIZE: Final = "/v1/authorize"
-_IN_THE_URL: Final = "a credential goes into a header or the body, never into a URL, which logs keep"
 
 _ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/v1/users", users.register),
@@ -148,7 +148,7 @@ class _Methods:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         handler = self._handlers.get(method)
         if handler is None:
-            response = Problem(405, "method_not_allowed", headers={"Allow": self._allow}).response()
+            response = problem_response(Problem(405, "method_not_allowed", headers={"Allow": self._allow}))
         else:
             response = await handler(Request(scope, receive, send))  # type: ignore[misc]
         await response(scope, receive, send)
@@ -167,32 +167,29 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        problem = self._refusal(scope)
-        if problem is not None:
-            await problem.response()(scope, receive, send)
-        elif scope["path"] == AUTHORIZE:
+        try:
+            self._check(scope)
+        except Problem as problem:
+            await problem_response(problem)(scope, receive, send)
+            return
+        if scope["path"] == AUTHORIZE:
             await self._authorize(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Problem | None:
-        size = 0
-        referer = b""
+    def _check(self, scope: Scope) -> None:
+        """Raises `Problem`: 431, or 400 for a credential in a URL."""
+        referers: list[bytes] = []
+        path, query = scope["raw_path"], scope["query_string"]
+        size = len(path) + len(query)
         for name, value in scope["headers"]:
             size += len(name) + len(value)
             if name == b"referer":
-                referer = value
-        query, path = scope["query_string"], scope["path"]
-        if size + len(query) + len(path) > self._most:
-            return Problem(431, "headers_too_large", f"the request's head has at most {self._most} bytes")
-        if query and (b"cav1_" in query or b"token=" in query or b"password=" in query):
-            return bad_request(_IN_THE_URL)
-        if "cav1_" in path or b"cav1_" in referer:
-            return bad_request(_IN_THE_URL)
-        if "\0" in path:
-            return bad_request("a path has no NUL")
-        return None
+                referers.append(value)
+        if size > self._most:
+            raise Problem(431, "headers_too_large", f"the request's head has at most {self._most} bytes")
+        check_url(path, query, referers)
 
 
 async def _problem(request: Request, error: Exception) -> Response:
-    return problem_of(error).response()
+    return problem_response(error)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
@@ -18,10 +19,10 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from caveats.durations import ACCEPTED, format_duration, parse_duration
+from caveats.http import UNIX, TrustedProxies
+from caveats.kinds import Network
 
 PREFIX: Final = "CAVEATS_"
-
-IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,9}")
 _DECIMAL: Final = re.compile(r"(?:0|[1-9][0-9]{0,5})(?:\.[0-9]{1,3})?")
@@ -77,7 +78,9 @@ def _items(value: object, read: Callable[[str], Any]) -> object:
     return items
 
 
-def _network(text: str) -> IPNetwork:
+def _proxy(text: str) -> Network | str:
+    if text == UNIX:
+        return text
     if _NETWORK.fullmatch(text) is None:
         raise ValueError("not an address or network")
     try:
@@ -219,11 +222,15 @@ class Settings(BaseSettings):
         _Accepts(f"{_ORIGIN_FORM}; several with commas"),
     ] = Field((), description="Other origins whose pages may use the session cookie, comma-separated.")
     trusted_proxies: Annotated[
-        tuple[IPNetwork, ...],
+        tuple[Network | Literal["unix"], ...],
         NoDecode,
-        BeforeValidator(lambda value: _items(value, _network)),
-        _Accepts("addresses and networks such as 10.0.0.0/8,::1 (no host bits set)"),
-    ] = Field((), description="Proxies whose X-Forwarded-* headers are believed, comma-separated networks.")
+        BeforeValidator(lambda value: _items(value, _proxy)),
+        _Accepts("addresses and networks such as 10.0.0.0/8,::1 (no host bits set), and unix"),
+    ] = Field(
+        (),
+        description="Proxies whose X-Forwarded-* headers are believed, comma-separated networks; "
+        "unix: those that connect through a Unix socket.",
+    )
     cookie_secure: Switch = Field(
         default=True,
         description="Session cookie over https only, with a __Host- name. Browsers (not Safari) take it from "
@@ -352,6 +359,11 @@ class Settings(BaseSettings):
     def seal_key_path(self) -> Path:
         """The seal key's file, if the key is not in the environment."""
         return self.seal_key_file or self.data_dir / "seal.key"
+
+    @cached_property
+    def proxies(self) -> TrustedProxies:
+        """The trusted proxies, ready to be asked."""
+        return TrustedProxies(self.trusted_proxies)
 
     @property
     def cookie_name(self) -> str:

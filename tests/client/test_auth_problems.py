@@ -28,11 +28,12 @@ from caveats import (
     new_token_id,
 )
 from caveats.bakery import BakeryMacaroon, BakeryParty
+from caveats.http import IncomingRequest, Problem
 from caveats.third_party.ticket import open_ticket
 from caveats.token.legacy import decode_any_base64
 from caveats_client import BadDischarge, Client, Forbidden, Interact, TokenAuth, UnusableAddress
 from caveats_client.guards.discharge_guard import DischargeGuard
-from caveats_client.guards.guard import Denied, Guard, IncomingRequest
+from caveats_client.guards.guard import Guard
 
 KEYRING = MasterKeyring([MasterKey("k1", bytes(range(1, 33)))])
 both = pytest.mark.parametrize("awaiting", [False, True], ids=["sync", "async"])
@@ -83,7 +84,7 @@ def incoming(asked: Asked) -> IncomingRequest:
     return IncomingRequest(asked.method, asked.path, b"", raw, "127.0.0.1")
 
 
-def refused(refusal: Denied) -> Any:
+def refused(refusal: Problem) -> Any:
     return refusal.status, refusal.headers, refusal.body
 
 
@@ -95,7 +96,7 @@ def guard(app: Site, idm: Idm, *places: str, **given: Any) -> None:
     def answer(asked: Asked) -> Any:
         try:
             agreed = first_party.judge(incoming(asked))
-        except Denied as refusal:
+        except Problem as refusal:
             return refused(refusal)
         return said({"user": agreed.user, "body": asked.body.decode()})
 
@@ -109,7 +110,7 @@ def gate(app: Site) -> None:
     def answer(asked: Asked) -> Any:
         try:
             return said({"user": made.judge(incoming(asked)).user})
-        except Denied as refusal:
+        except Problem as refusal:
             return refused(refusal)
 
     app.places["/things"] = answer

@@ -1,21 +1,21 @@
-"""Every error as HTTP sees it: one table from exception to status and code (RFC 9457 problem+json).
+"""Every error as HTTP sees it: one table, from the class of an error to its problem (RFC 9457).
 
-Knows exceptions and statuses, no routes. A token that is not authentic or not live gets one uniform body; only
-whoever holds an authentic token is told why it was refused. Nothing here repeats what was sent.
+Knows errors and statuses. Knows no route and no request. Code below HTTP raises its own errors and never a
+`Problem`; a new error is one row here. A token that is not authentic or not live gets one uniform body; the
+reasons of a refusal are for holders of an authentic token. No answer repeats what was sent.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-import caveats
+from caveats import DischargeRefused, MalformedCaveat, MalformedTicket
 from caveats.durations import BadDuration
-from caveats.token import wire
+from caveats.http import PROBLEMS, Problem, Row, bad_request, find_problem, invalid_credentials, unavailable
 from caveats_service.core.errors import (
     Busy,
     CeilingReached,
@@ -46,95 +46,8 @@ from caveats_service.storage import (
 )
 
 _log = structlog.get_logger("caveats")
-_REALM: Final = 'Bearer realm="caveats"'
-
-
-class Problem(Exception):
-    """An answer that is not the one asked for."""
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        detail: str = "",
-        *,
-        headers: Mapping[str, str] | None = None,
-        members: Mapping[str, object] | None = None,
-    ) -> None:
-        super().__init__(detail or code)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.headers = dict(headers or {})
-        self.members = dict(members or {})
-
-    def response(self) -> Response:
-        """The problem+json response."""
-        body: dict[str, object] = {
-            "type": f"urn:caveats:problem:{self.code}",
-            "title": TITLES.get(self.code, self.code.replace("_", " ")),
-            "status": self.status,
-            "code": self.code,
-        }
-        if self.detail:
-            body["detail"] = self.detail
-        body.update(self.members)
-        headers = {"Cache-Control": "no-store", **self.headers}
-        return JSONResponse(body, self.status, headers, media_type="application/problem+json")
-
-
-TITLES: Final[Mapping[str, str]] = {
-    "bad_request": "The request is not what this endpoint takes",
-    "caveats_unsatisfied": "The token's caveats refuse this request",
-    "ceiling_reached": "The token cannot live any longer",
-    "conflict": "That is taken, or has changed meanwhile",
-    "credential_required": "This needs a credential",
-    "cross_site": "A page of another site may not do this",
-    "damaged_token": "The token was cut off or mistyped",
-    "discharge_required": "A third party has to agree first",
-    "forbidden": "This credential does not allow that",
-    "headers_too_large": "The request's headers are too large",
-    "internal": "Something went wrong here",
-    "invalid_credentials": "No such user, or not their password",
-    "invalid_token": "The token is not valid",
-    "key_in_use": "Tokens under that key may be alive",
-    "method_not_allowed": "This endpoint does not know that method",
-    "not_found": "There is no such thing here",
-    "rate_limited": "Too many attempts; wait",
-    "registration_closed": "Only an administrator can add users here",
-    "too_large": "The request is too large",
-    "two_credentials": "One request carries one credential",
-    "unavailable": "The service cannot do that now; try again",
-    "unsupported_media_type": "Send application/json",
-    "wrong_audience": "The token is for another audience",
-}
-
-
-def bad_request(detail: str) -> Problem:
-    """400: the shape or a value is wrong."""
-    return Problem(400, "bad_request", detail)
-
-
-def invalid_token() -> Problem:
-    """401, always the same: not authentic or not live."""
-    return Problem(401, "invalid_token", headers={"WWW-Authenticate": f'{_REALM}, error="invalid_token"'})
-
-
-def damaged_token() -> Problem:
-    """401: the checksum says that a paste went wrong."""
-    return Problem(401, "damaged_token", headers={"WWW-Authenticate": f'{_REALM}, error="invalid_token"'})
-
-
-def credential_required() -> Problem:
-    """401: no credential was given."""
-    return Problem(401, "credential_required", headers={"WWW-Authenticate": _REALM})
-
-
-def invalid_credentials() -> Problem:
-    """401, the same for an unknown user, a wrong password and a disabled account."""
-    return Problem(
-        401, "invalid_credentials", headers={"WWW-Authenticate": f'{_REALM}, Basic realm="caveats"'}
-    )
+_FULL: Final = 60
+"""Seconds until a client comes back that found no place for its interaction."""
 
 
 def forbidden(detail: str) -> Problem:
@@ -148,98 +61,76 @@ def not_found(detail: str = "") -> Problem:
 
 
 def rate_limited(retry_after: int) -> Problem:
-    """429."""
+    """429: come back after `retry_after` seconds."""
     return Problem(429, "rate_limited", headers={"Retry-After": str(max(1, retry_after))})
 
 
-def unavailable(retry_after: int = 1) -> Problem:
-    """503."""
-    return Problem(503, "unavailable", headers={"Retry-After": str(max(1, retry_after))})
+def _store_unavailable(error: StoreUnavailable) -> Problem:
+    _log.error("store_unavailable", error=type(error).__name__)
+    return unavailable()
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    status: int
-    code: str
-    tell: bool = True
-    """Whether the error's own words go out; they never hold a secret, but they may help a guesser."""
+def _key_in_use(error: KeyInUse) -> Problem:
+    members = {"until": f"{error.until:%Y-%m-%dT%H:%M:%SZ}", "labelled_tokens": error.labelled}
+    return Problem(409, "key_in_use", str(error), members=members)
 
 
-_TABLE: Final[Mapping[type[Exception], _Row]] = {
-    caveats.MalformedCaveat: _Row(400, "bad_request"),
-    BadDuration: _Row(400, "bad_request"),
-    InvalidRequest: _Row(400, "bad_request"),
-    Forbidden: _Row(403, "forbidden"),
-    RegistrationClosed: _Row(403, "registration_closed", tell=False),
-    CeilingReached: _Row(403, "ceiling_reached"),
-    NotFound: _Row(404, "not_found"),
-    UnsupportedForm: _Row(415, "unsupported_media_type"),
-    UserExists: _Row(409, "conflict"),
-    GroupExists: _Row(409, "conflict"),
-    AgentExists: _Row(409, "conflict"),
-    IdempotencyConflict: _Row(409, "conflict"),
-    LabelExists: _Row(409, "conflict"),
-    KeyConflict: _Row(409, "conflict"),
-    UnknownVerifier: _Row(404, "not_found"),
-    UnknownUser: _Row(404, "not_found"),
-    UnknownGroup: _Row(404, "not_found"),
-    UnknownAgent: _Row(404, "not_found"),
-    UnknownInteraction: _Row(404, "not_found"),
-    UnknownMasterKey: _Row(404, "not_found"),
+_FRAMEWORK_CODES: Final[Mapping[int, str]] = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+def _of_the_framework(error: HTTPException) -> Problem:
+    code = _FRAMEWORK_CODES.get(error.status_code, "bad_request" if error.status_code < 500 else "internal")
+    return Problem(error.status_code, code, headers=error.headers or {})
+
+
+_TABLE: Final[Mapping[type[Exception], Row]] = {
+    **PROBLEMS,  # the library's own
+    # what was asked for is malformed
+    MalformedCaveat: (400, "bad_request"),
+    MalformedTicket: (400, "bad_request"),
+    BadDuration: (400, "bad_request"),
+    InvalidRequest: (400, "bad_request"),
+    ClientDisconnect: lambda _: bad_request("the body is not whole"),  # nobody is there to read it
+    # the caller may not have it
+    InvalidCredentials: lambda _: invalid_credentials(),
+    Forbidden: (403, "forbidden"),
+    DischargeRefused: (403, "forbidden"),
+    RegistrationClosed: lambda _: Problem(403, "registration_closed"),
+    CeilingReached: (403, "ceiling_reached"),
+    # it is not there
+    NotFound: (404, "not_found"),
+    UnsupportedForm: (415, "unsupported_media_type"),
+    UnknownVerifier: (404, "not_found"),
+    UnknownUser: (404, "not_found"),
+    UnknownGroup: (404, "not_found"),
+    UnknownAgent: (404, "not_found"),
+    UnknownInteraction: (404, "not_found"),
+    UnknownMasterKey: (404, "not_found"),
+    # it is there already, or has changed meanwhile
+    UserExists: (409, "conflict"),
+    GroupExists: (409, "conflict"),
+    AgentExists: (409, "conflict"),
+    IdempotencyConflict: (409, "conflict"),
+    LabelExists: (409, "conflict"),
+    KeyConflict: (409, "conflict"),
+    KeyInUse: _key_in_use,
+    # not now
+    RateLimited: lambda error: rate_limited(error.retry_after),
+    Busy: lambda error: unavailable(error.retry_after),
+    InteractionsFull: lambda _: unavailable(_FULL),
+    StoreUnavailable: _store_unavailable,
+    # the framework's
+    HTTPException: _of_the_framework,
 }
+"""A row is a status and a code, with the error's message as the detail, or a function from the error to a
+`Problem`. The message of an error with the first form of row goes out: it holds no secret."""
 
 
 def problem_of(error: Exception) -> Problem:
-    """The problem that an exception is. What the table does not know is a 500, logged without its words."""
-    match error:
-        case Problem():
-            return error
-        case caveats.DamagedToken():
-            return damaged_token()
-        case caveats.UnsatisfiedCaveats():
-            return _unsatisfied(error)
-        case caveats.MissingDischarge():
-            asked: dict[str, object] = {
-                "location": error.location,
-                "ticket": wire.encode_base64(error.ticket),
-            }
-            challenge = {"WWW-Authenticate": f'{_REALM}, error="invalid_token"'}
-            return Problem(401, "discharge_required", str(error), headers=challenge, members=asked)
-        case caveats.DischargeRefused():
-            return forbidden(str(error))
-        case caveats.MalformedTicket():
-            return bad_request(str(error))
-        case caveats.WrongAudience():
-            return Problem(403, "wrong_audience", str(error))
-        case caveats.MalformedToken() | caveats.LimitExceeded() | caveats.Refused():
-            return invalid_token()
-        case InvalidCredentials():
-            return invalid_credentials()
-        case RateLimited():
-            return rate_limited(error.retry_after)
-        case Busy():
-            return unavailable(error.retry_after)
-        case InteractionsFull():
-            return unavailable(60)
-        case StoreUnavailable():
-            _log.error("store_unavailable", error=type(error).__name__)
-            return unavailable()
-        case KeyInUse():
-            members: dict[str, object] = {
-                "until": f"{error.until:%Y-%m-%dT%H:%M:%SZ}",
-                "labelled_tokens": error.labelled,
-            }
-            return Problem(409, "key_in_use", str(error), members=members)
-        case HTTPException():
-            return _of_starlette(error)
-        case ClientDisconnect():  # nobody is there to read it
-            return bad_request("the body is not whole")
-        case _:
-            pass
-    for kind in type(error).__mro__:
-        row = _TABLE.get(kind)
-        if row is not None:
-            return Problem(row.status, row.code, str(error) if row.tell else "")
+    """The problem that an error is. One without a row is a 500, and is logged without its message."""
+    problem = find_problem(error, _TABLE)
+    if problem is not None:
+        return problem
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
@@ -248,28 +139,7 @@ def problem_of(error: Exception) -> Problem:
     return Problem(500, "internal")
 
 
-def _unsatisfied(error: caveats.UnsatisfiedCaveats) -> Problem:
-    """403 with every failure; a token that has expired is not live, and then the uniform 401."""
-    if any(failure.kind == caveats.Expires.kind for failure in error.failures):
-        return invalid_token()
-    failures = [
-        {
-            "index": failure.index,
-            "kind": failure.kind,
-            "predicate": failure.predicate,
-            "added_by": failure.added_by,
-            "reason": failure.reason,
-            "hint": failure.hint,
-        }
-        for failure in error.failures
-    ]
-    challenge = {"WWW-Authenticate": f'{_REALM}, error="insufficient_scope"'}
-    return Problem(403, "caveats_unsatisfied", headers=challenge, members={"failures": failures})
-
-
-_STARLETTE: Final[Mapping[int, str]] = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-
-
-def _of_starlette(error: HTTPException) -> Problem:
-    code = _STARLETTE.get(error.status_code, "bad_request" if error.status_code < 500 else "internal")
-    return Problem(error.status_code, code, headers=error.headers or {})
+def problem_response(error: Exception) -> Response:
+    """The answer to an error, or to a `Problem` itself."""
+    problem = problem_of(error)
+    return Response(problem.body, problem.status, problem.headers)

@@ -5,12 +5,10 @@ are refused, and so is one in the query, where logs would keep it. A cookie is a
 themselves, so with one, and a method that changes something, the page must be this service's own.
 """
 
-import binascii
 import contextlib
 import json
-from base64 import b64decode
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeVar
 
@@ -20,48 +18,33 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from caveats import Authenticated, Context, Grant, UnsatisfiedCaveats
+from caveats.http import (
+    Credential,
+    IncomingRequest,
+    PasswordCredential,
+    Problem,
+    TokenCredential,
+    bad_request,
+    context_of,
+    credential_of,
+    credential_required,
+    invalid_credentials,
+    invalid_token,
+)
 from caveats.kinds import OWN_NAMESPACE, parse_address
 from caveats_service.core.errors import Busy
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.core.runtime import ServiceRuntime
-from caveats_service.http.errors import (
-    Problem,
-    bad_request,
-    credential_required,
-    forbidden,
-    invalid_credentials,
-    invalid_token,
-    problem_of,
-)
-from caveats_service.settings import IPNetwork, Settings
+from caveats_service.http.errors import forbidden, problem_response
+from caveats_service.settings import Settings
 from caveats_service.storage import AlreadyDone, Idempotency, Revocation, StoreUnavailable, User
 
 ADMIN_SCOPE: Final = f"{OWN_NAMESPACE}:admin"
 NO_STORE: Final = {"Cache-Control": "no-store"}
 SAFE: Final = ("GET", "HEAD", "OPTIONS")
-_MOST_CREDENTIAL: Final = 6_000
 _Model = TypeVar("_Model", bound=BaseModel)
 _Body = TypeVar("_Body")
 Handler = Callable[["RequestContext"], Awaitable[Response]]
-
-
-@dataclass(frozen=True, slots=True)
-class PasswordCredential:
-    """A username and a password, from the body or from Basic."""
-
-    username: str
-    password: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class TokenCredential:
-    """A token's text. `from_cookie`: the browser sent it by itself."""
-
-    text: str = field(repr=False)
-    from_cookie: bool = False
-
-
-Credential = PasswordCredential | TokenCredential
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,93 +53,6 @@ class Caller:
 
     username: str
     grant: Grant | None
-
-
-def client_address(
-    peer: str | None, forwarded_for: list[bytes], trusted: tuple[IPNetwork, ...]
-) -> str | None:
-    """The client's address: the peer's, or, while that is a trusted proxy, the last one in X-Forwarded-For."""
-    if peer is None or not trusted or not forwarded_for:
-        return peer
-    hops = [hop.strip() for line in forwarded_for for hop in line.decode("latin-1").split(",")]
-    address = peer
-    while is_trusted(address, trusted) and hops:
-        hop = hops.pop()
-        if parse_address(hop) is None:
-            return None  # the proxy cannot say who it is, and the proxy itself it is not
-        address = hop
-    return address
-
-
-def is_trusted(address: str | None, trusted: tuple[IPNetwork, ...]) -> bool:
-    """Whether this address is one of the trusted proxies'."""
-    parsed = None if address is None else parse_address(address)
-    return parsed is not None and any(parsed.version == net.version and parsed in net for net in trusted)
-
-
-def token_of_headers(headers: list[tuple[bytes, bytes]], cookie_name: str) -> Credential | None:
-    """The one credential in these headers. Raises `Problem`: 400 for two, 401 for one of another scheme."""
-    found: Credential | None = None
-    for name, value in headers:
-        if name == b"authorization":
-            credential: Credential | None = _authorization(value)
-        elif name == b"x-auth-token":
-            credential = TokenCredential(_ascii(value.strip(b" \t")))
-        elif name == b"cookie":
-            credential = _session_cookie(value, cookie_name)
-        else:
-            continue
-        if credential is None:
-            continue
-        if found is not None:
-            raise Problem(
-                400, "two_credentials", "send one of Authorization, X-Auth-Token and the session cookie"
-            )
-        found = credential
-    return found
-
-
-def _authorization(value: bytes) -> Credential:
-    scheme, _, rest = value.partition(b" ")
-    rest = rest.strip(b" ")
-    match scheme.lower():
-        case b"bearer" if rest:
-            return TokenCredential(_ascii(rest))
-        case b"basic" if rest:
-            return _basic(rest)
-        case _:
-            raise credential_required()
-
-
-def _basic(encoded: bytes) -> PasswordCredential:
-    if len(encoded) > _MOST_CREDENTIAL:
-        raise invalid_credentials()
-    try:
-        username, colon, password = b64decode(encoded, validate=True).decode("utf-8").partition(":")
-    except (binascii.Error, ValueError):
-        raise invalid_credentials() from None
-    if not colon:
-        raise invalid_credentials()
-    return PasswordCredential(username, password)
-
-
-def _ascii(value: bytes) -> str:
-    try:
-        return value.decode("ascii")
-    except UnicodeDecodeError:
-        raise invalid_token() from None
-
-
-def _session_cookie(value: bytes, name: str) -> TokenCredential | None:
-    """The session cookie among the others. Twice is suspicious: a sibling domain may have set one."""
-    wanted = name.encode("ascii") + b"="
-    found = [part.strip() for part in value.split(b";") if part.strip().startswith(wanted)]
-    if not found:
-        return None
-    if len(found) > 1:
-        raise Problem(400, "two_credentials", "the session cookie came twice")
-    text = found[0][len(wanted) :]
-    return TokenCredential(_ascii(text), from_cookie=True) if text else None
 
 
 def require_own_site(settings: Settings, headers: Headers) -> None:
@@ -183,13 +79,14 @@ class RequestContext:
         self._proven: tuple[PasswordCredential, User] | None = None
 
     @cached_property
+    def head(self) -> IncomingRequest:
+        """The request's head as it came in."""
+        return IncomingRequest.from_asgi(self.http.scope)
+
+    @cached_property
     def client_ip(self) -> str | None:
         """The client's address, through trusted proxies only."""
-        client = self.http.client
-        forwarded = [value for name, value in self.http.headers.raw if name == b"x-forwarded-for"]
-        return client_address(
-            client.host if client else None, forwarded, self.runtime.settings.trusted_proxies
-        )
+        return self.runtime.settings.proxies.client_address(self.head)
 
     @property
     def throttle_key(self) -> str:
@@ -277,7 +174,7 @@ class RequestContext:
     @cached_property
     def credential(self) -> Credential | None:
         """The credential in the headers, not looked at yet. Raises `Problem`: 400 for two, 403 across sites."""
-        credential = token_of_headers(self.http.headers.raw, self.runtime.settings.cookie_name)
+        credential = credential_of(self.head.headers, self.runtime.settings.cookie_name)
         if self.http.method in SAFE:
             return credential
         if isinstance(credential, TokenCredential) and credential.from_cookie:
@@ -313,13 +210,8 @@ class RequestContext:
 
     def context(self, *scopes: str, audience: str | None = None) -> Context:
         """The facts of this request, for a token that is presented to this service itself."""
-        return Context(
-            now=self.now,
-            audience=audience,
-            scopes=scopes,
-            method=self.http.method,
-            path=self.http.scope["raw_path"].decode("ascii", "backslashreplace"),
-            client_ip=self.client_ip,
+        return context_of(
+            self.head, self.runtime.settings.proxies, now=self.now, audience=audience, scopes=scopes
         )
 
     async def account(self) -> Caller:
@@ -411,7 +303,7 @@ def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         except AlreadyDone as done:
             return context.again(done)
         except Exception as error:  # noqa: BLE001  # the process edge: everything becomes one of the table's answers
-            return problem_of(error).response()
+            return problem_response(error)
 
     return run
 

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from caveats_service.http.errors import Problem
+from caveats.http import Problem
 
 
 class HeadLimitedProtocol(HttpToolsProtocol):
@@ -30,7 +30,7 @@ class HeadLimitedProtocol(HttpToolsProtocol):
 
 
 def _refusal(most: int) -> bytes:
-    problem = Problem(431, "headers_too_large", f"the request's head has at most {most} bytes").response()
-    lines = [f"HTTP/1.1 431 {HTTPStatus(431).phrase}".encode(), b"connection: close"]
-    lines += [name + b": " + value for name, value in problem.raw_headers]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + bytes(problem.body)
+    problem = Problem(431, "headers_too_large", f"the request's head has at most {most} bytes")
+    lines = [f"HTTP/1.1 431 {HTTPStatus(431).phrase}", "connection: close"]
+    lines += [f"{name.lower()}: {value}" for name, value in problem.headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + problem.body

@@ -13,9 +13,10 @@ from starlette.requests import ClientDisconnect
 import caveats
 from caveats import Failure
 from caveats.durations import BadDuration
+from caveats.http import TITLES, Problem
 from caveats_service import storage as stores
 from caveats_service.core import errors
-from caveats_service.http.errors import TITLES, Problem, problem_of
+from caveats_service.http.errors import problem_response
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -68,7 +69,7 @@ def unsatisfied(*kinds: str) -> caveats.UnsatisfiedCaveats:
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
 def test_every_error_is_one_answer(error: Exception, status: int, code: str) -> None:
-    answer = problem_of(error).response()
+    answer = problem_response(error)
     body = json.loads(bytes(answer.body))
     assert (answer.status_code, body["status"], body["code"]) == (status, status, code)
     assert body["type"] == f"urn:caveats:problem:{code}"
@@ -90,7 +91,7 @@ def test_what_nobody_foresaw_is_logged_without_its_words(capfd: pytest.CaptureFi
     try:
         raise RuntimeError("the password is hunter2")
     except RuntimeError as error:
-        answer = problem_of(error).response()
+        answer = problem_response(error)
     out = "".join(capfd.readouterr())
     assert answer.status_code == 500
     assert "internal_error" in out

@@ -11,17 +11,15 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from caveats import Grant
+from caveats.http import IncomingRequest, Problem
 from caveats_client.guards.guard import (
-    Answer,
-    Denied,
+    Answers,
     Extra,
     Guard,
-    IncomingRequest,
     Verifies,
     checked_paths,
     checked_scopes,
     is_public,
-    raw_text,
     utc_now,
 )
 
@@ -33,19 +31,6 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _GUARDED: Final = ("http", "websocket")
 _POLICY_VIOLATION: Final = 1008
-
-
-def incoming_of(scope: Mapping[str, Any]) -> IncomingRequest:
-    """The request in an ASGI scope. A server that gives no `raw_path` gives no path that can be judged."""
-    raw_path = scope.get("raw_path")
-    client = scope.get("client")
-    return IncomingRequest(
-        method=scope.get("method", "GET"),  # the handshake of a WebSocket, which is a GET, has none
-        path=None if raw_path is None else raw_text(raw_path),
-        query=scope.get("query_string", b""),
-        headers=tuple((bytes(name).lower(), bytes(value)) for name, value in scope["headers"]),
-        peer=client[0] if client else None,
-    )
 
 
 def grant_of(scope: Mapping[str, Any]) -> Grant:
@@ -69,7 +54,7 @@ class TokenMiddleware:
         public: Iterable[str] | Callable[[Scope], bool] = (),
         trusted_proxies: Iterable[str] = (),
         extra: Callable[[Scope], Extra] | None = None,
-        answers: Mapping[type[Exception], Answer] | None = None,
+        answers: Answers | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         """`scopes`: what every request needs, or a function that says what this one needs.
@@ -78,7 +63,7 @@ class TokenMiddleware:
         for plug-in kinds. The rest is as for `Guard`.
         """
         self.app = app
-        self._gate = Guard(
+        self._guard = Guard(
             verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
         )
         self._scopes = scopes if callable(scopes) else checked_scopes(scopes)
@@ -90,21 +75,21 @@ class TokenMiddleware:
         if scope["type"] not in _GUARDED:
             await self.app(scope, receive, send)
             return
-        incoming = incoming_of(scope)
+        incoming = IncomingRequest.from_asgi(scope)
         if self._public(scope) if callable(self._public) else is_public(self._public, incoming):
             await self.app(scope, receive, send)
             return
         try:
             scopes = tuple(self._scopes(scope)) if callable(self._scopes) else self._scopes
-            grant = await self._gate.judge_async(incoming, scopes, self._extra(scope) if self._extra else {})
-        except Denied as refusal:
-            await send_refusal(refusal, scope, send)
+            grant = await self._guard.judge_async(incoming, scopes, self._extra(scope) if self._extra else {})
+        except Problem as problem:
+            await send_problem(problem, scope, send)
             return
         await self.app({**scope, "state": {**scope.get("state", {}), "grant": grant}}, receive, send)
 
 
-async def send_refusal(refusal: Denied, scope: Mapping[str, Any], send: Send) -> None:
-    """The refusal as the response; of a WebSocket's handshake too, where the server can."""
+async def send_problem(problem: Problem, scope: Mapping[str, Any], send: Send) -> None:
+    """The problem as the response; of a WebSocket's handshake too, where the server can."""
     kind = "http.response"
     if scope["type"] == "websocket":
         if "websocket.http.response" not in scope.get("extensions", {}):
@@ -112,7 +97,7 @@ async def send_refusal(refusal: Denied, scope: Mapping[str, Any], send: Send) ->
             return
         kind = "websocket.http.response"
     headers = [
-        (name.lower().encode("ascii"), value.encode("latin-1")) for name, value in refusal.headers.items()
+        (name.lower().encode("ascii"), value.encode("latin-1")) for name, value in problem.headers.items()
     ]
-    await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": refusal.body})
+    await send({"type": f"{kind}.start", "status": problem.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": problem.body})

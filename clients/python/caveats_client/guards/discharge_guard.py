@@ -22,7 +22,6 @@ from caveats import (
     Bundle,
     CaveatsError,
     Checkers,
-    Context,
     Expires,
     Macaroon,
     UnsatisfiedCaveats,
@@ -39,11 +38,12 @@ from caveats.bakery import (
     decode_header,
     first_party_checkers,
 )
+from caveats.http import IncomingRequest, Problem, TrustedProxies, context_of
 from caveats.keys.keyring import hkdf
 from caveats.token import chain
 from caveats.token.wire import ThirdPartyCaveat, encode_base64
-from caveats_client.guards.asgi import App, Receive, Scope, Send, incoming_of, send_refusal
-from caveats_client.guards.guard import Denied, IncomingRequest, Proxies, checked_paths, is_public, utc_now
+from caveats_client.guards.asgi import App, Receive, Scope, Send, send_problem
+from caveats_client.guards.guard import checked_paths, is_public, utc_now
 
 _LEAST_SECRET: Final = 32
 _MOST_PRESENTED: Final = 8
@@ -67,7 +67,7 @@ class Agreement:
     """Which agreement this is: the same each time that it is presented."""
 
 
-class DischargeRequired(Denied):
+class DischargeRequired(Problem):
     """The answer that asks for a discharge, the bakery's way."""
 
     def __init__(self, version: int, info: Mapping[str, Any]) -> None:
@@ -129,12 +129,12 @@ class DischargeGuard:
         self._path = path
         self._checkers = first_party_checkers(standard_checkers() if checkers is None else checkers)
         self._accept = accept
-        self._proxies = Proxies(trusted_proxies)
+        self._proxies = TrustedProxies(trusted_proxies)
         self._now = now
         self._random = random
 
     def judge(self, incoming: IncomingRequest) -> Agreement:
-        """What has been agreed to for this request. Raises `Denied`, which says how to have it agreed to."""
+        """What has been agreed to for this request. Raises `Problem`, which says how to have it agreed to."""
         for read, text in islice(self._presented(incoming.headers), _MOST_PRESENTED):
             try:
                 agreed = self._agreed(read(text), incoming)
@@ -165,14 +165,7 @@ class DischargeGuard:
     def _agreed(self, bundle: Bundle, incoming: IncomingRequest) -> Agreement:
         root_key = self._root_key(bundle.macaroon.identifier)
         authenticated = authenticate(bundle, root_key, kinds=self._checkers.kinds)
-        forwarded = [value for name, value in incoming.headers if name == b"x-forwarded-for"]
-        context = Context(
-            now=self._now(),
-            method=incoming.method,
-            path=incoming.path,
-            client_ip=self._proxies.client_address(incoming.peer, forwarded),
-            extra=_origin(incoming.headers),
-        )
+        context = context_of(incoming, self._proxies, now=self._now(), extra=_origin(incoming.headers))
         failures = unsatisfied(authenticated.caveats, self._checkers, context)
         if failures:
             raise UnsatisfiedCaveats(failures)
@@ -180,7 +173,7 @@ class DischargeGuard:
         user = authenticated.user_asserted_by(self.party, root_key) or declared.get("username")
         return Agreement(user, declared, bundle.macaroon.identifier.decode())
 
-    def _required(self, incoming: IncomingRequest) -> Denied:
+    def _required(self, incoming: IncomingRequest) -> Problem:
         version = _version_of(incoming.headers)
         identifier = encode_base64(self._random(_IDENTIFIER_SIZE)).encode()
         root_key = self._root_key(identifier)
@@ -213,7 +206,7 @@ class DischargeGuard:
             "path": self._path,
         }
         challenge = {"WWW-Authenticate": _CHALLENGE}
-        return Denied(401, "discharge_required", _MESSAGE, headers=challenge, members=members)
+        return Problem(401, "discharge_required", _MESSAGE, headers=challenge, members=members)
 
     def _root_key(self, identifier: bytes) -> bytes:
         return chain.mac(self._keys, identifier)
@@ -236,14 +229,14 @@ class DischargeMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        incoming = incoming_of(scope)
+        incoming = IncomingRequest.from_asgi(scope)
         if is_public(self._public, incoming):
             await self.app(scope, receive, send)
             return
         try:
             agreed = self._first_party.judge(incoming)
-        except Denied as refusal:
-            await send_refusal(refusal, scope, send)
+        except Problem as problem:
+            await send_problem(problem, scope, send)
             return
         await self.app({**scope, "state": {**scope.get("state", {}), "agreed": agreed}}, receive, send)
 

@@ -19,13 +19,12 @@ from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import sync_and_async_middleware
 
-from caveats_client.guards import asgi, wsgi
+from caveats.http import IncomingRequest, Problem
+from caveats_client.guards import wsgi
 from caveats_client.guards.guard import (
-    Answer,
-    Denied,
+    Answers,
     Extra,
     Guard,
-    IncomingRequest,
     Verifies,
     awaited,
     checked_paths,
@@ -49,7 +48,7 @@ class TokenGuard:
         audience: str | None = None,
         trusted_proxies: Iterable[str] = (),
         extra: Callable[[HttpRequest], Extra] | None = None,
-        answers: Mapping[type[Exception], Answer] | None = None,
+        answers: Answers | None = None,
         decoded_paths: bool = False,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -58,7 +57,7 @@ class TokenGuard:
         `decoded_paths`: where the server keeps no path as it came (`manage.py runserver`), judge the decoded one;
         otherwise a path caveat refuses there.
         """
-        self._gate = Guard(
+        self._guard = Guard(
             verifier,
             audience=audience,
             trusted_proxies=trusted_proxies,
@@ -89,17 +88,17 @@ class TokenGuard:
             @wraps(view)
             def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
                 try:
-                    request.grant = self._gate.judge(*question(request, kwargs))
-                except Denied as refusal:
-                    return _response(refusal, request)
+                    request.grant = self._guard.judge(*question(request, kwargs))
+                except Problem as problem:
+                    return _response(problem, request)
                 return view(request, *args, **kwargs)
 
             @wraps(view)
             async def guarded_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
                 try:
-                    request.grant = await self._gate.judge_async(*question(request, kwargs))
-                except Denied as refusal:
-                    return _response(refusal, request)
+                    request.grant = await self._guard.judge_async(*question(request, kwargs))
+                except Problem as problem:
+                    return _response(problem, request)
                 return await view(request, *args, **kwargs)
 
             return guarded_async if iscoroutinefunction(view) else guarded  # type: ignore[return-value]
@@ -126,17 +125,17 @@ class TokenGuard:
             def guarded(request: HttpRequest) -> Any:
                 if not is_free(request):
                     try:
-                        request.grant = self._gate.judge(*question(request))
-                    except Denied as refusal:
-                        return _response(refusal, request)
+                        request.grant = self._guard.judge(*question(request))
+                    except Problem as problem:
+                        return _response(problem, request)
                 return get_response(request)
 
             async def guarded_async(request: HttpRequest) -> Any:
                 if not is_free(request):
                     try:
-                        request.grant = await self._gate.judge_async(*question(request))
-                    except Denied as refusal:
-                        return _response(refusal, request)
+                        request.grant = await self._guard.judge_async(*question(request))
+                    except Problem as problem:
+                        return _response(problem, request)
                 return await get_response(request)
 
             return guarded_async if iscoroutinefunction(get_response) else guarded
@@ -146,13 +145,13 @@ class TokenGuard:
     def _incoming(self, request: HttpRequest) -> IncomingRequest:
         scope = getattr(request, "scope", None)
         if scope is not None:
-            return asgi.incoming_of(scope)
+            return IncomingRequest.from_asgi(scope)
         return wsgi.incoming_of(request.META, decoded_paths=self._decoded_paths)
 
     def _question(self, request: HttpRequest, scopes: tuple[str, ...]) -> _Question:
         return self._incoming(request), scopes, self._extra(request) if self._extra else {}
 
 
-def _response(refusal: Denied, request: HttpRequest) -> HttpResponse:
-    body = b"" if request.method == "HEAD" else refusal.body  # not every server would leave it out
-    return HttpResponse(body, status=refusal.status, headers=refusal.headers)
+def _response(problem: Problem, request: HttpRequest) -> HttpResponse:
+    body = b"" if request.method == "HEAD" else problem.body  # not every server would leave it out
+    return HttpResponse(body, status=problem.status, headers=problem.headers)

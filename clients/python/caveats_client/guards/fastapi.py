@@ -9,7 +9,7 @@
 /openapi.json then says that a token is needed, and both ways to send it.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -18,10 +18,9 @@ from fastapi.responses import Response
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from caveats import Grant
-from caveats_client.guards.asgi import incoming_of
+from caveats.http import IncomingRequest, Problem
 from caveats_client.guards.guard import (
-    Answer,
-    Denied,
+    Answers,
     Extra,
     Guard,
     Verifies,
@@ -45,15 +44,15 @@ HEADER: Final = APIKeyHeader(
 
 
 class TokenRefused(HTTPException):
-    """FastAPI's exception around a refusal. Without `install`, the problem arrives inside of `detail`."""
+    """FastAPI's exception around a problem. Without `install`, the problem arrives inside of `detail`."""
 
-    def __init__(self, refusal: Denied) -> None:
-        super().__init__(refusal.status, refusal.problem, refusal.headers)
-        self.refusal = refusal
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.status, problem.document, problem.headers)
+        self.problem = problem
 
     def response(self) -> Response:
-        """The refusal as a response."""
-        return Response(self.refusal.body, self.refusal.status, self.refusal.headers)
+        """The problem as a response."""
+        return Response(self.problem.body, self.problem.status, self.problem.headers)
 
 
 class TokenGuard:
@@ -66,17 +65,17 @@ class TokenGuard:
         audience: str | None = None,
         trusted_proxies: Iterable[str] = (),
         extra: Callable[[Request], Extra] | None = None,
-        answers: Mapping[type[Exception], Answer] | None = None,
+        answers: Answers | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         """`extra`: facts for plug-in kinds. The rest is as for `Guard`."""
-        self._gate = Guard(
+        self._guard = Guard(
             verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
         )
         self._extra = extra
 
     def install(self, app: FastAPI) -> None:
-        """Have the app answer refusals as the service does: application/problem+json."""
+        """Have the app answer problems as the service does: application/problem+json."""
         app.add_exception_handler(TokenRefused, _answer)
 
     def requires(
@@ -98,9 +97,9 @@ class TokenGuard:
             if when is not None:
                 filled += tuple(when(request))
             try:
-                return await self._gate.judge_async(incoming_of(request.scope), filled, extra)
-            except Denied as refusal:
-                raise TokenRefused(refusal) from refusal
+                return await self._guard.judge_async(IncomingRequest.from_asgi(request.scope), filled, extra)
+            except Problem as problem:
+                raise TokenRefused(problem) from problem
 
         return grant_of_request
 

@@ -8,7 +8,7 @@ def photo(photo_id: int) -> ...:
     g.grant.user
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from functools import wraps
 from typing import ParamSpec, TypeAlias
@@ -18,12 +18,11 @@ from flask.typing import ResponseReturnValue
 from flask.wrappers import Request
 
 from caveats import Grant
+from caveats.http import IncomingRequest, Problem
 from caveats_client.guards.guard import (
-    Answer,
-    Denied,
+    Answers,
     Extra,
     Guard,
-    IncomingRequest,
     Verifies,
     checked_paths,
     checked_scopes,
@@ -47,7 +46,7 @@ class TokenGuard:
         audience: str | None = None,
         trusted_proxies: Iterable[str] = (),
         extra: Callable[[Request], Extra] | None = None,
-        answers: Mapping[type[Exception], Answer] | None = None,
+        answers: Answers | None = None,
         decoded_paths: bool = False,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -56,7 +55,7 @@ class TokenGuard:
         `decoded_paths`: where the server keeps no path as it came (wsgiref), judge the decoded one; otherwise a
         path caveat refuses there.
         """
-        self._gate = Guard(
+        self._guard = Guard(
             verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
         )
         self._extra = extra
@@ -79,8 +78,8 @@ class TokenGuard:
                     filled += tuple(when(request))
                 try:
                     g.grant = self._judge(filled)
-                except Denied as refusal:
-                    return _response(refusal)
+                except Problem as problem:
+                    return _response(problem)
                 answer: ResponseReturnValue = current_app.ensure_sync(view)(*args, **kwargs)
                 return answer
 
@@ -104,8 +103,8 @@ class TokenGuard:
                 return None
             try:
                 g.grant = self._judge(tuple(needed(request)) if callable(needed) else needed)
-            except Denied as refusal:
-                return _response(refusal)
+            except Problem as problem:
+                return _response(problem)
             return None
 
         app.before_request(before)
@@ -115,8 +114,8 @@ class TokenGuard:
 
     def _judge(self, scopes: tuple[str, ...]) -> Grant:
         extra = self._extra(request) if self._extra else {}
-        return self._gate.judge(self._incoming(), scopes, extra)
+        return self._guard.judge(self._incoming(), scopes, extra)
 
 
-def _response(refusal: Denied) -> Response:
-    return Response(refusal.body, refusal.status, refusal.headers)
+def _response(problem: Problem) -> Response:
+    return Response(problem.body, problem.status, problem.headers)

@@ -7,7 +7,7 @@ The app finds a `TokenUser` in `request.user`, and its `Grant` in `request.user.
 are closed by Starlette.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
@@ -15,10 +15,9 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from caveats import Grant
-from caveats_client.guards.asgi import incoming_of
+from caveats.http import IncomingRequest, Problem
 from caveats_client.guards.guard import (
-    Answer,
-    Denied,
+    Answers,
     Extra,
     Guard,
     Verifies,
@@ -52,11 +51,11 @@ class TokenUser(BaseUser):
 
 
 class TokenRefused(AuthenticationError):
-    """Starlette's error around a refusal."""
+    """Starlette's error around a problem."""
 
-    def __init__(self, refusal: Denied) -> None:
-        super().__init__(str(refusal))
-        self.refusal = refusal
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
 
 
 class TokenBackend(AuthenticationBackend):
@@ -74,11 +73,11 @@ class TokenBackend(AuthenticationBackend):
         public: Iterable[str] | Callable[[HTTPConnection], bool] = (),
         trusted_proxies: Iterable[str] = (),
         extra: Callable[[HTTPConnection], Extra] | None = None,
-        answers: Mapping[type[Exception], Answer] | None = None,
+        answers: Answers | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         """As for `TokenMiddleware`; the functions are given Starlette's connection."""
-        self._gate = Guard(
+        self._guard = Guard(
             verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
         )
         self._scopes = scopes if callable(scopes) else checked_scopes(scopes)
@@ -87,18 +86,18 @@ class TokenBackend(AuthenticationBackend):
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
         """The credentials and the user. Raises `TokenRefused`."""
-        incoming = incoming_of(conn.scope)
+        incoming = IncomingRequest.from_asgi(conn.scope)
         if self._public(conn) if callable(self._public) else is_public(self._public, incoming):
             return None
         try:
             scopes = tuple(self._scopes(conn)) if callable(self._scopes) else self._scopes
-            grant = await self._gate.judge_async(incoming, scopes, self._extra(conn) if self._extra else {})
-        except Denied as refusal:
-            raise TokenRefused(refusal) from refusal
+            grant = await self._guard.judge_async(incoming, scopes, self._extra(conn) if self._extra else {})
+        except Problem as problem:
+            raise TokenRefused(problem) from problem
         return AuthCredentials(["authenticated", *scopes]), TokenUser(grant)
 
     @staticmethod
     def on_error(_: HTTPConnection, error: AuthenticationError) -> Response:
-        """The refusal as a response: for the middleware's `on_error`."""
-        refusal = error.refusal if isinstance(error, TokenRefused) else Denied(400, "bad_request")
-        return Response(refusal.body, refusal.status, refusal.headers)
+        """The problem as a response: for the middleware's `on_error`."""
+        problem = error.problem if isinstance(error, TokenRefused) else Problem(400, "bad_request")
+        return Response(problem.body, problem.status, problem.headers)

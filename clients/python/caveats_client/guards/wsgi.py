@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from caveats_client.guards.guard import IncomingRequest, raw_text
+from caveats.http import IncomingRequest, path_text
 
 _TARGETS: Final = ("REQUEST_URI", "RAW_URI")
 """The target as it came: Apache, uWSGI, waitress and Werkzeug have the first, gunicorn the second."""
@@ -13,9 +13,9 @@ def incoming_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> I
     """The request in `environ`. `decoded_paths`: judge PATH_INFO where the server does not tell the path as it came."""
     target = next((environ[name] for name in _TARGETS if environ.get(name)), None)
     if target is not None:
-        path = raw_text(_bytes(target).partition(b"?")[0])
+        path = path_text(_bytes(target).partition(b"?")[0])
     elif decoded_paths:
-        path = raw_text(_bytes(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")))
+        path = path_text(_bytes(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")))
     else:
         path = None
     headers = tuple(

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from caveats import DischargeRefused, MalformedToken
 from caveats.bakery import BakeryMacaroon, decode_header
+from caveats.http import bad_request
 from caveats.token.wire import decode_base64
 from caveats_service.discharge import protocol
 from caveats_service.discharge.protocol import BakeryAnswer
@@ -16,7 +17,6 @@ from caveats_service.discharge.routes.endpoint import (
     protocol_version,
 )
 from caveats_service.http import schemas
-from caveats_service.http.errors import bad_request
 from caveats_service.http.request import RequestContext
 
 _DIGEST_SIZE: Final = 32

@@ -7,6 +7,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from caveats.bakery import BakeryMacaroon, decode_binaries
+from caveats.http import bad_request
 from caveats.token.wire import encode_base64
 from caveats_service.discharge import protocol
 from caveats_service.discharge.protocol import BakeryAnswer, DischargeForm
@@ -20,7 +21,6 @@ from caveats_service.discharge.routes.endpoint import (
     read_discharge_form,
 )
 from caveats_service.discharge.secrets import InteractionSecrets
-from caveats_service.http.errors import bad_request
 from caveats_service.http.request import RequestContext
 
 _KINDS: Final = f"{protocol.BROWSER_WINDOW}, {protocol.FORM} or {protocol.AGENT}"

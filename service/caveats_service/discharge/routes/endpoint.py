@@ -19,7 +19,7 @@ def bakery_endpoint(handler: Handler) -> Handler:
             problem = problem_of(error)
             message = problem.detail or problem.code.replace("_", " ")
             return bakery_response(
-                protocol.error_answer(problem.status, problem.code, message, problem.headers)
+                protocol.error_answer(problem.status, problem.code, message, problem.extra_headers)
             )
 
     return run

@@ -4,12 +4,13 @@ from base64 import b64encode
 
 from starlette.responses import Response
 
+from caveats.http import PasswordCredential
 from caveats_service.discharge import protocol
 from caveats_service.discharge.protocol import BakeryAnswer
 from caveats_service.discharge.routes.endpoint import bakery_endpoint, bakery_response, host
 from caveats_service.discharge.secrets import wait_token
 from caveats_service.http import schemas
-from caveats_service.http.request import PasswordCredential, RequestContext, reply
+from caveats_service.http.request import RequestContext, reply
 
 
 @bakery_endpoint

@@ -11,6 +11,7 @@ from typing import Final
 from starlette.responses import RedirectResponse, Response
 
 from caveats import CaveatsError
+from caveats.http import PasswordCredential, Problem, TokenCredential, bad_request
 from caveats_service.core.errors import ServiceError
 from caveats_service.discharge import pages
 from caveats_service.discharge.decisions import Decisions
@@ -18,8 +19,8 @@ from caveats_service.discharge.pages import PageForm
 from caveats_service.discharge.protocol import BakeryAnswer
 from caveats_service.discharge.routes.endpoint import bakery_response, host, page_response, read_page_form
 from caveats_service.discharge.secrets import approve_secret
-from caveats_service.http.errors import TITLES, Problem, bad_request, problem_of
-from caveats_service.http.request import NO_STORE, PasswordCredential, RequestContext, TokenCredential
+from caveats_service.http.errors import problem_of
+from caveats_service.http.request import NO_STORE, RequestContext
 from caveats_service.storage import Decision, Interaction, UnknownInteraction
 
 _GONE: Final = "The time is up, or the address is not whole. Begin again where you came from."
@@ -189,7 +190,7 @@ def _error_page(error: Exception) -> Response:
 
 
 def _title(problem: Problem) -> str:
-    return TITLES.get(problem.code, problem.code)
+    return problem.title
 
 
 def _page_status(problem: Problem) -> int:

@@ -10,13 +10,13 @@ from typing import Final
 from starlette.responses import Response, StreamingResponse
 
 from caveats import CaveatsError
+from caveats.http import Problem
 from caveats_service.core.errors import ServiceError
 from caveats_service.discharge.decisions import require_decided
 from caveats_service.discharge.protocol import token_answer
 from caveats_service.discharge.routes.discharge import discharge_response
 from caveats_service.discharge.routes.endpoint import bakery_endpoint, bakery_response, host
 from caveats_service.discharge.secrets import wait_token as token_of
-from caveats_service.http.errors import Problem
 from caveats_service.http.request import NO_STORE, RequestContext
 from caveats_service.storage import Decision, Interaction, StoreError
 

@@ -3,12 +3,13 @@
 from starlette.responses import Response
 
 from caveats import InvalidKey
+from caveats.http import bad_request
 from caveats.token.identifier import is_token_id
 from caveats.token.wire import encode_base64
 from caveats_service.core.usernames import check_username
 from caveats_service.discharge.agents import read_agent_key
 from caveats_service.http import schemas
-from caveats_service.http.errors import bad_request, not_found
+from caveats_service.http.errors import not_found
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.storage import Agent
 

@@ -4,28 +4,22 @@ Knows headers. The original method and URI come in X-Original-*, or, from a trus
 both are there they must agree, since one pair may be what the client itself sent along.
 """
 
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from caveats import Context, Grant
+from caveats import Grant
+from caveats.http import IncomingRequest, Problem, bad_request, context_of, path_text, token_of
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.core.runtime import ServiceRuntime
-from caveats_service.http.errors import Problem, bad_request, credential_required, problem_of
-from caveats_service.http.request import (
-    SAFE,
-    PasswordCredential,
-    TokenCredential,
-    client_address,
-    is_trusted,
-    require_own_site,
-    token_of_headers,
-)
+from caveats_service.http.errors import problem_response
+from caveats_service.http.request import SAFE, require_own_site
 
-_INTERESTING: Final = frozenset(
-    (b"x-forwarded-for", b"x-forwarded-method", b"x-forwarded-uri", b"x-original-method", b"x-original-uri")
+_ASKED_ABOUT: Final = frozenset(
+    (b"x-forwarded-method", b"x-forwarded-uri", b"x-original-method", b"x-original-uri")
 )
 _BODY: Final = {"type": "http.response.body", "body": b""}
 _FIXED: Final = [(b"content-length", b"0"), (b"cache-control", b"no-store")]
@@ -53,30 +47,22 @@ class Authorize:
                 (b"x-auth-token-id", grant.token_id.encode("ascii")),
             ]
         except Exception as error:  # noqa: BLE001  # the process edge: everything becomes one of the table's answers
-            await problem_of(error).response()(scope, receive, send)
+            await problem_response(error)(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send(_BODY)
 
     async def _grant(self, scope: Scope) -> Grant:
-        runtime = self._runtime
-        headers = scope["headers"]
-        credential = token_of_headers(headers, runtime.settings.cookie_name)
-        if credential is None or isinstance(credential, PasswordCredential):
-            raise credential_required()
-        query = scope["query_string"]
+        runtime, settings, headers = self._runtime, self._runtime.settings, scope["headers"]
+        credential = token_of(headers, settings.cookie_name)
+        query, client = scope["query_string"], scope["client"]
         scopes, audience = self._queries.get(query) or self._read_query(query)
-        facts = [(name, value) for name, value in headers if name in _INTERESTING]
-        client = scope["client"]
         peer = client[0] if client else None
-        method = path = None
-        if facts:
-            method, path = _original(facts, trusted=is_trusted(peer, runtime.settings.trusted_proxies))
-            forwarded = [value for name, value in facts if name == b"x-forwarded-for"]
-            peer = client_address(peer, forwarded, runtime.settings.trusted_proxies)
-        if isinstance(credential, TokenCredential) and credential.from_cookie and method not in (None, *SAFE):
-            require_own_site(runtime.settings, Headers(raw=headers))
-        context = Context(runtime.now(), audience, scopes, method, path, peer)
+        method, path = _original(headers, trusted=settings.proxies.trusts(peer))
+        if credential.from_cookie and method not in (None, *SAFE):
+            require_own_site(settings, Headers(raw=headers))
+        asked = IncomingRequest(method, path, query, headers, peer)
+        context = context_of(asked, settings.proxies, now=runtime.now(), audience=audience, scopes=scopes)
         return await runtime.verify(credential.text, context)
 
     def _read_query(self, query: bytes) -> tuple[tuple[str, ...], str]:
@@ -102,11 +88,14 @@ class Authorize:
         return answer
 
 
-def _original(facts: list[tuple[bytes, bytes]], *, trusted: bool) -> tuple[str | None, str | None]:
-    """The method and the path of the request that the proxy asks about.
+def _original(headers: Iterable[tuple[bytes, bytes]], *, trusted: bool) -> tuple[str | None, str | None]:
+    """The method and the path of the request that the proxy asks about; None for what it does not say.
 
     Both come from one pair of headers: half of the other may be what the client itself sent along.
     """
+    facts = [(name, value) for name, value in headers if name in _ASKED_ABOUT]
+    if not facts:
+        return None, None
     method = _agreed(facts, b"x-original-method", b"x-forwarded-method")
     uri = _agreed(facts, b"x-original-uri", b"x-forwarded-uri")
     halves = [sum(value is not None for value in pair) for pair in zip(method, uri, strict=True)]
@@ -125,9 +114,7 @@ def _agreed(facts: list[tuple[bytes, bytes]], original: bytes, forwarded: bytes)
     for at, wanted in enumerate((original, forwarded)):
         for name, value in facts:
             if name == wanted:
-                text = value.decode(
-                    "ascii", "backslashreplace"
-                )  # a raw byte is no letter, whatever it looks like
+                text = path_text(value)
                 if any(other not in (None, text) for other in values):
                     raise bad_request("X-Original-* and X-Forwarded-* contradict each other")
                 values[at] = text

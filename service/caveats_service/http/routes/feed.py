@@ -11,11 +11,11 @@ from typing import Final
 from starlette.responses import Response, StreamingResponse
 
 from caveats import AudienceKeyring
+from caveats.http import Problem, bad_request, unavailable
 from caveats.revocation.feed import Page, check_reader, rows_text, seal_text
 from caveats.token.identifier import is_audience
 from caveats_service.core.feed import Subscriber
 from caveats_service.core.runtime import ServiceRuntime
-from caveats_service.http.errors import Problem, bad_request, unavailable
 from caveats_service.http.request import NO_STORE, RequestContext
 
 PROOF_HEADER: Final = "X-Feed-Proof"

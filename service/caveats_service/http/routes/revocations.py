@@ -5,12 +5,13 @@ from typing import Final
 from starlette.responses import Response
 
 from caveats import Authenticated
+from caveats.http import Problem, TokenCredential, bad_request
 from caveats.token.chain import BRANCH_ID_SIZE
 from caveats.token.identifier import is_token_id
 from caveats_service.core.usernames import check_username
 from caveats_service.http import schemas
-from caveats_service.http.errors import Problem, bad_request, forbidden, not_found
-from caveats_service.http.request import RequestContext, TokenCredential, reply
+from caveats_service.http.errors import forbidden, not_found
+from caveats_service.http.request import RequestContext, reply
 from caveats_service.storage import Revocation
 
 _NOT_YOURS: Final = "you have no labelled token of this id; present the token itself, or revoke all of yours"

@@ -5,17 +5,11 @@ from datetime import datetime
 from starlette.responses import Response
 
 from caveats import CaveatsError, Expires, effective
+from caveats.http import PasswordCredential, TokenCredential, credential_of, credential_required
 from caveats_service.core.issuing import IssueRequest, Plan, plan, renewal_expiry
 from caveats_service.http import schemas
-from caveats_service.http.errors import credential_required, problem_of
-from caveats_service.http.request import (
-    NO_STORE,
-    PasswordCredential,
-    RequestContext,
-    TokenCredential,
-    reply,
-    token_of_headers,
-)
+from caveats_service.http.errors import problem_of
+from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.http.routes.tokens import user_bounds
 
 
@@ -38,7 +32,7 @@ async def sign_in(request: RequestContext) -> Response:
 
 async def _end_previous(request: RequestContext) -> None:
     """A session that this browser had is over; one that is not valid any more is no matter."""
-    previous = token_of_headers(request.http.headers.raw, request.runtime.settings.cookie_name)
+    previous = credential_of(request.head.headers, request.runtime.settings.cookie_name)
     if isinstance(previous, TokenCredential) and previous.from_cookie:
         try:
             authenticated = await request.runtime.authenticate(previous.text)

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from caveats import Identifier, LimitExceeded, Macaroon, WrongAudience, effective
 from caveats.durations import parse_duration
+from caveats.http import PasswordCredential, Problem, TokenCredential, bad_request, credential_required
 from caveats_service.core.issuing import (
     DEFAULT_AUDIENCE,
     Bounds,
@@ -17,8 +18,8 @@ from caveats_service.core.issuing import (
     renewal_expiry,
 )
 from caveats_service.http import schemas
-from caveats_service.http.errors import Problem, bad_request, credential_required, forbidden, not_found
-from caveats_service.http.request import NO_STORE, PasswordCredential, RequestContext, TokenCredential, reply
+from caveats_service.http.errors import forbidden, not_found
+from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.http.routes.revocations import revoke_whole
 from caveats_service.storage import LabelledToken, User
 

@@ -2,10 +2,10 @@
 
 from starlette.responses import Response
 
+from caveats.http import PasswordCredential, Problem, TokenCredential, bad_request, invalid_credentials
 from caveats_service.core.usernames import check_username
 from caveats_service.http import schemas
-from caveats_service.http.errors import Problem, bad_request, invalid_credentials
-from caveats_service.http.request import NO_STORE, PasswordCredential, RequestContext, TokenCredential, reply
+from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.storage import User
 
 

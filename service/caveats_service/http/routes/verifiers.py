@@ -6,11 +6,12 @@ from typing import Final
 from starlette.responses import Response
 
 from caveats import InvalidKey, ThirdParty
+from caveats.http import bad_request
 from caveats.keys.keybundle import KeyBundle, seal_bundle
 from caveats.token.identifier import is_audience, is_token_id
 from caveats.token.wire import decode_base64, encode_base64
 from caveats_service.http import schemas
-from caveats_service.http.errors import bad_request, not_found
+from caveats_service.http.errors import not_found
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.storage import VerifierApp
 

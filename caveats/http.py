@@ -1,0 +1,519 @@
+"""The head of a request, and the answer to one that is refused: the same for the service and for every guard.
+
+    request = IncomingRequest("GET", "/photos/42", b"", headers, peer="192.0.2.7")
+    check_url(request)                                   # no credential where logs would keep it
+    credential = token_of(request.headers)               # exactly one, in a header
+    context = context_of(request, TrustedProxies(("10.0.0.0/8",)), now=now, scopes=("photos/42:read",))
+    verifier.verify(credential.text, context)            # raises the library's errors
+    find_problem(error)                                  # status, code, challenge and body for each of them
+
+Knows HTTP's words and the library's errors. Knows no framework, no route and no setting; opens nothing.
+Sources: RFC 9110 (fields, authentication), 6750 (bearer tokens), 7617 (Basic), 6265 (cookies), 9457 (problems).
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import ip_network
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from caveats import errors
+from caveats.context import Context
+from caveats.kinds import Expires, Network, parse_address
+from caveats.token.wire import PREFIX, encode_base64
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
+"""A request's headers, one pair a line; names in lower case."""
+
+
+# A problem: the answer to a request that is refused
+
+
+class Problem(Exception):
+    """An answer other than the one asked for, as application/problem+json (RFC 9457).
+
+    `code` is stable, for programs; `detail` is for people. `members` are further members of the body, and
+    `extra_headers` further headers: `WWW-Authenticate`, `Retry-After`, `Allow`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(detail or code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.extra_headers = dict(headers or {})
+        self.members = dict(members or {})
+
+    @property
+    def title(self) -> str:
+        """The code in words, the same each time."""
+        return TITLES.get(self.code, self.code.replace("_", " "))
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The members of the body."""
+        detail = {"detail": self.detail} if self.detail else {}
+        return {
+            "type": f"urn:caveats:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            **detail,
+            **self.members,
+        }
+
+    @cached_property
+    def body(self) -> bytes:
+        """The body: `document` as JSON in UTF-8."""
+        return json.dumps(self.document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """All headers that go with the body."""
+        return {
+            "Content-Type": "application/problem+json",
+            "Content-Length": str(len(self.body)),
+            "Cache-Control": "no-store",
+            **self.extra_headers,
+        }
+
+
+TITLES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "bad_request": "The request is not what this endpoint takes",
+        "caveats_unsatisfied": "The token's caveats refuse this request",
+        "ceiling_reached": "The token cannot live any longer",
+        "conflict": "That is taken, or has changed meanwhile",
+        "credential_required": "This needs a credential",
+        "cross_site": "A page of another site may not do this",
+        "damaged_token": "The token was cut off or mistyped",
+        "discharge_required": "A third party has to agree first",
+        "forbidden": "This credential does not allow that",
+        "headers_too_large": "The request's headers are too large",
+        "internal": "Something went wrong here",
+        "invalid_credentials": "No such user, or not their password",
+        "invalid_token": "The token is not valid",
+        "key_in_use": "Tokens under that key may be alive",
+        "method_not_allowed": "This endpoint does not know that method",
+        "not_found": "There is no such thing here",
+        "rate_limited": "Too many attempts; wait",
+        "registration_closed": "Only an administrator can add users here",
+        "too_large": "The request is too large",
+        "two_credentials": "One request carries one credential",
+        "unavailable": "The service cannot do that now; try again",
+        "unsupported_media_type": "Send application/json",
+        "wrong_audience": "The token is for another audience",
+    }
+)
+"""Every code of the service and of the guards, with its title."""
+
+_REALM: Final = 'Bearer realm="caveats"'
+
+
+def _challenge(error: str) -> dict[str, str]:
+    """RFC 6750, section 3: the scheme, and what is wrong with the token that was sent."""
+    return {"WWW-Authenticate": f'{_REALM}, error="{error}"'}
+
+
+def bad_request(detail: str) -> Problem:
+    """400: the form of the request, or a value in it, is wrong."""
+    return Problem(400, "bad_request", detail)
+
+
+def two_credentials(detail: str = "send one credential, in one header") -> Problem:
+    """400: which of them counts would depend on who reads the request."""
+    return Problem(400, "two_credentials", detail)
+
+
+def credential_required() -> Problem:
+    """401: no credential, or one of a scheme that this endpoint does not take."""
+    return Problem(401, "credential_required", headers={"WWW-Authenticate": _REALM})
+
+
+def invalid_token() -> Problem:
+    """401, always the same: not authentic, or not live."""
+    return Problem(401, "invalid_token", headers=_challenge("invalid_token"))
+
+
+def damaged_token() -> Problem:
+    """401: the checksum in the text does not match, so it was cut off or mistyped."""
+    return Problem(401, "damaged_token", headers=_challenge("invalid_token"))
+
+
+def invalid_credentials() -> Problem:
+    """401, the same for an unknown user, a wrong password and a disabled account."""
+    headers = {"WWW-Authenticate": f'{_REALM}, Basic realm="caveats"'}
+    return Problem(401, "invalid_credentials", headers=headers)
+
+
+def unavailable(retry_after: float = 1) -> Problem:
+    """503: come back after `retry_after` seconds, one at least."""
+    return Problem(503, "unavailable", headers={"Retry-After": str(max(1, int(retry_after)))})
+
+
+# The table: which problem each error of the library is
+
+Row: TypeAlias = "tuple[int, str] | Callable[[Any], Problem]"
+"""A status and a code, with the error's message as the detail; or a function from the error to its problem."""
+
+
+def unavailable_as_told(error: Exception) -> Problem:
+    """503: the token cannot be judged now. An error's `retry_after` is the number of seconds to wait."""
+    seconds = getattr(error, "retry_after", None)
+    return unavailable(seconds if isinstance(seconds, int | float) else 1)
+
+
+def _unsatisfied(error: errors.UnsatisfiedCaveats) -> Problem:
+    """403 with every failure. A token that has expired is not live, and gets the 401 that all such tokens get."""
+    if any(failure.kind == Expires.kind for failure in error.failures):
+        return invalid_token()
+    failures = [
+        {
+            "index": failure.index,
+            "kind": failure.kind,
+            "predicate": failure.predicate,
+            "added_by": failure.added_by,
+            "reason": failure.reason,
+            "hint": failure.hint,
+        }
+        for failure in error.failures
+    ]
+    return Problem(
+        403, "caveats_unsatisfied", headers=_challenge("insufficient_scope"), members={"failures": failures}
+    )
+
+
+def _discharge_required(error: errors.MissingDischarge) -> Problem:
+    """401 with whom to ask, and the ticket to show there in base64url."""
+    asked = {"location": error.location, "ticket": encode_base64(error.ticket)}
+    return Problem(401, "discharge_required", str(error), headers=_challenge("invalid_token"), members=asked)
+
+
+PROBLEMS: Final[Mapping[type[Exception], Row]] = MappingProxyType(
+    {
+        errors.MalformedToken: lambda _: invalid_token(),
+        errors.DamagedToken: lambda _: damaged_token(),
+        errors.LimitExceeded: lambda _: invalid_token(),
+        errors.Refused: lambda _: invalid_token(),
+        errors.MissingDischarge: _discharge_required,
+        errors.WrongAudience: (403, "wrong_audience"),
+        errors.UnsatisfiedCaveats: _unsatisfied,
+        errors.Stale: unavailable_as_told,
+        errors.RejectedDelivery: unavailable_as_told,
+        Problem: lambda problem: problem,
+    }
+)
+"""What the library's errors are to a client. A service or a guard adds rows of its own: `{**PROBLEMS, ...}`."""
+
+
+def find_problem(error: Exception, table: Mapping[type[Exception], Row] = PROBLEMS) -> Problem | None:
+    """The problem that `error` is by the row of its class, or of its nearest base class; None without one."""
+    for kind in type(error).__mro__:
+        row = table.get(kind)
+        if row is not None:
+            return row(error) if callable(row) else Problem(*row, str(error))
+    return None
+
+
+# The head of a request
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingRequest:
+    """The head of a request as it came in, nothing of it decoded."""
+
+    method: str | None
+    """As in the request line. None, as for `path`: not known."""
+    path: str | None
+    """The path as it stood in the request line, without the query; see `path_text`."""
+    query: bytes
+    """What stood after the `?`."""
+    headers: Sequence[tuple[bytes, bytes]] = field(repr=False)
+    """One pair a line, names in lower case."""
+    peer: str | None
+    """The address at the other end of the connection; None on a Unix socket."""
+
+    @classmethod
+    def from_asgi(cls, scope: Mapping[str, Any]) -> IncomingRequest:
+        """The request of an ASGI scope, HTTP or WebSocket. A server that gives no `raw_path` gives no path."""
+        raw_path, client = scope.get("raw_path"), scope.get("client")
+        return cls(
+            scope.get("method", "GET"),  # the handshake of a WebSocket, which is a GET, has none
+            None if raw_path is None else path_text(raw_path),
+            scope.get("query_string", b""),
+            [(name.lower(), value) for name, value in scope["headers"]],
+            client[0] if client else None,
+        )
+
+
+def path_text(raw: bytes) -> str:
+    """A path as text. A byte beyond ASCII becomes a backslash, `x` and its hex digits: it passes for no letter."""
+    return raw.decode("ascii", "backslashreplace")
+
+
+# Its credential
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordCredential:
+    """A username and a password."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCredential:
+    """A token's text. `from_cookie`: the browser sent it by itself."""
+
+    text: str = field(repr=False)
+    from_cookie: bool = False
+
+
+Credential: TypeAlias = PasswordCredential | TokenCredential
+_LONGEST_BASIC: Final = 6_000
+"""In base64 characters."""
+_BLANK: Final = b" \t"
+
+
+def token_of(headers: Headers, cookie_name: str = "") -> TokenCredential:
+    """The one token in these headers; a password is none.
+
+    `cookie_name`: of the session cookie; empty for a server that takes no cookies.
+    Raises `Problem`: 400 for two credentials, 401 for none or one that is no token.
+    """
+    found = _only_credential(headers, cookie_name)
+    if found is None or found[0] == "basic":
+        raise credential_required()
+    return _token(*found)
+
+
+def credential_of(headers: Headers, cookie_name: str = "") -> Credential | None:
+    """The one credential in these headers, a token or a Basic password; None if there is none.
+
+    Raises `Problem`: 400 for two, 401 for one of another scheme or one that cannot be read.
+    """
+    found = _only_credential(headers, cookie_name)
+    if found is None:
+        return None
+    return _password(found[1]) if found[0] == "basic" else _token(*found)
+
+
+_Place: TypeAlias = Literal["bearer", "basic", "header", "cookie"]
+
+
+def _only_credential(headers: Headers, cookie_name: str) -> tuple[_Place, bytes] | None:
+    """Where the credential is, and its bytes; all are counted before one is read.
+
+    An `Authorization` or `X-Auth-Token` without a value counts too. A session cookie without one does not:
+    that is what signing out leaves behind.
+    """
+    found: tuple[bytes, bytes] | None = None
+    for name, value in headers:
+        if name == b"authorization" or name == b"x-auth-token":  # noqa: PLR1714  # twice as fast as `in` a tuple
+            if found is not None:
+                raise two_credentials()
+            found = name, value
+        elif name == b"cookie" and cookie_name:
+            session = _session_cookie(value, cookie_name.encode("ascii"))
+            if session:
+                if found is not None:
+                    raise two_credentials()
+                found = name, session
+    if found is None:
+        return None
+    name, value = found
+    if name == b"cookie":
+        return "cookie", value
+    if b"," in value and _is_joined(name, value):
+        raise two_credentials()
+    value = value.strip(_BLANK)
+    if name == b"x-auth-token":
+        return "header", value
+    scheme, _, value = value.partition(b" ")
+    value, scheme = value.lstrip(b" "), scheme.lower()
+    if scheme == b"bearer" and value:
+        return "bearer", value
+    if scheme == b"basic" and value:
+        return "basic", value
+    raise credential_required()
+
+
+def _is_joined(name: bytes, value: bytes) -> bool:
+    """Whether a value with a comma is several lines that a server or proxy joined (RFC 9110, section 5.3).
+
+    Neither a token nor Basic's base64 has a comma in it. The parameters of other schemes have.
+    """
+    if name == b"x-auth-token":
+        return True
+    schemes = (part.split(None, 1)[:1] for part in value.lower().split(b","))
+    return any(scheme in ([b"bearer"], [b"basic"]) for scheme in schemes)
+
+
+def _session_cookie(value: bytes, name: bytes) -> bytes | None:
+    """The session cookie among the others. A second one raises: a sibling domain may have set it.
+
+    A comma does not separate cookies, but lines that were joined have one; what stands behind it is counted,
+    never taken.
+    """
+    wanted = name + b"="
+    if wanted not in value:
+        return None
+    crumbs = [crumb.strip(_BLANK) for crumb in value.split(b";")]
+    found = [crumb for crumb in crumbs if crumb.startswith(wanted)]
+    if not found:
+        return None
+    if (
+        len(found) > 1
+        or sum(crumb.strip(_BLANK).startswith(wanted) for crumb in re.split(b"[;,]", value)) > 1
+    ):
+        raise two_credentials("the session cookie came twice")
+    return found[0][len(wanted) :]
+
+
+def _token(place: _Place, value: bytes) -> TokenCredential:
+    try:
+        return TokenCredential(value.decode("ascii"), place == "cookie")
+    except UnicodeDecodeError:
+        raise invalid_token() from None
+
+
+def _password(encoded: bytes) -> PasswordCredential:
+    """RFC 7617: base64 of `username:password` in UTF-8."""
+    if len(encoded) > _LONGEST_BASIC:
+        raise invalid_credentials()
+    try:
+        username, colon, password = b64decode(encoded, validate=True).decode("utf-8").partition(":")
+    except (binascii.Error, ValueError):
+        raise invalid_credentials() from None
+    if not colon:
+        raise invalid_credentials()
+    return PasswordCredential(username, password)
+
+
+# Its URL
+
+_PREFIX: Final = PREFIX.encode("ascii")
+_SECRET_MEMBERS: Final = (b"access_token", b"token", b"password")
+_IN_THE_URL: Final = "a credential goes into a header or the body, never into a URL, which logs keep"
+
+
+def check_url(raw_path: bytes, query: bytes, referers: Iterable[bytes] = ()) -> None:
+    """Refuse a credential in a URL, and NUL in a path. Raises a 400 `Problem`.
+
+    A credential is a token of this format (`cav1_`) anywhere in the path, the query or a referer, and a member
+    `access_token`, `token` or `password` of the query. Percent-encoding is undone once, as servers do.
+    """
+    if b"%" in raw_path or b"\0" in raw_path or _PREFIX in raw_path:
+        path = unquote_to_bytes(raw_path)
+        if _PREFIX in path:
+            raise bad_request(_IN_THE_URL)
+        if b"\0" in path:
+            raise bad_request("a path has no NUL")
+    if query and (_holds_token(query) or _names_secret(query)):
+        raise bad_request(_IN_THE_URL)
+    for referer in referers:
+        if _holds_token(referer):
+            raise bad_request(_IN_THE_URL)
+
+
+def _holds_token(raw: bytes) -> bool:
+    return _PREFIX in raw or (b"%" in raw and _PREFIX in unquote_to_bytes(raw))
+
+
+def _names_secret(query: bytes) -> bool:
+    """Whether a whole member name is one of those; members are separated by `&`, for some servers by `;`."""
+    if b"%" not in query and b"token" not in query and b"password" not in query:
+        return False
+    for member in query.replace(b";", b"&").split(b"&"):
+        name = member.partition(b"=")[0]
+        if (unquote_to_bytes(name) if b"%" in name else name) in _SECRET_MEMBERS:
+            return True
+    return False
+
+
+# Its facts
+
+UNIX: Final = "unix"
+"""Among trusted proxies: all that connect through a Unix socket, which have no address."""
+
+
+class TrustedProxies:
+    """The proxies whose `X-Forwarded-*` headers are believed: networks, and `unix` for Unix sockets."""
+
+    def __init__(self, trusted: str | Iterable[str | Network] = ()) -> None:
+        """`trusted`: addresses, networks such as `10.0.0.0/8`, and `unix`. Raises `ValueError` for anything else."""
+        words = (trusted,) if isinstance(trusted, str) else tuple(trusted)
+        self._networks = tuple(ip_network(word) for word in words if word != UNIX)
+        self._unix = UNIX in words
+
+    def trusts(self, address: str | None) -> bool:
+        """Whether this is the address of a trusted proxy; None is a Unix socket."""
+        if not address:
+            return self._unix
+        if not self._networks:
+            return False
+        parsed = parse_address(address)
+        return parsed is not None and any(
+            parsed.version == network.version and parsed in network for network in self._networks
+        )
+
+    def client_address(self, request: IncomingRequest) -> str | None:
+        """The peer's address or, while that is a trusted proxy's, the last one in `X-Forwarded-For`.
+
+        None if it is not known: on a Unix socket without that header, and where a trusted proxy names something
+        that is no address. The proxy's own address would be the wrong one.
+        """
+        address = request.peer or None
+        if not self.trusts(address):
+            return address
+        lines = [value for name, value in request.headers if name == b"x-forwarded-for"]
+        hops = [hop.strip(" \t") for line in lines for hop in line.decode("latin-1").split(",")]
+        while hops and self.trusts(address):
+            address = hops.pop()
+            if parse_address(address) is None:
+                return None
+        return address
+
+
+def context_of(
+    request: IncomingRequest,
+    proxies: TrustedProxies,
+    *,
+    now: datetime,
+    audience: str | None = None,
+    scopes: Iterable[str] = (),
+    extra: Mapping[str, Any] = MappingProxyType({}),
+) -> Context:
+    """The facts that a request is judged by. A new fact of requests is a field of `Context`, and is read here.
+
+    `now`, `audience`, `scopes` and `extra` are the verifying app's own; nothing that the client sends names them.
+    """
+    return Context(
+        now=now,
+        audience=audience,
+        scopes=tuple(scopes),
+        method=request.method,
+        path=request.path,
+        client_ip=proxies.client_address(request),
+        extra=extra,
+    )

@@ -10,51 +10,59 @@ Narrowing a token needs no client: that is `caveats.Macaroon.attenuate`. Apps th
 
 Layers, each of which knows only those after it: cli > guards, verifiers > client > auth > discharge > transport > api.
 `files` is for all of them. Reading order: api, transport, client, auth, discharge, verifiers, guards, cli.
+
+The names are imported when they are first used: what never sends a request need not wait for an HTTP library.
 """
 
-from caveats_client.api import calls
-from caveats_client.api.calls import RequestFacts
-from caveats_client.api.errors import (
-    BadDischarge,
-    BadRequest,
-    ClientError,
-    Conflict,
-    Forbidden,
-    InteractionRequired,
-    NotAuthenticated,
-    NotFound,
-    RateLimited,
-    Unavailable,
-    UnexpectedResponse,
-    UnusableAddress,
-)
-from caveats_client.api.responses import (
-    About,
-    AgentPage,
-    AgentRecord,
-    DischargeInfo,
-    GroupPage,
-    GroupRecord,
-    Issued,
-    JudgedCaveat,
-    KeyRecord,
-    NotLive,
-    RevocationEntry,
-    RevocationPage,
-    Session,
-    TokenIdentity,
-    TokenPage,
-    TokenRecord,
-    UserPage,
-    UserRecord,
-    Verification,
-    VerifierRecord,
-)
-from caveats_client.api.tokens import Token
-from caveats_client.auth import TokenAuth
-from caveats_client.client import AsyncClient, Client
-from caveats_client.discharge.protocol import Agent, Interact
-from caveats_client.discharge.runner import open_browser
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from caveats_client.api import calls
+    from caveats_client.api.calls import RequestFacts
+    from caveats_client.api.errors import (
+        BadDischarge,
+        BadRequest,
+        ClientError,
+        Conflict,
+        Forbidden,
+        InteractionRequired,
+        NotAuthenticated,
+        NotFound,
+        RateLimited,
+        Unavailable,
+        UnexpectedResponse,
+        UnusableAddress,
+    )
+    from caveats_client.api.responses import (
+        About,
+        AgentPage,
+        AgentRecord,
+        DischargeInfo,
+        GroupPage,
+        GroupRecord,
+        Issued,
+        JudgedCaveat,
+        KeyRecord,
+        NotLive,
+        RevocationEntry,
+        RevocationPage,
+        Session,
+        TokenIdentity,
+        TokenPage,
+        TokenRecord,
+        UserPage,
+        UserRecord,
+        Verification,
+        VerifierRecord,
+    )
+    from caveats_client.api.tokens import Token
+    from caveats_client.auth import TokenAuth
+    from caveats_client.client import AsyncClient, Client
+    from caveats_client.discharge.protocol import Agent, Interact
+    from caveats_client.discharge.runner import open_browser
 
 __all__ = [
     "About",
@@ -99,3 +107,59 @@ __all__ = [
     "calls",
     "open_browser",
 ]
+
+_HOMES = {
+    "RequestFacts": "api.calls",
+    "BadDischarge": "api.errors",
+    "BadRequest": "api.errors",
+    "ClientError": "api.errors",
+    "Conflict": "api.errors",
+    "Forbidden": "api.errors",
+    "InteractionRequired": "api.errors",
+    "NotAuthenticated": "api.errors",
+    "NotFound": "api.errors",
+    "RateLimited": "api.errors",
+    "Unavailable": "api.errors",
+    "UnexpectedResponse": "api.errors",
+    "UnusableAddress": "api.errors",
+    "About": "api.responses",
+    "AgentPage": "api.responses",
+    "AgentRecord": "api.responses",
+    "DischargeInfo": "api.responses",
+    "GroupPage": "api.responses",
+    "GroupRecord": "api.responses",
+    "Issued": "api.responses",
+    "JudgedCaveat": "api.responses",
+    "KeyRecord": "api.responses",
+    "NotLive": "api.responses",
+    "RevocationEntry": "api.responses",
+    "RevocationPage": "api.responses",
+    "Session": "api.responses",
+    "TokenIdentity": "api.responses",
+    "TokenPage": "api.responses",
+    "TokenRecord": "api.responses",
+    "UserPage": "api.responses",
+    "UserRecord": "api.responses",
+    "Verification": "api.responses",
+    "VerifierRecord": "api.responses",
+    "Token": "api.tokens",
+    "TokenAuth": "auth",
+    "AsyncClient": "client",
+    "Client": "client",
+    "Agent": "discharge.protocol",
+    "Interact": "discharge.protocol",
+    "open_browser": "discharge.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "calls":
+        return import_module("caveats_client.api.calls")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -53,6 +53,8 @@ from caveats.kinds import (
     unsatisfied,
 )
 from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.macaroon.bundle import Bundle, Unbound
+from caveats.macaroon.macaroon import Macaroon
 from caveats.revocation.revocation_set import (
     BranchRevocation,
     Revocation,
@@ -63,9 +65,7 @@ from caveats.revocation.revocation_set import (
 from caveats.third_party.collect import collect
 from caveats.third_party.discharge import Discharger, discharge
 from caveats.third_party.ticket import PrivateKey, ThirdParty, Ticket, open_ticket
-from caveats.token.bundle import Bundle, Unbound
 from caveats.token.identifier import Identifier, new_token_id
-from caveats.token.macaroon import Macaroon
 from caveats.token.wire import ThirdPartyCaveat
 from caveats.verification.authenticate import Authenticated, Discharged, authenticate
 from caveats.verification.renewal import renew

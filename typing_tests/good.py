@@ -42,7 +42,7 @@ from caveats import (
     Verifier,
     standard_checkers,
 )
-from caveats.kinds.testing import check_kind
+from caveats.testing import check_kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from caveats.bakery.tickets import BakeryTicket, open_ticket
 from caveats.errors import DischargeRefused
 from caveats.kinds import parse_predicate
 from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.macaroon.macaroon import Macaroon
 from caveats.third_party.collect import collect as collect_all
 from caveats.third_party.discharge import LIFE, failed_conditions
-from caveats.token.macaroon import Macaroon
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from caveats.context import Context
     from caveats.kinds import Caveat, Checkers
+    from caveats.macaroon.bundle import Unbound
     from caveats.third_party.ticket import PrivateKey, ThirdParty
-    from caveats.token.bundle import Unbound
     from caveats.token.wire import ThirdPartyCaveat
     from caveats.verification.authenticate import Authenticated
 

@@ -18,11 +18,11 @@ from caveats.bakery.namespace import STANDARD, Namespace
 from caveats.bakery.tickets import V1, V2, V3, BakeryParty, put_varint
 from caveats.errors import LimitExceeded, MalformedCaveat, MalformedToken
 from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.macaroon.bundle import Bundle
+from caveats.macaroon.macaroon import Macaroon
 from caveats.third_party.ticket import NONCE_SIZE, PrivateKey, asserting_key
 from caveats.token import legacy, wire
-from caveats.token.bundle import Bundle
 from caveats.token.legacy import decode_any_base64
-from caveats.token.macaroon import Macaroon
 from caveats.token.wire import ThirdPartyCaveat
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 Reading order: `base` (the shape of a kind), `values` (three shapes of value), `scopes` (scope patterns), `facts` (paths
 and addresses), `standard` (every standard kind with its check, and the table of them), `checkers` (which kinds an app
-knows), `authority` (what is left of a token). `testing` is the kit for kinds of your own; import it by its own name.
+knows), `authority` (what is left of a token).
 """
 
 from caveats.kinds.authority import Authority, Repeated, effective, repeated

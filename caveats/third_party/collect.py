@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 from caveats.errors import LimitExceeded, UnusedDischarge
 from caveats.limits import DEFAULT_LIMITS, Limits
-from caveats.token.bundle import Unbound
+from caveats.macaroon.bundle import Unbound
 from caveats.token.wire import ThirdPartyCaveat
 
 if TYPE_CHECKING:
-    from caveats.token.macaroon import Macaroon
+    from caveats.macaroon.macaroon import Macaroon
 
 Collecting = Generator[ThirdPartyCaveat, "Macaroon | None", Unbound]
 

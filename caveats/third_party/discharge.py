@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from caveats.errors import DischargeRefused, Failure
 from caveats.kinds import Checkers, Expires, User, unsatisfied
 from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.macaroon.macaroon import Macaroon
 from caveats.third_party.ticket import open_ticket
-from caveats.token.macaroon import Macaroon
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -17,12 +17,12 @@ from caveats.errors import (
 )
 from caveats.kinds import DISCHARGER, HOLDER, ISSUER, STANDARD_KINDS, Caveat, User, parse_predicate
 from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.macaroon.bundle import Bundle
+from caveats.macaroon.macaroon import Macaroon
 from caveats.third_party.ticket import asserting_key
 from caveats.token import chain
-from caveats.token.bundle import Bundle
 from caveats.token.chain import NONCE_SIZE
 from caveats.token.identifier import parse_identifier
-from caveats.token.macaroon import Macaroon
 from caveats.token.wire import ThirdPartyCaveat
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from caveats.errors import LimitExceeded, MalformedCaveat
 from caveats.kinds import STANDARD_KINDS, Expires, Renewed, parse_predicate
 from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.macaroon.macaroon import Macaroon
 from caveats.token import chain
 from caveats.token.identifier import Identifier, parse_identifier
-from caveats.token.macaroon import Macaroon
 from caveats.token.wire import ThirdPartyCaveat, WireMacaroon
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from caveats.errors import (
 )
 from caveats.kinds import Authority, Checkers, Parent, User, effective, standard_checkers, unsatisfied
 from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.macaroon.bundle import Bundle, decode_fields
+from caveats.macaroon.macaroon import Macaroon
 from caveats.revocation.revocation_set import RevocationSet
 from caveats.token import chain, wire
-from caveats.token.bundle import Bundle, decode_fields
 from caveats.token.identifier import Identifier, parse_identifier
-from caveats.token.macaroon import Macaroon
 from caveats.verification.authenticate import Authenticated, authenticate_fields
 from caveats.verification.renewal import first_branches
 

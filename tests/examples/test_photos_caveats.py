@@ -12,7 +12,7 @@ from local_service import local_service
 from photos_caveats import ALBUM, Album, check_album, register
 
 from caveats import Context, MalformedCaveat, standard_checkers
-from caveats.kinds.testing import check_kind
+from caveats.testing import check_kind
 from caveats_client import Client
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ from law_support import CONTEXTS, EXAMPLES, NOW
 
 from caveats import Caveat, Checkers, Context, MalformedCaveat, Note, Unmet, standard_checkers
 from caveats.kinds import STANDARD
-from caveats.kinds.testing import check_kind
+from caveats.testing import check_kind
 
 MALFORMED = {
     "user": ["", " alice", "alice ", "a\tb", "a\x00", "a = b", "a\x85", "a\u2028b", "\ud800"],
@@ -313,8 +313,6 @@ def test_a_check_whose_memory_widens_is_caught_through_minted_tokens():
 
 
 def test_the_kit_needs_no_test_framework():
-    code = (
-        "import sys, caveats.kinds.testing; print([m for m in ('pytest', 'hypothesis') if m in sys.modules])"
-    )
+    code = "import sys, caveats.testing; print([m for m in ('pytest', 'hypothesis') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

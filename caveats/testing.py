@@ -26,8 +26,8 @@ from caveats.errors import BadSignature, CaveatsError, MalformedCaveat
 from caveats.kinds.authority import Authority
 from caveats.kinds.base import Caveat, UnknownCaveat, Unmet, check_value, is_kind
 from caveats.kinds.standard import User, check_user
+from caveats.macaroon.macaroon import Macaroon
 from caveats.token.identifier import Identifier, is_audience
-from caveats.token.macaroon import Macaroon
 from caveats.verification.verifier import verify
 
 if TYPE_CHECKING:

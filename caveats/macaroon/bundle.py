@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from caveats.errors import LimitExceeded, MalformedToken
 from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.macaroon.macaroon import Macaroon
 from caveats.token import legacy, wire
-from caveats.token.macaroon import Macaroon
 from caveats.token.wire import PREFIX, SEPARATOR, WireMacaroon
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from benchmarks.cluster_nodes import Caller, cpu_seconds, database, nodes, resid
 from benchmarks.sample import AUDIENCE
 from benchmarks.table import Row, Section
 from caveats import Macaroon
-from caveats.revocation.feed import prove_reader
+from caveats.revocation import prove_reader
 from caveats_client.verifiers.local import LocalVerifier
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from benchmarks.cluster_nodes import Caller, Node, cpu_seconds, database, nodes,
 from benchmarks.revocations import _noise, _token_id
 from benchmarks.sample import AUDIENCE
 from benchmarks.table import Bar, Row, Section
-from caveats.revocation.feed import prove_reader
+from caveats.revocation import prove_reader
 from caveats_client.verifiers.local import LocalVerifier
 
 if TYPE_CHECKING:

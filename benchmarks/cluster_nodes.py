@@ -22,7 +22,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from benchmarks.sample import AUDIENCE
-from caveats.token.wire import decode_base64, encode_base64
+from caveats.token import decode_base64, encode_base64
 from caveats_client.verifiers.registration import Registration
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from benchmarks.sample import NOW, Sample, logins
 from benchmarks.table import Row, Section, at_least, times
 from benchmarks.timing import Contender, best, new_texts
 from caveats import Bundle, PrivateKey, ThirdParty, discharge, open_ticket
-from caveats.third_party.ticket import seal_ticket
-from caveats.token.wire import encode_base64
+from caveats.token import encode_base64
 
 if TYPE_CHECKING:
     from benchmarks.peers import Peer
@@ -117,7 +116,7 @@ class _Pymacaroons(Pymacaroons):
     def ticket(self) -> Any:
         """What a third party would read, as this format can hold it."""
         party = ThirdParty(_LOCATION, PrivateKey.generate().public_key)
-        return seal_ticket(party, ())[0]
+        return party.seal_ticket()[0]
 
     def _made(self, key: bytes, identifier: bytes | str, predicates: list[str]) -> pymacaroons.Macaroon:
         macaroon = pymacaroons.Macaroon(location="", identifier=identifier, key=key, version=self.version)

@@ -28,6 +28,7 @@ from caveats.errors import (
     UnusedDischarge,
     WrongAudience,
 )
+from caveats.keys.boxes import PrivateKey
 from caveats.keys.keyring import AudienceKey, AudienceKeyring, Keyring, KeyState, MasterKey, MasterKeyring
 from caveats.kinds import (
     Audience,
@@ -64,7 +65,7 @@ from caveats.revocation.revocation_set import (
 )
 from caveats.third_party.collect import collect
 from caveats.third_party.discharge import Discharger, discharge
-from caveats.third_party.ticket import PrivateKey, ThirdParty, Ticket, open_ticket
+from caveats.third_party.ticket import ThirdParty, Ticket, open_ticket
 from caveats.token.identifier import Identifier, new_token_id
 from caveats.token.wire import ThirdPartyCaveat
 from caveats.verification.authenticate import Authenticated, Discharged, authenticate

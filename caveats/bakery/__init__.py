@@ -35,7 +35,7 @@ from caveats.bakery.macaroons import (
 )
 from caveats.bakery.namespace import HTTP, STANDARD, Namespace
 from caveats.bakery.oven import OvenIdentifier
-from caveats.bakery.tickets import V1, V2, V3, BakeryParty, BakeryTicket, open_ticket
+from caveats.bakery.tickets import V1, V2, V3, BakeryParty, BakeryTicket, open_ticket, seal_ticket
 
 __all__ = [
     "HTTP",
@@ -71,5 +71,6 @@ __all__ = [
     "encode_header",
     "first_party_checkers",
     "open_ticket",
+    "seal_ticket",
     "third_party_checkers",
 ]

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from caveats.context import Context
+    from caveats.keys.boxes import PrivateKey
     from caveats.kinds import Caveat, Checkers
     from caveats.macaroon.bundle import Unbound
-    from caveats.third_party.ticket import PrivateKey, ThirdParty
+    from caveats.third_party.ticket import ThirdParty
     from caveats.token.wire import ThirdPartyCaveat
     from caveats.verification.authenticate import Authenticated
 

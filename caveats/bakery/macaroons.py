@@ -20,14 +20,15 @@ from caveats.errors import LimitExceeded, MalformedCaveat, MalformedToken
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.macaroon.bundle import Bundle
 from caveats.macaroon.macaroon import Macaroon
-from caveats.third_party.ticket import NONCE_SIZE, PrivateKey, asserting_key
 from caveats.token import legacy, wire
+from caveats.token.chain import NONCE_SIZE
 from caveats.token.legacy import decode_any_base64
 from caveats.token.wire import ThirdPartyCaveat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from caveats.keys.boxes import PrivateKey
     from caveats.kinds import Caveat
     from caveats.third_party.ticket import ThirdParty
 
@@ -160,9 +161,9 @@ class BakeryMacaroon:
 def declaring_key(
     root_key: bytes, party: ThirdParty, identifier: bytes, nonce: bytes, names: Sequence[str]
 ) -> bytes:
-    """The caveat root key of a party that is believed on these names; see `third_party.asserting_key`."""
+    """The caveat root key of a party that is believed on these names; see `ThirdParty.asserting_key`."""
     what = "declared " + ",".join(names)
-    return asserting_key(root_key, party, identifier, nonce, what)[: tickets.CAVEAT_KEY_SIZE]
+    return party.asserting_key(root_key, identifier, nonce, what)[: tickets.CAVEAT_KEY_SIZE]
 
 
 def in_namespace(caveat: Caveat | bytes, namespace: Namespace) -> Caveat | bytes:

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from caveats.bakery.namespace import STANDARD, Namespace
 from caveats.errors import MalformedCaveat, MalformedTicket, MalformedToken
+from caveats.keys.boxes import BOX_KEY_SIZE, BOX_NONCE_SIZE, open_box, seal_box
 from caveats.limits import DEFAULT_LIMITS, Limits
-from caveats.third_party.ticket import KEY_SIZE, NONCE_SIZE, PrivateKey, ThirdParty, open_box, seal_box
+from caveats.third_party.ticket import ThirdParty
 from caveats.token.legacy import decode_any_base64, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from caveats.keys.boxes import PrivateKey
 
 V1, V2, V3 = 1, 2, 3
 CAVEAT_KEY_SIZE = 24
@@ -28,8 +31,8 @@ CAVEAT_KEY_SIZE = 24
 
 _PREFIX_SIZE = 4
 _FIRST_PARTY_AT = 1 + _PREFIX_SIZE
-_NONCE_AT = _FIRST_PARTY_AT + KEY_SIZE
-_BOX_AT = _NONCE_AT + NONCE_SIZE
+_NONCE_AT = _FIRST_PARTY_AT + BOX_KEY_SIZE
+_BOX_AT = _NONCE_AT + BOX_NONCE_SIZE
 _BOX_OVERHEAD = 16
 _OUTER = ("ThirdPartyPublicKey", "FirstPartyPublicKey", "Nonce", "Id")
 _INNER = ("RootKey", "Condition")
@@ -168,9 +171,9 @@ def _open_v1(payload: bytes, private_keys: Sequence[PrivateKey], identifier: byt
     except (MalformedToken, UnicodeDecodeError):
         raise MalformedTicket("not a bakery's ticket of version 1") from None
     keys = [key for key in private_keys if key.public_key == third]
-    if not keys or len(first) != KEY_SIZE or len(nonce) != NONCE_SIZE:
+    if not keys or len(first) != BOX_KEY_SIZE or len(nonce) != BOX_NONCE_SIZE:
         raise MalformedTicket("a ticket for another third party, or damaged")
-    plain = open_box(box, nonce, first, keys)
+    plain = _opened(box, nonce, first, keys)
     try:
         root_key, condition = _read_json(plain, _INNER)
         caveat_key = decode_any_base64(root_key)
@@ -185,7 +188,7 @@ def _open_v2_v3(payload: bytes, private_keys: Sequence[PrivateKey], identifier: 
         raise MalformedTicket("a ticket that is cut off, or only the name of one: its payload was not sent")
     keys = [key for key in private_keys if key.public_key[:_PREFIX_SIZE] == payload[1:_FIRST_PARTY_AT]]
     first = payload[_FIRST_PARTY_AT:_NONCE_AT]
-    plain = open_box(payload[_BOX_AT:], payload[_NONCE_AT:_BOX_AT], first, keys)
+    plain = _opened(payload[_BOX_AT:], payload[_NONCE_AT:_BOX_AT], first, keys)
     namespace = STANDARD
     try:
         if plain[:1] != payload[:1]:
@@ -198,6 +201,13 @@ def _open_v2_v3(payload: bytes, private_keys: Sequence[PrivateKey], identifier: 
         return _checked(BakeryTicket(identifier, payload, version, condition, caveat_key, namespace, first))
     except (MalformedToken, UnicodeDecodeError):
         raise MalformedTicket("a ticket that holds something else") from None
+
+
+def _opened(box: bytes, nonce: bytes, public_key: bytes, private_keys: Sequence[PrivateKey]) -> bytes:
+    plain = open_box(box, nonce, public_key, private_keys)
+    if plain is None:
+        raise MalformedTicket("not a ticket for this third party, or damaged")
+    return plain
 
 
 def _checked(ticket: BakeryTicket) -> BakeryTicket:

@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from nacl.bindings import crypto_box, crypto_box_NONCEBYTES, crypto_box_open
-from nacl.exceptions import CryptoError
-
-from caveats.errors import InvalidKey, RejectedDelivery
+from caveats.errors import RejectedDelivery
+from caveats.keys.boxes import BOX_NONCE_SIZE, open_box, seal_box
 from caveats.keys.keyring import AudienceKeyring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from caveats.third_party.ticket import PrivateKey
+    from caveats.keys.boxes import PrivateKey
 
 _MAGIC = b"\x4b\x01"
+_BOX_AT = len(_MAGIC) + BOX_NONCE_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +58,9 @@ def seal_bundle(
         "not_after": int(bundle.not_after.timestamp()),
         **bundle.keyring.to_json(),
     }
-    nonce = random(crypto_box_NONCEBYTES)
     plain = json.dumps(members, separators=(",", ":")).encode()
-    try:
-        return _MAGIC + nonce + crypto_box(plain, nonce, recipient, sender.secret)
-    except (CryptoError, ValueError):
-        raise InvalidKey("that public key is not a point that a box can be made for") from None
+    _, nonce, box = seal_box(plain, recipient, sender, random=random)
+    return _MAGIC + nonce + box
 
 
 def open_bundle(
@@ -81,14 +77,14 @@ def open_bundle(
 
     Raises `RejectedDelivery`: tampered, from or for somebody else, expired, or older than serial `newer_than`.
     """
-    nonce, box = (
-        data[len(_MAGIC) : len(_MAGIC) + crypto_box_NONCEBYTES],
-        data[len(_MAGIC) + crypto_box_NONCEBYTES :],
-    )
+    nonce, box = data[len(_MAGIC) : _BOX_AT], data[_BOX_AT:]
     if not data.startswith(_MAGIC) or not box:
         raise RejectedDelivery("not a key bundle")
+    plain = open_box(box, nonce, sender, (recipient,))
+    if plain is None:
+        raise _not_for_us()
     try:
-        members: dict[str, Any] = json.loads(crypto_box_open(box, nonce, sender, recipient.secret))
+        members: dict[str, Any] = json.loads(plain)
         numbers = (members["epoch"], members["serial"], members["not_after"])
         if type(members["verifier_id"]) is not str or not all(type(number) is int for number in numbers):
             raise TypeError("members of other types")
@@ -100,10 +96,8 @@ def open_bundle(
             serial=serial,
             not_after=datetime.fromtimestamp(not_after, UTC),
         )
-    except (CryptoError, ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
-        raise RejectedDelivery(
-            "a key bundle that the pinned service did not make for this verifier"
-        ) from None
+    except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
+        raise _not_for_us() from None
     if bundle.verifier_id != verifier_id or bundle.audience != audience:
         raise RejectedDelivery(f"a key bundle for {bundle.verifier_id} and audience {bundle.audience!r}")
     if now >= bundle.not_after:
@@ -111,3 +105,7 @@ def open_bundle(
     if bundle.serial < newer_than:
         raise RejectedDelivery("a key bundle older than the one in use")
     return bundle
+
+
+def _not_for_us() -> RejectedDelivery:
+    return RejectedDelivery("a key bundle that the pinned service did not make for this verifier")

@@ -2,3 +2,12 @@
 
 Reading order: `macaroon` (one macaroon), `bundle` (a macaroon with its discharges).
 """
+
+from caveats.macaroon.bundle import Bundle, Unbound
+from caveats.macaroon.macaroon import Macaroon
+
+__all__ = [
+    "Bundle",
+    "Macaroon",
+    "Unbound",
+]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from caveats.errors import LimitExceeded, MalformedCaveat, MalformedToken
 from caveats.kinds.base import Caveat, UnknownCaveat, check_caveat, parse_predicate
 from caveats.kinds.standard import STANDARD_KINDS
 from caveats.limits import DEFAULT_LIMITS, Limits
-from caveats.third_party.ticket import asserting_key, seal_ticket
 from caveats.token import chain, legacy, wire
 from caveats.token.identifier import Identifier, parse_identifier
 from caveats.token.wire import ThirdPartyCaveat, WireMacaroon
@@ -21,7 +20,27 @@ if TYPE_CHECKING:
 
     import pymacaroons
 
-    from caveats.third_party.ticket import ThirdParty
+
+class TicketMaker(Protocol):
+    """A third party as `Macaroon.require_discharge` sees it; `ThirdParty` is one."""
+
+    @property
+    def location(self) -> str:
+        """Where holders ask for the discharge."""
+
+    def seal_ticket(
+        self,
+        conditions: tuple[str, ...],
+        *,
+        audience: str,
+        expires_at: datetime | None,
+        caveat_key: bytes | None,
+        random: Callable[[int], bytes],
+    ) -> tuple[bytes, bytes]:
+        """A ticket that only the party can open, and the caveat root key inside it."""
+
+    def asserting_key(self, root_key: bytes, identifier: bytes, nonce: bytes) -> bytes:
+        """The caveat root key of a discharge in which the party says who the user is."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -130,7 +149,7 @@ class Macaroon:
 
     def require_discharge(
         self,
-        party: ThirdParty,
+        party: TicketMaker,
         *conditions: str,
         audience: str = "",
         expires_at: datetime | None = None,
@@ -146,9 +165,8 @@ class Macaroon:
         """
         caveat_key, nonce = None, random(chain.NONCE_SIZE)
         if root_key is not None:
-            caveat_key = asserting_key(root_key, party, self.identifier, nonce)
-        ticket, caveat_key = seal_ticket(
-            party,
+            caveat_key = party.asserting_key(root_key, self.identifier, nonce)
+        ticket, caveat_key = party.seal_ticket(
             conditions,
             audience=audience,
             expires_at=expires_at,

@@ -2,3 +2,17 @@
 
 Knows no HTTP. Reading order: `ticket`, `discharge` (the third party's side), `collect` (the holder's side).
 """
+
+from caveats.third_party.collect import collect
+from caveats.third_party.discharge import Discharger, discharge
+from caveats.third_party.ticket import ThirdParty, Ticket, is_ticket, open_ticket
+
+__all__ = [
+    "Discharger",
+    "ThirdParty",
+    "Ticket",
+    "collect",
+    "discharge",
+    "is_ticket",
+    "open_ticket",
+]

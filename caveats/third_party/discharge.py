@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from caveats.context import Context
+    from caveats.keys.boxes import PrivateKey
     from caveats.kinds import Caveat
-    from caveats.third_party.ticket import PrivateKey, Ticket
+    from caveats.third_party.ticket import Ticket
 
 LIFE = timedelta(minutes=5)
 

@@ -13,28 +13,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from nacl.bindings import (
-    crypto_box,
-    crypto_box_NONCEBYTES,
-    crypto_box_open,
-    crypto_box_seed_keypair,
-    crypto_scalarmult_base,
-)
-from nacl.exceptions import CryptoError
-
-from caveats.errors import InvalidKey, LimitExceeded, MalformedCaveat, MalformedTicket
+from caveats.errors import LimitExceeded, MalformedCaveat, MalformedTicket
+from caveats.keys.boxes import BOX_KEY_SIZE, BOX_NONCE_SIZE, check_box_key, open_box, seal_box
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.token import chain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+
+    from caveats.keys.boxes import PrivateKey
 
 _MAGIC = b"\x43\x01"
-KEY_SIZE = chain.KEY_SIZE
-NONCE_SIZE = crypto_box_NONCEBYTES
-_BOX_AT = len(_MAGIC) + KEY_SIZE + NONCE_SIZE
+_BOX_AT = len(_MAGIC) + BOX_KEY_SIZE + BOX_NONCE_SIZE
 _ID_SIZE, _EXPIRES_SIZE, _LENGTH_SIZE = 16, 5, 2
-_ID_AT = KEY_SIZE
+_ID_AT = chain.KEY_SIZE
 _EXPIRES_AT = _ID_AT + _ID_SIZE
 _TEXTS_AT = _EXPIRES_AT + _EXPIRES_SIZE
 _END_OF_TIME = 2**37
@@ -49,33 +41,47 @@ class ThirdParty:
     public_key: bytes
 
     def __post_init__(self) -> None:
-        _check_key(self.public_key)
+        check_box_key(self.public_key)
         if not self.location:
-            raise MalformedCaveat("a third party has a location: whom would the holder ask?")
+            raise MalformedCaveat("a third party has a location, which holders ask for discharges")
 
+    def seal_ticket(
+        self,
+        conditions: tuple[str, ...] = (),
+        *,
+        audience: str = "",
+        expires_at: datetime | None = None,
+        caveat_key: bytes | None = None,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> tuple[bytes, bytes]:
+        """A ticket that only this party can open, and the caveat root key (32 bytes) inside it.
 
-@dataclass(frozen=True, slots=True)
-class PrivateKey:
-    """A third party's X25519 private key."""
+        `audience`: an audience's name, or empty. `expires_at`: aware, cut to seconds; None for never. `caveat_key`:
+        32 bytes, random unless given. Raises `MalformedCaveat` for a time that cannot be written, `LimitExceeded`
+        for a text of 64 KiB or more, `InvalidKey` if the party's public key is no usable point.
+        """
+        if expires_at is not None and expires_at.utcoffset() is None:
+            raise MalformedCaveat("a time is a datetime with a time zone")
+        if caveat_key is None:
+            caveat_key = random(chain.KEY_SIZE)
+        expires = 0 if expires_at is None else int(expires_at.timestamp())
+        if expires_at is not None and not 0 < expires < _END_OF_TIME:
+            raise MalformedCaveat("a ticket does not expire at such a time")
+        plain = bytearray(caveat_key + random(_ID_SIZE) + expires.to_bytes(_EXPIRES_SIZE, "big"))
+        for text in (self.location, audience, *conditions):
+            plain += _written(text)
+        public, nonce, box = seal_box(bytes(plain), self.public_key, random=random)
+        return _MAGIC + public + nonce + box, caveat_key
 
-    secret: bytes
+    def asserting_key(self, root_key: bytes, identifier: bytes, nonce: bytes, what: str = "user") -> bytes:
+        """The caveat root key (32 bytes) of this party where the verifier believes its word on `what`.
 
-    def __post_init__(self) -> None:
-        _check_key(self.secret)
-
-    @classmethod
-    def generate(cls, random: Callable[[int], bytes] = os.urandom) -> PrivateKey:
-        """A fresh key."""
-        return cls(crypto_box_seed_keypair(random(KEY_SIZE))[1])
-
-    @property
-    def public_key(self) -> bytes:
-        """The public key to hand out, 32 bytes."""
-        public: bytes = crypto_scalarmult_base(self.secret)
-        return public
-
-    def __repr__(self) -> str:
-        return "PrivateKey(...)"
+        Only a holder of `root_key`, the macaroon's own, can compute it. `identifier` is the macaroon's; `nonce` (24
+        bytes) is the one in the caveat's `vid` and makes the key that caveat's alone, so that the answer to one
+        question can never stand in for the answer to another. Raises `InvalidKey`.
+        """
+        root_key = chain.check_root_key(root_key)
+        return chain.caveat_key(root_key, what.encode() + b"\0" + self.public_key + nonce + identifier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,47 +100,6 @@ class Ticket:
         return f"Ticket(location={self.location!r}, ticket_id={self.ticket_id!r}, conditions={self.conditions!r})"
 
 
-def _check_key(key: object) -> None:
-    if type(key) is not bytes or len(key) != KEY_SIZE or not any(key):
-        raise InvalidKey(f"an X25519 key is {KEY_SIZE} bytes, not all zero")
-
-
-def seal_ticket(
-    party: ThirdParty,
-    conditions: tuple[str, ...],
-    *,
-    audience: str = "",
-    expires_at: datetime | None = None,
-    caveat_key: bytes | None = None,
-    random: Callable[[int], bytes] = os.urandom,
-) -> tuple[bytes, bytes]:
-    """A ticket for `party`, and the caveat root key inside it. Needs only the party's public key."""
-    if expires_at is not None and expires_at.utcoffset() is None:
-        raise MalformedCaveat("a time is a datetime with a time zone")
-    if caveat_key is None:
-        caveat_key = random(KEY_SIZE)
-    expires = 0 if expires_at is None else int(expires_at.timestamp())
-    if expires_at is not None and not 0 < expires < _END_OF_TIME:
-        raise MalformedCaveat("a ticket does not expire at such a time")
-    plain = bytearray(caveat_key + random(_ID_SIZE) + expires.to_bytes(_EXPIRES_SIZE, "big"))
-    for text in (party.location, audience, *conditions):
-        plain += _written(text)
-    public, nonce, box = seal_box(bytes(plain), party.public_key, random=random)
-    return _MAGIC + public + nonce + box, caveat_key
-
-
-def asserting_key(
-    root_key: bytes, party: ThirdParty, identifier: bytes, nonce: bytes, what: str = "user"
-) -> bytes:
-    """The caveat root key of a party whose word on `what` the verifier believes: whoever chose it had `root_key`.
-
-    `nonce`: the one in the caveat's `vid`. It makes the key that caveat's alone, so that the answer to one question
-    can never stand in for the answer to another.
-    """
-    root_key = chain.check_root_key(root_key)
-    return chain.caveat_key(root_key, what.encode() + b"\0" + party.public_key + nonce + identifier)
-
-
 def is_ticket(data: bytes) -> bool:
     """Whether `data` looks like a ticket in this format, for this party or another."""
     return data.startswith(_MAGIC)
@@ -149,9 +114,11 @@ def open_ticket(ticket: bytes, *private_keys: PrivateKey, limits: Limits = DEFAU
         raise MalformedTicket("not a ticket")
     if len(ticket) > limits.ticket:
         raise MalformedTicket(f"a ticket has at most {limits.ticket} bytes")
-    public = ticket[len(_MAGIC) : len(_MAGIC) + KEY_SIZE]
-    nonce = ticket[len(_MAGIC) + KEY_SIZE : _BOX_AT]
+    public = ticket[len(_MAGIC) : len(_MAGIC) + BOX_KEY_SIZE]
+    nonce = ticket[len(_MAGIC) + BOX_KEY_SIZE : _BOX_AT]
     plain = open_box(ticket[_BOX_AT:], nonce, public, private_keys)
+    if plain is None:
+        raise MalformedTicket("not a ticket for this third party, or damaged")
     caveat_key, expires = plain[:_ID_AT], int.from_bytes(plain[_EXPIRES_AT:_TEXTS_AT], "big")
     if len(plain) < _TEXTS_AT or not any(caveat_key) or expires >= _END_OF_TIME:
         raise MalformedTicket("a ticket that holds something else")
@@ -167,34 +134,6 @@ def open_ticket(ticket: bytes, *private_keys: PrivateKey, limits: Limits = DEFAU
         conditions=tuple(texts[2:]),
         caveat_key=caveat_key,
     )
-
-
-def seal_box(
-    plain: bytes,
-    public_key: bytes,
-    private_key: PrivateKey | None = None,
-    *,
-    random: Callable[[int], bytes] = os.urandom,
-) -> tuple[bytes, bytes, bytes]:
-    """A public key, a nonce and a NaCl box for `public_key`; from a fresh key unless one is given."""
-    if private_key is None:
-        private_key = PrivateKey.generate(random)
-    nonce = random(NONCE_SIZE)
-    try:
-        return private_key.public_key, nonce, crypto_box(plain, nonce, public_key, private_key.secret)
-    except CryptoError:
-        raise InvalidKey("that public key is not a point that a box can be made for") from None
-
-
-def open_box(box: bytes, nonce: bytes, public_key: bytes, private_keys: Sequence[PrivateKey]) -> bytes:
-    """What is in a NaCl box for one of `private_keys`. Raises `MalformedTicket`."""
-    for private_key in private_keys:
-        try:
-            plain: bytes = crypto_box_open(box, nonce, public_key, private_key.secret)
-        except (CryptoError, ValueError):
-            continue
-        return plain
-    raise MalformedTicket("not a ticket for this third party, or damaged")
 
 
 def _written(text: str) -> bytes:

@@ -2,3 +2,18 @@
 
 Reading order: `authenticate` (the HMAC tree), `verifier` (the whole decision), `renewal` (the same token, later).
 """
+
+from caveats.verification.authenticate import Authenticated, Discharged, authenticate
+from caveats.verification.renewal import first_branches, renew
+from caveats.verification.verifier import Grant, Verifier, verify
+
+__all__ = [
+    "Authenticated",
+    "Discharged",
+    "Grant",
+    "Verifier",
+    "authenticate",
+    "first_branches",
+    "renew",
+    "verify",
+]

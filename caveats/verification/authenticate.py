@@ -19,7 +19,6 @@ from caveats.kinds import DISCHARGER, HOLDER, ISSUER, STANDARD_KINDS, Caveat, Us
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.macaroon.bundle import Bundle
 from caveats.macaroon.macaroon import Macaroon
-from caveats.third_party.ticket import asserting_key
 from caveats.token import chain
 from caveats.token.chain import NONCE_SIZE
 from caveats.token.identifier import parse_identifier
@@ -103,7 +102,7 @@ class Authenticated(NamedTuple):
         (`require_discharge`): no holder can add the one or stand before the other. Nothing is judged here.
         """
         for discharge in self.discharges:
-            caveat_key = asserting_key(root_key, party, self.fields.identifier, discharge.nonce)
+            caveat_key = party.asserting_key(root_key, self.fields.identifier, discharge.nonce)
             if not discharge.was_required_with(caveat_key):
                 continue
             first = discharge.fields.caveats[0] if discharge.fields.caveats else None

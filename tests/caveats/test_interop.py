@@ -21,8 +21,8 @@ from caveats import (
     discharge,
     open_ticket,
 )
+from caveats.token import encode_base64
 from caveats.token.legacy import encode_v1
-from caveats.token.wire import encode_base64
 
 VERSIONS = [pymacaroons.MACAROON_V1, pymacaroons.MACAROON_V2]
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(

@@ -48,16 +48,9 @@ from caveats import (
     unsatisfied,
     verify,
 )
+from caveats.token import WireMacaroon, decode_base64, encode_base64
 from caveats.token.legacy import encode_v1
-from caveats.token.wire import (
-    WireMacaroon,
-    decode_base64,
-    decode_binary,
-    decode_text,
-    encode_base64,
-    encode_binary,
-    encode_text,
-)
+from caveats.token.wire import decode_binary, decode_text, encode_binary, encode_text
 
 CHECKERS = standard_checkers()
 VERIFIER = Verifier(KEYRING, audience="photos")

@@ -205,7 +205,8 @@ def ours_accepts(parts: list[bytes]) -> bool:
 
 def encode(part: bytes) -> str:
     """`cav1_` text around any bytes, with the right checksum: what is tested stands behind it."""
-    from caveats.token.wire import checksum, encode_base64
+    from caveats.token import encode_base64
+    from caveats.token.wire import checksum
 
     body = "cav1_" + encode_base64(part)
     return body + checksum(body.encode()).decode()

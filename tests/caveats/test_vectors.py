@@ -21,6 +21,7 @@ from caveats import (
     BadSignature,
     Bundle,
     Caveat,
+    CaveatsError,
     Checkers,
     Context,
     LimitExceeded,
@@ -34,7 +35,6 @@ from caveats import (
     authenticate,
     unsatisfied,
 )
-from caveats.errors import CaveatsError
 from caveats.token import chain, legacy, wire
 
 CLASSES: dict[str, tuple[type[CaveatsError], ...]] = {

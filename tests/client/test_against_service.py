@@ -27,8 +27,8 @@ import pytest
 import uvicorn
 
 from caveats import Bundle, Context, Expires, Macaroon, Note, PrivateKey, Revoked, Scope
-from caveats.keys.keybundle import open_bundle
-from caveats.token.wire import decode_base64
+from caveats.keys import open_bundle
+from caveats.token import decode_base64
 from caveats_client import (
     AsyncClient,
     BadRequest,

@@ -26,11 +26,11 @@ from caveats import (
     Verifier,
     discharge,
     new_token_id,
+    open_ticket,
 )
 from caveats.bakery import BakeryMacaroon, BakeryParty
 from caveats.http import IncomingRequest, Problem
-from caveats.third_party.ticket import open_ticket
-from caveats.token.legacy import decode_any_base64
+from caveats.token import decode_any_base64
 from caveats_client import BadDischarge, Client, Forbidden, Interact, TokenAuth, UnusableAddress
 from caveats_client.guards.discharge_guard import DischargeGuard
 from caveats_client.guards.guard import Guard

@@ -18,7 +18,7 @@ from service_support import Service, User, bearer, new_user
 
 from caveats import Bundle, Macaroon, Unbound
 from caveats.bakery import BakeryMacaroon, decode_header, encode_header
-from caveats.token.wire import decode_base64
+from caveats.token import decode_base64
 from caveats_client import Interact, TokenAuth
 from caveats_client.guards.discharge_guard import Agreement, DischargeGuard
 

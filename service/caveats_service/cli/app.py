@@ -17,7 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from caveats import InvalidKey, MalformedCaveat, Scope
-from caveats.token.wire import encode_base64
+from caveats.token import encode_base64
 from caveats_service.core.errors import BadPassword
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.core.master_keys import MasterKeys

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from caveats import AudienceKey
-from caveats.revocation.feed import Page, page_text, seal_text
+from caveats.revocation import Page, page_text, seal_text
 
 _BEHIND: Final = 256
 """Lines that may wait for one subscriber."""

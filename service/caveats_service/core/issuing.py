@@ -24,7 +24,7 @@ from caveats import (
     effective,
 )
 from caveats.kinds import ScopePattern, check_value, parse_scope
-from caveats.token.identifier import is_audience, issue_time
+from caveats.token import is_audience, issue_time
 from caveats_service.core.errors import CeilingReached, Forbidden, InvalidRequest
 
 DEFAULT_AUDIENCE: Final = "default"

@@ -37,10 +37,8 @@ from caveats import (
     renew,
     standard_checkers,
 )
-from caveats.revocation.feed import Page
-from caveats.revocation.revocation_set import Row
-from caveats.token import chain
-from caveats.token.identifier import issue_time
+from caveats.revocation import Page, Row
+from caveats.token import derive, issue_time
 from caveats_service import storage as stores
 from caveats_service.core.errors import BadPassword
 from caveats_service.core.feed import Broadcast
@@ -349,7 +347,7 @@ class ServiceRuntime:
         return macaroon
 
     def _derived_key(self, identifier: Identifier) -> bytes:
-        return chain.derive(self.master_keys.keyring.root_key(identifier))
+        return derive(self.master_keys.keyring.root_key(identifier))
 
     # revoking: written down first, then known here at once; other processes follow the store
 

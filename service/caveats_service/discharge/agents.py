@@ -11,11 +11,8 @@ from typing import Final
 import caveats
 from caveats import BadSignature, Bundle, Context, InvalidKey, MalformedToken, PrivateKey, ThirdParty, bakery
 from caveats.bakery import V1, BakeryMacaroon, BakeryParty
-from caveats.keys.keyring import hkdf
-from caveats.third_party.ticket import seal_box
-from caveats.token import chain
-from caveats.token.legacy import decode_any_base64
-from caveats.token.wire import decode_base64, encode_base64
+from caveats.keys import hkdf, seal_box
+from caveats.token import decode_any_base64, decode_base64, encode_base64, mac, pads
 from caveats_service.core.usernames import is_username
 
 AGENT_LIFE: Final = timedelta(minutes=1)
@@ -43,7 +40,7 @@ class AgentChallenges:
     """Makes challenges, and reads the completed ones."""
 
     def __init__(self, key: PrivateKey) -> None:
-        self._pads = chain.pads(hkdf(key.secret, b"caveats/v1/agent-login", 32))
+        self._pads = pads(hkdf(key.secret, b"caveats/v1/agent-login", 32))
 
     def challenge(
         self, username: str, public_key: bytes, digest: bytes, *, nonce: bytes, now: datetime, version: int
@@ -83,4 +80,4 @@ class AgentChallenges:
         return username, decode_base64(found[1])
 
     def _root_key(self, identifier: bytes) -> bytes:
-        return chain.mac(self._pads, identifier)
+        return mac(self._pads, identifier)

@@ -8,9 +8,9 @@ of bakeries are known as well. Knows no store.
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
-from caveats import Caveat, Checkers, Context, MalformedCaveat
+from caveats import Caveat, Checkers, Context, MalformedCaveat, Unmet
 from caveats.bakery import third_party_checkers
-from caveats.kinds import Answer, TextCaveat, Unmet, WordsCaveat
+from caveats.kinds import Answer, TextCaveat, WordsCaveat
 from caveats_service.core.plugins import register_plugins
 from caveats_service.core.usernames import is_username
 

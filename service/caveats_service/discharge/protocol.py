@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from caveats import MalformedToken
-from caveats.token.legacy import decode_any_base64
+from caveats.token import decode_any_base64
 from caveats_service.core.errors import InvalidRequest
 
 NEWEST: Final = 3

@@ -19,11 +19,12 @@ from caveats import (
     Failure,
     MalformedTicket,
     PrivateKey,
+    Ticket,
     UnknownCaveat,
     bakery,
 )
 from caveats.bakery import V2, BakeryMacaroon, BakeryTicket, IsAuthenticatedUserId, IsMemberOf
-from caveats.third_party.ticket import Ticket, is_ticket
+from caveats.third_party import is_ticket
 from caveats_service.discharge.conditions import APPROVALS, GROUPS, ApprovedBy
 
 _USERNAME: Final = "username"

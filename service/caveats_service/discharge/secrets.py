@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Self
 
-from caveats.token.wire import encode_base64
+from caveats.token import encode_base64
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from typing import Final
 from pydantic import BaseModel
 
 from caveats import PrivateKey
-from caveats.keys.keyring import hkdf
-from caveats.token import chain
+from caveats.keys import hkdf
+from caveats.token import mac, pads
 from caveats_service.core.errors import InvalidRequest
 from caveats_service.storage import Idempotency, Revocation
 from caveats_service.storage.encryption import SealKey, seal, unseal
@@ -29,7 +29,7 @@ class Replies:
 
     def __init__(self, seal_key: SealKey, box_key: PrivateKey) -> None:
         self._seal_key = seal_key
-        self._digests = chain.pads(hkdf(box_key.secret, b"caveats/v1/idempotency", 32))
+        self._digests = pads(hkdf(box_key.secret, b"caveats/v1/idempotency", 32))
 
     def once(
         self,
@@ -50,7 +50,7 @@ class Replies:
         return Idempotency(
             caller=caller,
             key=key,
-            digest=chain.mac(self._digests, asked.encode()),
+            digest=mac(self._digests, asked.encode()),
             expires_at=now + _KEPT,
             seal_reply=lambda done: self._seal(caller, key, reply(done)),
         )

@@ -13,7 +13,16 @@ from macaroonbakery import checkers as their_checkers
 from macaroonbakery import httpbakery
 from macaroonbakery.bakery import _codec as their_codec
 
-from caveats import Bundle, Context, Macaroon, PrivateKey, UnsatisfiedCaveats, authenticate, unsatisfied
+from caveats import (
+    Bundle,
+    CaveatsError,
+    Context,
+    Macaroon,
+    PrivateKey,
+    UnsatisfiedCaveats,
+    authenticate,
+    unsatisfied,
+)
 from caveats.bakery import (
     LOCAL,
     LOCAL_CONDITION,
@@ -35,10 +44,9 @@ from caveats.bakery import (
     encode_header,
     first_party_checkers,
     open_ticket,
+    seal_ticket,
     third_party_checkers,
 )
-from caveats.bakery.tickets import seal_ticket
-from caveats.errors import CaveatsError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

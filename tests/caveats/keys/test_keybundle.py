@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nacl.bindings import crypto_box, crypto_box_NONCEBYTES
 
 from caveats import InvalidKey, KeyState, MasterKey, MasterKeyring, PrivateKey, RejectedDelivery
-from caveats.keys.keybundle import KeyBundle, open_bundle, seal_bundle
+from caveats.keys import KeyBundle, open_bundle, seal_bundle
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -23,7 +23,7 @@ from caveats import (
     standard_checkers,
     verify,
 )
-from caveats.keys.keyring import hkdf
+from caveats.keys import hkdf
 
 HKDF = [
     pytest.param(test, id=f"tc{test['tcId']}")

@@ -30,7 +30,7 @@ from caveats import (
     standard_checkers,
     unsatisfied,
 )
-from caveats.kinds.scopes import parse_scope
+from caveats.kinds import parse_scope
 
 
 def test_nothing_restricts_an_empty_chain():

@@ -9,8 +9,7 @@ import pytest
 from law_support import issue, outcome
 
 from caveats import Caveat, MalformedCaveat, Note, UnknownCaveat, User
-from caveats.kinds.base import check_value, is_kind, parse_predicate
-from caveats.kinds.standard import STANDARD_KINDS
+from caveats.kinds import STANDARD_KINDS, check_value, is_kind, parse_predicate
 
 KINDS = [
     ("a", True),

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from law_support import NOW, at_most
 
 from caveats import Context, Scope, effective, standard_checkers
-from caveats.kinds.scopes import MOST_PATTERNS, ScopePattern, intersect, parse_scope, reduce_patterns
+from caveats.kinds import ScopePattern, parse_scope
+from caveats.kinds.scopes import MOST_PATTERNS, intersect, reduce_patterns
 
 COVERS = [
     ("photos:read", "photos:read", True),

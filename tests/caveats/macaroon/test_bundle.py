@@ -17,7 +17,7 @@ from caveats import (
     discharge,
     open_ticket,
 )
-from caveats.token.wire import encode_base64
+from caveats.token import encode_base64
 
 ROOT = issue().require_discharge(PARTY, random=counter_random())
 ANSWER = discharge(open_ticket(ROOT.fields.caveats[-1].ticket, PARTY_KEY), now=NOW)

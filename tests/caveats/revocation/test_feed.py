@@ -24,19 +24,20 @@ from caveats import (
     UserRevocation,
     new_token_id,
 )
-from caveats.revocation.feed import (
+from caveats.revocation import (
     Page,
     UnknownSeal,
     check_reader,
+    entry_of,
     open_page,
     open_rows,
     page_text,
     prove_reader,
+    row_of,
     rows_text,
     seal_page,
     seal_text,
 )
-from caveats.revocation.revocation_set import entry_of, row_of
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, 123_000, tzinfo=UTC)
 LAST = datetime(2027, 1, 1, tzinfo=UTC)

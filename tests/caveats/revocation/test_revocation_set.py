@@ -22,8 +22,9 @@ from caveats import (
     UserRevocation,
     new_token_id,
 )
-from caveats.revocation.revocation_set import row_of
-from caveats.token.identifier import issue_time, ulid_time
+from caveats.revocation import row_of
+from caveats.token import issue_time
+from caveats.token.identifier import ulid_time
 
 LAST = NOW + HOUR
 BRANCH, OTHER_BRANCH = b"b" * 16, b"c" * 16

@@ -31,7 +31,6 @@ from caveats import (
     discharge,
     open_ticket,
 )
-from caveats.third_party.ticket import seal_ticket
 from caveats.token import chain
 
 OTHER_KEY = PrivateKey(b"q" * 32)
@@ -65,7 +64,7 @@ OPS = Context(now=NOW, user="bob", extra={"groups": ("ops",)})
 
 
 def ticket(*conditions: str, party: ThirdParty = PARTY, **more: object) -> bytes:
-    return seal_ticket(party, conditions, random=counter_random(), **more)[0]
+    return party.seal_ticket(conditions, random=counter_random(), **more)[0]
 
 
 def asked(*conditions: str) -> Macaroon:
@@ -199,7 +198,7 @@ def test_a_party_that_was_not_named_says_nothing():
 
 def test_a_holder_who_asks_the_same_party_is_not_believed():
     """The holder makes the ticket, knows its key, and answers it: whoever it names, it is only a caveat."""
-    sealed, caveat_key = seal_ticket(PARTY, (), random=counter_random())
+    sealed, caveat_key = PARTY.seal_ticket(random=counter_random())
     token = ISSUED.with_third_party(PARTY.location, caveat_key, sealed, nonce=b"n" * 24)
     forged = Macaroon.mint(caveat_key, sealed, location=PARTY.location, caveats=[User("mallory")])
     assert believed(token, forged) is None

@@ -21,10 +21,9 @@ from caveats import (
     discharge,
     open_ticket,
 )
-from caveats.third_party.ticket import seal_ticket
 
-TICKET, CAVEAT_KEY = seal_ticket(
-    PARTY, ("is a member", "of group ä"), audience="photos", expires_at=NOW + HOUR, random=counter_random()
+TICKET, CAVEAT_KEY = PARTY.seal_ticket(
+    ("is a member", "of group ä"), audience="photos", expires_at=NOW + HOUR, random=counter_random()
 )
 PLAIN = {"key": ROOT_KEY, "id": b"i" * 16, "expires": bytes(5), "texts": ("https://party.example", "", "c")}
 
@@ -137,7 +136,7 @@ def test_public_keys_are_those_that_another_library_makes(secret):
     "point", [b"\1" + bytes(31), b"\xec" + b"\xff" * 30 + b"\x7f"], ids=["one", "minus-one"]
 )
 def test_a_point_that_no_box_can_be_made_for_is_refused(point):
-    assert outcome(seal_ticket, ThirdParty("https://x", point), ()) is InvalidKey
+    assert outcome(ThirdParty("https://x", point).seal_ticket) is InvalidKey
 
 
 def test_a_third_party_is_somewhere():
@@ -146,7 +145,7 @@ def test_a_third_party_is_somewhere():
 
 def test_a_ticket_expires_at_a_time_with_a_zone():
     with pytest.raises(MalformedCaveat):
-        seal_ticket(PARTY, (), expires_at=datetime(2026, 11, 21))
+        PARTY.seal_ticket(expires_at=datetime(2026, 11, 21))
 
 
 @pytest.mark.parametrize(
@@ -155,12 +154,12 @@ def test_a_ticket_expires_at_a_time_with_a_zone():
 )
 def test_a_ticket_expires_at_a_time_that_it_can_tell_from_never(moment):
     with pytest.raises(MalformedCaveat):
-        seal_ticket(PARTY, (), expires_at=moment)
+        PARTY.seal_ticket(expires_at=moment)
 
 
 def test_a_text_in_a_ticket_has_an_end():
-    assert outcome(seal_ticket, PARTY, ("x" * 65_535,)) is None
-    assert outcome(seal_ticket, PARTY, ("x" * 65_536,)) is LimitExceeded
+    assert outcome(PARTY.seal_ticket, ("x" * 65_535,)) is None
+    assert outcome(PARTY.seal_ticket, ("x" * 65_536,)) is LimitExceeded
 
 
 def test_a_private_key_comes_from_the_randomness_it_is_given():

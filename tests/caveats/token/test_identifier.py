@@ -10,14 +10,8 @@ import pytest
 from law_support import NOW, PARTY, TOKEN_ID, issue
 
 from caveats import Identifier, new_token_id
-from caveats.token.identifier import (
-    is_audience,
-    is_key_id,
-    is_token_id,
-    issue_time,
-    parse_identifier,
-    ulid_time,
-)
+from caveats.token import is_audience, is_key_id, is_token_id, issue_time, parse_identifier
+from caveats.token.identifier import ulid_time
 
 ROWS = [
     ("ours", f"1.k1.photos.{TOKEN_ID}.3", Identifier("k1", "photos", TOKEN_ID, 3)),

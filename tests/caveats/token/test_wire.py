@@ -5,16 +5,22 @@ from __future__ import annotations
 import pytest
 from law_support import EXAMPLES, PARTY, ROOT_KEY, at_most, counter_random, issue, outcome
 
-from caveats import DamagedToken, LimitExceeded, Limits, Macaroon, MalformedToken, Note, User
-from caveats.token.wire import (
+from caveats import (
+    DamagedToken,
+    LimitExceeded,
+    Limits,
+    Macaroon,
+    MalformedToken,
+    Note,
     ThirdPartyCaveat,
-    WireMacaroon,
+    User,
+)
+from caveats.token import WireMacaroon, decode_base64, encode_base64
+from caveats.token.wire import (
     check_location,
     checksum,
-    decode_base64,
     decode_binary,
     decode_text,
-    encode_base64,
     encode_binary,
     encode_text,
 )

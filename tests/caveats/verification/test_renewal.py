@@ -35,7 +35,7 @@ from caveats import (
     renew,
 )
 from caveats.token import chain
-from caveats.verification.renewal import first_branches
+from caveats.verification import first_branches
 
 LATER = NOW + 5 * HOUR
 

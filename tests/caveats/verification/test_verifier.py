@@ -66,8 +66,7 @@ from caveats import (
     verify,
 )
 from caveats.kinds import parse_scope
-from caveats.token import chain
-from caveats.token.wire import encode_base64
+from caveats.token import chain, encode_base64
 
 LAST = NOW + HOUR
 

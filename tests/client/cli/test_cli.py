@@ -14,8 +14,18 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from caveats import Bundle, Expires, Macaroon, Note, Scope, ThirdParty, ThirdPartyCaveat, discharge
-from caveats.third_party.ticket import PrivateKey, open_ticket
+from caveats import (
+    Bundle,
+    Expires,
+    Macaroon,
+    Note,
+    PrivateKey,
+    Scope,
+    ThirdParty,
+    ThirdPartyCaveat,
+    discharge,
+    open_ticket,
+)
 from caveats_client.cli.app import app
 from caveats_client.cli.credentials import Credentials, Login
 

@@ -15,10 +15,9 @@ import pytest
 from bakery_support import AGENT_KEY, CONDITION, KEY, Asked, Site, ThirdParty, said, site
 from typer.testing import CliRunner, Result
 
-from caveats import Bundle, Expires, Macaroon, ThirdPartyCaveat, authenticate, discharge
+from caveats import Bundle, Expires, Macaroon, ThirdPartyCaveat, authenticate, discharge, open_ticket
 from caveats.bakery import BakeryMacaroon, BakeryParty, first_party_checkers
-from caveats.third_party.ticket import open_ticket
-from caveats.token.legacy import decode_any_base64
+from caveats.token import decode_any_base64
 from caveats_client.cli.app import app
 from caveats_client.cli.credentials import Credentials, Login
 

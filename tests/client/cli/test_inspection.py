@@ -9,13 +9,14 @@ from caveats import (
     Expires,
     Macaroon,
     Note,
+    PrivateKey,
     Scope,
     ThirdParty,
     User,
     authenticate,
     discharge,
+    open_ticket,
 )
-from caveats.third_party.ticket import PrivateKey, open_ticket
 from caveats_client.cli.inspection import DISCHARGER, HOLDER, ISSUER, UNKNOWN, Link, ThirdPartyLink, lineage
 
 KEY = PrivateKey.generate()

@@ -15,7 +15,7 @@ from local_support import World, context, now, world_in
 from typer.testing import CliRunner, Result
 
 from caveats import PrivateKey, new_token_id
-from caveats.token.wire import decode_base64, encode_base64
+from caveats.token import decode_base64, encode_base64
 from caveats_client.cli.app import app
 from caveats_client.client import Client
 from caveats_client.verifiers.local import LocalVerifier

@@ -238,8 +238,8 @@ def own_third_party(there: Site) -> Party:
     from datetime import UTC, datetime
 
     from caveats import discharge as discharge_of
-    from caveats.third_party.ticket import open_ticket
-    from caveats.token.legacy import decode_any_base64
+    from caveats import open_ticket
+    from caveats.token import decode_any_base64
 
     def answer(asked: Asked) -> Any:
         ticket = open_ticket(decode_any_base64(asked.form["id64"]), KEY)
@@ -350,7 +350,7 @@ def test_103_a_third_party_with_ever_new_caveats_is_left_after_16_requests_or_8_
 
     def again(asked: Asked, count: int) -> BakeryMacaroon:
         from caveats.bakery import open_ticket
-        from caveats.token.legacy import decode_any_base64
+        from caveats.token import decode_any_base64
 
         form = asked.form
         name = decode_any_base64(form["id64"]) if "id64" in form else form["id"].encode()

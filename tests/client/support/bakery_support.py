@@ -240,7 +240,7 @@ class ThirdParty:
 
     def _is_agent(self, token64: str) -> bool:
         from caveats.bakery import decode_binaries
-        from caveats.token.legacy import decode_any_base64
+        from caveats.token import decode_any_base64
 
         bundle = decode_binaries(decode_any_base64(token64))
         sent = [one.to_pymacaroons() for one in (bundle.macaroon, *bundle.discharges)]

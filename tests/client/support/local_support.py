@@ -27,10 +27,9 @@ from caveats import (
     TokenRevocation,
     new_token_id,
 )
-from caveats.keys.keybundle import KeyBundle, seal_bundle
-from caveats.revocation.feed import Page, seal_page
-from caveats.revocation.revocation_set import row_of
-from caveats.token.wire import decode_base64, encode_base64
+from caveats.keys import KeyBundle, seal_bundle
+from caveats.revocation import Page, row_of, seal_page
+from caveats.token import decode_base64, encode_base64
 from caveats_client.verifiers.registration import Registration
 from caveats_client.verifiers.replica import Instant, Replica, VerifierIdentity
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from local_support import World, context, now, options, outcome, world_in
 
 from caveats import (
+    Audience,
     BadSignature,
     BranchRevocation,
     Bundle,
@@ -51,7 +52,6 @@ from caveats import (
     new_token_id,
     standard_checkers,
 )
-from caveats.kinds import Audience
 from caveats_client.verifiers.local import LocalVerifier
 from caveats_client.verifiers.remote import AsyncRemoteVerifier, RemoteGrant, RemoteVerifier
 

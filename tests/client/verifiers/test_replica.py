@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from local_support import DAY, IDENTITY, NOW, Model, new_following, secret, take
 
 from caveats import MasterKey, MasterKeyring, RejectedDelivery, RevocationSet, UserRevocation
-from caveats.revocation.feed import UnknownSeal, check_reader, seal_page
+from caveats.revocation import UnknownSeal, check_reader, seal_page
 from caveats_client.verifiers.replica import Fresh, Instant, Place, Replica
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from local_support import DAY, IDENTITY, NOW, Model, new_following
 
 from caveats import BranchRevocation, PrivateKey, RevocationSet, TokenRevocation, UserRevocation, new_token_id
-from caveats.revocation.revocation_set import row_of
+from caveats.revocation import row_of
 from caveats_client.verifiers import state_files as module
 from caveats_client.verifiers.replica import Memory
 from caveats_client.verifiers.state_files import State

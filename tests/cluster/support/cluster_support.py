@@ -25,7 +25,7 @@ import pytest
 from service_support import ADMIN_PASSWORD, GENEROUS, Process, basic, bearer, free_port, spawn, until
 
 from caveats import CaveatsError, Context, PrivateKey
-from caveats.token.wire import decode_base64, encode_base64
+from caveats.token import decode_base64, encode_base64
 from caveats_client.guards.guard import utc_now
 from caveats_client.verifiers.local import LocalVerifier
 

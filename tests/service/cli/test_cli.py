@@ -24,7 +24,7 @@ from service_support import (
 from store_support import KINDS, new_place
 
 from caveats import AudienceKeyring, Context, Verifier
-from caveats.token.wire import encode_base64
+from caveats.token import encode_base64
 from caveats_service.core.runtime import utc_now
 
 

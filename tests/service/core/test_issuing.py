@@ -25,8 +25,8 @@ from caveats import (
     unsatisfied,
 )
 from caveats.kinds import parse_scope
-from caveats.token import chain
-from caveats.verification.renewal import first_branches
+from caveats.token import derive
+from caveats.verification import first_branches
 from caveats_service.core.errors import CeilingReached, Forbidden, InvalidRequest, ServiceError
 from caveats_service.core.issuing import (
     Bounds,
@@ -141,8 +141,8 @@ def test_a_parent_is_named_with_every_branch_that_it_lies_on() -> None:
 @pytest.mark.parametrize("added", [(), ("note = a",), ("note = a", "note = b")])
 def test_a_parent_that_is_a_renewal_is_named_as_the_token_that_it_was(added: tuple[str, ...]) -> None:
     first = token(*added)
-    renewed = authenticate(renew(first, NOW + 2 * DAY, lambda _: chain.derive(KEY)), KEY)
-    branches = first_branches(renewed, lambda _: chain.derive(KEY))
+    renewed = authenticate(renew(first, NOW + 2 * DAY, lambda _: derive(KEY)), KEY)
+    branches = first_branches(renewed, lambda _: derive(KEY))
     (parent,) = [
         c for c in bounds_of_token(renewed, branches, any_audience=True).inherited if isinstance(c, Parent)
     ]
@@ -331,7 +331,7 @@ def test_a_renewal_grants_nothing_but_time(holders: list[str], hours: int, reque
         until = renewal_expiry(first, None, LIVES, now=NOW + hours * HOUR)
     except (ServiceError, MalformedCaveat):
         assume(False)
-    renewed = authenticate(renew(first, until, lambda _: chain.derive(KEY)), KEY)
+    renewed = authenticate(renew(first, until, lambda _: derive(KEY)), KEY)
     issuers = first.caveats[1]
     assert isinstance(issuers, Expires)
     for request in requests:

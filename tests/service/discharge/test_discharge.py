@@ -35,10 +35,8 @@ from service_support import (
 )
 
 from caveats import BadSignature, Bundle, Context, Macaroon, PrivateKey, ThirdParty, authenticate, unsatisfied
-from caveats.bakery import BakeryMacaroon, BakeryParty, declared_by, first_party_checkers
-from caveats.bakery.tickets import seal_ticket
-from caveats.third_party.ticket import seal_ticket as seal_ours
-from caveats.token.wire import encode_base64
+from caveats.bakery import BakeryMacaroon, BakeryParty, declared_by, first_party_checkers, seal_ticket
+from caveats.token import encode_base64
 
 VERSIONS = (1, 2, 3)
 BAD = (400, "bad request")
@@ -125,8 +123,8 @@ def made_for_another(service: Service, version: int) -> bytes:
         lambda service: ticket(service, "is-authenticated-user", 1)[:-4],
         lambda service: ours(service, "signed-in = *")[:-1],
         *(lambda service, v=v: made_for_another(service, v) for v in VERSIONS),
-        lambda service: seal_ours(
-            ThirdParty(service.url, PrivateKey.generate().public_key), ("signed-in = *",)
+        lambda service: ThirdParty(service.url, PrivateKey.generate().public_key).seal_ticket(
+            ("signed-in = *",)
         )[0],
         lambda service: ticket(service, "nobody-knows-this"),
         lambda service: ticket(service, "need-declared username"),

@@ -13,7 +13,7 @@ from service_support import ADMIN_PASSWORD, CLIENT, bearer, narrow, process
 from store_support import KINDS, new_place
 
 from caveats import new_token_id
-from caveats.token.wire import encode_base64
+from caveats.token import encode_base64
 
 pytestmark = pytest.mark.slow
 

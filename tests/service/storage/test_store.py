@@ -15,8 +15,8 @@ from store_support import KINDS, new_place
 
 import caveats
 from caveats import BranchRevocation, TokenRevocation, UserRevocation, new_token_id
-from caveats.revocation.revocation_set import row_of
-from caveats.token.identifier import is_token_id
+from caveats.revocation import row_of
+from caveats.token import is_token_id
 from caveats_service.storage import (
     Agent,
     AgentExists,

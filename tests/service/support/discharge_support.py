@@ -19,9 +19,7 @@ from macaroonbakery import httpbakery
 from service_support import CLIENT, Service, User
 
 from caveats import Macaroon, ThirdParty
-from caveats.bakery import BakeryMacaroon, BakeryParty
-from caveats.bakery.tickets import seal_ticket
-from caveats.third_party.ticket import seal_ticket as seal_ours
+from caveats.bakery import BakeryMacaroon, BakeryParty, seal_ticket
 from caveats_client.guards.discharge_guard import DischargeGuard as Guard
 from caveats_client.guards.discharge_guard import DischargeMiddleware
 
@@ -46,9 +44,8 @@ def ticket(service: Service, condition: str, version: int = 2) -> bytes:
 
 def ours(service: Service, *conditions: str, **given: Any) -> bytes:
     location = given.pop("location", service.url)
-    return seal_ours(
-        ThirdParty(location, public_key(service)), conditions, caveat_key=KEY + KEY[:8], **given
-    )[0]
+    party = ThirdParty(location, public_key(service))
+    return party.seal_ticket(conditions, caveat_key=KEY + KEY[:8], **given)[0]
 
 
 def ask(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from caveats import Bundle, Caveat, Expires, MalformedCaveat
-from caveats.token.wire import encode_base64
+from caveats.token import encode_base64
 from caveats_client.api import responses
 from caveats_client.api.errors import (
     BadRequest,

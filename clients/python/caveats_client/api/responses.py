@@ -12,8 +12,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from caveats import CaveatsError, Failure, Macaroon
-from caveats.token.legacy import decode_any_base64
-from caveats.token.wire import decode_base64
+from caveats.token import decode_any_base64, decode_base64
 
 Members = Mapping[str, Any]
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from caveats import Bundle, Caveat, InvalidKey, MalformedToken, effective
 from caveats.bakery import V2, BakeryMacaroon, BakeryParty
-from caveats.token.legacy import decode_any_base64
+from caveats.token import decode_any_base64
 from caveats_client.api.errors import safe
 from caveats_client.cli import inputs
 from caveats_client.cli import inspect as inspecting

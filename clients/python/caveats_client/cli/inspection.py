@@ -23,7 +23,7 @@ from caveats import (
 )
 from caveats.bakery import TimeBefore
 from caveats.kinds import parse_predicate
-from caveats.third_party.ticket import is_ticket
+from caveats.third_party import is_ticket
 
 if TYPE_CHECKING:
     from datetime import datetime

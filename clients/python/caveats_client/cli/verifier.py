@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from caveats.token.wire import decode_base64, encode_base64
+from caveats.token import decode_base64, encode_base64
 from caveats_client.api import calls
 from caveats_client.cli import inputs
 from caveats_client.cli.credentials import Credentials

@@ -27,8 +27,7 @@ from caveats import (
     UnusedDischarge,
 )
 from caveats.bakery import V1, V2, V3, BakeryMacaroon, BakeryParty, Needed, collect, encode_binaries
-from caveats.token.legacy import decode_any_base64
-from caveats.token.wire import encode_base64
+from caveats.token import decode_any_base64, encode_base64
 from caveats_client.api.calls import Reply, problem
 from caveats_client.api.errors import BadDischarge, ClientError, Forbidden, InteractionRequired, Unavailable
 from caveats_client.transport import shown

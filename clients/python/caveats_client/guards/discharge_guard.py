@@ -24,6 +24,7 @@ from caveats import (
     Checkers,
     Expires,
     Macaroon,
+    ThirdPartyCaveat,
     UnsatisfiedCaveats,
     authenticate,
     standard_checkers,
@@ -39,9 +40,8 @@ from caveats.bakery import (
     first_party_checkers,
 )
 from caveats.http import IncomingRequest, Problem, TrustedProxies, context_of
-from caveats.keys.keyring import hkdf
-from caveats.token import chain
-from caveats.token.wire import ThirdPartyCaveat, encode_base64
+from caveats.keys import hkdf
+from caveats.token import encode_base64, mac, pads
 from caveats_client.guards.asgi import App, Receive, Scope, Send, send_problem
 from caveats_client.guards.guard import checked_paths, is_public, utc_now
 
@@ -122,7 +122,7 @@ class DischargeGuard:
         self.party = party
         self.condition = condition
         asked = json.dumps([name, condition, *declared]).encode() + party.public_key
-        self._keys = chain.pads(hkdf(secret, b"caveats/v1/first-party/" + asked, 32))
+        self._keys = pads(hkdf(secret, b"caveats/v1/first-party/" + asked, 32))
         self._name = name
         self._declared = tuple(declared)
         self._life = life
@@ -209,7 +209,7 @@ class DischargeGuard:
         return Problem(401, "discharge_required", _MESSAGE, headers=challenge, members=members)
 
     def _root_key(self, identifier: bytes) -> bytes:
-        return chain.mac(self._keys, identifier)
+        return mac(self._keys, identifier)
 
 
 class DischargeMiddleware:

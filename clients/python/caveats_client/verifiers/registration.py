@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from caveats import CaveatsError, InvalidKey, PrivateKey, ThirdParty
-from caveats.token.identifier import is_audience, is_token_id
-from caveats.token.wire import decode_base64, encode_base64
+from caveats.token import decode_base64, encode_base64, is_audience, is_token_id
 from caveats_client import files
 from caveats_client.verifiers.replica import VerifierIdentity
 

@@ -49,7 +49,7 @@ from caveats import (
     unsatisfied,
 )
 from caveats.kinds import HOLDER, ISSUER
-from caveats.token import chain
+from caveats.token import branch_id, extend_all, same
 from caveats_client.api import calls
 from caveats_client.api.calls import RequestFacts
 from caveats_client.api.errors import BadRequest, ClientError, Forbidden, NotAuthenticated
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     import httpx2 as httpx
 
     from caveats import Authenticated, Authority, Identifier, Limits
-    from caveats.token.wire import WireMacaroon
+    from caveats.token import WireMacaroon
     from caveats_client.api.calls import Call
     from caveats_client.api.responses import Members
 
@@ -312,8 +312,8 @@ class _Remote:
             return None
         more = fields.caveats[len(accepted.fields.caveats) :]
         known = accepted.fields.signature
-        signatures = [known, *chain.extend_all(known, more)]  # type: ignore[arg-type]  # plain
-        if not chain.same(signatures[-1], fields.signature):
+        signatures = [known, *extend_all(known, more)]  # type: ignore[arg-type]  # plain
+        if not same(signatures[-1], fields.signature):
             raise BadSignature("the token is not authentic")
         typed = self._typed(fields)
         if typed is None:
@@ -323,7 +323,7 @@ class _Remote:
             parents = any(type(caveat) is Parent for caveat in typed[len(typed) - len(more) :])
             if accepted.revoked is None or parents or any(type(caveat) is Renewed for caveat in typed):
                 return None
-            if not accepted.revoked.isdisjoint(map(chain.branch_id, signatures)):
+            if not accepted.revoked.isdisjoint(map(branch_id, signatures)):
                 raise Revoked("this copy of the token has been revoked")
         issued = presented.identifier.issuer_caveats
         added_by = [ISSUER if place < issued else HOLDER for place in range(len(typed))]

@@ -12,15 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from caveats import AudienceKeyring, MalformedCaveat, RejectedDelivery, RevocationSet
-from caveats.keys.keybundle import KeyBundle, open_bundle
-from caveats.revocation.feed import open_rows, prove_reader
+from caveats.keys import KeyBundle, open_bundle
+from caveats.revocation import open_rows, prove_reader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from caveats import AudienceKey, PrivateKey
-    from caveats.revocation.feed import Page
-    from caveats.revocation.revocation_set import Row
+    from caveats.revocation import Page, Row
 
 SKEW = timedelta(minutes=5)
 """How far ahead the service's clock may be; as far as it allows ours to be off."""

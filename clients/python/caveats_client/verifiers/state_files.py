@@ -21,8 +21,8 @@ from nacl.bindings import crypto_secretbox, crypto_secretbox_NONCEBYTES, crypto_
 from nacl.exceptions import CryptoError
 
 from caveats import MalformedCaveat, RevocationSet
-from caveats.keys.keyring import hkdf
-from caveats.token.wire import decode_base64, encode_base64
+from caveats.keys import hkdf
+from caveats.token import decode_base64, encode_base64
 from caveats_client import files
 from caveats_client.verifiers.replica import Memory
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from caveats.revocation.revocation_set import Row
+    from caveats.revocation import Row
     from caveats_client.verifiers.replica import VerifierIdentity
 
 _log = logging.getLogger("caveats_client.verifiers.local")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2 as httpx
 
 from caveats import RejectedDelivery, Stale
-from caveats.revocation.feed import UnknownSeal
+from caveats.revocation import UnknownSeal
 from caveats_client.api import calls
 from caveats_client.api.errors import ClientError, NotFound
 from caveats_client.transport import UnreadableBody, aread_reply, checked_address, options

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from caveats import DischargeRefused, MalformedToken
 from caveats.bakery import BakeryMacaroon, decode_header
 from caveats.http import bad_request
-from caveats.token.wire import decode_base64
+from caveats.token import decode_base64
 from caveats_service.discharge import protocol
 from caveats_service.discharge.protocol import BakeryAnswer
 from caveats_service.discharge.routes.endpoint import (

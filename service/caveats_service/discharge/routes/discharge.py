@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from caveats.bakery import BakeryMacaroon, decode_binaries
 from caveats.http import bad_request
-from caveats.token.wire import encode_base64
+from caveats.token import encode_base64
 from caveats_service.discharge import protocol
 from caveats_service.discharge.protocol import BakeryAnswer, DischargeForm
 from caveats_service.discharge.questions import AskerFacts, ConditionVerdict, Question

@@ -4,8 +4,7 @@ from starlette.responses import Response
 
 from caveats import InvalidKey
 from caveats.http import bad_request
-from caveats.token.identifier import is_token_id
-from caveats.token.wire import encode_base64
+from caveats.token import encode_base64, is_token_id
 from caveats_service.core.usernames import check_username
 from caveats_service.discharge.agents import read_agent_key
 from caveats_service.http import schemas

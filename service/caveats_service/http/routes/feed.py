@@ -12,8 +12,8 @@ from starlette.responses import Response, StreamingResponse
 
 from caveats import AudienceKeyring
 from caveats.http import Problem, bad_request, unavailable
-from caveats.revocation.feed import Page, check_reader, rows_text, seal_text
-from caveats.token.identifier import is_audience
+from caveats.revocation import Page, check_reader, rows_text, seal_text
+from caveats.token import is_audience
 from caveats_service.core.feed import Subscriber
 from caveats_service.core.runtime import ServiceRuntime
 from caveats_service.http.request import NO_STORE, RequestContext

@@ -6,8 +6,7 @@ from starlette.responses import Response
 
 from caveats import Authenticated
 from caveats.http import Problem, TokenCredential, bad_request
-from caveats.token.chain import BRANCH_ID_SIZE
-from caveats.token.identifier import is_token_id
+from caveats.token import BRANCH_ID_SIZE, is_token_id
 from caveats_service.core.usernames import check_username
 from caveats_service.http import schemas
 from caveats_service.http.errors import forbidden, not_found

@@ -7,9 +7,8 @@ from starlette.responses import Response
 
 from caveats import InvalidKey, ThirdParty
 from caveats.http import bad_request
-from caveats.keys.keybundle import KeyBundle, seal_bundle
-from caveats.token.identifier import is_audience, is_token_id
-from caveats.token.wire import decode_base64, encode_base64
+from caveats.keys import KeyBundle, seal_bundle
+from caveats.token import decode_base64, encode_base64, is_audience, is_token_id
 from caveats_service.http import schemas
 from caveats_service.http.errors import not_found
 from caveats_service.http.request import NO_STORE, RequestContext, reply

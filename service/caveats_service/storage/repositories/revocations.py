@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import BigInteger, ColumnElement, delete, insert, select, type_coerce, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from caveats.revocation.revocation_set import LAST_SECOND, Row
+from caveats.revocation import LAST_SECOND, Row
 from caveats_service.storage.engines.transactions import Database, Repository, in_batches, operation
 from caveats_service.storage.errors import StoreError, StoreUnavailable, TransactionAborted
 from caveats_service.storage.records import Idempotency, Revocation, RevocationKind, RevocationPage

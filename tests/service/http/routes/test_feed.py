@@ -9,7 +9,7 @@ import httpx2 as httpx
 import pytest
 from service_support import ADMIN_PASSWORD, Service, basic, bearer, new_user
 
-from caveats.revocation.feed import Page, open_page, prove_reader
+from caveats.revocation import Page, open_page, prove_reader
 
 ADMIN = basic("admin", ADMIN_PASSWORD)
 LONG = 30

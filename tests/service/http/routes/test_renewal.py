@@ -5,8 +5,7 @@ from datetime import timedelta
 import pytest
 from service_support import Clock, Service, bearer, narrow, new_user, problem
 
-from caveats import Bundle, Macaroon, PrivateKey, ThirdParty
-from caveats.token.wire import ThirdPartyCaveat
+from caveats import Bundle, Macaroon, PrivateKey, ThirdParty, ThirdPartyCaveat
 
 
 def renew(http, token: str, **asked):  # type: ignore[no-untyped-def]

@@ -94,7 +94,7 @@ class _Ours(Ours):
         for _ in range(self._count):
             key = PrivateKey.generate()
             macaroon = macaroon.require_discharge(ThirdParty(_LOCATION, key.public_key))
-            answers.append(discharge(open_ticket(macaroon.fields.caveats[-1].ticket, key), now=NOW))
+            answers.append(discharge(open_ticket(macaroon.wire.caveats[-1].ticket, key), now=NOW))
         return Bundle.bind(macaroon, answers).encode()
 
 

@@ -242,8 +242,8 @@ def _check_appending(checkers: Checkers, caveats: Sequence[Caveat], context: Con
                 granted or _refusal(narrowed, checkers, context) is not None,
                 f"appending {added} turns a refusal of [{'; '.join(map(str, some))}] into a grant",
             )
-            cut = Macaroon(narrowed.fields._replace(caveats=token.fields.caveats))
-            put = Macaroon(token.fields._replace(caveats=narrowed.fields.caveats))
+            cut = Macaroon(narrowed.wire._replace(caveats=token.wire.caveats))
+            put = Macaroon(token.wire._replace(caveats=narrowed.wire.caveats))
             for forged in (cut, put):
                 refusal = _refusal(forged, checkers, context)
                 _require(isinstance(refusal, BadSignature), f"{added} is not authenticated")

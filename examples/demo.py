@@ -84,7 +84,7 @@ def story(folder: Path, processes: ExitStack) -> None:
     photos.expect(200, "alice, renewed", renewed, "GET", "/albums")
 
     step("A forger takes the printer's caveats off and keeps the signature: not authentic")
-    cut = printer.fields._replace(caveats=token.fields.caveats)
+    cut = printer.wire._replace(caveats=token.wire.caveats)
     photos.expect(401, "the forger", Macaroon(cut), "GET", "/albums/43")
 
     step("The service goes away. The photo app goes on verifying, for as long as it was told it may")

@@ -30,7 +30,7 @@ TOKEN = Macaroon.mint(b"key", b"id")
 Macaroon.mint("key", b"id")  # type: ignore[arg-type]
 Macaroon.mint(b"key", "id")  # type: ignore[arg-type]
 TOKEN.attenuate("user = alice")  # type: ignore[arg-type]
-TOKEN.fields = TOKEN.fields  # type: ignore[misc]
+TOKEN.wire = TOKEN.wire  # type: ignore[misc]
 TOKEN.caveats  # type: ignore[attr-defined]
 Macaroon.decode(b"cav1_")  # type: ignore[arg-type]
 

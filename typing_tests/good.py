@@ -102,7 +102,7 @@ def narrow(token: Macaroon, now: datetime) -> str:
 def share(token: Macaroon, party: ThirdParty, key: PrivateKey, now: datetime) -> str:
     """Ask for a discharge and bind it."""
     asking = token.require_discharge(party, "is a member", expires_at=now)
-    for caveat in asking.fields.caveats:
+    for caveat in asking.wire.caveats:
         if isinstance(caveat, ThirdPartyCaveat):
             ticket = caveats.open_ticket(caveat.ticket, key)
             return Bundle.bind(asking, [caveats.discharge(ticket, [Note("yes")], now=now)]).encode()

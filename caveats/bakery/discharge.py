@@ -132,7 +132,7 @@ def declared_by(
     that it has a declaration of each, and what a holder appends contradicts it. Nothing is judged here.
     """
     facts: dict[str, set[str]] = {name: set() for name in names}
-    identifier = authenticated.fields.identifier
+    identifier = authenticated.wire.identifier
     for discharge in authenticated.discharges:
         caveat_key = declaring_key(root_key, party, identifier, discharge.nonce, names)
         if discharge.was_required_with(caveat_key):

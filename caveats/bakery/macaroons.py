@@ -79,7 +79,7 @@ class BakeryMacaroon:
 
     def to_members(self) -> dict[str, Any]:
         """What to put into a JSON body. Raises `MalformedToken` for bytes that version 1 cannot hold."""
-        inner = legacy.encode_members(self.macaroon.fields, V1 if self.version == V1 else V2)
+        inner = legacy.encode_members(self.macaroon.wire, V1 if self.version == V1 else V2)
         if self.version != V3:
             return inner
         members: dict[str, Any] = {"m": inner, "v": V3, "ns": str(self.namespace)}
@@ -144,7 +144,7 @@ class BakeryMacaroon:
 
     def _new_name(self) -> bytes:
         taken = {
-            caveat.ticket for caveat in self.macaroon.fields.caveats if isinstance(caveat, ThirdPartyCaveat)
+            caveat.ticket for caveat in self.macaroon.wire.caveats if isinstance(caveat, ThirdPartyCaveat)
         }
         number = len(self.payloads)
         while True:
@@ -192,7 +192,7 @@ def _read_payloads(cdata: Any, limits: Limits) -> Mapping[bytes, bytes]:
 def encode_header(bundle: Bundle, version: int = V2) -> str:
     """The bundle as a cookie or header value; `version` 1 for whoever reads only v1 JSON."""
     macaroons = (bundle.macaroon, *bundle.discharges)
-    members = [legacy.encode_members(macaroon.fields, min(version, V2)) for macaroon in macaroons]
+    members = [legacy.encode_members(macaroon.wire, min(version, V2)) for macaroon in macaroons]
     return b64encode(json.dumps(members, separators=(",", ":")).encode()).decode("ascii")
 
 

@@ -50,7 +50,7 @@ class Macaroon:
     What can be read of it here is what it claims; only `authenticate` makes it true.
     """
 
-    fields: WireMacaroon
+    wire: WireMacaroon
     """The parts on the wire. The signature among them is a live credential: never log or show it."""
 
     @classmethod
@@ -99,37 +99,37 @@ class Macaroon:
 
     def to_pymacaroons(self) -> pymacaroons.Macaroon:
         """The same macaroon as a pymacaroons object, version 2."""
-        return legacy.to_pymacaroons(self.fields)
+        return legacy.to_pymacaroons(self.wire)
 
     def encode(self) -> str:
         """The canonical text: `cav1_...`."""
-        return wire.encode_text(self.fields)
+        return wire.encode_text(self.wire)
 
     def to_bytes(self) -> bytes:
         """The libmacaroons v2 binary."""
-        return wire.encode_binary(self.fields)
+        return wire.encode_binary(self.wire)
 
     @property
     def location(self) -> str:
         """A hint where it came from. Not authenticated, ever."""
-        return self.fields.location
+        return self.wire.location
 
     @property
     def identifier(self) -> bytes:
         """What the issuer knows it by."""
-        return self.fields.identifier
+        return self.wire.identifier
 
     @property
     def unverified_identifier(self) -> Identifier | None:
         """The identifier read in this project's grammar; None for one of another issuer's making."""
-        return parse_identifier(self.fields.identifier)
+        return parse_identifier(self.wire.identifier)
 
     @property
     def unverified_caveats(self) -> tuple[Caveat | ThirdPartyCaveat, ...]:
         """What it says of itself: typed caveats in chain order. Nobody has vouched for them yet."""
         return tuple(
             caveat if isinstance(caveat, ThirdPartyCaveat) else parse_predicate(caveat, STANDARD_KINDS)
-            for caveat in self.fields.caveats
+            for caveat in self.wire.caveats
         )
 
     def attenuate(self, *caveats: Caveat | bytes, limits: Limits = DEFAULT_LIMITS) -> Macaroon:
@@ -142,7 +142,7 @@ class Macaroon:
         for predicate in predicates:
             if len(predicate) > limits.predicate:
                 raise LimitExceeded(f"a predicate has at most {limits.predicate} bytes")
-        signature = self.fields.signature
+        signature = self.wire.signature
         if predicates:
             signature = chain.extend_all(signature, predicates)[-1]
         return self._with(predicates, signature, limits)
@@ -191,26 +191,26 @@ class Macaroon:
         wire.check_location(location)
         if len(ticket) > limits.ticket:
             raise LimitExceeded(f"a ticket has at most {limits.ticket} bytes")
-        signature = self.fields.signature
+        signature = self.wire.signature
         vid = chain.seal(signature, chain.derive(chain.check_root_key(caveat_key)), nonce)
         caveat = ThirdPartyCaveat(location, vid, ticket)
         return self._with((caveat,), chain.extend_sealed(signature, vid, ticket), limits)
 
     def bind(self, discharge: Macaroon) -> Macaroon:
         """`discharge` bound to this macaroon, as it travels. Bind last: narrowing this one afterwards unbinds it."""
-        bound = chain.bind(self.fields.signature, discharge.fields.signature)
-        return Macaroon(discharge.fields._replace(signature=bound))
+        bound = chain.bind(self.wire.signature, discharge.wire.signature)
+        return Macaroon(discharge.wire._replace(signature=bound))
 
     def _with(
         self, caveats: tuple[bytes | ThirdPartyCaveat, ...], signature: bytes, limits: Limits
     ) -> Macaroon:
-        all_caveats = self.fields.caveats + caveats
+        all_caveats = self.wire.caveats + caveats
         if len(all_caveats) > limits.caveats:
             raise LimitExceeded(f"a macaroon has at most {limits.caveats} caveats")
-        return Macaroon(WireMacaroon(self.fields.location, self.fields.identifier, all_caveats, signature))
+        return Macaroon(WireMacaroon(self.wire.location, self.wire.identifier, all_caveats, signature))
 
     def __repr__(self) -> str:
-        count = len(self.fields.caveats)
+        count = len(self.wire.caveats)
         return f"Macaroon(identifier={self.identifier!r}, {count} caveat{'' if count == 1 else 's'})"
 
 

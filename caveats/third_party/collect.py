@@ -55,5 +55,5 @@ def collect(macaroon: Macaroon, limits: Limits = DEFAULT_LIMITS) -> Collecting:
 
 def _needed(macaroon: Macaroon, depth: int) -> list[tuple[ThirdPartyCaveat, int]]:
     """The third-party caveats, the first one last, as a stack wants them."""
-    caveats = reversed(macaroon.fields.caveats)
+    caveats = reversed(macaroon.wire.caveats)
     return [(caveat, depth) for caveat in caveats if isinstance(caveat, ThirdPartyCaveat)]

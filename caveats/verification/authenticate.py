@@ -38,7 +38,7 @@ _new = tuple.__new__
 class Discharged(NamedTuple):
     """A discharge that came along, vouched for, with the key that its caveat holds: for whoever asks who it is by."""
 
-    fields: WireMacaroon
+    wire: WireMacaroon
     key: bytes
     """The derived caveat key, a live credential: never log, return or store it."""
     nonce: bytes
@@ -47,20 +47,20 @@ class Discharged(NamedTuple):
     @property
     def predicates(self) -> list[bytes]:
         """Its first-party caveats: the third party's, then what a holder appended."""
-        return [caveat for caveat in self.fields.caveats if not isinstance(caveat, ThirdPartyCaveat)]
+        return [caveat for caveat in self.wire.caveats if not isinstance(caveat, ThirdPartyCaveat)]
 
     def was_required_with(self, caveat_key: bytes) -> bool:
         """Whether this is the root key that its caveat was made with."""
         return chain.same(self.key, chain.derive(caveat_key))
 
     def __repr__(self) -> str:
-        return f"Discharged(location={self.fields.location!r}, {len(self.fields.caveats)} caveats)"
+        return f"Discharged(location={self.wire.location!r}, {len(self.wire.caveats)} caveats)"
 
 
 class Authenticated(NamedTuple):
     """A macaroon whose every byte is vouched for, with its discharges: the only thing that can be judged."""
 
-    fields: WireMacaroon
+    wire: WireMacaroon
     identified: Identifier | None
     """The identifier, read; None for a macaroon of another issuer's making."""
     caveats: tuple[Caveat, ...]
@@ -73,12 +73,12 @@ class Authenticated(NamedTuple):
     @property
     def third_parties(self) -> tuple[str, ...]:
         """The locations that the discharges name. Hints, like every location."""
-        return tuple(discharge.fields.location for discharge in self.discharges)
+        return tuple(discharge.wire.location for discharge in self.discharges)
 
     @property
     def macaroon(self) -> Macaroon:
         """The macaroon, without its discharges."""
-        return Macaroon(self.fields)
+        return Macaroon(self.wire)
 
     @property
     def added_by(self) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ class Authenticated(NamedTuple):
         issued = self.identified.issuer_caveats if self.identified else 0
         own = [
             ISSUER if place < issued else HOLDER
-            for place, caveat in enumerate(self.fields.caveats)
+            for place, caveat in enumerate(self.wire.caveats)
             if not isinstance(caveat, ThirdPartyCaveat)
         ]
         return (*own, *[DISCHARGER] * (len(self.caveats) - len(own)))
@@ -102,10 +102,10 @@ class Authenticated(NamedTuple):
         (`require_discharge`): no holder can add the one or stand before the other. Nothing is judged here.
         """
         for discharge in self.discharges:
-            caveat_key = party.asserting_key(root_key, self.fields.identifier, discharge.nonce)
+            caveat_key = party.asserting_key(root_key, self.wire.identifier, discharge.nonce)
             if not discharge.was_required_with(caveat_key):
                 continue
-            first = discharge.fields.caveats[0] if discharge.fields.caveats else None
+            first = discharge.wire.caveats[0] if discharge.wire.caveats else None
             if isinstance(first, bytes):
                 caveat = parse_predicate(first, {User.kind: User})
                 if isinstance(caveat, User):
@@ -113,7 +113,7 @@ class Authenticated(NamedTuple):
         return None
 
     def __repr__(self) -> str:
-        return f"Authenticated(identifier={self.fields.identifier!r}, caveats={self.caveats!r})"
+        return f"Authenticated(identifier={self.wire.identifier!r}, caveats={self.caveats!r})"
 
 
 def authenticate(
@@ -129,10 +129,10 @@ def authenticate(
     """
     if not isinstance(bundle, Bundle):
         bundle = Bundle(bundle)
-    fields = bundle.macaroon.fields
+    fields = bundle.macaroon.wire
     signatures, predicates, discharges = authenticate_fields(
         fields,
-        [discharge.fields for discharge in bundle.discharges],
+        [discharge.wire for discharge in bundle.discharges],
         chain.derive(chain.check_root_key(root_key)),
         limits,
     )
@@ -156,7 +156,7 @@ def authenticate_fields(
     found = _discharged(discharges, signatures, needed, limits)
     predicates = [caveat for caveat in caveats if type(caveat) is bytes]
     for discharge in found:
-        predicates += [caveat for caveat in discharge.fields.caveats if type(caveat) is bytes]
+        predicates += [caveat for caveat in discharge.wire.caveats if type(caveat) is bytes]
     return signatures, predicates, tuple(found)
 
 
@@ -190,7 +190,7 @@ def _discharged(
         for caveat, sealed_under in levels[-1]:
             discharge = unused.pop(caveat.ticket, None)
             if discharge is None:
-                if any(used.fields.identifier == caveat.ticket for used in found):
+                if any(used.wire.identifier == caveat.ticket for used in found):
                     raise UnusedDischarge("two caveats ask for the same discharge")
                 raise MissingDischarge(caveat.location, caveat.ticket)
             key = unseal(sealed_under, caveat.vid)

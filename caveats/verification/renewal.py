@@ -39,7 +39,7 @@ def renew(
     `derived_key` answers with the derived root key of an identifier. Raises `MalformedCaveat` for a macaroon
     that is not laid out as issued tokens are, and `LimitExceeded`.
     """
-    fields = authenticated.fields
+    fields = authenticated.wire
     identifier, issued = _issued(fields)
     first = parse_predicate(issued[EXPIRES_AT], STANDARD_KINDS)
     if not isinstance(first, Expires):
@@ -59,7 +59,7 @@ def first_branches(
     For a token that is no renewal they are simply those of its own chain.
     """
     try:
-        identifier, issued = _issued(authenticated.fields)
+        identifier, issued = _issued(authenticated.wire)
     except MalformedCaveat:
         return authenticated.branches()
     renewed = _renewed(issued)
@@ -95,7 +95,7 @@ def _rebuild(
     limits: Limits | None,
 ) -> tuple[Macaroon, list[bytes]]:
     """The chain of `identifier` and `issued`, with what holders added to `authenticated` replayed on it."""
-    fields = authenticated.fields
+    fields = authenticated.wire
     at = len(_issued(fields)[1])
     name = identifier.encode()
     signatures = chain.extend_all(derived_key, (name, *issued))

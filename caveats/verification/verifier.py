@@ -420,7 +420,7 @@ def _fields(
             return wire.decode_text(presented, limits), ()
         return decode_fields(presented, limits)
     if isinstance(presented, Macaroon):
-        return presented.fields, ()
+        return presented.wire, ()
     if isinstance(presented, Bundle):
-        return presented.macaroon.fields, [discharge.fields for discharge in presented.discharges]
+        return presented.macaroon.wire, [discharge.wire for discharge in presented.discharges]
     raise MalformedToken("a token is text, a macaroon or a bundle")

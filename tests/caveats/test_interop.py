@@ -49,7 +49,7 @@ def add_theirs(macaroon, caveat) -> None:
 def test_signatures_are_equal_after_each_step(key, name, location, version, caveats):
     ours = Macaroon.mint(key.encode(), name.encode(), location=location)
     other = pymacaroons.Macaroon(location=location, identifier=name, key=key, version=version)
-    assert ours.fields.signature.hex() == other.signature
+    assert ours.wire.signature.hex() == other.signature
     for caveat in caveats:
         add_theirs(other, caveat)
         if isinstance(caveat, tuple):
@@ -57,7 +57,7 @@ def test_signatures_are_equal_after_each_step(key, name, location, version, cave
             ours = ours.with_third_party(caveat[0], caveat[1].encode(), caveat[2].encode(), nonce=nonce)
         else:
             ours = ours.attenuate(caveat.encode())
-        assert ours.fields.signature.hex() == other.signature
+        assert ours.wire.signature.hex() == other.signature
         assert Macaroon.from_pymacaroons(other) == ours
 
 
@@ -74,14 +74,14 @@ def test_ours_reads_theirs_in_every_encoding(key, name, location, version, cavea
 @given(texts, texts, st.sampled_from(["", "loc", "http://ä/"]), steps)
 def test_theirs_reads_ours_in_every_encoding(key, name, location, caveats):
     ours = Macaroon.from_pymacaroons(theirs(key, name, location, pymacaroons.MACAROON_V2, caveats))
-    for text in (encode_base64(ours.to_bytes()), encode_base64(encode_v1(ours.fields))):
+    for text in (encode_base64(ours.to_bytes()), encode_base64(encode_v1(ours.wire))):
         read = pymacaroons.Macaroon.deserialize(text)
-        assert read.signature == ours.fields.signature.hex()
+        assert read.signature == ours.wire.signature.hex()
         assert read.identifier_bytes == name.encode()
         assert [caveat.caveat_id_bytes for caveat in read.caveats] == [
-            caveat if isinstance(caveat, bytes) else caveat.ticket for caveat in ours.fields.caveats
+            caveat if isinstance(caveat, bytes) else caveat.ticket for caveat in ours.wire.caveats
         ]
-    assert ours.to_pymacaroons().signature == ours.fields.signature.hex()
+    assert ours.to_pymacaroons().signature == ours.wire.signature.hex()
 
 
 @given(st.lists(texts, max_size=4))
@@ -93,7 +93,7 @@ def test_both_verify_what_either_minted(predicates):
         checking.satisfy_exact(predicate)
     assert checking.verify(ours.to_pymacaroons(), key)
     minted = theirs("a key", "a name", "", pymacaroons.MACAROON_V2, predicates)
-    assert authenticate(Macaroon.decode(minted.serialize()), key).fields == ours.fields
+    assert authenticate(Macaroon.decode(minted.serialize()), key).wire == ours.wire
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", "object", "json"])
@@ -101,7 +101,7 @@ def test_a_holder_with_only_pymacaroons_narrows_our_token_and_presents_it(versio
     verifier = Verifier(KEYRING, audience="photos")
     token = issue()
     held = {
-        "v1": lambda: pymacaroons.Macaroon.deserialize(encode_base64(encode_v1(token.fields))),
+        "v1": lambda: pymacaroons.Macaroon.deserialize(encode_base64(encode_v1(token.wire))),
         "v2": lambda: pymacaroons.Macaroon.deserialize(encode_base64(token.to_bytes())),
         "object": token.to_pymacaroons,
         "json": lambda: pymacaroons.Macaroon.deserialize(
@@ -142,7 +142,7 @@ def test_a_holder_with_only_pymacaroons_adds_a_third_party_and_presents_its_disc
 
 def test_our_bundle_verifies_under_pymacaroons():
     token = issue().require_discharge(PARTY, "is a member").attenuate(Note("after it"))
-    answer = discharge(open_ticket(token.fields.caveats[3].ticket, PARTY_KEY), [Note("from there")], now=NOW)
+    answer = discharge(open_ticket(token.wire.caveats[3].ticket, PARTY_KEY), [Note("from there")], now=NOW)
     bundle = Bundle.bind(token, [answer])
     checking = pymacaroons.Verifier()
     checking.satisfy_general(lambda predicate: True)

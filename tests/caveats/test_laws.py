@@ -74,9 +74,9 @@ macaroons = st.builds(
 def test_decoding_undoes_encoding(fields):
     assert decode_binary(encode_binary(fields)) == fields
     assert decode_text(encode_text(fields)) == fields
-    assert Macaroon.decode(encode_base64(encode_binary(fields))).fields == fields
+    assert Macaroon.decode(encode_base64(encode_binary(fields))).wire == fields
     if fields.identifier:
-        assert Macaroon.from_bytes(encode_v1(fields)).fields == fields
+        assert Macaroon.from_bytes(encode_v1(fields)).wire == fields
 
 
 @given(macaroons, st.randoms(use_true_random=False))
@@ -116,7 +116,7 @@ def test_whatever_v1_binary_decodes_encodes_back_to_it(fields, source):
     assume(fields.identifier)
     data = mutate(encode_v1(fields), source)
     try:
-        read = Macaroon.from_bytes(data).fields
+        read = Macaroon.from_bytes(data).wire
     except (MalformedToken, LimitExceeded):
         return
     assert data in (encode_v1(read), encode_binary(read))
@@ -236,9 +236,9 @@ def test_any_flipped_bit_of_a_bundle_refuses(data):
 
     error = outcome(present)
     if error is None:  # a location is a hint and authenticates nothing: only that may have changed
-        read = [Macaroon.from_bytes(part).fields for part in parts]
+        read = [Macaroon.from_bytes(part).wire for part in parts]
         for one, original in zip(read, (bundle.macaroon, *bundle.discharges), strict=True):
-            assert without_locations(one) == without_locations(original.fields)
+            assert without_locations(one) == without_locations(original.wire)
 
 
 def without_locations(fields: WireMacaroon) -> WireMacaroon:
@@ -248,10 +248,10 @@ def without_locations(fields: WireMacaroon) -> WireMacaroon:
 
 PREFIXES = {
     "v2": (TOKEN.to_bytes(), Macaroon.from_bytes),
-    "v1": (encode_v1(TOKEN.fields), Macaroon.from_bytes),
+    "v1": (encode_v1(TOKEN.wire), Macaroon.from_bytes),
     "cav1": (TOKEN.encode(), Macaroon.decode),
     "bare-v2": (encode_base64(TOKEN.to_bytes()), Macaroon.decode),
-    "bare-v1": (encode_base64(encode_v1(TOKEN.fields)), Macaroon.decode),
+    "bare-v1": (encode_base64(encode_v1(TOKEN.wire)), Macaroon.decode),
     "v2-json": (
         json.dumps(
             {"v": 2, "i": "id", "c": [{"i": "ä"}, {"i": "t", "v64": "A" * 96, "l": "l"}], "s64": "A" * 43}
@@ -348,10 +348,10 @@ def test_what_is_remembered_changes_no_decision(caveats, context):
 def test_a_removed_caveat_is_missed(caveats):
     token = issue(*caveats)
     key = KEYRING.root_key(token.unverified_identifier)
-    count = len(token.fields.caveats)
+    count = len(token.wire.caveats)
     for at in range(count):
-        rest = token.fields.caveats[:at] + token.fields.caveats[at + 1 :]
-        assert outcome(authenticate, Macaroon(token.fields._replace(caveats=rest)), key) is BadSignature
+        rest = token.wire.caveats[:at] + token.wire.caveats[at + 1 :]
+        assert outcome(authenticate, Macaroon(token.wire._replace(caveats=rest)), key) is BadSignature
 
 
 # discharges in any order
@@ -391,5 +391,5 @@ def test_an_identifier_decides_how_many_caveats_are_the_issuer_s():
     """Claiming another number is another identifier, and so another key."""
     token = issue()
     for count in (1, 2, 4, 10):
-        claimed = Macaroon(token.fields._replace(identifier=identifier(count).encode()))
+        claimed = Macaroon(token.wire._replace(identifier=identifier(count).encode()))
         assert outcome(VERIFIER.verify, claimed, REQUEST) is BadSignature

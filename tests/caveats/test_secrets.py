@@ -56,7 +56,7 @@ KEYS = MasterKeyring([MASTER])
 TOKEN = issue(scope="photos:read").require_discharge(
     ThirdParty("https://party.example", PARTY_KEY.public_key), "c", random=counter_random()
 )
-TICKET = open_ticket(TOKEN.fields.caveats[-1].ticket, PARTY_KEY)
+TICKET = open_ticket(TOKEN.wire.caveats[-1].ticket, PARTY_KEY)
 ANSWER = discharge(TICKET, [Note("x")], now=NOW)
 BUNDLE = Bundle.bind(TOKEN, [ANSWER])
 ROOT_KEY = KEYS.root_key(TOKEN.unverified_identifier)
@@ -72,10 +72,10 @@ SECRETS = [
     PARTY_KEY.secret,
     TICKET.caveat_key,
     chain.derive(TICKET.caveat_key),
-    ANSWER.fields.signature,
-    BUNDLE.discharges[0].fields.signature,
+    ANSWER.wire.signature,
+    BUNDLE.discharges[0].wire.signature,
     *AUTHENTIC.signatures,
-    bytes(TOKEN.fields.caveats[-1].vid),
+    bytes(TOKEN.wire.caveats[-1].vid),
 ]
 
 
@@ -133,8 +133,8 @@ PUBLIC = [
     MASTER.audience_key("photos"),
     PARTY_KEY,
     PrivateKey.generate(),
-    TOKEN.fields,
-    TOKEN.fields.caveats[-1],
+    TOKEN.wire,
+    TOKEN.wire.caveats[-1],
     TOKEN.unverified_identifier,
     TOKEN.unverified_caveats,
     KEYS.root_pads("k1", "photos"),
@@ -152,7 +152,7 @@ PUBLIC = [
     Checkers(),
     Identifier("k1", "photos", TOKEN_ID, 1),
     Context(now=NOW),
-    authenticate_fields(TOKEN.fields, [BUNDLE.discharges[0].fields], chain.derive(ROOT_KEY), Limits())[1:],
+    authenticate_fields(TOKEN.wire, [BUNDLE.discharges[0].wire], chain.derive(ROOT_KEY), Limits())[1:],
 ]
 
 
@@ -180,10 +180,10 @@ def test_every_public_class_with_instances_is_among_the_searched():
 def broken() -> list[tuple[str, object]]:
     """Ways to fail with a real token in hand, each with what it fails in."""
     token = issue(scope="photos:read")
-    text, data, v1 = token.encode(), token.to_bytes(), encode_v1(token.fields)
-    forged = Macaroon(token.fields._replace(caveats=token.fields.caveats[:-1]))
+    text, data, v1 = token.encode(), token.to_bytes(), encode_v1(token.wire)
+    forged = Macaroon(token.wire._replace(caveats=token.wire.caveats[:-1]))
     other = Verifier(MasterKeyring([]), audience="photos")
-    wrong_json = {"identifier": "id", "caveats": [], "signature": token.fields.signature.hex() + "00"}
+    wrong_json = {"identifier": "id", "caveats": [], "signature": token.wire.signature.hex() + "00"}
     classic = token.to_pymacaroons()
     classic.caveats[0].location = "x"
     verify = VERIFIER.verify
@@ -207,7 +207,7 @@ def broken() -> list[tuple[str, object]]:
         ("v1-not-utf8", lambda: Macaroon.from_bytes(v1.replace(b"000elocation", b"000elocatioX"))),
         (
             "v1-location-not-utf8",
-            lambda: Macaroon.from_bytes(b"0012location \xff" + token.fields.signature[:3] + v1[14:]),
+            lambda: Macaroon.from_bytes(b"0012location \xff" + token.wire.signature[:3] + v1[14:]),
         ),
         ("json-cut", lambda: Macaroon.decode(json.dumps(wrong_json)[:-1])),
         ("json-wrong", lambda: Macaroon.decode(json.dumps(wrong_json))),

@@ -138,7 +138,7 @@ def mint(row) -> list[Macaroon]:
                 cid,
                 nonce=bytes.fromhex(caveat["nonce_hex"]),
             )
-            assert step.fields.caveats[-1].vid.hex() == caveat["vid_hex"]
+            assert step.wire.caveats[-1].vid.hex() == caveat["vid_hex"]
         else:
             step = steps[-1].attenuate(cid)
         steps.append(step)
@@ -148,8 +148,8 @@ def mint(row) -> list[Macaroon]:
 @pytest.mark.parametrize("row", INTEROP.values(), ids=INTEROP)
 def test_interop_macaroon_has_the_listed_signature_after_every_caveat(row):
     steps = mint(row)
-    assert [step.fields.signature.hex() for step in steps] == row["signature_chain_hex"]
-    assert steps[-1].fields.signature.hex() == row["signature_hex"]
+    assert [step.wire.signature.hex() for step in steps] == row["signature_chain_hex"]
+    assert steps[-1].wire.signature.hex() == row["signature_hex"]
     assert row.get("expected_published") in (None, row["signature_hex"])
 
 
@@ -157,7 +157,7 @@ def test_interop_macaroon_has_the_listed_signature_after_every_caveat(row):
 def test_interop_macaroon_has_the_listed_bytes_in_every_encoding(row):
     macaroon = mint(row)[-1]
     assert wire.encode_base64(macaroon.to_bytes()) == row["v2_b64url"]
-    assert wire.encode_base64(legacy.encode_v1(macaroon.fields)) == row["v1_b64url"]
+    assert wire.encode_base64(legacy.encode_v1(macaroon.wire)) == row["v1_b64url"]
     for text in (row["v1_b64url"], row["v2_b64url"], json.dumps(row["v2_json"]), macaroon.encode()):
         assert Macaroon.decode(text) == macaroon
     assert Macaroon.from_bytes(wire.decode_base64(row["v1_b64url"])) == macaroon
@@ -178,7 +178,7 @@ def test_interop_discharge_binds_to_the_listed_signature(row):
     root = Macaroon.decode(parent["v2_b64url"])
     unbound = Macaroon.decode(row["discharge_unbound_v2"])
     bound = Macaroon.decode(row["discharge_bound_v2"])
-    assert (unbound.fields.signature.hex(), bound.fields.signature.hex()) == (
+    assert (unbound.wire.signature.hex(), bound.wire.signature.hex()) == (
         row["unbound_sig"],
         row["bound_sig"],
     )
@@ -243,7 +243,7 @@ def test_libmacaroons_serializations_are_one_macaroon_byte_for_byte(row):
     macaroon = Macaroon.decode(v1)
     assert Macaroon.decode(v2) == Macaroon.decode(row["v2j"]) == macaroon
     assert wire.encode_base64(macaroon.to_bytes()) == v2
-    assert wire.encode_base64(legacy.encode_v1(macaroon.fields)) == v1
+    assert wire.encode_base64(legacy.encode_v1(macaroon.wire)) == v1
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_v1_packet_row(row):
     if row["accept"]:
         data = row["data"].encode()
         renamed = b"%04xcid %b\n" % (len(data) + 9, data)
-        assert Macaroon.from_bytes(v1_token(renamed)).fields.caveats == (data,)
+        assert Macaroon.from_bytes(v1_token(renamed)).wire.caveats == (data,)
 
 
 def test_v1_packet_of_the_largest_size_is_written_and_one_byte_more_is_refused():
@@ -362,7 +362,7 @@ def test_varint_row(row):
         assert wire.encode_binary(fields) == v2_token(section)
         assert outcome(Macaroon.from_bytes, v2_token(section)) is (None if size <= 1024 else LimitExceeded)
         large = wire.Limits(token_text=1 << 20, predicate=1 << 20)
-        assert Macaroon.from_bytes(v2_token(section), large).fields == fields
+        assert Macaroon.from_bytes(v2_token(section), large).wire == fields
     else:
         assert outcome(Macaroon.from_bytes, v2_token(b"\x02" + text + b"x\0")) is MalformedToken
 
@@ -404,9 +404,9 @@ def test_bakery_ticket_travels_unchanged(row):
     macaroon = Macaroon.mint(b"root", b"id").with_third_party("bakery", caveat_key, ticket, nonce=b"n" * 24)
     read = Macaroon.decode(macaroon.encode())
     assert read == macaroon
-    assert isinstance(read.fields.caveats[0], ThirdPartyCaveat)
+    assert isinstance(read.wire.caveats[0], ThirdPartyCaveat)
     discharge = Macaroon.mint(caveat_key, ticket)
     judge(macaroon.encode(), [macaroon.bind(discharge).encode()], b"root", [])
     assert chain.unseal(
-        Macaroon.mint(b"root", b"id").fields.signature, read.fields.caveats[0].vid
+        Macaroon.mint(b"root", b"id").wire.signature, read.wire.caveats[0].vid
     ) == chain.derive(caveat_key)

@@ -224,7 +224,7 @@ def test_whoami_needs_nothing_but_a_live_token(client: Any, alice: str) -> None:
 
 def test_of_many_the_dead_spoil_nothing(client: Any, alice: str) -> None:
     token = client.login(alice, PASSWORD)
-    forged = Macaroon(token.fields._replace(signature=bytes(32)))
+    forged = Macaroon(token.wire._replace(signature=bytes(32)))
     good, narrow, dead = client.verify_many(
         [
             (token, RequestFacts(scope="photos:read")),
@@ -627,7 +627,7 @@ def test_each_refusal_of_the_service_has_its_exit_code(  # noqa: PLR0917  a tabl
         token = client.login(alice, PASSWORD)
     tokens = {
         "TOKEN": token,
-        "FORGED": Macaroon(token.fields._replace(signature=bytes(32))),
+        "FORGED": Macaroon(token.wire._replace(signature=bytes(32))),
         "EXPIRED": token.attenuate(Expires(datetime(2020, 1, 1, tzinfo=UTC))),
     }
     given = tokens[stdin].encode() if stdin in tokens else stdin

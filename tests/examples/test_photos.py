@@ -112,7 +112,7 @@ def test_a_refusal_says_which_caveat_whose_it_is_and_what_would_pass(app: TestCl
 
 def forged() -> Macaroon:
     token = issued(Album(42))
-    return Macaroon(token.fields._replace(caveats=token.fields.caveats[:-1]))
+    return Macaroon(token.wire._replace(caveats=token.wire.caveats[:-1]))
 
 
 def under_another_key() -> Macaroon:

@@ -98,7 +98,7 @@ def test_no_administrators_copy_given_away_for_less_administers(
     if kind == "another audience":
         token = admin.token(scope="* caveats:*", audience="photos")
     else:
-        caveat = Macaroon.decode(SMALL[kind](new_user(service))).fields.caveats[-1]
+        caveat = Macaroon.decode(SMALL[kind](new_user(service))).wire.caveats[-1]
         assert isinstance(caveat, bytes)
         if kind == "another user's name":
             caveat = b"user = somebody-else"

@@ -114,7 +114,7 @@ def test_our_own_client_collects_what_the_service_says_a_token_lacks(service: Se
     """It went out with one discharge of two."""
     half = Macaroon.decode(user.token()).require_discharge(party(service), "signed-in = *")
     whole = half.require_discharge(party(service), f"signed-in = {user.username}")
-    (asked,) = (caveat for caveat in half.fields.caveats if not isinstance(caveat, bytes))
+    (asked,) = (caveat for caveat in half.wire.caveats if not isinstance(caveat, bytes))
     only = Bundle.bind(whole, [macaroon(ask(service, asked.ticket, bearer(user.token())))])
     seen: list[str] = []
 

@@ -117,7 +117,7 @@ def needles(tokens: list[str], masters: list[bytes]) -> dict[str, bytes]:
     for n, text in enumerate(tokens):
         found[f"token {n}"] = text.encode()
         found[f"token {n} without its prefix"] = text.removeprefix("cav1_")[:-6].encode()
-        for fields in [Bundle.decode(text).macaroon.fields]:
+        for fields in [Bundle.decode(text).macaroon.wire]:
             add(f"signature of token {n}", fields.signature)
     for n, secret in enumerate(masters):
         add(f"master key {n}", secret)

@@ -279,7 +279,7 @@ class _Held:
 
 def _has_expired(discharge: Macaroon) -> bool:
     now = datetime.now(UTC)
-    for caveat in discharge.fields.caveats:
+    for caveat in discharge.wire.caveats:
         if not isinstance(caveat, ThirdPartyCaveat):
             match parse_predicate(caveat, _ENDING):
                 case Expires(at=end) | TimeBefore(moment=end) if now >= end:

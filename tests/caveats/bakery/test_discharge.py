@@ -63,7 +63,7 @@ def root(version: int = V3, identifier: bytes = b"root") -> BakeryMacaroon:
 
 def opened(macaroon: BakeryMacaroon, key: PrivateKey = PARTY_KEY):
     """The ticket of the last caveat."""
-    name = macaroon.macaroon.fields.caveats[-1].ticket
+    name = macaroon.macaroon.wire.caveats[-1].ticket
     return open_ticket(macaroon.payloads.get(name, name), key, identifier=name)
 
 
@@ -72,7 +72,7 @@ def ticket(condition: str, version: int = V3, **more: object):
 
 
 def said(macaroon: BakeryMacaroon) -> list[str]:
-    return [caveat.decode() for caveat in macaroon.macaroon.fields.caveats]
+    return [caveat.decode() for caveat in macaroon.macaroon.wire.caveats]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -231,7 +231,7 @@ def test_a_holder_discharges_what_is_asked_of_its_key(version):
 
 def test_a_holder_says_nothing_else_with_its_key():
     token = root().require_discharge(party(key=PARTY_KEY, location=LOCAL), "is-authenticated-user")
-    name = token.macaroon.fields.caveats[0].ticket
+    name = token.macaroon.wire.caveats[0].ticket
     assert outcome(discharge_local, name, token.payloads[name], PARTY_KEY) is DischargeRefused
     assert outcome(discharge_local, name, None, PARTY_KEY) is MalformedTicket
 
@@ -325,7 +325,7 @@ def test_the_answer_to_an_easier_question_is_none_under_the_name_of_a_harder_one
     token = trusting(version).require_discharge(
         party(version), "is-member-of board", declared=NAMES, root_key=ROOT_KEY
     )
-    easy, hard = (caveat.ticket for caveat in token.macaroon.fields.caveats)
+    easy, hard = (caveat.ticket for caveat in token.macaroon.wire.caveats)
     answers = []
     for name in (easy, hard):
         asked = open_ticket(token.payloads.get(easy, easy), PARTY_KEY, identifier=name)

@@ -58,7 +58,7 @@ def test_an_envelope_survives_its_json(version):
 @pytest.mark.parametrize("spoken", VERSIONS)
 def test_a_ticket_is_of_the_older_of_two_versions(version, spoken):
     macaroon = asking(version, spoken)
-    caveat = macaroon.macaroon.fields.caveats[-1]
+    caveat = macaroon.macaroon.wire.caveats[-1]
     payload = macaroon.payloads.get(caveat.ticket, caveat.ticket)
     ticket = open_ticket(payload, PARTY_KEY, identifier=caveat.ticket)
     assert ticket.version == min(version, spoken)
@@ -70,19 +70,19 @@ def test_each_caveat_has_a_name_of_its_own():
     macaroon = asking(V3)
     for _ in range(3):
         macaroon = macaroon.require_discharge(party(), "c", random=counter_random())
-    names = [caveat.ticket for caveat in macaroon.macaroon.fields.caveats[1:]]
+    names = [caveat.ticket for caveat in macaroon.macaroon.wire.caveats[1:]]
     assert names == [b"\3\0", b"\3\1", b"\3\2", b"\3\3"] == list(macaroon.payloads)
     without = BakeryMacaroon(
         macaroon.macaroon
     )  # its payloads were lost on the way: the names are still taken
-    assert without.require_discharge(party(), "c").macaroon.fields.caveats[-1].ticket == b"\3\4"
+    assert without.require_discharge(party(), "c").macaroon.wire.caveats[-1].ticket == b"\3\4"
     inner = BakeryMacaroon(ROOT, prefix=b"\3\1").require_discharge(party(), "c")
     assert list(inner.payloads) == [b"\3\1\0"]
 
 
 def test_conditions_are_written_under_the_namespace_and_ours_as_they_are():
     macaroon = BakeryMacaroon(ROOT, namespace=Namespace.parse("std:s"))
-    written = macaroon.attenuate(Allow("read"), Note("x"), b"raw").macaroon.fields.caveats
+    written = macaroon.attenuate(Allow("read"), Note("x"), b"raw").macaroon.wire.caveats
     assert written == (b"s:allow read", b"note = x", b"raw")
 
 
@@ -93,7 +93,7 @@ ROWS = [
     ("no-namespace", {k: v for k, v in GOOD.items() if k != "ns"}, None),
     ("no-cdata", {k: v for k, v in GOOD.items() if k != "cdata"}, None),
     ("version-2", INNER, None),
-    ("version-1", legacy.encode_members(ROOT.fields, 1), None),
+    ("version-1", legacy.encode_members(ROOT.wire, 1), None),
     ("list", [], MalformedToken),
     ("null", None, MalformedToken),
     ("empty", {}, MalformedToken),
@@ -106,7 +106,7 @@ ROWS = [
     ("version-true", {**GOOD, "v": True}, MalformedToken),
     ("macaroon-null", {**GOOD, "m": None}, MalformedToken),
     ("macaroon-text", {**GOOD, "m": "x"}, MalformedToken),
-    ("macaroon-of-version-1", {**GOOD, "m": legacy.encode_members(ROOT.fields, 1)}, MalformedToken),
+    ("macaroon-of-version-1", {**GOOD, "m": legacy.encode_members(ROOT.wire, 1)}, MalformedToken),
     ("macaroon-in-a-macaroon", {**GOOD, "m": GOOD}, MalformedToken),
     ("namespace-number", {**GOOD, "ns": 1}, MalformedToken),
     ("namespace-ill-formed", {**GOOD, "ns": "std"}, MalformedToken),
@@ -203,10 +203,10 @@ def value_of(members: object) -> str:
     return b64encode(json.dumps(members).encode()).decode()
 
 
-JSON = legacy.encode_members(ROOT.fields)
+JSON = legacy.encode_members(ROOT.wire)
 VALUES = [
     ("alone", value_of([JSON]), None),
-    ("both-versions", value_of([JSON, legacy.encode_members(ROOT.fields, 1)]), None),
+    ("both-versions", value_of([JSON, legacy.encode_members(ROOT.wire, 1)]), None),
     ("nothing", "", MalformedToken),
     ("no-macaroon", value_of([]), MalformedToken),
     ("no-list", value_of(JSON), MalformedToken),
@@ -244,13 +244,13 @@ def test_binaries_are_read_one_after_the_other():
     for count in (0, 1, 3, 16):
         sent = bundle(count)
         assert decode_binaries(encode_binaries(sent)) == sent
-        old = b"".join(legacy.encode_v1(each.fields) for each in (sent.macaroon, *sent.discharges))
+        old = b"".join(legacy.encode_v1(each.wire) for each in (sent.macaroon, *sent.discharges))
         assert decode_binaries(old) == sent
     mixed = bundle(1)
-    assert decode_binaries(legacy.encode_v1(mixed.macaroon.fields) + mixed.discharges[0].to_bytes()) == mixed
+    assert decode_binaries(legacy.encode_v1(mixed.macaroon.wire) + mixed.discharges[0].to_bytes()) == mixed
 
 
-@pytest.mark.parametrize("encode", [encode_binaries, lambda sent: legacy.encode_v1(sent.macaroon.fields)])
+@pytest.mark.parametrize("encode", [encode_binaries, lambda sent: legacy.encode_v1(sent.macaroon.wire)])
 def test_every_cut_of_binaries_is_malformed(encode):
     data = encode(bundle(1))
     whole = len(encode(Bundle(bundle(1).macaroon)))
@@ -308,5 +308,5 @@ def test_no_repr_shows_a_signature():
 def test_a_condition_of_another_schema_gets_no_standard_prefix():
     space = Namespace.parse("http:http std:s")
     made = BakeryMacaroon(ROOT, namespace=space).attenuate(Allow("read"), Origin("x"))
-    assert made.macaroon.fields.caveats[-2:] == (b"s:allow read", b"http:origin x")
+    assert made.macaroon.wire.caveats[-2:] == (b"s:allow read", b"http:origin x")
     assert str(HTTP) == "http:http std:"

@@ -244,7 +244,7 @@ def test_a_spaced_kind_stands_before_one_space_or_alone(predicate, expected):
 
 def test_a_spaced_kind_is_appended_as_it_is_read():
     token = issue()
-    assert token.attenuate(Allow("")).fields.caveats[-1] == b"allow"
-    assert token.attenuate(Allow("a = b ")).fields.caveats[-1] == b"allow a = b "
+    assert token.attenuate(Allow("")).wire.caveats[-1] == b"allow"
+    assert token.attenuate(Allow("a = b ")).wire.caveats[-1] == b"allow a = b "
     with pytest.raises(MalformedCaveat):
         token.attenuate(Allow("a\0b"))

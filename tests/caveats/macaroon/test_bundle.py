@@ -20,7 +20,7 @@ from caveats import (
 from caveats.token import encode_base64
 
 ROOT = issue().require_discharge(PARTY, random=counter_random())
-ANSWER = discharge(open_ticket(ROOT.fields.caveats[-1].ticket, PARTY_KEY), now=NOW)
+ANSWER = discharge(open_ticket(ROOT.wire.caveats[-1].ticket, PARTY_KEY), now=NOW)
 BUNDLE = Bundle.bind(ROOT, [ANSWER])
 TEXT = BUNDLE.encode()
 ONE = issue().encode()

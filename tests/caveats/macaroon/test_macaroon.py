@@ -43,11 +43,11 @@ def test_minting_with_caveats_is_minting_and_then_narrowing():
 def test_narrowing_leaves_the_original_alone():
     token = issue()
     narrow = token.attenuate(Note("x"))
-    assert narrow.fields.caveats[:-1] == token.fields.caveats
-    assert narrow.fields.signature != token.fields.signature
+    assert narrow.wire.caveats[:-1] == token.wire.caveats
+    assert narrow.wire.signature != token.wire.signature
     assert token.attenuate() == token
     with pytest.raises(FrozenInstanceError):
-        token.fields = narrow.fields
+        token.wire = narrow.wire
 
 
 @pytest.mark.parametrize("key", [b"", bytes(32), None, "key", bytearray(b"key")])
@@ -106,8 +106,8 @@ def test_a_caveat_that_no_verifier_would_read_is_refused_where_it_is_added(cavea
 def test_bytes_and_unknown_caveats_are_added_as_they_are():
     for raw in (b"", b"vendor/x = 1", b"\xff", b" x "):
         assert issue().attenuate(raw) == issue().attenuate(UnknownCaveat(raw))
-        assert issue().attenuate(raw).fields.caveats[-1] == raw
-    assert issue().attenuate(Plug("x")).fields.caveats[-1] == b"vendor/plug = x"
+        assert issue().attenuate(raw).wire.caveats[-1] == raw
+    assert issue().attenuate(Plug("x")).wire.caveats[-1] == b"vendor/plug = x"
 
 
 def test_limits_hold_where_caveats_are_added():
@@ -128,12 +128,12 @@ def test_a_third_party_caveat_opens_for_its_party_only_and_its_discharge_fits():
     token = issue().require_discharge(
         PARTY, "is a member", audience="photos", expires_at=NOW + HOUR, random=counter_random()
     )
-    caveat = token.fields.caveats[-1]
+    caveat = token.wire.caveats[-1]
     ticket = open_ticket(caveat.ticket, PARTY_KEY)
     assert (ticket.conditions, ticket.audience, ticket.expires_at) == (("is a member",), "photos", NOW + HOUR)
     answer = discharge(ticket, [Expires(NOW + HOUR)], now=NOW)
     assert answer.location == PARTY.location == caveat.location
-    assert token.bind(answer).fields.signature != answer.fields.signature
+    assert token.bind(answer).wire.signature != answer.wire.signature
     assert Bundle.bind(token, [answer]).discharges == (token.bind(answer),)
 
 
@@ -141,7 +141,7 @@ def test_two_third_party_caveats_never_share_a_nonce_or_a_key():
     token = issue()
     for _ in range(10):
         token = token.require_discharge(PARTY, "x")
-    sealed = [caveat for caveat in token.fields.caveats if isinstance(caveat, ThirdPartyCaveat)]
+    sealed = [caveat for caveat in token.wire.caveats if isinstance(caveat, ThirdPartyCaveat)]
     assert len({caveat.vid[:24] for caveat in sealed}) == len({caveat.ticket for caveat in sealed}) == 10
 
 
@@ -167,7 +167,7 @@ def test_a_repr_tells_the_identifier_and_how_many_caveats():
 
 def test_a_discharge_is_not_made_for_an_expired_ticket():
     token = issue().require_discharge(PARTY, expires_at=NOW, random=counter_random())
-    ticket = open_ticket(token.fields.caveats[-1].ticket, PARTY_KEY)
+    ticket = open_ticket(token.wire.caveats[-1].ticket, PARTY_KEY)
     assert outcome(discharge, ticket, now=NOW) is DischargeRefused
     assert outcome(discharge, ticket, now=NOW - HOUR) is None
 

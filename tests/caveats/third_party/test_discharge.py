@@ -73,7 +73,7 @@ def asked(*conditions: str) -> Macaroon:
 
 def test_what_holds_is_discharged_and_the_discharge_fits():
     token = asked("member-of = ops")
-    answer = HERE.discharge(HERE.open(token.fields.caveats[0].ticket), OPS)
+    answer = HERE.discharge(HERE.open(token.wire.caveats[0].ticket), OPS)
     assert authenticate(Bundle.bind(token, [answer]), ROOT_KEY).caveats == (Expires(NOW + HERE.life),)
 
 
@@ -167,7 +167,7 @@ def test_a_ticket_says_what_can_be_written():
 
 def signed_in(token: Macaroon, key: PrivateKey = PARTY_KEY, user: str | None = "alice") -> Macaroon:
     """The answer to the token's last third-party caveat."""
-    return discharge(open_ticket(token.fields.caveats[-1].ticket, key), now=NOW, user=user)
+    return discharge(open_ticket(token.wire.caveats[-1].ticket, key), now=NOW, user=user)
 
 
 def believed(
@@ -191,8 +191,8 @@ def test_a_party_that_was_not_named_says_nothing():
     answers = [signed_in(TRUSTING, user=None), signed_in(token, OTHER_KEY, "mallory")]
     assert believed(token, *answers) is None
     assert believed(token, *answers, party=OTHER) is None
-    caveat = token.fields.caveats[-1]._replace(location=PARTY.location)
-    relocated = Macaroon(token.fields._replace(caveats=(*token.fields.caveats[:-1], caveat)))
+    caveat = token.wire.caveats[-1]._replace(location=PARTY.location)
+    relocated = Macaroon(token.wire._replace(caveats=(*token.wire.caveats[:-1], caveat)))
     assert believed(relocated, *answers) is None
 
 
@@ -216,11 +216,11 @@ def test_what_a_holder_appends_to_a_discharge_is_not_believed():
 
 def test_a_discharge_without_a_caveat_or_with_a_third_party_s_first_says_nothing():
     """Of other makes: ours always begin with a caveat of their own."""
-    opened = open_ticket(TRUSTING.fields.caveats[0].ticket, PARTY_KEY)
+    opened = open_ticket(TRUSTING.wire.caveats[0].ticket, PARTY_KEY)
     bare = Macaroon.mint(opened.caveat_key, opened.raw)
     assert believed(TRUSTING, bare) is None
     nested = bare.require_discharge(OTHER, random=counter_random())
-    answer = discharge(open_ticket(nested.fields.caveats[0].ticket, OTHER_KEY), now=NOW, user="mallory")
+    answer = discharge(open_ticket(nested.wire.caveats[0].ticket, OTHER_KEY), now=NOW, user="mallory")
     assert believed(TRUSTING, nested, answer) is None
     assert believed(TRUSTING, bare.attenuate(Note("x"))) is None
 
@@ -229,7 +229,7 @@ def test_what_was_required_for_one_token_is_believed_of_that_one_only():
     other = Macaroon.mint(ROOT_KEY, b"another").require_discharge(
         PARTY, root_key=ROOT_KEY, random=counter_random()
     )
-    keys = {open_ticket(token.fields.caveats[0].ticket, PARTY_KEY).caveat_key for token in (TRUSTING, other)}
+    keys = {open_ticket(token.wire.caveats[0].ticket, PARTY_KEY).caveat_key for token in (TRUSTING, other)}
     assert len(keys) == 2
     assert believed(TRUSTING, signed_in(TRUSTING), key=b"not the root key") is None
 
@@ -238,7 +238,7 @@ def test_each_caveat_of_a_believed_party_has_a_key_of_its_own():
     """Or the answer to one question would do for another, in this token or in one minted anew."""
     twice = TRUSTING.require_discharge(PARTY, "member-of = ops", root_key=ROOT_KEY)
     again = ISSUED.require_discharge(PARTY, root_key=ROOT_KEY)
-    tickets = [caveat.ticket for caveat in (*twice.fields.caveats, *again.fields.caveats)]
+    tickets = [caveat.ticket for caveat in (*twice.wire.caveats, *again.wire.caveats)]
     assert len({open_ticket(each, PARTY_KEY).caveat_key for each in tickets}) == 3
 
 

@@ -84,7 +84,7 @@ def test_workers_forked_in_one_millisecond_make_different_ids_and_nonces(tmp_pat
     def work(number):
         seed(7)  # whoever seeds the generator that everybody knows changes nothing
         ids = [new_token_id(NOW) for _ in range(125_000)]
-        vids = [token.require_discharge(PARTY).fields.caveats[-1].vid for _ in range(1000)]
+        vids = [token.require_discharge(PARTY).wire.caveats[-1].vid for _ in range(1000)]
         (tmp_path / f"{number}.ids").write_text("".join(ids))
         (tmp_path / f"{number}.nonces").write_bytes(b"".join(vid[:24] for vid in vids))
 

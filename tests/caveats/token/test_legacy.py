@@ -14,7 +14,7 @@ from caveats.token.legacy import decode_legacy, decode_v1, encode_v1, is_legacy
 
 PLAIN = Macaroon.mint(ROOT_KEY, b"id", location="loc", caveats=[b"a = b"])
 WITH_PARTY = PLAIN.require_discharge(PARTY, random=counter_random()).attenuate(b"c = d")
-SIGNATURE = PLAIN.fields.signature
+SIGNATURE = PLAIN.wire.signature
 J1 = {"location": "loc", "identifier": "id", "caveats": [{"cid": "a = b"}], "signature": SIGNATURE.hex()}
 J2 = {"v": 2, "l": "loc", "i": "id", "c": [{"i": "a = b"}], "s64": encode_base64(SIGNATURE)}
 VID = encode_base64(bytes(72))
@@ -78,7 +78,7 @@ def test_v1_row_is_read_exactly_or_refused(data, error):
         text_error = outcome(Macaroon.decode, encode_base64(data))
     assert text_error is error
     if error is None:
-        assert encode_v1(Macaroon.from_bytes(data).fields) == data
+        assert encode_v1(Macaroon.from_bytes(data).wire) == data
 
 
 @pytest.mark.parametrize(
@@ -227,9 +227,9 @@ def test_json_that_pymacaroons_writes_is_read():
 
 
 def test_v1_round_trips_third_parties_and_the_caveat_after_one():
-    data = encode_v1(WITH_PARTY.fields)
+    data = encode_v1(WITH_PARTY.wire)
     read = decode_v1(data)
-    assert read == WITH_PARTY.fields
+    assert read == WITH_PARTY.wire
     assert isinstance(read.caveats[1], ThirdPartyCaveat)
     assert read.caveats[2] == b"c = d"
 
@@ -258,12 +258,12 @@ def test_a_pymacaroons_object_keeps_the_limits():
 
 def test_only_what_looks_classic_is_read_as_such():
     assert is_legacy("{}")
-    assert is_legacy(encode_base64(encode_v1(PLAIN.fields)))
+    assert is_legacy(encode_base64(encode_v1(PLAIN.wire)))
     assert not is_legacy(PLAIN.encode())
     assert not is_legacy(encode_base64(PLAIN.to_bytes()))
 
 
-@pytest.mark.parametrize("text", ['{"i":"x"}', encode_base64(encode_v1(PLAIN.fields))], ids=["json", "v1"])
+@pytest.mark.parametrize("text", ['{"i":"x"}', encode_base64(encode_v1(PLAIN.wire))], ids=["json", "v1"])
 def test_the_size_is_capped_before_anything_is_read(text):
     assert outcome(decode_legacy, text, Limits(token_text=len(text) - 1)) is LimitExceeded
 
@@ -278,5 +278,5 @@ def test_a_part_of_over_64_kib_cannot_be_written_as_v1():
 
 def test_a_note_in_any_language_travels_through_every_encoding():
     macaroon = Macaroon.mint(ROOT_KEY, b"id", caveats=[Note("für die Übung 写真 🖨")])
-    assert Macaroon.from_bytes(encode_v1(macaroon.fields)) == macaroon
+    assert Macaroon.from_bytes(encode_v1(macaroon.wire)) == macaroon
     assert Macaroon.from_pymacaroons(macaroon.to_pymacaroons()) == macaroon

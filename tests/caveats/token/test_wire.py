@@ -120,7 +120,7 @@ def test_an_empty_location_is_read_in_bare_text_only_and_never_written(data):
     assert outcome(decode_binary, data) is MalformedToken
     fields = decode_text(encode_base64(data))
     assert encode_binary(fields) == data.replace(b"\x01\x00", b"", 1)
-    assert Macaroon.from_bytes(data).fields == fields
+    assert Macaroon.from_bytes(data).wire == fields
     body = "cav1_" + encode_base64(data)
     assert outcome(decode_text, body + checksum(body.encode()).decode()) is MalformedToken
 
@@ -250,8 +250,8 @@ def test_a_third_party_caveat_and_one_after_it_keep_their_parts():
         Macaroon.from_bytes(macaroon.to_bytes()),
     ):
         assert read == macaroon
-        assert isinstance(read.fields.caveats[-2], ThirdPartyCaveat)
-        assert read.fields.caveats[-1] == b"user = alice"
+        assert isinstance(read.wire.caveats[-2], ThirdPartyCaveat)
+        assert read.wire.caveats[-1] == b"user = alice"
 
 
 def test_every_standard_caveat_survives_the_wire():

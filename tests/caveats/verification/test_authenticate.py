@@ -130,7 +130,7 @@ def discharges(row):
         return [macaroon.bind(each) for each in row[3]]
     if given == "strip":
         full = macaroon.bind(answer(T, Expires(NOW)))
-        return [Macaroon(full.fields._replace(caveats=()))]
+        return [Macaroon(full.wire._replace(caveats=()))]
     return given
 
 
@@ -214,9 +214,9 @@ def test_no_caveat_of_an_accepted_discharge_goes_unjudged():
 
 def test_a_discharge_stripped_of_its_expiry_is_forged():
     token = root().require_discharge(PARTY, random=counter_random())
-    ticket = open_ticket(token.fields.caveats[-1].ticket, PARTY_KEY)
+    ticket = open_ticket(token.wire.caveats[-1].ticket, PARTY_KEY)
     full = discharge(ticket, [Expires(NOW)], now=NOW)
-    stripped = Macaroon(full.fields._replace(caveats=()))
+    stripped = Macaroon(full.wire._replace(caveats=()))
     assert outcome(authenticate, Bundle.bind(token, [full]), KEY) is None
     assert outcome(authenticate, Bundle.bind(token, [stripped]), KEY) is BadSignature
 

@@ -67,7 +67,7 @@ def test_a_renewal_is_the_same_token_with_a_later_expiry():
         "vendor/x = 1",
         "\\xff",
     ]
-    assert again.fields.caveats[5:] == token.fields.caveats[4:]
+    assert again.wire.caveats[5:] == token.wire.caveats[4:]
     assert again.location == token.location
     assert authentic(again)
 
@@ -85,10 +85,10 @@ def test_a_third_party_caveat_is_sealed_anew_and_its_discharge_still_fits():
     token = (
         issue().attenuate(Note("x")).require_discharge(PARTY, random=counter_random()).attenuate(Note("y"))
     )
-    old = token.fields.caveats[4]
+    old = token.wire.caveats[4]
     answer = discharge(open_ticket(old.ticket, PARTY_KEY), now=NOW, life=LATER - NOW)
     again = renewed(token, [answer])
-    new = again.fields.caveats[5]
+    new = again.wire.caveats[5]
     assert isinstance(new, ThirdPartyCaveat)
     assert (new.location, new.ticket) == (old.location, old.ticket)
     assert new.vid != old.vid
@@ -100,10 +100,8 @@ def test_a_third_party_caveat_is_sealed_anew_and_its_discharge_still_fits():
 
 def test_a_discharge_s_caveats_are_not_taken_into_the_renewal():
     token = issue().require_discharge(PARTY, random=counter_random())
-    answer = discharge(
-        open_ticket(token.fields.caveats[-1].ticket, PARTY_KEY), [Note("discharger's")], now=NOW
-    )
-    assert b"note = discharger's" not in renewed(token, [answer]).fields.caveats
+    answer = discharge(open_ticket(token.wire.caveats[-1].ticket, PARTY_KEY), [Note("discharger's")], now=NOW)
+    assert b"note = discharger's" not in renewed(token, [answer]).wire.caveats
 
 
 def test_the_first_branches_stay_through_renewals():
@@ -142,7 +140,7 @@ def test_a_third_party_among_the_issuer_s_caveats_is_not_renewed():
     macaroon = Macaroon.mint(
         ROOT_KEY, identifier(3), caveats=[User("alice"), Expires(NOW)]
     ).require_discharge(PARTY, random=counter_random())
-    answer = discharge(open_ticket(macaroon.fields.caveats[-1].ticket, PARTY_KEY), now=NOW)
+    answer = discharge(open_ticket(macaroon.wire.caveats[-1].ticket, PARTY_KEY), now=NOW)
     vouched = authenticate(Bundle.bind(macaroon, [answer]), ROOT_KEY)
     assert outcome(renew, vouched, LATER, derived_key) is MalformedCaveat
     assert first_branches(vouched, derived_key) == vouched.branches()

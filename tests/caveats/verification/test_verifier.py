@@ -118,7 +118,7 @@ def test_what_is_no_token_at_all_is_malformed(thing):
     assert outcome(verify, thing, ROOT_KEY, standard_checkers(), REQUEST) is MalformedToken
 
 
-FORGED = Macaroon(issue().fields._replace(signature=b"\1" * 32))
+FORGED = Macaroon(issue().wire._replace(signature=b"\1" * 32))
 STAGES = [
     ("empty", "", MalformedToken),
     ("damaged", issue().encode()[:-1], DamagedToken),
@@ -164,14 +164,14 @@ def test_each_stage_refuses_with_its_own_error(token, error):
 def test_the_user_is_the_first_caveat_and_a_third_party_cannot_stand_before_it():
     name = identifier(1)
     token = Macaroon.mint(KEYRING.root_key(name), name).require_discharge(PARTY, random=counter_random())
-    answer = discharge(open_ticket(token.fields.caveats[0].ticket, PARTY_KEY), [User("mallory")], now=NOW)
+    answer = discharge(open_ticket(token.wire.caveats[0].ticket, PARTY_KEY), [User("mallory")], now=NOW)
     token = token.attenuate(User("alice"))
     assert outcome(verifier().verify, Bundle.bind(token, [answer]), REQUEST) is BadSignature
 
 
 def test_a_user_in_a_discharge_must_agree():
     token = issue().require_discharge(PARTY, random=counter_random())
-    ticket = open_ticket(token.fields.caveats[-1].ticket, PARTY_KEY)
+    ticket = open_ticket(token.wire.caveats[-1].ticket, PARTY_KEY)
     for user, error in (("alice", None), ("bob", UnsatisfiedCaveats)):
         bundle = Bundle.bind(token, [discharge(ticket, [User(user)], now=NOW)])
         assert outcome(verifier().verify, bundle.encode(), REQUEST) is error
@@ -180,8 +180,8 @@ def test_a_user_in_a_discharge_must_agree():
 def test_a_holder_cannot_change_the_user():
     """The user is authenticated as the issuer's; a second one only ever refuses."""
     token = issue()
-    other = (b"user = mallory", *token.fields.caveats[1:])
-    assert outcome(verifier().verify, Macaroon(token.fields._replace(caveats=other)), REQUEST) is BadSignature
+    other = (b"user = mallory", *token.wire.caveats[1:])
+    assert outcome(verifier().verify, Macaroon(token.wire._replace(caveats=other)), REQUEST) is BadSignature
     assert outcome(verifier().verify, token.attenuate(User("mallory")), REQUEST) is UnsatisfiedCaveats
     same = verifier().verify(token.attenuate(User("alice")), REQUEST)
     assert same.user == "alice"
@@ -286,7 +286,7 @@ def test_nothing_is_judged_before_the_tree_is_authentic_and_live():
     checkers.register(Spy, lambda caveat, context: asked.append("check") or True)
     token = issue(Spy("x"))
     broken = [
-        Macaroon(token.fields._replace(signature=b"\1" * 32)),
+        Macaroon(token.wire._replace(signature=b"\1" * 32)),
         token.require_discharge(PARTY, random=counter_random()),
         Bundle(token, [Macaroon.mint(b"x", b"x")]),
     ]
@@ -324,7 +324,7 @@ def test_a_root_key_one_byte_shorter_or_longer_is_another_key():
 def test_a_revocation_is_seen_by_the_very_next_verify_of_a_remembered_token():
     entries = [
         TokenRevocation(TOKEN_ID, LAST),
-        BranchRevocation(TOKEN_ID, chain.branch_id(issue().fields.signature), LAST),
+        BranchRevocation(TOKEN_ID, chain.branch_id(issue().wire.signature), LAST),
         UserRevocation("alice", NOW + HOUR, LAST),
     ]
     for entry in entries:
@@ -387,7 +387,7 @@ def test_a_revocation_during_the_look_up_is_seen_by_the_next_verify():
 
 
 def branch(token: Macaroon) -> bytes:
-    return chain.branch_id(token.fields.signature)
+    return chain.branch_id(token.wire.signature)
 
 
 def test_a_revoked_branch_takes_its_descendants_along_and_leaves_the_rest():
@@ -403,7 +403,7 @@ def test_a_revoked_branch_takes_its_descendants_along_and_leaves_the_rest():
 
 def test_a_branch_is_revoked_in_every_encoding_and_with_every_discharge():
     token = issue().require_discharge(PARTY, random=counter_random())
-    answer = discharge(open_ticket(token.fields.caveats[-1].ticket, PARTY_KEY), now=NOW)
+    answer = discharge(open_ticket(token.wire.caveats[-1].ticket, PARTY_KEY), now=NOW)
     checking = verifier(revocations=RevocationSet([BranchRevocation(TOKEN_ID, branch(token), LAST)]))
     bundle = Bundle.bind(token, [answer])
     bare = ".".join(encode_base64(one.to_bytes()) for one in (bundle.macaroon, *bundle.discharges))

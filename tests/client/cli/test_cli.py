@@ -359,7 +359,7 @@ def test_forgetting_asks_nobody(caveats: Caveats, four: dict[str, Macaroon]) -> 
 
 def test_inspect_says_plainly_that_nothing_was_verified(caveats: Caveats, token: Macaroon) -> None:
     text = token.encode()
-    forged = Macaroon(token.fields._replace(signature=bytes(32))).encode()
+    forged = Macaroon(token.wire._replace(signature=bytes(32))).encode()
     for given in (text, forged):
         shown = caveats("inspect", given)
         assert "Not verified" in shown.stdout
@@ -442,7 +442,7 @@ def test_nothing_in_a_token_commands_the_terminal(caveats: Caveats) -> None:
 
 
 def test_no_signature_is_shown(caveats: Caveats, token: Macaroon) -> None:
-    signature = token.fields.signature
+    signature = token.wire.signature
     for arguments in (("inspect",), ("inspect", "--json")):
         shown = caveats(*arguments, token.encode()).output
         assert signature.hex() not in shown

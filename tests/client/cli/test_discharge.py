@@ -226,7 +226,7 @@ def test_a_login_that_is_not_taken_is_left_out_and_a_person_asked(
 
 
 def open_last(text: str) -> Any:
-    caveat = Macaroon.decode(text.strip()).fields.caveats[-1]
+    caveat = Macaroon.decode(text.strip()).wire.caveats[-1]
     assert isinstance(caveat, ThirdPartyCaveat)
     return open_ticket(caveat.ticket, KEY)
 
@@ -258,7 +258,7 @@ def test_a_bakery_gets_a_ticket_for_each_condition(run: Run, idm: Site) -> None:
     plain = Macaroon.mint(ROOT_KEY, b"root").encode()
     asked = ("--third-party", idm.url, "--condition", CONDITION, "--condition", CONDITION, "--bakery")
     narrow = run("attenuate", plain, *asked).stdout.strip()
-    assert len(Macaroon.decode(narrow).fields.caveats) == 2
+    assert len(Macaroon.decode(narrow).wire.caveats) == 2
     done = run("discharge", narrow, *nearby(idm))
     assert is_good(done.stdout), done.stderr
 

@@ -130,7 +130,7 @@ def test_without_a_context_it_is_now_and_nothing_else_is_known(world: World, mak
         pytest.param(
             lambda text: (
                 Macaroon.decode(text).attenuate(b"note = x").encode()[:0]
-                + Macaroon(Macaroon.decode(text).fields._replace(signature=bytes(32))).encode()
+                + Macaroon(Macaroon.decode(text).wire._replace(signature=bytes(32))).encode()
             ),
             BadSignature,
             id="another signature",

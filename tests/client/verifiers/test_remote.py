@@ -266,21 +266,21 @@ def test_the_longest_remembered_beginning_counts(online: Online, remote: RemoteV
 @pytest.mark.parametrize(
     "forge",
     [
-        pytest.param(lambda t: Macaroon(t.fields._replace(signature=bytes(32))), id="another signature"),
+        pytest.param(lambda t: Macaroon(t.wire._replace(signature=bytes(32))), id="another signature"),
         pytest.param(
-            lambda t: Macaroon(t.fields._replace(caveats=(*t.fields.caveats, b"note = x"))),
+            lambda t: Macaroon(t.wire._replace(caveats=(*t.wire.caveats, b"note = x"))),
             id="unsigned caveat",
         ),
         pytest.param(
             lambda t: Macaroon(
-                t.attenuate(Note("a"), Note("b")).fields._replace(
-                    caveats=(*t.fields.caveats, b"note = b", b"note = a")
+                t.attenuate(Note("a"), Note("b")).wire._replace(
+                    caveats=(*t.wire.caveats, b"note = b", b"note = a")
                 )
             ),
             id="swapped",
         ),
         pytest.param(
-            lambda t: Macaroon(t.fields._replace(signature=t.attenuate(Note("a")).fields.signature)),
+            lambda t: Macaroon(t.wire._replace(signature=t.attenuate(Note("a")).wire.signature)),
             id="a longer one's signature",
         ),
     ],
@@ -317,7 +317,7 @@ def test_a_shorter_copy_is_asked_for_and_refused(online: Online, remote: RemoteV
     """Stripping a caveat: what is remembered says nothing about where it came from."""
     narrow = mint().attenuate(Scope("photos/7:read"))
     assert outcome(lambda: remote.verify(narrow, context())) == "UnsatisfiedCaveats"
-    stripped = Macaroon(narrow.fields._replace(caveats=narrow.fields.caveats[:-1]))
+    stripped = Macaroon(narrow.wire._replace(caveats=narrow.wire.caveats[:-1]))
     with pytest.raises(Refused, match="not authentic, or not alive"):
         remote.verify(stripped, context())
     assert online.asked == 2
@@ -422,7 +422,7 @@ def test_tokens_with_third_parties_are_always_asked_for(online: Online, remote: 
 def test_another_location_is_asked_for(online: Online, remote: RemoteVerifier) -> None:
     token = mint()
     remote.verify(token, context())
-    moved = Macaroon(token.fields._replace(location="https://elsewhere.example"))
+    moved = Macaroon(token.wire._replace(location="https://elsewhere.example"))
     assert outcome(lambda: remote.verify(moved, context())) == "Refused"
     assert online.asked == 2
 
@@ -693,7 +693,7 @@ def test_nothing_revoked_for_longer_than_the_bound_is_ever_granted_and_nothing_a
                     since = [
                         at
                         for at, one in dead
-                        if copy.fields.caveats[: len(one.fields.caveats)] == one.fields.caveats
+                        if copy.wire.caveats[: len(one.wire.caveats)] == one.wire.caveats
                     ]
                     answer = outcome(lambda copy=copy: remote.verify(copy, context()))
                     if not since:

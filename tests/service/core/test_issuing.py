@@ -338,5 +338,5 @@ def test_a_renewal_grants_nothing_but_time(holders: list[str], hours: int, reque
         if holds(renewed.caveats, request) and request.now < issuers.at:
             assert holds(first.caveats, request)
     assert until <= NOW + LIVES.total
-    added = list(renewed.fields.caveats[4:])
-    assert added == list(first.fields.caveats[3:])
+    added = list(renewed.wire.caveats[4:])
+    assert added == list(first.wire.caveats[3:])

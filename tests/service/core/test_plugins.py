@@ -190,7 +190,7 @@ def test_a_check_that_blocks_refuses_in_time_and_holds_up_nobody(plugged: Servic
 def _caveats(token: str) -> tuple[object, ...]:
     from caveats import Macaroon
 
-    return Macaroon.decode(token).fields.caveats
+    return Macaroon.decode(token).wire.caveats
 
 
 def test_more_that_block_than_there_are_threads_still_hold_up_nobody_else(plugged: Service) -> None:

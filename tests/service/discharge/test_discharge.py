@@ -68,7 +68,7 @@ def test_a_bakerys_ticket_of_each_version_is_discharged(service: Service, user: 
 def test_our_own_ticket_is_discharged_for_the_user_that_it_asserts(service: Service, user: User) -> None:
     root, here = bytes(range(32)), ThirdParty(service.url, public_key(service))
     asked = Macaroon.mint(root, b"mine").require_discharge(here, "signed-in = *", root_key=root)
-    (caveat,) = asked.fields.caveats
+    (caveat,) = asked.wire.caveats
     answer = macaroon(ask(service, caveat.ticket, bearer(user.token())))  # type: ignore[union-attr]
     found = authenticate(Bundle.bind(asked, [answer]), root)
     assert found.user_asserted_by(here, root) == user.username
@@ -414,9 +414,9 @@ def test_a_discharge_that_its_holder_stripped_or_that_expired_is_refused(
     asked = BakeryMacaroon(Macaroon.mint(root, b"mine"), 2).require_discharge(
         party(service), "is-authenticated-user"
     )
-    (caveat,) = asked.macaroon.fields.caveats
+    (caveat,) = asked.macaroon.wire.caveats
     answer = macaroon(ask(service, caveat.ticket, bearer(user.token())))  # type: ignore[union-attr]
-    stripped = Macaroon(answer.fields._replace(caveats=answer.fields.caveats[:-1]))
+    stripped = Macaroon(answer.wire._replace(caveats=answer.wire.caveats[:-1]))
     with pytest.raises(BadSignature):
         authenticate(Bundle.bind(asked.macaroon, [stripped]), root)
     checkers = first_party_checkers()

@@ -513,7 +513,7 @@ def test_nothing_that_leads_to_an_interaction_is_in_the_database_or_the_log(
     Browser(service).read(f"discharge/approve/{approve}")
     Browser(service).decide(visit, user)
     token = token_fields(waited(service, wait_token))["token64"]
-    signature = macaroon(waited(service, wait)).fields.signature
+    signature = macaroon(waited(service, wait)).wire.signature
     execute(tmp_path, "PRAGMA wal_checkpoint(FULL)")
     held = b"".join(file.read_bytes() for file in (tmp_path / "data").iterdir())
     held += "".join(capfd.readouterr()).encode()

@@ -63,7 +63,7 @@ def macaroon(answer: httpx.Response) -> Macaroon:
 
 
 def predicates(answer: httpx.Response) -> list[str]:
-    return [predicate.decode() for predicate in macaroon(answer).fields.caveats]  # type: ignore[union-attr]
+    return [predicate.decode() for predicate in macaroon(answer).wire.caveats]  # type: ignore[union-attr]
 
 
 def info(answer: httpx.Response) -> dict[str, Any]:

@@ -527,4 +527,4 @@ def lacks_discharges(bundle: Bundle) -> bool:
 
 def has_third_parties(bundle: Bundle) -> bool:
     """Whether there is anything in it to be discharged."""
-    return any(isinstance(caveat, ThirdPartyCaveat) for caveat in bundle.macaroon.fields.caveats)
+    return any(isinstance(caveat, ThirdPartyCaveat) for caveat in bundle.macaroon.wire.caveats)

@@ -279,7 +279,7 @@ class _Remote:
             raise UnknownKey("the identifier is not one that this service issues")
         if identifier.audience != self.audience:
             raise WrongAudience(identifier.audience, self.audience)
-        return _Presented(bundle, bundle.macaroon.fields, identifier)
+        return _Presented(bundle, bundle.macaroon.wire, identifier)
 
     def _context(self, context: Context | None) -> Context:
         if context is None:

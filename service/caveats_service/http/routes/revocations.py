@@ -48,7 +48,7 @@ async def revoke_whole(request: RequestContext, token_id: str) -> Revocation:
     presented = await _presented(request)
     if presented is not None and presented.identified is not None:
         own = presented.identified.token_id == token_id
-        if own and presented.identified.issuer_caveats == len(presented.fields.caveats):
+        if own and presented.identified.issuer_caveats == len(presented.wire.caveats):
             return await request.runtime.revoke_presented(presented)
     label = await request.runtime.store.labels.get(token_id)
     try:
@@ -85,7 +85,7 @@ async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str)
         and presented.identified.token_id == token_id
     ):
         own = request.runtime.verifier.branches(presented)
-        whole = presented.identified.issuer_caveats == len(presented.fields.caveats)
+        whole = presented.identified.issuer_caveats == len(presented.wire.caveats)
         if whole or branch == own[-1]:
             return await request.runtime.revoke_branch(token_id, branch, actor=presented.caveats[0].value)
         raise forbidden("a narrowed copy may revoke itself, not other branches")

@@ -20,7 +20,7 @@ def test_a_renewal_lives_as_long_again_under_the_same_id(timed: Service, clock: 
     assert again["expires_at"] == "2026-11-21T13:40:00Z"
     for name in ("token_id", "user", "audience", "scope", "issued_at"):
         assert again[name] == first[name]
-    assert Macaroon.decode(again["token"]).fields.caveats == (
+    assert Macaroon.decode(again["token"]).wire.caveats == (
         b"user = " + first["user"].encode(),
         b"expires = 2026-11-21T13:40:00Z",
         b"scope = photos:read",
@@ -37,7 +37,7 @@ def test_what_holders_added_is_replayed_byte_for_byte(timed: Service, clock: Clo
         answer = renew(http, copy).json()
         second = renew(http, answer["token"]).json()
     for text in (answer["token"], second["token"]):
-        caveats = Macaroon.decode(text).fields.caveats
+        caveats = Macaroon.decode(text).wire.caveats
         assert [c.decode() for c in caveats[-len(added) :]] == added
         assert sum(c.startswith(b"renewed") for c in caveats) == 1
 
@@ -65,7 +65,7 @@ def test_a_third_party_caveat_is_replayed_and_discharged_anew(timed: Service, cl
         assert again.status_code == 200, again.text
         renewed = Macaroon.decode(again.json()["token"])
         before, after = (
-            [c for c in m.fields.caveats if isinstance(c, ThirdPartyCaveat)] for m in (copy, renewed)
+            [c for c in m.wire.caveats if isinstance(c, ThirdPartyCaveat)] for m in (copy, renewed)
         )
         assert [(c.location, c.ticket) for c in before] == [(c.location, c.ticket) for c in after]
         assert problem(http.get("/v1/authorize", headers=bearer(renewed.encode()))) == (
@@ -85,7 +85,7 @@ def _discharged(macaroon: Macaroon, private: PrivateKey) -> str:
     from caveats import discharge, open_ticket
     from caveats_service.core.runtime import utc_now
 
-    asked = next(c for c in macaroon.fields.caveats if isinstance(c, ThirdPartyCaveat))
+    asked = next(c for c in macaroon.wire.caveats if isinstance(c, ThirdPartyCaveat))
     ticket = open_ticket(asked.ticket, private)
     return Bundle.bind(macaroon, [discharge(ticket, now=utc_now())]).encode()
 

@@ -23,7 +23,7 @@ from caveats import Macaroon
 
 
 def predicates(token: str) -> list[str]:
-    return [caveat.decode() for caveat in Macaroon.decode(token).fields.caveats if isinstance(caveat, bytes)]
+    return [caveat.decode() for caveat in Macaroon.decode(token).wire.caveats if isinstance(caveat, bytes)]
 
 
 def exchange(http: httpx.Client, token: str, **asked: Any) -> httpx.Response:

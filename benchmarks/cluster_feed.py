@@ -41,7 +41,7 @@ def feed() -> Section:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         caller.register(folder / "verifier")
         with LocalVerifier.from_file(folder / "verifier") as verifier:
-            key: AudienceKey = verifier._standpoint.verifier.keyring.keys[-1]  # type: ignore[union-attr]
+            key: AudienceKey = verifier._gate.verifier.keyring.keys[-1]  # type: ignore[union-attr]
         copies = [
             Macaroon.decode(caller.issue()).attenuate(b"note = a copy").encode() for _ in range(_REVOCATIONS)
         ]

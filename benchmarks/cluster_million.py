@@ -52,7 +52,7 @@ def million() -> Section:
         spent = cpu_seconds([node.pid]) - spent
         again = _in_its_own_process(file, state)
         with LocalVerifier.from_file(file, state_dir=state) as verifier:
-            key = verifier._standpoint.verifier.keyring.keys[-1]  # type: ignore[union-attr]
+            key = verifier._gate.verifier.keyring.keys[-1]  # type: ignore[union-attr]
         size, took = _snapshot(node, prove_reader(key, datetime.now(UTC)))
     section = Section(f"{_COUNT:,} live revocations in PostgreSQL [bytes an entry]")
     bar = Bar(f"< {_READY:g} s", first["ready"] < _READY)
@@ -120,7 +120,7 @@ def _become_ready(file: Path, state: Path) -> dict[str, float]:
     begun, started = time.monotonic(), time.process_time()
     with LocalVerifier.from_file(file, state_dir=state, start_timeout=120) as verifier:
         ready = time.monotonic() - begun
-        known = len(verifier._standpoint.verifier.revocations)
+        known = len(verifier._gate.verifier.revocations)
         if known != _COUNT:
             raise RuntimeError(f"{known} revocations are known")
         memory, peak, spent = resident(pid) - before, _peak() - before, time.process_time() - started

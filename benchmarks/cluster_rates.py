@@ -144,7 +144,7 @@ def _local(verifier: LocalVerifier) -> list[_Contender]:
 
 
 def _active(verifier: LocalVerifier):  # type: ignore[no-untyped-def]
-    keys = verifier._standpoint.verifier.keyring.keys  # type: ignore[union-attr]
+    keys = verifier._gate.verifier.keyring.keys  # type: ignore[union-attr]
     return next(key for key in keys if key.state is KeyState.ACTIVE)
 
 

@@ -53,7 +53,7 @@ def test_a_partitioned_verifier_fails_closed_at_its_bound_and_recovers_unaided(
         until(lambda: is_stale(partitioned, token), BOUND.total_seconds() + 1)
         took = time.monotonic() - cut_at
         assert is_stale(partitioned, gone)
-        until(lambda: partitioned.status().standing is Health.STALE)
+        until(lambda: partitioned.status().health is Health.STALE)
         assert not partitioned.status().ready
         cable.mend()
         mended = time.monotonic()

@@ -136,14 +136,14 @@ class Model:
         return {f"k{n}" for n in [keys for since, _, keys in self.key_history if since <= at][-1]}
 
 
-def take(following: Replica, page: Page, instant: Instant) -> Any:
-    return following.take_page(page, [row_of(number, entry) for number, entry in page.entries], instant)
+def take(replica: Replica, page: Page, instant: Instant) -> Any:
+    return replica.take_page(page, [row_of(number, entry) for number, entry in page.entries], instant)
 
 
-def new_following(model: Model) -> Replica:
-    following = Replica(IDENTITY)
-    following.take_bundle(model.bundle(), model.instant)
-    return following
+def new_replica(model: Model) -> Replica:
+    replica = Replica(IDENTITY)
+    replica.take_bundle(model.bundle(), model.instant)
+    return replica
 
 
 def wait_until(holds: Callable[[], bool], within: float = 10.0) -> float:

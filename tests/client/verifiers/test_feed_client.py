@@ -14,7 +14,7 @@ from caveats_client.verifiers.feed_client import (
     CannotRead,
     LineReader,
     Mode,
-    ask,
+    feed_request,
 )
 from caveats_client.verifiers.replica import Place
 
@@ -22,33 +22,33 @@ EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
 NDJSON = {"content-type": "application/x-ndjson"}
 
 
-def reading(way: Mode, status: int = 200, headers: dict[str, str] | None = None) -> LineReader:
-    default = EVENTS if way is Mode.STREAM else NDJSON
+def reading(mode: Mode, status: int = 200, headers: dict[str, str] | None = None) -> LineReader:
+    default = EVENTS if mode is Mode.STREAM else NDJSON
     return LineReader(
-        ask(way, "photos", Place(7, 2), "proof"), status, default if headers is None else headers
+        feed_request(mode, "photos", Place(7, 2), "proof"), status, default if headers is None else headers
     )
 
 
-def lines(way: Mode, *chunks: bytes) -> list[str]:
-    read = reading(way)
+def lines(mode: Mode, *chunks: bytes) -> list[str]:
+    read = reading(mode)
     return [line for chunk in chunks for line in read.take(chunk)]
 
 
 @pytest.mark.parametrize(
-    ("way", "accepts", "query"),
+    ("mode", "accepts", "query"),
     [
         (Mode.CATCH_UP, "application/x-ndjson", {}),
         (Mode.POLL, "application/x-ndjson", {"wait": "4"}),
         (Mode.STREAM, "text/event-stream", {}),
     ],
 )
-def test_a_request_says_from_where_and_in_which_form(way: Mode, accepts: str, query: dict[str, str]) -> None:
-    asked = ask(way, "photos", Place(7, 2), "proof")
+def test_a_request_says_from_where_and_in_which_form(mode: Mode, accepts: str, query: dict[str, str]) -> None:
+    asked = feed_request(mode, "photos", Place(7, 2), "proof")
     assert asked.query == {"audience": "photos", "after": "7", "epoch": "2", **query}
     assert asked.headers[PROOF_HEADER] == "proof"
     assert asked.headers["Accept"] == accepts
     assert asked.patience >= SILENCE
-    assert "epoch" not in ask(way, "photos", Place(0, None), "proof").query
+    assert "epoch" not in feed_request(mode, "photos", Place(0, None), "proof").query
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def test_events_are_read(body: bytes, expected: list[str]) -> None:
 
 @given(st.lists(st.text("ab{}", min_size=1, max_size=30), max_size=8), st.data())
 def test_lines_do_not_depend_on_how_the_bytes_are_cut(texts: list[str], data: st.DataObject) -> None:
-    for way, whole in (
+    for mode, whole in (
         (Mode.STREAM, "".join(f"event: page\ndata: {text}\n\n" for text in texts).encode()),
         (Mode.POLL, "".join(f"{text}\n" for text in texts).encode()),
     ):
         cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=10)))
         pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-        assert lines(way, *pieces) == texts
+        assert lines(mode, *pieces) == texts
 
 
 def test_a_line_without_an_end_is_given_up() -> None:
@@ -87,7 +87,7 @@ def test_a_line_without_an_end_is_given_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "status", "headers", "unsuited", "unproved", "retry_after"),
+    ("mode", "status", "headers", "unsuited", "unproved", "retry_after"),
     [
         pytest.param(Mode.STREAM, 200, NDJSON, True, False, 0, id="a proxy that answers with something else"),
         pytest.param(Mode.STREAM, 200, {}, True, False, 0, id="no type at all"),
@@ -102,49 +102,49 @@ def test_a_line_without_an_end_is_given_up() -> None:
     ],
 )
 def test_an_answer_that_is_not_the_feed_says_what_to_do(
-    way: Mode, status: int, headers: dict[str, str], *, unsuited: bool, unproved: bool, retry_after: float
+    mode: Mode, status: int, headers: dict[str, str], *, unsuited: bool, unproved: bool, retry_after: float
 ) -> None:
     with pytest.raises(CannotRead) as refused:
-        reading(way, status, headers)
+        reading(mode, status, headers)
     found = refused.value
     assert (found.unsuited, found.unproved, found.retry_after) == (unsuited, unproved, retry_after)
 
 
 def test_waits_grow_to_five_seconds_differ_and_begin_anew_after_news() -> None:
     for random, factor in ((0.0, 0.5), (1.0, 1.0)):
-        pacing = Backoff(lambda random=random: random)  # type: ignore[misc]
-        waits = [pacing.failed() for _ in range(40)]
+        backoff = Backoff(lambda random=random: random)  # type: ignore[misc]
+        waits = [backoff.failed() for _ in range(40)]
         assert waits[:6] == [factor * wait for wait in (0.25, 0.5, 1.0, 2.0, 4.0, 5.0)]
         assert waits[-1] == 5.0 * factor
-        assert pacing.ended(Mode.CATCH_UP, news=True, seconds=1) == 0
-        assert pacing.failed() == 0.25 * factor
+        assert backoff.ended(Mode.CATCH_UP, news=True, seconds=1) == 0
+        assert backoff.failed() == 0.25 * factor
 
 
 def test_the_service_may_ask_for_more_patience_but_not_for_ever() -> None:
-    pacing = Backoff(lambda: 0.0)
-    assert pacing.failed(retry_after=7) == 7
-    assert pacing.failed(retry_after=999_999) == 30
+    backoff = Backoff(lambda: 0.0)
+    assert backoff.failed(retry_after=7) == 7
+    assert backoff.failed(retry_after=999_999) == 30
 
 
 def test_an_answer_that_teaches_nothing_is_a_failure() -> None:
-    pacing = Backoff(lambda: 1.0)
-    assert [pacing.ended(Mode.POLL, news=False, seconds=0) for _ in range(3)] == [0.25, 0.5, 1.0]
+    backoff = Backoff(lambda: 1.0)
+    assert [backoff.ended(Mode.POLL, news=False, seconds=0) for _ in range(3)] == [0.25, 0.5, 1.0]
 
 
 def test_a_stream_that_ended_is_taken_up_again_at_once_and_polls_do_not_spin() -> None:
-    pacing = Backoff(lambda: 1.0)
-    assert pacing.ended(Mode.STREAM, news=True, seconds=60) <= 0.2
-    assert pacing.ended(Mode.POLL, news=True, seconds=0.05) == pytest.approx(0.15)
-    assert pacing.ended(Mode.POLL, news=True, seconds=4) == 0
+    backoff = Backoff(lambda: 1.0)
+    assert backoff.ended(Mode.STREAM, news=True, seconds=60) <= 0.2
+    assert backoff.ended(Mode.POLL, news=True, seconds=0.05) == pytest.approx(0.15)
+    assert backoff.ended(Mode.POLL, news=True, seconds=4) == 0
 
 
 def test_everything_is_asked_for_compressed_news_as_events_and_polled_for_where_those_do_not_come_through() -> (
     None
 ):
-    pacing = Backoff(lambda: 0.0)
-    assert pacing.way(behind=True, tick=0) is Mode.CATCH_UP
-    assert pacing.way(behind=False, tick=0) is Mode.STREAM
-    pacing.no_stream(tick=10)
-    assert pacing.way(behind=False, tick=11) is Mode.POLL
-    assert pacing.way(behind=True, tick=11) is Mode.CATCH_UP
-    assert pacing.way(behind=False, tick=311) is Mode.STREAM
+    backoff = Backoff(lambda: 0.0)
+    assert backoff.mode(behind=True, tick=0) is Mode.CATCH_UP
+    assert backoff.mode(behind=False, tick=0) is Mode.STREAM
+    backoff.no_stream(tick=10)
+    assert backoff.mode(behind=False, tick=11) is Mode.POLL
+    assert backoff.mode(behind=True, tick=11) is Mode.CATCH_UP
+    assert backoff.mode(behind=False, tick=311) is Mode.STREAM

@@ -40,7 +40,7 @@ class Clocks:
         return self.model.ticks
 
 
-def standpoint(model: Model, clocks: Clocks | None = None, **given: Any) -> FreshnessGate:
+def gate(model: Model, clocks: Clocks | None = None, **given: Any) -> FreshnessGate:
     clocks = clocks or Clocks(model)
     return FreshnessGate(
         IDENTITY,
@@ -60,7 +60,7 @@ def standpoint(model: Model, clocks: Clocks | None = None, **given: Any) -> Fres
 
 
 def ready(model: Model, **given: Any) -> FreshnessGate:
-    made = standpoint(model, **given)
+    made = gate(model, **given)
     made.take_box(model.bundle())
     made.take_line(model.line())
     return made
@@ -76,7 +76,7 @@ def token(model: Model) -> tuple[str, str]:
 
 def test_it_refuses_until_it_has_keys_and_all_revocations() -> None:
     model = Model()
-    made = standpoint(model)
+    made = gate(model)
     with pytest.raises(Stale, match="no keys yet"):
         made.check()
     made.take_box(model.bundle())
@@ -87,7 +87,7 @@ def test_it_refuses_until_it_has_keys_and_all_revocations() -> None:
         made.check()
     made.take_line(model.line())
     made.check()
-    assert made.standing is Health.FRESH
+    assert made.health is Health.FRESH
     assert made.status().ready
 
 
@@ -119,13 +119,13 @@ def test_and_is_back_with_the_next_page() -> None:
     model = Model()
     made = ready(model)
     model.pass_time(60)
-    assert made.standing is Health.STALE
+    assert made.health is Health.STALE
     made.take_line(model.line())
     made.check()
 
 
 @pytest.mark.parametrize(
-    ("wall_off", "passed", "standing"),
+    ("wall_off", "passed", "health"),
     [
         pytest.param(-3600, 31, Health.STALE, id="set back an hour, and no word for 31 s"),
         pytest.param(-3600, 5, Health.FRESH, id="set back an hour, and heard 5 s ago"),
@@ -133,14 +133,14 @@ def test_and_is_back_with_the_next_page() -> None:
         pytest.param(DAY.total_seconds(), 0, Health.STALE, id="a day ahead: the keys are over too"),
     ],
 )
-def test_a_clock_that_is_set_makes_nothing_younger(wall_off: float, passed: float, standing: Health) -> None:
+def test_a_clock_that_is_set_makes_nothing_younger(wall_off: float, passed: float, health: Health) -> None:
     model = Model()
     clocks = Clocks(model)
     made = ready(model, clocks=clocks)
     clocks.wall_off = timedelta(seconds=wall_off)
     model.pass_time(passed)
-    assert made.standing is standing
-    if standing is Health.STALE:
+    assert made.health is health
+    if health is Health.STALE:
         with pytest.raises(Stale):
             made.check()
     else:
@@ -151,18 +151,18 @@ def test_the_availability_mode_accepts_without_news_but_not_without_keys() -> No
     model = Model()
     made = ready(model, on_stale="accept")
     model.pass_time(3600)
-    assert made.standing is Health.ACCEPTING
+    assert made.health is Health.ACCEPTING
     made.check()
     assert made.status().ready
     model.pass_time(DAY.total_seconds() - 3600)
-    assert made.standing is Health.STALE
+    assert made.health is Health.STALE
     with pytest.raises(Stale, match="keys have not been confirmed"):
         made.check()
 
 
 def test_the_availability_mode_never_accepts_before_all_revocations_were_heard_once() -> None:
     model = Model()
-    made = standpoint(model, on_stale="accept")
+    made = gate(model, on_stale="accept")
     made.take_box(model.bundle())
     with pytest.raises(Stale):
         made.check()
@@ -235,7 +235,7 @@ def test_after_a_restart_it_is_as_fresh_as_it_was() -> None:
     assert whole is not None
     assert made.memory()[1] is None
     model.pass_time(20)
-    again = standpoint(model)
+    again = gate(model)
     again.recall(memory, whole)
     again.check()
     model.pass_time(11)
@@ -249,7 +249,7 @@ def test_what_could_not_be_written_is_to_be_written_again() -> None:
     assert made.memory()[1] is not None
     made.not_kept()
     assert made.memory()[1] is not None
-    standpoint(model).not_kept()
+    gate(model).not_kept()
 
 
 def test_what_is_long_dead_is_forgotten() -> None:
@@ -265,4 +265,4 @@ def test_what_is_long_dead_is_forgotten() -> None:
 @pytest.mark.parametrize("wrong", [{"max_staleness": timedelta(0)}, {"on_stale": "perhaps"}])
 def test_a_bound_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"max_staleness|on_stale"):
-        standpoint(Model(), **wrong)
+        gate(Model(), **wrong)

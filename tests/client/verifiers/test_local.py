@@ -184,11 +184,11 @@ def test_what_was_revoked_before_it_started_is_known_when_it_is_ready(world: Wor
 def test_status_says_how_things_stand(world: World, making: Making) -> None:
     verifier = making(world)
     before = verifier.status()
-    assert (before.ready, before.standing, before.fresh_at) == (False, Health.STARTING, None)
+    assert (before.ready, before.health, before.fresh_at) == (False, Health.STARTING, None)
     verifier.start()
     status = verifier.status()
     assert status.ready
-    assert status.standing is Health.FRESH
+    assert status.health is Health.FRESH
     assert status.key_ids == ("k1",)
     assert status.staleness is not None
     assert status.staleness < timedelta(seconds=5)
@@ -285,9 +285,9 @@ def test_from_the_file_that_registering_filled_in(world: World, tmp_path: Path) 
 def test_a_cut_feed_fails_closed_at_its_bound_and_recovers_unaided(
     world: World, cable: Cable, making: Making
 ) -> None:
-    standings: list[Health] = []
+    seen: list[Health] = []
     verifier = making(
-        world, url=cable.url, max_staleness=SHORT, on_change=lambda status: standings.append(status.standing)
+        world, url=cable.url, max_staleness=SHORT, on_change=lambda status: seen.append(status.health)
     )
     text, gone = world.token(), world.token()
     verifier.verify(text, context())
@@ -301,12 +301,12 @@ def test_a_cut_feed_fails_closed_at_its_bound_and_recovers_unaided(
     status = verifier.status()
     assert not status.ready
     assert "cannot reach" in status.problem
-    wait_until(lambda: standings[-1:] == [Health.STALE])
+    wait_until(lambda: seen[-1:] == [Health.STALE])
     cable.mend()
     wait_until(lambda: outcome(lambda: verifier.verify(text, context())) == "Grant", 8)
     with pytest.raises(Revoked):
         verifier.verify(gone, context())
-    wait_until(lambda: standings[-1:] == [Health.FRESH])
+    wait_until(lambda: seen[-1:] == [Health.FRESH])
 
 
 def test_a_silent_cut_is_noticed_and_verification_never_waits(
@@ -340,12 +340,12 @@ def test_the_availability_mode_goes_on_and_says_so(
     text = world.token()
     verifier.verify(text, context())
     cable.cut()
-    wait_until(lambda: any(status.standing is Health.ACCEPTING for status in told), 8)
+    wait_until(lambda: any(status.health is Health.ACCEPTING for status in told), 8)
     assert verifier.verify(text, context())
     assert verifier.status().ready
     assert "without knowing what was revoked" in caplog.text
     cable.mend()
-    wait_until(lambda: told[-1].standing is Health.FRESH, 8)
+    wait_until(lambda: told[-1].health is Health.FRESH, 8)
 
 
 def test_where_streams_are_refused_it_polls(world: World, making: Making) -> None:

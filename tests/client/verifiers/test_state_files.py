@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from local_support import DAY, IDENTITY, NOW, Model, new_following
+from local_support import DAY, IDENTITY, NOW, Model, new_replica
 
 from caveats import BranchRevocation, PrivateKey, RevocationSet, TokenRevocation, UserRevocation, new_token_id
 from caveats.revocation import row_of
 from caveats_client.verifiers import state_files as module
 from caveats_client.verifiers.replica import Memory
-from caveats_client.verifiers.state_files import State
+from caveats_client.verifiers.state_files import StateFiles
 
 TOKENS = [new_token_id(NOW) for _ in range(30)]
 ENTRIES = [
@@ -38,8 +38,8 @@ MEMORY = Memory(
 )
 
 
-def written(folder: Path) -> State:
-    state = State(folder, IDENTITY)
+def written(folder: Path) -> StateFiles:
+    state = StateFiles(folder, IDENTITY)
     state.save_base(2, 20, RevocationSet(ENTRIES[:20]).rows(size=7))
     state.save(MEMORY)
     return state
@@ -53,7 +53,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     written(tmp_path)
-    found = State(tmp_path, IDENTITY).load()
+    found = StateFiles(tmp_path, IDENTITY).load()
     assert found is not None
     memory, kept = found
     assert memory == MEMORY
@@ -65,30 +65,30 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 def test_a_memory_of_keys_alone_needs_no_other_file(tmp_path: Path) -> None:
     bare = Memory(b"a box", 1, 1, (), None)
-    State(tmp_path, IDENTITY).save(bare)
-    assert State(tmp_path, IDENTITY).load() == (bare, None)
+    StateFiles(tmp_path, IDENTITY).save(bare)
+    assert StateFiles(tmp_path, IDENTITY).load() == (bare, None)
 
 
 def test_no_file_is_no_memory_and_no_warning(tmp_path: Path, warnings: pytest.LogCaptureFixture) -> None:
-    assert State(tmp_path / "nowhere", IDENTITY).load() is None
+    assert StateFiles(tmp_path / "nowhere", IDENTITY).load() is None
     assert not warnings.records
 
 
 def test_the_files_are_for_their_owner_only_and_tell_nothing(tmp_path: Path) -> None:
     model = Model()
-    following = new_following(model)
+    replica = new_replica(model)
     folder = tmp_path / "made" / "here"
-    state = State(folder, IDENTITY)
+    state = StateFiles(folder, IDENTITY)
     state.save_base(1, 20, RevocationSet(ENTRIES).rows())
-    state.save(replace(following.memory(), recent=MEMORY.recent))
-    assert following.keyring is not None
+    state.save(replace(replica.memory(), recent=MEMORY.recent))
+    assert replica.keyring is not None
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     files = [path for path in folder.iterdir() if path.suffix != ".lock"]
     assert len(files) == 2
     for path in files:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         data = path.read_bytes()
-        for private in (b"user", b"k1", following.keyring.keys[0].secret, TOKENS[0].encode()):
+        for private in (b"user", b"k1", replica.keyring.keys[0].secret, TOKENS[0].encode()):
             assert private not in data
 
 
@@ -115,7 +115,7 @@ def test_a_damaged_file_is_passed_over_with_a_warning(
     handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger("caveats_client.verifiers.local").addHandler(handler)
     try:
-        found = State(folder, IDENTITY).load()
+        found = StateFiles(folder, IDENTITY).load()
     finally:
         logging.getLogger("caveats_client.verifiers.local").removeHandler(handler)
     assert found == (None if name == "recent" else (MEMORY, None))
@@ -134,14 +134,14 @@ def test_another_verifiers_files_are_of_no_use(
     other: dict[str, object], tmp_path: Path, warnings: pytest.LogCaptureFixture
 ) -> None:
     written(tmp_path)
-    assert State(tmp_path, replace(IDENTITY, **other)).load() is None  # type: ignore[arg-type]
+    assert StateFiles(tmp_path, replace(IDENTITY, **other)).load() is None  # type: ignore[arg-type]
     assert "another verifier's" in warnings.text
 
 
 def test_a_base_of_another_time_is_not_taken(tmp_path: Path, warnings: pytest.LogCaptureFixture) -> None:
     state = written(tmp_path)
     state.save_base(2, 19, iter([]))
-    assert State(tmp_path, IDENTITY).load() == (MEMORY, None)
+    assert StateFiles(tmp_path, IDENTITY).load() == (MEMORY, None)
     assert "goes with" in warnings.text
 
 
@@ -167,8 +167,8 @@ def test_what_another_version_wrote_is_passed_over(
 ) -> None:
     members = {**module._members(MEMORY), **member}
     monkeypatch.setattr(module, "_members", lambda _: members)
-    State(tmp_path, IDENTITY).save(MEMORY)
-    assert State(tmp_path, IDENTITY).load() is None
+    StateFiles(tmp_path, IDENTITY).save(MEMORY)
+    assert StateFiles(tmp_path, IDENTITY).load() is None
     assert "another version" in warnings.text
 
 
@@ -178,30 +178,30 @@ def test_a_base_that_another_version_wrote_is_passed_over(
 ) -> None:
     state = written(tmp_path)
     state.save_base(2, 20, rows)  # type: ignore[arg-type]
-    assert State(tmp_path, IDENTITY).load() == (MEMORY, None)
+    assert StateFiles(tmp_path, IDENTITY).load() == (MEMORY, None)
     assert "another version" in warnings.text
 
 
 def test_two_values_where_one_belongs_are_none(tmp_path: Path, warnings: pytest.LogCaptureFixture) -> None:
     state = written(tmp_path)
     state._write(state._recent, [module._members(MEMORY)] * 2)
-    assert State(tmp_path, IDENTITY).load() is None
+    assert StateFiles(tmp_path, IDENTITY).load() is None
 
 
 def test_a_pipe_or_a_folder_in_its_place_holds_nobody_up(
     tmp_path: Path, warnings: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / f"{IDENTITY.verifier_id}.recent").mkdir()
-    assert State(tmp_path, IDENTITY).load() is None
+    assert StateFiles(tmp_path, IDENTITY).load() is None
     assert len(warnings.records) == 1
     if hasattr(os, "mkfifo"):
         (tmp_path / f"{IDENTITY.verifier_id}.recent").rmdir()
         os.mkfifo(tmp_path / f"{IDENTITY.verifier_id}.recent")
-        assert State(tmp_path, IDENTITY).load() is None
+        assert StateFiles(tmp_path, IDENTITY).load() is None
 
 
 def test_only_one_process_writes_and_the_next_one_follows_when_it_is_gone(tmp_path: Path) -> None:
-    first, second = State(tmp_path, IDENTITY), State(tmp_path, IDENTITY)
+    first, second = StateFiles(tmp_path, IDENTITY), StateFiles(tmp_path, IDENTITY)
     first.save(MEMORY)
     second.save(replace(MEMORY, serial=5))
     found = second.load()
@@ -233,5 +233,5 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(
 def test_what_a_killed_process_left_behind_is_cleared_away(tmp_path: Path) -> None:
     leftover = tmp_path / f"{IDENTITY.verifier_id}.recent.0011.tmp"
     leftover.write_bytes(b"half")
-    State(tmp_path, IDENTITY).save(MEMORY)
+    StateFiles(tmp_path, IDENTITY).save(MEMORY)
     assert not leftover.exists()

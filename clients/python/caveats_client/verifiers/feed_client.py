@@ -1,7 +1,7 @@
-"""How the feed is asked for and read: which way, when again, and which of the bytes are lines. Pure.
+"""How the feed of revocations is asked for and read: which request, when again, which bytes are lines. Pure.
 
 Knows the feed's HTTP: server-sent events, long-poll, everything at once and compressed. Knows no page, no key, and
-opens nothing. Proxies that hold events back are noticed by their silence, and then asked in the way that they can.
+opens nothing. A proxy that holds events back is noticed by its silence; then the verifier polls.
 """
 
 from __future__ import annotations
@@ -23,25 +23,32 @@ SILENCE = 6.0
 POLL_SECONDS = 4
 """How long a long-poll waits. Short enough that what only a page's keys say is heard within five seconds."""
 LONGEST_LINE = 32 * 1024 * 1024
+"""Bytes of a line."""
 _POLL_FOR = 300.0
+"""Seconds after which events are tried again."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 5.0
+"""Seconds between failures: the first, doubled up to the second."""
 _LONGEST_ASKED = 30.0
+"""Seconds that the service may ask to wait."""
 _NO_STREAM = frozenset((404, 405, 406, 415, 500, 501, 505))
 
 
 class Mode(Enum):
-    """How to ask."""
+    """How the feed is asked for."""
 
     CATCH_UP = "catch up"
+    """Everything up to now, compressed."""
     STREAM = "stream"
+    """As server-sent events."""
     POLL = "poll"
+    """By long-poll."""
 
 
 class CannotRead(Exception):
     """What came is not the feed.
 
-    `retry_after`: seconds that were asked for; `unsuited`: another way may do; `unproved`: the key that was shown
-    does not open it any more.
+    `retry_after`: seconds that the service asked to wait. `unsuited`: another mode may do. `unproved`: the key that
+    was shown does not open the feed any more.
     """
 
     def __init__(
@@ -54,36 +61,41 @@ class CannotRead(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class FeedRequest:
     """One request for the feed."""
 
-    way: Mode
+    mode: Mode
     query: Mapping[str, str]
     headers: Mapping[str, str]
     patience: float
     """Seconds that may pass between one line and the next."""
 
 
-def ask(way: Mode, audience: str, place: Place, proof: str, poll_seconds: int = POLL_SECONDS) -> Ask:
-    """The request that goes on from `place`."""
+def feed_request(
+    mode: Mode, audience: str, place: Place, proof: str, poll_seconds: int = POLL_SECONDS
+) -> FeedRequest:
+    """The request for what comes after `place`. `proof`: shows that a key of the audience is held.
+
+    `poll_seconds`: how long a long-poll may wait for news.
+    """
     query = {"audience": audience, "after": str(place.after)}
     if place.epoch is not None:
         query["epoch"] = str(place.epoch)
-    if way is Mode.STREAM:
+    if mode is Mode.STREAM:
         headers = {PROOF_HEADER: proof, "Accept": "text/event-stream", "Accept-Encoding": "identity"}
-        return Ask(way, query, {**headers, "Cache-Control": "no-store"}, SILENCE)
-    if way is Mode.POLL:
+        return FeedRequest(mode, query, {**headers, "Cache-Control": "no-store"}, SILENCE)
+    if mode is Mode.POLL:
         query["wait"] = str(poll_seconds)
     headers = {PROOF_HEADER: proof, "Accept": "application/x-ndjson", "Accept-Encoding": "gzip"}
-    return Ask(way, query, headers, SILENCE + (poll_seconds if way is Mode.POLL else 0))
+    return FeedRequest(mode, query, headers, SILENCE + (poll_seconds if mode is Mode.POLL else 0))
 
 
 class LineReader:
     """The lines of the feed in an answer's bytes as they come."""
 
-    def __init__(self, asked: Ask, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(self, asked: FeedRequest, status: int, headers: Mapping[str, str]) -> None:
         """Raises `CannotRead` for an answer that is not the feed."""
-        self._events = asked.way is Mode.STREAM
+        self._events = asked.mode is Mode.STREAM
         self._rest = bytearray()
         self._data: list[str] = []
         if status != 200:
@@ -123,27 +135,27 @@ class LineReader:
 
 @dataclass(slots=True)
 class Backoff:
-    """Which way to ask next, and after how long, from what the last attempts came to."""
+    """Which mode to ask in next, and after how many seconds, from what the last attempts came to."""
 
     random: Callable[[], float]
-    """Between 0 and 1: so that a thousand verifiers do not come back at the same moment."""
+    """From 0 to 1: so that a thousand verifiers do not come back at the same moment."""
     failures: int = 0
     _poll_until: float = field(default=float("-inf"))
 
-    def way(self, *, behind: bool, tick: float) -> Mode:
-        """The way to ask. Whoever has everything to read asks for it compressed."""
+    def mode(self, *, behind: bool, tick: float) -> Mode:
+        """The mode to ask in. `behind`: there is a whole history to read, which comes compressed. `tick`: seconds."""
         if behind:
             return Mode.CATCH_UP
         return Mode.POLL if tick < self._poll_until else Mode.STREAM
 
-    def ended(self, way: Mode, *, news: bool, seconds: float) -> float:
-        """Seconds to wait after an answer that came to its end. `news`: something was learnt of it."""
+    def ended(self, mode: Mode, *, news: bool, seconds: float) -> float:
+        """Seconds to wait after an answer that came to its end. `news`: it said something new. `seconds`: it took."""
         if not news:
             return self.failed()
         self.failures = 0
-        if way is Mode.STREAM:  # the node stopped, or let us go
+        if mode is Mode.STREAM:  # the node stopped, or let us go
             return 0.2 * self.random()
-        return max(0.0, 0.2 - seconds) if way is Mode.POLL else 0.0
+        return max(0.0, 0.2 - seconds) if mode is Mode.POLL else 0.0
 
     def no_stream(self, tick: float) -> None:
         """Events do not come through: poll for a while, then try them again."""

@@ -1,7 +1,7 @@
-"""Whether what is known is enough to say yes by: a verifier and what it follows, behind one gate.
+"""Whether a verifier knows enough to say yes: its replica, its `caveats.Verifier`, and the bounds on both clocks.
 
-Knows clocks and bounds, knows no network. The thread that follows the feed changes it, any thread asks it; there is
-a lock around changes and none around questions.
+Knows clocks and bounds, knows no network. The thread that follows the feed changes the gate, any thread asks it:
+changes take a lock, questions take none.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ OnStale: TypeAlias = Literal["refuse", "accept"]
 
 
 class Health(Enum):
-    """How much a verifier knows."""
+    """Whether a verifier knows enough to say yes."""
 
     STARTING = "starting"
-    """Not enough yet: it has no keys, or has never heard all revocations. It refuses."""
+    """Not yet: it has no keys, or has never read all revocations. It refuses every token."""
     FRESH = "fresh"
-    """All it needs."""
+    """Yes."""
     STALE = "stale"
-    """It has heard nothing of revocations for too long, or its keys ran out. It refuses."""
+    """It has heard nothing of revocations for longer than `max_staleness`, or its keys ended. It refuses every token."""
     ACCEPTING = "accepting"
-    """It has heard nothing of revocations for too long and says yes all the same, as it was told to."""
+    """It has heard nothing of revocations for longer than `max_staleness`; with `on_stale="accept"` it says yes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A verifier's health. `ready`: whether it can say yes."""
+    """A verifier's health, for health checks and logs."""
 
     ready: bool
-    standing: Health
+    """Whether it can say yes."""
+    health: Health
     fresh_at: datetime | None
-    """Everything that was revoked before is known; the service's clock."""
+    """Everything that was revoked before this is known; on the service's clock."""
     staleness: timedelta | None
     """How long ago that was."""
     epoch: int
@@ -54,23 +55,27 @@ class Status:
     keys_until: datetime | None
     """When the keys run out, unless they are confirmed before."""
     problem: str
-    """Why it is not fresh, and what goes wrong at the moment."""
+    """Why it is not fresh, and what fails at the moment; empty for nothing."""
 
 
 class _View(NamedTuple):
-    """What questions are answered by: replaced whole."""
+    """What questions are answered from. Replaced whole, so that they need no lock."""
 
     fresh: Fresh | None
     keys_until: Instant | None
     sure: tuple[float, float]
-    """Before this second on the wall, and this one on the clock that only runs forward, it is fresh for certain."""
+    """It is fresh for certain before these seconds: on the wall clock, and on the one that only runs forward."""
 
 
 _NEVER = (-math.inf, -math.inf)
 
 
 class FreshnessGate:
-    """A verifier together with what it has been told."""
+    """A verifier and its replica. `check` raises `Stale` while they do not know enough to say yes.
+
+    `max_staleness`: how old the knowledge of revocations may be. `on_stale`: what happens then. `clock`,
+    `monotonic`: seconds, as `time.time` and `time.monotonic` give them. The rest as for `caveats.Verifier`.
+    """
 
     def __init__(
         self,
@@ -87,10 +92,10 @@ class FreshnessGate:
         monotonic: Callable[[], float],
     ) -> None:
         if max_staleness <= timedelta(0):
-            raise ValueError("max_staleness is longer than nothing")
+            raise ValueError("max_staleness is a positive timedelta")
         if on_stale not in ("refuse", "accept"):
             raise ValueError("on_stale is 'refuse' or 'accept'")
-        self.following = Replica(identity)
+        self.replica = Replica(identity)
         self.verifier = Verifier(
             AudienceKeyring(identity.audience, ()),
             checkers=checkers,
@@ -101,7 +106,7 @@ class FreshnessGate:
             cache_bytes=cache_bytes,
         )
         self.problems: dict[str, str] = {}
-        """What went wrong last, of keys and of the feed, until it goes well again."""
+        """The last failure with `keys` and with the `feed`, in words, until it goes well again."""
         self._clock = clock
         self._monotonic = monotonic
         self._most = max_staleness.total_seconds()
@@ -113,11 +118,11 @@ class FreshnessGate:
 
     @property
     def problem(self) -> str:
-        """All that is wrong at the moment, in words."""
+        """All that fails at the moment, in words."""
         return "; ".join(f"{what}: {words}" for what, words in sorted(self.problems.items()))
 
     def now(self) -> datetime:
-        """The time on the wall."""
+        """The wall clock's time."""
         return datetime.fromtimestamp(self._clock(), UTC)
 
     def instant(self) -> Instant:
@@ -129,13 +134,13 @@ class FreshnessGate:
         until, tick_until = self._view.sure
         if self._clock() < until and self._monotonic() < tick_until:
             return
-        standing, why = self._judge(self.instant())
-        if standing not in (Health.FRESH, Health.ACCEPTING):
+        health, why = self._judge(self.instant())
+        if health not in (Health.FRESH, Health.ACCEPTING):
             raise Stale(f"{why}: {self.problem}" if self.problem else why)
 
     @property
-    def standing(self) -> Health:
-        """How things stand now."""
+    def health(self) -> Health:
+        """The health now."""
         return self._judge(self.instant())[0]
 
     def _judge(self, instant: Instant) -> tuple[Health, str]:
@@ -153,18 +158,18 @@ class FreshnessGate:
         return (Health.ACCEPTING if self._accepts else Health.STALE), why
 
     def status(self) -> Status:
-        """For health checks."""
+        """The status now. Asks nobody."""
         instant = self.instant()
-        standing, why = self._judge(instant)
-        view, known = self._view, self.following.known
+        health, why = self._judge(instant)
+        view, known = self._view, self.replica.known
         return Status(
-            ready=standing in (Health.FRESH, Health.ACCEPTING),
-            standing=standing,
+            ready=health in (Health.FRESH, Health.ACCEPTING),
+            health=health,
             fresh_at=view.fresh and view.fresh.at,
             staleness=view.fresh and timedelta(seconds=max(0.0, view.fresh.age(instant))),
-            epoch=self.following.epoch,
+            epoch=self.replica.epoch,
             position=known.position if known else 0,
-            key_ids=self.following.key_ids,
+            key_ids=self.replica.key_ids,
             keys_until=view.keys_until and view.keys_until.now,
             problem="; ".join(filter(None, (why, self.problem))),
         )
@@ -175,51 +180,51 @@ class FreshnessGate:
         """A key bundle. Raises `RejectedDelivery`."""
         instant = self.instant()
         with self._changing:
-            self.following.take_bundle(box, instant)
+            self.replica.take_bundle(box, instant)
             self._publish(instant)
 
     def take_line(self, line: str) -> Next:
         """A line of the feed. Raises `RejectedDelivery`, and `UnknownSeal` for one under a key that is not here."""
         instant = self.instant()
         with self._changing:
-            taken = self.following.take_line(line, instant)
+            taken = self.replica.take_line(line, instant)
             self._publish(instant)
         return taken
 
     def recall(self, memory: Memory, kept: RevocationSet | None) -> None:
-        """What was known before a restart. Raises `RejectedDelivery` where the keys have run out meanwhile."""
+        """Know again what was known before a restart. Raises `RejectedDelivery` where the keys have ended meanwhile."""
         instant = self.instant()
         with self._changing:
             try:
-                self.following.recall(memory, kept, instant)
+                self.replica.recall(memory, kept, instant)
             finally:
                 self._publish(instant)
 
     def memory(self) -> tuple[Memory, RevocationSet | None]:
-        """What to write down. With a set: no file holds the revocations up to `kept` yet, and this set does."""
+        """What to write down. The set, if there is one, holds the revocations up to `kept`, which no file has yet."""
         with self._changing:
-            known, whole = self.following.known, None
+            known, whole = self.replica.known, None
             if known is not None and known.kept is None:
                 known.kept, whole = known.position, known.revocations
-            return self.following.memory(), whole
+            return self.replica.memory(), whole
 
     def not_kept(self) -> None:
         """The set that `memory` gave could not be written down."""
         with self._changing:
-            if self.following.known is not None:
-                self.following.known.kept = None
-                self.following.known.recent.clear()
+            if self.replica.known is not None:
+                self.replica.known.kept = None
+                self.replica.known.recent.clear()
 
     def prune(self) -> None:
-        """Forget revocations that can hit nothing any more."""
+        """Forget revocations of tokens that have expired."""
         self.verifier.revocations.prune(self.now())
 
     def _publish(self, instant: Instant) -> None:
-        """Keys and revocations first, freshness last: nobody is told that all is known before it is."""
-        following = self.following
-        if following.keyring is not None and following.keyring is not self.verifier.keyring:
-            self.verifier.keyring = following.keyring
-        known, bundle = following.known, following.bundle
+        """Give the verifier its keys and revocations first, freshness last: it never counts as fresh too early."""
+        replica = self.replica
+        if replica.keyring is not None and replica.keyring is not self.verifier.keyring:
+            self.verifier.keyring = replica.keyring
+        known, bundle = replica.known, replica.bundle
         if known is not None and known.revocations is not self.verifier.revocations:
             self.verifier.revocations = known.revocations
         until = None

@@ -3,8 +3,9 @@
     with LocalVerifier.from_file("photos.verifier", state_dir="/var/lib/photos") as verifier:
         grant = verifier.verify(text, Context(now=..., scopes=("photos/42:read",)))
 
-`verify` asks nobody, with one exception: a token under a key that is not here makes it fetch the keys, once for all
-who wait, within a second. What is known for longer than it may be refuses, with `caveats.Stale`.
+`verify` waits for the network in one case: a token under a key that is not here makes it fetch the keys, once for all
+callers that wait, for a second at most. A verifier whose knowledge is too old refuses every token with `caveats.Stale`.
+Knows threads, tasks and forks; what is known and whether it is enough is `freshness`'s, the background work `sync`'s.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from caveats import (
 from caveats_client.verifiers.freshness import FreshnessGate, Health, OnStale, Status
 from caveats_client.verifiers.registration import Registration
 from caveats_client.verifiers.replica import VerifierIdentity
-from caveats_client.verifiers.state_files import State
+from caveats_client.verifiers.state_files import StateFiles
 from caveats_client.verifiers.sync import SyncLoop
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _CLOSED = "this verifier has been closed"
 
 
 class _Local:
-    """What both faces know: how a verifier is put together, and what can be asked without waiting."""
+    """What both verifiers share: how one is put together, and the questions that need no waiting."""
 
     def __init__(
         self,
@@ -74,14 +75,15 @@ class _Local:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`audience`, `verifier_id`, `service_public_key`: what registering the public key answered with.
+        """`url`: the service. `audience`, `verifier_id`, `service_public_key` (32 bytes): as registration answered.
 
-        `state_dir`: a folder where keys and revocations are kept, sealed, so that a restart needs no service.
-        `max_staleness`: how long to go on without hearing of revocations. After that `on_stale` counts: `refuse`
-        everything, or `accept` without knowing what has been revoked meanwhile, until the keys run out.
-        `on_change` is called, from the background, whenever the standing changes. `feed_url`: a mirror of the
-        feed. `location`, `limits`, `cache_entries`, `cache_bytes`: as for `caveats.Verifier`. `clock`, `monotonic`:
-        seconds, as `time.time` and `time.monotonic` give them.
+        `private_key`: the verifier's own, X25519, 32 bytes. `state_dir`: a folder for keys and revocations, sealed,
+        so that a restart needs no service. `max_staleness`: how long to go on without hearing of revocations; then
+        `on_stale="refuse"` refuses every token, `"accept"` goes on without knowing what was revoked meanwhile, until
+        the keys end. `on_change` is called with the status, from the background, when the health changes.
+        `feed_url`: a mirror of the feed. `location`, `limits`, `cache_entries`, `cache_bytes`: as for
+        `caveats.Verifier`. `transport`: an httpx transport, for tests. `allow_http`: plain http to any machine.
+        `clock`, `monotonic`: seconds, as `time.time` and `time.monotonic` give them.
         Raises `UnusableAddress`, `caveats.InvalidKey`.
         """
         key = private_key if isinstance(private_key, PrivateKey) else PrivateKey(private_key)
@@ -104,9 +106,9 @@ class _Local:
             clock=clock,
             monotonic=monotonic,
         )
-        self._standpoint = self._make()
+        self._gate = self._make()
         self._closed = False
-        self._engine(lambda: None)  # what is wrong with the addresses is better known now
+        self._sync_loop(lambda: None)  # raises `UnusableAddress` now, not in the background
 
     @classmethod
     def from_file(cls, path: Path | str, **options: Any) -> Self:
@@ -124,21 +126,21 @@ class _Local:
 
     @property
     def audience(self) -> str:
-        """Whose tokens are verified."""
+        """The audience whose tokens are verified."""
         return self._identity.audience
 
     def status(self) -> Status:
-        """How things stand, for health checks. Asks nobody."""
-        return self._standpoint.status()
+        """The status now, for health checks. Asks nobody."""
+        return self._gate.status()
 
     def __repr__(self) -> str:
-        standing = self._standpoint.standing.value
-        return f"{type(self).__name__}({self.audience!r}, verifier {self._identity.verifier_id}, {standing})"
+        health = self._gate.health.value
+        return f"{type(self).__name__}({self.audience!r}, verifier {self._identity.verifier_id}, {health})"
 
-    def _engine(self, on_ready: Callable[[], None]) -> SyncLoop:
-        state = None if self._state_dir is None else State(self._state_dir, self._identity)
+    def _sync_loop(self, on_ready: Callable[[], None]) -> SyncLoop:
+        state = None if self._state_dir is None else StateFiles(self._state_dir, self._identity)
         return SyncLoop(
-            self._standpoint,
+            self._gate,
             self._url,
             feed_url=self._feed_url,
             state=state,
@@ -149,7 +151,7 @@ class _Local:
         )
 
     def _missing_key(self, presented: str | Bundle | Macaroon) -> str | None:
-        """The key id of a token whose key is not here; None for one that is not ours at all."""
+        """The key id that a token names; None if it is not a token of this service for this audience."""
         bundle = Bundle.decode(presented) if isinstance(presented, str) else presented
         macaroon = bundle.macaroon if isinstance(bundle, Bundle) else bundle
         identifier = macaroon.unverified_identifier
@@ -158,19 +160,22 @@ class _Local:
         return identifier.key_id
 
     def _not_ready(self, seconds: float) -> Stale:
-        status = self._standpoint.status()
+        status = self._gate.status()
         return Stale(f"not ready within {seconds:g} s: {status.problem or 'the service takes too long'}")
 
 
 class LocalVerifier(_Local):
-    """Verifies tokens of one audience in this process, from any thread. A thread of its own keeps it up to date.
+    """Verifies tokens of one audience, from any thread of the process. A background thread keeps it up to date.
 
-    Starts with the first `verify`, or with `start`, or as a context manager; the first waits until it is ready. In a
-    process that was forked it starts anew. Close it, or let it live as long as the process.
+    It starts with the first `verify`, with `start`, or as a context manager, and each of these waits until it is
+    ready. In the child of a fork it starts anew. Close it, or let it live as long as the process.
     """
 
     def __init__(self, url: str, *, start_timeout: float = 10.0, **options: Any) -> None:
-        """`start_timeout`: how long the first `verify`, or a context manager, waits. The rest as for both."""
+        """`start_timeout`: seconds that the first `verify`, or a context manager, waits until it is ready.
+
+        `options`: see docs/local-verifiers.md, and `AsyncLocalVerifier`, which takes the same.
+        """
         super().__init__(url, **options)
         self._start_timeout = start_timeout
         self._fresh_process()
@@ -186,12 +191,12 @@ class LocalVerifier(_Local):
         self._waited = False
 
     def _forked(self) -> None:
-        """The thread stayed with the parent, and its locks may be held for ever."""
-        self._standpoint = self._make()
+        """Start anew in a child process: the thread stayed with the parent, and its locks may be held for ever."""
+        self._gate = self._make()
         self._fresh_process()
 
     def start(self, timeout: float | None = None) -> Self:
-        """Begin, and wait until it can verify. Raises `Stale` after `timeout` seconds; it then goes on trying."""
+        """Start, and wait until it is ready. Raises `Stale` after `timeout` seconds, and goes on trying."""
         seconds = self._start_timeout if timeout is None else timeout
         with self._starting:
             if self._closed:
@@ -210,20 +215,20 @@ class LocalVerifier(_Local):
     async def _work(self) -> None:
         task = asyncio.current_task()
         assert task is not None
-        engine = self._engine(self._ready.set)
+        sync = self._sync_loop(self._ready.set)
         loop = asyncio.get_running_loop()
         with self._starting:
-            self._running, self._loop = engine, loop
+            self._running, self._loop = sync, loop
             self._stop = functools.partial(loop.call_soon_threadsafe, task.cancel)
             if self._closed:
                 return
         try:
-            await engine.run()
+            await sync.run()
         except asyncio.CancelledError:
             pass
 
     def close(self) -> None:
-        """Stop, and write down what is to be known after a restart."""
+        """Stop the background work, and write the state down."""
         with self._starting:
             self._closed = True
             thread, self._thread = self._thread, None
@@ -238,17 +243,18 @@ class LocalVerifier(_Local):
         self.close()
 
     def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
-        """The grant for this token and this request, as `caveats.Verifier` gives it; raises what that raises.
+        """The grant for this token and this request. Raises as `caveats.Verifier.verify`.
 
-        And `Stale`: too long ago that anything was heard of revocations or keys. Without `context`: now, and no more.
+        Also raises `Stale`: the knowledge of revocations or keys is too old. Without `context`, the request has a
+        time and nothing else.
         """
         if not self._waited or self._closed:
             self.start()
-        standpoint = self._standpoint
-        standpoint.check()
+        gate = self._gate
+        gate.check()
         if context is None:
-            context = Context(standpoint.now())
-        verifier = standpoint.verifier
+            context = Context(gate.now())
+        verifier = gate.verifier
         try:
             return verifier.verify(presented, context)
         except UnknownKey:
@@ -257,11 +263,11 @@ class LocalVerifier(_Local):
         return verifier.verify(presented, context)
 
     def authenticate(self, presented: str | Bundle | Macaroon) -> Authenticated:
-        """The authentic, live token, its caveats not judged. Raises as `verify`, but for `UnsatisfiedCaveats`."""
+        """The authentic, live token, whose caveats are not judged. Raises as `verify`, except `UnsatisfiedCaveats`."""
         if not self._waited or self._closed:
             self.start()
-        self._standpoint.check()
-        verifier = self._standpoint.verifier
+        self._gate.check()
+        verifier = self._gate.verifier
         try:
             return verifier.authenticate(presented)
         except UnknownKey:
@@ -272,7 +278,7 @@ class LocalVerifier(_Local):
     def failures(
         self, presented: str | Bundle | Macaroon, context: Context | None = None
     ) -> tuple[Failure, ...]:
-        """Every caveat that says no to this request; empty where `verify` grants. Raises as `verify` otherwise."""
+        """The caveats that refuse this request; empty where `verify` grants. Raises as `verify` otherwise."""
         try:
             self.verify(presented, context)
         except UnsatisfiedCaveats as refusal:
@@ -287,8 +293,10 @@ class LocalVerifier(_Local):
             turning_up = asyncio.run_coroutine_threadsafe(self._running.key_turned_up(key_id), self._loop)
             found = turning_up.result(2.0)
         except (TimeoutError, RuntimeError):
-            raise Stale(f"a token under key {key_id}, which is not here, and nobody to ask") from None
-        self._standpoint.check()
+            raise Stale(
+                f"a token under key {key_id}, which is not here, and the service cannot be asked for it"
+            ) from None
+        self._gate.check()
         return found
 
 
@@ -305,7 +313,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class AsyncLocalVerifier(_Local):
-    """As `LocalVerifier`, with a task of the running event loop in place of a thread, and its methods awaited."""
+    """`LocalVerifier` with its methods awaited, and a task of the running event loop in place of the thread."""
 
     def __init__(self, url: str, *, start_timeout: float = 10.0, **options: Any) -> None:
         """As `LocalVerifier`."""
@@ -317,12 +325,12 @@ class AsyncLocalVerifier(_Local):
         self._waited = False
 
     async def start(self, timeout: float | None = None) -> Self:  # noqa: ASYNC109  as `LocalVerifier.start`
-        """Begin, and wait until it can verify. Raises `Stale` after `timeout` seconds; it then goes on trying."""
+        """Start, and wait until it is ready. Raises `Stale` after `timeout` seconds, and goes on trying."""
         seconds = self._start_timeout if timeout is None else timeout
         if self._closed:
             raise Stale(_CLOSED)
         if self._task is None:
-            self._running = self._engine(self._ready.set)
+            self._running = self._sync_loop(self._ready.set)
             self._task = asyncio.create_task(self._running.run(), name="caveats-verifier")
         try:
             async with asyncio.timeout(seconds):
@@ -334,7 +342,7 @@ class AsyncLocalVerifier(_Local):
         return self
 
     async def close(self) -> None:
-        """Stop, and write down what is to be known after a restart."""
+        """Stop the background work, and write the state down."""
         self._closed = True
         task, self._task = self._task, None
         if task is not None:
@@ -348,18 +356,18 @@ class AsyncLocalVerifier(_Local):
         await self.close()
 
     async def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
-        """As `LocalVerifier.verify`. Waits only where a key is to be fetched."""
-        facts = Context(self._standpoint.now()) if context is None else context
-        return await self._ask(presented, lambda: self._standpoint.verifier.verify(presented, facts))
+        """As `LocalVerifier.verify`."""
+        facts = Context(self._gate.now()) if context is None else context
+        return await self._ask(presented, lambda: self._gate.verifier.verify(presented, facts))
 
     async def authenticate(self, presented: str | Bundle | Macaroon) -> Authenticated:
-        """The authentic, live token, its caveats not judged. Raises as `verify`, but for `UnsatisfiedCaveats`."""
-        return await self._ask(presented, lambda: self._standpoint.verifier.authenticate(presented))
+        """The authentic, live token, whose caveats are not judged. Raises as `verify`, except `UnsatisfiedCaveats`."""
+        return await self._ask(presented, lambda: self._gate.verifier.authenticate(presented))
 
     async def failures(
         self, presented: str | Bundle | Macaroon, context: Context | None = None
     ) -> tuple[Failure, ...]:
-        """Every caveat that says no to this request; empty where `verify` grants. Raises as `verify` otherwise."""
+        """The caveats that refuse this request; empty where `verify` grants. Raises as `verify` otherwise."""
         try:
             await self.verify(presented, context)
         except UnsatisfiedCaveats as refusal:
@@ -369,12 +377,12 @@ class AsyncLocalVerifier(_Local):
     async def _ask(self, presented: str | Bundle | Macaroon, question: Callable[[], T]) -> T:
         if not self._waited or self._closed:
             await self.start()
-        self._standpoint.check()
+        self._gate.check()
         try:
             return question()
         except UnknownKey:
             key_id = self._missing_key(presented)
             if key_id is None or self._running is None or not await self._running.key_turned_up(key_id):
                 raise
-        self._standpoint.check()
+        self._gate.check()
         return question()

@@ -1,9 +1,9 @@
-"""What makes an app a verifier: its key pair, and what the service said when the public half was registered.
+"""The key file of a verifier: its key pair, and what the service answered when the public half was registered.
 
     caveats verifier init photos.verifier          makes the file, with the private key
     caveats verifier register photos.verifier ...  an administrator registers the public key; the rest is filled in
 
-Knows one small file that nobody else can read. Whoever has it gets the audience's keys, and could mint with them.
+Knows one small private file. Whoever has it gets the audience's keys, and can mint tokens with them.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ _LARGEST = 64 * 1024
 
 
 class RegistrationError(CaveatsError):
-    """The file cannot be used as it is; the message says what to do about it."""
+    """The file cannot be used as it is. The message says what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A verifier's own key, and, once it is registered, the rest."""
+    """A verifier's private key and, once it is registered, what the service answered; empty before."""
 
     private_key: PrivateKey = field(repr=False)
     url: str = ""
     audience: str = ""
     verifier_id: str = ""
     service_public_key: bytes = b""
+    """X25519, 32 bytes."""
 
     @classmethod
     def generate(cls) -> Registration:
-        """A fresh key, not registered anywhere. Its public key never begins with `-`: it is typed at command lines."""
+        """A fresh key. Its public key in base64url never begins with `-`: it is typed at command lines."""
         while True:
             key = PrivateKey.generate()
             if not encode_base64(key.public_key).startswith("-"):
@@ -45,12 +46,12 @@ class Registration:
 
     @property
     def public_key(self) -> bytes:
-        """The public half, 32 bytes."""
+        """The public half: X25519, 32 bytes."""
         return self.private_key.public_key
 
     @property
     def identity(self) -> VerifierIdentity:
-        """As a verifier needs it. Raises `RegistrationError` before it is registered."""
+        """The identity of the registered verifier. Raises `RegistrationError` before it is registered."""
         if not self.verifier_id:
             raise RegistrationError("this verifier is not registered yet: caveats verifier register FILE")
         return VerifierIdentity(self.verifier_id, self.audience, self.private_key, self.service_public_key)
@@ -58,11 +59,11 @@ class Registration:
     def registered(
         self, *, url: str, audience: str, verifier_id: str, service_public_key: bytes
     ) -> Registration:
-        """With what the service said. Raises `RegistrationError`."""
+        """This registration with the service's answer. Raises `RegistrationError` if that makes no sense."""
         try:
             ThirdParty("service", service_public_key)
         except InvalidKey as error:
-            raise RegistrationError("the service's public key is none") from error
+            raise RegistrationError("the service's public key is not an X25519 key of 32 bytes") from error
         if not is_audience(audience) or not is_token_id(verifier_id) or not url:
             raise RegistrationError("a registration names an address, an audience and a verifier's id")
         return replace(
@@ -88,7 +89,7 @@ class Registration:
             raise RegistrationError(f"{path} is not a verifier's file") from None
 
     def save(self, path: Path | str, *, new: bool = False) -> None:
-        """Write the file whole, for its owner's eyes; `new`: only where there is none. Raises `RegistrationError`."""
+        """Write the file, which only its owner can read; `new`: only where there is none. Raises `RegistrationError`."""
         path = Path(path)
         members = {
             "version": 1,

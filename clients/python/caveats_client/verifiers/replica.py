@@ -1,8 +1,8 @@
-"""What a verifier has been told, and how far it may be believed: keys, revocations, and how fresh both are.
+"""A verifier's replica of what the service knows: keys, revocations, and as of when.
 
-Takes bundles, pages and clocks; answers where to go on reading and whether keys are to be fetched. Knows no network,
-no file, no token. The law of this module: whatever order or subset of authentic pages arrives, it never says that it
-is fresh as of a time while a revocation that was live then is missing.
+Takes key bundles, pages of the feed and clocks; answers where to go on reading and whether keys are to be fetched.
+Knows no network, no file, no token. The law of this module: whatever order or subset of authentic pages arrives, it
+never says that it is fresh as of a time while a revocation that was live then is missing.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from caveats.revocation import Page, Row
 
 SKEW = timedelta(minutes=5)
-"""How far ahead the service's clock may be; as far as it allows ours to be off."""
+"""How far ahead the service's clock may be. The service allows the app's clock the same."""
 _LOST_AFTER = timedelta(seconds=10)
+"""How long pages may end before what is known, until the feed counts as lost."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MOST_RECENT = 10_000
+"""Entries after `kept` that are written down again and again, before a new base is."""
 
 
 class Instant(NamedTuple):
@@ -33,6 +35,7 @@ class Instant(NamedTuple):
 
     now: datetime
     tick: float
+    """Seconds, as `time.monotonic` gives them."""
 
 
 class Fresh(NamedTuple):
@@ -42,41 +45,42 @@ class Fresh(NamedTuple):
     tick: float
 
     def age(self, instant: Instant) -> float:
-        """Seconds since then, on whichever clock they are more: none can be turned back to look fresh."""
+        """Seconds since then, on the clock on which they are more: turning one back makes nothing fresh."""
         return max((instant.now - self.at).total_seconds(), instant.tick - self.tick)
 
 
 class Place(NamedTuple):
-    """Where to go on reading: after this sequence, of this epoch (None: whichever it is)."""
+    """Where to go on reading: after this sequence, of this epoch; None for the service's present one."""
 
     after: int
     epoch: int | None
 
 
 class Next(NamedTuple):
-    """What a page calls for."""
+    """What is to be done after a page."""
 
     fetch_keys: bool = False
-    """It names a key that is not here."""
+    """Fetch keys: the page names one that is not here."""
     reconnect: bool = False
-    """It does not join what is known: begin again at `Replica.place`."""
+    """Read again from `Replica.place`: the page does not join what is known."""
     news: bool = False
-    """More is known than before, or as of a later time."""
+    """The page said something new: a revocation, or that there is none up to a later time."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifierIdentity:
-    """Who this verifier is to the service, and which service it believes."""
+    """A registered verifier, and the service that it believes."""
 
     verifier_id: str
     audience: str
     private_key: PrivateKey
     service_public_key: bytes
+    """X25519, 32 bytes: the pinned key that every key bundle has to come from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is to be known again after a restart, but for the revocations up to `kept`, which fill a file of their own."""
+    """What is kept for a restart, without the revocations up to `kept`, which have a file of their own."""
 
     box: bytes
     serial: int
@@ -113,23 +117,23 @@ class Known:
 
 
 class Replica:
-    """A verifier's knowledge as it grows. Not safe to change from two threads at once."""
+    """What a verifier has been told so far. Not safe to change from two threads at once."""
 
     def __init__(self, identity: VerifierIdentity) -> None:
         self.identity = identity
         self.epoch = 0
-        """The newest epoch heard of; what comes from an older one is refused."""
+        """The newest epoch heard of. Pages and bundles of an older one are refused."""
         self.bundle: KeyBundle | None = None
         self.box = b""
-        """The bundle as it came."""
+        """The bundle in its NaCl box, as it came."""
         self.keyring: AudienceKeyring | None = None
         """The keys that verify: those of the bundle that no newer page has dropped."""
         self.dead: frozenset[str] = frozenset()
         """Ids of keys that were dropped while newer ones stayed: they do not come back in this epoch."""
         self.known: Known | None = None
-        """What to verify against; None before the feed has been read to its end for the first time."""
+        """The revocations to verify against; None before the feed has been read to its end for the first time."""
         self.serial = 0
-        """The newest bundle's; no older one is taken."""
+        """The serial of the newest bundle. No older bundle is taken."""
         self._building: Known | None = Known(0)
         self._short_since: datetime | None = None
         self._stated: tuple[datetime, tuple[str, ...]] | None = None
@@ -142,7 +146,7 @@ class Replica:
         return () if self.keyring is None else tuple(key.key_id for key in self.keyring.keys)
 
     def take_bundle(self, box: bytes, instant: Instant) -> bool:
-        """Whether the keys are others than before. Raises `RejectedDelivery`, and then nothing has changed."""
+        """Take a key bundle in its box; True if the keys changed. Raises `RejectedDelivery`, and changes nothing."""
         identity = self.identity
         bundle = open_bundle(
             box,
@@ -163,13 +167,13 @@ class Replica:
         return self._choose_keys()
 
     def proof(self, now: datetime) -> str | None:
-        """What lets this verifier read the feed; None before it has a key."""
+        """The proof that this verifier holds a key, which lets it read the feed; None before it has one."""
         if self.keyring is None or not self.keyring.keys:
             return None
         return prove_reader(max(self.keyring.keys, key=_number), now)
 
     def _hear_of_keys(self, page: Page) -> bool:
-        """Whether the page names a key to be fetched. Keys that it does not name verify no longer."""
+        """Drop the keys that the page does not name; True if it names one that is not here."""
         if self._stated is not None and page.at <= self._stated[0]:
             return False
         self._stated = (page.at, page.keys)
@@ -205,17 +209,17 @@ class Replica:
 
     @property
     def behind(self) -> bool:
-        """Whether there is a whole history to be read, rather than what is new."""
+        """Whether the whole feed is still to be read, not only what is new."""
         return self._building is not None
 
     def take_line(self, line: str, instant: Instant) -> Next:
-        """As `take_page`, of a line of the feed. Raises `RejectedDelivery`, `UnknownSeal` among them."""
+        """Open a line of the feed and take its page. Raises `RejectedDelivery`; `UnknownSeal` where the key is not here."""
         if self.keyring is None:
             raise RejectedDelivery("a page of the feed, and no key here to open it with")
         return self.take_page(*open_rows(line, self.keyring), instant)
 
     def take_page(self, page: Page, rows: Sequence[Row], instant: Instant) -> Next:
-        """Take in what joins. Raises `RejectedDelivery` for a page that cannot be from now."""
+        """Take a page and its rows. Raises `RejectedDelivery` for a page from the future or from an older epoch."""
         if page.at > instant.now + SKEW:
             raise RejectedDelivery("a page of the feed from the future: is one of the two clocks wrong?")
         if page.epoch < self.epoch:
@@ -245,16 +249,16 @@ class Replica:
         return Next(fetch, news=news or at.position > before)
 
     def _enter(self, epoch: int) -> None:
-        """A new epoch: sequences begin anew, and what was said of keys before does not count."""
+        """Begin a new epoch: sequences start again at 0, and what older pages said of keys does not count."""
         self.epoch = epoch
         self.dead, self._stated = frozenset(), None
         self._building = None if self.known is not None and self.known.epoch == epoch else Known(epoch)
 
     def _lost(self, at: Known, page: Page) -> bool:
-        """Whether to read everything again, after a page that ends before what is known.
+        """Whether to read the whole feed again, after a page that ends before what is known.
 
-        It may come from a node that is behind for a moment. Where that goes on, the service has lost what it
-        told: what is known is kept, and what has taken its place is read.
+        It may come from a node that is behind for a moment. Where it goes on for 10 seconds, the service has lost
+        what it told: what is known is kept, and the feed is read from the beginning.
         """
         since = self._short_since = min(self._short_since or page.at, page.at)
         if page.at - since < _LOST_AFTER:
@@ -281,9 +285,9 @@ class Replica:
         )
 
     def recall(self, memory: Memory, kept: RevocationSet | None, instant: Instant) -> None:
-        """Know again what was written down, if nothing is known yet. `kept`: the revocations up to `memory.kept`.
+        """Know again what was written down. `kept`: the revocations up to `memory.kept`. To be called first.
 
-        Raises `RejectedDelivery` for keys that can be used no longer; the rest is known again all the same.
+        Raises `RejectedDelivery` for keys that have ended; the rest is known again all the same.
         """
         self.epoch, self.serial = memory.epoch, memory.serial
         self.dead, self._stated = frozenset(memory.dead), memory.stated

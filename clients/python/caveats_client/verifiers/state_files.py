@@ -1,10 +1,10 @@
-"""What a local verifier keeps on disk: two files that only it can read, sealed under a key made from its private key.
+"""The files that a local verifier keeps in its folder, sealed under a key made from its private key.
 
-    <verifier id>.base      the revocations up to a sequence, compressed, written now and then
-    <verifier id>.recent    keys, place in the feed, how fresh, and what was revoked since; small, written often
+    <verifier id>.base      the revocations up to a sequence, compressed; written now and then
+    <verifier id>.recent    keys, place in the feed, freshness, and what was revoked since; small, written often
 
-Knows files and seals. A file is replaced whole, so that a crash leaves the old one or the new one; one that is
-damaged, cut off or another verifier's is no error: there is nothing to remember then, and the log says why.
+Knows the form of the files and their seal; `caveats_client.files` writes them. A file that is damaged, cut off or
+another verifier's is no error: the verifier starts without it, and the log says why.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("caveats_client.verifiers.local")
 _MAGIC = b"CVV1"
 _LARGEST_PART = 64 * 1024 * 1024
+"""Bytes of one sealed value."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
@@ -44,8 +45,8 @@ class _Unusable(Exception):
     """The file is not one that this verifier wrote, whole."""
 
 
-class State:
-    """One verifier's files in a folder. Only one process at a time writes them; any may read."""
+class StateFiles:
+    """One verifier's files in a folder. One process at a time writes them; any may read them."""
 
     def __init__(self, folder: Path, identity: VerifierIdentity) -> None:
         self._folder = folder
@@ -56,7 +57,7 @@ class State:
         self._key = hkdf(identity.private_key.secret, whose.encode() + identity.service_public_key, 32)
 
     def load(self) -> tuple[Memory, RevocationSet | None] | None:
-        """What was written down; None if there is nothing, or nothing of use."""
+        """What was written down, and the revocations up to `kept`; None if there is nothing of use."""
         try:
             memory = self._load_recent()
         except (_Unusable, OSError) as error:
@@ -71,18 +72,18 @@ class State:
             return memory, None
 
     def save(self, memory: Memory) -> None:
-        """Write down the small part. Raises `OSError`."""
+        """Write the small file. Raises `OSError`."""
         if self._may_write():
             self._write(self._recent, [_members(memory)])
 
     def save_base(self, epoch: int, position: int, chunks: Iterable[list[Row]]) -> None:
-        """Write down the revocations up to `position`. Raises `OSError`."""
+        """Write the revocations up to `position`. Raises `OSError`."""
         if self._may_write():
             head = {"epoch": epoch, "position": position}
             self._write(self._base, _after([head], chunks))
 
     def close(self) -> None:
-        """Let another process write."""
+        """Give the lock back, so that another process may write."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -113,7 +114,7 @@ class State:
         return revocations
 
     def _parts(self, path: Path) -> Iterator[Any]:
-        """The values in a file, each of them opened; the last one has to say that it is."""
+        """The values in a file, unsealed one after another. The last one is marked, so that a cut is noticed."""
         try:
             file = files.open_regular(path)
         except FileNotFoundError:
@@ -158,7 +159,7 @@ class State:
             yield len(sealed).to_bytes(4, "big") + sealed
 
     def _may_write(self) -> bool:
-        """Whether this process is the one that writes here. Without locks, each does, and the last one counts."""
+        """Whether this process holds the lock of the files, which it takes if nobody has it."""
         if self._lock is not None:
             return True
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""What keeps a local verifier up to date: the feed followed, keys fetched, state written down. All of it in one task.
+"""The background work of a local verifier: follow the feed, fetch keys, write state down. One asyncio task for all.
 
-Opens sockets, knows clocks' passing. What is to be asked for, believed and done next is decided in `feed_reading`,
-`following` and `standing`; here it is carried out. No lock is held across I/O: a fetch under way is shared.
+Opens connections and waits. What to ask for is decided in `feed_client`, what to believe in `replica`, whether that is
+enough in `freshness`; this module carries it out. No lock is held across I/O, and a fetch under way is shared.
 """
 
 from __future__ import annotations
@@ -21,30 +21,36 @@ from caveats_client.api import calls
 from caveats_client.api.errors import ClientError, NotFound
 from caveats_client.transport import UnreadableBody, aread_reply, checked_address, options
 from caveats_client.verifiers import feed_client
-from caveats_client.verifiers.feed_client import Backoff, CannotRead, LineReader, Mode
+from caveats_client.verifiers.feed_client import Backoff, CannotRead, LineReader, Mode, feed_request
 from caveats_client.verifiers.freshness import Health, Status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from caveats_client.verifiers.feed_client import Ask
+    from caveats_client.verifiers.feed_client import FeedRequest
     from caveats_client.verifiers.freshness import FreshnessGate
     from caveats_client.verifiers.replica import Next
-    from caveats_client.verifiers.state_files import State
+    from caveats_client.verifiers.state_files import StateFiles
 
 _log = logging.getLogger("caveats_client.verifiers.local")
 _KEYS_EVERY = 3600.0
+"""Seconds between two fetches of keys, at most."""
 _MISSES_STAY = 1.0
 """Seconds for which an unknown key id is believed to be unknown, and between two fetches that nobody waits for."""
 _MOST_MISSES = 3
-"""Unknown key ids that the service is asked about within a second."""
+"""Unknown key ids that the service is asked about within that time."""
 _FETCH_WITHIN = 5.0
+"""Seconds for a fetch of keys."""
 _CONNECT_WITHIN = 5.0
+"""Seconds for a connection to the feed."""
 _LARGEST_BOX = 1024 * 1024
+"""Bytes of an answer with keys."""
 _LONG_LINE = 64 * 1024
+"""Characters from which a line is opened in a thread."""
 _SAVE_EVERY = 5.0
 _WATCH_EVERY = 0.25
 _PRUNE_EVERY = 600.0
+"""Seconds between two rounds of each."""
 
 
 @dataclass(slots=True)
@@ -57,22 +63,26 @@ class _Attempt:
 
 
 class SyncLoop:
-    """The work in the background, for one verifier, in one event loop."""
+    """The background work of one verifier, in one event loop.
+
+    `feed_url`: a mirror of the feed, in place of the service. `on_change` is called with the status when the health
+    changes, `on_ready` when the verifier can say yes.
+    """
 
     def __init__(
         self,
-        standpoint: FreshnessGate,
+        gate: FreshnessGate,
         url: str,
         *,
         feed_url: str | None,
-        state: State | None,
+        state: StateFiles | None,
         transport: httpx.AsyncBaseTransport | None,
         allow_http: bool,
         on_change: Callable[[Status], None] | None,
         on_ready: Callable[[], None],
     ) -> None:
-        self._standpoint = standpoint
-        self._keys_call = calls.get_verifier_keys(standpoint.following.identity.verifier_id)
+        self._gate = gate
+        self._keys_call = calls.get_verifier_keys(gate.replica.identity.verifier_id)
         self._keys_url = _below(checked_address(url, allow_http=allow_http), self._keys_call.path)
         self._feed_url = _below(checked_address(feed_url or url, allow_http=allow_http), feed_client.PATH)
         self._state = state
@@ -86,14 +96,14 @@ class SyncLoop:
         self._succeeded = False
         self._keys_due = float("-inf")
         self._key_failures = 0
-        self._wanted = asyncio.Event()
-        self._came = asyncio.Event()
+        self._keys_wanted = asyncio.Event()
+        self._keys_came = asyncio.Event()
         self._changed = asyncio.Event()
         self._unsaved = asyncio.Event()
         self._save_problem = ""
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Work until cancelled; then write the state down."""
         try:
             await self._recall()
             async with httpx.AsyncClient(**self._options()) as self._http, asyncio.TaskGroup() as tasks:
@@ -113,30 +123,30 @@ class SyncLoop:
     # Keys
 
     async def key_turned_up(self, key_id: str) -> bool:
-        """Whether a key that is missing can be had: asks the service, at most once a second, for all who wait.
+        """Whether the key `key_id` is here now. Fetches keys for it at most once a second, for all who wait.
 
-        Raises `Stale` if it cannot be asked.
+        Raises `Stale` if the service cannot be asked.
         """
-        following = self._standpoint.following
-        if key_id in following.key_ids:
+        replica = self._gate.replica
+        if key_id in replica.key_ids:
             return True
-        if key_id in following.dead:
+        if key_id in replica.dead:
             return False
         if self._is_fetching or self._may_ask_for(key_id):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_MISSES_STAY):
                     await self._fetch_keys()
-        if key_id in following.key_ids:
+        if key_id in replica.key_ids:
             return True
         if self._is_fetching or not self._succeeded:
             raise Stale(
                 f"a token under key {key_id}, which is not here, and the service cannot be asked for it: "
-                f"{self._standpoint.problem or 'it takes too long'}"
+                f"{self._gate.problem or 'it takes too long'}"
             )
         return False
 
     def _may_ask_for(self, key_id: str) -> bool:
-        """Whether this key was not asked for within a second, and no flood of made-up ones is under way."""
+        """Whether this key was not asked for within a second, and fewer than three others were."""
         tick = self._tick()
         self._missed = {other: at for other, at in self._missed.items() if tick - at < _MISSES_STAY}
         if key_id in self._missed or len(self._missed) >= _MOST_MISSES:
@@ -149,7 +159,7 @@ class SyncLoop:
         return self._fetching is not None and not self._fetching.done()
 
     async def _fetch_keys(self) -> bool:
-        """Whether the keys could be fetched. Whoever comes while that is under way shares it."""
+        """Whether the keys could be fetched. Callers that come while a fetch is under way share it."""
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.create_task(self._fetch())
         return await asyncio.shield(self._fetching)
@@ -158,7 +168,7 @@ class SyncLoop:
         self._tried = self._tick()
         try:
             async with asyncio.timeout(_FETCH_WITHIN):
-                self._standpoint.take_box(await self._box())
+                self._gate.take_box(await self._box())
         except (CannotRead, RejectedDelivery, httpx.HTTPError, TimeoutError) as error:
             self._fail("keys", error)
             self._succeeded = False
@@ -167,13 +177,13 @@ class SyncLoop:
             self._keys_due = self._tick() + wait * random.uniform(0.5, 1)  # noqa: S311  not for secrets
             return False
         self._succeeded = True
-        self._standpoint.problems.pop("keys", None)
+        self._gate.problems.pop("keys", None)
         self._key_failures = 0
-        bundle = self._standpoint.following.bundle
+        bundle = self._gate.replica.bundle
         assert bundle is not None
-        left = (bundle.not_after - self._standpoint.now()).total_seconds()
+        left = (bundle.not_after - self._gate.now()).total_seconds()
         self._keys_due = self._tick() + min(_KEYS_EVERY, left / 4) * random.uniform(0.8, 1)  # noqa: S311
-        self._came.set()
+        self._keys_came.set()
         self._changed.set()
         self._unsaved.set()
         return True
@@ -190,12 +200,12 @@ class SyncLoop:
             raise CannotRead(f"the service gives no keys: {error}") from error
 
     async def _tend_keys(self) -> None:
-        """Fetch keys well before they run out, and when somebody wants them."""
+        """Fetch keys well before they end, and when the feed names a new one."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, self._keys_due - self._tick())):
-                    await self._wanted.wait()
-            self._wanted.clear()
+                    await self._keys_wanted.wait()
+            self._keys_wanted.clear()
             pause = self._tried + _MISSES_STAY - self._tick()
             if pause > 0 and self._fetching is not None:
                 await asyncio.sleep(pause)
@@ -204,42 +214,42 @@ class SyncLoop:
     # The feed
 
     async def _follow(self) -> None:
-        standpoint = self._standpoint
-        pacing = Backoff(random.random)
+        gate = self._gate
+        backoff = Backoff(random.random)
         gap = False
         while True:
-            proof = standpoint.following.proof(standpoint.now())
+            proof = gate.replica.proof(gate.now())
             if proof is None:
-                self._came.clear()
+                self._keys_came.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(1.0):
-                        await self._came.wait()
+                        await self._keys_came.wait()
                 continue
-            following, began = standpoint.following, self._tick()
-            way = pacing.way(behind=following.behind or gap, tick=began)
-            audience = following.identity.audience
+            replica, began = gate.replica, self._tick()
+            mode = backoff.mode(behind=replica.behind or gap, tick=began)
+            audience = replica.identity.audience
             attempt = _Attempt()
             try:
-                await self._read(feed_client.ask(way, audience, following.place, proof), attempt)
-                wait = pacing.ended(way, news=attempt.news, seconds=self._tick() - began)
+                await self._read(feed_request(mode, audience, replica.place, proof), attempt)
+                wait = backoff.ended(mode, news=attempt.news, seconds=self._tick() - began)
             except (CannotRead, RejectedDelivery, httpx.HTTPError, TimeoutError) as error:
                 self._fail("feed", error)
                 silent = isinstance(error, httpx.ReadTimeout | TimeoutError)
                 if (
-                    way is Mode.STREAM
+                    mode is Mode.STREAM
                     and not attempt.heard
                     and (silent or (isinstance(error, CannotRead) and error.unsuited))
                 ):
-                    pacing.no_stream(self._tick())
+                    backoff.no_stream(self._tick())
                 if isinstance(error, RejectedDelivery) or (isinstance(error, CannotRead) and error.unproved):
-                    self._wanted.set()
+                    self._keys_wanted.set()
                 if attempt.news:
-                    pacing.failures = 0
-                wait = pacing.failed(error.retry_after if isinstance(error, CannotRead) else 0.0)
+                    backoff.failures = 0
+                wait = backoff.failed(error.retry_after if isinstance(error, CannotRead) else 0.0)
             gap = attempt.gap
             await asyncio.sleep(wait)
 
-    async def _read(self, asked: Ask, attempt: _Attempt) -> None:
+    async def _read(self, asked: FeedRequest, attempt: _Attempt) -> None:
         async with (
             asyncio.timeout(asked.patience) as limit,
             self._http.stream(
@@ -260,10 +270,10 @@ class SyncLoop:
                     limit.reschedule(self._tick() + asked.patience if taken.news else until)
                     attempt.heard = True
                     if taken.fetch_keys:
-                        self._wanted.set()
+                        self._keys_wanted.set()
                     if taken.news:
                         attempt.news = True
-                        self._standpoint.problems.pop("feed", None)
+                        self._gate.problems.pop("feed", None)
                         self._changed.set()
                     if taken.reconnect:
                         attempt.gap = True
@@ -278,10 +288,10 @@ class SyncLoop:
 
     async def _take_once(self, line: str) -> Next:
         if len(line) > _LONG_LINE:  # thousands of entries: other tasks go on meanwhile
-            return await asyncio.to_thread(self._standpoint.take_line, line)
-        return self._standpoint.take_line(line)
+            return await asyncio.to_thread(self._gate.take_line, line)
+        return self._gate.take_line(line)
 
-    # State and standing
+    # State and health
 
     async def _recall(self) -> None:
         if self._state is None:
@@ -290,10 +300,10 @@ class SyncLoop:
         if found is None:
             return
         try:
-            await asyncio.to_thread(self._standpoint.recall, *found)
+            await asyncio.to_thread(self._gate.recall, *found)
         except RejectedDelivery as error:
             _log.warning("keys written down are of no use any more: %s", error)
-        self._came.set()
+        self._keys_came.set()
         self._changed.set()
         self._tell_if_ready()
 
@@ -307,7 +317,7 @@ class SyncLoop:
 
     def _save(self) -> None:
         assert self._state is not None
-        memory, whole = self._standpoint.memory()
+        memory, whole = self._gate.memory()
         if not memory.box:
             return
         try:
@@ -317,7 +327,7 @@ class SyncLoop:
             self._state.save(memory)
         except OSError as error:
             if whole is not None:
-                self._standpoint.not_kept()
+                self._gate.not_kept()
             if self._save_problem != str(error):
                 _log.warning("state of the verifier cannot be written: %s", error.strerror)
             self._save_problem = str(error)
@@ -325,36 +335,36 @@ class SyncLoop:
             self._save_problem = ""
 
     async def _watch(self) -> None:
-        """Say when the standing changes, and forget what is long dead."""
+        """Report changes of the health, and forget revocations of tokens that have expired."""
         before: Health | None = None
         prune_at = self._tick() + _PRUNE_EVERY
         while True:
-            standing = self._standpoint.standing
-            if standing is not before:
-                self._say(before, standing)
-                before = standing
+            health = self._gate.health
+            if health is not before:
+                self._say(before, health)
+                before = health
             if self._tick() >= prune_at:
                 prune_at = self._tick() + _PRUNE_EVERY
-                await asyncio.to_thread(self._standpoint.prune)
+                await asyncio.to_thread(self._gate.prune)
             self._changed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_WATCH_EVERY):
                     await self._changed.wait()
 
-    def _say(self, before: Health | None, standing: Health) -> None:
-        status = self._standpoint.status()
-        if standing is Health.STALE:
-            _log.error("verifier refuses everything: %s", status.problem)
-        elif standing is Health.ACCEPTING:
+    def _say(self, before: Health | None, health: Health) -> None:
+        status = self._gate.status()
+        if health is Health.STALE:
+            _log.error("verifier refuses every token: %s", status.problem)
+        elif health is Health.ACCEPTING:
             _log.error("verifier accepts tokens without knowing what was revoked: %s", status.problem)
-        elif standing is Health.FRESH and before in (Health.STALE, Health.ACCEPTING):
+        elif health is Health.FRESH and before in (Health.STALE, Health.ACCEPTING):
             _log.info("verifier is up to date again")
         self._tell_if_ready()
         if self._on_change is not None and before is not None:
             self._on_change(status)
 
     def _tell_if_ready(self) -> None:
-        if self._standpoint.status().ready:
+        if self._gate.status().ready:
             self._on_ready()
 
     def _fail(self, what: str, error: Exception) -> None:
@@ -363,7 +373,7 @@ class SyncLoop:
             words = f"cannot reach the service ({type(error).__name__})"
         elif isinstance(error, TimeoutError):
             words = "nothing new in time"
-        self._standpoint.problems[what] = words
+        self._gate.problems[what] = words
         _log.debug("verifier, %s: %s", what, words)
 
     def _tick(self) -> float:
@@ -371,7 +381,7 @@ class SyncLoop:
 
 
 def _below(url: httpx.URL, path: str) -> httpx.URL:
-    """The address of `path` at a service that may itself live below a path."""
+    """`path` below the path of `url`."""
     return url.copy_with(path=url.path.rstrip("/") + path, query=None, fragment=None)
 
 

@@ -29,6 +29,7 @@ from caveats_client import (
     Unavailable,
     UnusableAddress,
 )
+from caveats_client.discharge import protocol, runner
 from caveats_client.discharge.protocol import Send, Visit
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -162,7 +163,10 @@ def test_what_is_no_form_is_a_typed_error(there: Site, schema: Any) -> None:
 
 
 @both
-def test_a_reply_that_was_lost_is_polled_for_again(there: Site, client: type) -> None:
+def test_a_reply_that_was_lost_is_polled_for_again(
+    there: Site, client: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "POLL_PAUSE", 0.01)
     third = ThirdParty(there, ways=("browser-window",), lose=1)
     third.decided.set()
     how = nearby(there, interact=Interact(visit=lambda url: None))
@@ -172,8 +176,9 @@ def test_a_reply_that_was_lost_is_polled_for_again(there: Site, client: type) ->
 
 @both
 def test_an_answer_that_was_kept_alive_and_ended_with_nothing_is_polled_for_again(
-    there: Site, client: type
+    there: Site, client: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(protocol, "POLL_PAUSE", 0.01)
     third = ThirdParty(there, ways=("browser-window",))
     third.decided.set()
     waited = there.places["/wait"]
@@ -376,11 +381,12 @@ def test_103_a_third_party_with_ever_new_caveats_is_left_after_16_requests_or_8_
 def test_103_the_time_is_for_all_requests_together(
     there: Site, client: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("caveats_client.discharge.protocol.SECONDS", 0.7)
+    passed = [0.0]
+    monkeypatch.setattr(runner, "clock", lambda: time.monotonic() + passed[0])
     third = ThirdParty(there)
 
     def slow(asked: Asked) -> Any:
-        time.sleep(0.3)
+        passed[0] += 4
         return third.discharge(asked)
 
     there.places["/discharge"] = slow
@@ -454,7 +460,7 @@ def trickle(pause: float, head: bool = False) -> Callable[[Asked], Any]:
 def test_105_an_answer_that_trickles_is_cut_by_the_deadline(
     there: Site, client: type, head: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("caveats_client.discharge.protocol.SECONDS", 0.7)
+    monkeypatch.setattr("caveats_client.discharge.protocol.SECONDS", 0.3)
     there.places["/discharge"] = trickle(0.05, head)
     began = time.monotonic()
     with pytest.raises(Unavailable, match="in time"):
@@ -566,11 +572,13 @@ def test_33_a_third_party_that_cannot_read_the_ticket_is_a_typed_error(there: Si
 def test_a_person_s_time_is_not_the_third_party_s(
     there: Site, client: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("caveats_client.discharge.protocol.SECONDS", 0.8)
+    passed = [0.0]
+    monkeypatch.setattr(runner, "clock", lambda: time.monotonic() + passed[0])
     third = ThirdParty(there, ways=("browser-window",))
 
     def visit(url: str) -> None:
-        threading.Timer(1.2, third.decided.set).start()
+        third.decided.set()
+        passed[0] += 200  # of the 300 seconds that a person has, and of the 10 that a third party has
 
     how = nearby(there, interact=Interact(visit=visit))
     assert is_good(discharge(root(3, there.url), client=client, **how))

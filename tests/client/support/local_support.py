@@ -155,6 +155,19 @@ def wait_until(holds: Callable[[], bool], within: float = 10.0) -> float:
     return time.monotonic() - began
 
 
+@dataclass
+class Clock:
+    """A clock that only runs forward, as `time.monotonic`, and that a test sets ahead in place of waiting."""
+
+    ahead: float = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+    def pass_time(self, seconds: float) -> None:
+        self.ahead += seconds
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 

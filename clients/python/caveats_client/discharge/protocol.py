@@ -51,7 +51,7 @@ _PROBLEM = "discharge_required"
 _INTERACTION_REQUIRED = "interaction required"
 _AGENT, _BROWSER, _FORM = "agent", "browser-window", "form"
 _SUFFIX = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_PAUSE = 1.0
+POLL_PAUSE = 1.0
 _NOT_YET = frozenset((202, 204, 408, 425, 429, 502, 503, 504))
 
 
@@ -352,11 +352,11 @@ class _Course:
             except Unavailable as error:  # a reply that was lost can be had again
                 if self._clock() >= until:
                     raise Unavailable(f"nobody has decided at {shown(place)} in time") from error
-                if self._clock() + _PAUSE >= until:
+                if self._clock() + POLL_PAUSE >= until:
                     raise
-            if self._clock() + _PAUSE >= until:
+            if self._clock() + POLL_PAUSE >= until:
                 raise Unavailable(f"nobody has decided at {shown(place)} in time")
-            yield Pause(_PAUSE)
+            yield Pause(POLL_PAUSE)
         self._spent(began)
         return _success(place, reply)
 

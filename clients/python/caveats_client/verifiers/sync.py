@@ -260,6 +260,7 @@ class SyncLoop:
                 timeout=httpx.Timeout(_CONNECT_WITHIN, read=asked.patience),
             ) as response,
         ):
+            loop = asyncio.get_running_loop()
             lines = LineReader(asked, response.status_code, response.headers)
             async for chunk in response.aiter_bytes():
                 for line in lines.take(chunk):
@@ -267,7 +268,7 @@ class SyncLoop:
                     limit.reschedule(None)  # what takes time here is no fault of theirs
                     taken = await self._take(line)
                     # Only news buys time: not bytes that make no line, and not pages of long ago.
-                    limit.reschedule(self._tick() + asked.patience if taken.news else until)
+                    limit.reschedule(loop.time() + asked.patience if taken.news else until)
                     attempt.heard = True
                     if taken.fetch_keys:
                         self._keys_wanted.set()
@@ -377,7 +378,8 @@ class SyncLoop:
         _log.debug("verifier, %s: %s", what, words)
 
     def _tick(self) -> float:
-        return asyncio.get_running_loop().time()
+        """Seconds on the gate's clock that only runs forward."""
+        return self._gate.instant().tick
 
 
 def _below(url: httpx.URL, path: str) -> httpx.URL:

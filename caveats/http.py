@@ -13,7 +13,6 @@ Sources: RFC 9110 (fields, authentication), 6750 (bearer tokens), 7617 (Basic), 
 
 from __future__ import annotations
 
-import binascii
 import json
 import re
 from base64 import b64decode
@@ -23,7 +22,7 @@ from functools import cached_property
 from ipaddress import ip_network
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote
 
 from caveats import errors
 from caveats.context import Context
@@ -292,7 +291,8 @@ class TokenCredential:
 Credential: TypeAlias = PasswordCredential | TokenCredential
 _LONGEST_BASIC: Final = 6_000
 """In base64 characters."""
-_BLANK: Final = b" \t"
+_BLANK: Final = " \t"
+"""What may stand around a field's value (RFC 9110, section 5.5)."""
 
 
 def token_of(headers: Headers, cookie_name: str = "") -> TokenCredential:
@@ -321,89 +321,89 @@ def credential_of(headers: Headers, cookie_name: str = "") -> Credential | None:
 _Place: TypeAlias = Literal["bearer", "basic", "header", "cookie"]
 
 
-def _only_credential(headers: Headers, cookie_name: str) -> tuple[_Place, bytes] | None:
-    """Where the credential is, and its bytes; all are counted before one is read.
+def _only_credential(headers: Headers, cookie_name: str) -> tuple[_Place, str] | None:
+    """Where the credential is, and its text as latin-1; all are counted before one is read.
 
     An `Authorization` or `X-Auth-Token` without a value counts too. A session cookie without one does not:
     that is what signing out leaves behind.
     """
-    found: tuple[bytes, bytes] | None = None
+    found: tuple[bytes, str] | None = None
     for name, value in headers:
         if name == b"authorization" or name == b"x-auth-token":  # noqa: PLR1714  # twice as fast as `in` a tuple
-            if found is not None:
-                raise two_credentials()
-            found = name, value
+            text = value.decode("latin-1")
         elif name == b"cookie" and cookie_name:
-            session = _session_cookie(value, cookie_name.encode("ascii"))
-            if session:
-                if found is not None:
-                    raise two_credentials()
-                found = name, session
+            text = _session_cookie(value.decode("latin-1"), cookie_name)
+            if not text:
+                continue
+        else:
+            continue
+        if found is not None:
+            raise two_credentials()
+        found = name, text
     if found is None:
         return None
-    name, value = found
+    name, text = found
     if name == b"cookie":
-        return "cookie", value
-    if b"," in value and _is_joined(name, value):
+        return "cookie", text
+    if "," in text and _is_joined(name, text):
         raise two_credentials()
-    value = value.strip(_BLANK)
+    text = text.strip(_BLANK)
     if name == b"x-auth-token":
-        return "header", value
-    scheme, _, value = value.partition(b" ")
-    value, scheme = value.lstrip(b" "), scheme.lower()
-    if scheme == b"bearer" and value:
-        return "bearer", value
-    if scheme == b"basic" and value:
-        return "basic", value
+        return "header", text
+    scheme, _, text = text.partition(" ")
+    scheme, text = scheme.lower(), text.lstrip(" ")
+    if scheme == "bearer" and text:
+        return "bearer", text
+    if scheme == "basic" and text:
+        return "basic", text
     raise credential_required()
 
 
-def _is_joined(name: bytes, value: bytes) -> bool:
+def _is_joined(name: bytes, text: str) -> bool:
     """Whether a value with a comma is several lines that a server or proxy joined (RFC 9110, section 5.3).
 
     Neither a token nor Basic's base64 has a comma in it. The parameters of other schemes have.
     """
     if name == b"x-auth-token":
         return True
-    schemes = (part.split(None, 1)[:1] for part in value.lower().split(b","))
-    return any(scheme in ([b"bearer"], [b"basic"]) for scheme in schemes)
+    schemes = (re.split("[ \t]", part.strip(_BLANK), maxsplit=1)[0] for part in text.lower().split(","))
+    return any(scheme in ("bearer", "basic") for scheme in schemes)
 
 
-def _session_cookie(value: bytes, name: bytes) -> bytes | None:
-    """The session cookie among the others. A second one raises: a sibling domain may have set it.
+def _session_cookie(text: str, name: str) -> str:
+    """The value of the session cookie among the others; empty without it.
 
-    A comma does not separate cookies, but lines that were joined have one; what stands behind it is counted,
+    Raises `Problem` for a second one, which a sibling domain may have set. A comma does not separate cookies, but lines that were joined have one; what stands behind it is counted,
     never taken.
     """
-    wanted = name + b"="
-    if wanted not in value:
-        return None
-    crumbs = [crumb.strip(_BLANK) for crumb in value.split(b";")]
-    found = [crumb for crumb in crumbs if crumb.startswith(wanted)]
+    wanted = f"{name}="
+    if wanted not in text:
+        return ""
+    found = [cookie for cookie in _stripped(text.split(";")) if cookie.startswith(wanted)]
     if not found:
-        return None
-    if (
-        len(found) > 1
-        or sum(crumb.strip(_BLANK).startswith(wanted) for crumb in re.split(b"[;,]", value)) > 1
-    ):
+        return ""
+    if sum(cookie.startswith(wanted) for cookie in _stripped(re.split("[;,]", text))) > 1:
         raise two_credentials("the session cookie came twice")
-    return found[0][len(wanted) :]
+    return found[0].removeprefix(wanted)
 
 
-def _token(place: _Place, value: bytes) -> TokenCredential:
-    try:
-        return TokenCredential(value.decode("ascii"), place == "cookie")
-    except UnicodeDecodeError:
-        raise invalid_token() from None
+def _stripped(parts: Iterable[str]) -> list[str]:
+    return [part.strip(_BLANK) for part in parts]
 
 
-def _password(encoded: bytes) -> PasswordCredential:
+def _token(place: _Place, text: str) -> TokenCredential:
+    if not text.isascii():
+        raise invalid_token()
+    return TokenCredential(text, place == "cookie")
+
+
+def _password(encoded: str) -> PasswordCredential:
     """RFC 7617: base64 of `username:password` in UTF-8."""
     if len(encoded) > _LONGEST_BASIC:
         raise invalid_credentials()
     try:
         username, colon, password = b64decode(encoded, validate=True).decode("utf-8").partition(":")
-    except (binascii.Error, ValueError):
+    except ValueError:  # not base64, not ASCII or not UTF-8
         raise invalid_credentials() from None
     if not colon:
         raise invalid_credentials()
@@ -412,43 +412,45 @@ def _password(encoded: bytes) -> PasswordCredential:
 
 # Its URL
 
-_PREFIX: Final = PREFIX.encode("ascii")
-_SECRET_MEMBERS: Final = (b"access_token", b"token", b"password")
+_SECRET_MEMBERS: Final = ("access_token", "token", "password")
 _IN_THE_URL: Final = "a credential goes into a header or the body, never into a URL, which logs keep"
 
 
-def check_url(raw_path: bytes, query: bytes, referers: Iterable[bytes] = ()) -> None:
+def check_url(raw_path: bytes, raw_query: bytes, referers: Iterable[bytes] = ()) -> None:
     """Refuse a credential in a URL, and NUL in a path. Raises a 400 `Problem`.
 
     A credential is a token of this format (`cav1_`) anywhere in the path, the query or a referer, and a member
     `access_token`, `token` or `password` of the query. Percent-encoding is undone once, as servers do.
     """
-    if b"%" in raw_path or b"\0" in raw_path or _PREFIX in raw_path:
-        path = unquote_to_bytes(raw_path)
-        if _PREFIX in path:
-            raise bad_request(_IN_THE_URL)
-        if b"\0" in path:
-            raise bad_request("a path has no NUL")
+    path, query = raw_path.decode("latin-1"), raw_query.decode("latin-1")
+    if "%" in path:
+        path = _undone(path)
+    if PREFIX in path:
+        raise bad_request(_IN_THE_URL)
+    if "\0" in path:
+        raise bad_request("a path has no NUL")
     if query and (_holds_token(query) or _names_secret(query)):
         raise bad_request(_IN_THE_URL)
     for referer in referers:
-        if _holds_token(referer):
+        if _holds_token(referer.decode("latin-1")):
             raise bad_request(_IN_THE_URL)
 
 
-def _holds_token(raw: bytes) -> bool:
-    return _PREFIX in raw or (b"%" in raw and _PREFIX in unquote_to_bytes(raw))
+def _undone(text: str) -> str:
+    """`text` with its percent-encoding undone, once. An escape that is none stays as it is."""
+    return unquote(text, "latin-1")
 
 
-def _names_secret(query: bytes) -> bool:
+def _holds_token(text: str) -> bool:
+    return PREFIX in text or ("%" in text and PREFIX in _undone(text))
+
+
+def _names_secret(query: str) -> bool:
     """Whether a whole member name is one of those; members are separated by `&`, for some servers by `;`."""
-    if b"%" not in query and b"token" not in query and b"password" not in query:
+    if "%" not in query and "token" not in query and "password" not in query:
         return False
-    for member in query.replace(b";", b"&").split(b"&"):
-        name = member.partition(b"=")[0]
-        if (unquote_to_bytes(name) if b"%" in name else name) in _SECRET_MEMBERS:
-            return True
-    return False
+    names = (member.partition("=")[0] for member in query.replace(";", "&").split("&"))
+    return any((_undone(name) if "%" in name else name) in _SECRET_MEMBERS for name in names)
 
 
 # Its facts
@@ -487,7 +489,7 @@ class TrustedProxies:
         if not self.trusts(address):
             return address
         lines = [value for name, value in request.headers if name == b"x-forwarded-for"]
-        hops = [hop.strip(" \t") for line in lines for hop in line.decode("latin-1").split(",")]
+        hops = [hop.strip(_BLANK) for line in lines for hop in line.decode("latin-1").split(",")]
         while hops and self.trusts(address):
             address = hops.pop()
             if parse_address(address) is None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Final
 
 import structlog
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
@@ -75,14 +74,6 @@ def _key_in_use(error: KeyInUse) -> Problem:
     return Problem(409, "key_in_use", str(error), members=members)
 
 
-_FRAMEWORK_CODES: Final[Mapping[int, str]] = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-
-
-def _of_the_framework(error: HTTPException) -> Problem:
-    code = _FRAMEWORK_CODES.get(error.status_code, "bad_request" if error.status_code < 500 else "internal")
-    return Problem(error.status_code, code, headers=error.headers or {})
-
-
 _TABLE: Final[Mapping[type[Exception], Row]] = {
     **PROBLEMS,  # the library's own
     # what was asked for is malformed
@@ -119,8 +110,6 @@ _TABLE: Final[Mapping[type[Exception], Row]] = {
     Busy: lambda error: unavailable(error.retry_after),
     InteractionsFull: lambda _: unavailable(_FULL),
     StoreUnavailable: _store_unavailable,
-    # the framework's
-    HTTPException: _of_the_framework,
 }
 """A row is a status and a code, with the error's message as the detail, or a function from the error to a
 `Problem`. The message of an error with the first form of row goes out: it holds no secret."""

@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from caveats import Authenticated, Context, Grant, UnsatisfiedCaveats
 from caveats.http import (
@@ -293,17 +294,18 @@ class RequestContext:
         return user
 
 
-def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """The one funnel: make the call, run the handler, map whatever it raises to its problem."""
+def endpoint(handler: Handler, runtime: ServiceRuntime) -> ASGIApp:
+    """The endpoint as an ASGI app: run the handler, answer with its response or with the problem of its error."""
 
-    async def run(request: Request) -> Response:
-        context = RequestContext(request, request.app.state.runtime)
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        request = RequestContext(Request(scope, receive, send), runtime)
         try:
-            return await handler(context)
+            response = await handler(request)
         except AlreadyDone as done:
-            return context.again(done)
+            response = request.again(done)
         except Exception as error:  # noqa: BLE001  # the process edge: everything becomes one of the table's answers
-            return problem_response(error)
+            response = problem_response(error)
+        await response(scope, receive, send)
 
     return run
 

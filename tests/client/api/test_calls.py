@@ -25,7 +25,7 @@ from caveats_client import (
 )
 from caveats_client.api import calls
 from caveats_client.api.calls import Call, Reply
-from caveats_service.app import _ROUTES
+from caveats_service.app import ROUTES
 
 AT = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 
@@ -292,10 +292,11 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
 
 NO_BUILDER = {
     ("GET", "/v1/revocations/feed"): "lines and events, which `verifiers.feed_client` reads",
+    ("GET", "/v1/authorize"): "proxies ask it",
     ("POST", "/discharge"): "a form, which `discharge.protocol` sends",
     **{
         (method, path): "`discharge.protocol` and browsers take the address from an answer"
-        for method, path, _ in _ROUTES
+        for method, path, _ in ROUTES
         if path.startswith("/discharge/") and path != "/discharge/info"
     },
 }
@@ -303,7 +304,7 @@ NO_BUILDER = {
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [(method, path) for method, path, _ in _ROUTES if (method, path) not in NO_BUILDER],
+    [(method, path) for method, path, _ in ROUTES if (method, path) not in NO_BUILDER],
     ids=lambda value: value.replace("/", "|"),
 )
 def test_every_json_endpoint_of_the_service_has_a_builder(method: str, path: str) -> None:
@@ -320,7 +321,7 @@ def test_every_builder_is_in_the_table() -> None:
     }
     source = inspect.getsource(sys.modules[__name__])
     assert {name for name in builders if not name.startswith("_") and f"calls.{name}(" not in source} == set()
-    routes = [(method, re.sub(r"\{\w+\}", "[^/]+", path)) for method, path, _ in _ROUTES]
+    routes = [(method, re.sub(r"\{\w+\}", "[^/]+", path)) for method, path, _ in ROUTES]
     for _, call, *_ in BUILT:
         assert any(call.method == method and re.fullmatch(path, call.path) for method, path in routes)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from service_support import Service, admin_token, basic, bearer, new_user, problem
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import caveats
@@ -60,8 +59,6 @@ def unsatisfied(*kinds: str) -> caveats.UnsatisfiedCaveats:
         (stores.KeyInUse("k1", NOW, 3), 409, "key_in_use"),
         (stores.UnknownUser("x"), 404, "not_found"),
         (stores.UnknownMasterKey("x"), 404, "not_found"),
-        (HTTPException(404), 404, "not_found"),
-        (HTTPException(405), 405, "method_not_allowed"),
         (Problem(418, "teapot"), 418, "teapot"),
         (ValueError("x"), 500, "internal"),
         (stores.StoreError("x"), 500, "internal"),

@@ -1,0 +1,60 @@
+"""From the path and method of a request to its endpoint. Knows paths and methods; knows no endpoint.
+
+A path without parameters is found in one step, in a dict: 45 routes tried in a row took a quarter of a
+`/v1/verify`. Paths with parameters are tried after that, in the order of the list.
+"""
+
+import re
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from caveats.http import Problem
+from caveats_service.http.errors import problem_response
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+class Router:
+    """An ASGI app over others, for HTTP: one for each method and path. Answers 404 and 405 itself."""
+
+    def __init__(self, routes: Iterable[tuple[str, str, ASGIApp]]) -> None:
+        """`routes`: method, path and endpoint. `{name}` in a path is one segment; it goes into `path_params`.
+
+        GET answers HEAD as well; the server leaves the body out.
+        """
+        by_path: dict[str, dict[str, ASGIApp]] = {}
+        for method, path, endpoint in routes:
+            by_path.setdefault(path, {})[method] = endpoint
+            if method == "GET":
+                by_path[path]["HEAD"] = endpoint
+        self._exact = {path: methods for path, methods in by_path.items() if "{" not in path}
+        self._patterns = [
+            (re.compile(_PARAMETER.sub(r"(?P<\1>[^/]+)", path)), methods)
+            for path, methods in by_path.items()
+            if "{" in path
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the endpoint, or answer that there is none."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        methods = self._exact.get(path)
+        if methods is None:
+            methods = self._match(path, scope)
+        endpoint = methods.get(scope["method"])
+        if endpoint is None:
+            endpoint = problem_response(_no_such_method(methods) if methods else Problem(404, "not_found"))
+        await endpoint(scope, receive, send)
+
+    def _match(self, path: str, scope: Scope) -> dict[str, ASGIApp]:
+        """The endpoints of a path with parameters, which go into the scope. Empty: there is no such path."""
+        for pattern, methods in self._patterns:
+            found = pattern.fullmatch(path)
+            if found is not None:
+                scope["path_params"] = found.groupdict()
+                return methods
+        return {}
+
+
+def _no_such_method(methods: Iterable[str]) -> Problem:
+    return Problem(405, "method_not_allowed", headers={"Allow": ", ".join(sorted(methods))})

@@ -1,0 +1,75 @@
+"""From method and path to an endpoint: exact paths first, each method by its name."""
+
+from typing import Any
+
+import pytest
+
+from caveats_service.http.router import Router
+
+
+async def asked(router: Router, method: str, path: str, root_path: str = "") -> Any:
+    """What an endpoint was given, or the status and Allow of the router's own answer."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        raise AssertionError("nothing is read")
+
+    await router({"type": "http", "method": method, "path": path, "root_path": root_path}, receive, send)
+    if isinstance(sent[0], tuple):
+        return sent[0]
+    return sent[0]["status"], dict(sent[0]["headers"]).get(b"allow", b"").decode()
+
+
+def named(name: str) -> Any:
+    async def endpoint(scope: Any, receive: Any, send: Any) -> None:
+        await send((name, scope.get("path_params")))
+
+    return endpoint
+
+
+ROUTER = Router(
+    [
+        ("GET", "/things/{thing}", named("one")),
+        ("DELETE", "/things/{thing}", named("delete")),
+        ("GET", "/things/new", named("new")),
+        ("PUT", "/things/{thing}/parts/{part}", named("part")),
+        ("POST", "/", named("root")),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "answer"),
+    [
+        ("GET", "/things/1", ("one", {"thing": "1"})),
+        ("HEAD", "/things/1", ("one", {"thing": "1"})),
+        ("DELETE", "/things/new", (405, "GET, HEAD")),
+        ("GET", "/things/new", ("new", None)),
+        ("POST", "/", ("root", None)),
+        ("HEAD", "/", (405, "POST")),
+        ("PUT", "/things/a b/parts/\n", ("part", {"thing": "a b", "part": "\n"})),
+        ("POST", "/things/1", (405, "DELETE, GET, HEAD")),
+        ("GET", "/things/", (404, "")),
+        ("GET", "/things/new\n", ("one", {"thing": "new\n"})),
+        ("GET", "/things/1/", (404, "")),
+        ("GET", "//things/1", (404, "")),
+        ("GET", "/things/1/parts/2\n/", (404, "")),
+        ("GET", "", (404, "")),
+        ("get", "/things/1", (405, "DELETE, GET, HEAD")),
+    ],
+)
+async def test_a_method_and_a_path_lead_to_one_endpoint_or_to_none(
+    method: str, path: str, answer: object
+) -> None:
+    assert await asked(ROUTER, method, path) == answer
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [("/auth/things/new", ("new", None)), ("/things/new", ("new", None)), ("/auth", (404, ""))],
+)
+async def test_the_path_that_the_app_is_mounted_at_is_left_out(path: str, answer: object) -> None:
+    assert await asked(ROUTER, "GET", path, "/auth") == answer

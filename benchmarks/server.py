@@ -25,7 +25,7 @@ from caveats_service.settings import Settings
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from caveats_service.core.runtime import ServiceRuntime
+    from caveats_service.runtime import ServiceRuntime
 
 KEYS = "keys.json"
 

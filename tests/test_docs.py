@@ -331,7 +331,7 @@ SHAPES = {
     if isinstance(shape, type)
     and issubclass(shape, BaseModel)
     and shape.__module__ == schemas.__name__
-    and shape not in (schemas.Schema, schemas.Empty)
+    and shape not in (schemas.Schema, schemas.EmptyRequest)
 }
 
 
@@ -353,16 +353,7 @@ def json_type(annotation: object) -> str:
     return words[annotation]  # type: ignore[index]
 
 
-ASKED = {"Register", "ChangePassword", "Issue", "Renew", "VerifyOne", "VerifyMany", "SignIn", "Revoke"} | {
-    "RegisterVerifier",
-    "RetireKey",
-    "RotateKeys",
-    "SetGroup",
-    "RegisterAgent",
-    "FillIn",
-    "AgentLogin",
-    "FormFields",
-}
+ASKED = {name for name in SHAPES if name.endswith("Request")} | {"FormFields"}
 """Bodies of requests: of these the reference says which members are required."""
 
 

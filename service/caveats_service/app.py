@@ -11,8 +11,8 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from caveats_service.core.clock import utc_now
 from caveats_service.core.passwords import INTERACTIVE, PasswordProfile
-from caveats_service.core.runtime import ServiceRuntime, utc_now
 from caveats_service.discharge.routes import agents as agent_logins
 from caveats_service.discharge.routes import discharge, forms, pages, waiting
 from caveats_service.http.edge import Edge
@@ -33,6 +33,7 @@ from caveats_service.http.routes import (
     verifiers,
     verify,
 )
+from caveats_service.runtime import ServiceRuntime
 from caveats_service.settings import Settings
 
 ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
@@ -75,7 +76,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("DELETE", "/v1/session", sessions.sign_out),
     ("POST", "/v1/revocations", revocations.create),
     ("GET", "/v1/revocations", revocations.listing),
-    ("GET", "/v1/revocations/feed", feed.feed),
+    ("GET", "/v1/revocations/feed", feed.read),
     ("POST", "/v1/verifiers", verifiers.register),
     ("GET", "/v1/verifiers", verifiers.listing),
     ("DELETE", "/v1/verifiers/{verifier_id}", verifiers.revoke),

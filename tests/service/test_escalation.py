@@ -19,7 +19,7 @@ from service_support import (
 
 from caveats import Expires, Identifier, Macaroon, Parent, Scope, new_token_id
 from caveats import User as UserCaveat
-from caveats_service.core.runtime import utc_now
+from caveats_service.core.clock import utc_now
 
 ACCOUNT = [
     ("GET", "/v1/tokens"),

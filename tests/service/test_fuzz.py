@@ -32,27 +32,27 @@ from service_support import (
 )
 
 from caveats_service.app import ROUTES
-from caveats_service.core import runtime
+from caveats_service.core import revoking
 from caveats_service.http import schemas
 
 pytestmark = pytest.mark.slow
 REQUESTS = int(os.environ.get("CAVEATS_FUZZ", "2000"))
 PATHS = sorted({(method, path) for method, path, _ in ROUTES} | {("GET", "/nowhere")})
 BODIES: dict[tuple[str, str], list[type[BaseModel]]] = {
-    ("POST", "/v1/users"): [schemas.Register],
-    ("PUT", "/v1/users/{username}/password"): [schemas.ChangePassword],
-    ("POST", "/v1/tokens"): [schemas.Issue],
-    ("POST", "/v1/tokens/renew"): [schemas.Renew],
-    ("POST", "/v1/verify"): [schemas.VerifyOne, schemas.VerifyMany],
-    ("POST", "/v1/session"): [schemas.SignIn],
-    ("POST", "/v1/revocations"): [schemas.Revoke],
-    ("POST", "/v1/keys/rotate"): [schemas.RotateKeys],
-    ("POST", "/v1/keys/{key_id}/retire"): [schemas.RetireKey],
-    ("POST", "/v1/verifiers"): [schemas.RegisterVerifier],
-    ("PUT", "/v1/groups/{group}"): [schemas.SetGroup],
-    ("POST", "/v1/agents"): [schemas.RegisterAgent],
-    ("POST", "/discharge/form/{wait}"): [schemas.FillIn],
-    ("POST", "/discharge/agent-login/{visit}"): [schemas.AgentLogin],
+    ("POST", "/v1/users"): [schemas.RegisterRequest],
+    ("PUT", "/v1/users/{username}/password"): [schemas.ChangePasswordRequest],
+    ("POST", "/v1/tokens"): [schemas.IssueTokenRequest],
+    ("POST", "/v1/tokens/renew"): [schemas.RenewTokenRequest],
+    ("POST", "/v1/verify"): [schemas.VerifyRequest, schemas.VerifyManyRequest],
+    ("POST", "/v1/session"): [schemas.SignInRequest],
+    ("POST", "/v1/revocations"): [schemas.RevokeRequest],
+    ("POST", "/v1/keys/rotate"): [schemas.RotateKeysRequest],
+    ("POST", "/v1/keys/{key_id}/retire"): [schemas.RetireKeyRequest],
+    ("POST", "/v1/verifiers"): [schemas.RegisterVerifierRequest],
+    ("PUT", "/v1/groups/{group}"): [schemas.SetGroupRequest],
+    ("POST", "/v1/agents"): [schemas.RegisterAgentRequest],
+    ("POST", "/discharge/form/{wait}"): [schemas.FillInRequest],
+    ("POST", "/discharge/agent-login/{visit}"): [schemas.AgentLoginRequest],
 }
 NASTY = [
     "", " ", "\0", "a" * 300, "a" * 2000, "é", "\u202e", "\U0001f600", "*", "..", "/", "%00", "null", "-1", "0", "1e400",
@@ -150,7 +150,7 @@ class World:
         if chance.random() < self.wild:
             return chance.choice(JUNK)
         if name == "tokens":
-            return [self.body(schemas.VerifyOne, chance) for _ in range(chance.randrange(4))]
+            return [self.body(schemas.VerifyRequest, chance) for _ in range(chance.randrange(4))]
         if name in self.values:
             return chance.choice(self.values[name])
         origin = typing.get_origin(annotation)
@@ -299,7 +299,7 @@ class Wire:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runtime, "RACE", timedelta(milliseconds=1))  # each end of an account waits for so long
+        patch.setattr(revoking, "RACE", timedelta(milliseconds=1))  # each end of an account waits for so long
         yield from _world(tmp_path_factory)
 
 

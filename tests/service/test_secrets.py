@@ -20,8 +20,9 @@ from service_support import (
 )
 
 from caveats import Bundle, Macaroon
+from caveats_service.core.clock import utc_now
 from caveats_service.core.master_keys import MasterKeys
-from caveats_service.core.runtime import ServiceRuntime, utc_now
+from caveats_service.runtime import ServiceRuntime
 from caveats_service.server.logging import configure
 from caveats_service.settings import Settings
 from caveats_service.storage.open import open_store
@@ -174,7 +175,7 @@ def test_no_repr_shows_a_secret(service, user) -> None:  # type: ignore[no-untyp
     text = user.token()
     macaroon = Macaroon.decode(text)
     node: ServiceRuntime = service.runtime
-    authenticated = node.verifier.authenticate(text)
+    authenticated = node.tokens.verifier.authenticate(text)
     shown = " ".join(
         map(
             repr,
@@ -184,8 +185,9 @@ def test_no_repr_shows_a_secret(service, user) -> None:  # type: ignore[no-untyp
                 node.master_keys.keyring,
                 node.master_keys.rows,
                 service.settings,
-                node.verifier,
-                node.box_key,
+                node.tokens.verifier,
+                node.service_keys,
+                node.service_keys.box,
             ],
         )
     )

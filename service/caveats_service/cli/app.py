@@ -18,11 +18,12 @@ from rich.table import Table
 
 from caveats import InvalidKey, MalformedCaveat, Scope
 from caveats.token import encode_base64
+from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import BadPassword
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.core.master_keys import MasterKeys
 from caveats_service.core.passwords import PasswordHasher
-from caveats_service.core.runtime import RACE, utc_now
+from caveats_service.core.revoking import RACE
 from caveats_service.core.usernames import is_username
 from caveats_service.discharge.agents import read_agent_key
 from caveats_service.settings import Settings, SettingsError, describe_settings

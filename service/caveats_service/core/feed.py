@@ -1,24 +1,36 @@
-"""The revocation feed of this node: what the store says, broadcast to whoever listens.
+"""The revocation feed of this node: read from the store, heeded here, broadcast to those who listen.
 
-Knows pages and subscribers; knows no HTTP. A page is written once and sealed once per audience, however many
-verifiers listen. A subscriber that does not keep up is let go: it comes back and is told what it missed.
+Knows the store, pages and subscribers; knows no HTTP and no token. `RevocationFeed` reads, `Broadcast` tells. A page is
+written once and sealed once per audience, however many verifiers listen. A subscriber that does not keep up is let go:
+it comes back and is told what it missed.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Final
 
-from caveats import AudienceKey
-from caveats.revocation import Page, page_text, seal_text
+import caveats
+from caveats import AudienceKey, RevocationSet, Verifier
+from caveats.revocation import Page, Row, page_text, seal_text
+from caveats_service import storage as stores
+from caveats_service.core.master_keys import MasterKeys
+from caveats_service.storage import Store
 
+_LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the store, if nothing tells of a change before."""
+_HEARTBEAT: Final = timedelta(seconds=2)
+_PAGE: Final = 5000
+_MOST_AUDIENCES: Final = 1024
 _BEHIND: Final = 256
 """Lines that may wait for one subscriber."""
 
 
 @dataclass(eq=False, slots=True)
 class Subscriber:
-    """One listener: lines for it, in order; None says that it was too slow or that the node stops."""
+    """One listener: the lines for it, in order. None: it was too slow, or the node stops."""
 
     audience: str
     lines: asyncio.Queue[str | None] = field(default_factory=lambda: asyncio.Queue(_BEHIND))
@@ -38,7 +50,7 @@ class Subscriber:
 
 
 class Broadcast:
-    """Where this node stands in the feed, and who listens."""
+    """How far this node has read the feed, and its listeners."""
 
     def __init__(self, signing_key: Callable[[str], AudienceKey]) -> None:
         self._signing_key = signing_key
@@ -68,7 +80,7 @@ class Broadcast:
             self._subscribers.pop(subscriber.audience, None)
 
     def publish(self, page: Page) -> None:
-        """Tell everybody. A page without entries says that nothing happened until its time."""
+        """Tell every subscriber. A page without entries says that nothing happened until its time."""
         self.head = replace(page, after=page.upto, entries=())
         if not self._subscribers:
             return
@@ -79,12 +91,12 @@ class Broadcast:
                 self._let_go(subscriber)
 
     def end(self) -> None:
-        """The node stops: everybody goes elsewhere, and so does who comes only now."""
+        """Let every subscriber go, and each that comes from now on: the node stops."""
         self.ended = True
         self.close()
 
     def close(self) -> None:
-        """Everybody comes back, here or elsewhere, and reads on from where they stand."""
+        """Let every subscriber go. They come back, here or elsewhere, and read on from where they stand."""
         for subscriber in [one for listeners in self._subscribers.values() for one in listeners]:
             self._let_go(subscriber)
 
@@ -92,3 +104,188 @@ class Broadcast:
         self.leave(subscriber)
         while not subscriber.put(None):
             subscriber.lines.get_nowait()
+
+
+class RevocationFeed:
+    """What has been revoked, as this node knows it: it follows the store, and `take` is told what is revoked here."""
+
+    def __init__(
+        self, store: Store, master_keys: MasterKeys, verifier: Verifier, *, now: Callable[[], datetime]
+    ) -> None:
+        self.epoch = 0
+        """Of the store's feed; another one after a restore."""
+        self._store = store
+        self._master_keys = master_keys
+        self._verifier = verifier
+        self._now = now
+        self._broadcast = Broadcast(self.signing_key)
+        self._news = asyncio.Event()
+        self._waiting = asyncio.Event()
+        self._read_up_to = 0
+        self._taken_while_loading: list[caveats.Revocation] | None = None
+        self._signing_keys: dict[str, AudienceKey] = {}
+
+    @property
+    def revocation_set(self) -> RevocationSet:
+        """What this node's verifier heeds."""
+        return self._verifier.revocations
+
+    @property
+    def head(self) -> Page | None:
+        """The newest page, without entries; None until the feed has been read for the first time."""
+        return self._broadcast.head
+
+    # reading the store
+
+    async def load(self) -> None:
+        """Read everything that is live into a fresh set; the verifier gets it when it is whole."""
+        fresh = RevocationSet()
+        taken: list[caveats.Revocation] = []
+        self._taken_while_loading = taken
+        read_at = self._now()
+        page = await self._store.revocations.page(0, limit=0)
+        head, epoch = page.last_sequence, page.epoch
+        async for _, rows in self._live_rows(0, head, read_at):
+            fresh.add_rows(rows)
+        for revocation in taken:  # revoked here meanwhile, after its page had been read
+            fresh.add(revocation)
+        self._taken_while_loading = None
+        self._read_up_to = head
+        self.epoch = epoch
+        self._verifier.revocations = fresh
+        self._publish(Page(epoch, head, head, head, read_at, self._master_keys.keyring.key_ids))
+
+    async def follow(self) -> None:
+        """Take in what other nodes revoked since the last look, and tell those who listen."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), _LOOK_EVERY)
+        self._news.clear()
+        read_at, after = self._now(), self._read_up_to
+        page = await self._store.revocations.page(after)
+        if page.must_resync(self.epoch, after):
+            self._broadcast.close()
+            await self.load()
+            return
+        entries = tuple((row.sequence, _revocation(row)) for row in page.entries)
+        for _, revocation in entries:
+            self.revocation_set.add(revocation)
+        head = self.head
+        keys = self._master_keys.keyring.key_ids
+        self._read_up_to = entries[-1][0] if entries else after
+        if entries or head is None or head.keys != keys or read_at - head.at >= _HEARTBEAT:
+            self._publish(
+                Page(self.epoch, after, self._read_up_to, page.last_sequence, read_at, keys, entries)
+            )
+        if page.last_sequence > self._read_up_to:
+            self._news.set()
+
+    async def listen(self) -> None:
+        """Look at once when another node wrote something; without this it would be within a second."""
+        async for change in self._store.changes.follow():
+            if change.kind is not stores.ChangeKind.REVOCATION:
+                await self._master_keys.refresh()
+            self._news.set()
+
+    def take(self, row: stores.Revocation) -> None:
+        """Heed what was just revoked here. The feed is not moved past what has not been read from it yet."""
+        revocation = _revocation(row)
+        self.revocation_set.add(revocation)
+        if self._taken_while_loading is not None:
+            self._taken_while_loading.append(revocation)
+        self._news.set()
+
+    def look(self) -> None:
+        """Look at the store now: something has changed that listeners are told."""
+        self._news.set()
+
+    # telling
+
+    def subscribe(self, audience: str) -> Subscriber:
+        """A listener that gets every page from now on."""
+        return self._broadcast.subscribe(audience)
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """This listener is gone."""
+        self._broadcast.leave(subscriber)
+
+    def end(self) -> None:
+        """Let all who listen or wait go: the node stops."""
+        self._broadcast.end()
+        self._wake()
+
+    async def pages(self, after: int, epoch: int | None = None) -> AsyncIterator[tuple[Page, list[Row]]]:
+        """The live entries from `after` up to where this node stands, in pages and apart from them; at least one page.
+
+        A reader of another epoch begins at 0. One of this epoch that is ahead has heard it from a quicker node.
+        """
+        head = self.head
+        assert head is not None  # set before anybody can ask
+        if epoch is not None and epoch != head.epoch:
+            after = 0
+        elif after > head.upto:
+            after = head.upto if epoch is not None else 0
+        async for upto, rows in self._live_rows(after, head.upto, head.at):
+            yield replace(head, after=after, upto=upto), rows
+            after = upto
+
+    async def wait_for_news(self, after: int, epoch: int | None, seconds: float) -> None:
+        """Return when there is an entry after this one, or there are other keys, or another epoch than the reader's.
+
+        Also after `seconds`, or when the node is about to stop.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        first = self.head
+        assert first is not None  # set before anybody can ask
+        known = (first.epoch if epoch is None else epoch, first.keys)
+        while (
+            (head := self.head) is not None
+            and head.upto <= after
+            and (head.epoch, head.keys) == known
+            and not self._broadcast.ended
+        ):
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._waiting.wait(), left)
+
+    def signing_key(self, audience: str) -> AudienceKey:
+        """The key that seals the feed for an audience."""
+        active = self._master_keys.keyring.active
+        key = self._signing_keys.get(audience)
+        if key is None or key.key_id != active.key_id:
+            if len(self._signing_keys) >= _MOST_AUDIENCES:
+                self._signing_keys.clear()
+            key = self._signing_keys[audience] = active.audience_key(audience)
+        return key
+
+    async def _live_rows(self, after: int, upto: int, now: datetime) -> AsyncIterator[tuple[int, list[Row]]]:
+        """What is live in this stretch, as much as fits a page at a time, and up to where that is all."""
+        while True:
+            rows = (
+                await self._store.revocations.live_rows(after, upto, now=now, limit=_PAGE)
+                if after < upto
+                else []
+            )
+            after = upto if len(rows) < _PAGE else rows[-1][0]
+            yield after, rows
+            if after == upto:
+                return
+
+    def _publish(self, page: Page) -> None:
+        self._broadcast.publish(page)
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, asyncio.Event()
+        waiting.set()
+
+
+def _revocation(row: stores.Revocation) -> caveats.Revocation:
+    if row.token_id is not None and row.branch_id is not None:
+        return caveats.BranchRevocation(row.token_id, row.branch_id, row.expires_at)
+    if row.token_id is not None:
+        return caveats.TokenRevocation(row.token_id, row.expires_at)
+    assert row.username is not None
+    assert row.issued_up_to is not None
+    return caveats.UserRevocation(row.username, row.issued_up_to, row.expires_at)

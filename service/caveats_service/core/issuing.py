@@ -1,19 +1,24 @@
-"""May this caller have that token? Pure: bounds and a request in, the caveats to mint out.
+"""May this caller have that token? If so, it is minted.
 
-Knows the library and the layout of issued tokens (user, expires, scope, then the rest); knows no HTTP, no store,
-no keys. What a token is asked to do beyond its bounds is refused, except that a life is cut to what is left.
+Knows the layout of issued tokens (user, expires, scope, then the rest), and in `TokenIssuer` the master keys and the
+store; knows no HTTP. The policy is pure: bounds and a request in, the caveats to mint out. What a token is asked to do
+beyond its bounds is refused, except that a life is cut to what is left.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from caveats import (
+    DEFAULT_LIMITS,
     Authenticated,
     Caveat,
     Checkers,
     Expires,
+    Identifier,
+    LimitExceeded,
+    Macaroon,
     MalformedCaveat,
     Note,
     Parent,
@@ -22,14 +27,20 @@ from caveats import (
     UnknownCaveat,
     User,
     effective,
+    new_token_id,
+    renew,
 )
 from caveats.kinds import ScopePattern, check_value, parse_scope
-from caveats.token import is_audience, issue_time
+from caveats.token import derive, is_audience, issue_time
 from caveats_service.core.errors import CeilingReached, Forbidden, InvalidRequest
+from caveats_service.core.master_keys import MasterKeys
+from caveats_service.settings import Settings
+from caveats_service.storage import Idempotency, LabelledToken, Store
 
 DEFAULT_AUDIENCE: Final = "default"
 DEFAULT_SCOPE: Final = "*"
 _BRANCHES_IN_ONE_CAVEAT: Final = 28
+_FOREIGN: Final = UnknownCaveat(b"").why
 _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC, microsecond=0)
 
 
@@ -169,9 +180,6 @@ def _asked_caveat(predicate: str, checkers: Checkers) -> Caveat:
     return caveat
 
 
-_FOREIGN: Final = UnknownCaveat(b"").why
-
-
 def renewal_expiry(
     authenticated: Authenticated, lifetime: timedelta | None, lives: Lives, *, now: datetime
 ) -> datetime:
@@ -200,3 +208,73 @@ def renewal_expiry(
             raise CeilingReached(f"no token lives longer than {lives.total} after its first issue")
         return present
     return expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A token that was minted, and what it was minted from."""
+
+    macaroon: Macaroon = field(repr=False)
+    identifier: Identifier
+    plan: Plan
+
+
+class TokenIssuer:
+    """Mints and renews tokens under the active master key."""
+
+    def __init__(self, store: Store, master_keys: MasterKeys, settings: Settings) -> None:
+        self._store = store
+        self._master_keys = master_keys
+        self._location = settings.location
+
+    async def issue(
+        self, planned: Plan, *, actor: str, now: datetime, once: Idempotency | None = None
+    ) -> IssuedToken:
+        """Mint what was planned. A labelled token is written down first; no other leaves a trace.
+
+        `now`: a time from before the credential was looked at, so that what is revoked meanwhile hits the new token
+        as well. With `once`, the reply is kept in the same transaction. Raises `AlreadyDone` if this request has been
+        answered before, `IdempotencyConflict`, and `InvalidRequest` for a token that would be too long.
+        """
+        keyring = self._master_keys.keyring
+        identifier = Identifier(
+            keyring.active.key_id, planned.audience, new_token_id(now), len(planned.caveats)
+        )
+        root_key = keyring.root_key(identifier)
+        macaroon = _within_limits(
+            lambda: Macaroon.mint(root_key, identifier, location=self._location, caveats=planned.caveats)
+        )
+        issued = IssuedToken(macaroon, identifier, planned)
+        if planned.note is not None:
+            label = LabelledToken(
+                identifier.token_id,
+                planned.user,
+                planned.note,
+                planned.scope,
+                planned.audience,
+                now,
+                planned.expires_at,
+            )
+            await self._store.labels.add(label, now=now, actor=actor, once=once, result=issued)
+        elif once is not None:
+            await self._store.replies.remember(once, issued, now=now)
+        return issued
+
+    def renew(self, authenticated: Authenticated, expires_at: datetime) -> Macaroon:
+        """The same token with a later expiry. Raises `InvalidRequest` for one that would be too long."""
+        return _within_limits(lambda: renew(authenticated, expires_at, self._derived_key))
+
+    def _derived_key(self, identifier: Identifier) -> bytes:
+        return derive(self._master_keys.keyring.root_key(identifier))
+
+
+def _within_limits(make: Callable[[], Macaroon]) -> Macaroon:
+    """The macaroon, if it is one that is taken again. Raises `InvalidRequest`."""
+    most = DEFAULT_LIMITS.token_text
+    try:
+        macaroon = make()
+    except LimitExceeded as error:
+        raise InvalidRequest(str(error)) from None
+    if len(macaroon.encode()) > most:
+        raise InvalidRequest(f"a token has at most {most} characters")
+    return macaroon

@@ -1,71 +1,112 @@
-"""Replies that can be asked for again: a request sent twice under one Idempotency-Key is done once.
+"""A request that is sent twice under one `Idempotency-Key` is done once, and answered twice with the same reply.
 
-Knows the seal and how a request is told from another; knows no SQL and no HTTP. What is kept of a request is an HMAC
-of it, since it may hold a password; what is kept of the reply is sealed, since it may hold a token.
+Knows requests and the seal; knows no SQL. `@idempotent` goes around a handler that returns its result and not yet a
+response. The reply is written in the transaction of the operation itself, so there is no operation without its reply
+and no reply without its operation. Of a request an HMAC is kept, since it may hold a password; the reply is sealed,
+since it may hold a token.
 """
 
+import functools
 import json
 import re
-from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Final
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
+from starlette.responses import Response
 
-from caveats import PrivateKey
+from caveats.http import TokenCredential
 from caveats.keys import hkdf
 from caveats.token import mac, pads
 from caveats_service.core.errors import InvalidRequest
-from caveats_service.storage import Idempotency, Revocation
-from caveats_service.storage.encryption import SealKey, seal, unseal
+from caveats_service.http.request import Handler, RequestContext, json_reply, reply
+from caveats_service.storage import AlreadyDone, Idempotency
+from caveats_service.storage.encryption import seal, unseal
 
+HEADER: Final = "Idempotency-Key"
 _KEPT: Final = timedelta(hours=24)
 _KEY: Final = re.compile(r"[A-Za-z0-9._:~+/=-]{8,128}")
 _PURPOSE: Final = "reply"
+_DIGEST_LABEL: Final = b"caveats/v1/idempotency"
+_Result = TypeVar("_Result")
 
 
-class Replies:
-    """Makes and opens what is remembered. Every node of a service makes and opens alike."""
+class Once:
+    """What makes an operation of this request happen once; the wrapper makes it, the handler hands it on."""
 
-    def __init__(self, seal_key: SealKey, box_key: PrivateKey) -> None:
-        self._seal_key = seal_key
-        self._digests = pads(hkdf(box_key.secret, b"caveats/v1/idempotency", 32))
+    def __init__(self, request: RequestContext, render: Callable[[Any], BaseModel]) -> None:
+        self._request = request
+        self._render = render
+        self._made: Idempotency | None = None
 
-    def once(
-        self,
-        key: str | None,
-        *,
-        caller: str,
-        what: str,
-        body: BaseModel,
-        reply: Callable[[Revocation | None], BaseModel],
-        now: datetime,
-    ) -> Idempotency | None:
-        """What the store needs to do this once; None without a key. Raises `InvalidRequest` for an unusable key."""
+    def by(self, caller: str, body: BaseModel) -> Idempotency | None:
+        """What the store needs to do this once for `caller` (a username); None if the request has no key.
+
+        What one copy of a token was answered is for that copy: a narrower one with the same key does not get it.
+        Raises `InvalidRequest` for a key that cannot be used.
+        """
+        request = self._request
+        key = request.http.headers.get(HEADER)
         if key is None:
             return None
         if _KEY.fullmatch(key) is None:
             raise InvalidRequest("an Idempotency-Key has 8 to 128 letters, digits and . _ : ~ + / = -")
-        asked = json.dumps([what, body.model_dump(mode="json")], sort_keys=True)
-        return Idempotency(
+        if isinstance(request.credential, TokenCredential):
+            verifier = request.runtime.tokens.verifier
+            branches = verifier.branches(verifier.authenticate(request.credential.text))
+            caller = f"{caller}/{branches[-1].hex()}"
+        self._made = Idempotency(
             caller=caller,
             key=key,
-            digest=mac(self._digests, asked.encode()),
-            expires_at=now + _KEPT,
-            seal_reply=lambda done: self._seal(caller, key, reply(done)),
+            digest=self._digest(body),
+            expires_at=request.now + _KEPT,
+            seal_reply=lambda result: self._seal(caller, key, self._render(result)),
         )
+        return self._made
 
-    def _seal(self, caller: str, key: str, reply: BaseModel) -> bytes:
+    def _digest(self, body: BaseModel) -> bytes:
+        """An HMAC (32 bytes) of what is asked for; the same on every node."""
+        http = self._request.http
+        asked = json.dumps([f"{http.method} {http.url.path}", body.model_dump(mode="json")], sort_keys=True)
+        key = hkdf(self._request.runtime.service_keys.box.secret, _DIGEST_LABEL, 32)
+        return mac(pads(key), asked.encode())
+
+    def _seal(self, caller: str, key: str, body: BaseModel) -> bytes:
         return seal(
-            self._seal_key,
-            reply.model_dump_json().encode(),
+            self._request.runtime.service_keys.seal,
+            body.model_dump_json().encode(),
             row_id=0,
             key_id=f"{caller}/{key}",
             purpose=_PURPOSE,
         )
 
-    def open(self, once: Idempotency, sealed: bytes) -> dict[str, object]:
-        """The reply that was given the first time."""
-        plain = unseal(self._seal_key, sealed, row_id=0, key_id=f"{once.caller}/{once.key}", purpose=_PURPOSE)
-        reply: dict[str, object] = json.loads(plain)
-        return reply
+    def again(self, done: AlreadyDone) -> bytes:
+        """The reply (JSON) that was given the first time."""
+        assert self._made is not None
+        return unseal(
+            self._request.runtime.service_keys.seal,
+            done.sealed_reply,
+            row_id=0,
+            key_id=f"{self._made.caller}/{self._made.key}",
+            purpose=_PURPOSE,
+        )
+
+
+def idempotent(
+    render: Callable[[_Result], BaseModel],
+) -> Callable[[Callable[[RequestContext, Once], Awaitable[_Result]]], Handler]:
+    """Make a handler of one that returns its result; `render` makes the body of the answer, a 201, of it."""
+
+    def wrap(handler: Callable[[RequestContext, Once], Awaitable[_Result]]) -> Handler:
+        @functools.wraps(handler)
+        async def run(request: RequestContext) -> Response:
+            once = Once(request, render)
+            try:
+                return reply(render(await handler(request, once)), 201)
+            except AlreadyDone as done:
+                return json_reply(once.again(done), 201)
+
+        return run
+
+    return wrap

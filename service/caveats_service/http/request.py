@@ -8,17 +8,16 @@ themselves, so with one, and a method that changes something, the page must be t
 import contextlib
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from caveats import Authenticated, Context, Grant, UnsatisfiedCaveats
+from caveats import Authenticated, Context, UnsatisfiedCaveats
 from caveats.http import (
     Credential,
     IncomingRequest,
@@ -29,16 +28,15 @@ from caveats.http import (
     context_of,
     credential_of,
     credential_required,
-    invalid_credentials,
     invalid_token,
 )
 from caveats.kinds import OWN_NAMESPACE, parse_address
-from caveats_service.core.errors import Busy
+from caveats_service.core.accounts import Actor
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
-from caveats_service.core.runtime import ServiceRuntime
 from caveats_service.http.errors import forbidden, problem_response
+from caveats_service.runtime import ServiceRuntime
 from caveats_service.settings import Settings
-from caveats_service.storage import AlreadyDone, Idempotency, Revocation, StoreUnavailable, User
+from caveats_service.storage import User
 
 ADMIN_SCOPE: Final = f"{OWN_NAMESPACE}:admin"
 NO_STORE: Final = {"Cache-Control": "no-store"}
@@ -46,14 +44,6 @@ SAFE: Final = ("GET", "HEAD", "OPTIONS")
 _Model = TypeVar("_Model", bound=BaseModel)
 _Body = TypeVar("_Body")
 Handler = Callable[["RequestContext"], Awaitable[Response]]
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls, proven: by password, or by a token that stands for the whole account."""
-
-    username: str
-    grant: Grant | None
 
 
 def require_own_site(settings: Settings, headers: Headers) -> None:
@@ -76,7 +66,6 @@ class RequestContext:
         self.http = http
         self.runtime = runtime
         self.now = runtime.now()
-        self._once: Idempotency | None = None
         self._proven: tuple[PasswordCredential, User] | None = None
 
     @cached_property
@@ -144,32 +133,6 @@ class RequestContext:
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def once(
-        self, caller: str, body: BaseModel, answer: Callable[[Revocation | None], BaseModel]
-    ) -> Idempotency | None:
-        """What makes the store do this once, if the request has an Idempotency-Key. Its answer is a 201.
-
-        What one copy of a token was answered is for that copy: a narrower one, with the same key, must not get it.
-        """
-        key = self.http.headers.get("idempotency-key")
-        if key is not None and isinstance(self.credential, TokenCredential):
-            presented = self.runtime.verifier.authenticate(self.credential.text)
-            caller = f"{caller}/{self.runtime.verifier.branches(presented)[-1].hex()}"
-        self._once = self.runtime.replies.once(
-            key,
-            caller=caller,
-            what=f"{self.http.method} {self.http.url.path}",
-            body=body,
-            reply=answer,
-            now=self.now,
-        )
-        return self._once
-
-    def again(self, done: AlreadyDone) -> Response:
-        """The answer that was given the first time."""
-        assert self._once is not None
-        return JSONResponse(self.runtime.replies.open(self._once, done.sealed_reply), 201, NO_STORE)
-
     # who calls
 
     @cached_property
@@ -207,7 +170,7 @@ class RequestContext:
 
     async def live_token(self) -> Authenticated:
         """The presented token, authentic, not revoked, and alive here and now."""
-        return await self.runtime.authenticate_live(self.token().text, self.context())
+        return await self.runtime.tokens.authenticate_live(self.token().text, self.context())
 
     def context(self, *scopes: str, audience: str | None = None) -> Context:
         """The facts of this request, for a token that is presented to this service itself."""
@@ -215,7 +178,7 @@ class RequestContext:
             self.head, self.runtime.settings.proxies, now=self.now, audience=audience, scopes=scopes
         )
 
-    async def account(self) -> Caller:
+    async def account(self) -> Actor:
         """The caller, if they stand for their whole account: by password, or by a `*` token of the default audience.
 
         A narrower copy, or one for an app, was given away for less than that.
@@ -225,32 +188,32 @@ class RequestContext:
                 raise credential_required()
             case PasswordCredential() as credential:
                 user = await self.user_of(credential)
-                return Caller(user.username, None)
+                return Actor(user.username)
             case TokenCredential() as credential:
-                grant = await self.runtime.verify(credential.text, self.context(audience=DEFAULT_AUDIENCE))
-                return Caller(grant.user, grant)
+                grant = await self.runtime.tokens.verify(
+                    credential.text, self.context(audience=DEFAULT_AUDIENCE)
+                )
+                return Actor(grant.user)
 
-    async def admin(self) -> Caller:
+    async def admin(self) -> Actor:
         """The caller, if they are an administrator and, with a token, if it has the scope `caveats:admin`."""
         match self.credential:
             case None:
                 raise credential_required()
             case PasswordCredential() as credential:
                 user = await self.user_of(credential)
-                caller = Caller(user.username, None)
             case TokenCredential() as credential:
                 context = self.context(ADMIN_SCOPE, audience=DEFAULT_AUDIENCE)
-                grant = await self.runtime.verify(credential.text, context)
-                caller = Caller(grant.user, grant)
+                grant = await self.runtime.tokens.verify(credential.text, context)
                 found = await self.runtime.store.users.get(grant.user)
                 if found is None or not found.is_enabled:
                     raise invalid_token()
                 user = found
         if not user.is_admin:
             raise forbidden("this is for administrators")
-        return caller
+        return Actor(user.username, administers=True)
 
-    async def owner_or_admin(self, username: str | None) -> Caller:
+    async def owner_or_admin(self, username: str | None) -> Actor:
         """The caller, if they stand for this user's whole account, or else are an administrator."""
         try:
             caller = await self.account()
@@ -268,28 +231,12 @@ class RequestContext:
             ) from None
 
     async def user_of(self, credential: PasswordCredential) -> User:
-        """The user whose password this is. Raises `Problem`: 401, 429, 503.
-
-        An unknown user costs as much as a known one, and is answered alike.
-        """
+        """The user whose password this is; looked up once in a request. Raises as `Accounts.sign_in`."""
         if self._proven is not None and self._proven[0] == credential:
             return self._proven[1]
-        runtime = self.runtime
-        username, password = credential.username, credential.password
-        async with runtime.rate_limiter.attempt(username[:64], self.throttle_key) as attempt:
-            user = await runtime.store.users.get(username)
-            stored = user.password_hash if user is not None and user.is_enabled else None
-            verdict = await runtime.passwords.verify(stored, password)
-            if verdict.corrupt:
-                runtime.alert("password_hash_corrupt", user=username)
-            if user is None or not verdict.ok:
-                await attempt.failed()
-                raise invalid_credentials()
-            await attempt.succeeded()
-        if verdict.needs_rehash and stored is not None:
-            with contextlib.suppress(Busy, StoreUnavailable):  # the next sign-in will do as well
-                fresh = await runtime.passwords.rehash(password)
-                await runtime.store.users.replace_hash(username, stored, fresh, now=self.now, actor=username)
+        user = await self.runtime.accounts.sign_in(
+            credential.username, credential.password, address=self.throttle_key
+        )
         self._proven = (credential, user)
         return user
 
@@ -301,8 +248,6 @@ def endpoint(handler: Handler, runtime: ServiceRuntime) -> ASGIApp:
         request = RequestContext(Request(scope, receive, send), runtime)
         try:
             response = await handler(request)
-        except AlreadyDone as done:
-            response = request.again(done)
         except Exception as error:  # noqa: BLE001  # the process edge: everything becomes one of the table's answers
             response = problem_response(error)
         await response(scope, receive, send)
@@ -312,7 +257,12 @@ def endpoint(handler: Handler, runtime: ServiceRuntime) -> ASGIApp:
 
 def reply(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A body as JSON, never to be stored by anybody on the way."""
-    return JSONResponse(body.model_dump(mode="json"), status, {**NO_STORE, **(headers or {})})
+    return json_reply(body.model_dump_json().encode(), status, headers)
+
+
+def json_reply(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """As `reply`, of a body that is JSON already."""
+    return Response(body, status, {**NO_STORE, **(headers or {})}, "application/json")
 
 
 def _strict_json(raw: bytes) -> Any:

@@ -51,14 +51,14 @@ class Schema(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Register(Schema):
+class RegisterRequest(Schema):
     """POST /v1/users."""
 
     username: Name
     password: Password
 
 
-class UserShape(Schema):
+class UserResponse(Schema):
     """A user, without anything secret."""
 
     username: str
@@ -68,27 +68,27 @@ class UserShape(Schema):
     disabled_at: Moment | None
 
 
-class Users(Schema):
+class UsersResponse(Schema):
     """GET /v1/users. `next`: give it as `after` for more."""
 
-    users: list[UserShape]
+    users: list[UserResponse]
     next: str | None
 
 
-class ChangePassword(Schema):
+class ChangePasswordRequest(Schema):
     """PUT /v1/users/{username}/password. `password`: the present one; an administrator may leave it out."""
 
     password: Password | None = None
     new_password: Password
 
 
-class SetGroup(Schema):
+class SetGroupRequest(Schema):
     """PUT /v1/groups/{group}."""
 
     members: Annotated[list[Name], Field(max_length=1000)] = []
 
 
-class GroupShape(Schema):
+class GroupResponse(Schema):
     """A group and who belongs to it."""
 
     name: str
@@ -96,14 +96,14 @@ class GroupShape(Schema):
     created_at: Moment
 
 
-class Groups(Schema):
+class GroupsResponse(Schema):
     """GET /v1/groups. `next`: give it as `after` for more."""
 
-    groups: list[GroupShape]
+    groups: list[GroupResponse]
     next: str | None
 
 
-class RegisterAgent(Schema):
+class RegisterAgentRequest(Schema):
     """POST /v1/agents. `public_key`: X25519, 32 bytes in base64."""
 
     username: Name
@@ -111,7 +111,7 @@ class RegisterAgent(Schema):
     name: Annotated[str, StringConstraints(max_length=256)] = ""
 
 
-class AgentShape(Schema):
+class AgentResponse(Schema):
     """A program that signs in with a key."""
 
     agent_id: str
@@ -121,14 +121,14 @@ class AgentShape(Schema):
     created_at: Moment
 
 
-class Agents(Schema):
+class AgentsResponse(Schema):
     """GET /v1/agents. `next`: give it as `after` for more."""
 
-    agents: list[AgentShape]
+    agents: list[AgentResponse]
     next: str | None
 
 
-class AgentLogin(Schema):
+class AgentLoginRequest(Schema):
     """POST /discharge/agent-login/{visit}."""
 
     username: Name
@@ -142,7 +142,7 @@ class FormFields(Schema):
     password: Password = Field(repr=False)
 
 
-class FillIn(Schema):
+class FillInRequest(Schema):
     """POST /discharge/form/{wait}."""
 
     form: FormFields
@@ -155,13 +155,13 @@ class FormToken(Schema):
     value: str = Field(repr=False)
 
 
-class FilledIn(Schema):
+class FillInResponse(Schema):
     """The form's answer."""
 
     token: FormToken
 
 
-class Issue(Schema):
+class IssueTokenRequest(Schema):
     """POST /v1/tokens. Without username and password the credential is in the header."""
 
     username: Name | None = None
@@ -173,7 +173,7 @@ class Issue(Schema):
     note: Text | None = None
 
 
-class Issued(Schema):
+class TokenResponse(Schema):
     """A token and what it says."""
 
     token: str = Field(repr=False)
@@ -185,13 +185,13 @@ class Issued(Schema):
     expires_at: Moment
 
 
-class Renew(Schema):
+class RenewTokenRequest(Schema):
     """POST /v1/tokens/renew."""
 
     expires_in: Duration | None = None
 
 
-class Label(Schema):
+class LabelResponse(Schema):
     """A labelled token: what its user sees of it."""
 
     token_id: str
@@ -203,14 +203,14 @@ class Label(Schema):
     last_used_at: Moment | None
 
 
-class Labels(Schema):
+class LabelsResponse(Schema):
     """GET /v1/tokens. `next`: give it as `after` for more."""
 
-    tokens: list[Label]
+    tokens: list[LabelResponse]
     next: str | None
 
 
-class VerifyOne(Schema):
+class VerifyRequest(Schema):
     """POST /v1/verify: a token and the facts of the request that it came with."""
 
     token: TokenText = Field(repr=False)
@@ -223,15 +223,15 @@ class VerifyOne(Schema):
     extra: dict[str, Any] = {}
 
 
-class VerifyMany(Schema):
+class VerifyManyRequest(Schema):
     """POST /v1/verify with a list: each is judged by itself."""
 
-    tokens: Annotated[list[VerifyOne], Field(min_length=1, max_length=100)]
+    tokens: Annotated[list[VerifyRequest], Field(min_length=1, max_length=100)]
 
 
-VerifyAny: TypeAdapter[VerifyOne | VerifyMany] = TypeAdapter(
+VerifyAnyRequest: TypeAdapter[VerifyRequest | VerifyManyRequest] = TypeAdapter(
     Annotated[
-        Annotated[VerifyOne, Tag("one")] | Annotated[VerifyMany, Tag("many")],
+        Annotated[VerifyRequest, Tag("one")] | Annotated[VerifyManyRequest, Tag("many")],
         Discriminator(lambda body: "many" if isinstance(body, dict) and "tokens" in body else "one"),
     ]
 )
@@ -250,7 +250,7 @@ class JudgedCaveat(Schema):
     hint: str | None = None
 
 
-class Verified(Schema):
+class VerifyResponse(Schema):
     """The answer: granted or not, caveat by caveat.
 
     `revoked_branches`: those of the token's other copies, for whoever goes on with the chain by themselves.
@@ -269,13 +269,13 @@ class Verified(Schema):
     revoked_branches: list[str] | None = None
 
 
-class VerifiedMany(Schema):
+class VerifyManyResponse(Schema):
     """The answers, in the order asked."""
 
-    results: list[Verified]
+    results: list[VerifyResponse]
 
 
-class Session(Schema):
+class SessionResponse(Schema):
     """Who is signed in."""
 
     user: str
@@ -284,7 +284,7 @@ class Session(Schema):
     expires_at: Moment
 
 
-class SignIn(Schema):
+class SignInRequest(Schema):
     """POST /v1/session."""
 
     username: Name
@@ -292,7 +292,7 @@ class SignIn(Schema):
     scope: Text | None = None
 
 
-class Revoke(Schema):
+class RevokeRequest(Schema):
     """POST /v1/revocations. Nothing: the copy that was presented. Else one target."""
 
     token: TokenText | None = Field(default=None, repr=False)
@@ -301,7 +301,7 @@ class Revoke(Schema):
     user: Name | None = None
 
 
-class RevocationShape(Schema):
+class RevocationResponse(Schema):
     """One entry of the feed."""
 
     sequence: int
@@ -313,16 +313,16 @@ class RevocationShape(Schema):
     expires_at: Moment
 
 
-class Revocations(Schema):
+class RevocationsResponse(Schema):
     """GET /v1/revocations. `resync`: the reader may have missed entries and begins again at 0."""
 
     epoch: int
     last_sequence: int
     resync: bool
-    revocations: list[RevocationShape]
+    revocations: list[RevocationResponse]
 
 
-class KeyShape(Schema):
+class KeyResponse(Schema):
     """A master key's life. Never the key."""
 
     id: str
@@ -334,29 +334,29 @@ class KeyShape(Schema):
     retired_at: Moment | None
 
 
-class Keys(Schema):
+class KeysResponse(Schema):
     """GET /v1/keys."""
 
-    keys: list[KeyShape]
+    keys: list[KeyResponse]
 
 
-class RetireKey(Schema):
+class RetireKeyRequest(Schema):
     """POST /v1/keys/{id}/retire. `force`: also while tokens under it may be alive."""
 
     force: bool = False
 
 
-class RotateKeys(Schema):
+class RotateKeysRequest(Schema):
     """POST /v1/keys/rotate. `now`: issue under the new key without waiting for others to have it."""
 
     now: bool = False
 
 
-class Empty(Schema):
+class EmptyRequest(Schema):
     """No members."""
 
 
-class RegisterVerifier(Schema):
+class RegisterVerifierRequest(Schema):
     """POST /v1/verifiers. `public_key`: X25519, 32 bytes in base64url without padding."""
 
     audience: Name
@@ -364,7 +364,7 @@ class RegisterVerifier(Schema):
     name: Annotated[str, StringConstraints(max_length=256)] = ""
 
 
-class VerifierShape(Schema):
+class VerifierResponse(Schema):
     """An app that verifies locally. `service_public_key`: to be pinned."""
 
     verifier_id: str
@@ -376,13 +376,13 @@ class VerifierShape(Schema):
     revoked_at: Moment | None
 
 
-class Verifiers(Schema):
+class VerifiersResponse(Schema):
     """GET /v1/verifiers."""
 
-    verifiers: list[VerifierShape]
+    verifiers: list[VerifierResponse]
 
 
-class VerifierKeys(Schema):
+class VerifierKeysResponse(Schema):
     """GET /v1/verifiers/{id}/keys. `box`: base64url, for the verifier's private key and the pinned service key."""
 
     box: str

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
 from caveats_service.app import create_app
-from caveats_service.core.runtime import ServiceRuntime
+from caveats_service.runtime import ServiceRuntime
 from caveats_service.server.header_limit import HeadLimitedProtocol
 from caveats_service.server.logging import configure
 from caveats_service.settings import PREFIX, Settings
@@ -139,7 +139,7 @@ def _say_where(settings: Settings, workers: int, port: int) -> None:
 
 
 def _show_admin(runtime: ServiceRuntime) -> None:
-    first = runtime.first_start
+    first = runtime.first_admin
     if first is None:
         return
     lines = [f"  Admin:    {first.username}"]

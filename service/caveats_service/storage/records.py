@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 _DIGEST_SIZE: Final = 32
 
@@ -199,7 +199,7 @@ class Idempotency:
     """A request that its caller may send again, because the reply can get lost.
 
     `key` is the caller's choice and theirs alone, `digest` (32 bytes) is of what they ask for. `seal_reply` makes
-    the reply that is kept from what the operation returns. It runs within the transaction: quick, no I/O, and
+    the reply that is kept from the operation's result. It runs within the transaction: quick, no I/O, and
     perhaps more than once.
     """
 
@@ -207,7 +207,7 @@ class Idempotency:
     key: str
     digest: bytes
     expires_at: datetime
-    seal_reply: Callable[[Revocation | None], bytes] = field(repr=False)
+    seal_reply: Callable[[Any], bytes] = field(repr=False)
 
     def __post_init__(self) -> None:
         if len(self.digest) != _DIGEST_SIZE:

@@ -25,7 +25,7 @@ from store_support import KINDS, new_place
 
 from caveats import AudienceKeyring, Context, Verifier
 from caveats.token import encode_base64
-from caveats_service.core.runtime import utc_now
+from caveats_service.core.clock import utc_now
 
 
 @pytest.fixture(scope="module")
@@ -252,13 +252,13 @@ def test_a_backup_taken_under_load_restores_whole_and_moves_the_epoch_on(tmp_pat
         cli(tmp_path, "backup", str(backups[0]), expect=1)
         cli(tmp_path, "restore", str(backups[0]), "--force", expect=1)
         last = user.token()
-        epoch = service.runtime.epoch
+        epoch = service.runtime.feed.epoch
     assert all(stat.S_IMODE(target.stat().st_mode) == 0o600 for target in backups)
     assert cli(tmp_path, "restore", str(backups[1]), expect=1).stderr.count("exists") == 1
     out = cli(tmp_path, "restore", str(backups[1]), "--force").stderr
     assert "epoch is now" in out
     with serving(tmp_path) as service, service.client() as http:
-        assert service.runtime.epoch > epoch
+        assert service.runtime.feed.epoch > epoch
         whole = User(service, user.username, user.password).token()
         kept = {row[0] for row in rows(tmp_path, "SELECT token_id FROM labelled_tokens")}
         assert set(before[1]) <= kept

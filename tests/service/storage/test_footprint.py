@@ -73,7 +73,7 @@ def test_thousands_of_tokens_over_http_in_every_way_leave_not_a_byte(
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(some, range(4)))
-    service.run(service.runtime._write_uses())
+    service.run(service.runtime.tokens.write_uses())
     assert (size(service), contents(tmp_path)) == (before, held)
 
 
@@ -99,4 +99,4 @@ def test_what_has_ended_is_forgotten(timed, clock, tmp_path: Path) -> None:  # t
     timed.run(timed.runtime._tend())
     assert rows(tmp_path, "SELECT count(*) FROM labelled_tokens") == [(0,)]
     assert rows(tmp_path, "SELECT count(*) FROM revocations") == [(0,)]
-    assert len(timed.runtime.revocations) == 0
+    assert len(timed.runtime.feed.revocation_set) == 0

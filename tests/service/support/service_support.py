@@ -30,8 +30,9 @@ from typer.testing import CliRunner
 import caveats_service.cli.app
 from caveats import Macaroon
 from caveats_service.app import create_app
+from caveats_service.core.clock import utc_now
 from caveats_service.core.passwords import PasswordProfile
-from caveats_service.core.runtime import ServiceRuntime, utc_now
+from caveats_service.runtime import ServiceRuntime
 from caveats_service.server.uvicorn import options
 from caveats_service.settings import Settings
 

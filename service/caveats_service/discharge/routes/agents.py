@@ -39,7 +39,7 @@ async def agent(request: RequestContext) -> Response:
 @bakery_endpoint
 async def agent_login(request: RequestContext) -> Response:
     """The older way: the agent completes the challenge, sends it along in a cookie, and then waits."""
-    body = await request.read(schemas.AgentLogin)
+    body = await request.read(schemas.AgentLoginRequest)
     decisions = request.runtime.decisions
     interaction = await decisions.of_visit(request.param("visit"))
     question = decisions.question(interaction, host=host(request))

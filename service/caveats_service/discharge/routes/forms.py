@@ -24,11 +24,11 @@ async def form(request: RequestContext) -> Response:
 async def fill_in(request: RequestContext) -> Response:
     """The filled-in form: the token for it, if username and password are right."""
     request.require_same_site_if_browser()
-    body = await request.read(schemas.FillIn)
+    body = await request.read(schemas.FillInRequest)
     decisions = request.runtime.decisions
     interaction = await decisions.of_wait(request.param("wait"))
     user = await request.user_of(PasswordCredential(body.form.username, body.form.password))
     question = decisions.question(interaction, host=host(request))
     await decisions.sign_in(interaction, question, user.username)
     token = b64encode(wait_token(request.param("wait"))).decode("ascii")
-    return reply(schemas.FilledIn(token=schemas.FormToken(kind=protocol.FORM, value=token)))
+    return reply(schemas.FillInResponse(token=schemas.FormToken(kind=protocol.FORM, value=token)))

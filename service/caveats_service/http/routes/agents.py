@@ -15,7 +15,7 @@ from caveats_service.storage import Agent
 
 async def register(request: RequestContext) -> Response:
     """Whoever has this key speaks for the user from now on."""
-    body = await request.read(schemas.RegisterAgent)
+    body = await request.read(schemas.RegisterAgentRequest)
     caller = await request.admin()
     try:
         public_key = read_agent_key(body.public_key)
@@ -28,7 +28,7 @@ async def register(request: RequestContext) -> Response:
         now=request.now,
         actor=caller.username,
     )
-    return reply(shape(agent), 201)
+    return reply(agent_response(agent), 201)
 
 
 async def listing(request: RequestContext) -> Response:
@@ -38,8 +38,8 @@ async def listing(request: RequestContext) -> Response:
     found = await request.runtime.store.agents.list(
         after=request.http.query_params.get("after", ""), limit=limit
     )
-    rows = [shape(agent) for agent in found]
-    return reply(schemas.Agents(agents=rows, next=rows[-1].agent_id if len(rows) == limit else None))
+    rows = [agent_response(agent) for agent in found]
+    return reply(schemas.AgentsResponse(agents=rows, next=rows[-1].agent_id if len(rows) == limit else None))
 
 
 async def remove(request: RequestContext) -> Response:
@@ -52,9 +52,9 @@ async def remove(request: RequestContext) -> Response:
     return Response(status_code=204, headers=NO_STORE)
 
 
-def shape(agent: Agent) -> schemas.AgentShape:
+def agent_response(agent: Agent) -> schemas.AgentResponse:
     """An agent as administrators see it."""
-    return schemas.AgentShape(
+    return schemas.AgentResponse(
         agent_id=agent.agent_id,
         username=agent.username,
         public_key=encode_base64(agent.public_key),

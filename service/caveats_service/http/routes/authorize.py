@@ -36,7 +36,7 @@ async def authorize(request: RequestContext) -> Response:
         request.require_own_site()
     asked = IncomingRequest(method, path, query, headers, peer)
     context = context_of(asked, settings.proxies, now=request.now, audience=audience, scopes=scopes)
-    grant = await runtime.verify(credential.text, context)
+    grant = await runtime.tokens.verify(credential.text, context)
     return _Granted(grant)
 
 

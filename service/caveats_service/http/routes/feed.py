@@ -14,8 +14,7 @@ from caveats import AudienceKeyring
 from caveats.http import Problem, bad_request, unavailable
 from caveats.revocation import Page, check_reader, rows_text, seal_text
 from caveats.token import is_audience
-from caveats_service.core.feed import Subscriber
-from caveats_service.core.runtime import ServiceRuntime
+from caveats_service.core.feed import RevocationFeed, Subscriber
 from caveats_service.http.request import NO_STORE, RequestContext
 
 PROOF_HEADER: Final = "X-Feed-Proof"
@@ -23,7 +22,7 @@ _LONGEST_WAIT: Final = 30
 _SSE: Final = {**NO_STORE, "X-Accel-Buffering": "no"}
 
 
-async def feed(request: RequestContext) -> Response:
+async def read(request: RequestContext) -> Response:
     """From a sequence on: as events for `Accept: text/event-stream`, else as lines up to now."""
     audience = request.http.query_params.get("audience", "")
     keys = _reader(request, audience)
@@ -35,13 +34,13 @@ async def feed(request: RequestContext) -> Response:
             after = int(last_event)
         subscriber = request.runtime.feed.subscribe(audience)
         return StreamingResponse(
-            _events(request.runtime, keys, subscriber, after, epoch), 200, _SSE, "text/event-stream"
+            _events(request.runtime.feed, keys, subscriber, after, epoch), 200, _SSE, "text/event-stream"
         )
     wait = request.number("wait", 0, _LONGEST_WAIT)
     if wait:
-        await request.runtime.wait_for_news(after, epoch, wait)
+        await request.runtime.feed.wait_for_news(after, epoch, wait)
     headers = {**NO_STORE, "Vary": "Accept-Encoding"}
-    lines = _lines(request.runtime, keys, after, epoch)
+    lines = _lines(request.runtime.feed, keys, after, epoch)
     if "gzip" in request.http.headers.get("accept-encoding", ""):
         headers["Content-Encoding"] = "gzip"
         return StreamingResponse(_gzipped(lines), 200, headers, "application/x-ndjson")
@@ -60,16 +59,16 @@ def _reader(request: RequestContext, audience: str) -> AudienceKeyring:
 
 
 async def _events(
-    runtime: ServiceRuntime, keys: AudienceKeyring, subscriber: Subscriber, after: int, epoch: int | None
+    feed: RevocationFeed, keys: AudienceKeyring, subscriber: Subscriber, after: int, epoch: int | None
 ) -> AsyncIterator[str]:
     """What was missed, then what comes. The subscriber has been listening since before the first was read."""
     try:
-        async for page, rows in runtime.pages(after, epoch):
-            yield _event(seal_text(rows_text(page, rows), runtime.signing_key(keys.audience)), page)
+        async for page, rows in feed.pages(after, epoch):
+            yield _event(seal_text(rows_text(page, rows), feed.signing_key(keys.audience)), page)
         async for line in subscriber.follow():
             yield f"event: page\ndata: {line}\n\n"
     finally:
-        runtime.feed.leave(subscriber)
+        feed.leave(subscriber)
 
 
 def _event(line: str, page: Page) -> str:
@@ -77,10 +76,10 @@ def _event(line: str, page: Page) -> str:
 
 
 async def _lines(
-    runtime: ServiceRuntime, keys: AudienceKeyring, after: int, epoch: int | None
+    feed: RevocationFeed, keys: AudienceKeyring, after: int, epoch: int | None
 ) -> AsyncIterator[str]:
-    async for page, rows in runtime.pages(after, epoch):
-        yield seal_text(rows_text(page, rows), runtime.signing_key(keys.audience)) + "\n"
+    async for page, rows in feed.pages(after, epoch):
+        yield seal_text(rows_text(page, rows), feed.signing_key(keys.audience)) + "\n"
 
 
 async def _gzipped(lines: AsyncIterator[str]) -> AsyncIterator[bytes]:

@@ -16,8 +16,8 @@ async def listing(request: RequestContext) -> Response:
     found = await request.runtime.store.groups.list(
         after=request.http.query_params.get("after", ""), limit=limit
     )
-    rows = [shape(group) for group in found]
-    return reply(schemas.Groups(groups=rows, next=rows[-1].name if len(rows) == limit else None))
+    rows = [group_response(group) for group in found]
+    return reply(schemas.GroupsResponse(groups=rows, next=rows[-1].name if len(rows) == limit else None))
 
 
 async def one(request: RequestContext) -> Response:
@@ -26,17 +26,19 @@ async def one(request: RequestContext) -> Response:
     group = await request.runtime.store.groups.get(check_group(request.param("group")))
     if group is None:
         raise not_found("there is no such group")
-    return reply(shape(group))
+    return reply(group_response(group))
 
 
 async def put(request: RequestContext) -> Response:
     """A group with these members and no others, whether it was there or not."""
-    body = await request.read(schemas.SetGroup)
+    body = await request.read(schemas.SetGroupRequest)
     caller = await request.admin()
     name = check_group(request.param("group"))
     members = [check_username(member) for member in body.members]
     return reply(
-        shape(await request.runtime.store.groups.put(name, members, now=request.now, actor=caller.username))
+        group_response(
+            await request.runtime.store.groups.put(name, members, now=request.now, actor=caller.username)
+        )
     )
 
 
@@ -55,7 +57,7 @@ async def add_member(request: RequestContext) -> Response:
     group = await request.runtime.store.groups.add_member(
         name, username, now=request.now, actor=caller.username
     )
-    return reply(shape(group))
+    return reply(group_response(group))
 
 
 async def remove_member(request: RequestContext) -> Response:
@@ -65,9 +67,9 @@ async def remove_member(request: RequestContext) -> Response:
     group = await request.runtime.store.groups.remove_member(
         name, username, now=request.now, actor=caller.username
     )
-    return reply(shape(group))
+    return reply(group_response(group))
 
 
-def shape(group: Group) -> schemas.GroupShape:
+def group_response(group: Group) -> schemas.GroupResponse:
     """A group as administrators see it."""
-    return schemas.GroupShape(name=group.name, members=list(group.members), created_at=group.created_at)
+    return schemas.GroupResponse(name=group.name, members=list(group.members), created_at=group.created_at)

@@ -11,32 +11,32 @@ async def listing(request: RequestContext) -> Response:
     """Every key there ever was, and what it may do now."""
     await request.admin()
     await request.runtime.master_keys.refresh()
-    return reply(schemas.Keys(keys=[shape(row) for row in request.runtime.master_keys.rows]))
+    return reply(schemas.KeysResponse(keys=[key_response(row) for row in request.runtime.master_keys.rows]))
 
 
 async def rotate(request: RequestContext) -> Response:
     """Publish a new key; it is activated when everybody has had time to get it, or at once if asked."""
-    body = await request.read(schemas.RotateKeys)
+    body = await request.read(schemas.RotateKeysRequest)
     actor = (await request.admin()).username
     row = await request.runtime.master_keys.publish(actor=actor)
     if body.now:
         row = await request.runtime.master_keys.activate(row.key_id, actor=actor)
-    return reply(shape(row), 201)
+    return reply(key_response(row), 201)
 
 
 async def retire(request: RequestContext) -> Response:
     """Destroy a key that issues no more. With `force` also while tokens under it may be alive: they die."""
-    body = await request.read(schemas.RetireKey)
+    body = await request.read(schemas.RetireKeyRequest)
     caller = await request.admin()
     row = await request.runtime.master_keys.retire(
         request.param("key_id"), force=body.force, actor=caller.username
     )
-    return reply(shape(row))
+    return reply(key_response(row))
 
 
-def shape(row: MasterKey) -> schemas.KeyShape:
+def key_response(row: MasterKey) -> schemas.KeyResponse:
     """A key's life."""
-    return schemas.KeyShape(
+    return schemas.KeyResponse(
         id=row.key_id,
         state=row.state.value,
         created_at=row.created_at,

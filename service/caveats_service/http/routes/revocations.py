@@ -10,35 +10,53 @@ from caveats.token import BRANCH_ID_SIZE, is_token_id
 from caveats_service.core.usernames import check_username
 from caveats_service.http import schemas
 from caveats_service.http.errors import forbidden, not_found
+from caveats_service.http.idempotency import Once, idempotent
 from caveats_service.http.request import RequestContext, reply
 from caveats_service.storage import Revocation
 
 _NOT_YOURS: Final = "you have no labelled token of this id; present the token itself, or revoke all of yours"
 
 
-async def create(request: RequestContext) -> Response:
+def revocation_response(row: Revocation) -> schemas.RevocationResponse:
+    """An entry as the feed shows it."""
+    return schemas.RevocationResponse(
+        sequence=row.sequence,
+        kind=row.kind.value,
+        token_id=row.token_id,
+        branch_id=None if row.branch_id is None else row.branch_id.hex(),
+        user=row.username,
+        issued_up_to=row.issued_up_to,
+        expires_at=row.expires_at,
+    )
+
+
+@idempotent(revocation_response)
+async def create(request: RequestContext, once: Once) -> Revocation:
     """Revoke the presented copy, or what the body names."""
-    body = await request.read(schemas.Revoke)
+    body = await request.read(schemas.RevokeRequest)
     targets = [body.token is not None, body.token_id is not None, body.user is not None]
     if sum(targets) > 1 or (body.branch_id is not None and body.token_id is None):
         raise bad_request("name one target: token, token_id (with branch_id, if you like), or user")
     if body.user is not None:
-        row = await _revoke_user(request, body.user, body)
-    elif body.token_id is not None and body.branch_id is not None:
-        row = await _revoke_branch(request, body.token_id, body.branch_id)
-    elif body.token_id is not None:
-        row = await revoke_whole(request, body.token_id)
-    else:
-        row = await _revoke_presented(request, body.token)
-    return reply(entry(row), 201)
+        return await _revoke_user(request, body.user, body, once)
+    if body.token_id is not None and body.branch_id is not None:
+        return await _revoke_branch(request, body.token_id, body.branch_id)
+    if body.token_id is not None:
+        return await revoke_whole(request, body.token_id)
+    return await _revoke_presented(request, body.token)
 
 
 async def _revoke_presented(request: RequestContext, text: str | None) -> Revocation:
     """Holding a copy is all the right that killing it needs, whatever its caveats say, and however often."""
-    authenticated = await request.runtime.authenticate(
+    authenticated = await request.runtime.tokens.authenticate(
         text if text is not None else request.token().text, even_revoked=True
     )
-    return await request.runtime.revoke_presented(authenticated)
+    return await _revoke_copy(request, authenticated)
+
+
+async def _revoke_copy(request: RequestContext, authenticated: Authenticated) -> Revocation:
+    branches = request.runtime.tokens.branches(authenticated)
+    return await request.runtime.revocations.revoke_presented(authenticated, branches)
 
 
 async def revoke_whole(request: RequestContext, token_id: str) -> Revocation:
@@ -49,7 +67,7 @@ async def revoke_whole(request: RequestContext, token_id: str) -> Revocation:
     if presented is not None and presented.identified is not None:
         own = presented.identified.token_id == token_id
         if own and presented.identified.issuer_caveats == len(presented.wire.caveats):
-            return await request.runtime.revoke_presented(presented)
+            return await _revoke_copy(request, presented)
     label = await request.runtime.store.labels.get(token_id)
     try:
         caller = await request.owner_or_admin(label.username if label is not None else None)
@@ -59,12 +77,12 @@ async def revoke_whole(request: RequestContext, token_id: str) -> Revocation:
         ):  # whether somebody else has a token of this id is not for everybody to know
             raise not_found(_NOT_YOURS) from None
         raise
-    return await request.runtime.revoke_token(token_id, actor=caller.username)
+    return await request.runtime.revocations.revoke_token(token_id, actor=caller.username)
 
 
 async def _presented(request: RequestContext) -> Authenticated | None:
     if isinstance(request.credential, TokenCredential):
-        return await request.runtime.authenticate(request.credential.text)
+        return await request.runtime.tokens.authenticate(request.credential.text)
     return None
 
 
@@ -84,23 +102,26 @@ async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str)
         and presented.identified is not None
         and presented.identified.token_id == token_id
     ):
-        own = request.runtime.verifier.branches(presented)
+        own = request.runtime.tokens.branches(presented)
         whole = presented.identified.issuer_caveats == len(presented.wire.caveats)
         if whole or branch == own[-1]:
-            return await request.runtime.revoke_branch(token_id, branch, actor=presented.caveats[0].value)
+            return await request.runtime.revocations.revoke_branch(
+                token_id, branch, actor=presented.caveats[0].value
+            )
         raise forbidden("a narrowed copy may revoke itself, not other branches")
     label = await request.runtime.store.labels.get(token_id)
     caller = await request.owner_or_admin(label.username if label is not None else None)
-    return await request.runtime.revoke_branch(token_id, branch, actor=caller.username)
+    return await request.runtime.revocations.revoke_branch(token_id, branch, actor=caller.username)
 
 
-async def _revoke_user(request: RequestContext, username: str, body: schemas.Revoke) -> Revocation:
+async def _revoke_user(
+    request: RequestContext, username: str, body: schemas.RevokeRequest, once: Once
+) -> Revocation:
     check_username(username)
-    caller = await request.owner_or_admin(username)
-    if caller.username != username and await request.runtime.store.users.get(username) is None:
-        raise not_found("there is no such user")
-    once = request.once(caller.username, body, _answer)
-    return await request.runtime.revoke_user(username, actor=caller.username, once=once)
+    actor = await request.owner_or_admin(username)
+    return await request.runtime.accounts.revoke_all(
+        username, actor=actor, once=once.by(actor.username, body)
+    )
 
 
 async def listing(request: RequestContext) -> Response:
@@ -110,28 +131,10 @@ async def listing(request: RequestContext) -> Response:
     limit = max(1, request.number("limit", 1000, 5000))
     page = await request.runtime.store.revocations.page(after, limit=limit)
     return reply(
-        schemas.Revocations(
+        schemas.RevocationsResponse(
             epoch=page.epoch,
             last_sequence=page.last_sequence,
             resync=after > page.last_sequence or 0 < after < page.floor,
-            revocations=[entry(row) for row in page.entries],
+            revocations=[revocation_response(row) for row in page.entries],
         )
-    )
-
-
-def _answer(row: Revocation | None) -> schemas.RevocationShape:
-    assert row is not None
-    return entry(row)
-
-
-def entry(row: Revocation) -> schemas.RevocationShape:
-    """An entry as the feed shows it."""
-    return schemas.RevocationShape(
-        sequence=row.sequence,
-        kind=row.kind.value,
-        token_id=row.token_id,
-        branch_id=None if row.branch_id is None else row.branch_id.hex(),
-        user=row.username,
-        issued_up_to=row.issued_up_to,
-        expires_at=row.expires_at,
     )

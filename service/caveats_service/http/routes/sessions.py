@@ -4,18 +4,18 @@ from datetime import datetime
 
 from starlette.responses import Response
 
-from caveats import CaveatsError, Expires, effective
+from caveats import Authenticated, CaveatsError, Expires, effective
 from caveats.http import PasswordCredential, TokenCredential, credential_of, credential_required
+from caveats_service.core.errors import Forbidden
 from caveats_service.core.issuing import IssueRequest, Plan, plan, renewal_expiry
 from caveats_service.http import schemas
-from caveats_service.http.errors import problem_of
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.http.routes.tokens import user_bounds
 
 
 async def sign_in(request: RequestContext) -> Response:
     """A new session, whoever was signed in before."""
-    body = await request.read(schemas.SignIn)
+    body = await request.read(schemas.SignInRequest)
     request.require_same_site_if_browser()
     user = await request.user_of(PasswordCredential(body.username, body.password))
     bounds = user_bounds(user)
@@ -25,9 +25,9 @@ async def sign_in(request: RequestContext) -> Response:
     asked = IssueRequest(scope=body.scope or everything, caveats=(str(ceiling),))
     planned = plan(asked, bounds, request.runtime.session_lives, request.runtime.checkers, now=request.now)
     await _end_previous(request)
-    macaroon, identifier = await request.runtime.issue(planned, actor=user.username, now=request.now)
-    session = _session(planned, identifier.token_id)
-    return reply(session, 201, _set_cookie(request, macaroon.encode(), planned.expires_at))
+    issued = await request.runtime.issuer.issue(planned, actor=user.username, now=request.now)
+    session = _session(planned, issued.identifier.token_id)
+    return reply(session, 201, _set_cookie(request, issued.macaroon.encode(), planned.expires_at))
 
 
 async def _end_previous(request: RequestContext) -> None:
@@ -35,15 +35,22 @@ async def _end_previous(request: RequestContext) -> None:
     previous = credential_of(request.head.headers, request.runtime.settings.cookie_name)
     if isinstance(previous, TokenCredential) and previous.from_cookie:
         try:
-            authenticated = await request.runtime.authenticate(previous.text)
+            authenticated = await request.runtime.tokens.authenticate(previous.text)
         except CaveatsError:
             return
-        await request.runtime.revoke_presented(authenticated)
+        await _revoke(request, authenticated)
 
 
-def _session(planned: Plan, token_id: str) -> schemas.Session:
+async def _revoke(request: RequestContext, authenticated: Authenticated) -> None:
+    branches = request.runtime.tokens.branches(authenticated)
+    await request.runtime.revocations.revoke_presented(authenticated, branches)
+
+
+def _session(planned: Plan, token_id: str) -> schemas.SessionResponse:
     scope = " ".join(effective(planned.caveats).scopes)
-    return schemas.Session(user=planned.user, token_id=token_id, scope=scope, expires_at=planned.expires_at)
+    return schemas.SessionResponse(
+        user=planned.user, token_id=token_id, scope=scope, expires_at=planned.expires_at
+    )
 
 
 async def who(request: RequestContext) -> Response:
@@ -59,16 +66,14 @@ async def who(request: RequestContext) -> Response:
             request.runtime.session_lives,
             now=request.now,
         )
-        text = request.runtime.renew(authenticated, expires_at).encode()
-    except Exception as error:  # at its ceiling a session simply goes on until it ends
-        if problem_of(error).code not in ("ceiling_reached", "forbidden"):
-            raise
+        text = request.runtime.issuer.renew(authenticated, expires_at).encode()
+    except Forbidden:  # at its ceiling a session simply goes on until it ends
         text = credential.text
-    again = await request.runtime.authenticate(text)
+    again = await request.runtime.tokens.authenticate(text)
     authority = effective(again.caveats)
     assert again.identified is not None
     assert authority.expires_at is not None
-    session = schemas.Session(
+    session = schemas.SessionResponse(
         user=authority.user or "",
         token_id=again.identified.token_id,
         scope=" ".join(authority.scopes),
@@ -82,8 +87,8 @@ async def sign_out(request: RequestContext) -> Response:
     credential = request.token()
     if not credential.from_cookie:
         raise credential_required()
-    authenticated = await request.runtime.authenticate(credential.text)
-    await request.runtime.revoke_presented(authenticated)
+    authenticated = await request.runtime.tokens.authenticate(credential.text)
+    await _revoke(request, authenticated)
     return Response(status_code=204, headers={**NO_STORE, **_cookie(request, "", 0)})
 
 

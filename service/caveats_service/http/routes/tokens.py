@@ -4,14 +4,14 @@ from datetime import timedelta
 
 from starlette.responses import Response
 
-from caveats import Identifier, LimitExceeded, Macaroon, WrongAudience, effective
+from caveats import WrongAudience, effective
 from caveats.durations import parse_duration
-from caveats.http import PasswordCredential, Problem, TokenCredential, bad_request, credential_required
+from caveats.http import PasswordCredential, Problem, TokenCredential, credential_required
 from caveats_service.core.issuing import (
     DEFAULT_AUDIENCE,
     Bounds,
+    IssuedToken,
     IssueRequest,
-    Plan,
     bounds_of_token,
     bounds_of_user,
     plan,
@@ -19,32 +19,39 @@ from caveats_service.core.issuing import (
 )
 from caveats_service.http import schemas
 from caveats_service.http.errors import forbidden, not_found
+from caveats_service.http.idempotency import Once, idempotent
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.http.routes.revocations import revoke_whole
 from caveats_service.storage import LabelledToken, User
 
 
-async def issue(request: RequestContext) -> Response:
+def token_response(issued: IssuedToken) -> schemas.TokenResponse:
+    """What a caller is told of a new token: its effective authority."""
+    authority = effective(issued.plan.caveats)
+    return schemas.TokenResponse(
+        token=issued.macaroon.encode(),
+        token_id=issued.identifier.token_id,
+        user=issued.plan.user,
+        audience=issued.identifier.audience,
+        scope=" ".join(authority.scopes),
+        issued_at=issued.identifier.issued_at,
+        expires_at=issued.plan.expires_at,
+    )
+
+
+@idempotent(token_response)
+async def issue(request: RequestContext, once: Once) -> IssuedToken:
     """A new token, against a password or bounded by another token."""
-    body = await request.read(schemas.Issue)
+    body = await request.read(schemas.IssueTokenRequest)
     bounds = await _bounds(request, body)
     asked = IssueRequest(body.scope, body.audience, lifetime(body.expires_in), tuple(body.caveats), body.note)
     planned = plan(asked, bounds, request.runtime.lives, request.runtime.checkers, now=request.now)
-    try:
-        macaroon, identifier = await request.runtime.issue(
-            planned,
-            actor=bounds.user,
-            now=request.now,
-            once=lambda minted, known_as: request.once(
-                bounds.user, body, lambda _: issued(minted, known_as, planned)
-            ),
-        )
-    except LimitExceeded as error:  # not of a token that was presented, but of the one that was asked for
-        raise bad_request(str(error)) from None
-    return reply(issued(macaroon, identifier, planned), 201)
+    return await request.runtime.issuer.issue(
+        planned, actor=bounds.user, now=request.now, once=once.by(bounds.user, body)
+    )
 
 
-async def _bounds(request: RequestContext, body: schemas.Issue) -> Bounds:
+async def _bounds(request: RequestContext, body: schemas.IssueTokenRequest) -> Bounds:
     if body.username is not None or body.password is not None:
         if request.credential is not None:
             raise Problem(400, "two_credentials", "a password in the body, or a credential in the header")
@@ -58,7 +65,7 @@ async def _bounds(request: RequestContext, body: schemas.Issue) -> Bounds:
             return user_bounds(await request.user_of(credential))
         case TokenCredential() as credential:
             authenticated = await request.live_token()
-            branches = request.runtime.verifier.branches(authenticated)
+            branches = request.runtime.tokens.branches(authenticated)
             whole = await _whole(request, credential.text)
             return bounds_of_token(authenticated, branches, any_audience=whole)
 
@@ -66,7 +73,7 @@ async def _bounds(request: RequestContext, body: schemas.Issue) -> Bounds:
 async def _whole(request: RequestContext, text: str) -> bool:
     """Whether this token stands for the whole account, and not for what one app may do."""
     try:
-        _, failures = await request.runtime.failures(text, request.context(audience=DEFAULT_AUDIENCE))
+        _, failures = await request.runtime.tokens.failures(text, request.context(audience=DEFAULT_AUDIENCE))
     except WrongAudience:
         return False
     return not failures
@@ -82,40 +89,25 @@ def lifetime(value: int | str | None) -> timedelta | None:
     return None if value is None else parse_duration(value)
 
 
-def issued(macaroon: Macaroon, identifier: Identifier, planned: Plan) -> schemas.Issued:
-    """What a caller is told of a new token: its effective authority."""
-    authority = effective(planned.caveats)
-    return schemas.Issued(
-        token=macaroon.encode(),
-        token_id=identifier.token_id,
-        user=planned.user,
-        audience=identifier.audience,
-        scope=" ".join(authority.scopes),
-        issued_at=identifier.issued_at,
-        expires_at=planned.expires_at,
-    )
-
-
 async def renew(request: RequestContext) -> Response:
     """The presented token with a later expiry; whatever holders added stays."""
-    body = await request.read(schemas.Renew)
+    body = await request.read(schemas.RenewTokenRequest)
     authenticated = await request.live_token()
     expires_at = renewal_expiry(
         authenticated, lifetime(body.expires_in), request.runtime.lives, now=request.now
     )
-    try:
-        macaroon = request.runtime.renew(authenticated, expires_at)
-    except LimitExceeded as error:
-        raise bad_request(str(error)) from None
+    macaroon = request.runtime.issuer.renew(authenticated, expires_at)
     again = (
-        request.runtime.verifier.authenticate(macaroon) if not authenticated.third_parties else authenticated
+        authenticated
+        if authenticated.third_parties
+        else request.runtime.tokens.verifier.authenticate(macaroon)
     )
     authority = effective(again.caveats)
     identifier = again.identified
     if identifier is None or authority.user is None:
         raise forbidden("not a token of this service")
     return reply(
-        schemas.Issued(
+        schemas.TokenResponse(
             token=macaroon.encode(),
             token_id=identifier.token_id,
             user=authority.user,
@@ -133,8 +125,8 @@ async def listing(request: RequestContext) -> Response:
     limit = max(1, request.number("limit", 100, 1000))
     after = request.http.query_params.get("after")
     found = await request.runtime.store.labels.list(caller.username, after=after, limit=limit)
-    rows = [label(request, token) for token in found]
-    return reply(schemas.Labels(tokens=rows, next=rows[-1].token_id if len(rows) == limit else None))
+    rows = [label_response(request, token) for token in found]
+    return reply(schemas.LabelsResponse(tokens=rows, next=rows[-1].token_id if len(rows) == limit else None))
 
 
 async def one(request: RequestContext) -> Response:
@@ -143,13 +135,15 @@ async def one(request: RequestContext) -> Response:
     token = await request.runtime.store.labels.get(request.param("token_id"))
     if token is None or token.username != caller.username:
         raise not_found("you have no labelled token of this id")
-    return reply(label(request, token))
+    return reply(label_response(request, token))
 
 
-def label(request: RequestContext, token: LabelledToken) -> schemas.Label:
+def label_response(request: RequestContext, token: LabelledToken) -> schemas.LabelResponse:
     """A labelled token, its last use as this node knows it."""
-    uses = [at for at in (token.last_used_at, request.runtime.uses.get(token.token_id)) if at is not None]
-    return schemas.Label(
+    uses = [
+        at for at in (token.last_used_at, request.runtime.tokens.uses.get(token.token_id)) if at is not None
+    ]
+    return schemas.LabelResponse(
         token_id=token.token_id,
         note=token.note,
         scope=token.scope,

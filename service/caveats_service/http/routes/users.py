@@ -2,7 +2,9 @@
 
 from starlette.responses import Response
 
-from caveats.http import PasswordCredential, Problem, TokenCredential, bad_request, invalid_credentials
+from caveats.http import PasswordCredential, TokenCredential, bad_request
+from caveats_service.core.accounts import Actor, Anonymous
+from caveats_service.core.errors import InvalidCredentials
 from caveats_service.core.usernames import check_username
 from caveats_service.http import schemas
 from caveats_service.http.request import NO_STORE, RequestContext, reply
@@ -11,18 +13,10 @@ from caveats_service.storage import User
 
 async def register(request: RequestContext) -> Response:
     """A new account: by anybody where registration is open, else by an administrator."""
-    body = await request.read(schemas.Register)
-    actor = body.username
-    if request.credential is not None:
-        actor = (await request.admin()).username
-    elif not request.runtime.settings.open_registration:
-        raise Problem(403, "registration_closed")
-    else:
-        await request.runtime.rate_limiter.register(request.throttle_key)
-    check_username(body.username)
-    hashed = await request.runtime.passwords.hash(body.password)
-    user = await request.runtime.store.users.create(body.username, hashed, now=request.now, actor=actor)
-    return reply(shape(user), 201)
+    body = await request.read(schemas.RegisterRequest)
+    actor = Anonymous(request.throttle_key) if request.credential is None else await request.admin()
+    user = await request.runtime.accounts.register(body.username, body.password, actor=actor)
+    return reply(user_response(user), 201)
 
 
 async def listing(request: RequestContext) -> Response:
@@ -32,51 +26,52 @@ async def listing(request: RequestContext) -> Response:
     found = await request.runtime.store.users.list(
         after=request.http.query_params.get("after", ""), limit=limit
     )
-    rows = [shape(user) for user in found]
-    return reply(schemas.Users(users=rows, next=rows[-1].username if len(rows) == limit else None))
+    rows = [user_response(user) for user in found]
+    return reply(schemas.UsersResponse(users=rows, next=rows[-1].username if len(rows) == limit else None))
 
 
 async def change_password(request: RequestContext) -> Response:
-    """A new password. Everything that was issued to the user until now is dead."""
-    body = await request.read(schemas.ChangePassword)
+    """A new password. Everything that was issued to the user until now is revoked."""
+    body = await request.read(schemas.ChangePasswordRequest)
     username = check_username(request.param("username"))
-    if body.password is not None:
-        if isinstance(request.credential, TokenCredential) and (await request.account()).username != username:
-            raise bad_request("the present password is your own: leave it out to set another user's")
-        await request.user_of(PasswordCredential(username, body.password))
-        actor = username
-    elif isinstance(request.credential, PasswordCredential) and request.credential.username == username:
-        actor = (await request.account()).username
-    else:
-        if request.credential is None:
-            raise invalid_credentials()
-        actor = (await request.admin()).username
-    hashed = await request.runtime.passwords.hash(body.new_password)
-    await request.runtime.set_password(username, hashed, actor=actor)
+    actor = await _who_changes(request, username, body.password)
+    await request.runtime.accounts.set_password(username, body.new_password, actor=actor)
     return Response(status_code=204, headers=NO_STORE)
 
 
+async def _who_changes(request: RequestContext, username: str, present: str | None) -> Actor:
+    """The user, by their present password or by Basic, or an administrator."""
+    if present is not None:
+        if isinstance(request.credential, TokenCredential) and (await request.account()).username != username:
+            raise bad_request("the present password is your own: leave it out to set another user's")
+        await request.user_of(PasswordCredential(username, present))
+        return Actor(username)
+    if isinstance(request.credential, PasswordCredential) and request.credential.username == username:
+        return await request.account()
+    if request.credential is None:
+        raise InvalidCredentials
+    return await request.admin()
+
+
 async def disable(request: RequestContext) -> Response:
-    """Nobody signs in as this user any more, and everything issued to them is dead."""
-    await request.read(schemas.Empty)
-    caller = await request.admin()
-    username = check_username(request.param("username"))
-    return reply(shape(await request.runtime.disable_user(username, actor=caller.username)))
+    """Nobody signs in as this user any more, and everything issued to them is revoked."""
+    await request.read(schemas.EmptyRequest)
+    actor = await request.admin()
+    return reply(
+        user_response(await request.runtime.accounts.disable(request.param("username"), actor=actor))
+    )
 
 
 async def enable(request: RequestContext) -> Response:
     """The user may sign in again. What was revoked stays revoked."""
-    await request.read(schemas.Empty)
-    caller = await request.admin()
-    username = check_username(request.param("username"))
-    return reply(
-        shape(await request.runtime.store.users.enable(username, now=request.now, actor=caller.username))
-    )
+    await request.read(schemas.EmptyRequest)
+    actor = await request.admin()
+    return reply(user_response(await request.runtime.accounts.enable(request.param("username"), actor=actor)))
 
 
-def shape(user: User) -> schemas.UserShape:
+def user_response(user: User) -> schemas.UserResponse:
     """A user as others see them."""
-    return schemas.UserShape(
+    return schemas.UserResponse(
         username=user.username,
         is_admin=user.is_admin,
         scope=user.scope,

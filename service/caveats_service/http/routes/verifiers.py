@@ -19,7 +19,7 @@ _BUNDLE_LIFE: Final = timedelta(hours=24)
 
 async def register(request: RequestContext) -> Response:
     """A new verifier. The answer holds the service's own public key, which the app pins."""
-    body = await request.read(schemas.RegisterVerifier)
+    body = await request.read(schemas.RegisterVerifierRequest)
     caller = await request.admin()
     if not is_audience(body.audience):
         raise bad_request("an audience reads a-z, then a-z, 0-9 and -, at most 32 characters")
@@ -31,14 +31,14 @@ async def register(request: RequestContext) -> Response:
     app = await request.runtime.store.verifiers.add(
         audience=body.audience, public_key=public_key, name=body.name, now=request.now, actor=caller.username
     )
-    return reply(shape(request, app), 201)
+    return reply(verifier_response(request, app), 201)
 
 
 async def listing(request: RequestContext) -> Response:
     """The registered verifiers."""
     await request.admin()
     found = await request.runtime.store.verifiers.list()
-    return reply(schemas.Verifiers(verifiers=[shape(request, app) for app in found]))
+    return reply(schemas.VerifiersResponse(verifiers=[verifier_response(request, app) for app in found]))
 
 
 async def revoke(request: RequestContext) -> Response:
@@ -56,12 +56,12 @@ async def keys(request: RequestContext) -> Response:
     bundle = KeyBundle(
         verifier_id=app.verifier_id,
         keyring=request.runtime.master_keys.keyring.export(app.audience),
-        epoch=request.runtime.epoch,
+        epoch=request.runtime.feed.epoch,
         serial=int(request.now.timestamp() * 1000),
         not_after=request.now + _BUNDLE_LIFE,
     )
-    box = seal_bundle(bundle, app.public_key, request.runtime.box_key)
-    return reply(schemas.VerifierKeys(box=encode_base64(box)))
+    box = seal_bundle(bundle, app.public_key, request.runtime.service_keys.box)
+    return reply(schemas.VerifierKeysResponse(box=encode_base64(box)))
 
 
 def _id(request: RequestContext) -> str:
@@ -71,14 +71,14 @@ def _id(request: RequestContext) -> str:
     return verifier_id
 
 
-def shape(request: RequestContext, app: VerifierApp) -> schemas.VerifierShape:
+def verifier_response(request: RequestContext, app: VerifierApp) -> schemas.VerifierResponse:
     """A verifier, with what it has to pin."""
-    return schemas.VerifierShape(
+    return schemas.VerifierResponse(
         verifier_id=app.verifier_id,
         audience=app.audience,
         name=app.name,
         public_key=encode_base64(app.public_key),
-        service_public_key=encode_base64(request.runtime.box_key.public_key),
+        service_public_key=encode_base64(request.runtime.service_keys.box.public_key),
         created_at=app.created_at,
         revoked_at=app.revoked_at,
     )

@@ -16,21 +16,23 @@ _MOST_REVOKED: Final = 1000
 
 async def verify(request: RequestContext) -> Response:
     """Granted or refused, caveat by caveat. Holding the token is all the right that asking needs."""
-    body = await request.read_as(schemas.VerifyAny)
-    if isinstance(body, schemas.VerifyMany):
-        return reply(schemas.VerifiedMany(results=[await _judged(request, each) for each in body.tokens]))
+    body = await request.read_as(schemas.VerifyAnyRequest)
+    if isinstance(body, schemas.VerifyManyRequest):
+        return reply(
+            schemas.VerifyManyResponse(results=[await _judged(request, each) for each in body.tokens])
+        )
     return reply(await _judge(request, body))
 
 
-async def _judged(request: RequestContext, asked: schemas.VerifyOne) -> schemas.Verified:
+async def _judged(request: RequestContext, asked: schemas.VerifyRequest) -> schemas.VerifyResponse:
     """As `_judge`, with the problem's code where there is nothing to judge."""
     try:
         return await _judge(request, asked)
     except caveats.CaveatsError as error:
-        return schemas.Verified(granted=False, code=problem_of(error).code)
+        return schemas.VerifyResponse(granted=False, code=problem_of(error).code)
 
 
-async def _judge(request: RequestContext, asked: schemas.VerifyOne) -> schemas.Verified:
+async def _judge(request: RequestContext, asked: schemas.VerifyRequest) -> schemas.VerifyResponse:
     audience = asked.audience or DEFAULT_AUDIENCE
     context = Context(
         now=request.now,
@@ -42,16 +44,16 @@ async def _judge(request: RequestContext, asked: schemas.VerifyOne) -> schemas.V
         user=asked.user,
         extra=asked.extra,
     )
-    authenticated, failures = await request.runtime.failures(asked.token, context)
+    authenticated, failures = await request.runtime.tokens.failures(asked.token, context)
     identified = authenticated.identified
     assert identified is not None
     if identified.audience != audience:
         raise caveats.WrongAudience(identified.audience, audience)
     if not failures:
-        request.runtime.used(identified, request.now)
+        request.runtime.tokens.used(identified, request.now)
     authority = effective(authenticated.caveats)
-    revoked = request.runtime.revocations.branches_of(identified.token_id)
-    return schemas.Verified(
+    revoked = request.runtime.feed.revocation_set.branches_of(identified.token_id)
+    return schemas.VerifyResponse(
         granted=not failures,
         code="caveats_unsatisfied" if failures else None,
         user=authority.user,
@@ -61,7 +63,7 @@ async def _judge(request: RequestContext, asked: schemas.VerifyOne) -> schemas.V
         issued_at=identified.issued_at,
         expires_at=authority.expires_at,
         caveats=judged(authenticated, failures),
-        branches=[branch.hex() for branch in request.runtime.verifier.branches(authenticated)],
+        branches=[branch.hex() for branch in request.runtime.tokens.branches(authenticated)],
         revoked_branches=None if len(revoked) > _MOST_REVOKED else [branch.hex() for branch in revoked],
     )
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats_service.storage.engines.transactions import Repository, in_batches, operation
 from caveats_service.storage.errors import AlreadyDone, IdempotencyConflict, TransactionAborted
-from caveats_service.storage.records import Idempotency, Revocation
+from caveats_service.storage.records import Idempotency
 from caveats_service.storage.tables import idempotency
 
 _BATCH: Final = 5000
@@ -36,11 +36,11 @@ class ReplyRepository(Repository):
         return None if answer is None else answer.sealed_reply
 
     @operation
-    async def remember(self, once: Idempotency, *, now: datetime) -> None:
-        """Keep the reply of an operation that writes nothing else; `AlreadyDone` if another was faster."""
+    async def remember(self, once: Idempotency, result: object = None, *, now: datetime) -> None:
+        """Keep the reply, made of `result`, of an operation that writes nothing else; `AlreadyDone` if another was faster."""
         async with self._database.write() as connection:
             await check(connection, once, now=now)
-            await keep(connection, once, None, now=now)
+            await keep(connection, once, result, now=now)
 
     async def prune(self, *, now: datetime) -> int:
         """Forget the expired ones; returns how many. Not audited: no decision."""
@@ -88,7 +88,7 @@ async def used(
 
 
 async def keep(
-    connection: AsyncConnection, once: Idempotency | None, result: Revocation | None, *, now: datetime
+    connection: AsyncConnection, once: Idempotency | None, result: object, *, now: datetime
 ) -> None:
     """End an operation: its reply is remembered if it is done, and it is not done if another was faster."""
     if once is not None:
@@ -96,7 +96,7 @@ async def keep(
 
 
 async def keep_all(
-    connection: AsyncConnection, done: Sequence[tuple[Idempotency, Revocation | None]], *, now: datetime
+    connection: AsyncConnection, done: Sequence[tuple[Idempotency, object]], *, now: datetime
 ) -> None:
     """As `keep`, of many under as many keys."""
     if not done:

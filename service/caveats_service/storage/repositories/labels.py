@@ -24,11 +24,18 @@ class LabelRepository(Repository):
 
     @operation
     async def add(
-        self, token: LabelledToken, *, now: datetime, actor: str, once: Idempotency | None = None
+        self,
+        token: LabelledToken,
+        *,
+        now: datetime,
+        actor: str,
+        once: Idempotency | None = None,
+        result: object = None,
     ) -> None:
         """Remember this token; `LabelExists` if its id is known, `UnknownUser` if its user is not.
 
-        With `once`, `AlreadyDone` or `IdempotencyConflict` if that key has been used.
+        With `once`, the reply that it makes of `result` is kept; `AlreadyDone` or `IdempotencyConflict` if that key
+        has been used.
         """
         async with self._database.write() as connection:
             await idempotency.check(connection, once, now=now)
@@ -60,7 +67,7 @@ class LabelRepository(Repository):
                 scope=token.scope,
                 audience=token.audience,
             )
-            await idempotency.keep(connection, once, None, now=now)
+            await idempotency.keep(connection, once, result, now=now)
 
     @operation
     async def get(self, token_id: str) -> LabelledToken | None:

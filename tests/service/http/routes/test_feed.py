@@ -58,16 +58,16 @@ def test_a_poll_is_answered_when_keys_change(own: Service) -> None:
     def rotate(http: httpx.Client) -> None:
         assert http.post("/v1/keys/rotate", json={"now": True}, headers=ADMIN).status_code == 201
 
-    page = until_answered(own, rotate, after=0, epoch=own.runtime.epoch)
+    page = until_answered(own, rotate, after=0, epoch=own.runtime.feed.epoch)
     assert set(page.keys) > set(before)
     assert page.entries == ()
 
 
 def test_a_reader_of_another_epoch_does_not_wait(own: Service) -> None:
     begun = time.monotonic()
-    page = poll(own, LONG, after=1000, epoch=own.runtime.epoch + 1)
+    page = poll(own, LONG, after=1000, epoch=own.runtime.feed.epoch + 1)
     assert time.monotonic() - begun < LONG - 5
-    assert (page.epoch, page.after) == (own.runtime.epoch, 0)
+    assert (page.epoch, page.after) == (own.runtime.feed.epoch, 0)
 
 
 def test_a_poll_without_news_is_answered_when_its_time_is_up(own: Service) -> None:

@@ -227,7 +227,7 @@ def test_a_retired_key_is_dead_on_other_nodes_within_five_seconds(start: Callabl
 
 def forged(key_id: str) -> str:
     from caveats import Expires, Identifier, Scope, User, new_token_id
-    from caveats_service.core.runtime import utc_now
+    from caveats_service.core.clock import utc_now
 
     identifier = Identifier(key_id, "default", new_token_id(utc_now()), 3)
     return Macaroon.mint(

@@ -83,7 +83,7 @@ def _with_third_party(token: str, third: ThirdParty) -> tuple[Macaroon, object]:
 
 def _discharged(macaroon: Macaroon, private: PrivateKey) -> str:
     from caveats import discharge, open_ticket
-    from caveats_service.core.runtime import utc_now
+    from caveats_service.core.clock import utc_now
 
     asked = next(c for c in macaroon.wire.caveats if isinstance(c, ThirdPartyCaveat))
     ticket = open_ticket(asked.ticket, private)
@@ -189,5 +189,5 @@ def test_a_revocation_stays_for_as_long_as_the_last_renewal_could_live(timed: Se
         assert entry["expires_at"] == "2027-02-19T12:00:00Z"
         clock.forward(days=29)
         timed.run(timed.runtime.store.revocations.prune(now=clock.at, actor="test"))
-        timed.call(lambda: timed.runtime.revocations.prune(clock.at))
+        timed.call(lambda: timed.runtime.feed.revocation_set.prune(clock.at))
         assert http.get("/v1/authorize", headers=bearer(renewed)).status_code == 401

@@ -273,7 +273,7 @@ def test_verifying_costs_the_same_beside_many_revocations(service: Service, user
     from datetime import timedelta
 
     from caveats import Context, RevocationSet, TokenRevocation, Verifier, new_token_id
-    from caveats_service.core.runtime import utc_now
+    from caveats_service.core.clock import utc_now
 
     def cost(entries: int) -> float:
         now = utc_now()

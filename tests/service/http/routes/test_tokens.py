@@ -364,7 +364,7 @@ def test_a_labelled_tokens_last_use_is_known_at_once_and_later(
         for _ in range(2):
             row = http.get(f"/v1/tokens/{labelled['token_id']}", headers=bearer(whole)).json()
             assert row["last_used_at"] == "2026-11-21T12:05:00Z"
-            timed.run(timed.runtime._write_uses())
+            timed.run(timed.runtime.tokens.write_uses())
 
 
 def test_a_labelled_token_is_revoked_by_its_id(http: httpx.Client, user: User) -> None:

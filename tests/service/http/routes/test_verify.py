@@ -75,9 +75,9 @@ def test_more_revoked_branches_than_an_answer_holds_are_not_named(
         return found
 
     for revocation in dead[:-1]:
-        service.runtime.revocations.add(revocation)
+        service.runtime.feed.revocation_set.add(revocation)
     assert named() == [revocation.branch_id.hex() for revocation in dead[:-1]]
-    service.runtime.revocations.add(dead[-1])
+    service.runtime.feed.revocation_set.add(dead[-1])
     assert named() is None
 
 

@@ -1,0 +1,223 @@
+"""What happens to an account: who may do it, and the change with its audit row, in one function each.
+
+Knows accounts, passwords and rates; knows no HTTP and no tokens. The HTTP routes and the command line call the same
+functions, so neither can leave out the check, the audit row or the revocation of what the user holds.
+"""
+
+import contextlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from caveats import Scope
+from caveats_service.core.clock import utc_now
+from caveats_service.core.errors import (
+    Busy,
+    Forbidden,
+    InvalidCredentials,
+    NotFound,
+    RegistrationClosed,
+)
+from caveats_service.core.passwords import PasswordHasher
+from caveats_service.core.rate_limit import RateLimiter
+from caveats_service.core.revoking import Revoker
+from caveats_service.core.usernames import check_username
+from caveats_service.settings import Settings
+from caveats_service.storage import Idempotency, Revocation, Store, StoreUnavailable, User, UserExists
+
+_log = structlog.get_logger("caveats")
+ADMIN: Final = "admin"
+"""The username of the administrator that the first start makes."""
+_LONGEST_COUNTED: Final = 64
+"""Characters of a username that guesses are counted by: no account has a longer one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts, proven: `username` stands in the audit row. They may do anything to their own account.
+
+    `administers`: they may also act on the accounts of others.
+    """
+
+    username: str
+    administers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """Somebody who has shown no credential. `address`: what their attempts are counted by."""
+
+    address: str
+
+
+OPERATOR: Final = Actor("operator", administers=True)
+"""Whoever runs commands on the machine itself."""
+_SERVICE: Final = Actor("service", administers=True)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAdmin:
+    """The administrator that the first start made. `password`: shown once; None if the settings gave it."""
+
+    username: str
+    password: str | None
+
+    def __repr__(self) -> str:
+        return f"FirstAdmin({self.username!r})"
+
+
+class Accounts:
+    """The operations on accounts. Each raises `Forbidden` where the actor may not, and then nothing has changed."""
+
+    def __init__(
+        self,
+        store: Store,
+        passwords: PasswordHasher,
+        revocations: Revoker,
+        rate_limiter: RateLimiter,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store = store
+        self._passwords = passwords
+        self._revocations = revocations
+        self._rate_limiter = rate_limiter
+        self._open_registration = settings.open_registration
+        self._now = now
+
+    async def register(
+        self,
+        username: str,
+        password: str,
+        *,
+        actor: Actor | Anonymous,
+        is_admin: bool = False,
+        scope: str = "*",
+    ) -> User:
+        """Add an account: an administrator does, and where registration is open anybody for themselves.
+
+        `scope`: scope patterns with one space between, the most that the user's tokens may have.
+        Raises `RegistrationClosed`, `RateLimited`, `BadName`, `BadPassword`, `MalformedCaveat`, `UserExists`, `Busy`.
+        """
+        if isinstance(actor, Anonymous):
+            if not self._open_registration:
+                raise RegistrationClosed
+            if is_admin:
+                raise Forbidden("an administrator makes administrators")
+            await self._rate_limiter.register(actor.address)
+            by = username
+        else:
+            _require_admin(actor)
+            by = actor.username
+        check_username(username)
+        Scope(scope)
+        hashed = await self._passwords.hash(password)
+        return await self._store.users.create(
+            username, hashed, now=self._now(), actor=by, is_admin=is_admin, scope=scope
+        )
+
+    async def add_first_admin(self, password: str | None) -> FirstAdmin | None:
+        """The administrator of a service that has no account yet; None if it has one.
+
+        `password` None: a random one is made. Raises `BadPassword`.
+        """
+        if await self._store.users.count():
+            return None
+        chosen = secrets.token_urlsafe(15) if password is None else password
+        try:
+            await self.register(ADMIN, chosen, actor=_SERVICE, is_admin=True)
+        except UserExists:  # another node was faster
+            return None
+        return FirstAdmin(ADMIN, chosen if password is None else None)
+
+    async def sign_in(self, username: str, password: str, *, address: str) -> User:
+        """The user whose password this is. `address`: what failed attempts are counted by.
+
+        An unknown user costs as much as a known one. Raises `InvalidCredentials`, `RateLimited`, `Busy`.
+        """
+        async with self._rate_limiter.attempt(username[:_LONGEST_COUNTED], address) as attempt:
+            user = await self._store.users.get(username)
+            stored = user.password_hash if user is not None and user.is_enabled else None
+            check = await self._passwords.verify(stored, password)
+            if check.corrupt:
+                _log.error("password_hash_corrupt", user=username)
+            if user is None or not check.ok:
+                await attempt.failed()
+                raise InvalidCredentials
+            await attempt.succeeded()
+        if check.needs_rehash and stored is not None:
+            with contextlib.suppress(Busy, StoreUnavailable):  # the next sign-in will do as well
+                fresh = await self._passwords.rehash(password)
+                await self._store.users.replace_hash(username, stored, fresh, now=self._now(), actor=username)
+        return user
+
+    async def set_password(self, username: str, new_password: str, *, actor: Actor) -> None:
+        """Set a password. Everything that was issued to the user until now is revoked.
+
+        Raises `BadName`, `BadPassword`, `UnknownUser`, `Busy`.
+        """
+        _require_owner_or_admin(actor, username)
+        check_username(username)
+        hashed = await self._passwords.hash(new_password)
+        moment = self._revocations.until_now()
+        change = await self._store.users.set_password(
+            username,
+            hashed,
+            now=moment.issued_up_to,
+            actor=actor.username,
+            revoke_until=moment.expires_at,
+        )
+        if change.revocation is not None:
+            await self._revocations.settle(change.revocation)
+
+    async def disable(self, username: str, *, actor: Actor) -> User:
+        """Let nobody sign in as this user. Everything that was issued to the user until now is revoked.
+
+        Raises `BadName`, `UnknownUser`.
+        """
+        _require_admin(actor)
+        check_username(username)
+        moment = self._revocations.until_now()
+        change = await self._store.users.disable(
+            username, now=moment.issued_up_to, actor=actor.username, revoke_until=moment.expires_at
+        )
+        if change.revocation is not None:
+            await self._revocations.settle(change.revocation)
+        return change.user
+
+    async def enable(self, username: str, *, actor: Actor) -> User:
+        """Let the user sign in again. What was revoked stays revoked. Raises `BadName`, `UnknownUser`."""
+        _require_admin(actor)
+        check_username(username)
+        return await self._store.users.enable(username, now=self._now(), actor=actor.username)
+
+    async def set_admin(self, username: str, *, is_admin: bool, actor: Actor) -> User:
+        """Make the user an administrator, or an ordinary user. Raises `BadName`, `UnknownUser`."""
+        _require_admin(actor)
+        check_username(username)
+        return await self._store.users.set_admin(
+            username, is_admin=is_admin, now=self._now(), actor=actor.username
+        )
+
+    async def revoke_all(self, username: str, *, actor: Actor, once: Idempotency | None = None) -> Revocation:
+        """Revoke everything that was issued to the user until now. Raises `BadName`, `NotFound`."""
+        _require_owner_or_admin(actor, username)
+        check_username(username)
+        if actor.username != username and await self._store.users.get(username) is None:
+            raise NotFound("there is no such user")
+        return await self._revocations.revoke_user(username, actor=actor.username, once=once)
+
+
+def _require_admin(actor: Actor) -> None:
+    if not actor.administers:
+        raise Forbidden("this is for administrators")
+
+
+def _require_owner_or_admin(actor: Actor, username: str) -> None:
+    if actor.username != username:
+        _require_admin(actor)

@@ -1,0 +1,123 @@
+"""Revocation: written to the store first, then known on this node at once; other nodes follow the store.
+
+Knows ids, names and times; knows no HTTP, no keys and no text of a token. Whether the caller may revoke is decided
+before: in `accounts` for all that a user has, in the routes for one token or one copy of it.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from caveats import Authenticated
+from caveats.token import issue_time
+from caveats_service.core.clock import utc_now
+from caveats_service.settings import Settings
+from caveats_service.storage import Idempotency, Revocation, Store
+
+RACE: Final = timedelta(milliseconds=250)
+"""How far ahead of now all of a user's tokens are revoked: see `Revoker.settle`."""
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC, microsecond=0)
+
+
+@dataclass(frozen=True, slots=True)
+class UntilNow:
+    """Up to when all of a user's tokens are revoked, and until when the entry is kept."""
+
+    issued_up_to: datetime
+    expires_at: datetime
+
+
+class Revoker:
+    """Writes revocations down. `known` is called with each of them: this node heeds it from then on."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        known: Callable[[Revocation], None] = lambda _: None,
+    ) -> None:
+        self._store = store
+        self._longest_life = settings.longest_life
+        self._now = now
+        self._known = known
+
+    def outlives(self, token_id: str) -> datetime:
+        """When the last renewal of this token has ended, and a revocation of it can be forgotten."""
+        issued_at = issue_time(token_id)
+        return issued_at + min(self._longest_life, _END_OF_TIME - issued_at)
+
+    async def revoke_token(self, token_id: str, *, actor: str) -> Revocation:
+        """Revoke a whole token. Repeating it changes nothing."""
+        row = await self._store.revocations.revoke_token(
+            token_id, expires_at=self.outlives(token_id), now=self._now(), actor=actor
+        )
+        return self._heed(row)
+
+    async def revoke_branch(self, token_id: str, branch_id: bytes, *, actor: str) -> Revocation:
+        """Revoke one copy and all that descends from it. `branch_id`: 16 bytes. Repeating it changes nothing."""
+        row = await self._store.revocations.revoke_branch(
+            token_id, branch_id, expires_at=self.outlives(token_id), now=self._now(), actor=actor
+        )
+        return self._heed(row)
+
+    async def revoke_presented(self, authenticated: Authenticated, branches: Sequence[bytes]) -> Revocation:
+        """Revoke this copy and what descends from it: the whole token, renewals included, if no holder narrowed it.
+
+        `branches`: its branch ids. It is revoked by the last of them, never by its token id: an app that has its
+        audience's keys can put any id into a token.
+        """
+        identified = authenticated.identified
+        assert identified is not None
+        return await self.revoke_branch(
+            identified.token_id, branches[-1], actor=authenticated.caveats[0].value
+        )
+
+    async def revoke_user(self, username: str, *, actor: str, once: Idempotency | None = None) -> Revocation:
+        """Revoke everything that was issued to this user until now."""
+        moment = self.until_now()
+        row = await self._store.revocations.revoke_user(
+            username,
+            moment.issued_up_to,
+            expires_at=moment.expires_at,
+            now=moment.issued_up_to,
+            actor=actor,
+            once=once,
+        )
+        return await self.settle(row)
+
+    def until_now(self) -> UntilNow:
+        """What to write down where everything issued to a user until now is revoked; then `settle` it."""
+        issued_up_to = self._now() + RACE
+        return UntilNow(issued_up_to, issued_up_to + self._longest_life)
+
+    async def settle(self, row: Revocation) -> Revocation:
+        """Heed a revocation of all that a user has, and return when the moment is over up to which it counts.
+
+        That moment lies `RACE` ahead of the change, so that a sign-in that read the account just before issues
+        nothing that lives on; what is issued after this returns is issued later than that. A change that waited for
+        other writers until the moment was over is written down a second time, up to the present.
+        """
+        self._heed(row)
+        assert row.username is not None
+        assert row.issued_up_to is not None
+        late = self._now()
+        if late <= row.issued_up_to:
+            await asyncio.sleep(RACE.total_seconds())
+            return row
+        again = await self._store.revocations.revoke_user(
+            row.username,
+            late,
+            expires_at=late + self._longest_life,
+            now=late,
+            actor=row.revoked_by,
+            reason=row.reason,
+        )
+        return self._heed(again)
+
+    def _heed(self, row: Revocation) -> Revocation:
+        self._known(row)
+        return row

@@ -1,0 +1,174 @@
+"""Is this token authentic and live, and what do its caveats say? The library's verifier, kept up to date.
+
+Knows the library's verifier, the master keys and the plug-ins' deadline; knows no HTTP. Remembers when labelled tokens
+were last used; the caller writes that down from time to time.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, TypeVar
+
+import caveats
+from caveats import (
+    Authenticated,
+    Bundle,
+    Checkers,
+    Context,
+    Failure,
+    Grant,
+    Identifier,
+    MasterKeyring,
+    UnknownKey,
+    UnsatisfiedCaveats,
+    Verifier,
+    standard_checkers,
+)
+from caveats_service.core.master_keys import MasterKeys
+from caveats_service.core.plugins import PluginFailure, PluginThreadPool, register_plugins
+from caveats_service.settings import Settings
+from caveats_service.storage import Store, StoreError
+
+_CHECKER_THREADS: Final = 8
+_MOST_USES: Final = 50_000
+_STANDARD: Final = frozenset(standard_checkers().kinds.values())
+_T = TypeVar("_T")
+
+
+def load_checkers(names: tuple[str, ...]) -> Checkers:
+    """The standard kinds and the plug-ins of these entry points in group `caveats.checkers`.
+
+    An entry point names a callable that takes the `Checkers` and registers its kinds. Raises `SettingsError`.
+    """
+    checkers = standard_checkers()
+    register_plugins(checkers, names, group="caveats.checkers", variable="CAVEATS_CHECKERS")
+    return checkers
+
+
+def new_verifier(checkers: Checkers, settings: Settings) -> Verifier:
+    """A verifier of tokens of any audience, without keys as yet."""
+    return Verifier(MasterKeyring(()), checkers=checkers, audience=None, location=settings.location)
+
+
+class TokenVerifier:
+    """Verifies tokens on this node. Its methods raise the library's errors, besides what they say."""
+
+    def __init__(self, verifier: Verifier, master_keys: MasterKeys, store: Store, settings: Settings) -> None:
+        self.verifier = verifier
+        self.uses: dict[str, datetime] = {}
+        """The last use, by token id, of what may be a labelled token, since it was last written down."""
+        self._master_keys = master_keys
+        self._store = store
+        self._deadline = settings.checker_deadline
+        self._pool = PluginThreadPool(_CHECKER_THREADS, "checker") if settings.checkers else None
+
+    def close(self) -> None:
+        """Stop the plug-ins' threads."""
+        if self._pool is not None:
+            self._pool.close()
+
+    async def authenticate(self, text: str, *, even_revoked: bool = False) -> Authenticated:
+        """The authentic, live token. An unknown key is looked for in the store once."""
+        return await self._with_fresh_keys(
+            text, lambda: self.verifier.authenticate(text, even_revoked=even_revoked)
+        )
+
+    async def authenticate_live(self, text: str, context: Context) -> Authenticated:
+        """As `authenticate`, and the caveats of its kinds with `liveness` hold. Raises `UnsatisfiedCaveats`.
+
+        Its other caveats are not judged: they are carried into whatever is made of it.
+        """
+        authenticated = await self.authenticate(text)
+        live = [caveat for caveat in authenticated.caveats if caveat.liveness]
+        failures = caveats.unsatisfied(live, self.verifier.checkers, context)
+        if failures:
+            raise UnsatisfiedCaveats(failures)
+        return authenticated
+
+    async def verify(self, text: str, context: Context) -> Grant:
+        """The grant for a token and a request."""
+        if self._pool is not None:
+            grant = await self._verify_with_plugins(text, context)
+        else:
+            try:
+                grant = self.verifier.verify(text, context)
+            except UnknownKey:
+                grant = await self._with_fresh_keys(text, lambda: self.verifier.verify(text, context))
+        self.used(grant.identifier, context.now)
+        return grant
+
+    async def failures(self, text: str, context: Context) -> tuple[Authenticated, tuple[Failure, ...]]:
+        """The authentic token, and every caveat that says no."""
+        authenticated = await self.authenticate(text)
+        if self._pool is None or _is_standard(authenticated):
+            return authenticated, self.verifier.failures(text, context)
+        try:
+            return authenticated, await self._in_time(
+                self._pool, authenticated, lambda: self.verifier.failures(text, context)
+            )
+        except UnsatisfiedCaveats as late:
+            return authenticated, tuple(late.failures)
+
+    def branches(self, authenticated: Authenticated) -> tuple[bytes, ...]:
+        """The branch ids (16 bytes each) of an authentic token that stay through renewals; the last is this copy's."""
+        return self.verifier.branches(authenticated)
+
+    def used(self, identifier: Identifier, now: datetime) -> None:
+        """Remember when a token was last used, if it may be a labelled one."""
+        if identifier.issuer_caveats > 3 and len(self.uses) < _MOST_USES:  # user, expires, scope, and a note
+            self.uses[identifier.token_id] = now
+
+    async def write_uses(self) -> None:
+        """Write the last uses to the store. Raises `StoreError`, and then they are lost."""
+        uses, self.uses = self.uses, {}
+        if uses:
+            await self._store.labels.mark_used(uses)
+
+    async def _with_fresh_keys(self, text: str, attempt: Callable[[], _T]) -> _T:
+        try:
+            return attempt()
+        except UnknownKey:
+            identifier = Bundle.decode(text).macaroon.unverified_identifier
+            if identifier is None or not await self._key_turned_up(identifier.key_id):
+                raise
+        return attempt()
+
+    async def _key_turned_up(self, key_id: str) -> bool:
+        try:
+            return await self._master_keys.refresh_for(key_id)
+        except StoreError:
+            return False
+
+    async def _verify_with_plugins(self, text: str, context: Context) -> Grant:
+        authenticated = await self.authenticate(text)
+        if self._pool is None or _is_standard(authenticated):
+            return self.verifier.verify(text, context)
+        return await self._in_time(self._pool, authenticated, lambda: self.verifier.verify(text, context))
+
+    async def _in_time(
+        self, pool: PluginThreadPool, authenticated: Authenticated, judge: Callable[[], _T]
+    ) -> _T:
+        """What `judge` returns, run in a thread. Raises `UnsatisfiedCaveats` where a plug-in hangs or breaks off."""
+        try:
+            return await pool.run(judge, self._deadline)
+        except TimeoutError:
+            reason = f"its check took longer than {self._deadline:g} s"
+        except PluginFailure as failure:
+            reason = f"its check failed: {failure}"
+        index, culprit = next((i, c) for i, c in enumerate(authenticated.caveats) if type(c) not in _STANDARD)
+        raise UnsatisfiedCaveats(
+            (
+                Failure(
+                    index,
+                    culprit.kind,
+                    str(culprit),
+                    authenticated.added_by[index],
+                    reason,
+                    "another try, if the check is mended",
+                ),
+            )
+        )
+
+
+def _is_standard(authenticated: Authenticated) -> bool:
+    """Whether no plug-in has to judge any of its caveats."""
+    return all(type(caveat) in _STANDARD for caveat in authenticated.caveats)

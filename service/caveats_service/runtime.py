@@ -1,0 +1,184 @@
+"""One process of the service: its parts, and how they start, run and stop.
+
+Knows every part of `core` and `discharge`; knows no HTTP, and holds no rule of its own. Nothing here would be missed if
+the process died: the store has it, or it can be derived.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+
+from caveats import MasterKeyring
+from caveats_service.core.accounts import Accounts, FirstAdmin
+from caveats_service.core.clock import utc_now
+from caveats_service.core.errors import BadPassword
+from caveats_service.core.feed import RevocationFeed
+from caveats_service.core.issuing import Lives, TokenIssuer
+from caveats_service.core.master_keys import MasterKeys
+from caveats_service.core.passwords import INTERACTIVE, PasswordHasher, PasswordProfile
+from caveats_service.core.rate_limit import RateLimiter
+from caveats_service.core.revoking import Revoker
+from caveats_service.core.service_keys import ServiceKeys, load_service_keys
+from caveats_service.core.verifying import TokenVerifier, load_checkers, new_verifier
+from caveats_service.discharge.conditions import load_conditions
+from caveats_service.discharge.decisions import Decisions
+from caveats_service.discharge.service import Discharges
+from caveats_service.discharge.waiters import Waiters
+from caveats_service.settings import Settings, SettingsError
+from caveats_service.storage import Store, StoreError
+from caveats_service.storage.encryption import SealKey
+from caveats_service.storage.open import open_store
+
+_log = structlog.get_logger("caveats")
+_TEND_EVERY: Final = 2.0
+"""Seconds between two rounds of `_tend`."""
+_RETRY_AFTER: Final = 0.5
+"""Seconds, after background work has failed."""
+_PRUNE_EVERY: Final = timedelta(minutes=10)
+_ACTOR: Final = "service"
+
+
+class ServiceRuntime:
+    """The parts of one process. What needs the store is there once `start` has returned."""
+
+    store: Store
+    service_keys: ServiceKeys
+    master_keys: MasterKeys
+    tokens: TokenVerifier
+    issuer: TokenIssuer
+    feed: RevocationFeed
+    revocations: Revoker
+    accounts: Accounts
+    discharges: Discharges
+    decisions: Decisions
+    waiters: Waiters
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        password_profile: PasswordProfile = INTERACTIVE,
+    ) -> None:
+        self.settings = settings
+        self.now = now
+        self.checkers = load_checkers(settings.checkers)
+        self._conditions = load_conditions(settings.conditions)
+        self.lives = Lives(settings.default_lifetime, settings.max_lifetime, settings.max_total_life)
+        self.session_lives = Lives(
+            settings.session_lifetime, settings.session_max_life, settings.session_max_life
+        )
+        self.rate_limiter = RateLimiter(settings)
+        self.passwords = PasswordHasher(
+            password_profile,
+            workers=settings.password_workers,
+            queue=settings.password_queue,
+            min_length=settings.password_min_length,
+        )
+        self.first_admin: FirstAdmin | None = None
+        """The administrator that this very start made."""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._prune_next = now() + _PRUNE_EVERY
+
+    async def start(self) -> None:
+        """Open everything; the first time, make the seal key, a master key and an admin. Started already: nothing.
+
+        Raises `SealKeyError`, `StoreError` or `SettingsError`, and then nothing is left open.
+        """
+        if self._tasks:
+            return
+        self.store, seal_key = await open_store(self.settings)
+        try:
+            await self._assemble(seal_key)
+            self.first_admin = await self._add_first_admin()
+        except BaseException:
+            await self.store.close()
+            raise
+        self._tasks = [
+            asyncio.create_task(_forever(self.feed.follow, 0.0, "feed")),
+            asyncio.create_task(_forever(self.feed.listen, 0.0, "listen")),
+            asyncio.create_task(_forever(self._tend, _TEND_EVERY, "tend")),
+        ]
+
+    async def _assemble(self, seal_key: SealKey) -> None:
+        settings, store, now = self.settings, self.store, self.now
+        verifier = new_verifier(self.checkers, settings)
+        self.master_keys = MasterKeys(store, seal_key, settings, now=now, changed=self._keys_changed)
+        self.tokens = TokenVerifier(verifier, self.master_keys, store, settings)
+        self.feed = RevocationFeed(store, self.master_keys, verifier, now=now)
+        await self.master_keys.start()
+        self.service_keys = await load_service_keys(store, seal_key)
+        self.issuer = TokenIssuer(store, self.master_keys, settings)
+        self.revocations = Revoker(store, settings, now=now, known=self.feed.take)
+        self.accounts = Accounts(
+            store, self.passwords, self.revocations, self.rate_limiter, settings, now=now
+        )
+        self.discharges = Discharges(store, self.service_keys.discharge, self._conditions, settings, now)
+        self.waiters = Waiters(store, now)
+        self.decisions = Decisions(store, self.discharges, self.waiters, settings, now)
+        await self.feed.load()
+
+    async def _add_first_admin(self) -> FirstAdmin | None:
+        chosen = self.settings.admin_password
+        try:
+            return await self.accounts.add_first_admin(None if chosen is None else chosen.get_secret_value())
+        except BadPassword as error:
+            raise SettingsError(f"CAVEATS_ADMIN_PASSWORD: {error}") from None
+
+    def take_leave(self) -> None:
+        """Let all who listen or wait here go elsewhere: the process is about to stop."""
+        self.feed.end()
+        self.waiters.end()
+
+    async def stop(self) -> None:
+        """Write down what is only in memory, and close."""
+        self.take_leave()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        with contextlib.suppress(StoreError):
+            await self.tokens.write_uses()
+        self.passwords.close()
+        self.tokens.close()
+        self.discharges.close()
+        await self.store.close()
+
+    def _keys_changed(self, keyring: MasterKeyring) -> None:
+        self.tokens.verifier.keyring = keyring
+        self.feed.look()
+
+    async def _tend(self) -> None:
+        now = self.now()
+        await self.tokens.write_uses()
+        await self.master_keys.tend()
+        if now >= self._prune_next:
+            self._prune_next = now + _PRUNE_EVERY
+            self.feed.revocation_set.prune(now)
+            await self.store.revocations.prune(now=now, actor=_ACTOR)
+            await self.store.labels.prune(now=now, actor=_ACTOR)
+            await self.store.replies.prune(now=now)
+            await self.store.interactions.prune(now=now)
+
+
+async def _forever(work: Callable[[], Coroutine[Any, Any, None]], every: float, name: str) -> None:
+    """Do `work` again and again, `every` seconds apart. A failure is logged once, until it has gone well again."""
+    well = True
+    while True:
+        await asyncio.sleep(every)
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001  # the process edge: whatever it was, the work goes on
+            if well:
+                _log.warning("background_work_failed", work=name, error=type(error).__name__)
+            well = False
+            await asyncio.sleep(_RETRY_AFTER)
+        else:
+            if not well:
+                _log.info("background_work_resumed", work=name)
+            well = True

@@ -1,49 +1,41 @@
-"""Who one is to the service: sign in and out, accounts and passwords."""
+"""`login`, `logout`, `whoami`, `register`, `passwd`: who a person is to the service."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+import click
 
 from caveats_client.api import calls
 from caveats_client.api.errors import NotAuthenticated
-from caveats_client.cli import inputs
+from caveats_client.cli import inputs, parameters
+from caveats_client.cli.commands import Command
 from caveats_client.cli.credentials import Credentials, Login
 from caveats_client.cli.exit_codes import CliError, ExitCode
-from caveats_client.cli.parameters import (
-    ActAs,
-    AllowHttp,
-    For,
-    Json,
-    Label,
-    Life,
-    PasswordStdin,
-    Scopes,
-    TokenArgument,
-    Url,
-    checked_life,
-    joined,
+from caveats_client.cli.output import data_json, message, renamed, until
+from caveats_client.cli.render import expiry, rows, show
+from caveats_client.cli.service import client_for, find_url
+
+
+@click.command(cls=Command)
+@click.argument(
+    "username", metavar="[USERNAME]", required=False, envvar="CAVEATS_USERNAME", help="Asked for if left out."
 )
-from caveats_client.cli.render import data_json, expiry, message, renamed, rows, show, until
-from caveats_client.client import Client
-
-
+@parameters.url
+@parameters.scope
+@parameters.expires_in
+@parameters.audience
+@parameters.note
+@parameters.password_stdin
+@parameters.allow_http
 def login(
-    username: Annotated[
-        str | None,
-        typer.Argument(
-            envvar="CAVEATS_USERNAME", metavar="USERNAME", help="Asked for if left out.", show_default=False
-        ),
-    ] = None,
     *,
-    url: Url = None,
-    scope: Scopes = None,
-    expires_in: Life = None,
-    audience: For = None,
-    note: Label = None,
-    password_stdin: PasswordStdin = False,
-    allow_http: AllowHttp = False,
+    username: str | None,
+    url: str | None,
+    scope: tuple[str, ...],
+    expires_in: str | None,
+    audience: str | None,
+    note: str | None,
+    password_stdin: bool,
+    allow_http: bool,
 ) -> None:
     """Sign in and keep the token for the commands that follow.
 
@@ -56,32 +48,32 @@ def login(
       caveats login alice --scope 'photos:*' --expires-in 8h
       pass auth.example | caveats login alice --password-stdin
     """
-    checked_life(expires_in)
     credentials = Credentials.here()
     credentials.load()  # a file that cannot be used is better known before the password is typed
-    address = inputs.find_url(url)
-    with inputs.client_for(address, allow_http=allow_http) as client:
+    with client_for(find_url(url), allow_http=allow_http) as client:
         if password_stdin and username is None:
-            raise typer.BadParameter("with --password-stdin the name is an argument", param_hint="USERNAME")
+            raise click.BadParameter("with --password-stdin the name is an argument", param_hint="USERNAME")
         username = inputs.username(username)
         password = inputs.password(f"Password of {username}", stdin=password_stdin)
         issued = client.send(
             calls.login(
-                username, password, scope=joined(scope), audience=audience, expires_in=expires_in, note=note
+                username,
+                password,
+                scope=parameters.joined(scope),
+                audience=audience,
+                expires_in=expires_in,
+                note=note,
             )
         )
         credentials.save(Login(client.url, issued.user, issued.token.encode(), allow_http))
         message(f"signed in to {client.url} as {issued.user}, {until(issued, inputs.now())}")
 
 
-def logout(
-    *,
-    url: Url = None,
-    forget: Annotated[
-        bool, typer.Option("--forget", help="Do not ask the service to revoke it; only forget it here.")
-    ] = False,
-    allow_http: AllowHttp = False,
-) -> None:
+@click.command(cls=Command)
+@parameters.url
+@click.option("--forget", is_flag=True, help="Do not ask the service to revoke it; only forget it here.")
+@parameters.allow_http
+def logout(*, url: str | None, forget: bool, allow_http: bool) -> None:
     """Sign out: revoke the stored token, and forget it.
 
     All that was made of it dies as well.
@@ -96,7 +88,7 @@ def logout(
     if stored is None:
         raise CliError(ExitCode.NOT_SIGNED_IN, "not signed in")
     if not forget:
-        with Client(stored.url, token=stored.token, allow_http=allow_http or stored.allow_http) as client:
+        with client_for(stored.url, inputs.stored_token(stored), allow_http=allow_http) as client:
             try:
                 client.revoke(stored.token)
             except NotAuthenticated:
@@ -105,9 +97,12 @@ def logout(
     message(f"signed out of {stored.url}" + (": the token lives on until it expires" if forget else ""))
 
 
-def whoami(
-    token: TokenArgument = None, *, url: Url = None, as_json: Json = False, allow_http: AllowHttp = False
-) -> None:
+@click.command(cls=Command)
+@parameters.token
+@parameters.url
+@parameters.as_json
+@parameters.allow_http
+def whoami(*, token: str | None, url: str | None, as_json: bool, allow_http: bool) -> None:
     """Ask the service whose token this is, and whether it is alive.
 
     For example:
@@ -116,7 +111,7 @@ def whoami(
       caveats whoami "$TOKEN" --json
     """
     found = inputs.need_token(token, url=url, piped=True)
-    with inputs.client_for(url, found, allow_http=allow_http) as client:
+    with client_for(url, found, allow_http=allow_http) as client:
         identity = client.whoami()
         if as_json:
             data_json({"url": client.url, **renamed(identity)})
@@ -135,19 +130,25 @@ def whoami(
         )
 
 
+@click.command(cls=Command)
+@click.argument("username", metavar="USERNAME", help="The new name.")
+@click.option(
+    "--as-admin",
+    is_flag=True,
+    help="Act as the administrator you are signed in as, or that --token is of.",
+)
+@parameters.acting_token
+@parameters.url
+@parameters.password_stdin
+@parameters.allow_http
 def register(
-    username: Annotated[str, typer.Argument(metavar="USERNAME", help="The new name.", show_default=False)],
     *,
-    as_admin: Annotated[
-        bool,
-        typer.Option(
-            "--as-admin", help="Act as the administrator you are signed in as, or that --token is of."
-        ),
-    ] = False,
-    token: ActAs = None,
-    url: Url = None,
-    password_stdin: PasswordStdin = False,
-    allow_http: AllowHttp = False,
+    username: str,
+    as_admin: bool,
+    token: str | None,
+    url: str | None,
+    password_stdin: bool,
+    allow_http: bool,
 ) -> None:
     """Make an account.
 
@@ -161,29 +162,24 @@ def register(
       caveats register carol --as-admin
     """
     if token is not None and not as_admin:
-        raise typer.BadParameter("goes with --as-admin", param_hint="--token")
+        raise click.BadParameter("goes with --as-admin", param_hint="--token")
     if password_stdin and token == inputs.STANDARD_INPUT:
-        raise typer.BadParameter("standard input holds the password or the token", param_hint="--token")
+        raise click.BadParameter("standard input holds the password or the token", param_hint="--token")
     acting = inputs.need_token(token, url=url) if as_admin else None
-    with inputs.client_for(url, acting, allow_http=allow_http) as client:
+    with client_for(url, acting, allow_http=allow_http) as client:
         password = inputs.password(f"Password for {username}", stdin=password_stdin, twice=True)
         user = client.register(username, password, as_admin=as_admin)
         message(f"made the account {user.username}; sign in: caveats login {user.username}")
 
 
-def passwd(
-    username: Annotated[
-        str | None,
-        typer.Argument(metavar="USERNAME", help="Without it: who is signed in.", show_default=False),
-    ] = None,
-    *,
-    url: Url = None,
-    password_stdin: Annotated[
-        bool,
-        typer.Option("--password-stdin", help="Read two lines: the present password, then the new one."),
-    ] = False,
-    allow_http: AllowHttp = False,
-) -> None:
+@click.command(cls=Command)
+@click.argument("username", metavar="[USERNAME]", required=False, help="Without it: who is signed in.")
+@parameters.url
+@click.option(
+    "--password-stdin", is_flag=True, help="Read two lines: the present password, then the new one."
+)
+@parameters.allow_http
+def passwd(*, username: str | None, url: str | None, password_stdin: bool, allow_http: bool) -> None:
     r"""Change your password. All your tokens die with the old one.
 
     Both passwords are asked for, or come from --password-stdin, or from
@@ -199,7 +195,7 @@ def passwd(
     name = username or (stored.username if stored else None)
     if name is None:
         raise CliError(ExitCode.USAGE, "which user? Give the name")
-    with inputs.client_for(url, allow_http=allow_http) as client:
+    with client_for(url, allow_http=allow_http) as client:
         present = inputs.password(f"Present password of {name}", stdin=password_stdin)
         new = inputs.password(
             "New password", stdin=password_stdin, variable=inputs.NEW_PASSWORD_VARIABLE, twice=True

@@ -1,64 +1,89 @@
-"""The program `caveats`: the list of its commands, its help and its version.
+"""The program `caveats`: the table of its commands, its help and its version.
 
-Knows where each command stands; what they do stands in their own modules.
+Knows in which module each command stands, and imports none of them: what a command needs is imported when it runs.
 """
 
-from importlib.metadata import version
-from typing import Annotated
+from __future__ import annotations
 
-import typer
-from typer.completion import (  # type: ignore[attr-defined]  # meant for use, not marked as exported
-    completion_init,
-)
+import click
 
-from caveats_client.cli import account, attenuate, completion, discharge, inspect, tokens, verify
-from caveats_client.cli.exit_codes import EXIT_CODES, Commands
-from caveats_client.cli.render import data
-from caveats_client.cli.verifier import verifier
+from caveats_client.cli.commands import CommandGroup, DeferredCommand, Program
+from caveats_client.cli.exit_codes import EXIT_CODES
 
-completion_init()
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
-app = typer.Typer(
-    cls=Commands,
-    add_completion=False,
+verifier = CommandGroup(
+    "verifier",
+    help="Apps that verify locally: their key pairs, and who is registered.",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Capability tokens: get one, narrow it offline, look inside, verify it, kill a copy.\n\n"
-    "Commands take a token as an argument, from standard input (-), from\nCAVEATS_TOKEN, or use the stored login.",
-    epilog=EXIT_CODES,
+    sections={
+        "Commands": [
+            DeferredCommand("init", "verifier:init", "Make a key pair for an app, and print the public key."),
+            DeferredCommand(
+                "register",
+                "verifier:register",
+                "Let an app fetch the keys of an audience. For administrators.",
+            ),
+            DeferredCommand("list", "verifier:list_", "List the registered verifiers. For administrators."),
+            DeferredCommand("revoke", "verifier:revoke", "Give a verifier no more keys. For administrators."),
+        ]
+    },
 )
 
-app.command(rich_help_panel="Signing in")(account.login)
-app.command(rich_help_panel="Signing in")(account.logout)
-app.command(rich_help_panel="Signing in")(account.whoami)
-app.command(rich_help_panel="Signing in")(account.register)
-app.command(rich_help_panel="Signing in")(account.passwd)
-app.command(rich_help_panel="Tokens")(tokens.issue)
-app.command(rich_help_panel="Tokens")(tokens.renew)
-app.command(rich_help_panel="Tokens")(attenuate.attenuate)
-app.command(rich_help_panel="Tokens")(discharge.discharge)
-app.command(rich_help_panel="Tokens")(inspect.inspect)
-app.command(rich_help_panel="Tokens")(verify.verify)
-app.command(rich_help_panel="Tokens")(tokens.revoke)
-app.command(rich_help_panel="Tokens")(tokens.tokens)
-app.command(rich_help_panel="Shell")(completion.completion)
-app.add_typer(verifier, name="verifier", rich_help_panel="Verifiers")
 
+@click.group(
+    cls=Program,
+    no_args_is_help=True,
+    context_settings=HELP_OPTIONS,
+    epilog=EXIT_CODES,
+    sections={
+        "Signing in": [
+            DeferredCommand(
+                "login", "account:login", "Sign in and keep the token for the commands that follow."
+            ),
+            DeferredCommand("logout", "account:logout", "Sign out: revoke the stored token, and forget it."),
+            DeferredCommand(
+                "whoami", "account:whoami", "Ask the service whose token this is, and whether it is alive."
+            ),
+            DeferredCommand("register", "account:register", "Make an account."),
+            DeferredCommand(
+                "passwd", "account:passwd", "Change your password. All your tokens die with the old one."
+            ),
+        ],
+        "Tokens": [
+            DeferredCommand(
+                "issue", "tokens:issue", "Get a new token against the one you hold, and print it."
+            ),
+            DeferredCommand("renew", "tokens:renew", "Get the same token with a later expiry."),
+            DeferredCommand(
+                "attenuate", "attenuate:attenuate", "Narrow a token, offline, and print the narrower copy."
+            ),
+            DeferredCommand(
+                "discharge",
+                "discharge:discharge",
+                "Collect the discharges that a token needs, and print both as one.",
+            ),
+            DeferredCommand(
+                "inspect", "inspect:inspect", "Lay a token open, offline: its caveats and what they leave."
+            ),
+            DeferredCommand(
+                "verify", "verify:verify", "Ask the service if a token is good for a request, and why not."
+            ),
+            DeferredCommand(
+                "revoke", "tokens:revoke", "Kill a copy of a token, with everything that was made of it."
+            ),
+            DeferredCommand("tokens", "tokens:tokens", "List your labelled tokens, with their last use."),
+        ],
+        "Shell": [
+            DeferredCommand("completion", "completion:completion", "Print the completion script of a shell.")
+        ],
+        "Verifiers": [verifier],
+    },
+)
+@click.version_option(package_name="caveats", prog_name="caveats", message="%(prog)s %(version)s")
+def app() -> None:
+    """Capability tokens: get one, narrow it offline, look inside, verify it, kill a copy.
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        data(f"caveats {version('caveats')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    *,
-    _: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True),
-    ] = False,
-) -> None:
-    pass
+    Commands take a token as an argument, from standard input (-), from
+    CAVEATS_TOKEN, or use the stored login.
+    """

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from caveats import (
     Audience,
@@ -30,11 +30,10 @@ from caveats import (
 )
 from caveats.durations import parse_duration
 from caveats.kinds import STANDARD_KINDS, check_value, is_kind, parse_moment, parse_predicate
-from caveats_client.cli import discharge as discharging
-from caveats_client.cli import inputs
+from caveats_client.cli import inputs, parameters
+from caveats_client.cli.commands import Command
 from caveats_client.cli.exit_codes import CliError, ExitCode
-from caveats_client.cli.parameters import AllowHttp, Life, Predicates, Scopes, TokenArgument, checked_life
-from caveats_client.cli.render import data, message
+from caveats_client.cli.output import data, message
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,65 +111,66 @@ def read_predicate(text: str) -> Caveat:
     return caveat
 
 
+@click.command(cls=Command)
+@parameters.token
+@parameters.scope
+@parameters.expires_in
+@click.option("--expires", metavar="WHEN", help="When it dies: 2026-12-01T18:00:00Z.")
+@click.option("--not-before", metavar="WHEN", help="From when on it is good.")
+@click.option("--audience", metavar="NAME", multiple=True, help="Which apps may take it. Repeatable.")
+@click.option(
+    "--method", metavar="METHOD", multiple=True, help="HTTP methods that it is good for. Repeatable."
+)
+@click.option(
+    "--path",
+    metavar="PATH",
+    multiple=True,
+    help="HTTP paths that it is good for: /a/b, or /a/* for all below. Repeatable.",
+)
+@click.option(
+    "--client-ip",
+    metavar="NETWORK",
+    multiple=True,
+    help="Who may present it, such as 10.0.0.0/8. Repeatable.",
+)
+@click.option("--note", metavar="TEXT", multiple=True, help="A label for people. Repeatable.")
+@parameters.predicates
+@click.option(
+    "--third-party",
+    metavar="URL",
+    help="A service that has to agree to what --condition says, before the token is good.",
+)
+@click.option(
+    "--condition",
+    metavar="'KIND = VALUE'",
+    multiple=True,
+    help="What the third party has to find true. Repeatable: all.",
+)
+@click.option(
+    "--public-key", metavar="BASE64", help="The third party's key, so that nobody has to be asked for it."
+)
+@click.option(
+    "--bakery", is_flag=True, help="The third party is a bakery, and reads only a bakery's tickets."
+)
+@parameters.allow_http
 def attenuate(
-    token: TokenArgument = None,
     *,
-    scope: Scopes = None,
-    expires_in: Life = None,
-    expires: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="When it dies: 2026-12-01T18:00:00Z.")
-    ] = None,
-    not_before: Annotated[
-        str | None, typer.Option("--not-before", metavar="WHEN", help="From when on it is good.")
-    ] = None,
-    audience: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Which apps may take it. Repeatable.")
-    ] = None,
-    method: Annotated[
-        list[str] | None, typer.Option(metavar="METHOD", help="HTTP methods that it is good for. Repeatable.")
-    ] = None,
-    path: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PATH", help="HTTP paths that it is good for: /a/b, or /a/* for all below. Repeatable."
-        ),
-    ] = None,
-    client_ip: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--client-ip", metavar="NETWORK", help="Who may present it, such as 10.0.0.0/8. Repeatable."
-        ),
-    ] = None,
-    note: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="A label for people. Repeatable.")
-    ] = None,
-    caveat: Predicates = None,
-    third_party: Annotated[
-        str | None,
-        typer.Option(
-            "--third-party",
-            metavar="URL",
-            help="A service that has to agree to what --condition says, before the token is good.",
-        ),
-    ] = None,
-    condition: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="'KIND = VALUE'", help="What the third party has to find true. Repeatable: all."
-        ),
-    ] = None,
-    public_key: Annotated[
-        str | None,
-        typer.Option(
-            "--public-key",
-            metavar="BASE64",
-            help="The third party's key, so that nobody has to be asked for it.",
-        ),
-    ] = None,
-    bakery: Annotated[
-        bool, typer.Option("--bakery", help="The third party is a bakery, and reads only a bakery's tickets.")
-    ] = False,
-    allow_http: AllowHttp = False,
+    token: str | None,
+    scope: tuple[str, ...],
+    expires_in: str | None,
+    expires: str | None,
+    not_before: str | None,
+    audience: tuple[str, ...],
+    method: tuple[str, ...],
+    path: tuple[str, ...],
+    client_ip: tuple[str, ...],
+    note: tuple[str, ...],
+    predicates: tuple[str, ...],
+    third_party: str | None,
+    condition: tuple[str, ...],
+    public_key: str | None,
+    bakery: bool,
+    allow_http: bool,
 ) -> None:
     """Narrow a token, offline, and print the narrower copy.
 
@@ -186,26 +186,25 @@ def attenuate(
       caveats attenuate --caveat 'photos/album = 42' --note 'for the printer'
       caveats attenuate --third-party https://auth.example --condition 'approved-by = ops'
     """
-    checked_life(expires_in)
-    if bool(third_party) != bool(condition):
+    if (third_party is not None) != bool(condition):
         given, lacking = ("--third-party", "--condition") if third_party else ("--condition", "--third-party")
-        raise typer.BadParameter(f"goes with {lacking}", param_hint=given)
+        raise click.BadParameter(f"goes with {lacking}", param_hint=given)
     if third_party is None and (public_key is not None or bakery):
-        raise typer.BadParameter(
+        raise click.BadParameter(
             "goes with --third-party", param_hint="--bakery" if bakery else "--public-key"
         )
     now = inputs.now()
     wanted = Wanted(
-        scope=tuple(scope or ()),
+        scope=scope,
         expires_in=None if expires_in is None else parse_duration(expires_in),
         expires=expires,
         not_before=not_before,
-        audience=tuple(audience or ()),
-        method=tuple(method or ()),
-        path=tuple(path or ()),
-        client_ip=tuple(client_ip or ()),
-        note=tuple(note or ()),
-        raw=tuple(caveat or ()),
+        audience=audience,
+        method=method,
+        path=path,
+        client_ip=client_ip,
+        note=note,
+        raw=predicates,
     )
     added = caveats_for(wanted, now)
     if not added and third_party is None:
@@ -218,8 +217,10 @@ def attenuate(
         )
     narrower = bundle.macaroon.attenuate(*added)
     if third_party is not None:
-        party = discharging.find_party(third_party, public_key, allow_http=allow_http)
-        narrower = discharging.require(narrower, party, condition or (), bakery=bakery)
+        from caveats_client.cli.third_parties import find_party, require  # noqa: PLC0415  it imports the HTTP library
+
+        party = find_party(third_party, public_key, allow_http=allow_http)
+        narrower = require(narrower, party, condition, bakery=bakery)
     data(narrower.encode())
     _warn(bundle.macaroon.unverified_caveats, added)
 

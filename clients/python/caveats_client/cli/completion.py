@@ -1,27 +1,20 @@
-"""The completion script of a shell."""
+"""`caveats completion`: the completion script of a shell."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+import click
+from click.shell_completion import get_completion_class
 
-import typer
-from typer.completion import (  # type: ignore[attr-defined]  # meant for use, not marked as exported
-    get_completion_script,
+from caveats_client.cli.commands import Command
+from caveats_client.cli.output import data
+
+
+@click.command(cls=Command)
+@click.argument(
+    "shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]), help="bash, zsh or fish."
 )
-
-from caveats_client.cli.render import data
-
-
-class Shell(StrEnum):
-    """The shells that completion is written for."""
-
-    BASH = "bash"
-    ZSH = "zsh"
-    FISH = "fish"
-
-
-def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")]) -> None:
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
     """Print the completion script of a shell.
 
     For example:
@@ -30,4 +23,7 @@ def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bas
       caveats completion zsh > ~/.zfunc/_caveats
       caveats completion fish > ~/.config/fish/completions/caveats.fish
     """
-    data(get_completion_script(prog_name="caveats", complete_var="_CAVEATS_COMPLETE", shell=shell.value))
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None
+    program = context.find_root().command
+    data(completion_class(program, {}, "caveats", "_CAVEATS_COMPLETE").source().strip())

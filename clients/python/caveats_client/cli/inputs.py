@@ -1,7 +1,7 @@
-"""Where a command takes things from: a token, a password, the service's address, the time.
+"""Where a command takes things from: a token, a password, a user's name, the time.
 
-Knows arguments, standard input, the environment and the file of logins. A token that was signed in for at one
-address is never offered to another.
+Knows arguments, standard input, the environment and the file of logins; knows no service. A token that was signed in
+for at one address is never offered to another.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import httpx2 as httpx
-
 from caveats import Bundle
 from caveats_client.cli.credentials import Credentials, Login
 from caveats_client.cli.exit_codes import CliError, ExitCode
-from caveats_client.cli.render import message
-from caveats_client.client import Client
+from caveats_client.cli.output import message
 
 TOKEN_VARIABLE = "CAVEATS_TOKEN"  # noqa: S105  a variable's name
 PASSWORD_VARIABLE = "CAVEATS_PASSWORD"  # noqa: S105
@@ -62,7 +59,12 @@ def find_token(argument: str | None, *, url: str | None = None, piped: bool = Fa
     if given is not None:
         return given
     login = Credentials.here().load().find(url)
-    return None if login is None else TokenInput(login.token, "the stored login", login)
+    return None if login is None else stored_token(login)
+
+
+def stored_token(login: Login) -> TokenInput:
+    """The token of a stored login."""
+    return TokenInput(login.token, "the stored login", login)
 
 
 def given_token(argument: str | None, *, piped: bool = False) -> TokenInput | None:
@@ -114,38 +116,6 @@ def _standard_input() -> str:
         raise CliError(ExitCode.MALFORMED, "what stands on standard input is no text") from None
     finally:
         reminder.cancel()
-
-
-# The service
-
-
-def plain_url(url: str | None) -> str | None:
-    """An address in the form under which its login is kept; what is no address stays as it is, and is refused later."""
-    try:
-        return None if url is None else str(httpx.URL(url)).rstrip("/")
-    except httpx.InvalidURL:
-        return url
-
-
-def find_url(url: str | None, login: Login | None = None) -> str:
-    """The service's address: as given, else where the token came from, else of the last sign-in."""
-    if url is not None:
-        return url
-    if login is not None:
-        return login.url
-    current = Credentials.here().load().find(None)
-    if current is None:
-        raise CliError(ExitCode.USAGE, "which service? Give --url, or set CAVEATS_URL, or sign in to one")
-    return current.url
-
-
-def client_for(url: str | None, found: TokenInput | None = None, *, allow_http: bool = False) -> Client:
-    """A client of the service, with the token if there is one."""
-    login = None if found is None else found.login
-    address = find_url(url, login)
-    stored = Credentials.here().load().find(address)
-    allowed = allow_http or (stored is not None and stored.allow_http)
-    return Client(address, token=None if found is None else found.bundle, allow_http=allowed)
 
 
 # Passwords and names

@@ -1,135 +1,47 @@
-"""A token laid open, as a tree for people and as members for programs. Knows a lineage, knows no keys."""
+"""`inspect`: a token laid open, offline; as members for programs, and by `tree` for people. Knows no keys."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-from rich.tree import Tree
+import click
 
-from caveats import Caveat, Expires, NotBefore
-from caveats_client.api.errors import safe
-from caveats_client.cli import inputs
-from caveats_client.cli.durations import relative
-from caveats_client.cli.inspection import ISSUER, UNKNOWN, Inspection, Link, ThirdPartyLink, lineage
-from caveats_client.cli.parameters import Json, TokenArgument
-from caveats_client.cli.render import data_json, expiry, iso, jsonable, moment, rows, show
+from caveats_client.cli import inputs, parameters
+from caveats_client.cli.commands import Command
+from caveats_client.cli.inspection import Inspection, lineage
+from caveats_client.cli.output import data_json, iso, jsonable
+from caveats_client.cli.render import show, styled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from datetime import datetime
 
-    from rich.table import Table
 
-NOT_VERIFIED = "Not verified: this is what the token says of itself. No key was used and nobody was asked."
-_TITLES = {
-    ISSUER: "added by the issuer",
-    "holder": "added by holders",
-    UNKNOWN: "added by issuer or holders: this identifier does not tell",
-}
+@click.command(cls=Command)
+@parameters.token
+@parameters.as_json
+def inspect(*, token: str | None, as_json: bool) -> None:
+    """Lay a token open, offline: its caveats and what they leave.
 
+    Who added which, what is left of it, what was for nothing. Nothing is
+    verified: anybody can write a token that reads well. Nothing secret is
+    shown either.
 
-def tree(lineage: Inspection, now: datetime) -> Tree:
-    """The chain, the issuer's caveats apart from the holders'."""
-    root = Tree(_title(lineage, now), guide_style="dim")
-    for added_by, title in _TITLES.items():
-        links = [link for link in lineage.chain.links if link.added_by == added_by]
-        if links:
-            _grow(root.add(Text(title, style="bold")), links, now)
-    return root
+    For example:
 
-
-def _title(lineage: Inspection, now: datetime) -> Text:
-    identifier = lineage.identifier
-    if identifier is None:
-        title = Text("macaroon ", style="bold")
-        title.append(safe(lineage.raw_identifier.decode("utf-8", "backslashreplace")))
-        title.append("\nnot one of a caveats service's: its identifier is of another make", style="yellow")
-    else:
-        title = Text("token ", style="bold")
-        title.append(identifier.token_id)
-        issued = identifier.issued_at
-        title.append(f"\nissued {relative(issued, now)} ({moment(issued)}) under key {identifier.key_id}")
-    if lineage.chain.location:
-        title.append(f"\nlocation {safe(lineage.chain.location)} (a hint, not authenticated)")
-    return title
-
-
-def _grow(branch: Tree, links: Iterable[Link | ThirdPartyLink], now: datetime) -> None:
-    for link in links:
-        if isinstance(link, Link):
-            branch.add(_line(link, now))
-        else:
-            _grow_third_party(branch, link, now)
-
-
-def _grow_third_party(branch: Tree, link: ThirdPartyLink, now: datetime) -> None:
-    line = Text("third party ", style="magenta")
-    line.append(safe(link.location) or "(no location)")
-    if link.format != "caveats":
-        line.append(f" ({'a ticket of unknown make' if link.format == 'unknown' else link.format})")
-    if link.discharge is None:
-        line.append("  no discharge came along: every verifier refuses until there is one", style="yellow")
-        branch.add(line)
+      caveats inspect
+      caveats inspect "$TOKEN" --json | jq .authority
+    """
+    now = inputs.now()
+    opened = lineage(inputs.need_token(token, piped=True).bundle)
+    if as_json:
+        data_json(members(opened, now))
         return
-    until = "" if link.expires_at is None else f", which expires {relative(link.expires_at, now)}"
-    line.append(f"  met by discharge {link.number}{until}", style="green")
-    _grow(branch.add(line), link.discharge.links, now)
+    from caveats_client.cli import tree  # noqa: PLC0415  it imports rich, which JSON needs not
 
-
-def _line(link: Link, now: datetime) -> Text:
-    line = Text(f"{link.index} ", style="dim")
-    line.append(safe(str(link.caveat)), style="dim" if link.redundant else "")
-    words = _in_words(link.caveat, now)
-    if words:
-        line.append(f"  {words}", style="cyan")
-    if link.redundant:
-        line.append(f"  adds nothing: {link.redundant}", style="yellow")
-    if link.unknown:
-        line.append(f"  {safe(link.unknown)}", style="yellow")
-    return line
-
-
-def _in_words(caveat: Caveat, now: datetime) -> str:
-    match caveat:
-        case Expires():
-            return relative(caveat.at, now)
-        case NotBefore():
-            return relative(caveat.at, now)
-        case _:
-            return ""
-
-
-def authority(lineage: Inspection, now: datetime) -> Table:
-    """What all the caveats leave, in two columns."""
-    left = lineage.authority
-    lines: list[tuple[str, str | Text]] = [("user", left.user or Text("none named", style="yellow"))]
-    lines.append(("scopes", " ".join(left.scopes) or _nothing("the scope caveats contradict each other")))
-    lines.append(("expires", expiry(left.expires_at, now)))
-    if left.not_before is not None and left.not_before > now:
-        lines.append(("not before", f"{relative(left.not_before, now)} ({moment(left.not_before)})"))
-    audiences = lineage.audiences
-    if audiences is not None:
-        lines.append(("audience", " ".join(audiences) or _nothing("its caveats exclude the app it is for")))
-    if left.methods is not None:
-        lines.append(
-            ("methods", " ".join(left.methods) or _nothing("the method caveats contradict each other"))
-        )
-    lines += [("path", " ".join(patterns)) for patterns in left.paths]
-    lines += [("client", " ".join(networks)) for networks in left.client_ips]
-    lines += [("note", note) for note in left.notes]
-    lines += [("and", str(caveat)) for caveat in left.others]
-    missing = [link.location for link in lineage.all_third_parties if link.discharge is None]
-    lines += [("needs", f"a discharge from {location or '(no location)'}") for location in missing]
-    if lineage.stray_discharges:
-        lines.append(
-            ("stray", Text("a discharge that no caveat asks for: every verifier refuses", style="red"))
-        )
-    return rows(lines)
-
-
-def _nothing(why: str) -> Text:
-    return Text(f"none: {why}", style="red")
+    show(tree.tree(opened, now))
+    show(styled("\nwhat is left of it", "bold"))
+    show(tree.authority(opened, now))
+    show(styled(f"\n{tree.NOT_VERIFIED}", "dim"))
 
 
 def discharges(lineage: Inspection) -> list[dict[str, Any]]:
@@ -186,26 +98,3 @@ def members(lineage: Inspection, now: datetime) -> dict[str, Any]:
             "others": [str(caveat) for caveat in left.others],
         },
     }
-
-
-def inspect(token: TokenArgument = None, *, as_json: Json = False) -> None:
-    """Lay a token open, offline: its caveats and what they leave.
-
-    Who added which, what is left of it, what was for nothing. Nothing is
-    verified: anybody can write a token that reads well. Nothing secret is
-    shown either.
-
-    For example:
-
-      caveats inspect
-      caveats inspect "$TOKEN" --json | jq .authority
-    """
-    now = inputs.now()
-    opened = lineage(inputs.need_token(token, piped=True).bundle)
-    if as_json:
-        data_json(members(opened, now))
-        return
-    show(tree(opened, now))
-    show(Text("\nwhat is left of it", style="bold"))
-    show(authority(opened, now))
-    show(Text(f"\n{NOT_VERIFIED}", style="dim"))

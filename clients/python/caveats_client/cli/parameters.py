@@ -1,86 +1,78 @@
-"""The arguments and options that several commands have in common. Knows Typer, knows no command."""
+"""The arguments and options that several commands have in common. Knows click, knows no command."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from caveats.durations import parse_duration
-from caveats_client.cli import inputs
-
-TokenArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="TOKEN",
-        help="A token's text, or - for standard input. Without it: what is piped in, CAVEATS_TOKEN, the stored login.",
-        show_default=False,
-    ),
-]
-ActAs = Annotated[
-    str | None,
-    typer.Option(
-        "--token",
-        metavar="TOKEN",
-        help="The token to act with, or - for standard input. Without it: CAVEATS_TOKEN, the stored login.",
-        show_default=False,
-    ),
-]
-Url = Annotated[
-    str | None,
-    typer.Option(
-        envvar="CAVEATS_URL",
-        metavar="URL",
-        help="The service. Without it: the one last signed in to.",
-        show_default=False,
-        callback=inputs.plain_url,
-    ),
-]
-AllowHttp = Annotated[
-    bool,
-    typer.Option(
-        "--allow-http",
-        envvar="CAVEATS_ALLOW_HTTP",
-        help="Let tokens and passwords travel over plain http, where nobody can listen.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-PasswordStdin = Annotated[
-    bool,
-    typer.Option("--password-stdin", help="Read the password from standard input, not from the terminal."),
-]
-Scopes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--scope", metavar="PATTERNS", help="What it is good for, such as photos/42:read. Repeatable."
-    ),
-]
-Life = Annotated[
-    str | None, typer.Option("--expires-in", metavar="TIME", help="How long it lives: 90s, 15m, 8h, 30d.")
-]
-For = Annotated[
-    str | None, typer.Option("--audience", metavar="NAME", help="The app, or group of apps, that it is for.")
-]
-Label = Annotated[
-    str | None,
-    typer.Option("--note", metavar="TEXT", help="A label: the token then shows in `caveats tokens`."),
-]
-Predicates = Annotated[
-    list[str] | None,
-    typer.Option("--caveat", metavar="'KIND = VALUE'", help="A caveat, written out. Repeatable."),
-]
+import click
 
 
-def checked_life(text: str | None) -> str | None:
-    """A length of time, looked at before anything is asked of anybody."""
+def _lifetime(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    """Refuse what is no length of time before anything is asked of anybody."""
+    from caveats.durations import parse_duration  # noqa: PLC0415  the library takes a while to import
+
     if text is not None:
         try:
             parse_duration(text)
         except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--expires-in") from None
+            raise click.BadParameter(str(error)) from None
     return text
 
 
-def joined(patterns: list[str] | None) -> str | None:
+def _url(context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
+    from caveats_client.cli.service import plain_url  # noqa: PLC0415  httpx takes a while to import
+
+    return url if url is None or context.resilient_parsing else plain_url(url)
+
+
+def joined(patterns: tuple[str, ...]) -> str | None:
     """Scope patterns that were given one by one, as one scope; None if there are none."""
     return " ".join(patterns) if patterns else None
+
+
+token = click.argument(
+    "token",
+    metavar="[TOKEN]",
+    required=False,
+    help="A token's text, or - for standard input. Without it: what is piped in, CAVEATS_TOKEN, the stored login.",
+)
+acting_token = click.option(
+    "--token",
+    metavar="TOKEN",
+    help="The token to act with, or - for standard input. Without it: CAVEATS_TOKEN, the stored login.",
+)
+url = click.option(
+    "--url",
+    envvar="CAVEATS_URL",
+    show_envvar=True,
+    metavar="URL",
+    callback=_url,
+    help="The service. Without it: the one last signed in to.",
+)
+allow_http = click.option(
+    "--allow-http",
+    is_flag=True,
+    envvar="CAVEATS_ALLOW_HTTP",
+    show_envvar=True,
+    help="Let tokens and passwords travel over plain http, where nobody can listen.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+password_stdin = click.option(
+    "--password-stdin", is_flag=True, help="Read the password from standard input, not from the terminal."
+)
+scope = click.option(
+    "--scope",
+    metavar="PATTERNS",
+    multiple=True,
+    help="What it is good for, such as photos/42:read. Repeatable.",
+)
+expires_in = click.option(
+    "--expires-in", metavar="TIME", callback=_lifetime, help="How long it lives: 90s, 15m, 8h, 30d."
+)
+audience = click.option("--audience", metavar="NAME", help="The app, or group of apps, that it is for.")
+note = click.option("--note", metavar="TEXT", help="A label: the token then shows in `caveats tokens`.")
+predicates = click.option(
+    "--caveat",
+    "predicates",
+    metavar="'KIND = VALUE'",
+    multiple=True,
+    help="A caveat, written out. Repeatable.",
+)

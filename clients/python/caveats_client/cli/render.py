@@ -1,51 +1,34 @@
-"""How things look: data on standard output, words for people on standard error. Knows rich and terminals.
+"""How answers look on a terminal: tables, and texts in colour. Knows rich, which each function imports when it draws.
 
-Whatever came from elsewhere is shown without control characters and never read as markup.
+Rich takes longer to import than most commands take to run, and a command that prints JSON needs none of it. Whatever
+came from elsewhere is shown without control characters and never read as markup.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from caveats_client.api.errors import safe
 from caveats_client.cli.durations import relative
+from caveats_client.cli.output import data, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
-    from caveats_client.api.responses import Issued
+    from rich.table import Table
+    from rich.text import Text
 
 _UNBROKEN = 4096
-
-
-def data(text: str) -> None:
-    """One line of data, as it is."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def data_json(value: Any) -> None:
-    """A value as JSON, indented for people who look."""
-    data(json.dumps(jsonable(value), indent=2, ensure_ascii=True))
-
-
-def message(text: str, *, label: str = "caveats: ", end: str = "\n") -> None:
-    """A word to the person at the terminal."""
-    sys.stderr.write(f"{label}{safe(text)}{end}")
-    sys.stderr.flush()
+"""Columns of a line that no terminal shows: it is not broken."""
 
 
 def show(renderable: object) -> None:
-    """A table, a tree or a styled text. Broken into lines only where somebody reads them on a screen."""
+    """Print a table, a tree or a text in colour; lines are broken only on a terminal."""
+    from rich.console import Console  # noqa: PLC0415  imported when it draws
+
     out = sys.stdout
     console = Console(
         file=out,
@@ -60,76 +43,41 @@ def show(renderable: object) -> None:
     data("\n".join(line.rstrip(" ") for line in captured.get().removesuffix("\n").split("\n")))
 
 
+def styled(text: str, style: str = "") -> Text:
+    """`text` in a style of rich's, such as `bold red`."""
+    from rich.text import Text  # noqa: PLC0415  imported when it draws
+
+    return Text(text, style=style)
+
+
 def rows(pairs: Iterable[tuple[str, str | Text]]) -> Table:
     """Names and values in two columns."""
+    from rich.table import Table  # noqa: PLC0415  imported when it draws
+
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in pairs:
-        grid.add_row(name, value if isinstance(value, Text) else Text(safe(value)))
+        grid.add_row(name, styled(safe(value)) if isinstance(value, str) else value)
     return grid
 
 
 def table(columns: Mapping[str, bool], body: Iterable[Iterable[str]]) -> Table:
-    """A plain table: the columns by heading, each with whether its cells may be broken into lines."""
+    """A plain table. `columns`: whether the cells under a heading may be broken into lines."""
+    from rich.table import Table  # noqa: PLC0415  imported when it draws
+
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading, breaks in columns.items():
         grid.add_column(heading, no_wrap=not breaks, overflow="fold")
     for cells in body:
-        grid.add_row(*(Text(safe(cell)) for cell in cells))
+        grid.add_row(*(styled(safe(cell)) for cell in cells))
     return grid
-
-
-def moment(at: datetime) -> str:
-    """A time, for people: UTC, to the second."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def expiry(at: datetime | None, now: datetime) -> Text:
     """When something ends, in words relative to now, and the moment itself."""
     if at is None:
-        return Text("never", style="yellow")
+        return styled("never", "yellow")
     if at <= now:
-        return Text(f"expired {relative(at, now)} ({moment(at)})", style="red")
-    return Text(f"{relative(at, now)} ({moment(at)})")
-
-
-def iso(at: datetime) -> str:
-    """A time, for programs: as the service writes it."""
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def jsonable(value: Any) -> Any:
-    """`value` in what JSON has: dataclasses as objects, times as text."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: jsonable(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, datetime):
-        return iso(value)
-    if isinstance(value, dict):
-        return {str(name): jsonable(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(inner) for inner in value]
-    return value
-
-
-def until(issued: Issued, now: datetime) -> str:
-    """When an issued token ends, in words."""
-    return f"until {moment(issued.expires_at)} ({relative(issued.expires_at, now)})"
-
-
-def print_issued(issued: Issued, now: datetime, *, as_json: bool) -> None:
-    """A new token: its text on standard output, what it is on standard error; or all of it as JSON."""
-    if as_json:
-        data_json({"token": issued.token.encode(), **renamed(issued, without=("token",))})
-        return
-    data(issued.token.encode())
-    message(f"token {issued.token_id} of {issued.user} for {issued.audience}, {until(issued, now)}")
-
-
-def renamed(value: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The members of a shape as the service names them: `scope` is one text there."""
-    members = {name: getattr(value, name) for name in value.__slots__ if name not in without}
-    return {
-        ("scope" if name == "scopes" else name): (" ".join(member) if name == "scopes" else member)
-        for name, member in members.items()
-    }
+        return styled(f"expired {relative(at, now)} ({moment(at)})", "red")
+    return styled(f"{relative(at, now)} ({moment(at)})")

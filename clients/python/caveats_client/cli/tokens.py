@@ -1,51 +1,50 @@
-"""Tokens of the service: issue, renew, list and revoke them."""
+"""`issue`, `renew`, `revoke`, `tokens`: tokens of the service."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from caveats_client.api import calls
-from caveats_client.cli import inputs
+from caveats_client.cli import inputs, parameters
 from caveats_client.cli.attenuate import read_predicate
+from caveats_client.cli.commands import Command
 from caveats_client.cli.credentials import Credentials, Login
 from caveats_client.cli.durations import relative
 from caveats_client.cli.exit_codes import CliError, ExitCode
+from caveats_client.cli.output import data_json, message, print_issued, renamed, until
+from caveats_client.cli.render import show, table
+from caveats_client.cli.service import client_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from caveats_client.api.responses import TokenRecord
     from caveats_client.client import Client
-from caveats_client.cli.parameters import (
-    ActAs,
-    AllowHttp,
-    For,
-    Json,
-    Label,
-    Life,
-    Predicates,
-    Scopes,
-    TokenArgument,
-    Url,
-    checked_life,
-    joined,
-)
-from caveats_client.cli.render import data_json, message, print_issued, renamed, show, table, until
 
 
+@click.command(cls=Command)
+@parameters.scope
+@parameters.expires_in
+@parameters.audience
+@parameters.predicates
+@parameters.note
+@parameters.acting_token
+@parameters.url
+@parameters.as_json
+@parameters.allow_http
 def issue(
     *,
-    scope: Scopes = None,
-    expires_in: Life = None,
-    audience: For = None,
-    caveat: Predicates = None,
-    note: Label = None,
-    token: ActAs = None,
-    url: Url = None,
-    as_json: Json = False,
-    allow_http: AllowHttp = False,
+    scope: tuple[str, ...],
+    expires_in: str | None,
+    audience: str | None,
+    predicates: tuple[str, ...],
+    note: str | None,
+    token: str | None,
+    url: str | None,
+    as_json: bool,
+    allow_http: bool,
 ) -> None:
     """Get a new token against the one you hold, and print it.
 
@@ -57,23 +56,27 @@ def issue(
       T=$(caveats issue --scope photos:read --expires-in 1h --note 'nightly build')
       caveats issue --audience photos --caveat 'method = GET HEAD'
     """
-    checked_life(expires_in)
-    predicates = [read_predicate(text) for text in caveat or ()]
+    caveats = [read_predicate(text) for text in predicates]
     found = inputs.need_token(token, url=url)
-    with inputs.client_for(url, found, allow_http=allow_http) as client:
+    with client_for(url, found, allow_http=allow_http) as client:
         issued = client.issue(
-            scope=joined(scope), audience=audience, expires_in=expires_in, caveats=predicates, note=note
+            scope=parameters.joined(scope),
+            audience=audience,
+            expires_in=expires_in,
+            caveats=caveats,
+            note=note,
         )
         print_issued(issued, inputs.now(), as_json=as_json)
 
 
+@click.command(cls=Command)
+@parameters.token
+@parameters.expires_in
+@parameters.url
+@parameters.as_json
+@parameters.allow_http
 def renew(
-    token: TokenArgument = None,
-    *,
-    expires_in: Life = None,
-    url: Url = None,
-    as_json: Json = False,
-    allow_http: AllowHttp = False,
+    *, token: str | None, expires_in: str | None, url: str | None, as_json: bool, allow_http: bool
 ) -> None:
     """Get the same token with a later expiry.
 
@@ -86,9 +89,8 @@ def renew(
       caveats renew
       TOKEN=$(caveats renew "$TOKEN" --expires-in 8h)
     """
-    checked_life(expires_in)
     found = inputs.need_token(token, url=url, piped=True)
-    with inputs.client_for(url, found, allow_http=allow_http) as client:
+    with client_for(url, found, allow_http=allow_http) as client:
         issued = client.renew(expires_in=expires_in)
         if found.login is None:
             print_issued(issued, inputs.now(), as_json=as_json)
@@ -100,9 +102,82 @@ def renew(
         message(f"renewed: {until(issued, inputs.now())}")
 
 
-def tokens(
-    *, token: ActAs = None, url: Url = None, as_json: Json = False, allow_http: AllowHttp = False
+@click.command(cls=Command)
+@click.argument(
+    "copy",
+    metavar="[TOKEN]",
+    required=False,
+    help="The copy to kill, or - for standard input. Without it: what is piped in, CAVEATS_TOKEN.",
+)
+@click.option("--token-id", metavar="ID", help="Kill all copies of the token with this id.")
+@click.option("--branch-id", metavar="HEX", help="With --token-id: only this branch (see `verify --json`).")
+@click.option("--user", metavar="NAME", help="Kill everything issued to this user until now.")
+@parameters.acting_token
+@parameters.url
+@parameters.as_json
+@parameters.allow_http
+def revoke(
+    *,
+    copy: str | None,
+    token_id: str | None,
+    branch_id: str | None,
+    user: str | None,
+    token: str | None,
+    url: str | None,
+    as_json: bool,
+    allow_http: bool,
 ) -> None:
+    """Kill a copy of a token, with everything that was made of it.
+
+    The token that it came from lives on, and having a copy is all it takes to
+    kill it. For more than that, with --token-id or --user, you act with
+    --token, CAVEATS_TOKEN or the stored login. To kill the stored login
+    itself, see `logout`.
+
+    For example:
+
+      caveats revoke "$NARROW"
+      caveats revoke --token-id 01KAJ5M3W8E2RZ6V8Q4T0N9XCD
+      caveats revoke --user alice
+    """
+    by_id = token_id is not None or user is not None
+    if (token_id is not None and user is not None) or (by_id and copy is not None):
+        raise click.BadParameter("one of a token, --token-id and --user", param_hint="TOKEN")
+    if branch_id is not None and token_id is None:
+        raise click.BadParameter("goes with --token-id", param_hint="--branch-id")
+    if by_id:
+        found = inputs.need_token(token, url=url)
+    else:
+        if token is not None:
+            raise click.BadParameter("the copy to kill is the argument itself", param_hint="--token")
+        given = inputs.given_token(copy, piped=True)
+        if given is None:
+            raise CliError(ExitCode.USAGE, "which copy? To kill the stored login, use `caveats logout`")
+        found = given
+    with client_for(url, found, allow_http=allow_http) as client:
+        if user is not None:
+            entry = client.send(calls.revoke_user(user))
+            words = f"everything issued to {user} until now is dead"
+        elif token_id is not None and branch_id is not None:
+            entry = client.send(calls.revoke_branch(token_id, branch_id))
+            words = f"branch {branch_id} of token {token_id} is dead, with all that was made of it"
+        elif token_id is not None:
+            entry = client.revoke_token(token_id)
+            words = f"token {token_id} is dead in all its copies"
+        else:
+            entry = client.revoke(found.bundle)
+            words = f"this copy of token {entry.token_id} is dead, with all that was made of it"
+    if as_json:
+        data_json(entry)
+    message(words)
+
+
+@click.command(cls=Command)
+@parameters.acting_token
+@parameters.url
+@parameters.as_json
+@parameters.allow_http
+def tokens(*, token: str | None, url: str | None, as_json: bool, allow_http: bool) -> None:
     """List your labelled tokens, with their last use.
 
     Only tokens that were issued with a note are listed: of the others the
@@ -114,7 +189,7 @@ def tokens(
       caveats tokens --json | jq -r '.[].token_id'
     """
     found = inputs.need_token(token, url=url)
-    with inputs.client_for(url, found, allow_http=allow_http) as client:
+    with client_for(url, found, allow_http=allow_http) as client:
         records = list(_every_token(client))
     if as_json:
         data_json([renamed(record) for record in records])
@@ -146,76 +221,6 @@ def tokens(
             ),
         )
     )
-
-
-def revoke(
-    token: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="TOKEN",
-            help="The copy to kill, or - for standard input. Without it: what is piped in, CAVEATS_TOKEN.",
-            show_default=False,
-        ),
-    ] = None,
-    *,
-    token_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Kill all copies of the token with this id.")
-    ] = None,
-    branch_id: Annotated[
-        str | None,
-        typer.Option(metavar="HEX", help="With --token-id: only this branch (see `verify --json`)."),
-    ] = None,
-    user: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Kill everything issued to this user until now.")
-    ] = None,
-    act_as: ActAs = None,
-    url: Url = None,
-    as_json: Json = False,
-    allow_http: AllowHttp = False,
-) -> None:
-    """Kill a copy of a token, with everything that was made of it.
-
-    The token that it came from lives on, and having a copy is all it takes to
-    kill it. For more than that, with --token-id or --user, you act with
-    --token, CAVEATS_TOKEN or the stored login. To kill the stored login
-    itself, see `logout`.
-
-    For example:
-
-      caveats revoke "$NARROW"
-      caveats revoke --token-id 01KAJ5M3W8E2RZ6V8Q4T0N9XCD
-      caveats revoke --user alice
-    """
-    by_id = token_id is not None or user is not None
-    if (token_id is not None and user is not None) or (by_id and token is not None):
-        raise typer.BadParameter("one of a token, --token-id and --user", param_hint="TOKEN")
-    if branch_id is not None and token_id is None:
-        raise typer.BadParameter("goes with --token-id", param_hint="--branch-id")
-    if by_id:
-        found = inputs.need_token(act_as, url=url)
-    else:
-        if act_as is not None:
-            raise typer.BadParameter("the copy to kill is the argument itself", param_hint="--token")
-        given = inputs.given_token(token, piped=True)
-        if given is None:
-            raise CliError(ExitCode.USAGE, "which copy? To kill the stored login, use `caveats logout`")
-        found = given
-    with inputs.client_for(url, found, allow_http=allow_http) as client:
-        if user is not None:
-            entry = client.send(calls.revoke_user(user))
-            words = f"everything issued to {user} until now is dead"
-        elif token_id is not None and branch_id is not None:
-            entry = client.send(calls.revoke_branch(token_id, branch_id))
-            words = f"branch {branch_id} of token {token_id} is dead, with all that was made of it"
-        elif token_id is not None:
-            entry = client.revoke_token(token_id)
-            words = f"token {token_id} is dead in all its copies"
-        else:
-            entry = client.revoke(found.bundle)
-            words = f"this copy of token {entry.token_id} is dead, with all that was made of it"
-    if as_json:
-        data_json(entry)
-    message(words)
 
 
 def _every_token(client: Client) -> Iterator[TokenRecord]:

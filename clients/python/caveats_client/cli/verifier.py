@@ -7,68 +7,41 @@ Where both are the same person, `register` takes the file and fills it in.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from caveats.token import decode_base64, encode_base64
 from caveats_client.api import calls
-from caveats_client.cli import inputs
-from caveats_client.cli.credentials import Credentials
+from caveats_client.cli import inputs, parameters
+from caveats_client.cli.commands import Command
 from caveats_client.cli.exit_codes import CliError, ExitCode
-from caveats_client.cli.render import data, data_json, message, moment, show, table
-from caveats_client.client import Client
+from caveats_client.cli.output import data, data_json, message, moment
+from caveats_client.cli.render import show, table
+from caveats_client.cli.service import client_for
 from caveats_client.verifiers.registration import Registration, RegistrationError
+
+if TYPE_CHECKING:
+    from caveats_client.client import Client
 
 _KEY_SIZE = 32
 
-verifier = typer.Typer(
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Apps that verify locally: their key pairs, and who is registered.",
+_token = click.option(
+    "--token",
+    metavar="TOKEN",
+    help="An administrator's token, or - for standard input. Without it: CAVEATS_TOKEN, the stored login.",
 )
-
-_File = Annotated[Path, typer.Argument(metavar="FILE", help="The verifier's file.", show_default=False)]
-_Token = Annotated[
-    str | None,
-    typer.Option(
-        "--token",
-        metavar="TOKEN",
-        help="An administrator's token, or - for standard input. Without it: CAVEATS_TOKEN, the stored login.",
-        show_default=False,
-    ),
-]
-_Url = Annotated[
-    str | None,
-    typer.Option(
-        envvar="CAVEATS_URL",
-        metavar="URL",
-        help="The service. Without it: the one last signed in to.",
-        show_default=False,
-    ),
-]
-_AllowHttp = Annotated[
-    bool,
-    typer.Option(
-        "--allow-http",
-        envvar="CAVEATS_ALLOW_HTTP",
-        help="Let tokens travel over plain http, where nobody can listen.",
-    ),
-]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _client(token: str | None, url: str | None, *, allow_http: bool) -> Client:
     """The service, with the token that the command acts with."""
-    found = inputs.need_token(token, url=url)
-    address = inputs.find_url(url, found.login)
-    stored = Credentials.here().load().find(address)
-    allowed = allow_http or (stored is not None and stored.allow_http)
-    return Client(address, token=found.bundle, allow_http=allowed)
+    return client_for(url, inputs.need_token(token, url=url), allow_http=allow_http)
 
 
-@verifier.command()
-def init(file: _File, *, as_json: _Json = False) -> None:
+@click.command(cls=Command)
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path), help="The verifier's file.")
+@parameters.as_json
+def init(*, file: Path, as_json: bool) -> None:
     """Make a key pair for an app, and print the public key.
 
     The private key stays in FILE, which only you can read. An existing file is
@@ -91,27 +64,28 @@ def init(file: _File, *, as_json: _Json = False) -> None:
     message(f"kept the private key in {file}; to register: caveats verifier register {file} --audience NAME")
 
 
-@verifier.command()
+@click.command(cls=Command)
+@click.argument(
+    "app",
+    metavar="FILE|PUBLIC_KEY",
+    help="The verifier's file, which is filled in, or the public key that `init` printed"
+    " (after --, should it begin with -).",
+)
+@click.option("--audience", metavar="NAME", required=True, help="Whose tokens it verifies.")
+@click.option("--name", metavar="TEXT", help="What to list it as. Without it: the audience.")
+@_token
+@parameters.url
+@parameters.as_json
+@parameters.allow_http
 def register(
-    app: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE|PUBLIC_KEY",
-            help="The verifier's file, which is filled in, or the public key that `init` printed"
-            " (after --, should it begin with -).",
-            show_default=False,
-        ),
-    ],
     *,
-    audience: Annotated[str, typer.Option("--audience", metavar="NAME", help="Whose tokens it verifies.")],
-    name: Annotated[
-        str | None,
-        typer.Option("--name", metavar="TEXT", help="What to list it as. Without it: the audience."),
-    ] = None,
-    token: _Token = None,
-    url: _Url = None,
-    as_json: _Json = False,
-    allow_http: _AllowHttp = False,
+    app: str,
+    audience: str,
+    name: str | None,
+    token: str | None,
+    url: str | None,
+    as_json: bool,
+    allow_http: bool,
 ) -> None:
     """Let an app fetch the keys of an audience. For administrators.
 
@@ -152,10 +126,12 @@ def register(
         message(f"the app pins the service's public key: {record.service_public_key}", label="")
 
 
-@verifier.command("list")
-def list_(
-    *, token: _Token = None, url: _Url = None, as_json: _Json = False, allow_http: _AllowHttp = False
-) -> None:
+@click.command("list", cls=Command)
+@_token
+@parameters.url
+@parameters.as_json
+@parameters.allow_http
+def list_(*, token: str | None, url: str | None, as_json: bool, allow_http: bool) -> None:
     """List the registered verifiers. For administrators."""
     with _client(token, url, allow_http=allow_http) as client:
         records = client.send(calls.list_verifiers())
@@ -183,16 +159,12 @@ def list_(
     )
 
 
-@verifier.command()
-def revoke(
-    verifier_id: Annotated[
-        str, typer.Argument(metavar="ID", help="The verifier's id, as `list` shows it.", show_default=False)
-    ],
-    *,
-    token: _Token = None,
-    url: _Url = None,
-    allow_http: _AllowHttp = False,
-) -> None:
+@click.command(cls=Command)
+@click.argument("verifier_id", metavar="ID", help="The verifier's id, as `list` shows it.")
+@_token
+@parameters.url
+@parameters.allow_http
+def revoke(*, verifier_id: str, token: str | None, url: str | None, allow_http: bool) -> None:
     """Give a verifier no more keys. For administrators.
 
     The keys that it has stay good until they are retired: rotate them, and
@@ -203,7 +175,7 @@ def revoke(
       caveats verifier revoke 01KAJ5M3W8E2RZ6V8Q4T0N9XCD
     """
     if not verifier_id.isalnum():
-        raise typer.BadParameter("not a verifier's id", param_hint="ID")
+        raise click.BadParameter("not a verifier's id", param_hint="ID")
     with _client(token, url, allow_http=allow_http) as client:
         client.send(calls.revoke_verifier(verifier_id))
     message(f"verifier {verifier_id} gets no more keys")
@@ -225,5 +197,5 @@ def _public_key(text: str) -> bytes:
     except ValueError:
         key = b""
     if len(key) != _KEY_SIZE:
-        raise typer.BadParameter("no such file, and no public key either", param_hint="FILE|PUBLIC_KEY")
+        raise click.BadParameter("no such file, and no public key either", param_hint="FILE|PUBLIC_KEY")
     return bytes(key)

@@ -1,0 +1,109 @@
+"""How commands hang together: groups in sections, and commands whose modules are imported when they are run.
+
+Knows click. Knows no command, and imports none until it is run, completed or asked for its help: `caveats --help`
+shows the lines that stand in the assembly.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from caveats_client.cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Command(click.Command):
+    """A command whose help is its docstring, line by line: examples are not wrapped."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The docstring."""
+        _write_lines(formatter, self.help)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The text at the end."""
+        _write_lines(formatter, self.epilog)
+
+
+class DeferredCommand(click.Command):
+    """A command of which only the name and the help line are known before it is run.
+
+    `place`: `module:function`, where the module is one of this package.
+    """
+
+    def __init__(self, name: str, place: str, line: str) -> None:
+        super().__init__(name, short_help=line)
+        self.place = place
+
+    def load(self) -> click.Command:
+        """The command itself; its module is imported."""
+        module, _, function = self.place.partition(":")
+        command: click.Command = getattr(import_module(f"{__package__}.{module}"), function)
+        return command
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """A context of the command itself: from here on click runs, completes or explains that one."""
+        return self.load().make_context(info_name, args, parent, **extra)
+
+
+class CommandGroup(Command, click.Group):
+    """Commands in sections: the help shows each section with its lines."""
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        sections: Mapping[str, Sequence[click.Command]],
+        **attributes: Any,
+    ) -> None:
+        commands = [command for section in sections.values() for command in section]
+        super().__init__(name, commands=commands, **attributes)
+        self._sections = sections
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the sections."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A table for each section."""
+        width = max(map(len, self.commands))
+        for title, commands in self._sections.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(f"{command.name:<{width}}", command.get_short_help_str()) for command in commands]
+                )
+
+
+class Program(CommandGroup):
+    """The group that is the program: it ends the process with an `ExitCode`, whatever happens in a command."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command that the arguments name, and exit. The arguments are those of `click.Command.main`."""
+        try:
+            code = super().main(*args, **{**options, "standalone_mode": False})
+        except Exception as error:  # noqa: BLE001  the process's edge: every error becomes words and an exit code
+            from caveats_client.cli.failures import report  # noqa: PLC0415  it knows all that can fail
+
+            code = report(error)
+        sys.exit(code if isinstance(code, int) else ExitCode.OK)
+
+
+def _write_lines(formatter: click.HelpFormatter, text: str | None) -> None:
+    if not text:
+        return
+    formatter.write_paragraph()
+    with formatter.indentation():
+        for line in inspect.cleandoc(text).splitlines():
+            formatter.write(f"{' ' * formatter.current_indent}{line}".rstrip() + "\n")

@@ -1,0 +1,97 @@
+"""What is said to a person about each way to fail, and the exit code that goes with it.
+
+Knows every error family that a command can meet. Writes to standard error only, and no token.
+"""
+
+from __future__ import annotations
+
+import click
+
+from caveats import CaveatsError
+from caveats_client.api.errors import (
+    BadRequest,
+    ClientError,
+    Forbidden,
+    InteractionRequired,
+    NotAuthenticated,
+    NotFound,
+    RateLimited,
+    Unavailable,
+    UnusableAddress,
+    safe,
+    without_tokens,
+)
+from caveats_client.cli import INTERRUPTED
+from caveats_client.cli.credentials import CredentialsError
+from caveats_client.cli.exit_codes import CliError, ExitCode
+from caveats_client.cli.output import message
+
+
+def report(error: Exception) -> int:
+    """Tell the person at the terminal what went wrong. Returns the exit code."""
+    match error:
+        case click.ClickException():
+            _wrong_usage(error)
+            return error.exit_code
+        case click.Abort():
+            return INTERRUPTED
+        case CliError():
+            message(str(error))
+            return error.code
+        case CredentialsError():
+            message(str(error))
+            return ExitCode.NOT_SIGNED_IN
+        case CaveatsError():
+            message(str(error))
+            return ExitCode.MALFORMED
+        case ClientError():
+            return _failed_call(error)
+        case _:
+            message(f"unexpected {type(error).__name__} at {_where(error)}: this is a bug, please report it")
+            return ExitCode.UNEXPECTED
+
+
+def _where(error: Exception) -> str:
+    """The line that raised it: enough to report, and nothing of what was handled there."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else "an unknown place"
+
+
+def _wrong_usage(error: click.ClickException) -> None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
+    context = getattr(error, "ctx", None)
+    message(without_tokens(error.format_message()))  # an argument too many may well be a token
+    if context is not None:
+        message(f"try: {context.command_path} --help", label="")
+
+
+def _failed_call(error: ClientError) -> int:
+    words = error.detail
+    match error:
+        case NotAuthenticated():
+            code = ExitCode.NOT_SIGNED_IN
+            if error.code in ("invalid_token", "credential_required"):
+                words += ": it may have expired or been revoked; `caveats login` gets another"
+        case InteractionRequired():
+            code = ExitCode.NOT_SIGNED_IN
+        case Forbidden():
+            code = ExitCode.REFUSED
+        case NotFound():
+            code = ExitCode.NOT_FOUND
+        case Unavailable() | RateLimited():
+            code = ExitCode.UNAVAILABLE
+            if error.retry_after is not None:
+                words += f"; try again in {error.retry_after} s"
+        case BadRequest() | UnusableAddress():
+            code = ExitCode.USAGE
+        case _:
+            code = ExitCode.UNEXPECTED
+    message(words)
+    if isinstance(error, Forbidden):
+        for failure in error.failures:
+            message(f"  {safe(str(failure))}", label="")
+    return code

@@ -1,0 +1,81 @@
+"""What a command writes: data on standard output, words for people on standard error. Knows streams and JSON.
+
+Nothing here draws: tables, trees and colours stand in `render`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from caveats_client.api.errors import safe
+from caveats_client.cli.durations import relative
+
+if TYPE_CHECKING:
+    from caveats_client.api.responses import Issued
+
+
+def data(text: str) -> None:
+    """One line of data, as it is."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def data_json(value: Any) -> None:
+    """A value as JSON, indented for people who look."""
+    data(json.dumps(jsonable(value), indent=2, ensure_ascii=True))
+
+
+def message(text: str, *, label: str = "caveats: ", end: str = "\n") -> None:
+    """A word to the person at the terminal."""
+    sys.stderr.write(f"{label}{safe(text)}{end}")
+    sys.stderr.flush()
+
+
+def moment(at: datetime) -> str:
+    """A time, for people: UTC, to the second."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def iso(at: datetime) -> str:
+    """A time, for programs: as the service writes it."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def jsonable(value: Any) -> Any:
+    """`value` in what JSON has: dataclasses as objects, times as text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: jsonable(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, dict):
+        return {str(name): jsonable(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(inner) for inner in value]
+    return value
+
+
+def until(issued: Issued, now: datetime) -> str:
+    """When an issued token ends, in words."""
+    return f"until {moment(issued.expires_at)} ({relative(issued.expires_at, now)})"
+
+
+def print_issued(issued: Issued, now: datetime, *, as_json: bool) -> None:
+    """A new token: its text on standard output, what it is on standard error; or all of it as JSON."""
+    if as_json:
+        data_json({"token": issued.token.encode(), **renamed(issued, without=("token",))})
+        return
+    data(issued.token.encode())
+    message(f"token {issued.token_id} of {issued.user} for {issued.audience}, {until(issued, now)}")
+
+
+def renamed(value: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The members of a shape as the service names them: `scope` is one text there."""
+    members = {name: getattr(value, name) for name in value.__slots__ if name not in without}
+    return {
+        ("scope" if name == "scopes" else name): (" ".join(member) if name == "scopes" else member)
+        for name, member in members.items()
+    }

@@ -1,0 +1,49 @@
+"""Which service a command calls, and the client that it calls it with. Knows the file of logins.
+
+The client and its HTTP library take longer to import than most commands take to run: they are imported by the call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from caveats_client.cli.credentials import Credentials
+from caveats_client.cli.exit_codes import CliError, ExitCode
+
+if TYPE_CHECKING:
+    from caveats_client.cli.credentials import Login
+    from caveats_client.cli.inputs import TokenInput
+    from caveats_client.client import Client
+
+
+def plain_url(url: str) -> str:
+    """An address in the form under which its login is kept; what is no address stays as it is, and is refused later."""
+    import httpx2 as httpx  # noqa: PLC0415  see above
+
+    try:
+        return str(httpx.URL(url)).rstrip("/")
+    except httpx.InvalidURL:
+        return url
+
+
+def find_url(url: str | None, login: Login | None = None) -> str:
+    """The service's address: as given, else where the token came from, else of the last sign-in."""
+    if url is not None:
+        return url
+    if login is not None:
+        return login.url
+    current = Credentials.here().load().find(None)
+    if current is None:
+        raise CliError(ExitCode.USAGE, "which service? Give --url, or set CAVEATS_URL, or sign in to one")
+    return current.url
+
+
+def client_for(url: str | None, found: TokenInput | None = None, *, allow_http: bool = False) -> Client:
+    """A client of the service, with the token if there is one."""
+    from caveats_client.client import Client  # noqa: PLC0415  see above
+
+    login = None if found is None else found.login
+    address = find_url(url, login)
+    stored = Credentials.here().load().find(address)
+    allowed = allow_http or (stored is not None and stored.allow_http)
+    return Client(address, token=None if found is None else found.bundle, allow_http=allowed)

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import typer
 
 import caveats_client
 from caveats_client import Client, calls
 from caveats_client.cli.app import app
+from caveats_client.cli.commands import DeferredCommand
 from caveats_client.cli.exit_codes import EXIT_CODES, ExitCode
 
 pytestmark = pytest.mark.slow
@@ -42,10 +42,9 @@ def test_every_block_does_what_it_says(
 
 def test_every_command_and_flag_is_documented() -> None:
     text = CLI.read_text("utf-8")
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    for name, command in commands.items():
+    for name, command in app.commands.items():
         assert re.search(rf"`(?:caveats )?{name}\b", text), name
-        for parameter in command.params:
+        for parameter in command.load().params if isinstance(command, DeferredCommand) else command.params:
             for flag in parameter.opts:
                 if flag.startswith("--") and flag != "--help":
                     assert flag in text, f"{name} {flag}"

@@ -5,14 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+import click
 import pytest
-from typer.testing import CliRunner, Result
+from click.testing import CliRunner, Result
 
 from caveats import (
     Bundle,
@@ -27,7 +29,9 @@ from caveats import (
     open_ticket,
 )
 from caveats_client.cli.app import app
+from caveats_client.cli.commands import DeferredCommand
 from caveats_client.cli.credentials import Credentials, Login
+from caveats_client.cli.output import message
 
 COMMANDS = [
     "login",
@@ -87,6 +91,20 @@ def test_each_commands_help_has_examples(caveats: Caveats, command: str) -> None
     shown = caveats(command, "--help")
     assert shown.exit_code == 0
     assert f"caveats {command}" in shown.stdout.partition("For example:")[2]
+
+
+def deferred(group: click.Group) -> list[DeferredCommand]:
+    rows: list[DeferredCommand] = []
+    for command in group.commands.values():
+        rows += [command] if isinstance(command, DeferredCommand) else deferred(command)
+    return rows
+
+
+@pytest.mark.parametrize("row", deferred(app), ids=lambda row: row.place)
+def test_the_table_says_of_each_command_what_its_help_says_first(row: DeferredCommand) -> None:
+    command = row.load()
+    assert command.name == row.name
+    assert (command.help or "").partition("\n")[0] == row.short_help
 
 
 def test_without_arguments_there_is_help(caveats: Caveats) -> None:
@@ -164,13 +182,11 @@ def test_what_was_for_nothing_is_pointed_out_and_done(
     assert len(predicates(narrowed.stdout)) == 4
 
 
-def test_attenuate_and_inspect_ask_nobody(token: Macaroon) -> None:
+def test_attenuate_and_inspect_ask_nobody(caveats: Caveats, token: Macaroon) -> None:
     """No address, no login, and a proxy that would fail: they work all the same."""
-    environment = {**os.environ, "ALL_PROXY": NOBODY, "HTTPS_PROXY": NOBODY}
-    environment.pop("CAVEATS_URL", None)
     for arguments in (["attenuate", "--note", "x"], ["inspect"], ["inspect", "--json"]):
-        done = script(*arguments, token.encode(), env=environment)
-        assert (done.returncode, done.stderr) == (0, "")
+        done = caveats(*arguments, token.encode(), ALL_PROXY=NOBODY, HTTPS_PROXY=NOBODY)
+        assert (done.exit_code, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -272,24 +288,37 @@ def user_of(output: str) -> str:
     return user
 
 
-def test_a_token_is_looked_for_in_a_fixed_order(four: dict[str, Macaroon]) -> None:
-    """Argument, standard input, environment, stored login: the real script, with a real pipe."""
-    piped = {"input": four["stdin"].encode() + "\n"}
-    in_environment = {"env": {**os.environ, "CAVEATS_TOKEN": four["environment"].encode()}}
-    nothing = {"stdin": subprocess.DEVNULL}
-    argument = four["argument"].encode()
-    for given, options, expected in (
-        ((argument,), {**piped, **in_environment}, "argument"),
-        (("-",), {**piped, **in_environment}, "stdin"),
-        ((), {**piped, **in_environment}, "stdin"),
-        ((), {**nothing, **in_environment}, "environment"),
-        ((), {"input": "", **in_environment}, "environment"),
-        ((), nothing, "stored"),
-        ((), {"input": ""}, "stored"),
+def pipe(text: str) -> TextIO:
+    """The end to read of a pipe that `text` was written into."""
+    read, write = os.pipe()
+    with os.fdopen(write, "w") as file:
+        file.write(text)
+    return os.fdopen(read)
+
+
+def test_a_token_is_looked_for_in_a_fixed_order(
+    four: dict[str, Macaroon], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Argument, standard input, environment, stored login: with a real pipe."""
+    piped, nothing = four["stdin"].encode() + "\n", None
+    argument, in_environment = four["argument"].encode(), four["environment"].encode()
+    for given, stdin, variable, expected in (
+        ((argument,), piped, in_environment, "argument"),
+        (("-",), piped, in_environment, "stdin"),
+        ((), piped, in_environment, "stdin"),
+        ((), nothing, in_environment, "environment"),
+        ((), "", in_environment, "environment"),
+        ((), nothing, "", "stored"),
+        ((), "", "", "stored"),
     ):
-        done = script("inspect", "--json", *given, **options)
-        assert done.returncode == 0, done.stderr
-        assert user_of(done.stdout) == expected
+        monkeypatch.setenv("CAVEATS_TOKEN", variable)
+        with Path(os.devnull).open() if stdin is None else pipe(stdin) as stream:
+            monkeypatch.setattr("sys.stdin", stream)
+            with pytest.raises(SystemExit) as done:
+                app(["inspect", "--json", *given], prog_name="caveats")
+        shown = capsys.readouterr()
+        assert done.value.code == 0, shown.err
+        assert user_of(shown.out) == expected
 
 
 def test_a_file_redirected_in_is_read(four: dict[str, Macaroon], tmp_path: Path) -> None:
@@ -317,15 +346,28 @@ def test_what_is_no_text_on_standard_input_is_malformed(caveats: Caveats) -> Non
     assert caveats("inspect", "-", stdin=b"\xff\xfe\x00").exit_code == 7
 
 
-def test_somebody_who_waits_at_standard_input_is_told(token: Macaroon) -> None:
-    beside = Path(sys.executable).parent / "caveats"
-    with subprocess.Popen(
-        [beside, "inspect"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
-        assert running.stderr is not None
-        assert "reading a token from standard input" in running.stderr.readline()
-        running.communicate(token.encode())
-    assert running.returncode == 0
+def test_somebody_who_waits_at_standard_input_is_told(
+    token: Macaroon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = threading.Event()
+    monkeypatch.setattr("caveats_client.cli.inputs.REMIND_AFTER", 0.01)
+    monkeypatch.setattr("caveats_client.cli.inputs.message", lambda text: (message(text), told.set()))
+    read, write = os.pipe()
+
+    def type_it() -> None:
+        with os.fdopen(write, "w") as file:
+            told.wait(10)
+            file.write(token.encode())
+
+    typist = threading.Thread(target=type_it)
+    typist.start()
+    with os.fdopen(read) as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        with pytest.raises(SystemExit) as done:
+            app(["inspect"], prog_name="caveats")
+    typist.join()
+    assert done.value.code == 0
+    assert "reading a token from standard input" in capsys.readouterr().err
 
 
 def test_a_stored_login_is_never_offered_to_another_service(
@@ -456,17 +498,15 @@ def test_an_ascii_terminal_is_no_reason_to_fall_over(mint: Any) -> None:
     assert r"f\xfcr" in done.stdout
 
 
-def test_no_color_is_honoured(token: Macaroon) -> None:
-    colourful = {**os.environ, "FORCE_COLOR": "1"}
-    assert "\x1b[" in script("inspect", token.encode(), env=colourful).stdout
+def test_no_color_is_honoured(caveats: Caveats, token: Macaroon) -> None:
+    assert "\x1b[" in caveats("inspect", token.encode(), FORCE_COLOR="1").stdout
     for arguments in (("inspect", token.encode()), ("--help",), ("frobnicate",)):
-        done = script(*arguments, env={**colourful, "NO_COLOR": "1"})
-        assert "\x1b[" not in done.stdout + done.stderr
+        assert "\x1b[" not in caveats(*arguments, FORCE_COLOR="1", NO_COLOR="1").output
 
 
-def test_lines_are_not_broken_where_no_one_reads_them(token: Macaroon) -> None:
+def test_lines_are_not_broken_where_no_one_reads_them(caveats: Caveats, token: Macaroon) -> None:
     note = "word " * 60 + "end"
-    shown = script("inspect", token.attenuate(Note(note)).encode()).stdout
+    shown = caveats("inspect", token.attenuate(Note(note)).encode()).stdout
     assert f"note = {note}" in shown
     assert all(line == line.rstrip() for line in shown.splitlines())
 
@@ -475,28 +515,48 @@ def test_lines_are_not_broken_where_no_one_reads_them(token: Macaroon) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_a_script(shell: str) -> None:
-    done = script("completion", shell)
-    assert done.returncode == 0
-    assert f"complete_{shell}" in done.stdout
+def test_completion_prints_a_script(caveats: Caveats, shell: str) -> None:
+    done = caveats("completion", shell)
+    assert done.exit_code == 0
+    assert f"{shell}_complete" in done.stdout
 
 
-def test_bash_completes_commands_and_flags() -> None:
-    beside = Path(sys.executable).parent
-    for words, place, expected in (
-        ("caveats att", 1, "attenuate"),
-        ("caveats attenuate --client", 2, "--client-ip"),
-    ):
-        environment = {
-            **os.environ,
-            "PATH": f"{beside}:{os.environ['PATH']}",
-            "_CAVEATS_COMPLETE": "complete_bash",
-            "COMP_WORDS": words,
-            "COMP_CWORD": str(place),
-        }
-        assert script(env=environment).stdout.split() == [expected]
+def completed(words: str) -> list[str]:
+    """What a bash that has sourced the script offers for the last of `words`."""
+    typed = words.split(" ")
+    commands = (
+        'source <(caveats completion bash); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))\n'
+        '_caveats_completion caveats; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "--norc", "-c", commands, "bash", *typed],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+        env=environment,
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("caveats att", ["attenuate"]),
+        ("caveats re", ["register", "renew", "revoke"]),
+        ("caveats attenuate --client", ["--client-ip"]),
+        ("caveats verifier l", ["list"]),
+        ("caveats verifier register --au", ["--audience"]),
+        ("caveats completion f", ["fish"]),
+    ],
+)
+def test_bash_completes_commands_and_flags(words: str, expected: list[str]) -> None:
+    assert completed(words) == expected
+
+
+@pytest.mark.slow
 def test_ctrl_c_ends_a_command_with_130_and_no_traceback() -> None:
     beside = Path(sys.executable).parent / "caveats"
     with subprocess.Popen(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from bakery_support import AGENT_KEY, CONDITION, KEY, Asked, Site, ThirdParty, said, site
-from typer.testing import CliRunner, Result
+from click.testing import CliRunner, Result
 
 from caveats import Bundle, Expires, Macaroon, ThirdPartyCaveat, authenticate, discharge, open_ticket
 from caveats.bakery import BakeryMacaroon, BakeryParty, first_party_checkers

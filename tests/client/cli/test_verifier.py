@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from local_support import World, context, now, world_in
-from typer.testing import CliRunner, Result
 
 from caveats import PrivateKey, new_token_id
 from caveats.token import decode_base64, encode_base64

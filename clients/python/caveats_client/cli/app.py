@@ -10,11 +10,12 @@ import click
 from caveats_client.cli.commands import CommandGroup, DeferredCommand, Program
 from caveats_client.cli.exit_codes import EXIT_CODES
 
-HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+_VERIFIERS = "Apps that verify locally: their key pairs, and who is registered."
 
 verifier = CommandGroup(
     "verifier",
-    help="Apps that verify locally: their key pairs, and who is registered.",
+    help=_VERIFIERS,
+    short_help=_VERIFIERS,
     no_args_is_help=True,
     sections={
         "Commands": [
@@ -34,7 +35,7 @@ verifier = CommandGroup(
 @click.group(
     cls=Program,
     no_args_is_help=True,
-    context_settings=HELP_OPTIONS,
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXIT_CODES,
     sections={
         "Signing in": [

@@ -24,7 +24,8 @@ class Command(click.Command):
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The docstring."""
-        _write_lines(formatter, self.help)
+        with formatter.indentation():
+            _write_lines(formatter, self.help)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The text at the end."""
@@ -104,6 +105,5 @@ def _write_lines(formatter: click.HelpFormatter, text: str | None) -> None:
     if not text:
         return
     formatter.write_paragraph()
-    with formatter.indentation():
-        for line in inspect.cleandoc(text).splitlines():
-            formatter.write(f"{' ' * formatter.current_indent}{line}".rstrip() + "\n")
+    for line in inspect.cleandoc(text).splitlines():
+        formatter.write(f"{' ' * formatter.current_indent}{line}".rstrip() + "\n")

@@ -24,7 +24,7 @@ from caveats_client.api.errors import (
 from caveats_client.cli import INTERRUPTED
 from caveats_client.cli.credentials import CredentialsError
 from caveats_client.cli.exit_codes import CliError, ExitCode
-from caveats_client.cli.output import message
+from caveats_client.cli.output import data, message
 
 
 def report(error: Exception) -> int:
@@ -61,7 +61,7 @@ def _where(error: Exception) -> str:
 
 def _wrong_usage(error: click.ClickException) -> None:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.show()
+        data(error.format_message())
         return
     context = getattr(error, "ctx", None)
     message(without_tokens(error.format_message()))  # an argument too many may well be a token

@@ -23,6 +23,8 @@ TOKEN_VARIABLE = "CAVEATS_TOKEN"  # noqa: S105  a variable's name
 PASSWORD_VARIABLE = "CAVEATS_PASSWORD"  # noqa: S105
 NEW_PASSWORD_VARIABLE = "CAVEATS_NEW_PASSWORD"  # noqa: S105
 STANDARD_INPUT = "-"
+REMIND_AFTER = 2.0
+"""Seconds for which standard input may say nothing before the person is told that it is waited for."""
 _LONGEST = 64 * 1024
 
 
@@ -107,7 +109,7 @@ def _is_piped() -> bool:
 
 def _standard_input() -> str:
     """What stands on standard input; after a while without anything, a word about what is being waited for."""
-    reminder = threading.Timer(2, message, ["reading a token from standard input"])
+    reminder = threading.Timer(REMIND_AFTER, message, ["reading a token from standard input"])
     reminder.daemon = True
     reminder.start()
     try:

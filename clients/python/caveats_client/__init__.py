@@ -61,7 +61,8 @@ if TYPE_CHECKING:
     from caveats_client.api.tokens import Token
     from caveats_client.auth import TokenAuth
     from caveats_client.client import AsyncClient, Client
-    from caveats_client.discharge.protocol import Agent, Interact
+    from caveats_client.discharge.agent import Agent
+    from caveats_client.discharge.protocol import Interact
     from caveats_client.discharge.runner import open_browser
 
 __all__ = [
@@ -146,7 +147,7 @@ _HOMES = {
     "TokenAuth": "auth",
     "AsyncClient": "client",
     "Client": "client",
-    "Agent": "discharge.protocol",
+    "Agent": "discharge.agent",
     "Interact": "discharge.protocol",
     "open_browser": "discharge.runner",
 }

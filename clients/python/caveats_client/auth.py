@@ -22,14 +22,10 @@ from caveats_client.api.calls import Reply
 from caveats_client.api.errors import BadDischarge
 from caveats_client.api.tokens import Token, token_text
 from caveats_client.discharge import runner
-from caveats_client.discharge.allowlist import Allowlist
-from caveats_client.discharge.protocol import (
-    LARGEST_ANSWER,
-    NOBODY,
-    PROTOCOL,
-    SECONDS,
-    Interact,
-    collecting,
+from caveats_client.discharge.allowlist import Allowlist, Place
+from caveats_client.discharge.protocol import LARGEST_ANSWER, NOBODY, PROTOCOL, SECONDS, Interact, collecting
+from caveats_client.discharge.required import (
+    Required,
     envelope,
     has_third_parties,
     lacks_discharges,
@@ -42,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from caveats import Caveat, Macaroon
-    from caveats_client.discharge.protocol import Required
 
 
 T = TypeVar("T")
@@ -98,7 +93,7 @@ class TokenAuth(httpx.Auth):
         with a request. Raises `UnusableAddress`, `caveats.MalformedToken`.
         """
         self._origin = checked_address(origin, allow_http=allow_http).origin
-        self._reach = Allowlist.to(allow, allow_private=allow_private, allow_http=allow_http)
+        self._allowlist = Allowlist.to(allow, allow_private=allow_private, allow_http=allow_http)
         self._interact = interact
         self._narrow = narrow
         bundle = Bundle.decode(token_text(token)) if token is not None else None
@@ -124,7 +119,7 @@ class TokenAuth(httpx.Auth):
                 with self._lock:
                     answer = self._found(wanted)
                     if answer is None:
-                        answer = runner.run(self._collecting(wanted), self._reach)
+                        answer = runner.run(self._collecting(wanted), self._allowlist)
                         self._put(wanted, answer)
                 continue
             answer = yield wanted
@@ -145,7 +140,7 @@ class TokenAuth(httpx.Auth):
                 async with self._turn:
                     answer = self._found(wanted)
                     if answer is None:
-                        answer = await runner.run_async(self._collecting(wanted), self._reach)
+                        answer = await runner.run_async(self._collecting(wanted), self._allowlist)
                         self._put(wanted, answer)
                 continue
             answer = yield wanted
@@ -154,7 +149,7 @@ class TokenAuth(httpx.Auth):
                 await answer.aread()
 
     def _collecting(self, macaroon: BakeryMacaroon) -> Any:
-        return collecting(macaroon, self._reach, self._interact, clock=runner.clock)
+        return collecting(macaroon, self._allowlist, self._interact, clock=runner.clock)
 
     def _found(self, macaroon: BakeryMacaroon) -> Unbound | None:
         """What another request has collected meanwhile."""
@@ -181,7 +176,7 @@ class TokenAuth(httpx.Auth):
             asked, lacks = None, False
             if _asks(response):
                 reply = Reply(response.status_code, response.content)
-                asked, lacks = required(request.url, reply), wants_discharges(reply)
+                asked, lacks = required(Place(request.url), reply), wants_discharges(reply)
             if asked is not None:
                 self._take(asked, request, was_redirected=sent is not request)
             elif not (lacks and self._lacks(request)) and not self._refused(

@@ -21,7 +21,8 @@ from caveats_client.api.tokens import token_text
 from caveats_client.auth import BearerAuth
 from caveats_client.discharge import runner
 from caveats_client.discharge.allowlist import Allowlist
-from caveats_client.discharge.protocol import Interact, collecting, envelope, finding, lacks_discharges
+from caveats_client.discharge.protocol import Interact, collecting, finding
+from caveats_client.discharge.required import envelope, lacks_discharges
 from caveats_client.discharge.runner import open_browser
 from caveats_client.transport import (
     DEFAULT_TIMEOUT,

@@ -99,10 +99,10 @@ def test_one_bad_address_among_good_ones_refuses() -> None:
     ],
 )
 def test_an_origin_is_compared_exactly(location: str) -> None:
-    reach = Allowlist.to(["https://idm.example/discharger"])
-    assert reach.place("https://IDM.example:443/deep/").path == "/deep/"
+    allowlist = Allowlist.to(["https://idm.example/discharger"])
+    assert allowlist.place("https://IDM.example:443/deep/").path == "/deep/"
     with pytest.raises(UnusableAddress):
-        reach.place(location)
+        allowlist.place(location)
 
 
 @pytest.mark.parametrize("port", [0, 65536, 99999, 10**12])
@@ -125,7 +125,7 @@ def test_a_port_that_there_is_not_is_no_address(port: int) -> None:
     ],
 )
 def test_a_path_goes_out_as_it_was_written(path: str, written: bytes) -> None:
-    assert Allowlist.to(["https://idm.example"]).place(f"https://idm.example{path}").raw_path == written
+    assert Allowlist.to(["https://idm.example"]).place(f"https://idm.example{path}").url.raw_path == written
 
 
 # Names
@@ -151,12 +151,12 @@ class Names:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
 
 
-def drive(steps: Steps[BakeryParty], reach: Allowlist, *, awaiting: bool) -> BakeryParty:
-    return asyncio.run(runner.run_async(steps, reach)) if awaiting else runner.run(steps, reach)
+def drive(steps: Steps[BakeryParty], allowlist: Allowlist, *, awaiting: bool) -> BakeryParty:
+    return asyncio.run(runner.run_async(steps, allowlist)) if awaiting else runner.run(steps, allowlist)
 
 
-def find(location: str, reach: Allowlist, *, awaiting: bool) -> BakeryParty:
-    return drive(finding(location, reach, clock=runner.clock), reach, awaiting=awaiting)
+def find(location: str, allowlist: Allowlist, *, awaiting: bool) -> BakeryParty:
+    return drive(finding(location, allowlist, clock=runner.clock), allowlist, awaiting=awaiting)
 
 
 both = pytest.mark.parametrize("awaiting", [False, True], ids=["sync", "async"])
@@ -171,8 +171,8 @@ def test_a_name_is_resolved_once_and_the_connection_goes_where_it_was_looked_at(
         ThirdParty(there)
         names = Names(monkeypatch, ["127.0.0.1"], ["10.255.255.1"])
         location = f"http://idm.example:{there.port}"
-        reach = Allowlist.to([location], allow_http=True, allow_private=True)
-        assert find(location, reach, awaiting=awaiting).public_key == KEY.public_key
+        allowlist = Allowlist.to([location], allow_http=True, allow_private=True)
+        assert find(location, allowlist, awaiting=awaiting).public_key == KEY.public_key
         assert names.asked == ["idm.example"]
         assert there.asked[0].headers["host"] == f"idm.example:{there.port}"
 
@@ -197,8 +197,8 @@ def test_the_next_address_is_tried_where_nobody_listens(
         ThirdParty(there)
         Names(monkeypatch, ["127.0.0.2", "127.0.0.1"])
         location = f"http://idm.example:{there.port}"
-        reach = Allowlist.to([location], allow_http=True, allow_private=True)
-        assert find(location, reach, awaiting=awaiting).public_key == KEY.public_key
+        allowlist = Allowlist.to([location], allow_http=True, allow_private=True)
+        assert find(location, allowlist, awaiting=awaiting).public_key == KEY.public_key
 
 
 @both
@@ -214,8 +214,8 @@ def test_no_proxy_is_asked(monkeypatch: pytest.MonkeyPatch, awaiting: bool) -> N
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     with site() as there:
         ThirdParty(there)
-        reach = Allowlist.to([], own=[there.url])
-        assert find(there.url, reach, awaiting=awaiting).version == 3
+        allowlist = Allowlist.to([], own=[there.url])
+        assert find(there.url, allowlist, awaiting=awaiting).version == 3
 
 
 # TLS
@@ -265,8 +265,8 @@ def test_tls_is_spoken_with_the_name_and_not_with_the_address(
         ThirdParty(there)
         Names(monkeypatch, ["127.0.0.1"], ["127.0.0.1"])
         location = f"https://idm.example:{there.port}"
-        reach = Allowlist.to([location], allow_private=True)
-        assert find(location, reach, awaiting=awaiting).public_key == KEY.public_key
+        allowlist = Allowlist.to([location], allow_private=True)
+        assert find(location, allowlist, awaiting=awaiting).public_key == KEY.public_key
         assert shaken == ["idm.example"]
         other = f"https://other.example:{there.port}"
         with pytest.raises(Unavailable, match=r"(?i)certificate"):

@@ -30,6 +30,7 @@ from caveats_client import (
     UnusableAddress,
 )
 from caveats_client.discharge import protocol, runner
+from caveats_client.discharge.allowlist import Place
 from caveats_client.discharge.protocol import Send, Visit
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -132,7 +133,7 @@ def test_where_an_asker_waits_is_in_no_log_and_no_repr(
     assert "/wait" in [asked.path for asked in there.asked]
     assert "HTTP Request" in caplog.text
     assert "/wait" not in caplog.text
-    step = Send("GET", httpx.URL(f"{there.url}/wait/secret"), {}, None, 0.0)
+    step = Send("GET", Place(httpx.URL(f"{there.url}/wait/secret")), {}, None, 0.0)
     assert "secret" not in repr((step, Visit(f"{there.url}/visit/secret", print)))
 
 

@@ -26,16 +26,10 @@ from caveats_client.cli.durations import in_words
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.output import message
 from caveats_client.discharge import runner
+from caveats_client.discharge.agent import Agent
 from caveats_client.discharge.allowlist import Allowlist
-from caveats_client.discharge.protocol import (
-    PATIENCE,
-    Agent,
-    Interact,
-    collecting,
-    envelope,
-    finding,
-    lacks_discharges,
-)
+from caveats_client.discharge.protocol import PATIENCE, Interact, collecting, finding
+from caveats_client.discharge.required import envelope, lacks_discharges
 from caveats_client.transport import checked_address
 
 if TYPE_CHECKING:

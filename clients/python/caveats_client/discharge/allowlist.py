@@ -1,7 +1,7 @@
-"""To which addresses anything may be sent: whole origins on a list, and what their names may stand for.
+"""Where requests for discharges may go: whole origins on a list, and what their names may stand for.
 
-Pure: opens nothing and asks no name server. Whoever sends resolves a name, has `Allowlist.checked` look at every
-address, and connects to one of those and no other.
+Knows addresses, as names and as numbers. Opens nothing and asks no name server: `runner` resolves a name, has
+`Allowlist.checked` look at every address of it, and connects to one of those and no other.
 """
 
 from __future__ import annotations
@@ -10,17 +10,63 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 
+import httpx2 as httpx
+
 from caveats_client.api.errors import UnusableAddress
 from caveats_client.transport import checked_address, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    import httpx2 as httpx
+    from collections.abc import Iterable, Mapping, Sequence
 
 _UNICAST = IPv6Network("2000::/3")
 _WRAPPING = (IPv6Network("2001::/32"), IPv6Network("2002::/16"))
 """Teredo and 6to4 hold IPv4 addresses. So do mapped and compatible ones and NAT64, which are not unicast ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An address that may be sent to: a third party's, or one that it named at the same origin."""
+
+    url: httpx.URL = field(repr=False)
+    """It may hold a secret, and so only `shown` is for messages."""
+
+    def __str__(self) -> str:
+        return str(self.url)
+
+    @property
+    def shown(self) -> str:
+        """Scheme, host and port."""
+        return shown(self.url)
+
+    @property
+    def origin(self) -> httpx.Origin:
+        """Scheme, host and port, to be compared."""
+        return self.url.origin
+
+    @property
+    def path(self) -> str:
+        """The path, decoded."""
+        return self.url.path
+
+    def endpoint(self, path: str) -> Place:
+        """`path` below this place, which ends with a slash."""
+        return Place(self.url.join(path))
+
+    def sibling(self, reference: str) -> Place | None:
+        """What a link at this place leads to; None for another origin, and for what is no address."""
+        if not reference or "\\" in reference:  # which browsers read as a slash
+            return None
+        try:
+            url = self.url.join(reference)
+        except (httpx.InvalidURL, ValueError):
+            return None
+        if not url.is_absolute_url or url.origin != self.origin or url.userinfo:
+            return None
+        return Place(url)
+
+    def with_query(self, members: Mapping[str, str]) -> Place:
+        """This place with more members in its query."""
+        return Place(self.url.copy_merge_params(dict(members)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +75,9 @@ class Allowlist:
 
     origins: frozenset[httpx.Origin]
     own: frozenset[httpx.Origin] = field(default_factory=frozenset)
-    """Those that somebody typed in as their service: wherever such a name leads is fine."""
+    """Those that a person named as their service: such a name may stand for any address."""
     allow_private: bool = False
+    """Whether the others may be on this machine or in a private network."""
     allow_http: bool = False
 
     @classmethod
@@ -42,13 +89,13 @@ class Allowlist:
         allow_private: bool = False,
         allow_http: bool = False,
     ) -> Allowlist:
-        """These origins, each given as any address there. Raises `UnusableAddress`."""
+        """The origins of these addresses. Raises `UnusableAddress`."""
         theirs = frozenset(checked_address(each, allow_http=allow_http).origin for each in own)
         others = frozenset(checked_address(each, allow_http=allow_http).origin for each in allow)
         return cls(theirs | others, theirs, allow_private, allow_http)
 
-    def place(self, location: str) -> httpx.URL:
-        """Where a third party is, if it is on the list. Raises `UnusableAddress`."""
+    def place(self, location: str) -> Place:
+        """The third party at `location`, if its origin is on the list. Raises `UnusableAddress`."""
         if not location:
             raise UnusableAddress("a third-party caveat does not say whom to ask")
         url = checked_address(location, allow_http=self.allow_http)
@@ -59,10 +106,10 @@ class Allowlist:
                 f"{shown(url)} is not on the list of third parties to ask: allow it (allow, --allow)"
             )
         path = url.raw_path.partition(b"?")[0]  # as it was written: decoded, it may be no path any more
-        return url.copy_with(raw_path=path.rstrip(b"/") + b"/")
+        return Place(url.copy_with(raw_path=path.rstrip(b"/") + b"/"))
 
     def checked(self, url: httpx.URL, addresses: Sequence[str]) -> tuple[str, ...]:
-        """`addresses`, which the name in `url` stands for, if all of them may be connected to. Raises `UnusableAddress`."""
+        """`addresses`, which the host of `url` stands for, if all may be connected to. Raises `UnusableAddress`."""
         if not addresses:
             raise UnusableAddress(f"{shown(url)}: there is no such host")
         if url.origin not in self.own:
@@ -85,7 +132,7 @@ class Allowlist:
 
 
 def is_public(ip: IPv4Address | IPv6Address) -> bool:
-    """Whether anybody could reach it. What only wraps another address, such as mapped IPv4 or NAT64, is not public."""
+    """Whether `ip` is on the public Internet. One that wraps another, as mapped IPv4 and NAT64 do, is not."""
     if isinstance(ip, IPv6Address) and (
         ip not in _UNICAST or ip.scope_id or any(ip in network for network in _WRAPPING)
     ):

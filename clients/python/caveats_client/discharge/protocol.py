@@ -1,110 +1,75 @@
-"""Collecting discharges over HTTP: what to ask a third party, what to make of its answers, and when to stop.
+"""The protocol by which discharges are collected: what to ask a third party, in which state, and when to stop.
 
-Sans I/O: `collecting` and `finding` yield steps and take what came of them; `sending` takes the steps. A third party
-is a stranger whose address stood in a token: each answer is read as hostile input, and nothing is sent but to origins
-on the list. The protocol is the bakery's; tickets of our own format travel the same way.
+Knows requests and replies as values. Knows no HTTP library and does no I/O: `collecting` and `finding` are generators
+that yield steps and are sent what came of each; `runner` takes the steps. A third party is a stranger whose address
+stood in a token, so nothing is sent but to origins on the allowlist. The protocol is the bakery's (docs/third-parties.md);
+tickets of the project's own format travel the same way.
+
+    Asking ──discharge──> Discharged
+      │ ▲
+      │ └──token of a sign-in── Identifying      at most twice: as an agent, then as a person
+      └──"interaction required"──^
 """
 
 from __future__ import annotations
 
 import json
-import re
 from base64 import b64encode
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
-import httpx2 as httpx
-
-from caveats import (
-    Bundle,
-    CaveatsError,
-    LimitExceeded,
-    PrivateKey,
-    ThirdPartyCaveat,
-    Unbound,
-    UnusedDischarge,
-)
-from caveats.bakery import V1, V2, V3, BakeryMacaroon, BakeryParty, Needed, collect, encode_binaries
+from caveats import CaveatsError, LimitExceeded, Unbound, UnusedDischarge
+from caveats.bakery import V1, V3, BakeryMacaroon, BakeryParty, Needed, collect, encode_binaries
 from caveats.token import decode_any_base64, encode_base64
-from caveats_client.api.calls import Reply, problem
-from caveats_client.api.errors import BadDischarge, ClientError, Forbidden, InteractionRequired, Unavailable
-from caveats_client.transport import shown
+from caveats_client.api.errors import BadDischarge, Forbidden, InteractionRequired, Unavailable
+from caveats_client.discharge.answers import (
+    INTERACTION_REQUIRED,
+    Members,
+    info_of,
+    macaroon_in,
+    sibling,
+    success,
+    token_in,
+)
 
 if TYPE_CHECKING:
-    from caveats_client.api.tokens import Token
-    from caveats_client.discharge.allowlist import Allowlist
+    from caveats_client.api.calls import Reply
+    from caveats_client.discharge.agent import Agent
+    from caveats_client.discharge.allowlist import Allowlist, Place
 
 T = TypeVar("T")
-Members: TypeAlias = Mapping[str, Any]
 
 PROTOCOL_HEADER = "Bakery-Protocol-Version"
 PROTOCOL = {PROTOCOL_HEADER: str(V3)}
 REQUESTS = 16
+"""Requests for all discharges of one token together."""
 SECONDS = 10.0
+"""Seconds for all of them together, without the time that persons take."""
 PATIENCE = 300.0
-LARGEST_ANSWER = 64 * 1024
-
-_DISCHARGE_REQUIRED = "macaroon discharge required"
-_PROBLEM = "discharge_required"
-_INTERACTION_REQUIRED = "interaction required"
-_AGENT, _BROWSER, _FORM = "agent", "browser-window", "form"
-_SUFFIX = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""Seconds that persons have."""
 POLL_PAUSE = 1.0
+"""Seconds between two polls for a person's decision."""
+LARGEST_ANSWER = 64 * 1024
+"""Bytes of a third party's answer."""
+
+_AGENT, _BROWSER, _FORM = "agent", "browser-window", "form"
 _NOT_YET = frozenset((202, 204, 408, 425, 429, 502, 503, 504))
-
-
-# What one has to convince a third party with
-
-
-@dataclass(frozen=True, slots=True)
-class Agent:
-    """A robot's key, and its names at the third parties that know it."""
-
-    key: PrivateKey
-    usernames: Mapping[str, str]
-    """By the third party's address."""
-
-    @classmethod
-    def parse(cls, text: str) -> Agent:
-        """From the JSON of an agent file: a key, and a list of agents with url and username. Raises `ValueError`."""
-        try:
-            members = json.loads(text)
-            key = PrivateKey(decode_any_base64(members["key"]["private"]))
-            public = members["key"].get("public")
-            usernames = {one["url"]: one["username"] for one in members.get("agents", [])}
-            fits = public is None or decode_any_base64(public) == key.public_key
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # which may show the key
-            raise ValueError("not an agent file: expected a key, and agents with url and username") from None
-        if not fits:
-            raise ValueError("the private key of this agent file does not go with its public key")
-        if not all(type(text) is str for text in (*usernames, *usernames.values())):
-            raise ValueError("an agent's url and username are text")
-        return cls(key, usernames)
-
-    def username(self, location: str) -> str | None:
-        """What it is called there, if it is known there."""
-        names = {_plain(url): username for url, username in self.usernames.items()}
-        return names.get(_plain(location))
-
-
-def _plain(location: str) -> str:
-    return location.rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)
 class Interact:
-    """What to do when a third party wants to know who asks: an agent's key, a person, or neither. Tried in this order."""
+    """How to show a third party who asks: with an agent's key, a form, or a browser. Tried in this order."""
 
     agent: Agent | None = None
     _: KW_ONLY
     fill: Callable[[Members], Members] | None = field(default=None, repr=False)
-    """Answers a form: from its schema, each field's name with what is known of it, to the fields' values."""
+    """Answers a form: from its schema, which describes each field by name, to the fields' values."""
     visit: Callable[[str], object] | None = field(default=None, repr=False)
     """Takes a person to an address: `open_browser`, or whatever shows it to them."""
     patience: float = PATIENCE
-    """Seconds, in all, that persons have."""
+    """Seconds that persons have, for all discharges together."""
 
 
 NOBODY = Interact()
@@ -115,10 +80,10 @@ NOBODY = Interact()
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Ask this. `until`: when it must have been answered, on the clock that `collecting` was given."""
+    """Send this request. `until`: the deadline, on the clock that `collecting` was given."""
 
     method: str
-    url: httpx.URL = field(repr=False)
+    place: Place = field(repr=False)
     """May hold the secret by which an asker waits."""
     headers: Mapping[str, str] = field(repr=False)
     content: bytes | None = field(repr=False)
@@ -127,7 +92,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Take the person there. They are waited for by the step that follows."""
+    """Take the person to `url`. The step that follows waits for them."""
 
     url: str = field(repr=False)
     visit: Callable[[str], object] = field(repr=False)
@@ -135,7 +100,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """Have this form filled in. Answered with the fields."""
+    """Have this form filled in."""
 
     schema: Members
     fill: Callable[[Members], Members] = field(repr=False)
@@ -143,14 +108,43 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Let some time pass."""
+    """Let this time pass."""
 
     seconds: float
 
 
 Step: TypeAlias = Send | Visit | Fill | Pause
 Steps: TypeAlias = Generator[Step, Any, T]
-"""A `Send` is answered with a `Reply`, a `Fill` with fields, the others with None; a `ClientError` is thrown in."""
+"""`Send` is answered with a `Reply`, `Fill` with the fields, the others with None; a `ClientError` is thrown in."""
+
+
+# States of one discharge
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The third party is to be asked for the discharge."""
+
+    token: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The fields with which a sign-in shows who asks; empty before there was one."""
+    as_person: bool = False
+    """Whether the sign-in was the last one there can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identifying:
+    """The third party wants to know who asks. `offers`: its ways to sign in."""
+
+    offers: Members
+    as_person: bool
+    """Whether an agent's key has been shown: then only a person can do more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discharged:
+    """The end: the third party gave the discharge."""
+
+    macaroon: BakeryMacaroon
 
 
 # The two things to do
@@ -158,18 +152,18 @@ Steps: TypeAlias = Generator[Step, Any, T]
 
 def collecting(
     macaroon: BakeryMacaroon,
-    reach: Allowlist,
+    allowlist: Allowlist,
     interact: Interact = NOBODY,
     *,
     clock: Callable[[], float],
-    bearers: Mapping[httpx.Origin, str] | None = None,
+    bearers: Mapping[Any, str] | None = None,
 ) -> Steps[Unbound]:
-    """Every discharge that `macaroon` needs, depth first: 16 requests, 8 deep and 10 seconds at most, people's time apart.
+    """Collect every discharge that `macaroon` needs, depth first; discharges of discharges too, at most 8 deep.
 
-    `bearers`: tokens that show who asks, each for its own origin. Raises `UnusableAddress`, `InteractionRequired`,
-    `Forbidden`, `BadDischarge`, `Unavailable`.
+    At most 16 requests and 10 seconds, without the time that persons take. `bearers`: by origin, tokens that show
+    there who asks. Raises `UnusableAddress`, `InteractionRequired`, `Forbidden`, `BadDischarge`, `Unavailable`.
     """
-    course = _Course(reach, interact, clock, bearers or {})
+    acquisition = _Acquisition(allowlist, interact, clock, bearers or {})
     asking, answer = collect(macaroon), None
     while True:
         try:
@@ -179,39 +173,39 @@ def collecting(
             return unbound
         except (LimitExceeded, UnusedDischarge) as error:
             raise BadDischarge(str(error)) from error
-        answer = yield from course.discharge(needed)
+        answer = yield from acquisition.discharge(needed)
 
 
-def finding(location: str, reach: Allowlist, *, clock: Callable[[], float]) -> Steps[BakeryParty]:
-    """The third party at `location`: its public key, and which tickets it reads."""
-    course = _Course(reach, NOBODY, clock, {})
-    place = reach.place(location)
-    reply = yield from course.send("GET", place.join("discharge/info"), PROTOCOL)
+def finding(location: str, allowlist: Allowlist, *, clock: Callable[[], float]) -> Steps[BakeryParty]:
+    """Ask the third party at `location` for its public key and its protocol version."""
+    acquisition = _Acquisition(allowlist, NOBODY, clock, {})
+    place = allowlist.place(location)
+    reply = yield from acquisition.send("GET", place.endpoint("discharge/info"), PROTOCOL)
     version = V3
-    if reply.status == 404:  # an old one
-        reply = yield from course.send("GET", place.join("publickey"), PROTOCOL)
+    if reply.status == 404:  # it speaks an old version
+        reply = yield from acquisition.send("GET", place.endpoint("publickey"), PROTOCOL)
         version = V1
-    members = _success(place, reply)
+    members = success(place, reply)
     try:
         told = members.get("Version", version)
         if type(told) is not int or told < V1:
-            raise BadDischarge(f"{shown(place)} speaks no version of the protocol that is known here")
-        return BakeryParty(_plain(location), decode_any_base64(members["PublicKey"]), min(told, V3))
+            raise BadDischarge(f"{place.shown} speaks no version of the protocol that is known here")
+        return BakeryParty(location.rstrip("/"), decode_any_base64(members["PublicKey"]), min(told, V3))
     except (CaveatsError, LookupError, TypeError, AttributeError) as error:
-        raise BadDischarge(f"{shown(place)} tells no public key") from error
+        raise BadDischarge(f"{place.shown} tells no public key") from error
 
 
-class _Course:
-    """One collection on its way: what is left of requests, time and patience."""
+class _Acquisition:
+    """The discharges of one token on their way: what is left of requests, time and patience."""
 
     def __init__(
         self,
-        reach: Allowlist,
+        allowlist: Allowlist,
         interact: Interact,
         clock: Callable[[], float],
-        bearers: Mapping[httpx.Origin, str],
+        bearers: Mapping[Any, str],
     ) -> None:
-        self._reach = reach
+        self._allowlist = allowlist
         self._interact = interact
         self._clock = clock
         self._bearers = bearers
@@ -219,126 +213,133 @@ class _Course:
         self._until = clock() + SECONDS
         self._patience = interact.patience
 
+    def discharge(self, needed: Needed) -> Steps[BakeryMacaroon]:
+        """Acquire the discharge of one caveat."""
+        place = self._allowlist.place(needed.location)
+        state: Asking | Identifying | Discharged = Asking()
+        while not isinstance(state, Discharged):
+            match state:
+                case Asking():
+                    state = yield from self._ask(place, needed, state)
+                case Identifying():
+                    state = yield from self._identify(place, needed.location, state)
+        return state.macaroon
+
     def send(
-        self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes | None = None
+        self, method: str, place: Place, headers: Mapping[str, str], content: bytes | None = None
     ) -> Steps[Reply]:
-        """One request, counted."""
-        self._count(url)
-        reply: Reply = yield Send(method, url, headers, content, self._until)
+        """Send one request, and count it."""
+        self._count(place)
+        reply: Reply = yield Send(method, place, headers, content, self._until)
         return reply
 
-    def _count(self, url: httpx.URL) -> None:
+    def _count(self, place: Place) -> None:
         if not self._requests:
-            raise BadDischarge(f"{REQUESTS} requests were not enough: {shown(url)} wants ever more")
+            raise BadDischarge(f"{REQUESTS} requests were not enough: {place.shown} wants ever more")
         self._requests -= 1
 
-    def discharge(self, needed: Needed) -> Steps[BakeryMacaroon]:
-        """The discharge of one caveat."""
-        place = self._reach.place(needed.location)
-        reply = yield from self._ask(place, needed, {})
-        members, is_known = _interaction(reply), False
-        while members is not None:
-            token = yield from self._convince(place, needed.location, members, is_known=is_known)
-            if isinstance(token, BakeryMacaroon):
-                return token
-            reply = yield from self._ask(place, needed, token)
-            members = _interaction(reply)
-            if members is not None and (is_known or token["token-kind"] != _AGENT):
-                raise Forbidden(
-                    f"{shown(place)} does not take what its own sign-in gave", status=reply.status
-                )
-            is_known = True  # by a robot's key; a person may have to approve what it asks
-        return _macaroon(place, _success(place, reply), "Macaroon")
+    # Asking
 
-    def _ask(self, place: httpx.URL, needed: Needed, token: Mapping[str, str]) -> Steps[Reply]:
-        """The question; the first time, where a bearer token for there is at hand, with that."""
+    def _ask(self, place: Place, needed: Needed, state: Asking) -> Steps[Identifying | Discharged]:
+        reply = yield from self._question(place, needed, state.token)
+        offers = info_of(reply, INTERACTION_REQUIRED)
+        if offers is None:
+            return Discharged(macaroon_in(place, success(place, reply), "Macaroon"))
+        if state.as_person or (state.token and state.token["token-kind"] != _AGENT):
+            raise Forbidden(f"{place.shown} does not take what its own sign-in gave", status=reply.status)
+        return Identifying(offers, as_person=bool(state.token))
+
+    def _question(self, place: Place, needed: Needed, token: Mapping[str, str]) -> Steps[Reply]:
+        """The reply to the question, asked as the holder of a bearer token where there is one for that origin."""
         form = _binary("id", needed.identifier)
         if needed.payload is not None:
             form["caveat64"] = encode_base64(needed.payload)
         headers = {**PROTOCOL, "Content-Type": "application/x-www-form-urlencoded"}
         content = urlencode({**form, **token}).encode("ascii")
-        there = place.join("discharge")
+        there = place.endpoint("discharge")
         bearer = None if token else self._bearers.get(place.origin)
         if bearer is not None:
-            shown_who = {**headers, "Authorization": f"Bearer {bearer}"}
-            reply = yield from self.send("POST", there, shown_who, content)
-            if reply.status not in (401, 403) or _interaction(reply) is not None:
-                return reply  # else it is not good for that, and whoever asks is nobody yet
+            authorized = {**headers, "Authorization": f"Bearer {bearer}"}
+            reply = yield from self.send("POST", there, authorized, content)
+            if reply.status not in (401, 403) or info_of(reply, INTERACTION_REQUIRED) is not None:
+                return reply  # else that token is not good for it, and nobody is shown
         return (yield from self.send("POST", there, headers, content))
 
-    def _convince(
-        self, place: httpx.URL, location: str, info: Members, *, is_known: bool
-    ) -> Steps[Mapping[str, str] | BakeryMacaroon]:
-        """What shows who asks: a token for the next question, or, in the oldest way, the discharge itself."""
-        offered = info.get("InteractionMethods")
+    # Identifying
+
+    def _identify(self, place: Place, location: str, state: Identifying) -> Steps[Asking | Discharged]:
+        """Sign in, in the first way that both sides have. The oldest way gives the discharge itself."""
+        offered = state.offers.get("InteractionMethods")
         methods: Members = offered if isinstance(offered, dict) else {}
         agent = self._interact.agent
-        if agent is not None and not is_known and isinstance(methods.get(_AGENT), dict):
+        if agent is not None and not state.as_person and isinstance(methods.get(_AGENT), dict):
             username = agent.username(location)
             if username is not None:
-                return (yield from self._agent(place, agent, username, methods[_AGENT]))
+                token = yield from self._as_agent(place, agent, username, methods[_AGENT])
+                return Asking(token, as_person=state.as_person)
         fill, visit = self._interact.fill, self._interact.visit
         if fill is not None and isinstance(methods.get(_FORM), dict):
-            return (yield from self._form(place, fill, _sibling(place, methods[_FORM].get("url"))))
+            token = yield from self._by_form(place, fill, sibling(place, methods[_FORM].get("url")))
+            return Asking(token, as_person=state.as_person)
         if visit is not None and isinstance(methods.get(_BROWSER), dict):
             window = methods[_BROWSER]
-            wait = _sibling(place, window.get("WaitTokenURL"))
-            members = yield from self._person(place, visit, _sibling(place, window.get("VisitURL")), wait)
-            return _token(place, members)
-        if visit is not None and not methods and info.get("VisitURL"):
-            wait = _sibling(place, info.get("WaitURL"))
-            members = yield from self._person(place, visit, _sibling(place, info["VisitURL"]), wait)
-            return _macaroon(place, members, "Macaroon")
+            wait = sibling(place, window.get("WaitTokenURL"))
+            members = yield from self._by_browser(place, visit, sibling(place, window.get("VisitURL")), wait)
+            return Asking(token_in(place, members), as_person=state.as_person)
+        if visit is not None and not methods and state.offers.get("VisitURL"):
+            wait = sibling(place, state.offers.get("WaitURL"))
+            there = sibling(place, state.offers["VisitURL"])
+            members = yield from self._by_browser(place, visit, there, wait)
+            return Discharged(macaroon_in(place, members, "Macaroon"))
         ways = ", ".join(sorted(str(name)[:40] for name in methods)[:8]) or (
-            _BROWSER if info.get("VisitURL") else "nothing known here"
+            _BROWSER if state.offers.get("VisitURL") else "nothing known here"
         )
-        raise InteractionRequired(f"{shown(place)} wants to know who asks, and offers: {ways}")
+        raise InteractionRequired(f"{place.shown} wants to know who asks, and offers: {ways}")
 
-    def _agent(
-        self, place: httpx.URL, agent: Agent, username: str, method: Members
+    def _as_agent(
+        self, place: Place, agent: Agent, username: str, method: Members
     ) -> Steps[Mapping[str, str]]:
-        url = _sibling(place, method.get("login-url"))
+        """Discharge the login macaroon with the agent's key. The fields of the next question."""
         public = b64encode(agent.key.public_key).decode("ascii")
-        url = url.copy_merge_params({"username": username, "public-key": public})
-        reply = yield from self.send("GET", url, PROTOCOL)
-        login = _macaroon(place, _success(place, reply), "macaroon")
+        there = sibling(place, method.get("login-url")).with_query(
+            {"username": username, "public-key": public}
+        )
+        reply = yield from self.send("GET", there, PROTOCOL)
+        login = macaroon_in(place, success(place, reply), "macaroon")
         asking = collect(login, agent.key)
         try:
             next(asking)
         except StopIteration as done:
             bundle = done.value.bind()
         except CaveatsError as error:
-            raise BadDischarge(f"{shown(place)} asks an agent for what its key does not answer") from error
+            raise BadDischarge(f"{place.shown} asks an agent for what its key does not answer") from error
         else:
-            raise BadDischarge(f"{shown(place)} sends an agent on to somebody else")
+            raise BadDischarge(f"{place.shown} sends an agent on to somebody else")
         return {"token64": encode_base64(encode_binaries(bundle)), "token-kind": _AGENT}
 
-    def _form(
-        self, place: httpx.URL, fill: Callable[[Members], Members], url: httpx.URL
+    def _by_form(
+        self, place: Place, fill: Callable[[Members], Members], there: Place
     ) -> Steps[Mapping[str, str]]:
-        reply = yield from self.send("GET", url, PROTOCOL)
-        schema = _success(place, reply).get("schema")
+        """Have the form filled in, and send it. The fields of the next question."""
+        reply = yield from self.send("GET", there, PROTOCOL)
+        schema = success(place, reply).get("schema")
         if not isinstance(schema, dict) or not all(isinstance(each, dict) for each in schema.values()):
-            raise BadDischarge(f"{shown(place)} shows what is no form")
+            raise BadDischarge(f"{place.shown} shows what is no form")
         began = self._clock()
         fields: Members = yield Fill(schema, fill)
         self._spent(began)
         headers = {**PROTOCOL, "Content-Type": "application/json"}
-        reply = yield from self.send("POST", url, headers, json.dumps({"form": dict(fields)}).encode("ascii"))
-        token = _success(place, reply).get("token")
+        reply = yield from self.send(
+            "POST", there, headers, json.dumps({"form": dict(fields)}).encode("ascii")
+        )
+        token = success(place, reply).get("token")
         token = token if isinstance(token, dict) else {}
-        return _token(place, {"kind": token.get("kind"), "token64": token.get("value")})
+        return token_in(place, {"kind": token.get("kind"), "token64": token.get("value")})
 
-    def _spent(self, began: float) -> None:
-        """A person took that long."""
-        spent = self._clock() - began
-        self._patience -= spent
-        self._until += spent
-
-    def _person(
-        self, place: httpx.URL, visit: Callable[[str], object], there: httpx.URL, wait: httpx.URL
+    def _by_browser(
+        self, place: Place, visit: Callable[[str], object], there: Place, wait: Place
     ) -> Steps[Members]:
-        """What `wait` answers once the person has been `there`. Their time is not the third party's."""
+        """Take the person to `there`, and poll `wait` for what they decide: its answer."""
         began = self._clock()
         until = began + self._patience
         self._count(wait)
@@ -346,163 +347,29 @@ class _Course:
         while True:
             try:
                 reply = yield Send("GET", wait, {}, None, until)
-                # Nothing but spaces: it was kept alive, and ended without an answer.
+                # Only spaces: the connection was kept alive, and ended without an answer.
                 if reply.status not in _NOT_YET and not reply.body.isspace():
                     break
             except Unavailable as error:  # a reply that was lost can be had again
                 if self._clock() >= until:
-                    raise Unavailable(f"nobody has decided at {shown(place)} in time") from error
+                    raise Unavailable(f"nobody has decided at {place.shown} in time") from error
                 if self._clock() + POLL_PAUSE >= until:
                     raise
             if self._clock() + POLL_PAUSE >= until:
-                raise Unavailable(f"nobody has decided at {shown(place)} in time")
+                raise Unavailable(f"nobody has decided at {place.shown} in time")
             yield Pause(POLL_PAUSE)
         self._spent(began)
-        return _success(place, reply)
+        return success(place, reply)
 
-
-# A first party that wants discharges
-
-
-@dataclass(frozen=True, slots=True)
-class Required:
-    """What a first party answers: the macaroon to present, once it is discharged, for which paths, in which cookie."""
-
-    macaroon: BakeryMacaroon
-    path: str
-    cookie: str
-    """Empty for none: it goes where tokens go."""
-
-
-def required(url: httpx.URL, reply: Reply) -> Required | None:
-    """What is to be discharged, if that is what was answered at `url`: the bakery's way, or as a problem.
-
-    Raises `BadDischarge` for nonsense, and for a macaroon to present to another site.
-    """
-    members = _coded(reply, _DISCHARGE_REQUIRED)
-    if members is None:
-        return _required_by_problem(url, reply)
-    macaroon = _macaroon(url, members, "Macaroon")
-    said = members.get("MacaroonPath")
-    suffix = members.get("CookieNameSuffix") or "auth"
-    if not isinstance(suffix, str) or _SUFFIX.fullmatch(suffix) is None:
-        raise BadDischarge(f"{shown(url)} wants a cookie whose name is none")
-    return Required(macaroon, _sibling(url, said).path if said else url.path, f"macaroon-{suffix}")
-
-
-def _required_by_problem(url: httpx.URL, reply: Reply) -> Required | None:
-    """The token to complete that came with a problem; None where none did."""
-    members = _members(reply) if wants_discharges(reply) else None
-    if members is None or "token" not in members:
-        return None
-    text, path = members["token"], members.get("path")
-    try:
-        bundle = Bundle.decode(text)
-    except CaveatsError as error:
-        raise BadDischarge(f"{shown(url)} answers with what is no token") from error
-    return Required(envelope(bundle), _sibling(url, path).path if path else url.path, "")
-
-
-def wants_discharges(reply: Reply) -> bool:
-    """Whether this is the problem that says that a third party has to agree first."""
-    members = _members(reply) if reply.status == 401 else None
-    return members is not None and members.get("code") == _PROBLEM
-
-
-# Answers
-
-
-def _members(reply: Reply) -> Members | None:
-    try:
-        members = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        return None
-    return members if isinstance(members, dict) else None
-
-
-def _coded(reply: Reply, code: str) -> Members | None:
-    """What comes with a bakery's error of this code, if that is what was answered."""
-    members = _members(reply) if reply.status in (401, 407) else None
-    if members is None or _either(members, "Code") != code:
-        return None
-    info = _either(members, "Info")
-    return info if isinstance(info, dict) else {}
-
-
-def _interaction(reply: Reply) -> Members | None:
-    return _coded(reply, _INTERACTION_REQUIRED)
-
-
-def _either(members: Members, name: str) -> Any:
-    """Some write their members in lower case."""
-    return members.get(name, members.get(name.lower()))
-
-
-def _success(place: httpx.URL, reply: Reply) -> Members:
-    members = _members(reply)
-    if 200 <= reply.status < 300:
-        if members is None:
-            raise BadDischarge(f"{shown(place)} answers with something other than JSON", status=reply.status)
-        return members
-    raise _refusal(place, reply, members or {})
-
-
-def _refusal(place: httpx.URL, reply: Reply, members: Members) -> ClientError:
-    """The error that a third party's reply is, in its own words."""
-    if reply.status < 400:
-        return BadDischarge(
-            f"{shown(place)} answers with a redirect, which is not followed", status=reply.status
-        )
-    said = _either(members, "Message")
-    words = f": {said[:1000]}" if isinstance(said, str) and said else ""
-    if _either(members, "Code") == "permission denied":
-        return Forbidden(f"{shown(place)} does not agree{words}", status=reply.status)
-    error = problem(reply)
-    detail = words or f": {error.detail}"
-    kind = BadDischarge if reply.status in (404, 405) or reply.status == 500 else type(error)
-    told = kind(f"{shown(place)} gives no discharge{detail}", code=error.code, status=reply.status)
-    for name in ("failures", "retry_after"):
-        if hasattr(error, name) and hasattr(told, name):
-            setattr(told, name, getattr(error, name))
-    return told
-
-
-def _macaroon(place: httpx.URL, members: Members, name: str) -> BakeryMacaroon:
-    try:
-        return BakeryMacaroon.from_members(members.get(name))
-    except CaveatsError as error:
-        raise BadDischarge(f"{shown(place)} answers with what is no macaroon") from error
-
-
-def _token(place: httpx.URL, members: Members) -> Mapping[str, str]:
-    """What the sign-in gave, as the second question carries it."""
-    kind = members.get("kind")
-    for name in ("token", "token64"):
-        value = members.get(name)
-        if isinstance(value, str) and isinstance(kind, str) and _is_written(value + kind):
-            return {name: value, "token-kind": kind}
-    raise BadDischarge(f"{shown(place)} gives no token for having signed in")
-
-
-def _is_written(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _sibling(place: httpx.URL, reference: object) -> httpx.URL:
-    """An address that the third party names, which must be its own. Raises `BadDischarge`."""
-    url = None
-    if isinstance(reference, str) and reference and "\\" not in reference:  # which browsers read as a slash
-        try:
-            url = place.join(reference)
-        except (httpx.InvalidURL, ValueError):
-            pass
-    if url is None or not url.is_absolute_url or url.origin != place.origin or url.userinfo:
-        raise BadDischarge(f"{shown(place)} leads to another site, which is not followed")
-    return url
+    def _spent(self, began: float) -> None:
+        """Take the time since `began` from the person's patience, and give it to the third party's deadline."""
+        spent = self._clock() - began
+        self._patience -= spent
+        self._until += spent
 
 
 def _binary(name: str, data: bytes) -> dict[str, str]:
-    """A field of the form: as it is if it is plain text, else as base64."""
+    """The field `name` of a form: plain text as it is, other bytes in base64 as `name64`."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -510,21 +377,3 @@ def _binary(name: str, data: bytes) -> dict[str, str]:
     if any(character < " " or character == "\x7f" for character in text):
         return {f"{name}64": encode_base64(data)}
     return {name: text}
-
-
-def envelope(token: Token | BakeryMacaroon) -> BakeryMacaroon:
-    """`token` as `collecting` takes it; discharges that are bound to it already are left out, to be collected anew."""
-    if isinstance(token, BakeryMacaroon):
-        return token
-    bundle = Bundle.decode(token) if isinstance(token, str) else token
-    return BakeryMacaroon(bundle.macaroon if isinstance(bundle, Bundle) else bundle, V2)
-
-
-def lacks_discharges(bundle: Bundle) -> bool:
-    """Whether `bundle` has third-party caveats and came with no discharge at all."""
-    return not bundle.discharges and has_third_parties(bundle)
-
-
-def has_third_parties(bundle: Bundle) -> bool:
-    """Whether there is anything in it to be discharged."""
-    return any(isinstance(caveat, ThirdPartyCaveat) for caveat in bundle.macaroon.wire.caveats)

@@ -1,8 +1,8 @@
-"""Sending what `discharging` asks for: to the addresses that were looked at and no others, never past the deadline.
+"""Takes the steps of `protocol`: sends requests to the addresses that were checked and no others, within the deadline.
 
-The only module besides `client` that opens connections for it. A name is resolved once, every address is checked, and
-the connection goes to one of them, with the name in the Host header and in the TLS handshake. No proxy, no redirect,
-no cookie, and no connection used twice: names that share an address do not share a connection.
+Knows sockets, threads and TLS; knows no macaroon. A name is resolved once, every address is checked, and the
+connection goes to one of them, with the name in the Host header and in the TLS handshake. No proxy, no redirect, no
+cookie, and no connection used twice: names that share an address do not share a connection.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CONNECT = 3.0
 """Seconds for one address, so that another one can be tried."""
 
 
-def run(steps: Steps[T], reach: Allowlist) -> T:
+def run(steps: Steps[T], allowlist: Allowlist) -> T:
     """Take the steps, and answer with what they lead to. Raises what they raise."""
     with httpx.Client(**_options()) as http:
         answer: Any = None
@@ -60,7 +60,7 @@ def run(steps: Steps[T], reach: Allowlist) -> T:
             try:
                 match step:
                     case Send():
-                        answer = _send(http, step, reach)
+                        answer = _send(http, step, allowlist)
                     case Visit():
                         step.visit(step.url)
                     case Fill():
@@ -71,7 +71,7 @@ def run(steps: Steps[T], reach: Allowlist) -> T:
                 failed = error
 
 
-async def run_async(steps: Steps[T], reach: Allowlist) -> T:
+async def run_async(steps: Steps[T], allowlist: Allowlist) -> T:
     """As `run`, for callers that await."""
     async with httpx.AsyncClient(**_options()) as http:
         answer: Any = None
@@ -86,7 +86,7 @@ async def run_async(steps: Steps[T], reach: Allowlist) -> T:
             try:
                 match step:
                     case Send():
-                        answer = await _send_async(http, step, reach)
+                        answer = await _send_async(http, step, allowlist)
                     case Visit():
                         await asyncio.to_thread(step.visit, step.url)
                     case Fill():
@@ -106,10 +106,10 @@ def open_browser(url: str) -> None:
 # One request
 
 
-def _send(http: httpx.Client, step: Send, reach: Allowlist) -> Reply:
+def _send(http: httpx.Client, step: Send, allowlist: Allowlist) -> Reply:
     with _sending(step) as left:
-        looking_up = _look_up(step.url)
-        addresses = reach.checked(step.url, looking_up.result(left()))
+        looking_up = _look_up(step.place.url)
+        addresses = allowlist.checked(step.place.url, looking_up.result(left()))
         for number, address in enumerate(addresses, 1):
             with _Cut(left()) as cut:
                 request = _request(http, step, address, left(), cut.trace)
@@ -125,11 +125,11 @@ def _send(http: httpx.Client, step: Send, reach: Allowlist) -> Reply:
     raise AssertionError  # there is an address, else `checked` had raised
 
 
-async def _send_async(http: httpx.AsyncClient, step: Send, reach: Allowlist) -> Reply:
+async def _send_async(http: httpx.AsyncClient, step: Send, allowlist: Allowlist) -> Reply:
     with _sending(step) as left:
         async with asyncio.timeout(left()):
-            found = await asyncio.wrap_future(_look_up(step.url))
-            addresses = reach.checked(step.url, found)
+            found = await asyncio.wrap_future(_look_up(step.place.url))
+            addresses = allowlist.checked(step.place.url, found)
             for number, address in enumerate(addresses, 1):
                 request = _request(http, step, address, left())
                 try:
@@ -153,10 +153,10 @@ def _sending(step: Send) -> Iterator[Callable[[], float]]:
         return seconds
 
     try:
-        with connection_errors(step.url, within="in time", is_late=lambda: clock() >= step.until):
+        with connection_errors(step.place.url, within="in time", is_late=lambda: clock() >= step.until):
             yield left
     except UnreadableBody as error:
-        raise BadDischarge(f"{shown(step.url)} {error}") from error
+        raise BadDischarge(f"{step.place.shown} {error}") from error
 
 
 def _request(
@@ -168,17 +168,17 @@ def _request(
     """
     timeout = {"connect": min(left, _CONNECT), "read": left, "write": left, "pool": left}
     extensions: dict[str, Any] = {
-        "sni_hostname": step.url.host,
+        "sni_hostname": step.place.url.host,
         "timeout": timeout,
-        "target": step.url.raw_path,
+        "target": step.place.url.raw_path,
     }
     if trace is not None:
         extensions["trace"] = trace
     return http.build_request(
         step.method,
-        step.url.copy_with(host=address, raw_path=b"/", fragment=None),
+        step.place.url.copy_with(host=address, raw_path=b"/", fragment=None),
         content=step.content,
-        headers={**step.headers, "Host": step.url.netloc.decode("ascii")},
+        headers={**step.headers, "Host": step.place.url.netloc.decode("ascii")},
         extensions=extensions,
     )
 

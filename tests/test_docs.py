@@ -26,6 +26,7 @@ from pydantic import BaseModel
 
 from caveats import Macaroon, standard_checkers
 from caveats.http import TITLES
+from caveats.kinds import STANDARD
 from caveats_client import Client
 from caveats_service.app import ROUTES
 from caveats_service.http import schemas
@@ -382,6 +383,27 @@ def test_caveats_md_has_every_kind() -> None:
     assert sorted(documented) == sorted(standard_checkers().kinds)
 
 
+def kinds_table() -> str:
+    """The table of kinds in docs/caveats.md."""
+    rows = ["| kind | says | flag of `caveats attenuate` | alive | handed on |", "|---|---|---|---|---|"]
+    for row in STANDARD:
+        kind = row.kind
+        flag = f"`--{kind.kind} {row.asks}`" if row.asks else "none: the issuer writes it"
+        marks = ["yes" if mark else "no" for mark in (kind.liveness, kind.inherited)]
+        rows.append(f"| `{kind.kind}` | {row.summary} | {flag} | {' | '.join(marks)} |")
+    return "\n".join(rows)
+
+
+def test_caveats_md_has_the_table_of_kinds() -> None:
+    assert kinds_table() in (DOCS / "caveats.md").read_text("utf-8"), "run python tests/test_docs.py"
+
+
+def test_a_kind_that_only_the_issuer_writes_has_no_flag() -> None:
+    assert {row.kind for row in STANDARD if row.kind.issuer_only} == {
+        row.kind for row in STANDARD if not row.asks
+    }
+
+
 @pytest.mark.parametrize("kind", sorted(standard_checkers().kinds))
 def test_the_examples_of_a_kind_are_of_that_kind(kind: str) -> None:
     text = (DOCS / "caveats.md").read_text("utf-8").split(f"### {kind}\n", 1)[1].split("\n### ", 1)[0]
@@ -396,5 +418,9 @@ def test_the_examples_of_a_kind_are_of_that_kind(kind: str) -> None:
 
 
 if __name__ == "__main__":
-    before, _, rest = SETTINGS.read_text("utf-8").partition("| variable |")
-    SETTINGS.write_text(before + settings_table() + "\n\n" + rest.partition("\n\n")[2], "utf-8")
+    for page, heading, table in (
+        (SETTINGS, "| variable |", settings_table()),
+        (DOCS / "caveats.md", "| kind | says |", kinds_table()),
+    ):
+        before, _, rest = page.read_text("utf-8").partition(heading)
+        page.write_text(before + table + "\n\n" + rest.partition("\n\n")[2], "utf-8")

@@ -1,79 +1,69 @@
-"""From flags to caveats: what `attenuate` adds. Pure; knows the kinds, knows no token.
+"""`caveats attenuate`: from flags to caveats, and to a narrower token. Knows kinds, the table of them above all.
 
-A flag given twice widens its one caveat (`--scope a:read --scope b:read` allows both); notes and raw predicates
-are a caveat each.
+Each kind of the table `caveats.kinds.STANDARD` that a person adds has a flag of its name. A flag given twice widens its
+one caveat (`--scope a:read --scope b:read` allows both); notes and predicates are a caveat each.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from caveats import (
-    Audience,
-    Caveat,
-    ClientIp,
-    Expires,
-    MalformedCaveat,
-    Method,
-    NotBefore,
-    Note,
-    Path,
-    Scope,
-    UnknownCaveat,
-    effective,
-    repeated,
-)
+from caveats import Caveat, Expires, MalformedCaveat, UnknownCaveat, effective, repeated
 from caveats.durations import parse_duration
-from caveats.kinds import STANDARD_KINDS, check_value, is_kind, parse_moment, parse_predicate
+from caveats.kinds import (
+    STANDARD,
+    STANDARD_KINDS,
+    MomentCaveat,
+    WordsCaveat,
+    check_value,
+    is_kind,
+    parse_moment,
+    parse_predicate,
+)
 from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.output import data, message
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The flags as they were given."""
-
-    scope: tuple[str, ...] = ()
-    expires_in: timedelta | None = None
-    expires: str | None = None
-    not_before: str | None = None
-    audience: tuple[str, ...] = ()
-    method: tuple[str, ...] = ()
-    path: tuple[str, ...] = ()
-    client_ip: tuple[str, ...] = ()
-    note: tuple[str, ...] = ()
-    raw: tuple[str, ...] = ()
+_FLAGS: Final = {row.kind.kind.replace("-", "_"): row for row in STANDARD if row.asks}
+"""The kinds that have a flag, by the name of its parameter."""
 
 
-def caveats_for(wanted: Wanted, now: datetime) -> tuple[Caveat, ...]:
-    """The caveats to add, in a fixed order. Raises `MalformedCaveat`."""
+def caveats_for(
+    given: Mapping[str, Sequence[str]],
+    now: datetime,
+    *,
+    expires_in: timedelta | None = None,
+    predicates: Iterable[str] = (),
+) -> tuple[Caveat, ...]:
+    """The caveats to add, in the order of the table; `given` has each flag's values by its parameter's name.
+
+    Raises `MalformedCaveat`.
+    """
     caveats: list[Caveat] = []
-    if wanted.scope:
-        caveats.append(Scope(*wanted.scope))
-    if wanted.expires_in is not None:
-        caveats.append(Expires.after(wanted.expires_in, now=now))
-    if wanted.expires is not None:
-        caveats.append(Expires(read_moment(wanted.expires)))
-    if wanted.not_before is not None:
-        caveats.append(NotBefore(read_moment(wanted.not_before)))
-    if wanted.audience:
-        caveats.append(Audience(*wanted.audience))
-    if wanted.method:
-        caveats.append(Method(*(method.upper() for method in wanted.method)))
-    if wanted.path:
-        caveats.append(Path(*wanted.path))
-    if wanted.client_ip:
-        caveats.append(ClientIp(*wanted.client_ip))
-    caveats += (Note(text) for text in wanted.note)
-    caveats += map(read_predicate, wanted.raw)
+    for name, row in _FLAGS.items():
+        if row.kind is Expires and expires_in is not None:
+            caveats.append(Expires.after(expires_in, now=now))
+        caveats += _typed(row.kind, given.get(name, ()))
+    caveats += map(read_predicate, predicates)
     return tuple(caveats)
+
+
+def _typed(kind: Any, texts: Sequence[str]) -> Iterable[Caveat]:
+    """The caveats of one kind that a person has written as `texts`."""
+    if issubclass(kind, MomentCaveat):
+        return map(kind, map(read_moment, texts))
+    if issubclass(kind, WordsCaveat):
+        words = " ".join(texts).split(" ") if texts else ()
+        return [kind(*map(kind.typed_by_hand, words))] if texts else ()
+    return map(kind, texts)
 
 
 def read_moment(text: str) -> datetime:
@@ -111,29 +101,19 @@ def read_predicate(text: str) -> Caveat:
     return caveat
 
 
+def _kind_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with an option for each kind of `_FLAGS`, in that order."""
+    for row in reversed(_FLAGS.values()):
+        once = issubclass(row.kind, MomentCaveat)
+        words = row.summary if once else f"{row.summary} Repeatable."
+        command = click.option(f"--{row.kind.kind}", metavar=row.asks, multiple=not once, help=words)(command)
+    return command
+
+
 @click.command(cls=Command)
 @parameters.token
-@parameters.scope
+@_kind_flags
 @parameters.expires_in
-@click.option("--expires", metavar="WHEN", help="When it dies: 2026-12-01T18:00:00Z.")
-@click.option("--not-before", metavar="WHEN", help="From when on it is good.")
-@click.option("--audience", metavar="NAME", multiple=True, help="Which apps may take it. Repeatable.")
-@click.option(
-    "--method", metavar="METHOD", multiple=True, help="HTTP methods that it is good for. Repeatable."
-)
-@click.option(
-    "--path",
-    metavar="PATH",
-    multiple=True,
-    help="HTTP paths that it is good for: /a/b, or /a/* for all below. Repeatable.",
-)
-@click.option(
-    "--client-ip",
-    metavar="NETWORK",
-    multiple=True,
-    help="Who may present it, such as 10.0.0.0/8. Repeatable.",
-)
-@click.option("--note", metavar="TEXT", multiple=True, help="A label for people. Repeatable.")
 @parameters.predicates
 @click.option(
     "--third-party",
@@ -156,21 +136,14 @@ def read_predicate(text: str) -> Caveat:
 def attenuate(
     *,
     token: str | None,
-    scope: tuple[str, ...],
     expires_in: str | None,
-    expires: str | None,
-    not_before: str | None,
-    audience: tuple[str, ...],
-    method: tuple[str, ...],
-    path: tuple[str, ...],
-    client_ip: tuple[str, ...],
-    note: tuple[str, ...],
     predicates: tuple[str, ...],
     third_party: str | None,
     condition: tuple[str, ...],
     public_key: str | None,
     bakery: bool,
     allow_http: bool,
+    **kinds: Any,
 ) -> None:
     """Narrow a token, offline, and print the narrower copy.
 
@@ -193,20 +166,9 @@ def attenuate(
         raise click.BadParameter(
             "goes with --third-party", param_hint="--bakery" if bakery else "--public-key"
         )
-    now = inputs.now()
-    wanted = Wanted(
-        scope=scope,
-        expires_in=None if expires_in is None else parse_duration(expires_in),
-        expires=expires,
-        not_before=not_before,
-        audience=audience,
-        method=method,
-        path=path,
-        client_ip=client_ip,
-        note=note,
-        raw=predicates,
-    )
-    added = caveats_for(wanted, now)
+    values = {name: (value,) if isinstance(value, str) else value or () for name, value in kinds.items()}
+    life = None if expires_in is None else parse_duration(expires_in)
+    added = caveats_for(values, inputs.now(), expires_in=life, predicates=predicates)
     if not added and third_party is None:
         raise CliError(ExitCode.USAGE, "say how to narrow it: --scope, --expires-in, ... (see --help)")
     bundle = inputs.need_token(token, piped=True).bundle

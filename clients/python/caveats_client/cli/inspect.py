@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from caveats.kinds import STANDARD_KINDS, OneOf
 from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
 from caveats_client.cli.inspection import Inspection, lineage
@@ -14,6 +15,8 @@ from caveats_client.cli.render import show, styled
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from caveats import Authority
 
 
 @click.command(cls=Command)
@@ -59,6 +62,17 @@ def discharges(lineage: Inspection) -> list[dict[str, Any]]:
     ]
 
 
+def _lists(left: Authority) -> dict[str, Any]:
+    """What is left of the words of each kind that lists some: one list where they are intersected, else one a caveat."""
+    return {
+        f"{name.replace('-', '_')}s": jsonable(
+            left.words_of(name) if kind.intersected else left.lists.get(name, ())
+        )
+        for name, kind in STANDARD_KINDS.items()
+        if issubclass(kind, OneOf)
+    }
+
+
 def members(lineage: Inspection, now: datetime) -> dict[str, Any]:
     """All of it for programs."""
     identifier, left = lineage.identifier, lineage.authority
@@ -90,10 +104,8 @@ def members(lineage: Inspection, now: datetime) -> dict[str, Any]:
             "expires_in": None if left.expires_at is None else int((left.expires_at - now).total_seconds()),
             "expired": lineage.is_expired(now),
             "not_before": jsonable(left.not_before),
+            **_lists(left),
             "audiences": jsonable(lineage.audiences),
-            "methods": jsonable(left.methods),
-            "paths": jsonable(left.paths),
-            "client_ips": jsonable(left.client_ips),
             "notes": jsonable(left.notes),
             "others": [str(caveat) for caveat in left.others],
         },

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from rich.tree import Tree
 
-from caveats import Caveat, Expires, NotBefore
+from caveats.kinds import MomentCaveat
 from caveats_client.api.errors import safe
 from caveats_client.cli.durations import relative
 from caveats_client.cli.inspection import ISSUER, UNKNOWN, Inspection, Link, ThirdPartyLink
@@ -79,24 +79,13 @@ def _grow_third_party(branch: Tree, link: ThirdPartyLink, now: datetime) -> None
 def _line(link: Link, now: datetime) -> Text:
     line = Text(f"{link.index} ", style="dim")
     line.append(safe(str(link.caveat)), style="dim" if link.redundant else "")
-    words = _in_words(link.caveat, now)
-    if words:
-        line.append(f"  {words}", style="cyan")
+    if isinstance(link.caveat, MomentCaveat):
+        line.append(f"  {relative(link.caveat.moment, now)}", style="cyan")
     if link.redundant:
         line.append(f"  adds nothing: {link.redundant}", style="yellow")
     if link.unknown:
         line.append(f"  {safe(link.unknown)}", style="yellow")
     return line
-
-
-def _in_words(caveat: Caveat, now: datetime) -> str:
-    match caveat:
-        case Expires():
-            return relative(caveat.at, now)
-        case NotBefore():
-            return relative(caveat.at, now)
-        case _:
-            return ""
 
 
 def authority(lineage: Inspection, now: datetime) -> Table:
@@ -110,12 +99,10 @@ def authority(lineage: Inspection, now: datetime) -> Table:
     audiences = lineage.audiences
     if audiences is not None:
         lines.append(("audience", " ".join(audiences) or _nothing("its caveats exclude the app it is for")))
-    if left.methods is not None:
-        lines.append(
-            ("methods", " ".join(left.methods) or _nothing("the method caveats contradict each other"))
-        )
-    lines += [("path", " ".join(patterns)) for patterns in left.paths]
-    lines += [("client", " ".join(networks)) for networks in left.client_ips]
+    for kind, lists in left.lists.items():
+        if kind != "audience":
+            excluded = f"the {kind} caveats contradict each other"
+            lines += [(kind, " ".join(words) or _nothing(excluded)) for words in lists]
     lines += [("note", note) for note in left.notes]
     lines += [("and", str(caveat)) for caveat in left.others]
     missing = [link.location for link in lineage.all_third_parties if link.discharge is None]

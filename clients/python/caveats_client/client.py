@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import httpx2 as httpx
 
 from caveats import Bundle, Unbound
 from caveats_client.api import calls
-from caveats_client.api.calls import RequestFacts
+from caveats_client.api.calls import FactKeywords, RequestFacts
 from caveats_client.api.errors import NotAuthenticated, Unavailable, UnexpectedResponse
 from caveats_client.api.tokens import token_text
 from caveats_client.auth import BearerAuth
@@ -37,7 +37,7 @@ from caveats_client.transport import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from caveats import Caveat, Macaroon
     from caveats.bakery import BakeryMacaroon, BakeryParty
@@ -261,19 +261,13 @@ class Client(_Base):
     def verify(
         self,
         token: Token,
-        *,
-        scope: ScopeLike | None = None,
-        audience: str | None = None,
-        method: str | None = None,
-        path: str | None = None,
-        client_ip: str | None = None,
-        user: str | None = None,
-        extra: Mapping[str, Any] | None = None,
+        **facts: Unpack[FactKeywords],
     ) -> Verification:
-        """Whether `token` is good for this request. Raises `NotAuthenticated` if it is not authentic or not live."""
-        return self.send(
-            calls.verify(token, RequestFacts(scope, audience, method, path, client_ip, user, extra))
-        )
+        """Whether this token is good for this request, by the fields of `RequestFacts` that are given.
+
+        Raises `NotAuthenticated` if it is not authentic or not alive.
+        """
+        return self.send(calls.verify(token, RequestFacts(**facts)))
 
     def verify_many(
         self, questions: Iterable[tuple[Token, RequestFacts]]
@@ -441,19 +435,13 @@ class AsyncClient(_Base):
     async def verify(
         self,
         token: Token,
-        *,
-        scope: ScopeLike | None = None,
-        audience: str | None = None,
-        method: str | None = None,
-        path: str | None = None,
-        client_ip: str | None = None,
-        user: str | None = None,
-        extra: Mapping[str, Any] | None = None,
+        **facts: Unpack[FactKeywords],
     ) -> Verification:
-        """Whether `token` is good for this request. Raises `NotAuthenticated` if it is not authentic or not live."""
-        return await self.send(
-            calls.verify(token, RequestFacts(scope, audience, method, path, client_ip, user, extra))
-        )
+        """Whether this token is good for this request, by the fields of `RequestFacts` that are given.
+
+        Raises `NotAuthenticated` if it is not authentic or not alive.
+        """
+        return await self.send(calls.verify(token, RequestFacts(**facts)))
 
     async def verify_many(
         self, questions: Iterable[tuple[Token, RequestFacts]]

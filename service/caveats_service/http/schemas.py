@@ -17,7 +17,10 @@ from pydantic import (
     StringConstraints,
     Tag,
     TypeAdapter,
+    create_model,
 )
+
+from caveats.context import TEXT_FACTS
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -210,17 +213,18 @@ class LabelsResponse(Schema):
     next: str | None
 
 
-class VerifyRequest(Schema):
-    """POST /v1/verify: a token and the facts of the request that it came with."""
+_FACT = (Annotated[str, StringConstraints(max_length=8192)] | None, None)
+_QUESTION: dict[str, Any] = {
+    "token": (TokenText, Field(repr=False)),
+    "scope": (Text | None, None),
+    "audience": (Name | None, None),
+    **dict.fromkeys(TEXT_FACTS, _FACT),
+    "extra": (dict[str, Any], {}),
+}
 
-    token: TokenText = Field(repr=False)
-    scope: Text | None = None
-    audience: Name | None = None
-    method: Text | None = None
-    path: Annotated[str, StringConstraints(max_length=8192)] | None = None
-    client_ip: Text | None = None
-    user: Text | None = None
-    extra: dict[str, Any] = {}
+
+class VerifyRequest(create_model("_Question", __base__=Schema, **_QUESTION)):  # type: ignore[misc]  # as the library lists facts
+    """POST /v1/verify: a token and the facts of the request that it came with."""
 
 
 class VerifyManyRequest(Schema):

@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import sys
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from caveats_client import (
     BadRequest,
     ClientError,
     Conflict,
+    FactKeywords,
     Forbidden,
     NotAuthenticated,
     NotFound,
@@ -176,7 +178,16 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
     (
         "verify with every fact",
         calls.verify(
-            "cav1_x", RequestFacts(["a:b", "c:d"], "photos", "GET", "/a", "10.0.0.1", "alice", {"album": 42})
+            "cav1_x",
+            RequestFacts(
+                ["a:b", "c:d"],
+                "photos",
+                method="GET",
+                path="/a",
+                client_ip="10.0.0.1",
+                user="alice",
+                extra={"album": 42},
+            ),
         ),
         "POST",
         "/v1/verify",
@@ -607,3 +618,7 @@ def test_no_error_repeats_a_token_or_goes_on_for_ever(token: Macaroon) -> None:
     for shown in (str(error), repr(error), error.detail, repr(error.args)):
         assert token.encode()[5:40] not in shown
         assert len(shown) < 1100
+
+
+def test_the_keywords_of_facts_are_the_fields_of_request_facts() -> None:
+    assert FactKeywords.__annotations__.keys() == {field.name for field in fields(RequestFacts)}

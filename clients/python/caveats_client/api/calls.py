@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypedDict, TypeVar
 from urllib.parse import quote
 
 from caveats import Bundle, Caveat, Expires, MalformedCaveat
+from caveats.context import Facts, facts_of
 from caveats.token import encode_base64
 from caveats_client.api import responses
 from caveats_client.api.errors import (
@@ -318,17 +319,23 @@ def delete_token(token_id: str) -> Call[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(Facts):
     """What is known of the request that came with a token. A caveat that asks for more refuses."""
 
     scope: ScopeLike | None = None
     audience: str | None = None
-    method: str | None = None
-    path: str | None = None
-    client_ip: str | None = None
-    user: str | None = None
-    extra: Mapping[str, Any] | None = None
-    """Facts for plug-in kinds, by name."""
+
+
+class FactKeywords(TypedDict, total=False):
+    """The fields of `RequestFacts` as keywords, for type checkers."""
+
+    scope: ScopeLike | None
+    audience: str | None
+    method: str | None
+    path: str | None
+    client_ip: str | None
+    user: str | None
+    extra: Mapping[str, Any]
 
 
 def verify(token: Token, facts: RequestFacts) -> Call[responses.Verification]:
@@ -504,11 +511,7 @@ def _question(token: Token, facts: RequestFacts) -> dict[str, Any]:
         token=token if isinstance(token, str) else token.encode(),
         scope=_scope(facts.scope),
         audience=facts.audience,
-        method=facts.method,
-        path=facts.path,
-        client_ip=facts.client_ip,
-        user=facts.user,
-        extra=dict(facts.extra) if facts.extra else None,
+        **facts_of(facts) | {"extra": dict(facts.extra) if facts.extra else None},
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from caveats.context import TEXT_FACTS
 from caveats_client.api.errors import safe
 from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
@@ -15,7 +16,17 @@ from caveats_client.cli.render import show, styled
 from caveats_client.cli.service import client_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from caveats_client.api.responses import Verification
+
+
+def _fact_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with an option for each fact that is one text, in the library's order."""
+    for fact, words in reversed(TEXT_FACTS.items()):
+        flag = f"--{fact.replace('_', '-')}"
+        command = click.option(flag, metavar=words["asks"], help=words["summary"])(command)
+    return command
 
 
 @click.command(cls=Command)
@@ -27,10 +38,7 @@ if TYPE_CHECKING:
     help="What the request is about to do: photos/42:read. Repeatable: all.",
 )
 @click.option("--audience", metavar="NAME", help="The app that asks. Without it: default.")
-@click.option("--method", metavar="METHOD", help="The request's HTTP method.")
-@click.option("--path", metavar="PATH", help="The request's path.")
-@click.option("--client-ip", metavar="ADDRESS", help="Where the request comes from.")
-@click.option("--user", metavar="NAME", help="Whom the request claims to be.")
+@_fact_flags
 @click.option("--extra", metavar="NAME=VALUE", multiple=True, help="A fact for a plug-in's kind. Repeatable.")
 @parameters.url
 @parameters.as_json
@@ -40,14 +48,11 @@ def verify(
     token: str | None,
     scope: tuple[str, ...],
     audience: str | None,
-    method: str | None,
-    path: str | None,
-    client_ip: str | None,
-    user: str | None,
     extra: tuple[str, ...],
     url: str | None,
     as_json: bool,
     allow_http: bool,
+    **facts: Any,
 ) -> None:
     """Ask the service if a token is good for a request, and why not.
 
@@ -58,18 +63,16 @@ def verify(
       caveats verify "$TOKEN" --scope photos/42:read
       caveats verify --method GET --path /albums/42 --client-ip 10.1.2.3 - < token.txt
     """
-    facts = dict(_pair(text) for text in extra)
+    facts["extra"] = dict(_pair(text) for text in extra)
+    if facts["method"]:
+        facts["method"] = facts["method"].upper()
     found = inputs.need_token(token, url=url, piped=True)
     with client_for(url, found, allow_http=allow_http) as client:
         verification = client.verify(
             found.bundle,
             scope=parameters.joined(scope),
             audience=audience,
-            method=method.upper() if method else None,
-            path=path,
-            client_ip=client_ip,
-            user=user,
-            extra=facts,
+            **facts,
         )
     if as_json:
         data_json(renamed(verification))

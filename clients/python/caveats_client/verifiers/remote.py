@@ -48,6 +48,7 @@ from caveats import (
     standard_checkers,
     unsatisfied,
 )
+from caveats.context import facts_of
 from caveats.kinds import HOLDER, ISSUER
 from caveats.token import branch_id, extend_all, same
 from caveats_client.api import calls
@@ -333,15 +334,7 @@ class _Remote:
         return RemoteGrant(presented.identifier, typed)
 
     def _call(self, presented: _Presented, context: Context) -> Call[_Answer]:
-        facts = RequestFacts(
-            scope=context.scopes or None,
-            audience=self.audience,
-            method=context.method,
-            path=context.path,
-            client_ip=context.client_ip,
-            user=context.user,
-            extra=context.extra,
-        )
+        facts = RequestFacts(scope=context.scopes or None, audience=self.audience, **facts_of(context))
         return replace(calls.verify(presented.bundle, facts), read=_read_answer)  # type: ignore[arg-type, return-value]
 
     def _conclude(self, presented: _Presented, answer: _Answer, generation: int, asked_at: float) -> Grant:

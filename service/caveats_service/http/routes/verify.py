@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 import caveats
 from caveats import Authenticated, Context, Failure, effective
+from caveats.context import TEXT_FACTS
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.http import schemas
 from caveats_service.http.errors import problem_of
@@ -38,11 +39,8 @@ async def _judge(request: RequestContext, asked: schemas.VerifyRequest) -> schem
         now=request.now,
         audience=audience,
         scopes=tuple(asked.scope.split(" ")) if asked.scope else (),
-        method=asked.method,
-        path=asked.path,
-        client_ip=asked.client_ip,
-        user=asked.user,
         extra=asked.extra,
+        **{fact: getattr(asked, fact) for fact in TEXT_FACTS},
     )
     authenticated, failures = await request.runtime.tokens.failures(asked.token, context)
     identified = authenticated.identified

@@ -23,8 +23,10 @@ C = TypeVar("C", bound=Caveat)
 Question = tuple[Check, Caveat]
 
 ISSUER, HOLDER, DISCHARGER = "issuer", "holder", "discharger"
-_REMEMBERED = 4096
-_REMEMBERED_BYTES = 256 * 1024  # a list of words takes some forty times its predicate once it is typed
+_REMEMBERED = 256 * 1024
+"""Bytes of predicates that are remembered at most: a list of words takes some forty times its predicate once typed."""
+_ENTRY = 64
+"""What each predicate counts in addition to its bytes, so that short ones are not remembered without bound."""
 
 
 class Checkers:
@@ -92,15 +94,16 @@ class Checkers:
 
     def _memoise(self, predicate: bytes) -> Question:
         caveat = parse_predicate(predicate, self._kinds)
-        if len(self._known) >= _REMEMBERED or self._known_bytes >= _REMEMBERED_BYTES:
+        question = self._checks.get(type(caveat), _check_unknown), caveat
+        self._room -= len(predicate) + _ENTRY
+        if self._room < 0:
             self._clear()
-        self._known[predicate] = question = (self._checks.get(type(caveat), _check_unknown), caveat)
-        self._known_bytes += len(predicate)
+        self._known[predicate] = question
         return question
 
     def _clear(self) -> None:
         self._known: dict[bytes, Question] = {}
-        self._known_bytes = 0
+        self._room = _REMEMBERED
 
     def check_for(self, caveat: Caveat) -> Check:
         """The check of this caveat's kind; a check that refuses if there is none."""

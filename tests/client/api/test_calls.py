@@ -15,7 +15,6 @@ from caveats_client import (
     BadRequest,
     ClientError,
     Conflict,
-    FactKeywords,
     Forbidden,
     NotAuthenticated,
     NotFound,
@@ -26,7 +25,7 @@ from caveats_client import (
     UnexpectedResponse,
 )
 from caveats_client.api import calls
-from caveats_client.api.calls import Call, Reply
+from caveats_client.api.calls import Call, FactKeywords, Reply
 from caveats_service.app import ROUTES
 
 AT = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)

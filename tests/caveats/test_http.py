@@ -2,10 +2,11 @@
 
 import base64
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hostile_heads import GRANTED, HEADS, Answer, Head
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,51 @@ def cookie(value: bytes) -> tuple[bytes, bytes]:
 
 
 SESSION = f"{COOKIE}=cav1_x".encode()
+
+
+# whole heads
+
+KEYRING = caveats.MasterKeyring([caveats.MasterKey("k1", bytes(range(1, 33)))])
+IDENTIFIER = caveats.Identifier("k1", "photos", caveats.new_token_id(NOW), 3)
+TOKEN = caveats.Macaroon.mint(
+    KEYRING.root_key(IDENTIFIER),
+    IDENTIFIER,
+    caveats=[caveats.User("alice"), caveats.Expires.after(timedelta(hours=1), now=NOW), caveats.Scope("*")],
+)
+PEERS = {"stranger": "127.0.0.1", "proxy": "127.0.0.2", "socket": None}
+
+
+def judged(head: Head, cookie_name: str) -> Answer:
+    """The answer to a head, by what this module offers and a verifier."""
+    token = TOKEN.attenuate(*[predicate.encode() for predicate in head.caveats]).encode().encode()
+    request = IncomingRequest(
+        "GET",
+        path_text(b"/photos/42" + head.path),
+        head.query,
+        [(name.lower(), value) for name, value in head.filled(token)],
+        PEERS[head.peer],
+    )
+    try:
+        referers = [value for name, value in request.headers if name == b"referer"]
+        check_url(b"/photos/42" + head.path, head.query, referers)
+        text = token_of(request.headers, cookie_name).text
+        context = context_of(request, TrustedProxies(["127.0.0.2", "unix"]), now=NOW, scopes=["photos:read"])
+        caveats.Verifier(KEYRING, audience="photos").verify(text, context)
+    except (Problem, caveats.CaveatsError) as error:
+        problem = find_problem(error)
+        assert problem is not None
+        return Answer(problem.status, problem.code, problem.headers.get("WWW-Authenticate"))
+    return GRANTED
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.id)
+def test_every_head_has_its_answer(head: Head) -> None:
+    assert judged(head, "") == head.answer
+    assert judged(head, COOKIE) == (head.with_cookies or head.answer)
+
+
+def test_every_head_has_a_name_of_its_own() -> None:
+    assert len({head.id for head in HEADS}) == len(HEADS)
 
 
 # which credential

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from guard_support import AUDIENCE, FAR, NOW, STALE, Tenant
+from hostile_heads import HEADS, Answer, Head
 from raw_http import Reply, ask
 
 from caveats import (
@@ -59,6 +60,12 @@ APPS = {
     "django on asgi, async verifier": ["django_app.py", "asgi", "async"],
     "django on asgi, middleware": ["django_app.py", "asgi", "middleware"],
 }
+JOINED = {
+    name
+    for name, (app, *how) in APPS.items()
+    if app in ("flask_app.py", "django_app.py") and "asgi" not in how
+}
+"""Served by WSGI: the server joins the lines of a header with a comma."""
 
 
 # Tokens
@@ -136,9 +143,6 @@ XFF_TEN = forwarded(b"10.1.2.3")
 ROWS = [
     # who gets in
     Row("bearer", [AUTH], 200),
-    Row("bearer in lower case", [(b"authorization", b"bearer " + FULL)], 200),
-    Row("bearer in capitals, spaces", [(b"AUTHORIZATION", b"BEARER    " + FULL)], 200),
-    Row("X-Auth-Token", [(b"X-Auth-Token", FULL)], 200),
     Row("post", [bearer(Method("POST"), Scope("photos:write"))], 200, method="POST"),
     Row("with a query", [bearer(PHOTOS)], 200, target="/photos/42?page_token=1&path=/../x"),
     Row("narrow scope", [bearer(Scope("photos:read"))], 200),
@@ -148,34 +152,7 @@ ROWS = [
     Row("scope filled from the path", [bearer(Scope("albums/42:read"))], 200, target="/albums/42"),
     Row("plug-in satisfied", [bearer(Tenant("acme")), (b"X-Tenant", b"acme")], 200),
     Row("audience listed", [bearer(Audience("photos", "thumbs"))], 200),
-    # no token, or no token here
-    Row("nothing", [], 401, "credential_required"),
-    Row("bearer without a token", [(b"Authorization", b"Bearer")], 401, "credential_required"),
-    Row("bearer and a space", [(b"Authorization", b"Bearer ")], 401, "credential_required"),
-    Row("bearer and a tab", [(b"Authorization", b"Bearer\t" + FULL)], 401, "credential_required"),
-    Row("a token without a scheme", [(b"Authorization", FULL)], 401, "credential_required"),
-    Row("empty", [(b"Authorization", b"")], 401, "credential_required"),
-    Row("basic", [(b"Authorization", b"Basic YWxpY2U6c2VjcmV0")], 401, "credential_required"),
-    Row("negotiate", [(b"Authorization", b"Negotiate")], 401, "credential_required"),
-    Row("digest", [(b"Authorization", b'Digest username="a", realm="b"')], 401, "credential_required"),
-    Row("a cookie", [(b"Cookie", b"__Host-caveats-session=" + FULL)], 401, "credential_required"),
-    # two at once, or in the wrong place
-    Row("two bearers", [AUTH, AUTH], 400, "two_credentials"),
-    Row("two bearers, one bad", [(b"Authorization", b"Bearer x"), AUTH], 400, "two_credentials"),
-    Row("basic and bearer", [(b"Authorization", b"Basic YTpi"), AUTH], 400, "two_credentials"),
-    Row("both headers", [AUTH, (b"X-Auth-Token", FULL)], 400, "two_credentials"),
-    Row("two X-Auth-Token", [(b"X-Auth-Token", FULL), (b"x-auth-token", FULL)], 400, "two_credentials"),
-    Row("joined", [(b"Authorization", b"Bearer " + FULL + b", Bearer " + FULL)], 400, "two_credentials"),
-    Row("in the query", [AUTH], 400, "bad_request", target=b"/photos/42?t=" + FULL),
-    Row("in the query alone", [], 400, "bad_request", target=b"/photos/42?access_token=" + FULL),
-    Row("in the query, escaped", [AUTH], 400, "bad_request", target=b"/photos/42?t=%63av1%5F" + FULL[5:]),
-    Row("access_token", [AUTH], 400, "bad_request", target="/photos/42?a=1&access_token=abc"),
     # not authentic, not live: one answer
-    Row("garbage", [(b"Authorization", b"Bearer cav1")], 401, "invalid_token"),
-    Row("empty X-Auth-Token", [(b"X-Auth-Token", b"")], 401, "invalid_token"),
-    Row("latin-1", [(b"Authorization", b"Bearer " + FULL[:-1] + b"\xe9")], 401, "invalid_token"),
-    Row("latin-1 in X-Auth-Token", [(b"X-Auth-Token", b"\xff\xfe")], 401, "invalid_token"),
-    Row("arabic digits", [(b"X-Auth-Token", "cav1_٤٢".encode())], 401, "invalid_token"),
     Row("a space inside", [(b"X-Auth-Token", FULL[:30] + b" " + FULL[30:])], 401, "damaged_token"),
     Row("cut", [(b"Authorization", b"Bearer " + _cut)], 401, "damaged_token"),
     Row("another's key", [bearer(keyring=ELSEWHERE)], 401, "invalid_token"),
@@ -237,21 +214,7 @@ ROWS = [
     strange("no slash", "photos/42"),
     # whose address
     Row("from here", [ip("127.0.0.1")], 200),
-    Row("through the proxy", [ip("10.0.0.0/8"), XFF_TEN], 200, source=PROXY),
-    Row("mapped IPv4", [ip("10.0.0.0/8"), forwarded(b"::ffff:10.1.2.3")], 200, source=PROXY),
-    Row("two hops, the last counts", [ip("10.0.0.0/8"), forwarded(b"6.6.6.6, 10.1.2.3")], 200, source=PROXY),
-    Row("two proxies", [ip("10.0.0.0/8"), forwarded(b"10.1.2.3, 127.0.0.2")], 200, source=PROXY),
-    refused("forged by a stranger", "client-ip", [ip("10.0.0.0/8"), XFF_TEN]),
     Row("a stranger's own, whatever it says", [ip("127.0.0.1"), XFF_TEN], 200),
-    refused("forged past the proxy", "client-ip", [ip("10.0.0.0/8"), forwarded(b"10.1.2.3, 6.6.6.6")], source=PROXY),
-    refused("forged line", "client-ip", [ip("10.0.0.0/8"), XFF_TEN, forwarded(b"6.6.6.6")], source=PROXY),
-    refused("no address", "client-ip", [ip("127.0.0.2"), forwarded(b"unknown")], source=PROXY),
-    refused("nothing", "client-ip", [ip("127.0.0.2"), forwarded(b"10.1.2.3,")], source=PROXY),
-    refused("zone", "client-ip", [ip("fe80::/10"), forwarded(b"fe80::1%eth0")], source=PROXY),
-    refused("leading zero", "client-ip", [ip("10.0.0.0/8"), forwarded(b"010.0.0.1")], source=PROXY),
-    refused("with a port", "client-ip", [ip("10.0.0.0/8"), forwarded(b"10.0.0.1:80")], source=PROXY),
-    refused("Forwarded", "client-ip", [ip("10.0.0.0/8"), (b"Forwarded", b"for=10.1.2.3")], source=PROXY),
-    refused("X-Real-IP", "client-ip", [ip("10.0.0.0/8"), (b"X-Real-IP", b"10.1.2.3")], source=PROXY),
 ]  # fmt: skip
 
 
@@ -291,8 +254,14 @@ def ports() -> Iterator[dict[str, int]]:
 
 
 @pytest.fixture(params=APPS)
-def port(request: pytest.FixtureRequest, ports: dict[str, int]) -> int:
-    return ports[request.param]
+def framework(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def port(framework: str, ports: dict[str, int]) -> int:
+    return ports[framework]
 
 
 # The tests
@@ -334,6 +303,21 @@ def test_every_framework_answers_alike(row: Row, port: int) -> None:
         seen = json.loads(reply.body)["path"]
         assert seen.startswith("/photos/"), reply
         assert ".." not in seen, reply
+
+
+@pytest.mark.parametrize("head", [head for head in HEADS if head.peer != "socket"], ids=lambda head: head.id)
+def test_every_head_has_its_answer(head: Head, framework: str, ports: dict[str, int]) -> None:
+    """As of the service. Nobody connects through a Unix socket here: that is asked in test_guard.py."""
+    reply = ask(
+        ports[framework],
+        b"/photos/42" + head.path + (b"?" + head.query if head.query else b""),
+        head.filled(text(*[predicate.encode() for predicate in head.caveats])),
+        source=PROXY if head.peer == "proxy" else LOCAL,
+    )
+    expected = head.joined if head.joined is not None and framework in JOINED else head.answer
+    problem = check_refusal(reply, expected.status, expected.code) if expected.code else {}
+    challenges = [value for name, value in reply.headers if name.lower() == "www-authenticate"]
+    assert Answer(reply.status, problem.get("code"), *challenges) == expected
 
 
 def test_a_refusal_says_which_caveat_whose_and_why(port: int) -> None:

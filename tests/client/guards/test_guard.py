@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 from guard_support import NOW, now
+from hostile_heads import GRANTED, HEADS, Answer, Head
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.authentication import AuthenticationError
@@ -56,6 +57,23 @@ def incoming(
 
 def guard_around(verifier: Any = VERIFIER, **how: Any) -> Guard:
     return Guard(verifier, now=now, **how)
+
+
+# heads through a Unix socket; all others are asked of the real apps in test_frameworks.py
+
+
+@pytest.mark.parametrize("head", [head for head in HEADS if head.peer == "socket"], ids=lambda head: head.id)
+@pytest.mark.parametrize("peer", [None, ""])
+def test_every_head_through_a_unix_socket_has_its_answer(head: Head, peer: str | None) -> None:
+    text = TOKEN.attenuate(*[predicate.encode() for predicate in head.caveats]).encode()
+    headers = [(name.lower(), value) for name, value in head.filled(text.encode())]
+    request = IncomingRequest("GET", "/photos/42", head.query, headers, peer)
+    try:
+        guard_around(trusted_proxies=["unix"]).judge(request)
+        answer = GRANTED
+    except Problem as problem:
+        answer = Answer(problem.status, problem.code, problem.headers.get("WWW-Authenticate"))
+    assert answer == head.answer
 
 
 # verifiers

@@ -87,7 +87,7 @@ def nodes(database_url: str, count: int, *, workers: int = 1) -> Iterator[list[N
                 "CAVEATS_PORT": str(port),
                 "CAVEATS_LOG_LEVEL": "warning",
             }
-            command = "from caveats_service.cli.app import main; main()"
+            command = "from caveats_service.cli import main; main()"
             process = subprocess.Popen(
                 [sys.executable, "-c", command, "serve", "--workers", str(workers)],
                 env=environment,

@@ -37,7 +37,7 @@ CLIENTS = 4
 READY_WITHIN = 2.0
 REMEMBERED = 300
 HTTP: dict[str, Any] = {"timeout": 30, "trust_env": False, "verify": ssl.create_default_context()}
-COMMAND = [sys.executable, "-c", "from caveats_service.cli.app import main; main()", "serve"]
+COMMAND = [sys.executable, "-c", "from caveats_service.cli import main; main()", "serve"]
 
 
 class Lost(AssertionError):

@@ -235,7 +235,7 @@ def service(folder: Path) -> Iterator[int]:
         "CAVEATS_TRUSTED_PROXIES": "127.0.0.1",
         "CAVEATS_DATA_DIR": str(folder / "data"),
     }
-    main = "from caveats_service.cli.app import main; main()"
+    main = "from caveats_service.cli import main; main()"
     with process([sys.executable, "-c", main, "serve", "--port", "0"], folder, environment) as said:
         serving = re.compile(r"serving on http://127\.0\.0\.1:(\d+)")
         until(lambda: serving.search(said.read_text()), said)

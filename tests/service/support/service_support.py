@@ -27,9 +27,9 @@ import httpx2 as httpx
 import uvicorn
 from typer.testing import CliRunner
 
-import caveats_service.cli.app
 from caveats import Macaroon
 from caveats_service.app import create_app
+from caveats_service.cli.app import app as commands
 from caveats_service.core.clock import utc_now
 from caveats_service.core.passwords import PasswordProfile
 from caveats_service.runtime import ServiceRuntime
@@ -217,7 +217,7 @@ def status_of(answer: bytes) -> int:
 
 # the service as its own process, as an operator starts it
 
-COMMAND = [sys.executable, "-c", "from caveats_service.cli.app import main; main()"]
+COMMAND = [sys.executable, "-c", "from caveats_service.cli import main; main()"]
 
 
 def environment(folder: Path, **given: str) -> dict[str, str]:
@@ -257,10 +257,7 @@ def command(folder: Path, *arguments: str, stdin: str = "", expect: int | None =
 
 def cli(folder: Path, *arguments: str, stdin: str = "", expect: int | None = 0, **given: str) -> Done:
     """One command in this process, which is quicker."""
-    caveats_service.cli.app._out.width = 500
-    done = CliRunner().invoke(
-        caveats_service.cli.app.app, arguments, input=stdin, env=environment(folder, **given)
-    )
+    done = CliRunner().invoke(commands, arguments, input=stdin, env=environment(folder, **given))
     crash = "" if done.exception is None or isinstance(done.exception, SystemExit) else repr(done.exception)
     return Done(done.exit_code, done.stdout, done.stderr + (f"Traceback: {crash}" if crash else "")).having(
         expect

@@ -1,0 +1,64 @@
+"""`caveats-service backup`, `restore` and `restored`: whole copies of the database."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from caveats_service.cli.output import fail, note
+from caveats_service.cli.store import ACTOR, load_settings, with_store
+from caveats_service.core.clock import utc_now
+
+_FORGOTTEN: Final = "revocations made after the backup are not in it: rotate and retire keys if that matters"
+
+
+def backup(target: Path) -> None:
+    """Copy the database while the service runs. The copy's keys cannot be opened without the seal key: keep it too."""
+    from rich.console import Console  # noqa: PLC0415  no other command needs it
+    from rich.progress import Progress  # noqa: PLC0415
+
+    console = Console(stderr=True, highlight=False)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("copying", total=None)
+
+        def report(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        with_store(lambda store: store.backup(target, progress=report))
+    note(f"backed up to {target}; the seal key ({load_settings().seal_key_path}) is not in it")
+
+
+def restore(
+    source: Path,
+    *,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a database that is there; it is kept under another name.")
+    ] = False,
+) -> None:
+    """Put a backup in place while the service is stopped. Everything that follows revocations loads them anew."""
+    from caveats_service.storage import StoreError, restore_database  # noqa: PLC0415  SQLAlchemy: 0.5 s
+
+    settings = load_settings()
+    if not settings.on_sqlite:
+        fail(
+            "this database is PostgreSQL: restore it with its own tools, then run `caveats-service restored`"
+        )
+    settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        done = restore_database(source, settings.sqlite_path, now=utc_now(), actor=ACTOR, force=force)
+    except StoreError as error:
+        fail(str(error))
+    aside = f"; the one before is kept as {done.set_aside}" if done.set_aside else ""
+    note(f"restored; the revocation epoch is now {done.epoch}{aside}")
+    note(_FORGOTTEN)
+
+
+def restored() -> None:
+    """Tell the service that its database was put back by other means, such as pg_restore or a copy of its files.
+
+    Everything that follows revocations loads them anew: it may know some that are no longer in the database, and would
+    miss others. Run it before the first node starts; nodes that run already notice it.
+    """
+    epoch = with_store(lambda store: store.revocations.bump_epoch(now=utc_now(), actor=ACTOR))
+    note(f"the revocation epoch is now {epoch}")
+    note(_FORGOTTEN)

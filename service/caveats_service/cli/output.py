@@ -1,0 +1,72 @@
+"""What commands print: data to standard output as a table or as JSON, messages to standard error.
+
+Knows no store. Data never goes to standard error, and a message never to standard output, so that output can be piped.
+"""
+
+import json
+import sys
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def note(message: str) -> None:
+    """Say what was done."""
+    typer.echo(message, err=True)
+
+
+def fail(message: str) -> NoReturn:
+    """End with exit code 1: it did not work."""
+    _end(message, 1)
+
+
+def wrong_usage(message: str) -> NoReturn:
+    """End with exit code 2: an argument or a setting is wrong."""
+    _end(message, 2)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    typer.secho(f"caveats-service: {message}", fg="red", err=True)
+    raise typer.Exit(code)
+
+
+def print_json(value: object) -> None:
+    """Print JSON."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a table as wide as the terminal; cells are plain text."""
+    from rich.console import Console  # noqa: PLC0415  only tables need it
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(highlight=False).print(table)
+
+
+def record_json(record: "DataclassInstance", *, without: Collection[str] = ()) -> dict[str, object]:
+    """A record's fields as JSON values: times as RFC 3339 in UTC, whole seconds. `without`: fields to leave out."""
+    return {name: _json_value(value) for name, value in asdict(record).items() if name not in without}
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%dT%H:%M:%SZ}"
+    return value.value if isinstance(value, Enum) else value
+
+
+def minute(moment: datetime | None) -> str:
+    """A time in a table, to the minute, UTC; empty for None."""
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M}"

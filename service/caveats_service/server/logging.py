@@ -1,6 +1,6 @@
-"""Logging: one line an event, for people or as JSON. Knows what must never be in one: tokens.
+"""Logging: one line an event, for people or as JSON. Knows structlog and what a token looks like.
 
-Events carry names, ids and codes. As a last line of defence whatever looks like a token is blanked all the same.
+Events carry names, ids and codes, never a token. As a last line of defence, text that looks like one is replaced.
 """
 
 import logging
@@ -14,12 +14,12 @@ from structlog.typing import EventDict, WrappedLogger
 from caveats_service.settings import Settings
 
 _TALKATIVE: Final = ("aiosqlite", "sqlalchemy")
-"""They log statements with their parameters, and rows: password hashes and sealed keys."""
+"""On DEBUG these log statements with their parameters, and rows: password hashes and sealed keys."""
 _TOKEN: Final = re.compile(r"cav1_[A-Za-z0-9_-]+")
 
 
 def configure(settings: Settings) -> None:
-    """Send structlog's and the standard library's events to standard error, once per process."""
+    """Send structlog's and the standard library's events to standard error. Called once per process."""
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_json
@@ -54,7 +54,7 @@ def configure(settings: Settings) -> None:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Blank what looks like a token, wherever it stands."""
+    """Replace text that looks like a token, in values of any depth."""
     return {name: _redacted(value) for name, value in event.items()}
 
 

@@ -1,4 +1,4 @@
-"""Run the application under uvicorn: one process, or several on one machine. Knows uvicorn, knows no routes."""
+"""Run the application under uvicorn: in one process, or in several that share a port. Knows uvicorn, knows no routes."""
 
 import asyncio
 import os
@@ -20,11 +20,11 @@ from caveats_service.server.logging import configure
 from caveats_service.settings import PREFIX, Settings
 
 _QUIET: Final = f"{PREFIX}QUIET_START"
-"""Set for the workers: their parent has said where the service is."""
+"""Set in the environment of workers. Their parent has printed the address already."""
 
 
 def options(settings: Settings) -> dict[str, Any]:
-    """How uvicorn is set up: no access log (it would keep paths and queries), no guesses about proxies."""
+    """Settings of uvicorn: no access log, since it would keep paths and queries, and no guesses about proxies."""
     return {
         "host": settings.host,
         "port": settings.port,
@@ -43,21 +43,21 @@ def options(settings: Settings) -> dict[str, Any]:
 
 
 def serve(settings: Settings, workers: int = 1) -> None:
-    """Serve until stopped. Settings of several workers travel in the environment.
+    """Serve until the process is told to stop. Several workers get their settings through the environment.
 
-    Raises `SealKeyError`, `StoreError` or `SettingsError` before anything is served.
+    Raises `SealKeyError`, `StoreError` or `SettingsError` before the first request is served.
     """
     configure(settings)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash writes no key from memory to a disk
     if workers == 1:
-        app = create_app(settings, on_start=_leave_when_told)
+        app = create_app(settings, on_start=_end_streams_on_signal)
         server = _Server(uvicorn.Config(app, **options(settings)))
         server.run()
         if not server.started:
             raise SystemExit(1)
         return
     asyncio.run(_prepare(settings))
-    _say_where(settings, workers, settings.port)
+    _print_address(settings, workers, settings.port)
     os.environ |= {_QUIET: "1"}
     for name in settings.model_fields_set & {"host", "port", "data_dir"}:
         os.environ[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))
@@ -74,32 +74,32 @@ def worker() -> Starlette:
     if quiet:
         os.environ[_QUIET] = quiet
     configure(settings)
-    return create_app(settings, on_start=_leave_when_told)
+    return create_app(settings, on_start=_end_streams_on_signal)
 
 
-def _leave_when_told(runtime: ServiceRuntime) -> None:
-    """Let those go who listen to the feed as soon as the process is told to stop.
+def _end_streams_on_signal(runtime: ServiceRuntime) -> None:
+    """End the answers that go on by themselves (feed, long polls) as soon as the process is told to stop.
 
-    uvicorn waits for all answers to end before it stops the application, and theirs never do.
+    uvicorn stops the application only after all answers have ended, and these never would.
     """
     loop = asyncio.get_running_loop()
 
-    def leaving(number: signal.Signals) -> None:
+    def install(number: signal.Signals) -> None:
         before = signal.getsignal(number)
 
-        def leave(received: int, frame: FrameType | None) -> None:
+        def handle(received: int, frame: FrameType | None) -> None:
             loop.call_soon_threadsafe(runtime.take_leave)
             if callable(before):
                 before(received, frame)
 
-        signal.signal(number, leave)
+        signal.signal(number, handle)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        leaving(number)
+        install(number)
 
 
 class _Workers(Multiprocess):
-    """Takes no connection that nobody would answer: while this process had the socket open, the kernel would."""
+    """Closes its copy of the socket before it ends the workers, so that the kernel accepts no connection for nobody."""
 
     def terminate_all(self) -> None:
         for one in self.sockets:
@@ -108,37 +108,37 @@ class _Workers(Multiprocess):
 
 
 async def _prepare(settings: Settings) -> None:
-    """What the first start makes is made once, and what would stop every worker is said once."""
+    """Make in one process what the first start makes, and raise here what would stop every worker."""
     runtime = ServiceRuntime(settings)
     await runtime.start()
-    _show_admin(runtime)
+    _print_admin(runtime)
     await runtime.stop()
 
 
 class _Server(uvicorn.Server):
-    """Says where it is once it can be reached there, and the first time who the admin is."""
+    """Prints the address once requests are accepted there, and after the first start the admin."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         app: Any = self.config.app
         runtime: ServiceRuntime = app.state.runtime
-        await runtime.start()  # here, where what it raises is not a traceback in the log
+        await runtime.start()  # here, so that an error reaches `serve`: uvicorn would log its traceback
         await super().startup(sockets)
         if self.started:
             port = next(
                 (s.sockets[0].getsockname()[1] for s in self.servers if s.sockets), runtime.settings.port
             )
-            _say_where(runtime.settings, 1, port)
-            _show_admin(runtime)
+            _print_address(runtime.settings, 1, port)
+            _print_admin(runtime)
 
 
-def _say_where(settings: Settings, workers: int, port: int) -> None:
+def _print_address(settings: Settings, workers: int, port: int) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else host  # noqa: S104  a display, not a bind
     many = f" ({workers} workers)" if workers > 1 else ""
     print(f"Caveats is serving on http://{shown}:{port}{many}, data in {settings.data_dir}", flush=True)
 
 
-def _show_admin(runtime: ServiceRuntime) -> None:
+def _print_admin(runtime: ServiceRuntime) -> None:
     first = runtime.first_admin
     if first is None:
         return

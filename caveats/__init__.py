@@ -69,8 +69,9 @@ from caveats.third_party.ticket import ThirdParty, Ticket, open_ticket
 from caveats.token.identifier import Identifier, new_token_id
 from caveats.token.wire import ThirdPartyCaveat
 from caveats.verification.authenticate import Authenticated, Discharged, authenticate
+from caveats.verification.grant import Grant, Introspection
 from caveats.verification.renewal import renew
-from caveats.verification.verifier import Grant, Verifier, verify
+from caveats.verification.verifier import Verifier, verify
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -96,6 +97,7 @@ __all__ = [
     "Failure",
     "Grant",
     "Identifier",
+    "Introspection",
     "InvalidKey",
     "KeyState",
     "Keyring",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from caveats.errors import LimitExceeded, MalformedToken
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.macaroon.macaroon import Macaroon
-from caveats.token import legacy, wire
-from caveats.token.wire import PREFIX, SEPARATOR, WireMacaroon
+from caveats.token import legacy
+from caveats.token.wire import SEPARATOR, WireMacaroon
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +47,7 @@ class Bundle:
     @classmethod
     def decode(cls, text: str, limits: Limits = DEFAULT_LIMITS) -> Bundle:
         """The bundle in `text`: tokens joined by `.`, the root first. Raises `MalformedToken`, `LimitExceeded`."""
-        root, discharges = decode_fields(text, limits)
+        root, discharges = decode_bundle(text, limits)
         return cls(Macaroon(root), map(Macaroon, discharges), limits)
 
     def encode(self) -> str:
@@ -55,8 +55,8 @@ class Bundle:
         return SEPARATOR.join(macaroon.encode() for macaroon in (self.macaroon, *self.discharges))
 
 
-def decode_fields(text: str, limits: Limits = DEFAULT_LIMITS) -> tuple[WireMacaroon, list[WireMacaroon]]:
-    """The fields of the macaroon and of its discharges, as `Bundle.decode` reads them."""
+def decode_bundle(text: str, limits: Limits = DEFAULT_LIMITS) -> tuple[WireMacaroon, list[WireMacaroon]]:
+    """The macaroon and its discharges in `text`, as `Bundle.decode` reads them."""
     if type(text) is not str:
         raise MalformedToken("a bundle is text")
     if len(text) > limits.bundle_text:
@@ -65,11 +65,7 @@ def decode_fields(text: str, limits: Limits = DEFAULT_LIMITS) -> tuple[WireMacar
         return legacy.decode_text(text, limits), []
     if text.count(SEPARATOR) > limits.discharges:
         raise LimitExceeded(f"a bundle has at most {limits.discharges} discharges")
-    decode = wire.decode_text
-    root, *discharges = [
-        decode(part, limits) if part.startswith(PREFIX) else legacy.decode_text(part, limits)
-        for part in text.split(SEPARATOR)
-    ]
+    root, *discharges = [legacy.decode_text(part, limits) for part in text.split(SEPARATOR)]
     return root, discharges
 
 

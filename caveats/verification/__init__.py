@@ -4,13 +4,15 @@ Reading order: `authenticate` (the HMAC tree), `verifier` (the whole decision), 
 """
 
 from caveats.verification.authenticate import Authenticated, Discharged, authenticate
+from caveats.verification.grant import Grant, Introspection
 from caveats.verification.renewal import first_branches, renew
-from caveats.verification.verifier import Grant, Verifier, verify
+from caveats.verification.verifier import Verifier, verify
 
 __all__ = [
     "Authenticated",
     "Discharged",
     "Grant",
+    "Introspection",
     "Verifier",
     "authenticate",
     "first_branches",

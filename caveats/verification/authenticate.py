@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from caveats.token.wire import WireMacaroon
 
 
-_new = tuple.__new__
-
-
 class Discharged(NamedTuple):
     """A discharge that came along, vouched for, with the key that its caveat holds: for whoever asks who it is by."""
 
@@ -47,7 +44,7 @@ class Discharged(NamedTuple):
     @property
     def predicates(self) -> list[bytes]:
         """Its first-party caveats: the third party's, then what a holder appended."""
-        return [caveat for caveat in self.wire.caveats if not isinstance(caveat, ThirdPartyCaveat)]
+        return first_party(self.wire)
 
     def was_required_with(self, caveat_key: bytes) -> bool:
         """Whether this is the root key that its caveat was made with."""
@@ -84,12 +81,7 @@ class Authenticated(NamedTuple):
     def added_by(self) -> tuple[str, ...]:
         """For each of `caveats` who added it: `issuer`, `holder` or `discharger`."""
         issued = self.identified.issuer_caveats if self.identified else 0
-        own = [
-            ISSUER if place < issued else HOLDER
-            for place, caveat in enumerate(self.wire.caveats)
-            if not isinstance(caveat, ThirdPartyCaveat)
-        ]
-        return (*own, *[DISCHARGER] * (len(self.caveats) - len(own)))
+        return added_by(self.wire, issued, len(self.caveats))
 
     def branches(self) -> tuple[bytes, ...]:
         """The branch id of each link of the chain, the identifier's first. No secret: made to be named."""
@@ -129,47 +121,62 @@ def authenticate(
     """
     if not isinstance(bundle, Bundle):
         bundle = Bundle(bundle)
-    fields = bundle.macaroon.wire
-    signatures, predicates, discharges = authenticate_fields(
-        fields,
+    wire = bundle.macaroon.wire
+    signatures, predicates, discharges = authenticate_wire(
+        wire,
         [discharge.wire for discharge in bundle.discharges],
         chain.derive(chain.check_root_key(root_key)),
         limits,
     )
     typed = tuple(parse_predicate(predicate, kinds) for predicate in predicates)
-    return Authenticated(fields, parse_identifier(fields.identifier), typed, signatures, discharges)
+    return Authenticated(wire, parse_identifier(wire.identifier), typed, signatures, discharges)
 
 
-def authenticate_fields(
-    fields: WireMacaroon, discharges: Sequence[WireMacaroon], derived_key: bytes, limits: Limits
+def authenticate_wire(
+    wire: WireMacaroon, discharges: Sequence[WireMacaroon], derived_key: bytes, limits: Limits
 ) -> tuple[list[bytes], Sequence[bytes], tuple[Discharged, ...]]:
-    """As `authenticate`, under a key that has been derived already: signatures, predicates, discharges."""
-    caveats = fields.caveats
-    if not discharges and ThirdPartyCaveat not in map(type, caveats):  # the plain chain, the shortest way
-        signatures = chain.extend_all(derived_key, (fields.identifier, *caveats))  # type: ignore[arg-type]
-        if not chain.same(signatures[-1], fields.signature):
-            raise BadSignature("the token is not authentic")
-        return signatures, caveats, ()  # type: ignore[return-value]
-    signatures, needed = walk(fields, derived_key)
-    if not chain.same(signatures[-1], fields.signature):
+    """The chain's signatures, all first-party predicates, and the discharges in the order in which they are asked for.
+
+    `derived_key`: 32 bytes, of the root key. Raises as `authenticate`, `InvalidKey` excepted.
+    """
+    signatures, needed = walk(wire, derived_key)
+    if not chain.same(signatures[-1], wire.signature):
         raise BadSignature("the token is not authentic")
+    if not needed and not discharges:
+        return signatures, wire.caveats, ()  # type: ignore[return-value]  # no third-party caveat among them
     found = _discharged(discharges, signatures, needed, limits)
-    predicates = [caveat for caveat in caveats if type(caveat) is bytes]
+    predicates = first_party(wire)
     for discharge in found:
-        predicates += [caveat for caveat in discharge.wire.caveats if type(caveat) is bytes]
+        predicates += discharge.predicates
     return signatures, predicates, tuple(found)
 
 
-def walk(
-    fields: WireMacaroon, derived_key: bytes
-) -> tuple[list[bytes], list[tuple[ThirdPartyCaveat, bytes]]]:
+def walk(wire: WireMacaroon, derived_key: bytes) -> tuple[list[bytes], list[tuple[ThirdPartyCaveat, bytes]]]:
     """The chain's signatures, and each third-party caveat with the signature that its key is sealed under."""
-    caveats = fields.caveats
+    caveats = wire.caveats
     if ThirdPartyCaveat not in map(type, caveats):
-        return chain.extend_all(derived_key, (fields.identifier, *caveats)), []  # type: ignore[arg-type]
-    signatures = chain.extend_links(derived_key, (fields.identifier, *caveats))
+        return chain.extend_all(derived_key, (wire.identifier, *caveats)), []  # type: ignore[arg-type]
+    signatures = chain.extend_links(derived_key, (wire.identifier, *caveats))
     needed = [pair for pair in zip(caveats, signatures, strict=False) if type(pair[0]) is not bytes]
     return signatures, needed  # type: ignore[return-value]
+
+
+def first_party(wire: WireMacaroon) -> list[bytes]:
+    """The predicates of the first-party caveats."""
+    return [caveat for caveat in wire.caveats if type(caveat) is bytes]
+
+
+def added_by(wire: WireMacaroon, issued: int, count: int) -> tuple[str, ...]:
+    """Who added each of `count` first-party caveats.
+
+    The issuer those among the first `issued` links of the chain, holders the macaroon's others, third parties the rest.
+    """
+    own = [
+        ISSUER if place < issued else HOLDER
+        for place, caveat in enumerate(wire.caveats)
+        if type(caveat) is bytes
+    ]
+    return (*own, *[DISCHARGER] * (count - len(own)))
 
 
 def _discharged(
@@ -182,7 +189,6 @@ def _discharged(
     unused = {discharge.identifier: discharge for discharge in discharges}
     if len(unused) != len(discharges):
         raise UnusedDischarge("two discharges answer the same ticket")
-    unseal, bind_to, same = chain.unseal, chain.bind_to, chain.same
     binding = chain.binding(root_signatures[-1])
     found: list[Discharged] = []
     levels = [iter(needed)]
@@ -193,12 +199,12 @@ def _discharged(
                 if any(used.wire.identifier == caveat.ticket for used in found):
                     raise UnusedDischarge("two caveats ask for the same discharge")
                 raise MissingDischarge(caveat.location, caveat.ticket)
-            key = unseal(sealed_under, caveat.vid)
+            key = chain.unseal(sealed_under, caveat.vid)
             signatures, deeper = walk(discharge, key)
             signature = signatures[-1]
-            if not same(bind_to(binding, signature), discharge.signature):
+            if not chain.same(chain.bind_to(binding, signature), discharge.signature):
                 raise _unbound(root_signatures, signature, discharge.signature)
-            found.append(_new(Discharged, (discharge, key, caveat.vid[:NONCE_SIZE])))
+            found.append(Discharged(discharge, key, caveat.vid[:NONCE_SIZE]))
             if deeper:
                 if len(levels) >= limits.depth:
                     raise LimitExceeded(f"discharges nest at most {limits.depth} deep")

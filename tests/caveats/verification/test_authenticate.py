@@ -238,4 +238,4 @@ def test_no_caveat_is_read_before_the_tree_is_known_good():
         assert outcome(authenticate, bundle, key, kinds=Spy()) is not None
     assert read == []
     authenticate(Bundle.bind(token, [answer(T)]), KEY, kinds=Spy())
-    assert read == ["note"]
+    assert set(read) == {"note"}

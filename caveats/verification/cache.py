@@ -1,0 +1,69 @@
+"""What a verifier remembers: which texts were authentic, within bounds. Knows no keys, no clock, judges nothing.
+
+Two generations: when the young one is full it becomes the old one, and the old one is dropped, so that no entry is
+ever looked for in order to be evicted. Bounded in entries and in bytes. Safe to use from many threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from caveats.kinds.checkers import Question
+    from caveats.verification.grant import Grant
+
+
+@dataclass(slots=True)
+class Entry:
+    """An authentic token: its grant, should the caveats hold, and what has been worked out about it so far."""
+
+    grant: Grant
+    checks: list[Question] | None
+    """The check of each caveat with it; None where the checks alone do not decide."""
+    live_at: int = -1
+    """`RevocationSet.changes` when the token was last found live."""
+    own_branches: tuple[bytes, ...] = ()
+    """The branch ids of its own chain, once they were needed."""
+    branches: tuple[bytes, ...] = ()
+    """Those that stay through renewals, computed with them: the same, but for a renewal."""
+    added_by: tuple[str, ...] = ()
+    """Who added each caveat, once somebody asked."""
+
+
+class VerificationCache:
+    """Entries by the text of their token."""
+
+    def __init__(self, entries: int, size: int) -> None:
+        """At most `entries` entries of together about `size` bytes; 0 remembers nothing."""
+        self.generation = 0
+        """Grows when everything is forgotten."""
+        self._half_entries = entries // 2
+        self._half_size = size // 2
+        self._writing = Lock()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything, and what is being authenticated right now: its `generation` is over."""
+        with self._writing:
+            self.generation += 1
+            self._young: dict[str, Entry] = {}
+            self._old: dict[str, Entry] = {}
+            self._young_size = 0
+
+    def find(self, text: str) -> Entry | None:
+        """The entry of `text`, if it is remembered."""
+        return self._young.get(text) or self._old.get(text)
+
+    def add(self, text: str, entry: Entry, size: int, generation: int) -> None:
+        """Remember `entry`, of about `size` bytes. `generation`: as it was before the token was authenticated."""
+        if size > self._half_size or not self._half_entries:
+            return
+        with self._writing:
+            if generation != self.generation:
+                return
+            if len(self._young) >= self._half_entries or self._young_size + size > self._half_size:
+                self._old, self._young, self._young_size = self._young, {}, 0
+            self._young[text] = entry
+            self._young_size += size

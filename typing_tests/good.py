@@ -12,7 +12,6 @@ from typing import ClassVar, Self, assert_type
 import caveats
 from caveats import (
     AudienceKeyring,
-    Authenticated,
     Authority,
     Bundle,
     Caveat,
@@ -22,6 +21,7 @@ from caveats import (
     Failure,
     Grant,
     Identifier,
+    Introspection,
     Keyring,
     Macaroon,
     MalformedCaveat,
@@ -123,7 +123,7 @@ def serve(verifier: Verifier, text: str) -> tuple[str, Sequence[Failure]]:
     assert_type(grant.scopes, tuple[str, ...])
     assert_type(grant.expires_at, datetime | None)
     assert_type(grant.authority, Authority)
-    assert_type(grant.authenticated, Authenticated)
+    assert_type(verifier.introspect(text), Introspection)
     return grant.user, []
 
 

@@ -197,6 +197,10 @@ class Verifier:
             self._check_live(entry, presented)
         return token
 
+    def branches(self, authenticated: Authenticated) -> tuple[bytes, ...]:
+        """The branch ids (16 bytes each) of an authentic token that stay through renewals; the last is this copy's."""
+        return first_branches(authenticated, self._derived_key)
+
     def _find(self, presented: str | Bundle | Macaroon, *, with_branches: bool = False) -> Entry:
         """The entry of an authentic token: remembered, or made by one walk of the chain."""
         text = presented if type(presented) is str else None
@@ -214,7 +218,7 @@ class Verifier:
 
     def _add_branches(self, entry: Entry, token: Authenticated) -> None:
         entry.own_branches = token.branches()
-        entry.branches = first_branches(token, self._derived_key)
+        entry.branches = self.branches(token)
 
     def _added_by(self, entry: Entry, presented: str | Bundle | Macaroon) -> tuple[str, ...]:
         if not entry.added_by:

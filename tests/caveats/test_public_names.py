@@ -37,6 +37,7 @@ EXPECTED = [
     "Failure",
     "Grant",
     "Identifier",
+    "Introspection",
     "InvalidKey",
     "KeyState",
     "Keyring",

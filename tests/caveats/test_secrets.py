@@ -50,7 +50,7 @@ from caveats import (
 )
 from caveats.token import chain
 from caveats.token.legacy import encode_v1
-from caveats.verification.authenticate import authenticate_fields
+from caveats.verification.authenticate import authenticate_wire
 
 KEYS = MasterKeyring([MASTER])
 TOKEN = issue(scope="photos:read").require_discharge(
@@ -126,6 +126,7 @@ PUBLIC = [
     AUTHENTIC.discharges[0],
     GRANT,
     GRANT.authority,
+    VERIFIER.introspect(BUNDLE),
     VERIFIER,
     KEYS,
     KEYS.export("photos"),
@@ -152,7 +153,7 @@ PUBLIC = [
     Checkers(),
     Identifier("k1", "photos", TOKEN_ID, 1),
     Context(now=NOW),
-    authenticate_fields(TOKEN.wire, [BUNDLE.discharges[0].wire], chain.derive(ROOT_KEY), Limits())[1:],
+    authenticate_wire(TOKEN.wire, [BUNDLE.discharges[0].wire], chain.derive(ROOT_KEY), Limits())[1:],
 ]
 
 

@@ -17,6 +17,7 @@ from caveats import (
     Failure,
     Grant,
     Identifier,
+    Introspection,
     MasterKeyring,
     UnknownKey,
     UnsatisfiedCaveats,
@@ -96,17 +97,21 @@ class TokenVerifier:
         self.used(grant.identifier, context.now)
         return grant
 
-    async def failures(self, text: str, context: Context) -> tuple[Authenticated, tuple[Failure, ...]]:
-        """The authentic token, and every caveat that says no."""
-        authenticated = await self.authenticate(text)
-        if self._pool is None or _is_standard(authenticated):
-            return authenticated, self.verifier.failures(text, context)
+    async def introspect(self, text: str) -> Introspection:
+        """What can be said of the authentic, live token without a request. An unknown key is looked for once."""
+        return await self._with_fresh_keys(text, lambda: self.verifier.introspect(text))
+
+    async def failures(self, text: str, context: Context) -> tuple[Introspection, tuple[Failure, ...]]:
+        """The authentic, live token, and every caveat that refuses."""
+        token = await self.introspect(text)
+        if self._pool is None or _is_standard(token):
+            return token, self.verifier.failures(token, context)
         try:
-            return authenticated, await self._in_time(
-                self._pool, authenticated, lambda: self.verifier.failures(text, context)
+            return token, await self._in_time(
+                self._pool, token, lambda: self.verifier.failures(token, context)
             )
         except UnsatisfiedCaveats as late:
-            return authenticated, tuple(late.failures)
+            return token, tuple(late.failures)
 
     def branches(self, authenticated: Authenticated) -> tuple[bytes, ...]:
         """The branch ids (16 bytes each) of an authentic token that stay through renewals; the last is this copy's."""
@@ -139,14 +144,12 @@ class TokenVerifier:
             return False
 
     async def _verify_with_plugins(self, text: str, context: Context) -> Grant:
-        authenticated = await self.authenticate(text)
-        if self._pool is None or _is_standard(authenticated):
+        token = await self.introspect(text)
+        if self._pool is None or _is_standard(token):
             return self.verifier.verify(text, context)
-        return await self._in_time(self._pool, authenticated, lambda: self.verifier.verify(text, context))
+        return await self._in_time(self._pool, token, lambda: self.verifier.verify(text, context))
 
-    async def _in_time(
-        self, pool: PluginThreadPool, authenticated: Authenticated, judge: Callable[[], _T]
-    ) -> _T:
+    async def _in_time(self, pool: PluginThreadPool, token: Introspection, judge: Callable[[], _T]) -> _T:
         """What `judge` returns, run in a thread. Raises `UnsatisfiedCaveats` where a plug-in hangs or breaks off."""
         try:
             return await pool.run(judge, self._deadline)
@@ -154,14 +157,14 @@ class TokenVerifier:
             reason = f"its check took longer than {self._deadline:g} s"
         except PluginFailure as failure:
             reason = f"its check failed: {failure}"
-        index, culprit = next((i, c) for i, c in enumerate(authenticated.caveats) if type(c) not in _STANDARD)
+        index, culprit = next((i, c) for i, c in enumerate(token.caveats) if type(c) not in _STANDARD)
         raise UnsatisfiedCaveats(
             (
                 Failure(
                     index,
                     culprit.kind,
                     str(culprit),
-                    authenticated.added_by[index],
+                    token.added_by[index],
                     reason,
                     "another try, if the check is mended",
                 ),
@@ -169,6 +172,6 @@ class TokenVerifier:
         )
 
 
-def _is_standard(authenticated: Authenticated) -> bool:
+def _is_standard(token: Introspection) -> bool:
     """Whether no plug-in has to judge any of its caveats."""
-    return all(type(caveat) in _STANDARD for caveat in authenticated.caveats)
+    return all(type(caveat) in _STANDARD for caveat in token.caveats)

@@ -54,7 +54,7 @@ class Once:
             raise InvalidRequest("an Idempotency-Key has 8 to 128 letters, digits and . _ : ~ + / = -")
         if isinstance(request.credential, TokenCredential):
             verifier = request.runtime.tokens.verifier
-            branches = verifier.branches(verifier.authenticate(request.credential.text))
+            branches = verifier.introspect(request.credential.text).branches
             caller = f"{caller}/{branches[-1].hex()}"
         self._made = Idempotency(
             caller=caller,

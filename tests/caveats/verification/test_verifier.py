@@ -38,6 +38,7 @@ from caveats import (
     Checkers,
     DamagedToken,
     Expires,
+    Grant,
     InvalidKey,
     LimitExceeded,
     Limits,
@@ -59,6 +60,7 @@ from caveats import (
     Verifier,
     WrongAudience,
     discharge,
+    effective,
     new_token_id,
     open_ticket,
     renew,
@@ -87,12 +89,11 @@ def test_a_grant_says_whose_token_it_is_and_what_is_left_of_it():
     assert grant.issued_at == identifier().issued_at
     assert grant.caveats == token.unverified_caveats
     assert grant.authority is grant.authority
-    assert grant.authenticated.macaroon == token
     assert repr(grant) == f"Grant(user='alice', token_id='{TOKEN_ID}', scopes=('photos/42:read',))"
     with pytest.raises(AttributeError):
         grant.user = "bob"
-    with pytest.raises(AttributeError):
-        grant._known = None
+    assert grant == Grant(identifier(), "alice", token.unverified_caveats)
+    assert grant != Grant(identifier(), "bob", token.unverified_caveats)
 
 
 @pytest.mark.parametrize(
@@ -510,11 +511,108 @@ def test_branch_ids_are_computed_only_for_tokens_with_revoked_branches(monkeypat
     assert computed == []
 
 
+# what can be said without a request
+
+
+def counted(monkeypatch, name: str) -> list[int]:
+    """Grows by one with every call of `chain.name`."""
+    calls: list[int] = []
+    original = getattr(chain, name)
+    monkeypatch.setattr(chain, name, lambda *given: calls.append(1) or original(*given))
+    return calls
+
+
+def test_introspection_says_what_a_token_holds_and_who_added_it():
+    token = issue(Scope("photos:*")).attenuate(Note("narrower"))
+    seen = verifier().introspect(token.encode())
+    assert (seen.user, seen.token_id, seen.audience) == ("alice", TOKEN_ID, "photos")
+    assert seen.caveats == token.unverified_caveats
+    assert seen.added_by[-2:] == ("issuer", "holder")
+    assert seen.branches == verifier().authenticate(token).branches()
+    assert seen.issued_at == identifier().issued_at
+    assert seen.authority == effective(seen.caveats)
+    assert seen.scopes == seen.authority.scopes
+    assert seen.expires_at == seen.authority.expires_at
+    assert repr(seen).startswith("Introspection(user='alice', token_id=")
+    with pytest.raises(AttributeError):
+        seen.user = "bob"
+
+
+def test_introspection_tells_a_whole_token_from_a_narrowed_one():
+    token = issue()
+    assert verifier().introspect(token).whole
+    assert verifier().introspect(renewed(token)).whole
+    assert not verifier().introspect(token.attenuate(Note("x"))).whole
+    assert not verifier().introspect(renewed(token.attenuate(Note("x")))).whole
+
+
+def test_introspection_names_the_branches_that_stay_through_renewals():
+    token = issue()
+    again = renewed(token)
+    assert verifier().introspect(again).branches == verifier().introspect(token).branches
+
+
+def test_introspecting_and_judging_walks_the_chain_once_seen_or_not(monkeypatch):
+    checking, text = verifier(), issue(Note("x")).encode()
+    walks = counted(monkeypatch, "extend_all")
+    for _ in range(3):
+        seen = checking.introspect(text)
+        assert checking.failures(seen, REQUEST) == ()
+        checking.verify(text, REQUEST)
+    assert len(walks) == 1
+
+
+def test_introspecting_a_token_that_was_verified_before_walks_once_more_and_then_never(monkeypatch):
+    checking, text = verifier(), issue().encode()
+    checking.verify(text, REQUEST)
+    expected = verifier().introspect(text)
+    walks = counted(monkeypatch, "extend_all")
+    assert [checking.introspect(text) for _ in range(3)] == [expected] * 3
+    assert len(walks) == 1
+
+
+def test_a_refusal_is_explained_without_another_walk(monkeypatch):
+    checking, text = verifier(), issue().encode()
+    checking.verify(text, REQUEST)
+    walks = counted(monkeypatch, "extend_all")
+    (failure,) = checking.failures(text, replace(REQUEST, user="bob"))
+    assert failure.added_by == "issuer"
+    assert walks == []
+
+
+def test_nothing_in_a_grant_walks_the_chain(monkeypatch):
+    grant = verifier().verify(issue(), REQUEST)
+    for name in ("extend_all", "extend_links", "extend", "mac", "branch_id"):
+        monkeypatch.setattr(chain, name, None)
+    for name in dir(grant):
+        if not name.startswith("__"):
+            getattr(grant, name)
+
+
+def test_introspection_of_a_revoked_token_is_only_for_who_asks_for_it():
+    revocations = RevocationSet([TokenRevocation(TOKEN_ID, LAST)])
+    checking = verifier(revocations=revocations)
+    for token in (issue(), issue().encode()):
+        assert outcome(checking.introspect, token) is Revoked
+        assert checking.introspect(token, even_revoked=True).token_id == TOKEN_ID
+        assert outcome(checking.verify, token, REQUEST) is Revoked
+
+
+def test_what_was_introspected_is_judged_for_its_audience_only():
+    seen = verifier().introspect(issue())
+    assert outcome(verifier().failures, seen, replace(REQUEST, audience="thumbs")) is WrongAudience
+    assert outcome(verifier(audience=None).failures, seen, replace(REQUEST, audience=None)) is WrongAudience
+    for context in (REQUEST, replace(REQUEST, audience=None), replace(REQUEST, audience="photos")):
+        assert verifier().failures(seen, context) == ()
+    restricted = verifier().introspect(issue(Audience("photos")))
+    assert verifier().failures(restricted, replace(REQUEST, audience=None)) == ()
+
+
 # what is remembered
 
 
 def remembered(checking: Verifier) -> list[str]:
-    return [*checking._young, *checking._old]
+    return [*checking._cache._young, *checking._cache._old]
 
 
 def many(count: int) -> list[str]:
@@ -547,7 +645,7 @@ def test_what_is_remembered_of_wordy_tokens_is_bounded_in_bytes_of_memory():
             lists = [Scope(*[f"{n}a{number}x{m}:r" for n in range(60)]) for m in range(8)]
             text = issue(*lists, token_id=new_token_id(NOW)).encode()
             assert outcome(checking.verify, text, REQUEST) is UnsatisfiedCaveats
-        checking.checkers._forget()
+        checking.checkers._clear()
         parse_scope.cache_clear()
         gc.collect()
         kept, _ = tracemalloc.get_traced_memory()

@@ -53,7 +53,7 @@ from caveats import (
     standard_checkers,
 )
 from caveats_client.verifiers.local import LocalVerifier
-from caveats_client.verifiers.remote import AsyncRemoteVerifier, RemoteGrant, RemoteVerifier
+from caveats_client.verifiers.remote import AsyncRemoteVerifier, RemoteVerifier
 
 RING = MasterKeyring([MasterKey("k1", bytes(range(1, 33)))])
 HOUR = timedelta(hours=1)
@@ -194,8 +194,7 @@ def test_a_token_is_asked_for_once(online: Online, remote: RemoteVerifier) -> No
     again = remote.verify(token.encode(), context())
     assert online.asked == 1
     for grant in (first, again):
-        assert isinstance(grant, Grant)
-        assert isinstance(grant, RemoteGrant)
+        assert type(grant) is Grant
         assert (grant.user, grant.audience, grant.scopes) == ("alice", "photos", ("photos:*",))
         assert grant.identifier == token.unverified_identifier
         assert grant.token_id == grant.identifier.token_id
@@ -204,9 +203,7 @@ def test_a_token_is_asked_for_once(online: Online, remote: RemoteVerifier) -> No
         assert grant.caveats == token.unverified_caveats
         assert grant.authority is grant.authority
         assert "alice" in repr(grant)
-        with pytest.raises(AttributeError, match="not here"):
-            _ = grant.authenticated
-        with pytest.raises(AttributeError, match="frozen"):
+        with pytest.raises(AttributeError):
             grant.user = "mallory"  # type: ignore[misc]
 
 

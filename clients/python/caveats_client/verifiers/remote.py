@@ -44,7 +44,6 @@ from caveats import (
     UnsatisfiedCaveats,
     User,
     WrongAudience,
-    effective,
     standard_checkers,
     unsatisfied,
 )
@@ -63,69 +62,12 @@ if TYPE_CHECKING:
 
     import httpx2 as httpx
 
-    from caveats import Authenticated, Authority, Identifier, Limits
+    from caveats import Identifier, Limits
     from caveats.token import WireMacaroon
     from caveats_client.api.calls import Call
     from caveats_client.api.responses import Members
 
 _MOST_BRANCHES = 1000
-
-
-class RemoteGrant(Grant):
-    """A grant that rests on the service's word. It has no `authenticated`: the chain's signatures are not here."""
-
-    __slots__ = ("_authority", "_caveats", "_identifier")
-    _authority: Authority | None
-    _caveats: tuple[Caveat, ...]
-    _identifier: Identifier
-
-    def __init__(self, identifier: Identifier, caveats: tuple[Caveat, ...]) -> None:
-        object.__setattr__(self, "_identifier", identifier)
-        object.__setattr__(self, "_caveats", caveats)
-        object.__setattr__(self, "_authority", None)
-
-    @property
-    def authenticated(self) -> Authenticated:
-        """Not here. Raises `AttributeError`."""
-        raise AttributeError("the service vouched for this token; what it computed for that is not here")
-
-    @property
-    def authority(self) -> Authority:
-        """What is left of the token after all its caveats."""
-        if self._authority is None:
-            object.__setattr__(self, "_authority", effective(self._caveats))
-        assert self._authority is not None
-        return self._authority
-
-    @property
-    def identifier(self) -> Identifier:
-        """The token's identifier: key id, audience, token id."""
-        return self._identifier
-
-    @property
-    def user(self) -> str:
-        """Whose token it is: the issuer's word, which no holder can change."""
-        return self._caveats[0].value
-
-    @property
-    def token_id(self) -> str:
-        """The token's id."""
-        return self._identifier.token_id
-
-    @property
-    def audience(self) -> str:
-        """The audience that the token was issued for."""
-        return self._identifier.audience
-
-    @property
-    def issued_at(self) -> datetime:
-        """When the token was first issued."""
-        return self._identifier.issued_at
-
-    @property
-    def caveats(self) -> tuple[Caveat, ...]:
-        """Every caveat that held."""
-        return self._caveats
 
 
 class _Answer(NamedTuple):
@@ -331,7 +273,7 @@ class _Remote:
         failures = unsatisfied(typed, self._checkers, context, added_by)
         if failures:
             raise UnsatisfiedCaveats(failures)
-        return RemoteGrant(presented.identifier, typed)
+        return Grant(presented.identifier, typed[0].value, typed)
 
     def _call(self, presented: _Presented, context: Context) -> Call[_Answer]:
         facts = RequestFacts(scope=context.scopes or None, audience=self.audience, **facts_of(context))
@@ -357,7 +299,7 @@ class _Remote:
                     for each in verification.failures
                 ]
             )
-        return RemoteGrant(presented.identifier, caveats)
+        return Grant(presented.identifier, caveats[0].user, caveats)
 
 
 def _read_answer(members: Members) -> _Answer:

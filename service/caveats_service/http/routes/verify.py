@@ -5,7 +5,7 @@ from typing import Final
 from starlette.responses import Response
 
 import caveats
-from caveats import Authenticated, Context, Failure, effective
+from caveats import Context, Failure, Introspection
 from caveats.context import TEXT_FACTS
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.http import schemas
@@ -42,37 +42,30 @@ async def _judge(request: RequestContext, asked: schemas.VerifyRequest) -> schem
         extra=asked.extra,
         **{fact: getattr(asked, fact) for fact in TEXT_FACTS},
     )
-    authenticated, failures = await request.runtime.tokens.failures(asked.token, context)
-    identified = authenticated.identified
-    assert identified is not None
-    if identified.audience != audience:
-        raise caveats.WrongAudience(identified.audience, audience)
+    token, failures = await request.runtime.tokens.failures(asked.token, context)
     if not failures:
-        request.runtime.tokens.used(identified, request.now)
-    authority = effective(authenticated.caveats)
-    revoked = request.runtime.feed.revocation_set.branches_of(identified.token_id)
+        request.runtime.tokens.used(token.identifier, request.now)
+    revoked = request.runtime.feed.revocation_set.branches_of(token.token_id)
     return schemas.VerifyResponse(
         granted=not failures,
         code="caveats_unsatisfied" if failures else None,
-        user=authority.user,
-        token_id=identified.token_id,
-        audience=identified.audience,
-        scope=" ".join(authority.scopes),
-        issued_at=identified.issued_at,
-        expires_at=authority.expires_at,
-        caveats=judged(authenticated, failures),
-        branches=[branch.hex() for branch in request.runtime.tokens.branches(authenticated)],
+        user=token.user,
+        token_id=token.token_id,
+        audience=token.audience,
+        scope=" ".join(token.scopes),
+        issued_at=token.issued_at,
+        expires_at=token.expires_at,
+        caveats=judged(token, failures),
+        branches=[branch.hex() for branch in token.branches],
         revoked_branches=None if len(revoked) > _MOST_REVOKED else [branch.hex() for branch in revoked],
     )
 
 
-def judged(authenticated: Authenticated, failures: tuple[Failure, ...]) -> list[schemas.JudgedCaveat]:
+def judged(token: Introspection, failures: tuple[Failure, ...]) -> list[schemas.JudgedCaveat]:
     """Every caveat, and what it said."""
     failed = {failure.index: failure for failure in failures}
     rows = []
-    for index, (caveat, added_by) in enumerate(
-        zip(authenticated.caveats, authenticated.added_by, strict=True)
-    ):
+    for index, (caveat, added_by) in enumerate(zip(token.caveats, token.added_by, strict=True)):
         failure = failed.get(index)
         rows.append(
             schemas.JudgedCaveat(

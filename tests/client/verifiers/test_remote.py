@@ -247,7 +247,7 @@ def test_the_longest_remembered_beginning_counts(online: Online, remote: RemoteV
     token = mint()
     middle = token.attenuate(Note("middle"))
     remote.verify(token, context())
-    remote._remembered.clear()
+    remote._accepted.clear()
     remote.verify(middle, context())
     remote.verify(middle.attenuate(Note("narrow")), context())
     assert online.asked == 2
@@ -496,7 +496,7 @@ def test_memory_is_bounded_in_entries(online: Online, tick: Tick) -> None:
     with made(online, tick, cache_entries=3) as remote:
         for token in tokens:
             remote.verify(token, context())
-        assert len(remote._remembered) == 3
+        assert len(remote._accepted) == 3
         for token in reversed(tokens[2:]):
             remote.verify(token, context())
         assert online.asked == 5
@@ -508,13 +508,13 @@ def test_memory_is_bounded_in_bytes_and_nothing_is_left_when_all_is_over(online:
     with made(online, tick, cache_bytes=10_000) as remote:
         for _ in range(30):
             remote.verify(mint().attenuate(*[Note("n" * 500)] * 3), context())
-        assert 0 < len(remote._remembered) <= 3
-        assert remote._remembered._held <= 10_000
+        assert 0 < len(remote._accepted) <= 3
+        assert remote._accepted._held <= 10_000
         remote.verify(mint().attenuate(*[Note("n" * 900)] * 9), context())  # too large to be kept at all
         tick.at += 60
         remote.verify(mint(), context())
-        assert len(remote._remembered) == 1
-        assert len(remote._remembered._by_identifier) == 1
+        assert len(remote._accepted) == 1
+        assert len(remote._accepted._by_identifier) == 1
 
 
 def test_a_token_remembered_anew_takes_the_place_of_the_old(
@@ -524,7 +524,7 @@ def test_a_token_remembered_anew_takes_the_place_of_the_old(
     for _ in range(3):
         remote.verify(token, context())
         tick.at += 5
-    assert len(remote._remembered) == 1
+    assert len(remote._accepted) == 1
 
 
 def test_too_many_revoked_branches_are_not_kept(online: Online, remote: RemoteVerifier) -> None:

@@ -1,22 +1,21 @@
-"""Verification by asking, for apps that must not hold a key: the service says whether a token is good, for a while.
+"""Verification by asking the service, for apps that must not hold a key.
 
     with RemoteVerifier("https://auth.example", audience="photos") as verifier:
         grant = verifier.verify(text, Context(now=..., scopes=("photos/42:read",)))
 
-What the service accepted is remembered for a few seconds: the token itself, and whatever a holder makes of it, since
-its signature is all it takes to go on with the chain. Their caveats are judged here, for every request anew. Tokens
-with third-party caveats, and with kinds that are unknown here, are asked for every time.
+What the service accepted is remembered for a few seconds: the token itself, and every copy that a holder makes of it,
+since the chain goes on from its signature. Their caveats are judged here, for every request anew. Tokens with
+third-party caveats, and with kinds that are unknown here, are asked for every time.
 
-So a revocation may take `remember_for` to be seen, and no longer: without a key, the feed of revocations can be
-neither read nor believed. Where that is too long, hold a key (`caveats_client.verifiers.local`), or remember for 0 seconds.
+So a revocation takes up to `remember_for` to be seen, and no longer: without a key, the feed of revocations can be
+neither read nor believed. Where that is too long, hold a key (`caveats_client.verifiers.local`), or remember for 0
+seconds. Knows the service's answers and the chain; sends through `caveats_client.client`.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -56,6 +55,7 @@ from caveats_client.api.errors import BadRequest, ClientError, Forbidden, NotAut
 from caveats_client.api.responses import Verification, WrongShape, member
 from caveats_client.client import AsyncClient, Client
 from caveats_client.transport import DEFAULT_TIMEOUT
+from caveats_client.verifiers.accepted import Accepted, AcceptedTokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,119 +71,28 @@ _MOST_BRANCHES = 1000
 
 
 class _Answer(NamedTuple):
-    """What the service says of a token that is authentic and alive."""
+    """What the service answers of an authentic, live token."""
 
     verification: Verification
     revoked: frozenset[bytes] | None
-    """The branches of this token that are revoked; None if it did not say, or said too much to keep."""
+    """The branch ids of the token's revoked copies; None if the service named none, or more than 1,000."""
 
 
 class _Presented(NamedTuple):
-    """A token as it was presented: well formed, believed in nothing."""
+    """A token as it was presented: well formed, and not yet authenticated."""
 
     bundle: Bundle
-    fields: WireMacaroon
+    wire: WireMacaroon
     identifier: Identifier
 
     @property
     def plain(self) -> bool:
-        """Whether nobody else has a say in it."""
-        return not self.bundle.discharges and ThirdPartyCaveat not in map(type, self.fields.caveats)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Accepted:
-    """A token that the service found authentic and alive. Its signature is a live credential, and stays in here."""
-
-    fields: WireMacaroon
-    until: float
-    revoked: frozenset[bytes] | None
-
-    @property
-    def size(self) -> int:
-        """Bytes that it takes, roughly."""
-        own = len(self.fields.identifier) + sum(map(len, self.fields.caveats))
-        return 1024 + 2 * own + 64 * len(self.revoked or ())
-
-
-class Remembered:
-    """What was accepted lately, within bounds: of entries, of bytes, and of time. Safe to use from many threads."""
-
-    def __init__(self, entries: int, size: int) -> None:
-        self._entries = entries
-        self._bytes = size
-        self._changing = threading.Lock()
-        self._generation = 0
-        self._all: OrderedDict[WireMacaroon, _Accepted] = OrderedDict()
-        self._by_identifier: dict[bytes, list[_Accepted]] = {}
-        self._held = 0
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    @property
-    def generation(self) -> int:
-        """To be read before the service is asked: what was forgotten meanwhile is not remembered after all."""
-        return self._generation
-
-    def find(self, fields: WireMacaroon, tick: float) -> _Accepted | None:
-        """The longest remembered token that this one begins with; itself, if it is remembered."""
-        with self._changing:
-            best: _Accepted | None = None
-            for accepted in self._by_identifier.get(fields.identifier, ()):
-                known = accepted.fields
-                if (
-                    tick < accepted.until
-                    and known.location == fields.location
-                    and known.caveats == fields.caveats[: len(known.caveats)]
-                    and (best is None or len(known.caveats) > len(best.fields.caveats))
-                ):
-                    best = accepted
-            return best
-
-    def add(self, accepted: _Accepted, generation: int, tick: float) -> None:
-        """Remember, unless something was forgotten since `generation`, or it is too large."""
-        with self._changing:
-            if generation != self._generation or accepted.size > self._bytes or not self._entries:
-                return
-            self._drop(self._all.get(accepted.fields))
-            self._all[accepted.fields] = accepted
-            self._by_identifier.setdefault(accepted.fields.identifier, []).append(accepted)
-            self._held += accepted.size
-            while self._all:
-                oldest = next(iter(self._all.values()))
-                if tick < oldest.until and len(self._all) <= self._entries and self._held <= self._bytes:
-                    return
-                self._drop(oldest)
-
-    def forget(self, identifier: bytes) -> None:
-        """Nothing is remembered of this token, in whatever copy, nor of one that is being asked about now."""
-        with self._changing:
-            self._generation += 1
-            for accepted in list(self._by_identifier.get(identifier, ())):
-                self._drop(accepted)
-
-    def clear(self) -> None:
-        """Nothing is remembered."""
-        with self._changing:
-            self._generation += 1
-            self._all.clear()
-            self._by_identifier.clear()
-            self._held = 0
-
-    def _drop(self, accepted: _Accepted | None) -> None:
-        if accepted is None:
-            return
-        del self._all[accepted.fields]
-        same = self._by_identifier[accepted.fields.identifier]
-        same.remove(accepted)
-        if not same:
-            del self._by_identifier[accepted.fields.identifier]
-        self._held -= accepted.size
+        """Whether it has no third-party caveat and no discharge."""
+        return not self.bundle.discharges and ThirdPartyCaveat not in map(type, self.wire.caveats)
 
 
 class _Remote:
-    """What both faces know: when the service has to be asked, and what its answer means."""
+    """What both verifiers share: when the service has to be asked, and what its answer means."""
 
     def __init__(
         self,
@@ -201,15 +110,15 @@ class _Remote:
         self._limits = limits
         self._seconds = remember_for.total_seconds()
         self._monotonic = monotonic
-        self._remembered = Remembered(cache_entries if self._seconds > 0 else 0, cache_bytes)
+        self._accepted = AcceptedTokens(cache_entries if self._seconds > 0 else 0, cache_bytes)
 
     def forget(self, presented: str | Bundle | Macaroon) -> None:
-        """Ask anew about this token and all its copies: after revoking one, for instance."""
-        self._remembered.forget(self._read(presented).fields.identifier)
+        """Ask the service again about this token and all its copies, as after revoking one."""
+        self._accepted.forget(self._read(presented).wire.identifier)
 
     def clear(self) -> None:
-        """Ask anew about every token."""
-        self._remembered.clear()
+        """Ask the service again about every token."""
+        self._accepted.clear()
 
     def _read(self, presented: str | Bundle | Macaroon) -> _Presented:
         if isinstance(presented, str):
@@ -233,36 +142,36 @@ class _Remote:
             raise WrongAudience(self.audience, context.audience)
         return context
 
-    def _typed(self, fields: WireMacaroon) -> tuple[Caveat, ...] | None:
-        """The caveats, if this app knows every kind among them."""
+    def _typed(self, wire: WireMacaroon) -> tuple[Caveat, ...] | None:
+        """The first-party caveats, typed; None if this app does not know the kind of one."""
         typed = tuple(
             self._checkers.parse(caveat)
-            for caveat in fields.caveats
+            for caveat in wire.caveats
             if not isinstance(caveat, ThirdPartyCaveat)
         )
         return None if any(isinstance(caveat, UnknownCaveat) for caveat in typed) else typed
 
     def _from_memory(self, presented: _Presented, context: Context) -> Grant | None:
-        """The grant for a token that is remembered, or was made of one that is; None: the service has to be asked.
+        """The grant for a token that is remembered, or made of one that is; None if the service has to be asked.
 
         Raises `BadSignature`, `Revoked` or `UnsatisfiedCaveats`.
         """
-        fields = presented.fields
+        wire = presented.wire
         if not presented.plain:
             return None
-        accepted = self._remembered.find(fields, self._monotonic())
+        accepted = self._accepted.find(wire, self._monotonic())
         if accepted is None:
             return None
-        more = fields.caveats[len(accepted.fields.caveats) :]
-        known = accepted.fields.signature
+        more = wire.caveats[len(accepted.wire.caveats) :]
+        known = accepted.wire.signature
         signatures = [known, *extend_all(known, more)]  # type: ignore[arg-type]  # plain
-        if not same(signatures[-1], fields.signature):
+        if not same(signatures[-1], wire.signature):
             raise BadSignature("the token is not authentic")
-        typed = self._typed(fields)
+        typed = self._typed(wire)
         if typed is None:
             return None
         if more:
-            # What may have been revoked that the service was not asked about: another copy, another parent.
+            # The service was not asked about this copy: its branch, or a parent that it names, may be revoked.
             parents = any(type(caveat) is Parent for caveat in typed[len(typed) - len(more) :])
             if accepted.revoked is None or parents or any(type(caveat) is Renewed for caveat in typed):
                 return None
@@ -280,8 +189,8 @@ class _Remote:
         return replace(calls.verify(presented.bundle, facts), read=_read_answer)  # type: ignore[arg-type, return-value]
 
     def _conclude(self, presented: _Presented, answer: _Answer, generation: int, asked_at: float) -> Grant:
-        """The grant that the service's answer is, remembered if it can be. Raises `UnsatisfiedCaveats`."""
-        verification, fields = answer.verification, presented.fields
+        """The grant that the service's answer stands for, which is remembered. Raises `UnsatisfiedCaveats`."""
+        verification, wire = answer.verification, presented.wire
         caveats = tuple(self._checkers.parse(each.predicate.encode()) for each in verification.caveats)
         if (
             not caveats
@@ -289,9 +198,9 @@ class _Remote:
             or verification.token_id != presented.identifier.token_id
         ):
             raise Stale("the service's answer is about another token")
-        if presented.plain and self._typed(fields) is not None:
-            accepted = _Accepted(fields, asked_at + self._seconds, answer.revoked)
-            self._remembered.add(accepted, generation, self._monotonic())
+        if presented.plain and self._typed(wire) is not None:
+            accepted = Accepted(wire, asked_at + self._seconds, answer.revoked)
+            self._accepted.add(accepted, generation, self._monotonic())
         if not verification.granted:
             raise UnsatisfiedCaveats(
                 [
@@ -315,13 +224,13 @@ def _read_answer(members: Members) -> _Answer:
 
 
 def _refusal(error: ClientError, presented: _Presented) -> Refused | MalformedToken:
-    """What an error of the service means for the token."""
+    """The refusal that an error of the service stands for."""
     match error:
         case NotAuthenticated() if error.code == "damaged_token":
             return DamagedToken("the token was cut off or mistyped")
         case NotAuthenticated() if error.code == "discharge_required":
             answered = {discharge.identifier for discharge in presented.bundle.discharges}
-            for caveat in presented.fields.caveats:
+            for caveat in presented.wire.caveats:
                 if isinstance(caveat, ThirdPartyCaveat) and caveat.ticket not in answered:
                     return MissingDischarge(caveat.location, caveat.ticket)
             return Refused("a third party has to agree first")
@@ -334,7 +243,7 @@ def _refusal(error: ClientError, presented: _Presented) -> Refused | MalformedTo
 
 
 class RemoteVerifier(_Remote):
-    """Verifies tokens of one audience by asking the service, from any thread. Holds no key."""
+    """Verifies tokens of one audience by asking the service. Holds no key. Safe to use from many threads."""
 
     def __init__(
         self,
@@ -351,9 +260,11 @@ class RemoteVerifier(_Remote):
         allow_http: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`remember_for`: how long the service's yes counts, and so how long a revocation may take to be seen.
+        """`remember_for`: how long an accepted token is not asked for again, and so how late a revocation is seen.
 
-        `cache_entries` and `cache_bytes` bound what is remembered. Raises `UnusableAddress`.
+        `cache_entries`, `cache_bytes`: the bounds of what is remembered. `limits`: of tokens, before they are sent.
+        `timeout`: seconds for each step of a request. `transport`: an httpx transport, for tests. `allow_http`: plain
+        http to any machine. `monotonic`: seconds, as `time.monotonic` gives them. Raises `UnusableAddress`.
         """
         super().__init__(
             audience=audience,
@@ -367,16 +278,16 @@ class RemoteVerifier(_Remote):
         self._client = Client(url, timeout=timeout, transport=transport, allow_http=allow_http)
 
     def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
-        """The grant for this token and this request. Raises as `caveats.Verifier.verify`, and `Stale`.
+        """The grant for this token and this request. Raises as `caveats.Verifier.verify`.
 
-        `Refused` itself where the service does not say why; `Stale` where it cannot be asked.
+        Raises `Refused` itself where the service does not say why, `Stale` where it cannot be asked.
         """
         context = self._context(context)
         read = self._read(presented)
         grant = self._from_memory(read, context)
         if grant is not None:
             return grant
-        generation, asked_at = self._remembered.generation, self._monotonic()
+        generation, asked_at = self._accepted.generation, self._monotonic()
         try:
             answer = self._client.send(self._call(read, context))
         except ClientError as error:
@@ -386,7 +297,7 @@ class RemoteVerifier(_Remote):
     def failures(
         self, presented: str | Bundle | Macaroon, context: Context | None = None
     ) -> tuple[Failure, ...]:
-        """Every caveat that says no to this request; empty where `verify` grants. Raises as `verify` otherwise."""
+        """The caveats that refuse this request; empty where `verify` grants. Raises as `verify` otherwise."""
         try:
             self.verify(presented, context)
         except UnsatisfiedCaveats as refusal:
@@ -394,7 +305,7 @@ class RemoteVerifier(_Remote):
         return ()
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._client.close()
 
     def __enter__(self) -> Self:
@@ -441,7 +352,7 @@ class AsyncRemoteVerifier(_Remote):
         grant = self._from_memory(read, context)
         if grant is not None:
             return grant
-        generation, asked_at = self._remembered.generation, self._monotonic()
+        generation, asked_at = self._accepted.generation, self._monotonic()
         try:
             answer = await self._client.send(self._call(read, context))
         except ClientError as error:
@@ -451,7 +362,7 @@ class AsyncRemoteVerifier(_Remote):
     async def failures(
         self, presented: str | Bundle | Macaroon, context: Context | None = None
     ) -> tuple[Failure, ...]:
-        """Every caveat that says no to this request; empty where `verify` grants. Raises as `verify` otherwise."""
+        """The caveats that refuse this request; empty where `verify` grants. Raises as `verify` otherwise."""
         try:
             await self.verify(presented, context)
         except UnsatisfiedCaveats as refusal:
@@ -459,7 +370,7 @@ class AsyncRemoteVerifier(_Remote):
         return ()
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._client.close()
 
     async def __aenter__(self) -> Self:

@@ -1,0 +1,108 @@
+"""The tokens that the service accepted lately, within bounds of entries, bytes and time. Safe to use from many threads.
+
+Knows macaroons on the wire and seconds. Knows no caveat kind and asks nobody. Unlike the cache of `caveats.Verifier`,
+which finds a token by its whole text, this one finds the longest token that another one was made of.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from caveats.token import WireMacaroon
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Accepted:
+    """A token that the service found authentic and live. Its signature is a live credential: it has no repr."""
+
+    wire: WireMacaroon
+    until: float
+    """Seconds on the clock of `AcceptedTokens`."""
+    revoked: frozenset[bytes] | None
+    """The branch ids, 16 bytes each, of the token's revoked copies; None if the service did not say."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, roughly."""
+        own = len(self.wire.identifier) + sum(map(len, self.wire.caveats))
+        return 1024 + 2 * own + 64 * len(self.revoked or ())
+
+
+class AcceptedTokens:
+    """At most `entries` tokens of together about `size` bytes; with 0 entries, none. The oldest go first."""
+
+    def __init__(self, entries: int, size: int) -> None:
+        self._entries = entries
+        self._bytes = size
+        self._changing = threading.Lock()
+        self._generation = 0
+        self._all: OrderedDict[WireMacaroon, Accepted] = OrderedDict()
+        self._by_identifier: dict[bytes, list[Accepted]] = {}
+        self._held = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def generation(self) -> int:
+        """Grows when something is forgotten. To be read before the service is asked, and given to `add` after."""
+        return self._generation
+
+    def find(self, wire: WireMacaroon, tick: float) -> Accepted | None:
+        """The longest token here that `wire` begins with, itself included; None for none. `tick`: now, in seconds."""
+        with self._changing:
+            best: Accepted | None = None
+            for accepted in self._by_identifier.get(wire.identifier, ()):
+                known = accepted.wire
+                if (
+                    tick < accepted.until
+                    and known.location == wire.location
+                    and known.caveats == wire.caveats[: len(known.caveats)]
+                    and (best is None or len(known.caveats) > len(best.wire.caveats))
+                ):
+                    best = accepted
+            return best
+
+    def add(self, accepted: Accepted, generation: int, tick: float) -> None:
+        """Keep a token, unless something was forgotten since `generation`, or it is too large."""
+        with self._changing:
+            if generation != self._generation or accepted.size > self._bytes or not self._entries:
+                return
+            self._drop(self._all.get(accepted.wire))
+            self._all[accepted.wire] = accepted
+            self._by_identifier.setdefault(accepted.wire.identifier, []).append(accepted)
+            self._held += accepted.size
+            while self._all:
+                oldest = next(iter(self._all.values()))
+                if tick < oldest.until and len(self._all) <= self._entries and self._held <= self._bytes:
+                    return
+                self._drop(oldest)
+
+    def forget(self, identifier: bytes) -> None:
+        """Forget every copy of a token, those that the service is asked about at the moment included."""
+        with self._changing:
+            self._generation += 1
+            for accepted in list(self._by_identifier.get(identifier, ())):
+                self._drop(accepted)
+
+    def clear(self) -> None:
+        """Forget all tokens, those that the service is asked about at the moment included."""
+        with self._changing:
+            self._generation += 1
+            self._all.clear()
+            self._by_identifier.clear()
+            self._held = 0
+
+    def _drop(self, accepted: Accepted | None) -> None:
+        if accepted is None:
+            return
+        del self._all[accepted.wire]
+        same = self._by_identifier[accepted.wire.identifier]
+        same.remove(accepted)
+        if not same:
+            del self._by_identifier[accepted.wire.identifier]
+        self._held -= accepted.size

@@ -1,7 +1,7 @@
-"""A token on its way out: the httpx auth classes that put it there, with the discharges that it needs.
+"""httpx auth classes that put a token on requests, with the discharges that it needs.
 
-Knows origins and headers. What has to be collected for it is collected by `sending`; one generator serves the sync
-and the async client.
+Knows origins, headers and cookies; collecting is done by `discharge`. Knows no endpoint of the service: the requests
+are an app's own, to any server. One generator serves `httpx.Client` and `httpx.AsyncClient`.
 """
 
 from __future__ import annotations
@@ -43,14 +43,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ROUNDS = 2
+"""How often one request is sent again with what its answer asked for."""
 _ENDING = {Expires.kind: Expires, TimeBefore.kind: TimeBefore}
 
 
 class BearerAuth(httpx.Auth):
-    """Attaches a token as it is, as `Authorization: Bearer`, to requests for one origin and to no others."""
+    """Puts a token, as it is, into `Authorization: Bearer` of requests for one origin, and of no others."""
 
     def __init__(self, token: Token, origin: str | httpx.URL, *, allow_http: bool = False) -> None:
-        """`origin` may be any address there. Raises `UnusableAddress`, `caveats.MalformedToken`."""
+        """`origin`: any address at it. Raises `UnusableAddress`, `caveats.MalformedToken`."""
         self._origin = checked_address(origin, allow_http=allow_http).origin
         self._header = f"Bearer {token_text(token)}"
 
@@ -62,17 +63,16 @@ class BearerAuth(httpx.Auth):
 
 
 class TokenAuth(httpx.Auth):
-    """Attaches a token, as `Authorization: Bearer`, to requests for one origin and to no others.
+    """Puts a token into `Authorization: Bearer` of requests for one origin, and of no others.
 
         httpx.get(url, auth=TokenAuth(narrow, "https://photos.example"))
 
-    The origin is compared exactly: scheme, host and port. Requests for another one, wherever a redirect or a
-    relative link leads, go out without the token. Plain http is refused except to this machine itself;
-    `allow_http` is for networks where nobody listens.
+    The origin is compared exactly: scheme, host and port. Requests for another origin, wherever a redirect or a
+    relative link leads, go out without the token. Plain http is refused except to this machine.
 
-    If the token has third-party caveats, or the origin answers that a macaroon must be discharged, as a bakery or
-    with the problem `discharge_required`, the discharges are collected, kept, and bound anew for every request;
-    only from third parties in `allow`.
+    Discharges are collected where the token has third-party caveats, or where the origin answers that a macaroon
+    must be discharged: as a bakery does, or with the problem `discharge_required`. They are kept, and bound anew for
+    every request. Only third parties in `allow` are asked.
     """
 
     def __init__(
@@ -86,11 +86,12 @@ class TokenAuth(httpx.Auth):
         interact: Interact = NOBODY,
         narrow: Callable[[httpx.Request], Iterable[Caveat | bytes]] | None = None,
     ) -> None:
-        """`origin` may be any address there; `token` None where the origin gives its own macaroons.
+        """`token`: None where the origin gives its own macaroons. `origin`: any address at it.
 
-        `allow`: the origins of third parties that may be asked. `allow_private`: also on this machine, or in a
-        private network. `interact`: for those that want to know who asks. `narrow`: caveats for what is presented
-        with a request. Raises `UnusableAddress`, `caveats.MalformedToken`.
+        `allow_http`: plain http to any machine. `allow`: the origins of third parties that may be asked;
+        `allow_private`: also on this machine or in a private network. `interact`: for those that want to know who
+        asks. `narrow`: the caveats to add to what is presented with a request.
+        Raises `UnusableAddress`, `caveats.MalformedToken`.
         """
         self._origin = checked_address(origin, allow_http=allow_http).origin
         self._allowlist = Allowlist.to(allow, allow_private=allow_private, allow_http=allow_http)
@@ -102,12 +103,12 @@ class TokenAuth(httpx.Auth):
         if bundle is not None and (narrow or lacks_discharges(bundle)):
             self._own = _Held(envelope(bundle))
         self._given: Mapping[str, _Held] = {}
-        """By path: what the origin gave to present there. Replaced whole, so that any thread may look."""
+        """What the origin wants presented, by path. Replaced whole, so that threads read it without a lock."""
         self._lock = threading.Lock()  # many requests at once, and one collection
         self._turn = asyncio.Lock()
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """The request, with what it needs; once or twice again, if the answer asks for discharges."""
+        """Send the request with what it needs, and up to twice again where the answer asks for discharges."""
         flow = self._flow(request)
         answer: Any = None
         while True:
@@ -152,7 +153,7 @@ class TokenAuth(httpx.Auth):
         return collecting(macaroon, self._allowlist, self._interact, clock=runner.clock)
 
     def _found(self, macaroon: BakeryMacaroon) -> Unbound | None:
-        """What another request has collected meanwhile."""
+        """The discharges that another request has collected meanwhile."""
         for held in (self._own, *self._given.values()):
             if held is not None and held.macaroon is macaroon and not held.is_dead:
                 return held.unbound
@@ -163,7 +164,7 @@ class TokenAuth(httpx.Auth):
             self._own = _Held(macaroon, unbound=unbound)
 
     def _flow(self, request: httpx.Request) -> _Part[None]:
-        """Yields requests, to be sent, and macaroons, to be discharged."""
+        """Yields requests to be sent, and is sent their responses; macaroons, and is sent them discharged."""
         if not _goes_to(request, self._origin):
             yield request
             return
@@ -187,7 +188,7 @@ class TokenAuth(httpx.Auth):
                 return
 
     def _attach(self, request: httpx.Request) -> _Part[None]:
-        """Put the credentials on, and collect first what they lack."""
+        """Put the credentials on the request; first collect the discharges that they lack."""
         request.headers.update(PROTOCOL)
         held, path = self._held(request)
         if held is None:
@@ -207,7 +208,7 @@ class TokenAuth(httpx.Auth):
         _set_cookie(request, held.cookie, encode_header(bundle, held.macaroon.version))
 
     def _take(self, asked: Required, request: httpx.Request, *, was_redirected: bool) -> None:
-        """Hold what the origin wants presented from now on."""
+        """Present from now on what the origin asked for."""
         held, path = self._held(request)
         if was_redirected and path is not None and held is not None and not held.is_dead:
             return  # a redirect leaves cookies behind: what is at hand may be just right
@@ -217,7 +218,7 @@ class TokenAuth(httpx.Auth):
         self._given = {**others, asked.path: _Held(asked.macaroon, asked.cookie)}
 
     def _lacks(self, request: httpx.Request) -> bool:
-        """Note that the token, which went out as it came, lacks discharges. False if it was not that, or needs none."""
+        """Whether the token went out as it is and has third-party caveats; then discharges are collected for it."""
         if self._text is None or request.headers.get("Authorization") != f"Bearer {self._text}":
             return False
         bundle = Bundle.decode(self._text)
@@ -226,7 +227,7 @@ class TokenAuth(httpx.Auth):
         return has_third_parties(bundle)
 
     def _refused(self, request: httpx.Request, *, is_refused: bool) -> bool:
-        """Note whether the discharges were good. True if they were once and are no more: they are collected anew."""
+        """Whether discharges that were good once are refused now; then they are collected anew."""
         held, path = self._held(request)
         if held is None or held.unbound is None or not held.unbound.discharges:
             return False
@@ -238,7 +239,7 @@ class TokenAuth(httpx.Auth):
         return False
 
     def _held(self, request: httpx.Request) -> tuple[_Held | None, str | None]:
-        """What this request wants, and the path it was given for, the most particular one; None for the token."""
+        """What is presented with this request, and for which path the origin wanted it; None for the token's own."""
         given = self._given
         below = [path for path in given if _is_below(request.url.path, path)]
         path = max(below, key=len, default=None)
@@ -261,10 +262,10 @@ class _Held:
 
     macaroon: BakeryMacaroon
     cookie: str = ""
-    """In which it is presented; empty where it goes as a token, as the token itself does."""
+    """The name of the cookie that presents it; empty for a bearer token."""
     unbound: Unbound | None = None
     accepted: bool = False
-    """Whether these discharges have been good once."""
+    """Whether the origin has accepted these discharges."""
 
     @property
     def is_dead(self) -> bool:
@@ -283,7 +284,7 @@ def _has_expired(discharge: Macaroon) -> bool:
 
 
 def _limited(response: httpx.Response) -> LimitedStream:
-    """The stream of an answer that is to be read here: it ends with `BadDischarge` where it is too large or too slow."""
+    """The stream of an answer, which raises `BadDischarge` once it is too large or too slow."""
     limit = BodyLimit(
         response, largest=LARGEST_ANSWER, deadline=runner.clock() + SECONDS, clock=runner.clock, gzip=True
     )
@@ -296,14 +297,14 @@ def _goes_to(request: httpx.Request, origin: httpx.Origin) -> bool:
 
 
 def _set_cookie(request: httpx.Request, name: str, value: str) -> None:
-    """In this request's header and in no jar. Of all headers only this one is left behind at every redirect."""
+    """Set a cookie in this request's header, not in a jar. httpx drops that header at every redirect, and no other."""
     others = [part for part in request.headers.get("Cookie", "").split("; ") if part]
     kept = [part for part in others if not part.startswith(f"{name}=")]
     request.headers["Cookie"] = "; ".join([*kept, f"{name}={value}"])
 
 
 def _asks(response: httpx.Response) -> bool:
-    """Whether the head of this answer may be that of a bakery's discharge-required, or of the problem."""
+    """Whether the head of this answer lets its body be a request for discharges, in either form."""
     if packing_of(response) not in ("", "gzip"):  # others that httpx knows would unpack to any size
         return False
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -315,12 +316,12 @@ def _asks(response: httpx.Response) -> bool:
 
 
 def _is_below(path: str, above: str) -> bool:
-    """As cookies' paths: the same, or below it segment by segment."""
+    """Whether `path` is `above` or below it, segment by segment, as cookies' paths are compared."""
     return path == above or path.startswith(above if above.endswith("/") else f"{above}/")
 
 
 def _can_go_again(request: httpx.Request) -> bool:
-    """Whether its body is still there."""
+    """Whether the request can be sent again: its body is bytes, not a stream that was read."""
     return isinstance(request.stream, httpx.ByteStream)
 
 

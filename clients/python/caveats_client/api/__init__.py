@@ -1,4 +1,5 @@
-"""The service's HTTP API as values: calls, responses and errors. Does no I/O.
+"""The service's HTTP API as values. Does no I/O and knows no HTTP library.
 
-Reading order: `calls` (one builder an endpoint), `responses` (every body), `errors`, `tokens`.
+Reading order: `calls` (one function for each endpoint), `responses` (the bodies of answers), `errors` (what else a call
+can end in), `tokens` (what counts as a token).
 """

@@ -117,7 +117,7 @@ _BY_STATUS: Mapping[int, type[ClientError]] = {
 
 
 def problem(reply: Reply) -> ClientError:
-    """The error that a reply other than a success is."""
+    """The error that a reply stands for whose status is not 2xx."""
     try:
         members = _object(reply.body)
         code, title = _said(members, "code"), _said(members, "title")
@@ -320,7 +320,7 @@ def delete_token(token_id: str) -> Call[None]:
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts(Facts):
-    """What is known of the request that came with a token. A caveat that asks for more refuses."""
+    """The facts of the request that a token came with. A caveat that asks for a fact which is missing refuses."""
 
     scope: ScopeLike | None = None
     audience: str | None = None
@@ -483,7 +483,7 @@ def ready() -> Call[None]:
 
 
 def predicate(caveat: CaveatLike) -> str:
-    """A caveat's predicate as text."""
+    """The predicate of a caveat as text. Raises `caveats.MalformedCaveat`."""
     try:
         return caveat.decode("utf-8") if isinstance(caveat, bytes) else str(caveat)
     except UnicodeDecodeError:

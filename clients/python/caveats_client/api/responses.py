@@ -1,7 +1,7 @@
-"""What the service says, as values: every response body in one file. Knows JSON members, knows no HTTP.
+"""The bodies of the service's answers as values, in the order of `calls`. Knows JSON members, knows no HTTP.
 
-Each shape reads itself from the members of a JSON object and raises `WrongShape` for what is missing or of
-another type. Members that it does not know are left alone, so that an older client serves a newer service.
+Each value reads itself from the members of a JSON object and raises `WrongShape` for a member that is missing or of
+another type. Members that it does not know are ignored, so that an older client understands a newer service.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 class WrongShape(ValueError):
-    """A member is missing or of another type. Names the member, never its value."""
+    """A member is missing or of another type. The message names the member, never its value."""
 
 
 # One member
 
 
 def member(members: object, name: str, kind: type[T]) -> T:
-    """The member `name`, of type `kind`."""
+    """The member `name`, which is of type `kind`."""
     value = members.get(name) if isinstance(members, Mapping) else None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise WrongShape(f"no {name}, or not as expected")
@@ -34,27 +34,27 @@ def member(members: object, name: str, kind: type[T]) -> T:
 
 
 def optional(members: Members, name: str, read: Callable[[Members, str], T]) -> T | None:
-    """The member `name` as `read` reads it; None where it is missing or null."""
+    """The member `name`, read by `read`; None if it is missing or null."""
     return None if members.get(name) is None else read(members, name)
 
 
 def text(members: Members, name: str) -> str:
-    """A text."""
+    """The member `name`, a text."""
     return member(members, name, str)
 
 
 def number(members: Members, name: str) -> int:
-    """A whole number."""
+    """The member `name`, a whole number."""
     return member(members, name, int)
 
 
 def flag(members: Members, name: str) -> bool:
-    """A truth value."""
+    """The member `name`, true or false."""
     return member(members, name, bool)
 
 
 def moment(members: Members, name: str) -> datetime:
-    """A time with its zone."""
+    """The member `name`, a time in ISO 8601 with its zone."""
     try:
         value = datetime.fromisoformat(text(members, name))
     except ValueError:
@@ -65,7 +65,7 @@ def moment(members: Members, name: str) -> datetime:
 
 
 def binary(members: Members, name: str, decode: Callable[[str], bytes] = decode_base64) -> bytes:
-    """Bytes in base64, by default base64url without padding."""
+    """The member `name`, bytes in base64; by default base64url without padding."""
     try:
         return decode(text(members, name))
     except (CaveatsError, ValueError):
@@ -73,12 +73,12 @@ def binary(members: Members, name: str, decode: Callable[[str], bytes] = decode_
 
 
 def scopes(members: Members, name: str) -> tuple[str, ...]:
-    """Scope patterns, written with one space between."""
+    """The member `name`, scope patterns with spaces between them."""
     return tuple(text(members, name).split())
 
 
 def rows(members: Members, name: str, read: Callable[[Members], T]) -> tuple[T, ...]:
-    """A list of objects."""
+    """The member `name`, a list of objects, each read by `read`."""
     return tuple(read(member({"row": row}, "row", dict)) for row in member(members, name, list))
 
 
@@ -87,7 +87,7 @@ def rows(members: Members, name: str, read: Callable[[Members], T]) -> tuple[T, 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A fresh token, and what is known about it."""
+    """A new token, and what the service says of it."""
 
     token: Macaroon
     token_id: str
@@ -117,7 +117,7 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """What the service keeps of a labelled token: enough to find and revoke it, nothing to present."""
+    """What the service keeps of a labelled token: enough to find and revoke it, not the token itself."""
 
     token_id: str
     note: str
@@ -159,7 +159,7 @@ class TokenPage:
 
 @dataclass(frozen=True, slots=True)
 class JudgedCaveat:
-    """One caveat and whether the request satisfies it; if not, what it had and what would pass."""
+    """One caveat, and whether the request satisfies it; if not, `reason` and `hint`: what it had, what would pass."""
 
     index: int
     kind: str
@@ -186,7 +186,7 @@ class JudgedCaveat:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """An authentic, live token, judged: whose it is, and what each caveat says of the request."""
+    """The verification of an authentic, live token: whose it is, and what each caveat says of the request."""
 
     granted: bool
     user: str
@@ -220,7 +220,7 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class NotLive:
-    """One of several tokens that is not authentic, or not alive any more. `code` is the service's word for it."""
+    """One of several tokens that is not authentic or not live. `code`: the service's stable word for it."""
 
     granted: ClassVar[Literal[False]] = False
     code: str
@@ -232,12 +232,12 @@ class NotLive:
 
 
 def read_result(members: Members) -> Verification | NotLive:
-    """One result of several: of a token that is not live nothing is told but the code."""
+    """One result of several. Of a token that is not live the service tells the code alone."""
     return NotLive.read(members) if members.get("token_id") is None else Verification.read(members)
 
 
 def read_failure(members: Members) -> Failure:
-    """A caveat that refused; reason and hint may be missing where nothing needs explaining."""
+    """A judged caveat as a `caveats.Failure`; without `reason` and `hint` where it is satisfied."""
     return Failure(
         number(members, "index"),
         text(members, "kind"),
@@ -250,7 +250,7 @@ def read_failure(members: Members) -> Failure:
 
 @dataclass(frozen=True, slots=True)
 class TokenIdentity:
-    """Whom a token speaks for, as far as the service is concerned."""
+    """Whom a live token speaks for."""
 
     user: str
     token_id: str
@@ -264,7 +264,7 @@ class TokenIdentity:
 
 @dataclass(frozen=True, slots=True)
 class RevocationEntry:
-    """A revocation as it was written: `kind` is `token`, `branch` or `user`, and says which of the rest count."""
+    """A revocation. `kind` is `token`, `branch` or `user`, and says which of the other members are set."""
 
     sequence: int
     kind: str
@@ -314,7 +314,7 @@ class RevocationPage:
 
 @dataclass(frozen=True, slots=True)
 class UserRecord:
-    """An account. `scopes`: the most that its tokens may have."""
+    """An account. `scopes`: the widest scope of its tokens."""
 
     username: str
     is_admin: bool
@@ -478,7 +478,7 @@ def read_box(members: Members) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A master key's life: `published`, `active`, `verifying`, `retired`. Never the key."""
+    """The state of a master key: `published`, `active`, `verifying` or `retired`; not the key itself."""
 
     key_id: str
     state: str

@@ -1,4 +1,4 @@
-"""A token as an app has it at hand, and its text. Knows no addresses."""
+"""What counts as a token in this package, and its text. Knows no addresses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeAlias
 from caveats import Bundle, Macaroon
 
 Token: TypeAlias = str | Macaroon | Bundle
-"""A token as an app has it at hand."""
+"""A token in any form that an app has it in: text, macaroon, or bundle with discharges."""
 
 
 def token_text(token: Token) -> str:

@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 clock = time.monotonic
-"""The clock of every deadline here."""
+"""The clock of every deadline: seconds, as `time.monotonic` gives them."""
 _CONNECT = 3.0
-"""Seconds for one address, so that another one can be tried."""
+"""Seconds to connect to one address, so that another one can be tried."""
 
 
 def run(steps: Steps[T], allowlist: Allowlist) -> T:
-    """Take the steps, and answer with what they lead to. Raises what they raise."""
+    """Take the steps, and return their result. Raises what they raise."""
     with httpx.Client(**_options()) as http:
         answer: Any = None
         failed: ClientError | None = None
@@ -72,7 +72,7 @@ def run(steps: Steps[T], allowlist: Allowlist) -> T:
 
 
 async def run_async(steps: Steps[T], allowlist: Allowlist) -> T:
-    """As `run`, for callers that await."""
+    """As `run`, awaited."""
     async with httpx.AsyncClient(**_options()) as http:
         answer: Any = None
         failed: ClientError | None = None
@@ -98,7 +98,7 @@ async def run_async(steps: Steps[T], allowlist: Allowlist) -> T:
 
 
 def open_browser(url: str) -> None:
-    """Open `url` in the person's browser. Raises `Unavailable` where there is none."""
+    """Open `url` in the person's browser. Raises `Unavailable` if there is none."""
     if not webbrowser.open(url):
         raise Unavailable(f"there is no browser here to open {url}")
 
@@ -144,7 +144,7 @@ async def _send_async(http: httpx.AsyncClient, step: Send, allowlist: Allowlist)
 
 @contextmanager
 def _sending(step: Send) -> Iterator[Callable[[], float]]:
-    """The seconds that are left; and what goes wrong on the way, as errors of the client's family."""
+    """The function that says how many seconds are left. Turns what goes wrong into errors of the client's family."""
 
     def left() -> float:
         seconds = step.until - clock()
@@ -162,9 +162,10 @@ def _sending(step: Send) -> Iterator[Callable[[], float]]:
 def _request(
     http: httpx.Client | httpx.AsyncClient, step: Send, address: str, left: float, trace: Any = None
 ) -> httpx.Request:
-    """The request, to this address whatever the name may stand for by now.
+    """The request to one address of the host, whatever the name stands for by now.
 
-    The path goes apart: httpx logs the address of every request, and by one with a secret in it somebody waits.
+    The path is given to the connection alone: httpx logs the URL of every request, and a path may hold the secret by
+    which an asker waits.
     """
     timeout = {"connect": min(left, _CONNECT), "read": left, "write": left, "pool": left}
     extensions: dict[str, Any] = {
@@ -184,7 +185,7 @@ def _request(
 
 
 def _options() -> dict[str, Any]:
-    """No proxy, which would resolve the name by itself, and no connection used twice."""
+    """As for every client here, without a proxy, which would resolve the name by itself, and without keep-alive."""
     limits = httpx.Limits(max_keepalive_connections=0)
     return {**options(), "trust_env": False, "limits": limits}
 
@@ -193,7 +194,7 @@ def _options() -> dict[str, Any]:
 
 
 def _look_up(url: httpx.URL) -> Future[list[str]]:
-    """The addresses of the host, found in a thread of its own: a slow name server can be left behind."""
+    """The addresses of the host. A thread of its own looks them up, so that a slow name server cannot hold us up."""
     found: Future[list[str]] = Future()
 
     def look() -> None:
@@ -223,7 +224,7 @@ def _addresses(url: httpx.URL) -> list[str]:
 
 
 class _Cut:
-    """Cuts a connection when its time is up, however it trickles. What awaits is cut off without this."""
+    """Shuts a blocking connection down at its deadline, however slowly bytes come. `asyncio.timeout` does it for tasks."""
 
     def __init__(self, seconds: float) -> None:
         self._lock = threading.Lock()
@@ -243,7 +244,7 @@ class _Cut:
                 self._socket = None
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Called by httpcore: as soon as there is a connection, take a handle on it, which TLS does not replace."""
+        """Called by httpcore. Keeps a handle on the new connection, which TLS does not replace."""
         if event == "connection.connect_tcp.complete":
             with self._lock:
                 self._socket = info["return_value"].get_extra_info("socket").dup()

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks import cpu, libmacaroons
+from benchmarks.cli import cli
 from benchmarks.discharges import discharges
 from benchmarks.http import http
 from benchmarks.revocations import revocations
@@ -26,6 +27,7 @@ _PARTS = {
     "discharges": discharges,
     "revocations": revocations,
     "http": http,
+    "cli": cli,
 }
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from caveats.errors import MalformedCaveat
 from caveats.kinds import check_value
@@ -36,6 +36,8 @@ LAST_SECOND = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1
 class TokenRevocation:
     """The token of this id, in all its copies, is dead."""
 
+    kind: ClassVar[str] = "token"
+
     token_id: str
     expires_at: datetime
 
@@ -47,6 +49,8 @@ class TokenRevocation:
 @dataclass(frozen=True, slots=True)
 class BranchRevocation:
     """This branch of the token is dead: the copy with this branch id, and all that descends from it."""
+
+    kind: ClassVar[str] = "branch"
 
     token_id: str
     branch_id: bytes
@@ -62,6 +66,8 @@ class BranchRevocation:
 @dataclass(frozen=True, slots=True)
 class UserRevocation:
     """Everything issued to this user up to and including `issued_up_to` (to the millisecond) is dead."""
+
+    kind: ClassVar[str] = "user"
 
     user: str
     issued_up_to: datetime

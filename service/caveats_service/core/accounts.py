@@ -27,7 +27,7 @@ from caveats_service.core.rate_limit import RateLimiter
 from caveats_service.core.revoking import Revoker
 from caveats_service.core.usernames import check_username
 from caveats_service.settings import Settings
-from caveats_service.storage import Idempotency, Revocation, Store, StoreUnavailable, User, UserExists
+from caveats_service.storage import Idempotency, RevocationRecord, Store, StoreUnavailable, User, UserExists
 
 _log = structlog.get_logger("caveats")
 ADMIN: Final = "admin"
@@ -204,7 +204,9 @@ class Accounts:
             username, is_admin=is_admin, now=self._now(), actor=actor.username
         )
 
-    async def revoke_all(self, username: str, *, actor: Actor, once: Idempotency | None = None) -> Revocation:
+    async def revoke_all(
+        self, username: str, *, actor: Actor, once: Idempotency | None = None
+    ) -> RevocationRecord:
         """Revoke everything that was issued to the user until now. Raises `BadName`, `NotFound`."""
         _require_owner_or_admin(actor, username)
         check_username(username)

@@ -166,7 +166,7 @@ class RevocationFeed:
             self._broadcast.close()
             await self.load()
             return
-        entries = tuple((row.sequence, _revocation(row)) for row in page.entries)
+        entries = tuple((record.sequence, record.entry) for record in page.records)
         for _, revocation in entries:
             self.revocation_set.add(revocation)
         head = self.head
@@ -186,9 +186,9 @@ class RevocationFeed:
                 await self._master_keys.refresh()
             self._news.set()
 
-    def take(self, row: stores.Revocation) -> None:
+    def take(self, record: stores.RevocationRecord) -> None:
         """Heed what was just revoked here. The feed is not moved past what has not been read from it yet."""
-        revocation = _revocation(row)
+        revocation = record.entry
         self.revocation_set.add(revocation)
         if self._taken_while_loading is not None:
             self._taken_while_loading.append(revocation)
@@ -279,13 +279,3 @@ class RevocationFeed:
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, asyncio.Event()
         waiting.set()
-
-
-def _revocation(row: stores.Revocation) -> caveats.Revocation:
-    if row.token_id is not None and row.branch_id is not None:
-        return caveats.BranchRevocation(row.token_id, row.branch_id, row.expires_at)
-    if row.token_id is not None:
-        return caveats.TokenRevocation(row.token_id, row.expires_at)
-    assert row.username is not None
-    assert row.issued_up_to is not None
-    return caveats.UserRevocation(row.username, row.issued_up_to, row.expires_at)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from caveats import Authenticated
+from caveats import Authenticated, BranchRevocation, Revocation, TokenRevocation, UserRevocation
 from caveats.token import issue_time
 from caveats_service.core.clock import utc_now
 from caveats_service.settings import Settings
-from caveats_service.storage import Idempotency, Revocation, Store
+from caveats_service.storage import Idempotency, RevocationRecord, Store
 
 RACE: Final = timedelta(milliseconds=250)
 """How far ahead of now all of a user's tokens are revoked: see `Revoker.settle`."""
@@ -38,7 +38,7 @@ class Revoker:
         settings: Settings,
         *,
         now: Callable[[], datetime] = utc_now,
-        known: Callable[[Revocation], None] = lambda _: None,
+        known: Callable[[RevocationRecord], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._longest_life = settings.longest_life
@@ -50,21 +50,17 @@ class Revoker:
         issued_at = issue_time(token_id)
         return issued_at + min(self._longest_life, _END_OF_TIME - issued_at)
 
-    async def revoke_token(self, token_id: str, *, actor: str) -> Revocation:
+    async def revoke_token(self, token_id: str, *, actor: str) -> RevocationRecord:
         """Revoke a whole token. Repeating it changes nothing."""
-        row = await self._store.revocations.revoke_token(
-            token_id, expires_at=self.outlives(token_id), now=self._now(), actor=actor
-        )
-        return self._heed(row)
+        return await self._revoke(TokenRevocation(token_id, self.outlives(token_id)), actor)
 
-    async def revoke_branch(self, token_id: str, branch_id: bytes, *, actor: str) -> Revocation:
+    async def revoke_branch(self, token_id: str, branch_id: bytes, *, actor: str) -> RevocationRecord:
         """Revoke one copy and all that descends from it. `branch_id`: 16 bytes. Repeating it changes nothing."""
-        row = await self._store.revocations.revoke_branch(
-            token_id, branch_id, expires_at=self.outlives(token_id), now=self._now(), actor=actor
-        )
-        return self._heed(row)
+        return await self._revoke(BranchRevocation(token_id, branch_id, self.outlives(token_id)), actor)
 
-    async def revoke_presented(self, authenticated: Authenticated, branches: Sequence[bytes]) -> Revocation:
+    async def revoke_presented(
+        self, authenticated: Authenticated, branches: Sequence[bytes]
+    ) -> RevocationRecord:
         """Revoke this copy and what descends from it: the whole token, renewals included, if no holder narrowed it.
 
         `branches`: its branch ids. It is revoked by the last of them, never by its token id: an app that has its
@@ -76,48 +72,45 @@ class Revoker:
             identified.token_id, branches[-1], actor=authenticated.caveats[0].value
         )
 
-    async def revoke_user(self, username: str, *, actor: str, once: Idempotency | None = None) -> Revocation:
+    async def revoke_user(
+        self, username: str, *, actor: str, once: Idempotency | None = None
+    ) -> RevocationRecord:
         """Revoke everything that was issued to this user until now."""
         moment = self.until_now()
-        row = await self._store.revocations.revoke_user(
-            username,
-            moment.issued_up_to,
-            expires_at=moment.expires_at,
-            now=moment.issued_up_to,
-            actor=actor,
-            once=once,
-        )
-        return await self.settle(row)
+        entry = UserRevocation(username, moment.issued_up_to, moment.expires_at)
+        record = await self._store.revocations.revoke(entry, now=moment.issued_up_to, actor=actor, once=once)
+        return await self.settle(record)
 
     def until_now(self) -> UntilNow:
         """What to write down where everything issued to a user until now is revoked; then `settle` it."""
         issued_up_to = self._now() + RACE
         return UntilNow(issued_up_to, issued_up_to + self._longest_life)
 
-    async def settle(self, row: Revocation) -> Revocation:
+    async def settle(self, record: RevocationRecord) -> RevocationRecord:
         """Heed a revocation of all that a user has, and return when the moment is over up to which it counts.
 
         That moment lies `RACE` ahead of the change, so that a sign-in that read the account just before issues
         nothing that lives on; what is issued after this returns is issued later than that. A change that waited for
         other writers until the moment was over is written down a second time, up to the present.
         """
-        self._heed(row)
-        assert row.username is not None
-        assert row.issued_up_to is not None
+        self._heed(record)
+        entry = record.entry
+        assert isinstance(entry, UserRevocation)
         late = self._now()
-        if late <= row.issued_up_to:
+        if late <= entry.issued_up_to:
             await asyncio.sleep(RACE.total_seconds())
-            return row
-        again = await self._store.revocations.revoke_user(
-            row.username,
-            late,
-            expires_at=late + self._longest_life,
+            return record
+        again = await self._store.revocations.revoke(
+            UserRevocation(entry.user, late, late + self._longest_life),
             now=late,
-            actor=row.revoked_by,
-            reason=row.reason,
+            actor=record.revoked_by,
+            reason=record.reason,
         )
         return self._heed(again)
 
-    def _heed(self, row: Revocation) -> Revocation:
-        self._known(row)
-        return row
+    async def _revoke(self, entry: Revocation, actor: str) -> RevocationRecord:
+        return self._heed(await self._store.revocations.revoke(entry, now=self._now(), actor=actor))
+
+    def _heed(self, record: RevocationRecord) -> RevocationRecord:
+        self._known(record)
+        return record

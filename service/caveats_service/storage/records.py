@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from caveats import Revocation
 
 _DIGEST_SIZE: Final = 32
 
@@ -121,27 +123,12 @@ class LabelledToken:
     last_used_at: datetime | None = None
 
 
-class RevocationKind(StrEnum):
-    """What an entry hits: one token, one branch of it, or all issued to a user up to a time."""
-
-    TOKEN = "token"  # noqa: S105  a kind of entry, not a password
-    BRANCH = "branch"
-    USER = "user"
-
-
-class Revocation(NamedTuple):
-    """One entry of the feed; what it hits is in the fields that its kind names, the others are None.
-
-    A named tuple, because a node that starts makes a million of them.
-    """
+@dataclass(frozen=True, slots=True)
+class RevocationRecord:
+    """An entry of the library's as it stands in the feed: under its sequence, with who made it, when and why."""
 
     sequence: int
-    kind: RevocationKind
-    token_id: str | None
-    branch_id: bytes | None
-    username: str | None
-    issued_up_to: datetime | None
-    expires_at: datetime
+    entry: Revocation
     created_at: datetime
     revoked_by: str
     reason: str
@@ -154,7 +141,7 @@ class RevocationPage:
     epoch: int
     last_sequence: int
     floor: int
-    entries: tuple[Revocation, ...]
+    records: tuple[RevocationRecord, ...]
 
     def must_resync(self, epoch: int, after_sequence: int) -> bool:
         """Whether a reader that stands there may have missed something and must load all live entries."""
@@ -178,7 +165,7 @@ class UserChange:
     """A user after a change, and the revocation that was written with it, if one was asked for."""
 
     user: User
-    revocation: Revocation | None
+    revocation: RevocationRecord | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from store_support import token_id
 
+from caveats import TokenRevocation
 from caveats_service.storage import (
     BackupDamaged,
     BackupError,
@@ -66,8 +68,8 @@ async def test_a_backup_taken_under_writing_ends_and_is_one_moment(store: Store,
     async def write() -> None:
         n = 0
         while not stop.is_set():
-            await store.revocations.revoke_token(
-                f"T{n}", expires_at=NOW, now=NOW, actor="a", reason="x" * 20_000
+            await store.revocations.revoke(
+                TokenRevocation(token_id(n), NOW), now=NOW, actor="a", reason="x" * 20_000
             )
             n += 1
 

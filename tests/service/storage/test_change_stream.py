@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from store_support import KINDS, Line, SqlitePlace, eventually, new_place
 
+from caveats import UserRevocation
 from caveats_service.storage import Change, ChangeKind, Store
 
 pytestmark = pytest.mark.slow
@@ -46,8 +47,8 @@ async def store(place: Any) -> AsyncIterator[Store]:
     await store.close()
 
 
-async def revoke(store: Store, token_id: str) -> None:
-    await store.revocations.revoke_token(token_id, expires_at=NOW, now=NOW, actor="a")
+async def revoke(store: Store, user: str) -> None:
+    await store.revocations.revoke(UserRevocation(user, NOW, NOW), now=NOW, actor="a")
 
 
 class Follower:
@@ -111,10 +112,10 @@ async def test_each_kind_of_change_is_told_soon_with_where_it_is_now(
 
 async def test_what_another_process_writes_is_told_soon(place: Any, follower: Follower) -> None:
     code = (
-        "import asyncio, sys, time\nfrom datetime import UTC, datetime\n"
+        "import asyncio, sys, time\nfrom datetime import UTC, datetime\nfrom caveats import UserRevocation\n"
         "from caveats_service.storage import Store\nnow = datetime.now(UTC)\n"
         "async def main():\n    store = Store(sys.argv[1])\n"
-        "    await store.revocations.revoke_token('T1', expires_at=now, now=now, actor='a')\n"
+        "    await store.revocations.revoke(UserRevocation('u', now, now), now=now, actor='a')\n"
         "    print(time.monotonic())\n    await store.close()\nasyncio.run(main())\n"
     )
     other = await asyncio.create_subprocess_exec(

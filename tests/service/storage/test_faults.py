@@ -20,8 +20,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from store_support import KINDS, SqlitePlace, new_place
+from store_support import KINDS, SqlitePlace, new_place, token_id
 
+from caveats import TokenRevocation, UserRevocation
 from caveats_service.storage import Idempotency, LabelledToken, Store, StoreError, StoreUnavailable
 from caveats_service.storage.repositories import idempotency, labels, revocations
 
@@ -33,6 +34,7 @@ PRELUDE = """
 import asyncio, os, resource, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
+from caveats import UserRevocation
 from caveats_service.storage import Store, StoreUnavailable
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -40,7 +42,7 @@ URL, NAME = sys.argv[1], sys.argv[2]
 PATH = Path(URL.removeprefix("sqlite:///"))
 
 async def revoke(store, n):
-    return await store.revocations.revoke_token(f"{NAME}-{n}", expires_at=NOW, now=NOW, actor=NAME)
+    return await store.revocations.revoke(UserRevocation(f"{NAME}-{n}", NOW, NOW), now=NOW, actor=NAME)
 """
 
 
@@ -77,8 +79,10 @@ async def file_store(file: SqlitePlace) -> AsyncIterator[Store]:
     await store.close()
 
 
-async def revoked(store: Store) -> set[str | None]:
-    return {entry.token_id for entry in (await store.revocations.page(0, limit=1_000_000)).entries}
+async def revoked(store: Store) -> set[str]:
+    """The users and token ids."""
+    page = await store.revocations.page(0, limit=1_000_000)
+    return {getattr(record.entry, "user", None) or record.entry.token_id for record in page.records}
 
 
 async def test_whatever_was_acknowledged_before_a_kill_is_there_and_nothing_else(place: Any) -> None:
@@ -149,11 +153,11 @@ async def test_many_tasks_of_one_process_read_and_write_together(place: Any) -> 
     await store.migrate()
 
     async def write(n: int) -> None:
-        await store.revocations.revoke_token(f"T{n}", expires_at=NOW, now=NOW, actor="a")
+        await store.revocations.revoke(TokenRevocation(token_id(n), NOW), now=NOW, actor="a")
 
     async def read() -> None:
         page = await store.revocations.page(0)
-        assert [entry.sequence for entry in page.entries] == list(range(1, page.last_sequence + 1))
+        assert [entry.sequence for entry in page.records] == list(range(1, page.last_sequence + 1))
 
     await asyncio.gather(*(write(n) for n in range(150)), *(read() for _ in range(150)))
     assert len(await revoked(store)) == 150
@@ -166,9 +170,9 @@ async def test_a_cancelled_write_happens_wholly_or_not_at_all(place: Any) -> Non
     pick = random.Random(11)
     done: set[str] = set()
 
-    async def write(token_id: str) -> None:
-        await store.revocations.revoke_token(token_id, expires_at=NOW, now=NOW, actor="a")
-        done.add(token_id)
+    async def write(user: str) -> None:
+        await store.revocations.revoke(UserRevocation(user, NOW, NOW), now=NOW, actor="a")
+        done.add(user)
 
     for round_ in range(40):
         tasks = [asyncio.create_task(write(f"T{round_}-{n}")) for n in range(5)]
@@ -192,12 +196,14 @@ async def test_a_database_locked_for_too_long_is_unavailable_for_writing_but_not
     other.execute("BEGIN IMMEDIATE")
     begun = time.monotonic()
     with pytest.raises(StoreUnavailable):
-        await store.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+        await store.revocations.revoke(TokenRevocation(token_id(1), NOW), now=NOW, actor="a")
     assert time.monotonic() - begun < 2
     await store.ping()
     other.execute("ROLLBACK")
     other.close()
-    assert (await store.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")).sequence == 1
+    assert (
+        await store.revocations.revoke(TokenRevocation(token_id(1), NOW), now=NOW, actor="a")
+    ).sequence == 1
 
 
 async def test_writers_that_wait_too_long_for_their_turn_are_told_so(store: Store, place: Any) -> None:
@@ -205,8 +211,8 @@ async def test_writers_that_wait_too_long_for_their_turn_are_told_so(store: Stor
     for one, other in ((hasty, hasty), (store, hasty)):
         async with one.exclusive_write():
             with pytest.raises(StoreUnavailable):
-                await other.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
-    await hasty.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+                await other.revocations.revoke(TokenRevocation(token_id(1), NOW), now=NOW, actor="a")
+    await hasty.revocations.revoke(TokenRevocation(token_id(1), NOW), now=NOW, actor="a")
     await hasty.close()
 
 
@@ -285,7 +291,7 @@ async def test_a_store_that_was_never_migrated_is_unavailable(place: Any, tmp_pa
         with pytest.raises(StoreUnavailable):
             await store.ping()
         with pytest.raises(StoreUnavailable):
-            await store.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+            await store.revocations.revoke(TokenRevocation(token_id(1), NOW), now=NOW, actor="a")
         await store.close()
 
 
@@ -348,7 +354,9 @@ async def test_pruning_much_takes_several_transactions_and_leaves_nothing(
         monkeypatch.setattr(module, "_BATCH", 3)
     await store.users.create("alice", "hash", now=NOW, actor="a")
     for n in range(7):
-        await store.revocations.revoke_token(f"T{n}", expires_at=NOW - timedelta(hours=n), now=NOW, actor="a")
+        await store.revocations.revoke(
+            TokenRevocation(token_id(n), NOW - timedelta(hours=n)), now=NOW, actor="a"
+        )
         token = LabelledToken(f"T{n}", "alice", "", "*", "photos", NOW, NOW)
         await store.labels.add(token, now=NOW, actor="a")
         await store.replies.remember(Idempotency("alice", f"{n}", bytes(32), NOW, lambda _: b""), now=NOW)
@@ -356,7 +364,7 @@ async def test_pruning_much_takes_several_transactions_and_leaves_nothing(
     assert await store.labels.prune(now=NOW, actor="a") == 7
     assert await store.replies.prune(now=NOW) == 7
     page = await store.revocations.page(0)
-    assert (page.floor, page.last_sequence, page.entries) == (7, 7, ())
+    assert (page.floor, page.last_sequence, page.records) == (7, 7, ())
     counts = [entry.detail["count"] for entry in await store.audit.list() if entry.action.endswith("prune")]
     assert counts == [1, 3, 3, 1, 3, 3]
 

@@ -18,8 +18,9 @@ import pytest_asyncio
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect
-from store_support import KINDS, new_place
+from store_support import KINDS, new_place, token_id
 
+from caveats import TokenRevocation
 from caveats_service.storage import Change, ChangeKind, KeyState, SchemaError, SchemaTooNew, Store, tables
 from caveats_service.storage.engines import migrate
 
@@ -140,8 +141,8 @@ async def test_a_database_of_the_first_schema_is_brought_up_with_all_that_it_hol
     assert (facts.epoch, facts.revocation_sequence, facts.seal_canary) == (7, 1, b"canary")
     (key,) = await store.keys.list()
     assert (key.state, key.sealed) == (KeyState.ACTIVE, b"sealed")
-    revoked = await store.revocations.revoke_token(
-        "T2", expires_at=NOW + timedelta(days=1), now=NOW, actor="alice"
+    revoked = await store.revocations.revoke(
+        TokenRevocation(token_id(2), NOW + timedelta(days=1)), now=NOW, actor="alice"
     )
     assert revoked.sequence == 2
     changes = store.changes.follow()

@@ -23,6 +23,7 @@ import pytest
 import pytest_asyncio
 from store_support import Line, eventually, new_place
 
+from caveats import UserRevocation
 from caveats_service.storage import (
     AlreadyDone,
     BackupElsewhere,
@@ -64,8 +65,8 @@ async def line(place: Any) -> AsyncIterator[Line]:
     await line.cut()
 
 
-async def revoke(store: Store, token_id: str) -> None:
-    await store.revocations.revoke_token(token_id, expires_at=NOW, now=NOW, actor="a")
+async def revoke(store: Store, user: str) -> None:
+    await store.revocations.revoke(UserRevocation(user, NOW, NOW), now=NOW, actor="a")
 
 
 async def unavailable(work: Any) -> StoreUnavailable:
@@ -201,7 +202,7 @@ async def test_backends_killed_under_load_lose_nothing_acknowledged_and_writing_
                 page = await store.revocations.page(0, limit=100_000)
             except StoreUnavailable:
                 continue
-            assert [entry.sequence for entry in page.entries] == list(range(1, page.last_sequence + 1))
+            assert [entry.sequence for entry in page.records] == list(range(1, page.last_sequence + 1))
 
     tasks = [asyncio.create_task(work) for work in (*(write(n) for n in range(8)), read(), read())]
     killed = 0
@@ -213,9 +214,9 @@ async def test_backends_killed_under_load_lose_nothing_acknowledged_and_writing_
     await asyncio.gather(*tasks)
     assert killed > 15
     page = await store.revocations.page(0, limit=100_000)
-    found = {entry.token_id for entry in page.entries}
+    found = {record.entry.user for record in page.records}
     assert acknowledged <= found
-    assert [entry.sequence for entry in page.entries] == list(range(1, page.last_sequence + 1))
+    assert [entry.sequence for entry in page.records] == list(range(1, page.last_sequence + 1))
     assert len(await store.audit.list(limit=100_000)) == len(found)
 
 
@@ -359,7 +360,7 @@ async def test_a_lock_held_by_another_is_unavailable_for_writing_but_not_for_rea
 async def test_a_node_frozen_in_the_middle_of_a_transaction_holds_nobody_up(store: Store, place: Any) -> None:
     code = (
         "import asyncio, sys, time\nfrom caveats_service.storage import Store\n"
-        "async def main():\n    async with Store(sys.argv[1]).write_alone():\n"
+        "async def main():\n    async with Store(sys.argv[1]).exclusive_write():\n"
         "        print('in', flush=True)\n        time.sleep(600)\nasyncio.run(main())\n"
     )
     frozen = subprocess.Popen([sys.executable, "-c", code, place.url], stdout=subprocess.PIPE, text=True)

@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from store_support import KINDS, new_place
+from store_support import KINDS, new_place, refuse_a_second_record, token_id
 
+from caveats import BranchRevocation, TokenRevocation, UserRevocation
 from caveats_service.storage import (
     AlreadyDone,
     Idempotency,
     IdempotencyConflict,
     LabelExists,
     LabelledToken,
-    Revocation,
+    RevocationRecord,
     Store,
     StoreUnavailable,
     UnknownUser,
@@ -46,7 +47,7 @@ async def store(place: Any) -> AsyncIterator[Store]:
     await store.close()
 
 
-def sealed(result: Revocation | None) -> bytes:
+def sealed(result: RevocationRecord | None) -> bytes:
     return b"sealed" if result is None else b"sealed %d" % result.sequence
 
 
@@ -54,8 +55,8 @@ def once(key: str = "key", **given: Any) -> Idempotency:
     return replace(Idempotency("alice", key, DIGEST, NOW + DAY, sealed), **given)
 
 
-async def label(store: Store, given: Idempotency, token_id: str = "T1", username: str = "alice") -> None:
-    token = LabelledToken(token_id, username, "", "*", "photos", NOW, NOW + DAY)
+async def label(store: Store, given: Idempotency, labelled: str = "T1", username: str = "alice") -> None:
+    token = LabelledToken(labelled, username, "", "*", "photos", NOW, NOW + DAY)
     await store.labels.add(token, now=NOW, actor="alice", once=given)
 
 
@@ -67,15 +68,15 @@ async def state(place: Any) -> list[Any]:
 
 
 OPERATIONS: dict[str, Callable[[Store, Idempotency], Awaitable[object]]] = {
-    "label": lambda store, given: label(store, given, token_id=f"T{secrets.token_hex(8)}"),
-    "revoke-token": lambda store, given: store.revocations.revoke_token(
-        "T1", expires_at=NOW + DAY, now=NOW, actor="alice", once=given
+    "label": lambda store, given: label(store, given, labelled=f"T{secrets.token_hex(8)}"),
+    "revoke-token": lambda store, given: store.revocations.revoke(
+        TokenRevocation(token_id(1), NOW + DAY), now=NOW, actor="alice", once=given
     ),
-    "revoke-branch": lambda store, given: store.revocations.revoke_branch(
-        "T1", bytes(16), expires_at=NOW + DAY, now=NOW, actor="alice", once=given
+    "revoke-branch": lambda store, given: store.revocations.revoke(
+        BranchRevocation(token_id(1), bytes(16), NOW + DAY), now=NOW, actor="alice", once=given
     ),
-    "revoke-user": lambda store, given: store.revocations.revoke_user(
-        "alice", NOW, expires_at=NOW + DAY, now=NOW, actor="alice", once=given
+    "revoke-user": lambda store, given: store.revocations.revoke(
+        UserRevocation("alice", NOW, NOW + DAY), now=NOW, actor="alice", once=given
     ),
     "remember": lambda store, given: store.replies.remember(given, now=NOW),
 }
@@ -91,7 +92,7 @@ async def test_a_repetition_gets_the_first_answer_and_changes_nothing(
     for _ in range(2):
         with pytest.raises(AlreadyDone) as done:
             await operate(store, once(seal_reply=lambda _: b"another"))
-        assert done.value.sealed_reply == sealed(result if isinstance(result, Revocation) else None)
+        assert done.value.sealed_reply == sealed(result if isinstance(result, RevocationRecord) else None)
     assert await state(place) == before
     assert await store.replies.recall("alice", "key", DIGEST, now=NOW) == done.value.sealed_reply
 
@@ -155,21 +156,25 @@ async def test_an_operation_that_fails_leaves_its_key_free(store: Store) -> None
 
 
 async def test_a_reply_that_cannot_be_sealed_undoes_the_deed(store: Store, place: Any) -> None:
-    def fail(_result: Revocation | None) -> bytes:
+    def fail(_result: RevocationRecord | None) -> bytes:
         raise ValueError("no seal")
 
     before = await state(place)
     with pytest.raises(ValueError, match="no seal"):
-        await store.revocations.revoke_token(
-            "T1", expires_at=NOW, now=NOW, actor="a", once=once(seal_reply=fail)
+        await store.revocations.revoke(
+            TokenRevocation(token_id(1), NOW), now=NOW, actor="a", once=once(seal_reply=fail)
         )
     assert await state(place) == before
 
 
 async def test_whoever_fails_of_many_at_once_fails_alone(store: Store, place: Any) -> None:
-    def fail(_result: Revocation | None) -> bytes:
+    def fail(_result: RevocationRecord | None) -> bytes:
         raise ValueError("no seal")
 
+    await refuse_a_second_record(place, "once only")
+    first = await store.revocations.revoke(
+        TokenRevocation(token_id(2), NOW), now=NOW, actor="a", reason="once only"
+    )
     await store.replies.remember(once("used"), now=NOW)
     wrong = {
         3: once("used", digest=OTHER),
@@ -180,12 +185,11 @@ async def test_whoever_fails_of_many_at_once_fails_alone(store: Store, place: An
     }
     done = await asyncio.gather(
         *(
-            store.revocations.revoke_branch(
-                "T1",
-                bytes([n]) * (15 if n == 13 else 16),
-                expires_at=NOW,
+            store.revocations.revoke(
+                BranchRevocation(token_id(1), bytes([n]) * 16, NOW),
                 now=NOW,
                 actor="a",
+                reason="once only" if n == 13 else "",
                 once=wrong.get(n, once(f"own {n}")),
             )
             for n in range(60)
@@ -201,24 +205,24 @@ async def test_whoever_fails_of_many_at_once_fails_alone(store: Store, place: An
         later: IdempotencyConflict,
         13: StoreUnavailable,
     }
-    entries = [one for one in done if isinstance(one, Revocation)]
-    assert sorted(entry.sequence for entry in entries) == list(range(1, 56))
-    assert tuple(sorted(entries)) == (await store.revocations.page(0)).entries
-    assert len(await store.audit.list()) == 56
+    records = [first, *(one for one in done if isinstance(one, RevocationRecord))]
+    assert sorted(record.sequence for record in records) == list(range(1, 57))
+    assert tuple(sorted(records, key=sequence_of)) == (await store.revocations.page(0)).records
+    assert len(await store.audit.list(limit=1000)) == 57
     for n in (0, 30, 59):
         assert await store.replies.recall("alice", f"own {n}", DIGEST, now=NOW) == b"sealed %d" % sequence_of(
             done[n]
         )
 
 
-def sequence_of(entry: Any) -> int:
-    return int(entry.sequence)
+def sequence_of(record: Any) -> int:
+    return int(record.sequence)
 
 
 async def test_a_reply_that_cannot_be_kept_undoes_the_deed(store: Store, place: Any) -> None:
     await place.execute("DROP TABLE idempotency; CREATE TABLE idempotency (caller TEXT)")
     with pytest.raises(StoreUnavailable):
-        await store.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a", once=once())
+        await store.revocations.revoke(TokenRevocation(token_id(1), NOW), now=NOW, actor="a", once=once())
     assert (await store.instance.facts()).revocation_sequence == 0
 
 

@@ -1,6 +1,7 @@
 """The store's operations on both databases: what they promise, in order, repeated, at the same time."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from sqlalchemy import URL
-from store_support import KINDS, new_place
+from store_support import KINDS, new_place, refuse_a_second_record, token_id
 
 import caveats
 from caveats import BranchRevocation, TokenRevocation, UserRevocation, new_token_id
@@ -29,9 +30,8 @@ from caveats_service.storage import (
     KeyState,
     LabelExists,
     LabelledToken,
-    Revocation,
-    RevocationKind,
     RevocationPage,
+    RevocationRecord,
     Store,
     StoreError,
     StoreUnavailable,
@@ -92,16 +92,16 @@ def seal(row_id: int, key_id: str) -> bytes:
     return f"sealed {row_id} {key_id}".encode()
 
 
-async def live(store: Store, now: datetime, page_size: int = 2) -> list[Revocation]:
-    """What `live_rows` gives page by page, as entries."""
+async def live(store: Store, now: datetime, page_size: int = 2) -> list[RevocationRecord]:
+    """What `live_rows` gives page by page, as records."""
     page = await store.revocations.page(0)
     after, found = 0, []
     while rows := await store.revocations.live_rows(after, page.last_sequence, now=now, limit=page_size):
         assert len(rows) <= page_size
         after = rows[-1][0]
         found += rows
-    entries = {entry.sequence: entry for entry in page.entries}
-    return [entries[row[0]] for row in found]
+    records = {record.sequence: record for record in page.records}
+    return [records[row[0]] for row in found]
 
 
 # --- the database ---------------------------------------------------------------------------------
@@ -271,9 +271,9 @@ async def test_a_change_that_ends_all_tokens_revokes_them_in_the_same_transactio
     done = await getattr(store.users, change)(
         "alice", *arguments, now=NOW + DAY, actor="alice", revoke_until=NOW + 2 * DAY
     )
-    (entry,) = await live(store, NOW)
-    assert done.revocation == entry
-    assert (entry.kind, entry.username, entry.issued_up_to) == (RevocationKind.USER, "alice", NOW + DAY)
+    (record,) = await live(store, NOW)
+    assert done.revocation == record
+    assert record.entry == UserRevocation("alice", NOW + DAY, NOW + 2 * DAY)
 
 
 async def test_an_administrator_is_made_and_unmade(store: Store) -> None:
@@ -455,8 +455,8 @@ async def test_a_users_labelled_tokens_are_listed_newest_first_page_by_page(stor
     await alice(store)
     await store.users.create("bob", "hash", now=NOW, actor="a")
     ids = [f"T{n}" for n in range(7)]
-    for token_id in ids:
-        await store.labels.add(label(token_id), now=NOW, actor="alice")
+    for name in ids:
+        await store.labels.add(label(name), now=NOW, actor="alice")
     found: list[str] = []
     while page := await store.labels.list("alice", after=found[-1] if found else None, limit=3):
         found += [token.token_id for token in page]
@@ -475,8 +475,8 @@ async def test_an_id_is_labelled_once(store: Store) -> None:
 
 async def test_a_last_use_only_moves_forward(store: Store) -> None:
     await alice(store)
-    for token_id in ("T1", "T2", "T3"):
-        await store.labels.add(label(token_id), now=NOW, actor="alice")
+    for name in ("T1", "T2", "T3"):
+        await store.labels.add(label(name), now=NOW, actor="alice")
     await store.labels.mark_used({"T1": NOW + DAY, "T2": NOW, "unknown": NOW})
     await store.labels.mark_used({"T1": NOW, "T2": NOW + DAY})
     await store.labels.mark_used({})
@@ -498,24 +498,25 @@ async def test_only_expired_labels_are_pruned(store: Store) -> None:
 
 async def test_each_kind_of_entry_names_what_it_hits_and_nothing_else(store: Store) -> None:
     until = NOW + DAY
-    token = await store.revocations.revoke_token(
-        "T1", expires_at=until, now=NOW, actor="alice", reason="lost"
+    token = await store.revocations.revoke(
+        TokenRevocation(token_id(1), until), now=NOW, actor="alice", reason="lost"
     )
-    branch = await store.revocations.revoke_branch("T1", BRANCH, expires_at=until, now=NOW, actor="alice")
-    user = await store.revocations.revoke_user("alice", NOW, expires_at=until, now=NOW, actor="root")
-    assert [entry.sequence for entry in (token, branch, user)] == [1, 2, 3]
-    assert token == Revocation(1, RevocationKind.TOKEN, "T1", None, None, None, until, NOW, "alice", "lost")
-    assert branch == Revocation(2, RevocationKind.BRANCH, "T1", BRANCH, None, None, until, NOW, "alice", "")
-    assert user == Revocation(3, RevocationKind.USER, None, None, "alice", NOW, until, NOW, "root", "")
+    branch = await store.revocations.revoke(
+        BranchRevocation(token_id(1), BRANCH, until), now=NOW, actor="alice"
+    )
+    user = await store.revocations.revoke(UserRevocation("alice", NOW, until), now=NOW, actor="root")
+    assert token == RevocationRecord(1, TokenRevocation(token_id(1), until), NOW, "alice", "lost")
+    assert branch == RevocationRecord(2, BranchRevocation(token_id(1), BRANCH, until), NOW, "alice", "")
+    assert user == RevocationRecord(3, UserRevocation("alice", NOW, until), NOW, "root", "")
     assert await store.revocations.page(0) == RevocationPage(1, 3, 0, (token, branch, user))
 
 
 async def test_revoking_the_same_again_returns_the_entry_that_is_there(store: Store) -> None:
     until = NOW + DAY
-    ways: tuple[Callable[[], Awaitable[Revocation]], ...] = (
-        lambda: store.revocations.revoke_token("T1", expires_at=until, now=NOW, actor="a"),
-        lambda: store.revocations.revoke_branch("T1", BRANCH, expires_at=until, now=NOW, actor="a"),
-        lambda: store.revocations.revoke_user("alice", NOW, expires_at=until, now=NOW, actor="a"),
+    ways: tuple[Callable[[], Awaitable[RevocationRecord]], ...] = (
+        lambda: store.revocations.revoke(TokenRevocation(token_id(1), until), now=NOW, actor="a"),
+        lambda: store.revocations.revoke(BranchRevocation(token_id(1), BRANCH, until), now=NOW, actor="a"),
+        lambda: store.revocations.revoke(UserRevocation("alice", NOW, until), now=NOW, actor="a"),
     )
     for revoke in ways:
         assert len(set(await asyncio.gather(*(revoke() for _ in range(100))))) == 1
@@ -525,15 +526,15 @@ async def test_revoking_the_same_again_returns_the_entry_that_is_there(store: St
 
 async def test_two_branches_of_one_token_are_two_entries(store: Store) -> None:
     for branch in (BRANCH, bytes(16)):
-        await store.revocations.revoke_branch("T1", branch, expires_at=NOW + DAY, now=NOW, actor="a")
+        await store.revocations.revoke(BranchRevocation(token_id(1), branch, NOW + DAY), now=NOW, actor="a")
     assert len(await live(store, NOW)) == 2
 
 
 async def test_a_later_cut_for_a_user_is_a_new_entry_and_an_earlier_one_is_covered(store: Store) -> None:
     until = NOW + 2 * DAY
-    first = await store.revocations.revoke_user("alice", NOW, expires_at=until, now=NOW, actor="a")
-    later = await store.revocations.revoke_user("alice", NOW + DAY, expires_at=until, now=NOW, actor="a")
-    earlier = await store.revocations.revoke_user("alice", NOW - DAY, expires_at=until, now=NOW, actor="a")
+    first = await store.revocations.revoke(UserRevocation("alice", NOW, until), now=NOW, actor="a")
+    later = await store.revocations.revoke(UserRevocation("alice", NOW + DAY, until), now=NOW, actor="a")
+    earlier = await store.revocations.revoke(UserRevocation("alice", NOW - DAY, until), now=NOW, actor="a")
     assert (first.sequence, later.sequence) == (1, 2)
     assert earlier == first
 
@@ -541,28 +542,44 @@ async def test_a_later_cut_for_a_user_is_a_new_entry_and_an_earlier_one_is_cover
 async def test_an_entry_that_would_be_forgotten_too_early_does_not_stand_for_a_longer_one(
     store: Store,
 ) -> None:
-    await store.revocations.revoke_token("T1", expires_at=NOW + DAY, now=NOW, actor="a")
-    longer = await store.revocations.revoke_token("T1", expires_at=NOW + 2 * DAY, now=NOW, actor="a")
-    assert longer.expires_at == NOW + 2 * DAY
-    assert await store.revocations.revoke_token("T1", expires_at=NOW + DAY, now=NOW, actor="a") != longer
+    await store.revocations.revoke(TokenRevocation(token_id(1), NOW + DAY), now=NOW, actor="a")
+    longer = await store.revocations.revoke(TokenRevocation(token_id(1), NOW + 2 * DAY), now=NOW, actor="a")
+    assert longer.entry.expires_at == NOW + 2 * DAY
+    assert (
+        await store.revocations.revoke(TokenRevocation(token_id(1), NOW + DAY), now=NOW, actor="a") != longer
+    )
     assert len(await live(store, NOW)) == 2
 
 
+async def test_a_refused_entry_leaves_no_gap(store: Store, place: Any) -> None:
+    await refuse_a_second_record(place, "once only")
+    sequences = []
+    for n in range(3):
+        given: dict[str, Any] = {"now": NOW, "actor": "a", "reason": "" if n == 2 else "once only"}
+        with contextlib.suppress(StoreError):
+            record = await store.revocations.revoke(TokenRevocation(token_id(n), NOW), **given)
+            sequences.append(record.sequence)
+    assert sequences == [1, 2]
+    assert [record.sequence for record in (await store.revocations.page(0)).records] == [1, 2]
+
+
 @pytest.mark.parametrize("length", [0, 15, 17])
-async def test_a_branch_id_has_sixteen_bytes_and_a_refused_entry_leaves_no_gap(
-    store: Store, length: int
-) -> None:
-    with pytest.raises(StoreError):
-        await store.revocations.revoke_branch("T1", bytes(length), expires_at=NOW, now=NOW, actor="a")
-    entry = await store.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
-    assert entry.sequence == 1
+@pytest.mark.usefixtures("store")
+async def test_a_branch_id_has_sixteen_bytes_whoever_writes(place: Any, length: int) -> None:
+    branch = {"sqlite": "zeroblob({})", "postgresql": "decode(repeat('00', {}), 'hex')"}[place.kind]
+    with pytest.raises(place.broken):
+        await place.execute(
+            "INSERT INTO revocations (sequence, kind, token_id, branch_id, expires_at, created_at, revoked_by, reason)"
+            f" VALUES (1, 'branch', 'T1', {branch.format(length)}, 0, 0, '', '')"
+        )
+    assert await place.rows("SELECT count(*) FROM revocations") == [(0,)]
 
 
 async def test_sequences_have_no_gap_when_many_revoke_at_once(store: Store, place: Any) -> None:
     other = place.store()
     await asyncio.gather(
         *(
-            at.revocations.revoke_token(f"T{n}", expires_at=NOW + DAY, now=NOW, actor="a")
+            at.revocations.revoke(TokenRevocation(token_id(n), NOW + DAY), now=NOW, actor="a")
             for n, at in enumerate([store, other] * 30)
         )
     )
@@ -572,33 +589,33 @@ async def test_sequences_have_no_gap_when_many_revoke_at_once(store: Store, plac
 
 async def test_a_reader_follows_page_by_page(store: Store) -> None:
     for n in range(5):
-        await store.revocations.revoke_token(f"T{n}", expires_at=NOW + DAY, now=NOW, actor="a")
+        await store.revocations.revoke(TokenRevocation(token_id(n), NOW + DAY), now=NOW, actor="a")
     page = await store.revocations.page(2, limit=2)
-    assert [entry.sequence for entry in page.entries] == [3, 4]
+    assert [entry.sequence for entry in page.records] == [3, 4]
     assert (page.last_sequence, page.floor, page.epoch) == (5, 0, 1)
     assert not page.must_resync(1, 2)
-    assert (await store.revocations.page(5)).entries == ()
+    assert (await store.revocations.page(5)).records == ()
 
 
 async def test_pruning_never_drops_a_live_entry_and_sequences_go_on(store: Store) -> None:
     for n, lasts in enumerate((3, 1, 2, 1)):
-        await store.revocations.revoke_token(f"T{n}", expires_at=NOW + lasts * DAY, now=NOW, actor="a")
+        await store.revocations.revoke(TokenRevocation(token_id(n), NOW + lasts * DAY), now=NOW, actor="a")
     assert await store.revocations.prune(now=NOW + DAY, actor="system") == 0
     assert await store.revocations.prune(now=NOW + DAY, actor="system", grace=timedelta(0)) == 2
     assert [entry.sequence for entry in await live(store, NOW + DAY)] == [1, 3]
     assert (
-        await store.revocations.revoke_token("T9", expires_at=NOW + DAY, now=NOW, actor="a")
+        await store.revocations.revoke(TokenRevocation(token_id(9), NOW + DAY), now=NOW, actor="a")
     ).sequence == 5
     assert await store.revocations.prune(now=NOW + 9 * DAY, actor="system") == 3
     page = await store.revocations.page(0)
-    assert (page.last_sequence, page.floor, page.entries) == (5, 5, ())
+    assert (page.last_sequence, page.floor, page.records) == (5, 5, ())
     assert (
-        await store.revocations.revoke_token("T9", expires_at=NOW + DAY, now=NOW, actor="a")
+        await store.revocations.revoke(TokenRevocation(token_id(9), NOW + DAY), now=NOW, actor="a")
     ).sequence == 6
 
 
 async def test_an_expired_entry_outlives_its_expiry_by_the_grace(store: Store) -> None:
-    await store.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+    await store.revocations.revoke(TokenRevocation(token_id(1), NOW), now=NOW, actor="a")
     assert await store.revocations.prune(now=NOW + timedelta(minutes=9), actor="system") == 0
     assert await store.revocations.prune(now=NOW + timedelta(minutes=10), actor="system") == 1
 
@@ -611,22 +628,22 @@ async def test_an_expired_entry_outlives_its_expiry_by_the_grace(store: Store) -
 async def test_a_reader_that_may_have_missed_an_entry_must_resync(
     epoch: int, after: int, *, must: bool
 ) -> None:
-    page = RevocationPage(epoch=1, last_sequence=7, floor=4, entries=())
+    page = RevocationPage(epoch=1, last_sequence=7, floor=4, records=())
     assert page.must_resync(epoch, after) is must
 
 
 async def test_live_rows_are_those_of_a_stretch_and_what_the_feed_makes_of_an_entry(store: Store) -> None:
-    token_id, late = new_token_id(NOW), NOW + timedelta(milliseconds=1)
+    token, late = new_token_id(NOW), NOW + timedelta(milliseconds=1)
     end = datetime.max.replace(tzinfo=UTC)
     given: dict[str, Any] = {"now": NOW, "actor": "a"}
-    await store.revocations.revoke_token(token_id, expires_at=NOW, **given)
-    await store.revocations.revoke_token(token_id, expires_at=late, **given)
-    await store.revocations.revoke_branch(token_id, b"b" * 16, expires_at=NOW + DAY, **given)
-    await store.revocations.revoke_user("zoë", late, expires_at=end, **given)
-    await store.revocations.revoke_user("bob", late, expires_at=NOW + DAY, **given)
+    await store.revocations.revoke(TokenRevocation(token, NOW), **given)
+    await store.revocations.revoke(TokenRevocation(token, late), **given)
+    await store.revocations.revoke(BranchRevocation(token, b"b" * 16, NOW + DAY), **given)
+    await store.revocations.revoke(UserRevocation("zoë", late, end), **given)
+    await store.revocations.revoke(UserRevocation("bob", late, NOW + DAY), **given)
     expected: list[caveats.Revocation] = [
-        TokenRevocation(token_id, late),
-        BranchRevocation(token_id, b"b" * 16, NOW + DAY),
+        TokenRevocation(token, late),
+        BranchRevocation(token, b"b" * 16, NOW + DAY),
         UserRevocation("zoë", late, end),
     ]
     rows = await store.revocations.live_rows(0, 4, now=NOW)
@@ -922,14 +939,14 @@ MUTATIONS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "key.retire": lambda store: store.keys.retire("k2", now=NOW, actor="root"),
     "token.label": lambda store: store.labels.add(label("T2"), now=NOW, actor="root"),
     "token.prune": lambda store: store.labels.prune(now=NOW + DAY, actor="root"),
-    "revocation.token": lambda store: store.revocations.revoke_token(
-        "T2", expires_at=NOW, now=NOW, actor="root"
+    "revocation.token": lambda store: store.revocations.revoke(
+        TokenRevocation(token_id(2), NOW), now=NOW, actor="root"
     ),
-    "revocation.branch": lambda store: store.revocations.revoke_branch(
-        "T", BRANCH, expires_at=NOW, now=NOW, actor="root"
+    "revocation.branch": lambda store: store.revocations.revoke(
+        BranchRevocation(token_id(1), BRANCH, NOW), now=NOW, actor="root"
     ),
-    "revocation.user": lambda store: store.revocations.revoke_user(
-        "alice", NOW, expires_at=NOW, now=NOW, actor="root"
+    "revocation.user": lambda store: store.revocations.revoke(
+        UserRevocation("alice", NOW, NOW), now=NOW, actor="root"
     ),
     "revocation.prune": lambda store: store.revocations.prune(now=NOW + 2 * DAY, actor="root"),
     "verifier.add": lambda store: add_verifier(store, actor="root"),
@@ -968,7 +985,7 @@ async def prepare(store: Store, action: str) -> None:
     """What each mutation needs: a user, a label, a revocation, groups, an agent, an interaction, an active key and, for some, a waiting one."""
     await alice(store)
     await store.labels.add(label("T1"), now=NOW, actor="a")
-    await store.revocations.revoke_token("T1", expires_at=NOW, now=NOW, actor="a")
+    await store.revocations.revoke(TokenRevocation(token_id(1), NOW), now=NOW, actor="a")
     await rotate(store)
     await add_verifier(store)
     await store.groups.put("ops", ["alice"], now=NOW, actor="a")
@@ -1001,9 +1018,9 @@ async def test_a_change_that_cannot_be_audited_does_not_happen(store: Store, pla
 
 async def test_the_audit_trail_is_read_newest_first_page_by_page(store: Store) -> None:
     for n in range(5):
-        await store.revocations.revoke_token(f"T{n}", expires_at=NOW, now=NOW, actor="a", reason="why")
+        await store.revocations.revoke(TokenRevocation(token_id(n), NOW), now=NOW, actor="a", reason="why")
     first = await store.audit.list(limit=2)
     second = await store.audit.list(before=first[-1].id, limit=2)
-    assert [entry.subject for entry in (*first, *second)] == ["T4", "T3", "T2", "T1"]
+    assert [entry.subject for entry in (*first, *second)] == [token_id(n) for n in (4, 3, 2, 1)]
     assert first[0].detail == {"sequence": 5, "reason": "why"}
     assert first[0].at == NOW

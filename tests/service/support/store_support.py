@@ -119,6 +119,16 @@ async def new_place(kind: str, folder: Path) -> AsyncIterator[Any]:
         await admin.close()
 
 
+def token_id(number: int) -> str:
+    """A token id that tells which it is."""
+    return f"{number:026d}"
+
+
+async def refuse_a_second_record(place: Any, reason: str) -> None:
+    """Let the database itself refuse every revocation but the first that gives this reason."""
+    await place.execute(f"CREATE UNIQUE INDEX only_once ON revocations (reason) WHERE reason = '{reason}'")
+
+
 async def eventually(what: Any, within: float = 5.0) -> float:
     """Wait until an async question is answered with yes; returns the seconds it took."""
     loop = asyncio.get_running_loop()

@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from caveats import Authenticated
+from caveats import Authenticated, BranchRevocation, UserRevocation
 from caveats.http import Problem, TokenCredential, bad_request
 from caveats.token import BRANCH_ID_SIZE, is_token_id
 from caveats_service.core.usernames import check_username
@@ -12,26 +12,29 @@ from caveats_service.http import schemas
 from caveats_service.http.errors import forbidden, not_found
 from caveats_service.http.idempotency import Once, idempotent
 from caveats_service.http.request import RequestContext, reply
-from caveats_service.storage import Revocation
+from caveats_service.storage import RevocationRecord
 
 _NOT_YOURS: Final = "you have no labelled token of this id; present the token itself, or revoke all of yours"
 
 
-def revocation_response(row: Revocation) -> schemas.RevocationResponse:
+def revocation_response(record: RevocationRecord) -> schemas.RevocationResponse:
     """An entry as the feed shows it."""
+    revoked = record.entry
+    of_user = revoked if isinstance(revoked, UserRevocation) else None
+    of_token = None if isinstance(revoked, UserRevocation) else revoked
     return schemas.RevocationResponse(
-        sequence=row.sequence,
-        kind=row.kind.value,
-        token_id=row.token_id,
-        branch_id=None if row.branch_id is None else row.branch_id.hex(),
-        user=row.username,
-        issued_up_to=row.issued_up_to,
-        expires_at=row.expires_at,
+        sequence=record.sequence,
+        kind=revoked.kind,
+        token_id=None if of_token is None else of_token.token_id,
+        branch_id=revoked.branch_id.hex() if isinstance(revoked, BranchRevocation) else None,
+        user=None if of_user is None else of_user.user,
+        issued_up_to=None if of_user is None else of_user.issued_up_to,
+        expires_at=revoked.expires_at,
     )
 
 
 @idempotent(revocation_response)
-async def create(request: RequestContext, once: Once) -> Revocation:
+async def create(request: RequestContext, once: Once) -> RevocationRecord:
     """Revoke the presented copy, or what the body names."""
     body = await request.read(schemas.RevokeRequest)
     targets = [body.token is not None, body.token_id is not None, body.user is not None]
@@ -46,7 +49,7 @@ async def create(request: RequestContext, once: Once) -> Revocation:
     return await _revoke_presented(request, body.token)
 
 
-async def _revoke_presented(request: RequestContext, text: str | None) -> Revocation:
+async def _revoke_presented(request: RequestContext, text: str | None) -> RevocationRecord:
     """Holding a copy is all the right that killing it needs, whatever its caveats say, and however often."""
     authenticated = await request.runtime.tokens.authenticate(
         text if text is not None else request.token().text, even_revoked=True
@@ -54,12 +57,12 @@ async def _revoke_presented(request: RequestContext, text: str | None) -> Revoca
     return await _revoke_copy(request, authenticated)
 
 
-async def _revoke_copy(request: RequestContext, authenticated: Authenticated) -> Revocation:
+async def _revoke_copy(request: RequestContext, authenticated: Authenticated) -> RevocationRecord:
     branches = request.runtime.tokens.branches(authenticated)
     return await request.runtime.revocations.revoke_presented(authenticated, branches)
 
 
-async def revoke_whole(request: RequestContext, token_id: str) -> Revocation:
+async def revoke_whole(request: RequestContext, token_id: str) -> RevocationRecord:
     """A whole token: the one presented if no holder has narrowed it, a labelled one of the caller's, or an admin's wish."""
     if not is_token_id(token_id):
         raise not_found("a token id is a ULID")
@@ -86,7 +89,7 @@ async def _presented(request: RequestContext) -> Authenticated | None:
     return None
 
 
-async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str) -> Revocation:
+async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str) -> RevocationRecord:
     """A branch by its id, which is no secret: for the token's user, whoever holds a copy above it, or an admin."""
     if not is_token_id(token_id):
         raise not_found("a token id is a ULID")
@@ -116,7 +119,7 @@ async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str)
 
 async def _revoke_user(
     request: RequestContext, username: str, body: schemas.RevokeRequest, once: Once
-) -> Revocation:
+) -> RevocationRecord:
     check_username(username)
     actor = await request.owner_or_admin(username)
     return await request.runtime.accounts.revoke_all(
@@ -135,6 +138,6 @@ async def listing(request: RequestContext) -> Response:
             epoch=page.epoch,
             last_sequence=page.last_sequence,
             resync=after > page.last_sequence or 0 < after < page.floor,
-            revocations=[revocation_response(row) for row in page.entries],
+            revocations=[revocation_response(record) for record in page.records],
         )
     )

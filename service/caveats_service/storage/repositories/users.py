@@ -10,12 +10,13 @@ from sqlalchemy import Row, func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from caveats import UserRevocation
 from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import UnknownUser, UserExists
 from caveats_service.storage.records import User, UserChange
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.repositories.groups import is_group
-from caveats_service.storage.repositories.revocations import revoke_user_within
+from caveats_service.storage.repositories.revocations import revoke_within
 from caveats_service.storage.tables import users
 
 
@@ -151,9 +152,8 @@ class UserRepository(Repository):
             await audit.record(connection, at=now, actor=actor, action=action, subject=username)
             revocation = None
             if revoke_until is not None:
-                revocation = await revoke_user_within(
-                    connection, username, now, expires_at=revoke_until, now=now, actor=actor, reason=action
-                )
+                entry = UserRevocation(username, now, revoke_until)
+                revocation = await revoke_within(connection, entry, now=now, actor=actor, reason=action)
             return UserChange(await _existing(connection, username), revocation)
 
 

@@ -13,9 +13,8 @@ from typing import Final
 import structlog
 
 from caveats import KeyState, MasterKey, MasterKeyring
-from caveats_service import storage as stores
 from caveats_service.settings import Settings
-from caveats_service.storage import KeyConflict, Store
+from caveats_service.storage import KeyConflict, SealedKey, Store
 from caveats_service.storage.encryption import SealKey, seal, unseal
 
 _log = structlog.get_logger("caveats")
@@ -40,7 +39,7 @@ class MasterKeys:
         changed: Callable[[MasterKeyring], None],
     ) -> None:
         self.keyring = MasterKeyring(())
-        self.rows: tuple[stores.MasterKey, ...] = ()
+        self.rows: tuple[SealedKey, ...] = ()
         self._store = store
         self._seal_key = seal_key
         self._settings = settings
@@ -55,7 +54,7 @@ class MasterKeys:
     async def start(self) -> None:
         """Load the keys; make and activate the first one if there is none. Raises `SealKeyError`, `StoreError`."""
         await self._load()
-        if not any(row.state is stores.KeyState.ACTIVE for row in self.rows):
+        if not any(row.state is KeyState.ACTIVE for row in self.rows):
             await self._first()
 
     async def _first(self) -> None:
@@ -95,7 +94,7 @@ class MasterKeys:
 
     async def publish(
         self, *, replacing: str | None = None, first: bool = False, actor: str = _ACTOR
-    ) -> stores.MasterKey:
+    ) -> SealedKey:
         """A new key that verifies and waits to be activated."""
         row = await self._store.keys.publish(
             self._fresh, now=self._now(), actor=actor, replacing=replacing, first=first
@@ -103,7 +102,7 @@ class MasterKeys:
         await self.refresh()
         return row
 
-    async def activate(self, key_id: str, *, actor: str = _ACTOR) -> stores.MasterKey:
+    async def activate(self, key_id: str, *, actor: str = _ACTOR) -> SealedKey:
         """Issue under this published key from now on; the one before may be retired when its last token ended."""
         now = self._now()
         retire_after = now + self._settings.longest_life
@@ -111,7 +110,7 @@ class MasterKeys:
         await self.refresh()
         return row
 
-    async def retire(self, key_id: str, *, force: bool, actor: str) -> stores.MasterKey:
+    async def retire(self, key_id: str, *, force: bool, actor: str) -> SealedKey:
         """Destroy a key. `KeyInUse` while tokens under it may be alive, unless forced."""
         row = await self._store.keys.retire(key_id, now=self._now(), actor=actor, force=force)
         await self.refresh()
@@ -122,14 +121,14 @@ class MasterKeys:
         await self.refresh()
         now, settings = self._now(), self._settings
         for row in self.rows:
-            if row.state is stores.KeyState.PUBLISHED and now >= row.created_at + settings.key_propagation:
+            if row.state is KeyState.PUBLISHED and now >= row.created_at + settings.key_propagation:
                 await self.activate(row.key_id)
                 _log.info("key_activated", key_id=row.key_id)
-            elif row.state is stores.KeyState.VERIFYING and row.retire_after and now >= row.retire_after:
+            elif row.state is KeyState.VERIFYING and row.retire_after and now >= row.retire_after:
                 await self.retire(row.key_id, force=False, actor=_ACTOR)
                 _log.info("key_retired", key_id=row.key_id)
-        active = next((row for row in self.rows if row.state is stores.KeyState.ACTIVE), None)
-        waiting = any(row.state is stores.KeyState.PUBLISHED for row in self.rows)
+        active = next((row for row in self.rows if row.state is KeyState.ACTIVE), None)
+        waiting = any(row.state is KeyState.PUBLISHED for row in self.rows)
         old = (
             settings.key_rotation_age
             and active
@@ -147,11 +146,9 @@ class MasterKeys:
 
     async def _load(self) -> None:
         rows = await self._store.keys.list()
-        keys = [self._open(row) for row in rows if row.state is not stores.KeyState.RETIRED]
+        keys = [self._open(row) for row in rows if row.state is not KeyState.RETIRED]
         changed = {key.key_id: key.state for key in keys} != {
-            row.key_id: KeyState(row.state.value)
-            for row in self.rows
-            if row.state is not stores.KeyState.RETIRED
+            row.key_id: row.state for row in self.rows if row.state is not KeyState.RETIRED
         }
         self.rows = rows
         if changed:
@@ -160,11 +157,11 @@ class MasterKeys:
             self.keyring = MasterKeyring(keys)
             self._changed(self.keyring)
 
-    def _open(self, row: stores.MasterKey) -> MasterKey:
+    def _open(self, row: SealedKey) -> MasterKey:
         secret = self._opened.get(row.key_id)
         if secret is None:
             secret = unseal(
                 self._seal_key, row.sealed, row_id=row.row_id, key_id=row.key_id, purpose=_PURPOSE
             )
             self._opened[row.key_id] = secret
-        return MasterKey(row.key_id, secret, KeyState(row.state.value))
+        return MasterKey(row.key_id, secret, row.state)

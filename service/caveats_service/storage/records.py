@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from caveats import Revocation
+from caveats import KeyState, Revocation
 
 _DIGEST_SIZE: Final = 32
 
@@ -85,18 +85,9 @@ class Interaction:
     decided_at: datetime | None = None
 
 
-class KeyState(StrEnum):
-    """published: verifies, waits; active: issues; verifying: issues no more; retired: destroyed."""
-
-    PUBLISHED = "published"
-    ACTIVE = "active"
-    VERIFYING = "verifying"
-    RETIRED = "retired"
-
-
 @dataclass(frozen=True, slots=True)
-class MasterKey:
-    """A master key as it lies at rest: sealed, and empty once retired."""
+class SealedKey:
+    """A master key as it lies at rest: sealed, and empty once retired. `caveats.MasterKey` is the opened one."""
 
     row_id: int
     key_id: str

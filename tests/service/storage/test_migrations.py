@@ -20,8 +20,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect
 from store_support import KINDS, new_place, token_id
 
-from caveats import TokenRevocation
-from caveats_service.storage import Change, ChangeKind, KeyState, SchemaError, SchemaTooNew, Store, tables
+from caveats import KeyState, TokenRevocation
+from caveats_service.storage import Change, ChangeKind, SchemaError, SchemaTooNew, Store, tables
 from caveats_service.storage.engines import migrate
 
 pytestmark = pytest.mark.slow

@@ -23,13 +23,12 @@ import pytest
 import pytest_asyncio
 from store_support import Line, eventually, new_place
 
-from caveats import UserRevocation
+from caveats import KeyState, UserRevocation
 from caveats_service.storage import (
     AlreadyDone,
     BackupElsewhere,
     ChangeKind,
     Idempotency,
-    KeyState,
     LabelledToken,
     Store,
     StoreError,

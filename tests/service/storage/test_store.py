@@ -15,7 +15,7 @@ from sqlalchemy import URL
 from store_support import KINDS, new_place, refuse_a_second_record, token_id
 
 import caveats
-from caveats import BranchRevocation, TokenRevocation, UserRevocation, new_token_id
+from caveats import BranchRevocation, KeyState, TokenRevocation, UserRevocation, new_token_id
 from caveats.revocation import row_of
 from caveats.token import is_token_id
 from caveats_service.storage import (
@@ -27,7 +27,6 @@ from caveats_service.storage import (
     InteractionsFull,
     KeyConflict,
     KeyInUse,
-    KeyState,
     LabelExists,
     LabelledToken,
     RevocationPage,

@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from caveats_service.http import schemas
 from caveats_service.http.request import RequestContext, reply
-from caveats_service.storage import MasterKey
+from caveats_service.storage import SealedKey
 
 
 async def listing(request: RequestContext) -> Response:
@@ -34,7 +34,7 @@ async def retire(request: RequestContext) -> Response:
     return reply(key_response(row))
 
 
-def key_response(row: MasterKey) -> schemas.KeyResponse:
+def key_response(row: SealedKey) -> schemas.KeyResponse:
     """A key's life."""
     return schemas.KeyResponse(
         id=row.key_id,

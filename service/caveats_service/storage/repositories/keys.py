@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from caveats import KeyState
 from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import KeyConflict, KeyInUse, StoreUnavailable, UnknownMasterKey
-from caveats_service.storage.records import KeyState, MasterKey
+from caveats_service.storage.records import SealedKey
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.tables import labelled_tokens, master_keys, meta, service_keys
 
@@ -26,7 +27,7 @@ class KeyRepository(Repository):
     """The operations on keys. Each may be repeated, also by another node, and then changes nothing."""
 
     @operation
-    async def list(self) -> tuple[MasterKey, ...]:
+    async def list(self) -> tuple[SealedKey, ...]:
         """Every key there ever was, oldest first."""
         async with self._database.read() as connection:
             rows = await connection.execute(select(master_keys).order_by(master_keys.c.row_id))
@@ -35,7 +36,7 @@ class KeyRepository(Repository):
     @operation
     async def publish(
         self, seal: SealFor, *, now: datetime, actor: str, replacing: str | None = None, first: bool = False
-    ) -> MasterKey:
+    ) -> SealedKey:
         """A new key that verifies and waits; if one waits already, that one.
 
         With `replacing`, `KeyConflict` unless that key is the active one: so two nodes that both found it too
@@ -67,14 +68,14 @@ class KeyRepository(Repository):
             return await _existing(connection, key_id)
 
     @operation
-    async def activate(self, key_id: str, *, retire_after: datetime, now: datetime, actor: str) -> MasterKey:
+    async def activate(self, key_id: str, *, retire_after: datetime, now: datetime, actor: str) -> SealedKey:
         """Issue under this published key from now on; the one before verifies until `retire_after`."""
         async with self._database.exclusive_write() as connection:
             key = await _existing(connection, key_id)
             if key.state is KeyState.ACTIVE:
                 return key
             if key.state is not KeyState.PUBLISHED:
-                raise KeyConflict(f"{key_id} is {key.state}: only a published key can be activated")
+                raise KeyConflict(f"{key_id} is {key.state.value}: only a published key can be activated")
             before = await _only(connection, KeyState.ACTIVE)
             if before is not None:
                 await _update(
@@ -92,7 +93,7 @@ class KeyRepository(Repository):
             return await _existing(connection, key_id)
 
     @operation
-    async def retire(self, key_id: str, *, now: datetime, actor: str, force: bool = False) -> MasterKey:
+    async def retire(self, key_id: str, *, now: datetime, actor: str, force: bool = False) -> SealedKey:
         """Destroy this key: every token under it is dead.
 
         `KeyConflict` for the active key. `KeyInUse` while tokens under it may be alive, unless forced.
@@ -133,7 +134,7 @@ async def _only(connection: AsyncConnection, state: KeyState) -> str | None:
     return (await connection.execute(query)).scalar_one_or_none()
 
 
-async def _existing(connection: AsyncConnection, key_id: str) -> MasterKey:
+async def _existing(connection: AsyncConnection, key_id: str) -> SealedKey:
     row = (await connection.execute(select(master_keys).where(master_keys.c.key_id == key_id))).one_or_none()
     if row is None:
         raise UnknownMasterKey(f"there is no key {key_id}")
@@ -149,7 +150,7 @@ async def _moved(connection: AsyncConnection) -> None:
     await connection.execute(update(meta).values(key_sequence=meta.c.key_sequence + 1))
 
 
-async def _labelled(connection: AsyncConnection, key: MasterKey, now: datetime) -> int:
+async def _labelled(connection: AsyncConnection, key: SealedKey, now: datetime) -> int:
     """How many labelled tokens, issued while this key was the active one, are alive."""
     issued = labelled_tokens.c.issued_at
     query = (
@@ -164,8 +165,8 @@ async def _labelled(connection: AsyncConnection, key: MasterKey, now: datetime) 
     return (await connection.execute(query)).scalar_one()
 
 
-def _key(row: Row[Any]) -> MasterKey:
-    return MasterKey(
+def _key(row: Row[Any]) -> SealedKey:
+    return SealedKey(
         row_id=row.row_id,
         key_id=row.key_id,
         state=KeyState(row.state),

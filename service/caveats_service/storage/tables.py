@@ -4,8 +4,10 @@ Knows no queries. A change here needs a new file in `migrations/versions` (a tes
 Nothing per issued token is kept: only labelled ones have a row, and only revoked ones have an entry.
 """
 
+import json
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from enum import Enum
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -23,6 +25,9 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.types import TypeDecorator
+
+from caveats import KeyState
+from caveats_service.storage.records import Decision
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -59,12 +64,54 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else moment(value)
 
 
+class Enumerated(TypeDecorator[Enum]):
+    """A member of an enumeration, kept as its value."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, members: type[Enum]) -> None:
+        super().__init__()
+        self.members = members
+
+    def process_bind_param(self, value: Enum | None, dialect: Dialect) -> str | None:
+        """To the database."""
+        del dialect
+        return None if value is None else value.value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Enum | None:
+        """From the database."""
+        del dialect
+        return None if value is None else self.members(value)
+
+
+class Json(TypeDecorator[Any]):
+    """A dictionary or a tuple of what JSON has, kept as its text."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, kind: type[dict[str, Any]] | type[tuple[Any, ...]]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """To the database."""
+        del dialect
+        return None if value is None else json.dumps(value, sort_keys=True)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        """From the database."""
+        del dialect
+        return None if value is None else self.kind(json.loads(value))
+
+
 # SQLite numbers rows by itself only in a column of exactly INTEGER.
 Counter: Final = BigInteger().with_variant(Integer, "sqlite")
 
 metadata: Final = MetaData()
 
-# One row (id 1). Whoever must be alone among all writers locks it first: see `Database.write_alone`. On
+# One row (id 1). Whoever must be alone among all writers locks it first: see `Database.exclusive_write`. On
 # PostgreSQL a trigger (migration 0002) notifies the channel "caveats" when one of its counters moves.
 meta: Final = Table(
     "meta",
@@ -97,7 +144,7 @@ master_keys: Final = Table(
     metadata,
     Column("row_id", Integer, primary_key=True, autoincrement=False),
     Column("key_id", Text, nullable=False, unique=True),
-    Column("state", Text, nullable=False),
+    Column("state", Enumerated(KeyState), nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("activated_at", Moment),
@@ -171,7 +218,7 @@ audit: Final = Table(
     Column("actor", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),
-    Column("detail", Text, nullable=False),
+    Column("detail", Json(dict), nullable=False),
 )
 
 verifiers: Final = Table(
@@ -249,8 +296,8 @@ interactions: Final = Table(
     Column("payload", LargeBinary),
     Column("client_ip", Text, nullable=False),
     Column("asker", Text),
-    Column("approvers", Text, nullable=False),
-    Column("decision", Text, nullable=False),
+    Column("approvers", Json(tuple), nullable=False),
+    Column("decision", Enumerated(Decision), nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
     Column("decided_at", Moment),

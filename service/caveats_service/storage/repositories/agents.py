@@ -4,9 +4,8 @@ Knows public keys only; administrators register them.
 """
 
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, delete, insert, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +14,7 @@ from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import AgentExists, UnknownAgent, UnknownUser
 from caveats_service.storage.records import Agent
 from caveats_service.storage.repositories import audit
+from caveats_service.storage.repositories.rows import record_of
 from caveats_service.storage.tables import agents, users
 
 
@@ -63,14 +63,14 @@ class AgentRepository(Repository):
         )
         async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
-            return None if row is None else _agent(row)
+            return None if row is None else record_of(Agent, row)
 
     @operation
     async def list(self, *, after: str = "", limit: int = 100) -> tuple[Agent, ...]:
         """Agents, oldest first; `after` is the last id of the previous page."""
         query = select(agents).where(agents.c.agent_id > after).order_by(agents.c.agent_id).limit(limit)
         async with self._database.read() as connection:
-            return tuple(_agent(row) for row in await connection.execute(query))
+            return tuple(record_of(Agent, row) for row in await connection.execute(query))
 
     @operation
     async def remove(self, agent_id: str, *, now: datetime, actor: str) -> None:
@@ -87,15 +87,4 @@ async def _existing(connection: AsyncConnection, agent_id: str) -> Agent:
     row = (await connection.execute(select(agents).where(agents.c.agent_id == agent_id))).one_or_none()
     if row is None:
         raise UnknownAgent(f"there is no agent {agent_id}")
-    return _agent(row)
-
-
-def _agent(row: Row[Any]) -> Agent:
-    return Agent(
-        agent_id=row.agent_id,
-        username=row.username,
-        public_key=bytes(row.public_key),
-        name=row.name,
-        created_at=row.created_at,
-        created_by=row.created_by,
-    )
+    return record_of(Agent, row)

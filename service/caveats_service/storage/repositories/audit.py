@@ -3,16 +3,15 @@
 Knows only its table. `record` is called by every other part of the store that changes anything.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.records import AuditEntry
+from caveats_service.storage.repositories.rows import record_of
 from caveats_service.storage.tables import audit
 
 
@@ -38,7 +37,7 @@ def entry(
         "actor": actor,
         "action": action,
         "subject": subject,
-        "detail": json.dumps(detail, sort_keys=True),
+        "detail": detail,
     }
 
 
@@ -58,8 +57,4 @@ class AuditRepository(Repository):
         if before is not None:
             query = query.where(audit.c.id < before)
         async with self._database.read() as connection:
-            return tuple(_entry(row) for row in await connection.execute(query))
-
-
-def _entry(row: Row[Any]) -> AuditEntry:
-    return AuditEntry(row.id, row.at, row.actor, row.action, row.subject, json.loads(row.detail))
+            return tuple(record_of(AuditEntry, row) for row in await connection.execute(query))

@@ -4,18 +4,19 @@ Knows hashes of the secrets that lead to one, never the secrets; a ticket is not
 There is one decision, whoever is late; until an interaction's time is up it can be read again and again.
 """
 
-import json
 from collections.abc import Collection
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats_service.storage.engines.transactions import Repository, in_batches, operation
 from caveats_service.storage.errors import InteractionsFull, UnknownInteraction
 from caveats_service.storage.records import Decision, Interaction
 from caveats_service.storage.repositories import audit
+from caveats_service.storage.repositories.rows import record_of
 from caveats_service.storage.tables import interactions
 
 _BATCH: Final = 5000
@@ -32,22 +33,7 @@ class InteractionRepository(Repository):
         async with self._database.write() as connection:
             if (await connection.execute(alive)).scalar_one() >= most:
                 raise InteractionsFull(f"there are {most} interactions already")
-            await connection.execute(
-                insert(interactions).values(
-                    visit_hash=interaction.visit_hash,
-                    wait_hash=interaction.wait_hash,
-                    token_hash=interaction.token_hash,
-                    identifier=interaction.identifier,
-                    payload=interaction.payload,
-                    client_ip=interaction.client_ip,
-                    asker=interaction.asker,
-                    approvers=json.dumps(list(interaction.approvers)),
-                    decision=interaction.decision.value,
-                    created_at=interaction.created_at,
-                    expires_at=interaction.expires_at,
-                    decided_at=None,
-                )
-            )
+            await connection.execute(insert(interactions).values(asdict(interaction)))
 
     @operation
     async def find(
@@ -69,7 +55,7 @@ class InteractionRepository(Repository):
             )
             query = select(interactions).where(column == value, interactions.c.expires_at > now)
             row = (await connection.execute(query)).one_or_none()
-            return None if row is None else _interaction(row)
+            return None if row is None else record_of(Interaction, row)
 
     @operation
     async def take_part(
@@ -87,7 +73,7 @@ class InteractionRepository(Repository):
             else:
                 if username in before.approvers or len(before.approvers) >= _MOST_APPROVERS:
                     return before
-                values = {"approvers": json.dumps([*before.approvers, username])}
+                values = {"approvers": (*before.approvers, username)}
             await connection.execute(
                 update(interactions).where(interactions.c.visit_hash == visit_hash).values(values)
             )
@@ -107,7 +93,7 @@ class InteractionRepository(Repository):
             await connection.execute(
                 update(interactions)
                 .where(interactions.c.visit_hash == visit_hash)
-                .values(decision=decision.value, decided_at=now, expires_at=until)
+                .values(decision=decision, decided_at=now, expires_at=until)
             )
             await audit.record(
                 connection,
@@ -125,11 +111,11 @@ class InteractionRepository(Repository):
         """Those of these wait hashes for which there is nothing to wait for any more."""
         query = select(interactions.c.wait_hash).where(
             interactions.c.wait_hash.in_(waits),
-            interactions.c.decision == Decision.OPEN.value,
+            interactions.c.decision == Decision.OPEN,
             interactions.c.expires_at > now,
         )
         async with self._database.read() as connection:
-            still = {bytes(row.wait_hash) for row in await connection.execute(query)}
+            still = {row.wait_hash for row in await connection.execute(query)}
             return frozenset(waits) - still
 
     async def prune(self, *, now: datetime) -> int:
@@ -152,21 +138,4 @@ async def _existing(connection: AsyncConnection, visit_hash: bytes, now: datetim
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise UnknownInteraction("there is no such interaction, or its time is up")
-    return _interaction(row)
-
-
-def _interaction(row: Row[Any]) -> Interaction:
-    return Interaction(
-        visit_hash=bytes(row.visit_hash),
-        wait_hash=bytes(row.wait_hash),
-        token_hash=bytes(row.token_hash),
-        identifier=bytes(row.identifier),
-        payload=None if row.payload is None else bytes(row.payload),
-        client_ip=row.client_ip,
-        asker=row.asker,
-        approvers=tuple(json.loads(row.approvers)),
-        decision=Decision(row.decision),
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        decided_at=row.decided_at,
-    )
+    return record_of(Interaction, row)

@@ -7,9 +7,9 @@ A master key is published, active, verifying, retired, in this order. Two indexe
 import contextlib
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats import KeyState
@@ -17,6 +17,7 @@ from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import KeyConflict, KeyInUse, StoreUnavailable, UnknownMasterKey
 from caveats_service.storage.records import SealedKey
 from caveats_service.storage.repositories import audit
+from caveats_service.storage.repositories.rows import record_of
 from caveats_service.storage.tables import labelled_tokens, master_keys, meta, service_keys
 
 SealFor: TypeAlias = Callable[[int, str], bytes]
@@ -31,7 +32,7 @@ class KeyRepository(Repository):
         """Every key there ever was, oldest first."""
         async with self._database.read() as connection:
             rows = await connection.execute(select(master_keys).order_by(master_keys.c.row_id))
-            return tuple(_key(row) for row in rows)
+            return tuple(record_of(SealedKey, row) for row in rows)
 
     @operation
     async def publish(
@@ -58,7 +59,7 @@ class KeyRepository(Repository):
                 insert(master_keys).values(
                     row_id=row_id,
                     key_id=key_id,
-                    state=KeyState.PUBLISHED.value,
+                    state=KeyState.PUBLISHED,
                     sealed=seal(row_id, key_id),
                     created_at=now,
                 )
@@ -81,11 +82,11 @@ class KeyRepository(Repository):
                 await _update(
                     connection,
                     before,
-                    state=KeyState.VERIFYING.value,
+                    state=KeyState.VERIFYING,
                     verifying_since=now,
                     retire_after=retire_after,
                 )
-            await _update(connection, key_id, state=KeyState.ACTIVE.value, activated_at=now)
+            await _update(connection, key_id, state=KeyState.ACTIVE, activated_at=now)
             await _moved(connection)
             await audit.record(
                 connection, at=now, actor=actor, action="key.activate", subject=key_id, before=before or ""
@@ -106,7 +107,7 @@ class KeyRepository(Repository):
                 raise KeyConflict(f"{key_id} is the active key: activate another one first")
             if not force and key.retire_after is not None and now < key.retire_after:
                 raise KeyInUse(key_id, key.retire_after, await _labelled(connection, key, now))
-            await _update(connection, key_id, state=KeyState.RETIRED.value, sealed=b"", retired_at=now)
+            await _update(connection, key_id, state=KeyState.RETIRED, sealed=b"", retired_at=now)
             await _moved(connection)
             await audit.record(
                 connection, at=now, actor=actor, action="key.retire", subject=key_id, forced=force
@@ -130,7 +131,7 @@ class KeyRepository(Repository):
 
 
 async def _only(connection: AsyncConnection, state: KeyState) -> str | None:
-    query = select(master_keys.c.key_id).where(master_keys.c.state == state.value)
+    query = select(master_keys.c.key_id).where(master_keys.c.state == state)
     return (await connection.execute(query)).scalar_one_or_none()
 
 
@@ -138,7 +139,7 @@ async def _existing(connection: AsyncConnection, key_id: str) -> SealedKey:
     row = (await connection.execute(select(master_keys).where(master_keys.c.key_id == key_id))).one_or_none()
     if row is None:
         raise UnknownMasterKey(f"there is no key {key_id}")
-    return _key(row)
+    return record_of(SealedKey, row)
 
 
 async def _update(connection: AsyncConnection, key_id: str, **values: object) -> None:
@@ -163,17 +164,3 @@ async def _labelled(connection: AsyncConnection, key: SealedKey, now: datetime) 
         )
     )
     return (await connection.execute(query)).scalar_one()
-
-
-def _key(row: Row[Any]) -> SealedKey:
-    return SealedKey(
-        row_id=row.row_id,
-        key_id=row.key_id,
-        state=KeyState(row.state),
-        sealed=row.sealed,
-        created_at=row.created_at,
-        activated_at=row.activated_at,
-        verifying_since=row.verifying_since,
-        retire_after=row.retire_after,
-        retired_at=row.retired_at,
-    )

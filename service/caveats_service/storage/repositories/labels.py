@@ -4,16 +4,18 @@ Knows ids, notes and times. Must not know tokens or signatures, and hears of no 
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
+from sqlalchemy import bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from caveats_service.storage.engines.transactions import Repository, in_batches, operation
 from caveats_service.storage.errors import LabelExists, UnknownUser
 from caveats_service.storage.records import Idempotency, LabelledToken
 from caveats_service.storage.repositories import audit, idempotency
+from caveats_service.storage.repositories.rows import record_of
 from caveats_service.storage.tables import labelled_tokens, users
 
 _BATCH: Final = 5000
@@ -43,18 +45,7 @@ class LabelRepository(Repository):
             if (await connection.execute(owner)).one_or_none() is None:
                 raise UnknownUser(f"there is no user {token.username}")
             try:
-                await connection.execute(
-                    insert(labelled_tokens).values(
-                        token_id=token.token_id,
-                        username=token.username,
-                        note=token.note,
-                        scope=token.scope,
-                        audience=token.audience,
-                        issued_at=token.issued_at,
-                        expires_at=token.expires_at,
-                        last_used_at=token.last_used_at,
-                    )
-                )
+                await connection.execute(insert(labelled_tokens).values(asdict(token)))
             except IntegrityError as error:
                 raise LabelExists(f"{token.token_id} is labelled already") from error
             await audit.record(
@@ -75,7 +66,7 @@ class LabelRepository(Repository):
         query = select(labelled_tokens).where(labelled_tokens.c.token_id == token_id)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
-            return None if row is None else _token(row)
+            return None if row is None else record_of(LabelledToken, row)
 
     @operation
     async def list(
@@ -88,7 +79,8 @@ class LabelRepository(Repository):
             query = query.where(ids < after)
         async with self._database.read() as connection:
             return tuple(
-                _token(row) for row in await connection.execute(query.order_by(ids.desc()).limit(limit))
+                record_of(LabelledToken, row)
+                for row in await connection.execute(query.order_by(ids.desc()).limit(limit))
             )
 
     @operation
@@ -125,16 +117,3 @@ class LabelRepository(Repository):
                     connection, at=now, actor=actor, action="token.prune", subject="", count=gone.rowcount
                 )
             return gone.rowcount
-
-
-def _token(row: Row[Any]) -> LabelledToken:
-    return LabelledToken(
-        token_id=row.token_id,
-        username=row.username,
-        note=row.note,
-        scope=row.scope,
-        audience=row.audience,
-        issued_at=row.issued_at,
-        expires_at=row.expires_at,
-        last_used_at=row.last_used_at,
-    )

@@ -4,9 +4,8 @@ Knows names and stored hashes. Must not know passwords, and does not judge names
 """
 
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, func, insert, select, true, update
+from sqlalchemy import func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,6 +16,7 @@ from caveats_service.storage.records import User, UserChange
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.repositories.groups import is_group
 from caveats_service.storage.repositories.revocations import revoke_within
+from caveats_service.storage.repositories.rows import record_of
 from caveats_service.storage.tables import users
 
 
@@ -72,7 +72,7 @@ class UserRepository(Repository):
         """Accounts by name; `after` is the last name of the previous page."""
         query = select(users).where(users.c.username > after).order_by(users.c.username).limit(limit)
         async with self._database.read() as connection:
-            return tuple(_user(row) for row in await connection.execute(query))
+            return tuple(record_of(User, row) for row in await connection.execute(query))
 
     @operation
     async def count(self, *, admins_only: bool = False) -> int:
@@ -159,7 +159,7 @@ class UserRepository(Repository):
 
 async def _find(connection: AsyncConnection, username: str) -> User | None:
     row = (await connection.execute(select(users).where(users.c.username == username))).one_or_none()
-    return None if row is None else _user(row)
+    return None if row is None else record_of(User, row)
 
 
 async def _existing(connection: AsyncConnection, username: str) -> User:
@@ -167,15 +167,3 @@ async def _existing(connection: AsyncConnection, username: str) -> User:
     if user is None:
         raise UnknownUser(f"there is no user {username}")
     return user
-
-
-def _user(row: Row[Any]) -> User:
-    return User(
-        username=row.username,
-        password_hash=row.password_hash,
-        is_admin=row.is_admin,
-        scope=row.scope,
-        created_at=row.created_at,
-        disabled_at=row.disabled_at,
-        password_changed_at=row.password_changed_at,
-    )

@@ -4,9 +4,8 @@ Knows public keys only. Must not know audience keys or boxes.
 """
 
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats import new_token_id
@@ -14,6 +13,7 @@ from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import UnknownVerifier
 from caveats_service.storage.records import VerifierApp
 from caveats_service.storage.repositories import audit
+from caveats_service.storage.repositories.rows import record_of
 from caveats_service.storage.tables import verifiers
 
 
@@ -64,7 +64,7 @@ class VerifierRepository(Repository):
             query = query.where(verifiers.c.audience == audience)
         async with self._database.read() as connection:
             rows = await connection.execute(query.order_by(verifiers.c.verifier_id).limit(limit))
-            return tuple(_verifier(row) for row in rows)
+            return tuple(record_of(VerifierApp, row) for row in rows)
 
     @operation
     async def revoke(self, verifier_id: str, *, now: datetime, actor: str) -> VerifierApp:
@@ -83,7 +83,7 @@ class VerifierRepository(Repository):
 async def _find(connection: AsyncConnection, verifier_id: str) -> VerifierApp | None:
     query = select(verifiers).where(verifiers.c.verifier_id == verifier_id)
     row = (await connection.execute(query)).one_or_none()
-    return None if row is None else _verifier(row)
+    return None if row is None else record_of(VerifierApp, row)
 
 
 async def _existing(connection: AsyncConnection, verifier_id: str) -> VerifierApp:
@@ -91,15 +91,3 @@ async def _existing(connection: AsyncConnection, verifier_id: str) -> VerifierAp
     if verifier is None:
         raise UnknownVerifier(f"there is no verifier {verifier_id}")
     return verifier
-
-
-def _verifier(row: Row[Any]) -> VerifierApp:
-    return VerifierApp(
-        verifier_id=row.verifier_id,
-        audience=row.audience,
-        public_key=row.public_key,
-        name=row.name,
-        created_at=row.created_at,
-        created_by=row.created_by,
-        revoked_at=row.revoked_at,
-    )

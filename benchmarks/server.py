@@ -16,7 +16,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from benchmarks.sample import AUDIENCE
-from caveats import MasterKeyring
 from caveats_service.app import create_app
 from caveats_service.server.logging import configure
 from caveats_service.server.uvicorn import options
@@ -47,10 +46,7 @@ def _service(settings: Settings, folder: Path) -> Starlette:
     """The service; it leaves the keys of one audience in the folder, so that tokens can be minted outside."""
 
     def export(node: ServiceRuntime) -> None:
-        keyring = node.verifier.keyring
-        if not isinstance(keyring, MasterKeyring):
-            raise TypeError("the service holds master keys")
-        (folder / KEYS).write_text(json.dumps(keyring.export(AUDIENCE).to_json()))
+        (folder / KEYS).write_text(json.dumps(node.master_keys.keyring.export(AUDIENCE).to_json()))
 
     return create_app(settings, on_start=export)
 

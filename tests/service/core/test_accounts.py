@@ -1,0 +1,224 @@
+"""What happens to an account: who may, what is written with it, and what dies with it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from caveats import MalformedCaveat
+from caveats_service.core.accounts import ADMIN, OPERATOR, Accounts, Actor, Anonymous
+from caveats_service.core.errors import (
+    BadName,
+    BadPassword,
+    Forbidden,
+    InvalidCredentials,
+    NotFound,
+    RateLimited,
+    RegistrationClosed,
+)
+from caveats_service.core.passwords import PasswordHasher, PasswordProfile
+from caveats_service.core.rate_limit import RateLimiter
+from caveats_service.core.revoking import RACE, Revoker
+from caveats_service.settings import Settings
+from caveats_service.storage import Store, UnknownUser, UserExists
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+ALICE, BOB, ROOT = Actor("alice"), Actor("bob"), Actor("root", administers=True)
+OLD, NEW = "correct horse", "battery staple"
+Change = Callable[[Accounts, Actor], Awaitable[object]]
+
+CHANGES: dict[str, Change] = {
+    "set_password": lambda accounts, actor: accounts.set_password("alice", NEW, actor=actor),
+    "revoke_all": lambda accounts, actor: accounts.revoke_all("alice", actor=actor),
+    "disable": lambda accounts, actor: accounts.disable("alice", actor=actor),
+    "enable": lambda accounts, actor: accounts.enable("alice", actor=actor),
+    "set_admin": lambda accounts, actor: accounts.set_admin("alice", is_admin=True, actor=actor),
+    "register": lambda accounts, actor: accounts.register("carol", OLD, actor=actor),
+}
+ACTIONS = {
+    "set_password": {"user.set_password", "revocation.user"},
+    "revoke_all": {"revocation.user"},
+    "disable": {"user.disable", "revocation.user"},
+    "enable": {"user.enable"},
+    "set_admin": {"user.set_admin"},
+    "register": {"user.create"},
+}
+OWN = ("set_password", "revoke_all")
+"""What users may do to their own accounts."""
+
+
+class House:
+    """A store with the accounts alice and bob, and the parts above it."""
+
+    def __init__(self, store: Store, now: Callable[[], datetime] = lambda: NOW, **given: object) -> None:
+        settings = Settings.load(
+            **{"login_limit_account": "3/minute", "register_limit_address": "1/minute", **given}
+        )
+        self.store = store
+        self.passwords = PasswordHasher(PasswordProfile(1, 8), workers=1)
+        self.revoker = Revoker(store, settings, now=now)
+        limiter = RateLimiter(settings)
+        self.accounts = Accounts(store, self.passwords, self.revoker, limiter, settings, now=now)
+
+    async def audited(self) -> list[tuple[str, str, str]]:
+        """Actor, action and subject of each entry, the oldest first."""
+        found = await self.store.audit.list(limit=1000)
+        return [(entry.actor, entry.action, entry.subject) for entry in reversed(found)]
+
+
+@pytest_asyncio.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = Store(f"sqlite:///{tmp_path / 'caveats.db'}")
+    await store.migrate()
+    yield store
+    await store.close()
+
+
+@pytest_asyncio.fixture
+async def house(store: Store) -> House:
+    house = House(store, open_registration=True)
+    for name in ("alice", "bob"):
+        await house.accounts.register(name, OLD, actor=OPERATOR)
+    return house
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_change_by_one_who_may_not_is_refused_and_leaves_no_trace(house: House, change: str) -> None:
+    before = await house.audited(), await house.store.users.get("alice")
+    with pytest.raises(Forbidden):
+        await CHANGES[change](house.accounts, BOB)
+    assert (await house.audited(), await house.store.users.get("alice")) == before
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_users_act_on_their_own_account_and_administrators_on_any(house: House, change: str) -> None:
+    await CHANGES[change](house.accounts, ROOT)
+    if change in OWN:
+        await CHANGES[change](house.accounts, ALICE)
+    else:
+        with pytest.raises(Forbidden):
+            await CHANGES[change](house.accounts, ALICE)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_change_is_written_down_with_its_actor(house: House, change: str) -> None:
+    before = len(await house.audited())
+    await CHANGES[change](house.accounts, ROOT)
+    entries = (await house.audited())[before:]
+    assert {action for _, action, _ in entries} == ACTIONS[change]
+    assert {actor for actor, _, _ in entries} == {"root"}
+
+
+@pytest.mark.parametrize("change", ["set_password", "revoke_all", "disable"])
+async def test_all_that_a_user_has_dies_up_to_a_moment_ahead_that_is_waited_for(
+    house: House, change: str
+) -> None:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await CHANGES[change](house.accounts, ROOT)
+    assert loop.time() - begun >= RACE.total_seconds() * 0.9
+    page = await house.store.revocations.page(0)
+    assert [entry.issued_up_to for entry in page.entries] == [NOW + RACE]
+
+
+@pytest.mark.parametrize("change", ["set_password", "revoke_all", "disable"])
+async def test_a_revocation_that_came_late_is_written_a_second_time(
+    house: House, store: Store, change: str
+) -> None:
+    late = NOW + timedelta(seconds=5)
+    times = iter([NOW])
+    slow = House(store, now=lambda: next(times, late))
+    await CHANGES[change](slow.accounts, ROOT)
+    page = await store.revocations.page(0)
+    assert [entry.issued_up_to for entry in page.entries] == [NOW + RACE, late]
+    assert page.entries[0].reason == page.entries[1].reason
+
+
+async def test_whoever_has_an_account_registers_nobody_else_but_anybody_may_register_where_that_is_open(
+    house: House,
+) -> None:
+    user = await house.accounts.register("carol", OLD, actor=Anonymous("192.0.2.1"))
+    assert not user.is_admin
+    assert (await house.audited())[-1] == ("carol", "user.create", "carol")
+    with pytest.raises(RateLimited) as refused:
+        await house.accounts.register("dave", OLD, actor=Anonymous("192.0.2.1"))
+    assert refused.value.retry_after >= 1
+    with pytest.raises(Forbidden, match="administrator"):
+        await house.accounts.register("dave", OLD, actor=Anonymous("192.0.2.2"), is_admin=True)
+
+
+async def test_where_registration_is_closed_only_administrators_add_accounts(store: Store) -> None:
+    house = House(store, open_registration=False)
+    with pytest.raises(RegistrationClosed):
+        await house.accounts.register("carol", OLD, actor=Anonymous("192.0.2.1"))
+    admin = await house.accounts.register("carol", OLD, actor=ROOT, is_admin=True, scope="photos:read")
+    assert (admin.is_admin, admin.scope) == (True, "photos:read")
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "scope", "refusal"),
+    [
+        ("Alice", OLD, "*", BadName),
+        ("carol", "short", "*", BadPassword),
+        ("carol", OLD, "no scope", MalformedCaveat),
+        ("alice", OLD, "*", UserExists),
+    ],
+)
+async def test_an_account_that_cannot_be_is_not_made(
+    house: House, name: str, password: str, scope: str, refusal: type[Exception]
+) -> None:
+    before = await house.audited()
+    with pytest.raises(refusal):
+        await house.accounts.register(name, password, actor=ROOT, scope=scope)
+    assert await house.audited() == before
+
+
+@pytest.mark.parametrize("change", ["disable", "enable", "set_admin", "set_password"])
+async def test_nothing_happens_to_an_account_that_is_not_there(store: Store, change: str) -> None:
+    with pytest.raises(UnknownUser):
+        await CHANGES[change](House(store).accounts, ROOT)
+
+
+async def test_all_of_an_unknown_user_is_revoked_by_nobody_else(store: Store) -> None:
+    with pytest.raises(NotFound):
+        await House(store).accounts.revoke_all("alice", actor=ROOT)
+
+
+async def test_a_sign_in_gives_the_user_and_wrong_ones_are_told_nothing_and_counted(house: House) -> None:
+    assert (await house.accounts.sign_in("alice", OLD, address="192.0.2.1")).username == "alice"
+    for name, password in [("alice", NEW), ("nobody", OLD), ("alice", NEW), ("alice", NEW)]:
+        with pytest.raises(InvalidCredentials) as refused:
+            await house.accounts.sign_in(name, password, address="192.0.2.1")
+        assert str(refused.value) == ""
+    with pytest.raises(RateLimited):
+        await house.accounts.sign_in("alice", OLD, address="192.0.2.1")
+    assert (await house.accounts.sign_in("alice", OLD, address="192.0.2.2")).username == "alice"
+
+
+async def test_nobody_signs_in_to_a_disabled_account(house: House) -> None:
+    await house.accounts.disable("alice", actor=ROOT)
+    with pytest.raises(InvalidCredentials):
+        await house.accounts.sign_in("alice", OLD, address="192.0.2.1")
+    await house.accounts.enable("alice", actor=ROOT)
+    assert (await house.accounts.sign_in("alice", OLD, address="192.0.2.1")).is_enabled
+
+
+async def test_the_first_administrator_is_made_once(store: Store) -> None:
+    house = House(store)
+    first = await house.accounts.add_first_admin(None)
+    assert first is not None
+    assert first.username == ADMIN
+    assert first.password is not None
+    assert first.password not in repr(first)
+    assert (await house.accounts.sign_in(ADMIN, first.password, address="192.0.2.1")).is_admin
+    assert await house.accounts.add_first_admin(OLD) is None
+    assert (await house.audited())[0] == ("service", "user.create", ADMIN)
+
+
+async def test_a_chosen_password_of_the_first_administrator_is_not_handed_back(store: Store) -> None:
+    first = await House(store).accounts.add_first_admin(OLD)
+    assert first is not None
+    assert first.password is None

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -126,7 +126,13 @@ class RequestContext:
             raise Problem(413, "too_large", f"a body has at most {most} bytes")
         chunks: list[bytes] = []
         size = 0
-        async for chunk in self.http.stream():
+        more = True
+        while more:
+            message = await self.http.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk = message.get("body", b"")
+            more = message.get("more_body", False)
             size += len(chunk)
             if size > most:
                 raise Problem(413, "too_large", f"a body has at most {most} bytes")
@@ -268,7 +274,7 @@ def json_reply(body: bytes, status: int = 200, headers: dict[str, str] | None = 
 def _strict_json(raw: bytes) -> Any:
     """JSON as RFC 8259 has it: UTF-8, no repeated members, no NaN. Raises `Problem`."""
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+        value = _JSON.decode(raw.decode("utf-8"))
     except (ValueError, RecursionError):
         raise bad_request("the body is not JSON (UTF-8, no member twice)") from None
     if not isinstance(value, dict):
@@ -285,6 +291,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(constant)
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
 
 
 def _explain(error: ValidationError) -> str:

@@ -1,5 +1,5 @@
 """HTTP: requests in, problems out. Knows Starlette; decides nothing about tokens or accounts.
 
-Reading order: `edge` (what every request has to pass), `router` (from a path to an endpoint), `request` (one request
-with its caller), `schemas` (every body), `errors` (every problem), `idempotency`, `routes` (the endpoints).
+Reading order: `edge` (what every request has to pass), `router` (from a path to an endpoint), `request` (one request),
+`credentials` (who calls), `schemas` (every body), `errors` (every problem), `idempotency`, `routes` (the endpoints).
 """

@@ -1,23 +1,21 @@
-"""One HTTP call on its way in: who calls, from where, with which credential and body. Knows requests, no routes.
+"""One HTTP request: its head, its credential, its body; and how a handler becomes an endpoint.
 
-A credential comes as `Authorization: Bearer` or Basic, as `X-Auth-Token`, or as the session cookie; two at once
-are refused, and so is one in the query, where logs would keep it. A cookie is a credential that browsers send by
-themselves, so with one, and a method that changes something, the page must be this service's own.
+Knows requests and limits; knows no route. Who the credential proves is the question of `credentials`. A cookie is a
+credential that browsers send by themselves: with one, or with a password that a browser remembers, a method that
+changes something must come from a page of this service.
 """
 
-import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from caveats import Authenticated, Context, UnsatisfiedCaveats
+from caveats import Context
 from caveats.http import (
     Credential,
     IncomingRequest,
@@ -27,18 +25,14 @@ from caveats.http import (
     bad_request,
     context_of,
     credential_of,
-    credential_required,
-    invalid_token,
 )
-from caveats.kinds import OWN_NAMESPACE, parse_address
-from caveats_service.core.accounts import Actor
-from caveats_service.core.issuing import DEFAULT_AUDIENCE
-from caveats_service.http.errors import forbidden, problem_response
+from caveats.kinds import parse_address
+from caveats_service.http.errors import problem_response
 from caveats_service.runtime import ServiceRuntime
-from caveats_service.settings import Settings
-from caveats_service.storage import User
 
-ADMIN_SCOPE: Final = f"{OWN_NAMESPACE}:admin"
+if TYPE_CHECKING:
+    from caveats_service.storage import User
+
 NO_STORE: Final = {"Cache-Control": "no-store"}
 SAFE: Final = ("GET", "HEAD", "OPTIONS")
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -46,27 +40,15 @@ _Body = TypeVar("_Body")
 Handler = Callable[["RequestContext"], Awaitable[Response]]
 
 
-def require_own_site(settings: Settings, headers: Headers) -> None:
-    """Refuse what a page of another site sent, or may have sent. Raises a 403 `Problem`."""
-    origin = headers.get("origin")
-    if settings.public_url:
-        own = {settings.public_url}
-    else:  # behind a proxy the scheme may be another one than the browser sees
-        own = {f"{scheme}://{headers.get('host', '')}" for scheme in ("http", "https")}
-    if origin is None or (origin not in own and origin not in settings.allowed_origins):
-        raise Problem(403, "cross_site")
-    if headers.get("sec-fetch-site") == "cross-site" and origin not in settings.allowed_origins:
-        raise Problem(403, "cross_site")
-
-
 class RequestContext:
-    """A request, its node and its clock: what every handler is given."""
+    """One request, the service that answers it and the time that it came: what every handler is given."""
 
     def __init__(self, http: Request, runtime: ServiceRuntime) -> None:
         self.http = http
         self.runtime = runtime
         self.now = runtime.now()
-        self._proven: tuple[PasswordCredential, User] | None = None
+        self.proven: tuple[PasswordCredential, User] | None = None
+        """The password that was looked at already, with its user."""
 
     @cached_property
     def head(self) -> IncomingRequest:
@@ -139,7 +121,7 @@ class RequestContext:
             chunks.append(chunk)
         return b"".join(chunks)
 
-    # who calls
+    # its credential
 
     @cached_property
     def credential(self) -> Credential | None:
@@ -160,91 +142,28 @@ class RequestContext:
         return self.runtime.settings.public_url or f"{here.scheme}://{here.netloc}"
 
     def require_own_site(self) -> None:
-        """Refuse a request that a page of another site made."""
-        require_own_site(self.runtime.settings, self.http.headers)
+        """Refuse a request that a page of another site sent, or may have sent. Raises a 403 `Problem`."""
+        settings, headers = self.runtime.settings, self.http.headers
+        origin = headers.get("origin")
+        if settings.public_url:
+            own = {settings.public_url}
+        else:  # behind a proxy the scheme may be another one than the browser sees
+            own = {f"{scheme}://{headers.get('host', '')}" for scheme in ("http", "https")}
+        if origin is None or (origin not in own and origin not in settings.allowed_origins):
+            raise Problem(403, "cross_site")
+        if headers.get("sec-fetch-site") == "cross-site" and origin not in settings.allowed_origins:
+            raise Problem(403, "cross_site")
 
     def require_same_site_if_browser(self) -> None:
-        """Refuse what a page of another site sends; a program, which sends no Origin, may go on."""
+        """The same for browsers only: a program, which sends no Origin, may go on."""
         if "origin" in self.http.headers or "sec-fetch-site" in self.http.headers:
             self.require_own_site()
-
-    def token(self) -> TokenCredential:
-        """The token that was presented. Raises `Problem` if none was."""
-        if isinstance(self.credential, TokenCredential):
-            return self.credential
-        raise credential_required()
-
-    async def live_token(self) -> Authenticated:
-        """The presented token, authentic, not revoked, and alive here and now."""
-        return await self.runtime.tokens.authenticate_live(self.token().text, self.context())
 
     def context(self, *scopes: str, audience: str | None = None) -> Context:
         """The facts of this request, for a token that is presented to this service itself."""
         return context_of(
             self.head, self.runtime.settings.proxies, now=self.now, audience=audience, scopes=scopes
         )
-
-    async def account(self) -> Actor:
-        """The caller, if they stand for their whole account: by password, or by a `*` token of the default audience.
-
-        A narrower copy, or one for an app, was given away for less than that.
-        """
-        match self.credential:
-            case None:
-                raise credential_required()
-            case PasswordCredential() as credential:
-                user = await self.user_of(credential)
-                return Actor(user.username)
-            case TokenCredential() as credential:
-                grant = await self.runtime.tokens.verify(
-                    credential.text, self.context(audience=DEFAULT_AUDIENCE)
-                )
-                return Actor(grant.user)
-
-    async def admin(self) -> Actor:
-        """The caller, if they are an administrator and, with a token, if it has the scope `caveats:admin`."""
-        match self.credential:
-            case None:
-                raise credential_required()
-            case PasswordCredential() as credential:
-                user = await self.user_of(credential)
-            case TokenCredential() as credential:
-                context = self.context(ADMIN_SCOPE, audience=DEFAULT_AUDIENCE)
-                grant = await self.runtime.tokens.verify(credential.text, context)
-                found = await self.runtime.store.users.get(grant.user)
-                if found is None or not found.is_enabled:
-                    raise invalid_token()
-                user = found
-        if not user.is_admin:
-            raise forbidden("this is for administrators")
-        return Actor(user.username, administers=True)
-
-    async def owner_or_admin(self, username: str | None) -> Actor:
-        """The caller, if they stand for this user's whole account, or else are an administrator."""
-        try:
-            caller = await self.account()
-        except UnsatisfiedCaveats:  # perhaps a token for administration and nothing else
-            with contextlib.suppress(UnsatisfiedCaveats):
-                return await self.admin()
-            raise
-        if caller.username == username:
-            return caller
-        try:
-            return await self.admin()
-        except UnsatisfiedCaveats:
-            raise forbidden(
-                f"this is not yours, and for others' a token needs the scope {ADMIN_SCOPE}"
-            ) from None
-
-    async def user_of(self, credential: PasswordCredential) -> User:
-        """The user whose password this is; looked up once in a request. Raises as `Accounts.sign_in`."""
-        if self._proven is not None and self._proven[0] == credential:
-            return self._proven[1]
-        user = await self.runtime.accounts.sign_in(
-            credential.username, credential.password, address=self.throttle_key
-        )
-        self._proven = (credential, user)
-        return user
 
 
 def endpoint(handler: Handler, runtime: ServiceRuntime) -> ASGIApp:

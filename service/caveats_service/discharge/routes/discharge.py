@@ -21,6 +21,7 @@ from caveats_service.discharge.routes.endpoint import (
     read_discharge_form,
 )
 from caveats_service.discharge.secrets import InteractionSecrets
+from caveats_service.http.credentials import require_account
 from caveats_service.http.request import RequestContext
 
 _KINDS: Final = f"{protocol.BROWSER_WINDOW}, {protocol.FORM} or {protocol.AGENT}"
@@ -73,7 +74,7 @@ def discharge_response(macaroon: BakeryMacaroon) -> Response:
 
 async def _caller(request: RequestContext) -> str | None:
     """The signed-in user whose whole account the credential stands for. A narrower copy was given away for less."""
-    return None if request.credential is None else (await request.account()).username
+    return None if request.credential is None else (await require_account(request)).username
 
 
 async def _agent(request: RequestContext, question: Question, form: DischargeForm) -> str:

@@ -10,6 +10,7 @@ from caveats_service.discharge.protocol import BakeryAnswer
 from caveats_service.discharge.routes.endpoint import bakery_endpoint, bakery_response, host
 from caveats_service.discharge.secrets import wait_token
 from caveats_service.http import schemas
+from caveats_service.http.credentials import user_of
 from caveats_service.http.request import RequestContext, reply
 
 
@@ -27,7 +28,7 @@ async def fill_in(request: RequestContext) -> Response:
     body = await request.read(schemas.FillInRequest)
     decisions = request.runtime.decisions
     interaction = await decisions.of_wait(request.param("wait"))
-    user = await request.user_of(PasswordCredential(body.form.username, body.form.password))
+    user = await user_of(request, PasswordCredential(body.form.username, body.form.password))
     question = decisions.question(interaction, host=host(request))
     await decisions.sign_in(interaction, question, user.username)
     token = b64encode(wait_token(request.param("wait"))).decode("ascii")

@@ -19,6 +19,7 @@ from caveats_service.discharge.pages import PageForm
 from caveats_service.discharge.protocol import BakeryAnswer
 from caveats_service.discharge.routes.endpoint import bakery_response, host, page_response, read_page_form
 from caveats_service.discharge.secrets import approve_secret
+from caveats_service.http.credentials import require_account, user_of
 from caveats_service.http.errors import problem_of
 from caveats_service.http.request import NO_STORE, RequestContext
 from caveats_service.storage import Decision, Interaction, UnknownInteraction
@@ -129,7 +130,7 @@ async def _person(request: RequestContext, fields: dict[str, str]) -> str:
     """The user whose password was given or, without one, whose session the browser has."""
     username = fields.get("username", "")
     if username:
-        return (await request.user_of(PasswordCredential(username, fields.get("password", "")))).username
+        return (await user_of(request, PasswordCredential(username, fields.get("password", "")))).username
     person = await _signed_in(request)
     if person is None:
         raise Problem(401, "invalid_credentials", "Give your username and your password.")
@@ -142,7 +143,7 @@ async def _signed_in(request: RequestContext) -> str | None:
         credential = request.credential
         if not isinstance(credential, TokenCredential) or not credential.from_cookie:
             return None
-        return (await request.account()).username
+        return (await require_account(request)).username
     except (Problem, ServiceError, CaveatsError):
         return None
 

@@ -8,6 +8,7 @@ from caveats.token import encode_base64, is_token_id
 from caveats_service.core.usernames import check_username
 from caveats_service.discharge.agents import read_agent_key
 from caveats_service.http import schemas
+from caveats_service.http.credentials import require_admin
 from caveats_service.http.errors import not_found
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.storage import Agent
@@ -16,7 +17,7 @@ from caveats_service.storage import Agent
 async def register(request: RequestContext) -> Response:
     """Whoever has this key speaks for the user from now on."""
     body = await request.read(schemas.RegisterAgentRequest)
-    caller = await request.admin()
+    caller = await require_admin(request)
     try:
         public_key = read_agent_key(body.public_key)
     except InvalidKey:
@@ -33,7 +34,7 @@ async def register(request: RequestContext) -> Response:
 
 async def listing(request: RequestContext) -> Response:
     """The agents, oldest first."""
-    await request.admin()
+    await require_admin(request)
     limit = max(1, request.number("limit", 100, 1000))
     found = await request.runtime.store.agents.list(
         after=request.http.query_params.get("after", ""), limit=limit
@@ -44,7 +45,7 @@ async def listing(request: RequestContext) -> Response:
 
 async def remove(request: RequestContext) -> Response:
     """This key speaks for nobody any more."""
-    caller = await request.admin()
+    caller = await require_admin(request)
     agent_id = request.param("agent_id")
     if not is_token_id(agent_id):
         raise not_found("there is no such agent")

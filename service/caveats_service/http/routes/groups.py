@@ -4,6 +4,7 @@ from starlette.responses import Response
 
 from caveats_service.core.usernames import check_group, check_username
 from caveats_service.http import schemas
+from caveats_service.http.credentials import require_admin
 from caveats_service.http.errors import not_found
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.storage import Group
@@ -11,7 +12,7 @@ from caveats_service.storage import Group
 
 async def listing(request: RequestContext) -> Response:
     """The groups, by name."""
-    await request.admin()
+    await require_admin(request)
     limit = max(1, request.number("limit", 100, 1000))
     found = await request.runtime.store.groups.list(
         after=request.http.query_params.get("after", ""), limit=limit
@@ -22,7 +23,7 @@ async def listing(request: RequestContext) -> Response:
 
 async def one(request: RequestContext) -> Response:
     """One group."""
-    await request.admin()
+    await require_admin(request)
     group = await request.runtime.store.groups.get(check_group(request.param("group")))
     if group is None:
         raise not_found("there is no such group")
@@ -32,7 +33,7 @@ async def one(request: RequestContext) -> Response:
 async def put(request: RequestContext) -> Response:
     """A group with these members and no others, whether it was there or not."""
     body = await request.read(schemas.SetGroupRequest)
-    caller = await request.admin()
+    caller = await require_admin(request)
     name = check_group(request.param("group"))
     members = [check_username(member) for member in body.members]
     return reply(
@@ -44,7 +45,7 @@ async def put(request: RequestContext) -> Response:
 
 async def delete(request: RequestContext) -> Response:
     """Nobody belongs to it any more."""
-    caller = await request.admin()
+    caller = await require_admin(request)
     name = check_group(request.param("group"))
     await request.runtime.store.groups.delete(name, now=request.now, actor=caller.username)
     return Response(status_code=204, headers=NO_STORE)
@@ -52,7 +53,7 @@ async def delete(request: RequestContext) -> Response:
 
 async def add_member(request: RequestContext) -> Response:
     """One more belongs to it."""
-    caller = await request.admin()
+    caller = await require_admin(request)
     name, username = check_group(request.param("group")), check_username(request.param("username"))
     group = await request.runtime.store.groups.add_member(
         name, username, now=request.now, actor=caller.username
@@ -62,7 +63,7 @@ async def add_member(request: RequestContext) -> Response:
 
 async def remove_member(request: RequestContext) -> Response:
     """One fewer belongs to it."""
-    caller = await request.admin()
+    caller = await require_admin(request)
     name, username = check_group(request.param("group")), check_username(request.param("username"))
     group = await request.runtime.store.groups.remove_member(
         name, username, now=request.now, actor=caller.username

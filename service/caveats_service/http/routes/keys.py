@@ -3,13 +3,14 @@
 from starlette.responses import Response
 
 from caveats_service.http import schemas
+from caveats_service.http.credentials import require_admin
 from caveats_service.http.request import RequestContext, reply
 from caveats_service.storage import SealedKey
 
 
 async def listing(request: RequestContext) -> Response:
     """Every key there ever was, and what it may do now."""
-    await request.admin()
+    await require_admin(request)
     await request.runtime.master_keys.refresh()
     return reply(schemas.KeysResponse(keys=[key_response(row) for row in request.runtime.master_keys.rows]))
 
@@ -17,7 +18,7 @@ async def listing(request: RequestContext) -> Response:
 async def rotate(request: RequestContext) -> Response:
     """Publish a new key; it is activated when everybody has had time to get it, or at once if asked."""
     body = await request.read(schemas.RotateKeysRequest)
-    actor = (await request.admin()).username
+    actor = (await require_admin(request)).username
     row = await request.runtime.master_keys.publish(actor=actor)
     if body.now:
         row = await request.runtime.master_keys.activate(row.key_id, actor=actor)
@@ -27,7 +28,7 @@ async def rotate(request: RequestContext) -> Response:
 async def retire(request: RequestContext) -> Response:
     """Destroy a key that issues no more. With `force` also while tokens under it may be alive: they die."""
     body = await request.read(schemas.RetireKeyRequest)
-    caller = await request.admin()
+    caller = await require_admin(request)
     row = await request.runtime.master_keys.retire(
         request.param("key_id"), force=body.force, actor=caller.username
     )

@@ -9,6 +9,7 @@ from caveats.http import Problem, TokenCredential, bad_request
 from caveats.token import BRANCH_ID_SIZE, is_token_id
 from caveats_service.core.usernames import check_username
 from caveats_service.http import schemas
+from caveats_service.http.credentials import require_admin, require_owner_or_admin, require_token
 from caveats_service.http.errors import forbidden, not_found
 from caveats_service.http.idempotency import Once, idempotent
 from caveats_service.http.request import RequestContext, reply
@@ -52,7 +53,7 @@ async def create(request: RequestContext, once: Once) -> RevocationRecord:
 async def _revoke_presented(request: RequestContext, text: str | None) -> RevocationRecord:
     """Holding a copy is all the right that killing it needs, whatever its caveats say, and however often."""
     authenticated = await request.runtime.tokens.authenticate(
-        text if text is not None else request.token().text, even_revoked=True
+        text if text is not None else require_token(request).text, even_revoked=True
     )
     return await _revoke_copy(request, authenticated)
 
@@ -73,7 +74,7 @@ async def revoke_whole(request: RequestContext, token_id: str) -> RevocationReco
             return await _revoke_copy(request, presented)
     label = await request.runtime.store.labels.get(token_id)
     try:
-        caller = await request.owner_or_admin(label.username if label is not None else None)
+        caller = await require_owner_or_admin(request, label.username if label is not None else None)
     except Problem as problem:
         if (
             problem.code == "forbidden"
@@ -113,7 +114,7 @@ async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str)
             )
         raise forbidden("a narrowed copy may revoke itself, not other branches")
     label = await request.runtime.store.labels.get(token_id)
-    caller = await request.owner_or_admin(label.username if label is not None else None)
+    caller = await require_owner_or_admin(request, label.username if label is not None else None)
     return await request.runtime.revocations.revoke_branch(token_id, branch, actor=caller.username)
 
 
@@ -121,7 +122,7 @@ async def _revoke_user(
     request: RequestContext, username: str, body: schemas.RevokeRequest, once: Once
 ) -> RevocationRecord:
     check_username(username)
-    actor = await request.owner_or_admin(username)
+    actor = await require_owner_or_admin(request, username)
     return await request.runtime.accounts.revoke_all(
         username, actor=actor, once=once.by(actor.username, body)
     )
@@ -129,7 +130,7 @@ async def _revoke_user(
 
 async def listing(request: RequestContext) -> Response:
     """A page of the feed, from a sequence on. For administrators."""
-    await request.admin()
+    await require_admin(request)
     after = request.number("after", 0, 2**53)
     limit = max(1, request.number("limit", 1000, 5000))
     page = await request.runtime.store.revocations.page(after, limit=limit)

@@ -9,6 +9,7 @@ from caveats.http import PasswordCredential, TokenCredential, credential_of, cre
 from caveats_service.core.errors import Forbidden
 from caveats_service.core.issuing import IssueRequest, Plan, plan, renewal_expiry
 from caveats_service.http import schemas
+from caveats_service.http.credentials import live_token, require_token, user_of
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.http.routes.tokens import user_bounds
 
@@ -17,7 +18,7 @@ async def sign_in(request: RequestContext) -> Response:
     """A new session, whoever was signed in before."""
     body = await request.read(schemas.SignInRequest)
     request.require_same_site_if_browser()
-    user = await request.user_of(PasswordCredential(body.username, body.password))
+    user = await user_of(request, PasswordCredential(body.username, body.password))
     bounds = user_bounds(user)
     everything = f"{bounds.default_scope} caveats:*" if user.is_admin else bounds.default_scope
     # One more expiry, which no renewal moves: not even one for tokens, which may live longer than sessions.
@@ -55,10 +56,10 @@ def _session(planned: Plan, token_id: str) -> schemas.SessionResponse:
 
 async def who(request: RequestContext) -> Response:
     """Who is signed in. Asking keeps the session alive, up to its ceiling."""
-    credential = request.token()
+    credential = require_token(request)
     if not credential.from_cookie:
         raise credential_required()
-    authenticated = await request.live_token()
+    authenticated = await live_token(request)
     try:
         expires_at = renewal_expiry(
             authenticated,
@@ -84,7 +85,7 @@ async def who(request: RequestContext) -> Response:
 
 async def sign_out(request: RequestContext) -> Response:
     """End the session: the token is revoked, every copy of it, and the cookie is taken back."""
-    credential = request.token()
+    credential = require_token(request)
     if not credential.from_cookie:
         raise credential_required()
     authenticated = await request.runtime.tokens.authenticate(credential.text)

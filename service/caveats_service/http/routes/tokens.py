@@ -18,6 +18,7 @@ from caveats_service.core.issuing import (
     renewal_expiry,
 )
 from caveats_service.http import schemas
+from caveats_service.http.credentials import live_token, require_account, user_of
 from caveats_service.http.errors import forbidden, not_found
 from caveats_service.http.idempotency import Once, idempotent
 from caveats_service.http.request import NO_STORE, RequestContext, reply
@@ -57,14 +58,14 @@ async def _bounds(request: RequestContext, body: schemas.IssueTokenRequest) -> B
             raise Problem(400, "two_credentials", "a password in the body, or a credential in the header")
         if body.username is None or body.password is None:
             raise Problem(400, "bad_request", "username and password come together")
-        return user_bounds(await request.user_of(PasswordCredential(body.username, body.password)))
+        return user_bounds(await user_of(request, PasswordCredential(body.username, body.password)))
     match request.credential:
         case None:
             raise credential_required()
         case PasswordCredential() as credential:
-            return user_bounds(await request.user_of(credential))
+            return user_bounds(await user_of(request, credential))
         case TokenCredential() as credential:
-            authenticated = await request.live_token()
+            authenticated = await live_token(request)
             branches = request.runtime.tokens.branches(authenticated)
             whole = await _whole(request, credential.text)
             return bounds_of_token(authenticated, branches, any_audience=whole)
@@ -92,7 +93,7 @@ def lifetime(value: int | str | None) -> timedelta | None:
 async def renew(request: RequestContext) -> Response:
     """The presented token with a later expiry; whatever holders added stays."""
     body = await request.read(schemas.RenewTokenRequest)
-    authenticated = await request.live_token()
+    authenticated = await live_token(request)
     expires_at = renewal_expiry(
         authenticated, lifetime(body.expires_in), request.runtime.lives, now=request.now
     )
@@ -121,7 +122,7 @@ async def renew(request: RequestContext) -> Response:
 
 async def listing(request: RequestContext) -> Response:
     """The caller's labelled tokens, newest first."""
-    caller = await request.account()
+    caller = await require_account(request)
     limit = max(1, request.number("limit", 100, 1000))
     after = request.http.query_params.get("after")
     found = await request.runtime.store.labels.list(caller.username, after=after, limit=limit)
@@ -131,7 +132,7 @@ async def listing(request: RequestContext) -> Response:
 
 async def one(request: RequestContext) -> Response:
     """One labelled token of the caller's."""
-    caller = await request.account()
+    caller = await require_account(request)
     token = await request.runtime.store.labels.get(request.param("token_id"))
     if token is None or token.username != caller.username:
         raise not_found("you have no labelled token of this id")

@@ -7,6 +7,7 @@ from caveats_service.core.accounts import Actor, Anonymous
 from caveats_service.core.errors import InvalidCredentials
 from caveats_service.core.usernames import check_username
 from caveats_service.http import schemas
+from caveats_service.http.credentials import require_account, require_admin, user_of
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.storage import User
 
@@ -14,14 +15,14 @@ from caveats_service.storage import User
 async def register(request: RequestContext) -> Response:
     """A new account: by anybody where registration is open, else by an administrator."""
     body = await request.read(schemas.RegisterRequest)
-    actor = Anonymous(request.throttle_key) if request.credential is None else await request.admin()
+    actor = Anonymous(request.throttle_key) if request.credential is None else await require_admin(request)
     user = await request.runtime.accounts.register(body.username, body.password, actor=actor)
     return reply(user_response(user), 201)
 
 
 async def listing(request: RequestContext) -> Response:
     """The accounts, by name."""
-    await request.admin()
+    await require_admin(request)
     limit = max(1, request.number("limit", 100, 1000))
     found = await request.runtime.store.users.list(
         after=request.http.query_params.get("after", ""), limit=limit
@@ -42,21 +43,24 @@ async def change_password(request: RequestContext) -> Response:
 async def _who_changes(request: RequestContext, username: str, present: str | None) -> Actor:
     """The user, by their present password or by Basic, or an administrator."""
     if present is not None:
-        if isinstance(request.credential, TokenCredential) and (await request.account()).username != username:
+        if (
+            isinstance(request.credential, TokenCredential)
+            and (await require_account(request)).username != username
+        ):
             raise bad_request("the present password is your own: leave it out to set another user's")
-        await request.user_of(PasswordCredential(username, present))
+        await user_of(request, PasswordCredential(username, present))
         return Actor(username)
     if isinstance(request.credential, PasswordCredential) and request.credential.username == username:
-        return await request.account()
+        return await require_account(request)
     if request.credential is None:
         raise InvalidCredentials
-    return await request.admin()
+    return await require_admin(request)
 
 
 async def disable(request: RequestContext) -> Response:
     """Nobody signs in as this user any more, and everything issued to them is revoked."""
     await request.read(schemas.EmptyRequest)
-    actor = await request.admin()
+    actor = await require_admin(request)
     return reply(
         user_response(await request.runtime.accounts.disable(request.param("username"), actor=actor))
     )
@@ -65,7 +69,7 @@ async def disable(request: RequestContext) -> Response:
 async def enable(request: RequestContext) -> Response:
     """The user may sign in again. What was revoked stays revoked."""
     await request.read(schemas.EmptyRequest)
-    actor = await request.admin()
+    actor = await require_admin(request)
     return reply(user_response(await request.runtime.accounts.enable(request.param("username"), actor=actor)))
 
 

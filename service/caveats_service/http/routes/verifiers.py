@@ -10,6 +10,7 @@ from caveats.http import bad_request
 from caveats.keys import KeyBundle, seal_bundle
 from caveats.token import decode_base64, encode_base64, is_audience, is_token_id
 from caveats_service.http import schemas
+from caveats_service.http.credentials import require_admin
 from caveats_service.http.errors import not_found
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.storage import VerifierApp
@@ -20,7 +21,7 @@ _BUNDLE_LIFE: Final = timedelta(hours=24)
 async def register(request: RequestContext) -> Response:
     """A new verifier. The answer holds the service's own public key, which the app pins."""
     body = await request.read(schemas.RegisterVerifierRequest)
-    caller = await request.admin()
+    caller = await require_admin(request)
     if not is_audience(body.audience):
         raise bad_request("an audience reads a-z, then a-z, 0-9 and -, at most 32 characters")
     try:
@@ -36,14 +37,14 @@ async def register(request: RequestContext) -> Response:
 
 async def listing(request: RequestContext) -> Response:
     """The registered verifiers."""
-    await request.admin()
+    await require_admin(request)
     found = await request.runtime.store.verifiers.list()
     return reply(schemas.VerifiersResponse(verifiers=[verifier_response(request, app) for app in found]))
 
 
 async def revoke(request: RequestContext) -> Response:
     """This verifier gets no more keys. Those that it has stay good until they are rotated away."""
-    caller = await request.admin()
+    caller = await require_admin(request)
     await request.runtime.store.verifiers.revoke(_id(request), now=request.now, actor=caller.username)
     return Response(status_code=204, headers=NO_STORE)
 

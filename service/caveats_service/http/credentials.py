@@ -1,0 +1,93 @@
+"""Who calls: the account that the credential of a request proves.
+
+Knows accounts and tokens; knows no route. Each function returns what it promises or raises why not: a 401 or 403
+`Problem`, or the error of the token or the password.
+"""
+
+import contextlib
+from typing import Final
+
+from caveats import Authenticated, UnsatisfiedCaveats
+from caveats.http import PasswordCredential, TokenCredential, credential_required, invalid_token
+from caveats.kinds import OWN_NAMESPACE
+from caveats_service.core.accounts import Actor
+from caveats_service.core.issuing import DEFAULT_AUDIENCE
+from caveats_service.http.errors import forbidden
+from caveats_service.http.request import RequestContext
+from caveats_service.storage import User
+
+ADMIN_SCOPE: Final = f"{OWN_NAMESPACE}:admin"
+
+
+async def require_account(request: RequestContext) -> Actor:
+    """The caller, by a password or by a token for their whole account: scope `*`, default audience.
+
+    A narrower copy, or one for an app, was given away for less than that.
+    """
+    match request.credential:
+        case None:
+            raise credential_required()
+        case PasswordCredential() as credential:
+            return Actor((await user_of(request, credential)).username)
+        case TokenCredential() as credential:
+            context = request.context(audience=DEFAULT_AUDIENCE)
+            grant = await request.runtime.tokens.verify(credential.text, context)
+            return Actor(grant.user)
+
+
+async def require_admin(request: RequestContext) -> Actor:
+    """The caller, who is an administrator; a token needs the scope `caveats:admin` as well."""
+    match request.credential:
+        case None:
+            raise credential_required()
+        case PasswordCredential() as credential:
+            user = await user_of(request, credential)
+        case TokenCredential() as credential:
+            context = request.context(ADMIN_SCOPE, audience=DEFAULT_AUDIENCE)
+            grant = await request.runtime.tokens.verify(credential.text, context)
+            found = await request.runtime.store.users.get(grant.user)
+            if found is None or not found.is_enabled:
+                raise invalid_token()
+            user = found
+    if not user.is_admin:
+        raise forbidden("this is for administrators")
+    return Actor(user.username, administers=True)
+
+
+async def require_owner_or_admin(request: RequestContext, username: str | None) -> Actor:
+    """The caller, by `require_account` if that is `username`, otherwise by `require_admin`."""
+    try:
+        caller = await require_account(request)
+    except UnsatisfiedCaveats:  # perhaps a token for administration and nothing else
+        with contextlib.suppress(UnsatisfiedCaveats):
+            return await require_admin(request)
+        raise
+    if caller.username == username:
+        return caller
+    try:
+        return await require_admin(request)
+    except UnsatisfiedCaveats:
+        raise forbidden(f"this is not yours, and for others' a token needs the scope {ADMIN_SCOPE}") from None
+
+
+async def user_of(request: RequestContext, credential: PasswordCredential) -> User:
+    """The user whose password this is; looked up once in a request. Raises as `Accounts.sign_in`."""
+    if request.proven is not None and request.proven[0] == credential:
+        return request.proven[1]
+    user = await request.runtime.accounts.sign_in(
+        credential.username, credential.password, address=request.throttle_key
+    )
+    request.proven = (credential, user)
+    return user
+
+
+def require_token(request: RequestContext) -> TokenCredential:
+    """The token that was presented, not verified."""
+    if isinstance(request.credential, TokenCredential):
+        return request.credential
+    raise credential_required()
+
+
+async def live_token(request: RequestContext) -> Authenticated:
+    """The token that was presented: authentic, not revoked, and alive here and now."""
+    return await request.runtime.tokens.authenticate_live(require_token(request).text, request.context())

@@ -294,7 +294,9 @@ def test_a_forged_copy_of_a_remembered_one_is_refused_without_asking(
 
 
 @given(st.integers(0, 10_000), st.integers(0, 7))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings().max_examples * 3, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_flipped_bit_of_a_copy_refuses(place: int, bit: int) -> None:
     online = Online()
     with made(online, Tick()) as remote:
@@ -656,7 +658,6 @@ def test_nobody_there_is_stale_and_what_is_remembered_goes_on_for_its_time(
 # The law
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.one_of(

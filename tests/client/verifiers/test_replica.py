@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_support import DAY, IDENTITY, NOW, Model, new_replica, secret, take
 
@@ -471,7 +471,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=settings().max_examples * 5)
 @given(steps)
 def test_whatever_a_mirror_serves_freshness_is_never_claimed_while_a_live_entry_is_missing(
     plan: list[tuple[object, ...]],

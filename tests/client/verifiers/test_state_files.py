@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from local_support import DAY, IDENTITY, NOW, Model, new_replica
 
@@ -93,7 +93,6 @@ def test_the_files_are_for_their_owner_only_and_tell_nothing(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["recent", "base"])
-@settings(max_examples=60, deadline=None)
 @given(where=st.floats(0, 1, exclude_max=True), what=st.sampled_from(["flip", "cut", "add"]))
 def test_a_damaged_file_is_passed_over_with_a_warning(
     name: str, where: float, what: str, tmp_path_factory: pytest.TempPathFactory

@@ -1,18 +1,13 @@
-"""The classic encodings (v1 binary, v1 JSON, v2 JSON) and pymacaroons objects, to and from fields.
+"""The classic encodings of libmacaroons: v1 binary, v1 JSON, v2 JSON; and the bridge to pymacaroons objects.
 
-pymacaroons reads, and one guard stands around it: a size cap before, any exception mapped, and what it
-read must encode back to what came in, since on its own it forgives much. Knows no keys and no cav1 text.
+Read strictly: one reading for each spelling, and every spelling but base64 padding and alphabet has one form. What v1
+binary is read from encodes back to the same bytes. Knows no keys and no `cav1_` text.
 """
 
 from __future__ import annotations
 
 import json
-from binascii import hexlify
 from typing import TYPE_CHECKING, Any
-
-import pymacaroons
-from pymacaroons.caveat import Caveat as _Caveat
-from pymacaroons.serializers import BinarySerializer, JsonSerializer
 
 from caveats.errors import LimitExceeded, MalformedToken
 from caveats.limits import DEFAULT_LIMITS, Limits
@@ -21,7 +16,9 @@ from caveats.token.chain import SIGNATURE_SIZE, VID_SIZE
 from caveats.token.wire import ThirdPartyCaveat, WireMacaroon, decode_base64, encode_base64
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator, Mapping
+
+    import pymacaroons
 
 _HEX_DIGITS = frozenset(b"0123456789abcdef")
 _JSON_NAMES = {  # what each member is called: version 2, version 1
@@ -52,20 +49,52 @@ def decode_legacy(text: str, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
     if len(text) > limits.token_text:
         raise LimitExceeded(f"a token text has at most {limits.token_text} characters")
     if text.startswith("{"):
-        return _within(limits, _decode_members(read_json(text)))
+        return decode_members(read_json(text), limits)
     return decode_v1(decode_base64(text), limits)
 
 
 def decode_v1(data: bytes, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
-    """The fields of the v1 binary form."""
+    """The macaroon in the v1 binary form: packets of location, identifier, caveats, signature, in this order.
+
+    A caveat is a `cid`; a third-party caveat is `cid`, `vid`, `cl`. Raises `MalformedToken`, `LimitExceeded`.
+    """
     if len(data) > limits.token_text:
         raise LimitExceeded(f"a token has at most {limits.token_text} bytes")
-    if not data or data[0] not in _HEX_DIGITS:
-        raise MalformedToken("not a version 1 macaroon")
-    fields = _guard(BinarySerializer().deserialize_raw, data)
-    if encode_v1(fields) != data:
-        raise MalformedToken("not a canonical version 1 macaroon")
-    return _within(limits, fields)
+    keys, values = [], []
+    for key, value in _packets(data):
+        keys.append(key)
+        values.append(value)
+    if len(keys) < 3 or keys[:2] != [b"location", b"identifier"] or keys[-1] != b"signature":
+        raise MalformedToken("a version 1 macaroon has a location, an identifier, caveats and a signature")
+    caveats: list[bytes | ThirdPartyCaveat] = []
+    at, end = 2, len(keys) - 1
+    while at < end:
+        if keys[at : at + 3] == [b"cid", b"vid", b"cl"]:
+            caveats.append(ThirdPartyCaveat(_location(values[at + 2]), values[at + 1], values[at]))
+            at += 3
+        elif keys[at] == b"cid":
+            caveats.append(values[at])
+            at += 1
+        else:
+            raise MalformedToken("a version 1 caveat is a cid, or a cid, a vid and a cl")
+    return _checked(WireMacaroon(_location(values[0]), values[1], tuple(caveats), values[-1]), limits)
+
+
+def _packets(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Key and value of each packet: its size in four lower-case hex digits, the key, a space, the value, a line feed."""
+    at = 0
+    while at < len(data):
+        digits = data[at : at + 4]
+        if len(digits) < 4 or not _HEX_DIGITS.issuperset(digits):
+            raise MalformedToken("not a version 1 macaroon")
+        end = at + int(digits, 16)
+        key, space, value = data[at + 4 : end].partition(b" ")
+        if end > len(data) or not space or value[-1:] != b"\n":
+            raise MalformedToken(
+                "a version 1 packet is cut off, or reads otherwise than key, space, value, line feed"
+            )
+        yield key, value[:-1]
+        at = end
 
 
 def find_end(data: bytes, at: int = 0) -> int:
@@ -103,55 +132,60 @@ def _packet(key: bytes, data: bytes) -> bytes:
 
 
 def from_pymacaroons(macaroon: pymacaroons.Macaroon, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
-    """The fields of a pymacaroons object."""
-    return _within(limits, _guard(lambda same: same, macaroon))
+    """The parts of a pymacaroons object. Raises `MalformedToken`, `LimitExceeded`."""
+    try:
+        caveats: list[bytes | ThirdPartyCaveat] = []
+        for caveat in macaroon.caveats:
+            ticket, vid, location = caveat.caveat_id_bytes, caveat.verification_key_id, caveat.location
+            if vid is not None:
+                caveats.append(ThirdPartyCaveat(str(location or ""), bytes(vid), bytes(ticket)))
+            elif location is None:
+                caveats.append(bytes(ticket))
+            else:
+                raise MalformedToken("a first-party caveat has no location")
+        signature, identifier = bytes.fromhex(macaroon.signature), bytes(macaroon.identifier_bytes)
+        read = WireMacaroon(str(macaroon.location), identifier, tuple(caveats), signature)
+    except (AttributeError, TypeError, ValueError) as error:  # an object of another kind, or not filled
+        if isinstance(error, MalformedToken):
+            raise
+        raise MalformedToken("not a pymacaroons macaroon") from None
+    return _checked(read, limits)
 
 
 def to_pymacaroons(fields: WireMacaroon) -> pymacaroons.Macaroon:
     """A pymacaroons object (version 2) with the same parts: narrow it there, come back, still the same chain."""
+    # Imported only by who crosses this bridge: pymacaroons takes as long to import as the rest of the library.
+    import pymacaroons  # noqa: PLC0415
+    from pymacaroons.caveat import Caveat  # noqa: PLC0415
+
     caveats = []
     for caveat in fields.caveats:
         if isinstance(caveat, ThirdPartyCaveat):
-            caveats.append(_Caveat(caveat.ticket, caveat.vid, caveat.location, pymacaroons.MACAROON_V2))
+            caveats.append(Caveat(caveat.ticket, caveat.vid, caveat.location, pymacaroons.MACAROON_V2))
         else:
-            caveats.append(_Caveat(caveat, None, None, pymacaroons.MACAROON_V2))
+            caveats.append(Caveat(caveat, None, None, pymacaroons.MACAROON_V2))
     return pymacaroons.Macaroon(
         location=fields.location,
         identifier=fields.identifier,
         caveats=caveats,
-        signature=hexlify(fields.signature),
+        signature=fields.signature.hex().encode(),
         version=pymacaroons.MACAROON_V2,
     )
 
 
-def _guard(read: Callable[[Any], pymacaroons.Macaroon], source: object) -> WireMacaroon:
-    """What pymacaroons reads from `source`, or `MalformedToken` whatever goes wrong in there."""
+def _location(data: bytes) -> str:
     try:
-        macaroon = read(source)
-        caveats: list[bytes | ThirdPartyCaveat] = []
-        for caveat in macaroon.caveats:
-            vid = caveat.verification_key_id
-            if vid is None:
-                if caveat.location is not None:
-                    raise MalformedToken("a first-party caveat has no location")
-                caveats.append(bytes(caveat.caveat_id_bytes))
-            else:
-                caveats.append(
-                    ThirdPartyCaveat(caveat.location or "", bytes(vid), bytes(caveat.caveat_id_bytes))
-                )
-        signature = bytes.fromhex(macaroon.signature)
-        identifier = bytes(macaroon.identifier_bytes)
-        location = str(macaroon.location)
-    except Exception:  # noqa: BLE001  # the guard: whatever pymacaroons answers bad input with, tokens in it
-        raise MalformedToken("not a macaroon in a classic encoding") from None
-    if len(signature) != SIGNATURE_SIZE:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedToken("a location is UTF-8") from None
+
+
+def _checked(fields: WireMacaroon, limits: Limits) -> WireMacaroon:
+    """`fields` itself, if its sizes are right. Raises `MalformedToken`, `LimitExceeded`."""
+    if len(fields.signature) != SIGNATURE_SIZE:
         raise MalformedToken(f"a signature has {SIGNATURE_SIZE} bytes")
-    if any(isinstance(caveat, ThirdPartyCaveat) and len(caveat.vid) != VID_SIZE for caveat in caveats):
+    if any(isinstance(caveat, ThirdPartyCaveat) and len(caveat.vid) != VID_SIZE for caveat in fields.caveats):
         raise MalformedToken(f"a vid has {VID_SIZE} bytes")
-    return WireMacaroon(location, identifier, tuple(caveats), signature)
-
-
-def _within(limits: Limits, fields: WireMacaroon) -> WireMacaroon:
     if len(fields.caveats) > limits.caveats:
         raise LimitExceeded(f"a macaroon has at most {limits.caveats} caveats")
     for caveat in fields.caveats:
@@ -163,7 +197,7 @@ def _within(limits: Limits, fields: WireMacaroon) -> WireMacaroon:
     return fields
 
 
-# JSON: parsed strictly once, handed to pymacaroons, and compared member by member with what it read.
+# JSON: version 1 has names in words and all values as text, version 2 one letter and bytes where need be ("i", "i64").
 
 
 def read_json(text: str) -> Any:
@@ -175,10 +209,40 @@ def read_json(text: str) -> Any:
 
 
 def decode_members(members: Any, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
-    """The fields of a v1 or v2 JSON token that has been read already, with `read_json` or as strictly."""
+    """The macaroon in v1 or v2 JSON that has been read already, with `read_json` or as strictly.
+
+    Raises `MalformedToken`, `LimitExceeded`.
+    """
     if type(members) is not dict:
         raise MalformedToken("a JSON macaroon is an object")
-    return _within(limits, _decode_members(dict(members)))
+    version = 1 if "identifier" in members else 0  # index into _JSON_NAMES
+    if "v" in members:
+        stated = members["v"]
+        if version == 1 or type(stated) is not int or stated != 2:
+            raise MalformedToken("a JSON macaroon is version 2 or, without saying so, 1")
+        members = {name: member for name, member in members.items() if name != "v"}
+    try:
+        head = _take_members(members, ("location", "identifier", "signature"), version, ("caveats",))
+        listed = members.get(_JSON_NAMES["caveats"][version], [])
+        if type(listed) is not list:
+            raise MalformedToken("the caveats are a list")
+        caveats = [_take_members(each, ("ticket", "vid", "caveat location"), version) for each in listed]
+    except (ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, MalformedToken):
+            raise
+        raise MalformedToken("a JSON macaroon has members of a wrong type") from None
+    read = WireMacaroon(
+        _location(head["location"]), head["identifier"], tuple(map(_caveat, caveats)), head["signature"]
+    )
+    return _checked(read, limits)
+
+
+def _caveat(taken: Mapping[str, bytes]) -> bytes | ThirdPartyCaveat:
+    if taken["vid"]:
+        return ThirdPartyCaveat(_location(taken["caveat location"]), taken["vid"], taken["ticket"])
+    if taken["caveat location"]:
+        raise MalformedToken("a first-party caveat has no location")
+    return taken["ticket"]
 
 
 def encode_members(fields: WireMacaroon, version: int = 2) -> dict[str, Any]:
@@ -222,18 +286,6 @@ def _put_member(name: str, data: bytes, index: int) -> dict[str, Any]:
         return {key + "64": encode_base64(data)}
 
 
-def _decode_members(members: dict[str, Any]) -> WireMacaroon:
-    version = 1 if "identifier" in members else 0  # index into _JSON_NAMES
-    if "v" in members:
-        stated = members.pop("v")
-        if version == 1 or type(stated) is not int or stated != 2:
-            raise MalformedToken("a JSON macaroon is version 2 or, without saying so, 1")
-    fields = _guard(lambda read: JsonSerializer().deserialize(json.dumps(read)), members)
-    if _read_members(members, version) != _expected_members(fields):
-        raise MalformedToken("a JSON macaroon has unknown, repeated or ill-formed members")
-    return fields
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
@@ -248,36 +300,6 @@ def _refuse(constant: str) -> Any:
 def _small(digits: str) -> int:
     """The one number that a macaroon may hold is its version; anything longer is refused unread."""
     return int(digits) if len(digits) == 1 else -1
-
-
-def _expected_members(fields: WireMacaroon) -> dict[str, Any]:
-    caveats = [
-        {"ticket": c.ticket, "vid": c.vid, "caveat location": c.location.encode()}
-        if isinstance(c, ThirdPartyCaveat)
-        else {"ticket": c, "vid": b"", "caveat location": b""}
-        for c in fields.caveats
-    ]
-    return {
-        "location": fields.location.encode(),
-        "identifier": fields.identifier,
-        "signature": fields.signature,
-        "caveats": caveats,
-    }
-
-
-def _read_members(members: Any, version: int) -> dict[str, Any]:
-    """The same shape as `_expected_members`, from the JSON itself."""
-    try:
-        read: dict[str, Any] = _take_members(
-            members, ("location", "identifier", "signature"), version, ("caveats",)
-        )
-        caveats = members.get(_JSON_NAMES["caveats"][version], [])
-        if type(caveats) is not list:
-            raise MalformedToken("the caveats are a list")
-        read["caveats"] = [_take_members(c, ("ticket", "vid", "caveat location"), version) for c in caveats]
-    except (ValueError, TypeError, AttributeError):
-        raise MalformedToken("a JSON macaroon has members of a wrong type") from None
-    return read
 
 
 def _take_members(

@@ -56,13 +56,8 @@ from caveats.kinds import (
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.macaroon.bundle import Bundle, Unbound
 from caveats.macaroon.macaroon import Macaroon
-from caveats.revocation.revocation_set import (
-    BranchRevocation,
-    Revocation,
-    RevocationSet,
-    TokenRevocation,
-    UserRevocation,
-)
+from caveats.revocation.entries import BranchRevocation, Revocation, TokenRevocation, UserRevocation
+from caveats.revocation.revocation_set import RevocationSet
 from caveats.third_party.collect import collect
 from caveats.third_party.discharge import Discharger, discharge
 from caveats.third_party.ticket import ThirdParty, Ticket, open_ticket

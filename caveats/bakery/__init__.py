@@ -34,7 +34,6 @@ from caveats.bakery.macaroons import (
     encode_header,
 )
 from caveats.bakery.namespace import HTTP, STANDARD, Namespace
-from caveats.bakery.oven import OvenIdentifier
 from caveats.bakery.tickets import V1, V2, V3, BakeryParty, BakeryTicket, open_ticket, seal_ticket
 
 __all__ = [
@@ -59,7 +58,6 @@ __all__ = [
     "Namespace",
     "Needed",
     "Origin",
-    "OvenIdentifier",
     "TimeBefore",
     "collect",
     "declared_by",

@@ -1,31 +1,29 @@
 """Revocation: entries, the set that answers in constant time, and the feed that carries them. Knows no storage.
 
-Reading order: `revocation_set`, `feed`.
+Reading order: `entries` (what is revoked), `revocation_set` (all of it, in memory), `feed` (pages on their way to verifiers).
 """
 
-from caveats.revocation.feed import (
-    Page,
-    UnknownSeal,
-    check_reader,
-    open_page,
-    open_rows,
-    page_text,
-    prove_reader,
-    rows_text,
-    seal_page,
-    seal_text,
-)
-from caveats.revocation.revocation_set import (
+from caveats.revocation.entries import (
     LAST_SECOND,
     BranchRevocation,
     Revocation,
-    RevocationSet,
     Row,
     TokenRevocation,
     UserRevocation,
     entry_of,
     row_of,
 )
+from caveats.revocation.feed import (
+    Page,
+    UnknownSeal,
+    check_reader,
+    open_rows,
+    page_text,
+    prove_reader,
+    rows_text,
+    seal_text,
+)
+from caveats.revocation.revocation_set import RevocationSet
 
 __all__ = [
     "LAST_SECOND",
@@ -39,12 +37,10 @@ __all__ = [
     "UserRevocation",
     "check_reader",
     "entry_of",
-    "open_page",
     "open_rows",
     "page_text",
     "prove_reader",
     "row_of",
     "rows_text",
-    "seal_page",
     "seal_text",
 ]

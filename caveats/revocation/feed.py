@@ -9,11 +9,11 @@ Knows text, keys and clocks given as arguments; no network.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from caveats.errors import MalformedCaveat, RejectedDelivery
-from caveats.revocation.revocation_set import entry_of, row_of
+from caveats.errors import RejectedDelivery
+from caveats.revocation.entries import row_of
 from caveats.token import chain
 from caveats.token.identifier import from_milliseconds, is_key_id, milliseconds
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from caveats.keys.keyring import AudienceKey, AudienceKeyring
-    from caveats.revocation.revocation_set import Revocation, Row
+    from caveats.revocation.entries import Revocation, Row
 
 _LABEL = b"caveats/v1/feed"
 _PROOF = b"caveats/v1/feed-reader/"
@@ -46,11 +46,6 @@ class Page:
 def feed_key(key: AudienceKey) -> chain.Pads:
     """The key that authenticates the feed for verifiers of an audience."""
     return chain.pads(chain.mac(chain.pads(key.secret), _LABEL))
-
-
-def seal_page(page: Page, key: AudienceKey) -> str:
-    """The page as one line of text: key id, MAC in hex, JSON."""
-    return seal_text(page_text(page), key)
 
 
 def page_text(page: Page) -> str:
@@ -77,17 +72,11 @@ def seal_text(text: str, key: AudienceKey) -> str:
     return f"{key.key_id} {_mac(feed_key(key), key.audience, text).hex()} {text}"
 
 
-def open_page(line: str, keyring: AudienceKeyring) -> Page:
-    """The page in a line. Raises `RejectedDelivery` if no key of `keyring` made it."""
-    page, rows = open_rows(line, keyring)
-    try:
-        return replace(page, entries=tuple(map(entry_of, rows)))
-    except MalformedCaveat:
-        raise _unreadable() from None
-
-
 def open_rows(line: str, keyring: AudienceKeyring) -> tuple[Page, Sequence[Row]]:
-    """As `open_page`, the entries apart and not looked at yet: `RevocationSet.add_rows` reads them quickly."""
+    """The page in `line`, and its entries as rows, unchecked: `RevocationSet.add_rows` reads them.
+
+    Raises `UnknownSeal` for a key that is not in `keyring`, `RejectedDelivery` if that key did not make it.
+    """
     key_id, _, rest = line.partition(" ")
     mac, _, text = rest.partition(" ")
     key = next((key for key in keyring.keys if key.key_id == key_id), None)

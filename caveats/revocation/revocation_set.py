@@ -1,142 +1,28 @@
-"""What has been revoked: entries, and a set of them that answers in constant time. Knows no keys, no I/O.
+"""The revocations in force: a set that answers in constant time. Knows no keys, no I/O.
 
-Three kinds of entry: a whole token, a branch of one (a copy and all that descends from it), or everything
-issued to a user up to a moment. Each is kept until everything that it can hit has expired.
+An entry takes about a hundred bytes: keys are ASCII bytes, expiries are kept to the hour, a token's branches are one
+byte string of records, a branch id and an hour each.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
-from caveats.errors import MalformedCaveat
-from caveats.kinds import check_value
+from caveats.revocation.entries import BranchRevocation, Revocation, TokenRevocation, clamp_second, read_row
 from caveats.token.chain import BRANCH_ID_SIZE
-from caveats.token.identifier import ULID_TIME_SIZE, from_milliseconds, is_token_id, issue_time, milliseconds
+from caveats.token.identifier import ULID_TIME_SIZE, issue_time, milliseconds, ulid_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from caveats.revocation.entries import Row
 
 _HOUR = 3600
 _RECORD = BRANCH_ID_SIZE + 4
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AT_ONCE = 500
-_BRANCH = re.compile(rf"[0-9a-f]{{{2 * BRANCH_ID_SIZE}}}")
-_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_PAIRS = tuple((high + low).encode("ascii") for high in _DIGITS for low in _DIGITS)
-LAST_SECOND = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
-"""The last that there is a date for."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRevocation:
-    """The token of this id, in all its copies, is dead."""
-
-    kind: ClassVar[str] = "token"
-
-    token_id: str
-    expires_at: datetime
-
-    def __post_init__(self) -> None:
-        _check_token_id(self.token_id)
-        _check_moments(self.expires_at)
-
-
-@dataclass(frozen=True, slots=True)
-class BranchRevocation:
-    """This branch of the token is dead: the copy with this branch id, and all that descends from it."""
-
-    kind: ClassVar[str] = "branch"
-
-    token_id: str
-    branch_id: bytes
-    expires_at: datetime
-
-    def __post_init__(self) -> None:
-        _check_token_id(self.token_id)
-        if type(self.branch_id) is not bytes or len(self.branch_id) != BRANCH_ID_SIZE:
-            raise MalformedCaveat(f"a branch id has {BRANCH_ID_SIZE} bytes")
-        _check_moments(self.expires_at)
-
-
-@dataclass(frozen=True, slots=True)
-class UserRevocation:
-    """Everything issued to this user up to and including `issued_up_to` (to the millisecond) is dead."""
-
-    kind: ClassVar[str] = "user"
-
-    user: str
-    issued_up_to: datetime
-    expires_at: datetime
-
-    def __post_init__(self) -> None:
-        check_value(self.user)
-        _check_moments(self.issued_up_to, self.expires_at)
-
-
-Revocation = TokenRevocation | BranchRevocation | UserRevocation
-Row = list[Any]
-"""An entry in plain values, as feeds and files carry it: its sequence, its kind (t, b or u), the second from which
-it can hit nothing, the token id or the user; then a branch id in hex, or the millisecond that a user's reaches up to."""
-
-
-def _check_token_id(token_id: object) -> None:
-    if not is_token_id(token_id):
-        raise MalformedCaveat("a token id is a ULID, upper case")
-
-
-def _check_moments(*moments: object) -> None:
-    for moment in moments:
-        if not isinstance(moment, datetime) or moment.utcoffset() is None:
-            raise MalformedCaveat("a revocation's times are datetimes with a time zone")
-
-
-def row_of(sequence: int, revocation: Revocation) -> Row:
-    """An entry in plain values, its expiry rounded up to the second, as far as there are dates."""
-    expires = _date(-int(-revocation.expires_at.timestamp() // 1))
-    if isinstance(revocation, TokenRevocation):
-        return [sequence, "t", expires, revocation.token_id]
-    if isinstance(revocation, BranchRevocation):
-        return [sequence, "b", expires, revocation.token_id, revocation.branch_id.hex()]
-    up_to = milliseconds(revocation.issued_up_to)
-    return [sequence, "u", expires, revocation.user, up_to]
-
-
-def entry_of(row: Row) -> tuple[int, Revocation]:
-    """The sequence and the entry in a row. Raises `MalformedCaveat` for anything else."""
-    sequence, kind, expires, name, detail = _parts(row)
-    until = _EPOCH + timedelta(seconds=expires)
-    if kind == "t":
-        return sequence, TokenRevocation(name, until)
-    if kind == "b":
-        return sequence, BranchRevocation(name, bytes.fromhex(detail), until)
-    return sequence, UserRevocation(name, from_milliseconds(detail), until)
-
-
-def _parts(row: Row) -> tuple[int, str, int, str, Any]:
-    """The values of a row, each looked at."""
-    try:
-        sequence, kind, expires, name, *rest = row
-    except (TypeError, ValueError):
-        raise MalformedCaveat("not a revocation") from None
-    if not (type(sequence) is int is type(expires) and sequence >= 0 <= expires <= LAST_SECOND):
-        raise MalformedCaveat("a revocation has a sequence and an expiry")
-    detail = rest[0] if len(rest) == 1 else None
-    if kind == "t" and not rest:
-        _check_token_id(name)
-    elif kind == "b" and type(detail) is str:
-        _check_token_id(name)
-        if _BRANCH.fullmatch(detail) is None:
-            raise MalformedCaveat(f"a branch id has {BRANCH_ID_SIZE} bytes, written in hex")
-    elif kind == "u" and type(detail) is int and 0 <= detail <= LAST_SECOND * 1000 + 999:
-        check_value(name)
-    else:
-        raise MalformedCaveat("a revocation of a kind that is not known here")
-    return sequence, kind, expires, name, detail
 
 
 class RevocationSet:
@@ -187,7 +73,7 @@ class RevocationSet:
         for at in range(0, len(rows), _AT_ONCE):
             with self._writing:
                 for row in rows[at : at + _AT_ONCE]:
-                    sequence, kind, expires, name, detail = _parts(row)
+                    sequence, kind, expires, name, detail = read_row(row)
                     if sequence <= after:
                         continue
                     hour = -(-expires // _HOUR)
@@ -213,7 +99,7 @@ class RevocationSet:
 
     def _put_user(self, user: str, up_to: int, hour: int) -> None:
         known = self._users.get(user, b"")
-        latest = max(known[:ULID_TIME_SIZE], _ulid_time(up_to))
+        latest = max(known[:ULID_TIME_SIZE], ulid_time(up_to).encode("ascii"))
         self._users[user] = latest + max(known[ULID_TIME_SIZE:], hour.to_bytes(4, "big"))
 
     def rows(self, size: int = 5000) -> Iterator[list[Row]]:
@@ -221,14 +107,14 @@ class RevocationSet:
         with self._writing:
             tokens, branches, users = self._tokens.copy(), self._branches.copy(), self._users.copy()
         every = chain(
-            ([0, "t", _date(hour * _HOUR), key.decode("ascii")] for key, hour in tokens.items()),
+            ([0, "t", clamp_second(hour * _HOUR), key.decode("ascii")] for key, hour in tokens.items()),
             (
                 [0, "b", _hour(record[BRANCH_ID_SIZE:]), key.decode("ascii"), record[:BRANCH_ID_SIZE].hex()]
                 for key, records in branches.items()
                 for record in _records(records)
             ),
             (
-                [0, "u", _hour(known[ULID_TIME_SIZE:]), user, _ulid_milliseconds(known[:ULID_TIME_SIZE])]
+                [0, "u", _hour(known[ULID_TIME_SIZE:]), user, _milliseconds(known)]
                 for user, known in users.items()
             ),
         )
@@ -278,28 +164,12 @@ def _records(records: bytes) -> Iterator[bytes]:
 
 def _hour(last: bytes) -> int:
     """The second at which an hour, as it is kept, begins."""
-    return _date(int.from_bytes(last, "big") * _HOUR)
+    return clamp_second(int.from_bytes(last, "big") * _HOUR)
 
 
-def _date(second: int) -> int:
-    """The second itself, or the first or last that there is a date for."""
-    return min(max(0, second), LAST_SECOND)
-
-
-def _ulid_time(at: int) -> bytes:
-    """As `caveats.token.identifier.ulid_time`, from milliseconds and quicker: ten digits of five bits, two at a time."""
-    pair = _PAIRS
-    return (
-        pair[at >> 40]
-        + pair[at >> 30 & 1023]
-        + pair[at >> 20 & 1023]
-        + pair[at >> 10 & 1023]
-        + pair[at & 1023]
-    )
-
-
-def _ulid_milliseconds(time: bytes) -> int:
-    return milliseconds(issue_time(time.decode("ascii") + "0" * 16))
+def _milliseconds(known: bytes) -> int:
+    """Up to which millisecond a user's tokens are revoked."""
+    return milliseconds(issue_time(known[:ULID_TIME_SIZE].decode("ascii")))
 
 
 def _branch_ids(records: bytes) -> tuple[bytes, ...]:

@@ -49,7 +49,7 @@ def list_agents(*, as_json: Json = False) -> None:
 
     rows = with_store(work)
     if as_json:
-        from caveats.token import encode_base64  # noqa: PLC0415  0.2 s
+        from caveats.token import encode_base64
 
         print_json([record_json(row) | {"public_key": encode_base64(row.public_key)} for row in rows])
         return

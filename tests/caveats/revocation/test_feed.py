@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caveats import (
+    AudienceKey,
     AudienceKeyring,
     BranchRevocation,
     MalformedCaveat,
@@ -29,13 +30,11 @@ from caveats.revocation import (
     UnknownSeal,
     check_reader,
     entry_of,
-    open_page,
     open_rows,
     page_text,
     prove_reader,
     row_of,
     rows_text,
-    seal_page,
     seal_text,
 )
 
@@ -52,6 +51,17 @@ ENTRIES: tuple[tuple[int, Revocation], ...] = (
     (12, UserRevocation("zoë", NOW, LAST)),
 )
 PAGE = Page(epoch=2, after=7, upto=12, last=12, at=NOW, keys=("k1",), entries=ENTRIES)
+
+
+def seal_page(page: Page, key: AudienceKey) -> str:
+    return seal_text(page_text(page), key)
+
+
+def open_page(line: str, keyring: AudienceKeyring) -> Page:
+    page, rows = open_rows(line, keyring)
+    return replace(page, entries=tuple(map(entry_of, rows)))
+
+
 LINE = seal_page(PAGE, KEY)
 
 
@@ -257,8 +267,6 @@ def test_a_row_of_another_form_is_refused_in_both_ways(row: Any):
         entry_of(row)
     with pytest.raises(MalformedCaveat):
         RevocationSet().add_rows([row])
-    with pytest.raises(RejectedDelivery):
-        open_page(sealed({**GOOD, "entries": [row]}), RING)
 
 
 def test_the_proof_of_a_reader_holds_for_its_audience_and_for_a_while():

@@ -24,7 +24,7 @@ from caveats import (
 )
 from caveats.revocation import row_of
 from caveats.token import issue_time
-from caveats.token.identifier import ulid_time
+from caveats.token.identifier import milliseconds, ulid_time
 
 LAST = NOW + HOUR
 BRANCH, OTHER_BRANCH = b"b" * 16, b"c" * 16
@@ -173,7 +173,7 @@ def test_a_million_entries_take_about_a_hundred_bytes_each():
     moment = NOW
     revoked = RevocationSet()
     for number in range(count):
-        token_id = ulid_time(moment) + f"{number:016d}"
+        token_id = ulid_time(milliseconds(moment)) + f"{number:016d}"
         if number % 10:
             revoked.add(TokenRevocation(token_id, LAST))
         else:

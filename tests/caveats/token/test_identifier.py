@@ -7,11 +7,14 @@ from datetime import UTC, datetime, timedelta
 from random import seed
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from law_support import NOW, PARTY, TOKEN_ID, issue
+from ulid import ULID
 
 from caveats import Identifier, new_token_id
 from caveats.token import is_audience, is_key_id, is_token_id, issue_time, parse_identifier
-from caveats.token.identifier import ulid_time
+from caveats.token.identifier import from_milliseconds, milliseconds, ulid_time
 
 ROWS = [
     ("ours", f"1.k1.photos.{TOKEN_ID}.3", Identifier("k1", "photos", TOKEN_ID, 3)),
@@ -60,7 +63,7 @@ def test_a_token_id_carries_its_issue_time():
     assert Identifier("k1", "photos", new_token_id(NOW), 1).issued_at == NOW
     precise = NOW.replace(microsecond=123_999)
     assert issue_time(new_token_id(precise)) == NOW.replace(microsecond=123_000)
-    assert new_token_id(precise).startswith(ulid_time(precise))
+    assert new_token_id(precise).startswith(ulid_time(milliseconds(precise)))
 
 
 def test_a_token_id_has_the_time_it_was_given_whatever_was_given_before():
@@ -72,7 +75,7 @@ def test_a_token_id_has_the_time_it_was_given_whatever_was_given_before():
 def test_token_ids_of_one_moment_do_not_follow_from_each_other():
     ids = [new_token_id(NOW) for _ in range(64)]
     assert len({token_id[10:20] for token_id in ids}) == 64
-    assert new_token_id(NOW, bytes) == ulid_time(NOW) + "0" * 16
+    assert new_token_id(NOW, bytes) == ulid_time(milliseconds(NOW)) + "0" * 16
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks only where there are forks")
@@ -104,8 +107,16 @@ def test_workers_forked_in_one_millisecond_make_different_ids_and_nonces(tmp_pat
 def test_times_beyond_all_calendars_are_the_ends_of_ours():
     assert issue_time("7" + "Z" * 25) == datetime(9999, 12, 31, 23, 59, 59, 999000, tzinfo=UTC)
     assert issue_time("0" * 26) == datetime(1970, 1, 1, tzinfo=UTC)
-    assert ulid_time(datetime(1960, 1, 1, tzinfo=UTC)) == "0" * 10
-    assert ulid_time(datetime.max.replace(tzinfo=UTC)) > ulid_time(NOW)
+    assert milliseconds(datetime(1960, 1, 1, tzinfo=UTC)) == 0
+    assert ulid_time(0) == "0" * 10
+    assert ulid_time(2**48 - 1) == "7" + "Z" * 9
+
+
+@given(st.integers(0, 2**48 - 1))
+def test_the_time_in_a_token_id_is_read_and_written_as_ulids_write_it(count):
+    theirs = str(ULID.from_bytes(count.to_bytes(6, "big") + bytes(10)))
+    assert ulid_time(count) == theirs[:10]
+    assert issue_time(theirs) == from_milliseconds(count)
 
 
 def test_the_small_grammars():

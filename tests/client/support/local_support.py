@@ -28,7 +28,7 @@ from caveats import (
     new_token_id,
 )
 from caveats.keys import KeyBundle, seal_bundle
-from caveats.revocation import Page, row_of, seal_page
+from caveats.revocation import Page, page_text, row_of, seal_text
 from caveats.token import decode_base64, encode_base64
 from caveats_client.verifiers.registration import Registration
 from caveats_client.verifiers.replica import Instant, Replica, VerifierIdentity
@@ -110,7 +110,8 @@ class Model:
         return Page(self.epoch, after, upto, head, self.now, tuple(f"k{n}" for n in self.keys), live)
 
     def line(self, page: Page | None = None) -> str:
-        return seal_page(self.page() if page is None else page, self.masters.active.audience_key("photos"))
+        text = page_text(self.page() if page is None else page)
+        return seal_text(text, self.masters.active.audience_key("photos"))
 
     def bundle(self, life: timedelta = DAY, **other: Any) -> bytes:
         made: dict[str, Any] = {

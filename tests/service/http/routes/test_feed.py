@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx2 as httpx
 import pytest
 from service_support import ADMIN_PASSWORD, Service, basic, bearer, new_user
 
-from caveats.revocation import Page, open_page, prove_reader
+from caveats.revocation import Page, entry_of, open_rows, prove_reader
 
 ADMIN = basic("admin", ADMIN_PASSWORD)
 LONG = 30
@@ -28,7 +29,9 @@ def poll(service: Service, wait: int, **asked: int) -> Page:
     with service.client(timeout=LONG + 30) as http:
         answer = http.get("/v1/revocations/feed", params=params, headers=headers)
     assert answer.status_code == 200, answer.text
-    return open_page(answer.text.splitlines()[-1], service.runtime.master_keys.keyring.export("photos"))
+    keyring = service.runtime.master_keys.keyring.export("photos")
+    page, rows = open_rows(answer.text.splitlines()[-1], keyring)
+    return replace(page, entries=tuple(map(entry_of, rows)))
 
 
 def until_answered(service: Service, change: Callable[[httpx.Client], None], **asked: int) -> Page:

@@ -305,7 +305,7 @@ class Cable:
     def cut(self) -> None:
         """Close everything, and let nobody in."""
         self._refusing = True
-        self._hang_up()
+        self.drop()
 
     def go_silent(self) -> None:
         """Connections stay open and nothing comes through; new ones are taken, and then nothing either."""
@@ -314,10 +314,11 @@ class Cable:
     def mend(self) -> None:
         self._refusing = False
         if self._silent.is_set():
-            self._hang_up()
+            self.drop()
             self._silent.clear()
 
-    def _hang_up(self) -> None:
+    def drop(self) -> None:
+        """Close all connections, and let new ones in."""
         pairs, self._pairs = self._pairs, []
         for near, far in pairs:
             for end in (near, far):
@@ -327,7 +328,7 @@ class Cable:
     def close(self) -> None:
         self._closed = True
         self._listener.close()
-        self._hang_up()
+        self.drop()
 
 
 class Mirror(httpx.AsyncBaseTransport):

@@ -579,15 +579,21 @@ class _Replay:
     ],
 )
 def test_a_lying_mirror_makes_it_refuse_and_never_believe(
-    lie: Callable[[], Callable[[httpx.Request, bytes], bytes]], world: World, making: Making, clock: Clock
+    lie: Callable[[], Callable[[httpx.Request, bytes], bytes]],
+    world: World,
+    cable: Cable,
+    making: Making,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("caveats_client.verifiers.feed_client.SILENCE", 2.5)  # a heartbeat comes every 2 s
     mirror = Mirror()
-    verifier = making(world, transport=mirror, monotonic=clock)
+    verifier = making(world, url=cable.url, transport=mirror, monotonic=clock)
     text, gone = world.token(), world.token()
     verifier.verify(text, context())
     asked = len(mirror.ways)
     mirror.lie = lie()
-    _drop_connections(world)
+    cable.drop()  # so that everything is asked for anew
     world.revoke(gone)
     wait_until(lambda: len(mirror.ways) > asked)
     clock.pass_time(BOUND)
@@ -599,11 +605,6 @@ def test_a_lying_mirror_makes_it_refuse_and_never_believe(
     mirror.lie = None
     wait_until(lambda: outcome(lambda: verifier.verify(text, context())) == "Grant", 12)
     assert outcome(lambda: verifier.verify(gone, context())) == "Revoked"
-
-
-def _drop_connections(world: World) -> None:
-    """So that everything is asked for anew."""
-    world.service.call(world.service.runtime.feed.close)
 
 
 def test_a_stream_that_goes_on_about_long_ago_is_given_up(

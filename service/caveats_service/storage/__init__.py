@@ -1,10 +1,13 @@
-"""What the service remembers: the only place with SQL.
+"""What the service remembers, on SQLite or PostgreSQL. The only room with SQL; must not know HTTP or opened keys.
 
-`from caveats_service.storage import Store`; see `store.py` for its operations. SQLite and PostgreSQL differ in
-`sqlite.py` and `postgres.py`, behind `engine.py`, and nowhere else.
+The rest of the service imports from here: `from caveats_service.storage import Store`.
+Reading order: `store` (what there is), `records` (what it returns), `errors` (what it raises), `tables`,
+`repositories/` (the queries), `engines/` (the two databases, and nowhere else), `encryption` and `open` (the seal key
+beside the database), `files`; `migrations/` holds the steps from one schema to the next.
 """
 
 from caveats_service.storage.engines.backup import Restored, restore_database
+from caveats_service.storage.engines.change_stream import Change, ChangeKind
 from caveats_service.storage.engines.sqlite import database_exists, sqlite_url
 from caveats_service.storage.errors import (
     AgentExists,
@@ -37,8 +40,6 @@ from caveats_service.storage.errors import (
 from caveats_service.storage.records import (
     Agent,
     AuditEntry,
-    Change,
-    ChangeKind,
     Decision,
     Group,
     Idempotency,

@@ -1,6 +1,7 @@
-"""What the store returns: frozen values, never rows. Times are aware, UTC, whole milliseconds.
+"""The records that the store returns and takes: frozen values. Times are aware, UTC, whole milliseconds.
 
-Knows no SQL. What must not be shown (hashes, sealed keys) stays out of `repr`.
+Knows no SQL. The fields of a record that is one row have the names of its columns. `repr` leaves out hashes and
+sealed bytes.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,7 +35,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Users who stand together under a name; by name, disabled ones included."""
+    """A named set of users. `members`: their usernames in order, disabled users included."""
 
     name: str
     members: tuple[str, ...]
@@ -43,7 +44,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A program that signs in with a key: whoever holds the other half of `public_key` speaks for the user."""
+    """A program that signs in with a key for a user. `public_key`: X25519, 32 bytes."""
 
     agent_id: str
     username: str
@@ -54,7 +55,7 @@ class Agent:
 
 
 class Decision(StrEnum):
-    """What became of an interaction."""
+    """The state of an interaction."""
 
     OPEN = "open"
     GRANTED = "granted"
@@ -63,25 +64,25 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """A question to people: found by the hash of one of its secrets, none of which is kept."""
+    """A question to people. It is found by the hash of one of its secrets, none of which is kept."""
 
     visit_hash: bytes = field(repr=False)
-    """Of what stands in the address of the approvers' page, which follows from that of the asker's."""
+    """The hash of the secret in the address of the approvers' page, which follows from that of the asker's page."""
     wait_hash: bytes = field(repr=False)
-    """Of what stands in the address where the asker waits."""
+    """The hash of the secret in the address where the asker waits."""
     token_hash: bytes = field(repr=False)
-    """Of what the asker gets there and shows when they ask again."""
+    """The hash of the token that the asker gets there and shows when they ask again."""
     identifier: bytes = field(repr=False)
-    """The ticket's name, or the ticket itself."""
+    """The name of the ticket, or the ticket itself."""
     payload: bytes | None = field(repr=False)
-    """The ticket, where it travels apart from its name."""
+    """The ticket, if it travels apart from its name."""
     client_ip: str
     asker: str | None
     approvers: tuple[str, ...]
     decision: Decision
     created_at: datetime
     expires_at: datetime
-    """Nothing is decided or told after this."""
+    """From this time on nothing is decided and nobody is told."""
     decided_at: datetime | None = None
 
 
@@ -102,7 +103,7 @@ class SealedKey:
 
 @dataclass(frozen=True, slots=True)
 class LabelledToken:
-    """A token that its user wants to find again. Not the token: nothing here can be presented."""
+    """A token that its user wants to find again; not the token itself: nothing here can be presented."""
 
     token_id: str
     username: str
@@ -116,7 +117,7 @@ class LabelledToken:
 
 @dataclass(frozen=True, slots=True)
 class RevocationRecord:
-    """An entry of the library's as it stands in the feed: under its sequence, with who made it, when and why."""
+    """A revocation entry with its sequence in the feed, and when, by whom and why it was written."""
 
     sequence: int
     entry: Revocation
@@ -127,7 +128,7 @@ class RevocationRecord:
 
 @dataclass(frozen=True, slots=True)
 class RevocationPage:
-    """A stretch of the feed. Every sequence above `floor`, up to `last_sequence`, can still be read."""
+    """A part of the feed. Every sequence above `floor`, up to `last_sequence`, can still be read."""
 
     epoch: int
     last_sequence: int
@@ -135,13 +136,13 @@ class RevocationPage:
     records: tuple[RevocationRecord, ...]
 
     def must_resync(self, epoch: int, after_sequence: int) -> bool:
-        """Whether a reader that stands there may have missed something and must load all live entries."""
+        """Whether a reader of this epoch and sequence may have missed an entry, and must load all live ones."""
         return epoch != self.epoch or not self.floor <= after_sequence <= self.last_sequence
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who did what to whom, written with the deed itself."""
+    """Who changed what and when, written in the transaction of the change."""
 
     id: int
     at: datetime
@@ -153,7 +154,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class UserChange:
-    """A user after a change, and the revocation that was written with it, if one was asked for."""
+    """A user after a change, and the revocation that was written with it; None if none was asked for."""
 
     user: User
     revocation: RevocationRecord | None
@@ -161,7 +162,7 @@ class UserChange:
 
 @dataclass(frozen=True, slots=True)
 class VerifierApp:
-    """An app that verifies locally: whoever holds the other half of `public_key` (X25519) gets its audience's keys."""
+    """An app that verifies locally. `public_key`: X25519, 32 bytes; the box with its audience's keys is made for it."""
 
     verifier_id: str
     audience: str
@@ -190,19 +191,3 @@ class Idempotency:
     def __post_init__(self) -> None:
         if len(self.digest) != _DIGEST_SIZE:
             raise ValueError(f"a digest has {_DIGEST_SIZE} bytes")
-
-
-class ChangeKind(StrEnum):
-    """What moved. MISSED: nobody listened for a while, or the feed begins anew; anything may have changed."""
-
-    REVOCATION = "revocation"
-    KEY = "key"
-    MISSED = "missed"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A hint to look again; several changes of a kind may come as one. `sequence`: how far that kind is now."""
-
-    kind: ChangeKind
-    sequence: int

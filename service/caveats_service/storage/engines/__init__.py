@@ -1,5 +1,6 @@
-"""The databases: SQLite and PostgreSQL behind one protocol, with transactions, queues and backups. Knows no table.
+"""The databases: SQLite and PostgreSQL behind one protocol, with transactions, queues and backups.
 
-Reading order: `engine` (the protocol), `sqlite`, `postgres`, `transactions`, `queue`, `change_stream`, `file_lock`,
-`migrate`, `backup`.
+Knows the table `meta` by name, for its counters; must not know any other table, nor a record.
+Reading order: `engine` (the protocol), `sqlite`, `postgres`, `transactions` (what repositories use), `queue`,
+`change_stream`, `file_lock`, `migrate`, `backup`.
 """

@@ -1,8 +1,8 @@
-"""Whole copies of a SQLite database: taken while the service runs, put back while it does not.
+"""Copies of a SQLite database: taken while the service runs, restored while it does not.
 
-Knows files and SQLite's backup interface. A copy holds sealed keys and password hashes, so it is 0600; it
-does not hold the seal key, which must be kept elsewhere. Functions here block: the store calls them from a
-thread.
+Knows files, SQLite's backup interface and the tables `meta` and `audit` by name, where a restore is recorded. A
+copy holds sealed keys and password hashes, so its mode is 0600; it does not hold the seal key, which must be kept
+elsewhere. These functions block: call them from a thread.
 """
 
 import contextlib
@@ -34,14 +34,14 @@ _COMPANIONS: Final = ("", "-wal", "-shm")
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore did: the new epoch, and where the database that was there before is now."""
+    """The result of a restore: the new epoch, and the path that the database before it was moved to."""
 
     epoch: int
     set_aside: Path | None
 
 
 def backup_database(database: Path, target: Path, progress: Progress | None = None) -> None:
-    """A consistent copy of a database in use; `BackupExists` if the target's name is taken."""
+    """Copy a database in use, consistently; `BackupExists` if there is a file at `target`."""
     if target.exists():
         raise BackupExists(f"{target} exists; a backup never overwrites")
     try:
@@ -58,16 +58,17 @@ def backup_database(database: Path, target: Path, progress: Progress | None = No
 def restore_database(
     backup: Path, database: Path, *, now: datetime, actor: str, force: bool = False
 ) -> Restored:
-    """Put a backup in the place of a database that no service uses; what was there is set aside, not deleted.
+    """Replace a database that no service uses with a backup. The database before is moved aside, not deleted.
 
-    The revocation epoch moves on, past every epoch that either database has had and to at least the seconds
-    of `now`, so that every follower of the feed notices, also after a second restore of the same backup.
+    The epoch of the revocation feed becomes greater than that of either database, and at least the seconds of
+    `now`, so that every follower of the feed notices, also after a second restore of the same backup.
+    Raises `DatabaseInUse`, `DatabaseExists` (without `force`), `BackupDamaged`, `StoreUnavailable`.
     """
     if not backup.is_file():
         raise BackupDamaged(f"{backup} is not a file")
     try:
         database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        presence = FileLock.exclusive(database)
+        lock = FileLock.exclusive(database)
         try:
             if database.exists() and not force:
                 raise DatabaseExists(
@@ -75,13 +76,13 @@ def restore_database(
                 )
             return _replace(backup, database, now, actor)
         finally:
-            presence.leave()
+            lock.release()
     except OSError as error:
         raise StoreUnavailable(f"the restore failed: {error}") from error
 
 
 def integrity_problems(database: Path) -> tuple[str, ...]:
-    """What SQLite finds wrong with the file; nothing if it is whole."""
+    """The problems that SQLite finds in the file; empty if it is whole."""
     with contextlib.closing(_connect(database)) as connection:
         found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
         found += [
@@ -175,7 +176,7 @@ def _epoch_of(database: Path) -> int:
 
 
 def _set_aside(database: Path, now: datetime) -> Path | None:
-    """Move the database and what belongs to it to a free name; a log left behind would spoil the new one."""
+    """Move the database and its companions to a free name: a log left behind would corrupt the new database."""
     stem = f"{database.name}.before-restore-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     names = itertools.chain([stem], (f"{stem}.{n}" for n in itertools.count(2)))
     aside = next(path for path in map(database.with_name, names) if not path.exists())

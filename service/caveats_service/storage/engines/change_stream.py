@@ -1,33 +1,50 @@
-"""Noticing what other processes write, soon and without ever missing it unknowingly.
+"""The stream of changes that other processes write to the database, soon and with no gap unnoticed.
 
-Knows counters only: a change is a hint to look, never the thing itself. The first hint, and the first after the
-connection was lost, is that something may have been missed; then each counter that moved is named.
+Knows counters only: a change tells a follower to look, and not what was written. The first change, and the first
+after a lost connection, is MISSED; from then on each counter that moved is one change.
 """
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from caveats_service.storage.engines.engine import Counters
 from caveats_service.storage.engines.transactions import Database
 from caveats_service.storage.errors import StoreUnavailable
-from caveats_service.storage.records import Change, ChangeKind
 
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
 
 
+class ChangeKind(StrEnum):
+    """What changed. MISSED: anything, since nobody listened for a while or the feed has a new epoch."""
+
+    REVOCATION = "revocation"
+    KEY = "key"
+    MISSED = "missed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One or several changes of a kind. `sequence`: the counter of that kind now."""
+
+    kind: ChangeKind
+    sequence: int
+
+
 class ChangeStream:
-    """The hints of one database."""
+    """The changes of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database: Final = database
 
-    async def follow(self) -> AsyncIterator[Change]:
-        """Hints for as long as they are asked for; a store that is away is waited for.
+    async def follow(self) -> AsyncGenerator[Change]:
+        """Yield changes without end, on a connection of its own; a database that is away is waited for.
 
-        On a connection of its own. End the iteration before the store is closed.
+        Close the generator before the store.
         """
         pause = _FIRST_PAUSE
         while True:

@@ -1,6 +1,6 @@
-"""Who uses a SQLite database: a lock on the file beside it, shared by services, exclusive for a restore.
+"""A lock on the use of a SQLite database: shared by the services that use it, exclusive for a restore.
 
-Knows the lock file only. The kernel drops the lock with the process, so no stale one is left behind by a kill.
+Knows only the file `<database>.lock`. The kernel drops the lock with the process: a kill leaves none behind.
 """
 
 import fcntl
@@ -11,19 +11,19 @@ from caveats_service.storage.errors import DatabaseInUse
 
 
 class FileLock:
-    """A held lock, until `leave`."""
+    """A lock that is held until `release`."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
 
     @classmethod
     def shared(cls, database: Path) -> "FileLock":
-        """Be one of the users of this database."""
+        """Lock as one of several users; `DatabaseInUse` while a restore holds the lock."""
         return cls._locked(database, fcntl.LOCK_SH, "the database is being restored")
 
     @classmethod
     def exclusive(cls, database: Path) -> "FileLock":
-        """Be the only one; `DatabaseInUse` if anyone is there."""
+        """Lock as the only user; `DatabaseInUse` while a service holds the lock."""
         return cls._locked(database, fcntl.LOCK_EX, "a service is running on this database: stop it first")
 
     @classmethod
@@ -39,6 +39,6 @@ class FileLock:
             raise
         return cls(handle)
 
-    def leave(self) -> None:
-        """Be gone."""
+    def release(self) -> None:
+        """Give the lock up."""
         os.close(self._handle)

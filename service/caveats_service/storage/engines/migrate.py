@@ -1,4 +1,4 @@
-"""Bringing a database to this version's schema: all of it or nothing.
+"""Upgrades of a database to this version's schema, all of it or nothing.
 
 Knows Alembic. The whole upgrade is one transaction (DDL is transactional on both databases, on SQLite as long as
 nobody commits behind its back), so a crash in the middle leaves the old schema, and the next start tries again.
@@ -18,7 +18,7 @@ LOCATION = Path(__file__).parents[1] / "migrations"
 
 
 def upgrade(connection: Connection) -> None:
-    """Run what is missing, within the caller's transaction."""
+    """Run the migrations that are missing, within the caller's transaction."""
     revision_of(connection)
     config = _config()
     config.attributes["connection"] = connection

@@ -1,8 +1,8 @@
-"""PostgreSQL: what many nodes share.
+"""A PostgreSQL database, which many nodes share.
 
-Works through a pooler in transaction mode: nothing is kept in a session, no prepared statement has a name, and
-whatever a transaction needs is set within it. Nothing waits for longer than the patience: not for the network,
-a connection of the pool, a lock or an answer. A node that is frozen in the middle of a transaction loses it.
+Knows asyncpg and PostgreSQL's error codes. Works through a pooler in transaction mode: no session keeps state, no
+prepared statement has a name, and each transaction sets what it needs. No wait is longer than the patience: for the
+network, a connection of the pool, a lock or an answer. A node that is frozen during a transaction loses it.
 """
 
 import asyncio
@@ -19,16 +19,15 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 
-from caveats_service.storage.engines.engine import COUNTERS, Counters, Progress
+from caveats_service.storage.engines.engine import COUNTERS, META, Counters, Progress
 from caveats_service.storage.engines.queue import Clock, FairQueue
 from caveats_service.storage.errors import BackupElsewhere, StoreError, StoreUnavailable, TransactionAborted
-from caveats_service.storage.tables import meta
 
 PATIENCE: Final = timedelta(seconds=1.5)
 CHANNEL: Final = "caveats"
 _CONNECTIONS: Final = 10
 _LOOK_EVERY: Final = 0.25
-_ALONE: Final = " FROM meta FOR UPDATE"
+_EXCLUSIVE: Final = f" FROM {META} FOR UPDATE"
 _MIGRATING: Final = timedelta(minutes=10)
 _MIGRATION_LOCK: Final = int.from_bytes(b"caveats\0")
 
@@ -41,18 +40,18 @@ _TELLTALE: Final = ("22", "23")
 
 
 class Postgres:
-    """One database as one process sees it. `patience`: after how long an operation is given up."""
+    """A PostgreSQL database, used by one process. `patience`: after how long an operation is given up."""
 
     def __init__(self, url: str, *, patience: timedelta = PATIENCE) -> None:
         self._url = url
         self.deadline: float | None = patience.total_seconds()
         self._patience = patience.total_seconds()
-        # Whoever waits for longer has too little time left, and would be cut off in the middle.
-        self.in_line = self._patience * 2 / 3
+        # An operation that waits for longer has too little time left, and would be cut off in the middle.
+        self._queue_patience = self._patience * 2 / 3
         self.clock = Clock()
-        self._connections = FairQueue(_CONNECTIONS, self.in_line, self.clock)
-        self.alone = FairQueue(1, self.in_line, self.clock)
-        # The driver's clock does not know when this process is held up, so it is only there in case ours fails.
+        self._connections = FairQueue(_CONNECTIONS, self._queue_patience, self.clock)
+        self.exclusive_queue = FairQueue(1, self._queue_patience, self.clock)
+        # The driver's clock runs on while this process is held up, so it is there only in case ours fails.
         self._engine = self._connecting(4 * self._patience, pool_size=_CONNECTIONS + 1, max_overflow=0)
         event.listen(self._engine.sync_engine, "checkout", _alive)
         event.listen(self._engine.sync_engine, "handle_error", _gone_elsewhere)
@@ -69,11 +68,11 @@ class Postgres:
         )
 
     def open(self) -> None:
-        """Nothing to say: the server knows its clients."""
+        """Nothing: the server knows its clients."""
 
     @contextlib.contextmanager
     def failures(self) -> Iterator[None]:
-        """The driver, the pool, the network and the server."""
+        """Errors of the driver, the pool, the network and the server become `StoreUnavailable`."""
         try:
             yield
         except exc.DBAPIError as error:
@@ -107,13 +106,13 @@ class Postgres:
 
     @contextlib.asynccontextmanager
     async def exclusive_write(self) -> AsyncIterator[AsyncConnection]:
-        """Holds the row of `meta`. One at a time in this process, on a connection more than the others have."""
-        async with self.alone.turn(), self._writing(self._begin_writing + _ALONE) as connection:
+        """A transaction that locks the row of `meta`. One at a time in this process, on a connection kept for it."""
+        async with self.exclusive_queue.turn(), self._writing(self._begin_writing + _EXCLUSIVE) as connection:
             yield connection
 
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator["_Watch"]:
-        """A connection that listens, and asks four times a second in case nobody tells (as behind a pooler)."""
+        """A connection that listens, and asks four times a second: behind a pooler no notification arrives."""
         connection = await self._connect(self._patience)
         try:
             watch = _Watch(connection)
@@ -123,7 +122,7 @@ class Postgres:
             connection.terminate()
 
     async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
-        """Under an advisory lock that ends with the transaction."""
+        """Upgrade under an advisory lock that ends with the transaction."""
         engine = self._connecting(_MIGRATING.total_seconds(), poolclass=NullPool)
         async with engine.begin() as connection:
             await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
@@ -131,25 +130,25 @@ class Postgres:
         await engine.dispose()
 
     async def exists(self) -> bool:
-        """Whether the first migration has been here."""
+        """Whether the first migration has run."""
         async with self.read() as connection:
-            return await connection.run_sync(lambda sync: inspect(sync).has_table(meta.name))
+            return await connection.run_sync(lambda sync: inspect(sync).has_table(META))
 
     async def checkpoint(self) -> bool:
-        """Never: dead rows stay until the server cleans up, and in its log and copies; they hold sealed bytes."""
+        """False: dead rows stay until the server vacuums, and in its log and copies. They hold sealed bytes only."""
         return False
 
     async def backup(self, target: Path, progress: Progress | None) -> None:
-        """PostgreSQL has its own."""
+        """Raise `BackupElsewhere`: PostgreSQL has its own tools."""
         del target, progress
         raise BackupElsewhere("this database is PostgreSQL: back it up with pg_dump or its own archiving")
 
     async def integrity_problems(self) -> tuple[str, ...]:
-        """PostgreSQL has its own."""
+        """Raise `BackupElsewhere`: PostgreSQL has its own tools."""
         raise BackupElsewhere("this database is PostgreSQL: check it with pg_amcheck")
 
     async def close(self) -> None:
-        """Close all connections, politely if the server answers."""
+        """Close all connections; without a farewell if the server does not answer."""
         try:
             async with asyncio.timeout(self._patience):
                 await self._engine.dispose()
@@ -182,7 +181,7 @@ class Postgres:
         )
 
     async def _connect(self, patience: float) -> asyncpg.Connection:
-        """Straight from the URL, so that all of libpq's forms work: several hosts, sslmode, a password file."""
+        """Connect by the URL itself, so that all of libpq's forms work: several hosts, sslmode, a password file."""
         try:
             return await asyncpg.connect(
                 self._url,
@@ -199,7 +198,7 @@ class Postgres:
 
 
 class _Watch:
-    """Woken by NOTIFY, which a trigger on `meta` sends as part of whatever moves its counters."""
+    """Woken by NOTIFY, which a trigger on `meta` sends in the transaction that moves a counter."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
@@ -213,7 +212,7 @@ class _Watch:
         self._woken.clear()
         row = await self._connection.fetchrow(COUNTERS)
         if row is None:
-            raise StoreUnavailable("the database says nothing of itself")
+            raise StoreUnavailable("the table meta has no row")
         return Counters(*row)
 
     async def wait(self) -> None:
@@ -222,7 +221,7 @@ class _Watch:
 
 
 def _alive(connection: Any, _entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
-    """A connection that the server has closed meanwhile is replaced; to see that takes no question."""
+    """Replace a connection that the server has closed meanwhile; seeing that takes no round trip."""
     if connection.driver_connection.is_closed():
         raise exc.InvalidatePoolError
 
@@ -233,5 +232,5 @@ def _gone_elsewhere(context: ExceptionContext) -> None:
 
 
 def _first_line(error: BaseException | None) -> str:
-    """The message without what the server adds: details can hold values."""
+    """The message without the server's details, which can hold values."""
     return str(error).partition("\n")[0]

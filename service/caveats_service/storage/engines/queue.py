@@ -1,7 +1,7 @@
-"""Waiting for one's turn, in the order of asking: for a connection, or to be the only one who writes.
+"""A fair queue for turns, in the order of asking: for a connection, or for the exclusive write.
 
-A queue that moves is waited in, however long it is: a burst of requests is no fault of the database. One in which
-nobody gets done is left in good time. Knows clocks; must not know what a turn is used for.
+Knows clocks; must not know what a turn is used for. An operation waits in a queue that moves, however long it is: a
+burst of requests is no fault of the database. It leaves a queue in which no operation has finished for a while.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _TICK: Final = 0.02
 
 
 class Clock:
-    """Seconds, but for those in which this process itself was held up: what is late then is not the database's fault."""
+    """Seconds, without those in which this process was held up: what is late then is not the database's fault."""
 
     def __init__(self) -> None:
         self._at = 0.0
@@ -27,12 +27,12 @@ class Clock:
         self._next: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
-        """The time; it goes on only while somebody needs it."""
+        """Seconds since some moment; they pass only while the clock is `running`."""
         return self._at + min(time.monotonic() - self._seen, 1.5 * _TICK)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Somebody needs it."""
+        """Let the clock run for as long as the block lasts."""
         self._users += 1
         if self._users == 1:
             self._seen = time.monotonic()
@@ -50,25 +50,25 @@ class Clock:
 
 
 class Waiter:
-    """How long an operation has been without an answer. Others that got done before it do not count against it."""
+    """An operation and since when it has been without an answer. The time of operations before it does not count."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.since = clock.now()
-        self.in_line = False
-        self.has: set[FairQueue] = set()
+        self.is_queued = False
+        self.holds: set[FairQueue] = set()
 
-    def left(self, seconds: float) -> float:
-        """How much is left of so many seconds. Who stands in line has them all: the line looks after itself."""
-        return seconds if self.in_line else self.since + seconds - self.clock.now()
+    def remaining(self, seconds: float) -> float:
+        """What is left of so many seconds. All of them while it is queued: the queue has its own patience."""
+        return seconds if self.is_queued else self.since + seconds - self.clock.now()
 
 
-WAITER: Final[ContextVar[Waiter | None]] = ContextVar("asked", default=None)
-"""The operation that runs here."""
+WAITER: Final[ContextVar[Waiter | None]] = ContextVar("waiter", default=None)
+"""The operation that runs in this context."""
 
 
 class FairQueue:
-    """So many at once. `patience`: for how many seconds a turn is waited for while nobody gets done."""
+    """A queue for `places` turns at once. `patience`: seconds to wait while no other operation finishes."""
 
     def __init__(self, places: int, patience: float, clock: Clock) -> None:
         self._free = places
@@ -79,18 +79,21 @@ class FairQueue:
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """One's turn; for an operation that has it already, nothing. Raises `StoreUnavailable` if it does not come."""
-        asked = WAITER.get() or Waiter(self._clock)
-        if self in asked.has:
+        """Hold a turn for as long as the block lasts; an operation that holds one already does not wait again.
+
+        Raises `StoreUnavailable` if the patience ends before the turn comes.
+        """
+        waiter = WAITER.get() or Waiter(self._clock)
+        if self in waiter.holds:
             yield
             return
         if self._free:
             self._free -= 1
         else:
             with self._clock.running():
-                await self._wait(asked)
-        asked.since = max(asked.since, self._done_at)
-        asked.has.add(self)
+                await self._wait(waiter)
+        waiter.since = max(waiter.since, self._done_at)
+        waiter.holds.add(self)
         done = False
         try:
             yield
@@ -101,25 +104,27 @@ class FairQueue:
         finally:
             if done:
                 self._done_at = self._clock.now()
-            asked.has.discard(self)
+            waiter.holds.discard(self)
             self._next()
 
-    async def _wait(self, asked: Waiter) -> None:
+    async def _wait(self, waiter: Waiter) -> None:
         mine = asyncio.get_running_loop().create_future()
         self._line.append(mine)
-        asked.in_line = True
+        waiter.is_queued = True
         try:
             while not mine.done():
-                left = max(asked.since, self._done_at) + self._patience - self._clock.now()
+                left = max(waiter.since, self._done_at) + self._patience - self._clock.now()
                 if left <= 0:
-                    raise StoreUnavailable(f"nobody has got done with the database for {self._patience:g} s")
+                    raise StoreUnavailable(
+                        f"no operation on the database has finished for {self._patience:g} s"
+                    )
                 await asyncio.wait({mine}, timeout=left)
         except BaseException:
-            if not mine.cancel():  # it has come in the very moment of leaving
+            if not mine.cancel():  # the turn came at the very moment of leaving
                 self._next()
             raise
         finally:
-            asked.in_line = False
+            waiter.is_queued = False
 
     def _next(self) -> None:
         while self._line:

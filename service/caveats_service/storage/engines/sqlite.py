@@ -1,8 +1,8 @@
 """A SQLite file: the embedded default, for one machine.
 
-Opened on first use, so after a fork. Readers see one snapshot each and never wait. Writers take turns: first
-in this process (a lock), then among processes (BEGIN IMMEDIATE, tried again and again), so that nobody sees
-"database is locked" because two transactions wanted to become writers at once.
+Knows aiosqlite, the file and its lock. Connections open on first use, so after a fork. Each reader sees one
+snapshot and never waits. Writers take turns: in this process by a queue, among processes by BEGIN IMMEDIATE, tried
+again and again. So no transaction fails with "database is locked" because two wanted to become writers at once.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ def sqlite_url(path: Path) -> URL:
 
 
 def database_exists(path: Path) -> bool:
-    """Whether a SQLite file holds anything (a first start that died early may leave an empty one)."""
+    """Whether a SQLite file holds anything: a first start that died early may leave an empty one."""
     try:
         return path.stat().st_size > 0
     except FileNotFoundError:
@@ -53,34 +53,34 @@ def database_exists(path: Path) -> bool:
 
 
 class Sqlite:
-    """One file as one process sees it. `patience`: how long a writer or a connection is waited for."""
+    """A SQLite file, used by one process. `patience`: how long to wait for a writer or a connection."""
 
     deadline: float | None = None
 
     def __init__(self, path: Path, *, patience: timedelta = PATIENCE) -> None:
         self._path = path
         self._patience = patience.total_seconds()
-        self.in_line = self._patience
+        self._queue_patience = self._patience
         self.clock = Clock()
-        self._reading = FairQueue(_READERS, self.in_line, self.clock)
+        self._reading = FairQueue(_READERS, self._queue_patience, self.clock)
         self._readers = self._engine(connections=_READERS, busy_timeout=self._patience)
         event.listen(self._readers.sync_engine, "begin", _begin)
         # One connection, because writers take turns. It waits in SQLite for a moment only: see `_begin_writing`.
         self._writer = self._engine(connections=1, busy_timeout=_STEP)
-        self.alone = FairQueue(1, self.in_line, self.clock)
-        self._presence: FileLock | None = None
+        self.exclusive_queue = FairQueue(1, self._queue_patience, self.clock)
+        self._file_lock: FileLock | None = None
 
     def open(self) -> None:
-        """Take the shared lock."""
-        if self._presence is None:
+        """Take the shared lock on the file."""
+        if self._file_lock is None:
             try:
-                self._presence = FileLock.shared(self._path)
+                self._file_lock = FileLock.shared(self._path)
             except DatabaseInUse as error:
                 raise StoreUnavailable(str(error)) from error
 
     @contextlib.contextmanager
     def failures(self) -> Iterator[None]:
-        """The driver, the pool and the disk."""
+        """Errors of the driver, the pool and the disk become `StoreUnavailable`."""
         try:
             yield
         except DBAPIError as error:
@@ -95,7 +95,7 @@ class Sqlite:
             yield connection
 
     async def rows(self, connection: AsyncConnection, query: str, *values: int) -> Sequence[Sequence[Any]]:
-        """All fetched in one visit to the driver's thread."""
+        """The rows, fetched in one visit to the driver's thread."""
         driver: Any = (await connection.get_raw_connection()).driver_connection
         named = {str(number): value for number, value in enumerate(values, 1)}
         rows: list[tuple[Any, ...]] = await driver.execute_fetchall(query, named)
@@ -103,8 +103,8 @@ class Sqlite:
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """The one writer's transaction."""
-        async with self.alone.turn(), self._writer.begin() as connection:
+        """A transaction on the one writing connection."""
+        async with self.exclusive_queue.turn(), self._writer.begin() as connection:
             await self._begin_writing(connection)
             yield connection
 
@@ -112,7 +112,7 @@ class Sqlite:
 
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator["_Watch"]:
-        """A connection that asks every tenth of a second whether anybody has committed."""
+        """A connection that asks ten times a second whether another has committed."""
         existing = f"{self._path.absolute().as_uri()}?mode=rw"
         async with aiosqlite.connect(
             existing, uri=True, isolation_level=None, timeout=self._patience
@@ -120,7 +120,7 @@ class Sqlite:
             yield _Watch(connection)
 
     async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
-        """Make the file, then upgrade as any writer."""
+        """Create the file, then upgrade as any writer."""
         await asyncio.to_thread(prepare_file, self._path, self._patience)
         self.open()
         async with self.write() as connection:
@@ -132,25 +132,25 @@ class Sqlite:
 
     async def checkpoint(self) -> bool:
         """Fold the log into the file; False if a reader is in the way."""
-        async with self.alone.turn(), self._writer.connect() as connection:
+        async with self.exclusive_queue.turn(), self._writer.connect() as connection:
             result = await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
             return bool(result.scalar_one() == 0)
 
     async def backup(self, target: Path, progress: Progress | None) -> None:
-        """One file, complete in itself."""
+        """Copy into one file, complete in itself."""
         await asyncio.to_thread(backup_database, self._path, target, progress)
 
     async def integrity_problems(self) -> tuple[str, ...]:
-        """As SQLite finds them."""
+        """The problems that SQLite finds."""
         return await asyncio.to_thread(integrity_problems, self._path)
 
     async def close(self) -> None:
-        """Close all connections and leave the lock."""
+        """Close all connections and release the lock."""
         await self._readers.dispose()
         await self._writer.dispose()
-        if self._presence is not None:
-            self._presence.leave()
-            self._presence = None
+        if self._file_lock is not None:
+            self._file_lock.release()
+            self._file_lock = None
 
     def _engine(self, *, connections: int, busy_timeout: float) -> AsyncEngine:
         # The driver is told (isolation_level None) to begin nothing by itself: it would leave out DDL and reads.
@@ -166,10 +166,10 @@ class Sqlite:
         return engine
 
     async def _begin_writing(self, connection: AsyncConnection) -> None:
-        """Wait for other processes.
+        """Begin a transaction, after those of other processes.
 
-        SQLite's own waiting sleeps longer and longer, so that a newcomer overtakes whoever has waited for
-        seconds; when it begins anew after every short step, all have the same chance.
+        SQLite's own waiting sleeps longer each time, so that newcomers overtake a writer that has waited for
+        seconds. Here the waiting begins anew after every short step, which gives all the same chance.
         """
         deadline = time.monotonic() + self._patience
         while True:
@@ -185,7 +185,7 @@ class Sqlite:
 
 
 class _Watch:
-    """Looks at a number that SQLite keeps in shared memory and moves with every commit of another connection."""
+    """Polls `data_version`, a number in shared memory that grows with every commit of another connection."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
@@ -205,12 +205,12 @@ class _Watch:
         async with self._connection.execute(query) as cursor:
             row = await cursor.fetchone()
         if row is None:
-            raise StoreUnavailable("the database says nothing of itself")
+            raise StoreUnavailable("the table meta has no row")
         return tuple(row)
 
 
 def prepare_file(path: Path, patience: float) -> None:
-    """Make the file (0600, its folder 0700) in WAL mode, also when other processes do the same."""
+    """Create the file (mode 0600, its folder 0700) in WAL mode, also while other processes do the same."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     sync_folder(path.parent)

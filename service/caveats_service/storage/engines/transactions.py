@@ -1,7 +1,7 @@
-"""Operations and their transactions, on whichever of the two engines the address names.
+"""Operations and their transactions, on the engine that the address names.
 
-Must not know any table. An operation either happens wholly or not at all, whatever becomes of its caller; it is
-repeated a few times where the database undid it without fault of its own; and it does not hang.
+Must not know any table but `meta`. An operation happens wholly or not at all, also if its caller is cancelled; it is
+repeated a few times if the database aborted its transaction; and it does not hang.
 """
 
 import asyncio
@@ -38,11 +38,11 @@ _SQLITE: Final = "sqlite:///"
 
 
 class Database:
-    """One database as one process sees it.
+    """A database, used by one process.
 
     `url`: `sqlite:///path` (the path as it is, nothing escaped), `sqlite_url(path)`, or
     `postgresql://user@host:port/database` in any of libpq's forms. `patience`: how long a connection, a lock or
-    an answer is waited for; each engine has its own default.
+    an answer is waited for; by default the engine's `PATIENCE`.
     """
 
     def __init__(self, url: URL | str, *, patience: timedelta | None = None) -> None:
@@ -70,7 +70,7 @@ class Database:
                 self._here()
                 await self._engine.migrate(upgrade)
 
-        await self.run(work, hurried=False)
+        await self.run(work, bounded=False)
 
     async def ping(self) -> None:
         """Return if the database can be read now and has been migrated; otherwise raise `StoreUnavailable`."""
@@ -82,7 +82,7 @@ class Database:
         await self.run(work)
 
     async def checkpoint(self) -> bool:
-        """See to it that overwritten bytes are gone; False if that is not possible now."""
+        """Remove overwritten bytes from the disk; False if that is not possible now."""
 
         async def work() -> bool:
             with self._engine.failures():
@@ -92,16 +92,16 @@ class Database:
         return await self.run(work)
 
     async def backup(self, target: Path, *, progress: Progress | None = None) -> None:
-        """A whole copy (0600) while the service runs; `BackupExists` if the name is taken."""
+        """Copy the database (mode 0600) while the service runs; `BackupExists` if there is a file at `target`."""
         await self._engine.backup(target, progress)
 
     async def integrity_problems(self) -> tuple[str, ...]:
-        """What is wrong with the database; nothing if it is whole."""
+        """The problems of the database; empty if it is whole."""
         with self._engine.failures():
             return await self._engine.integrity_problems()
 
     async def close(self) -> None:
-        """Close all connections, after what still runs on them; the next use opens new ones."""
+        """Close all connections, once the operations that run on them have ended; the next use opens new ones."""
         while self._running:
             await asyncio.wait(self._running)
         if self._pid == os.getpid():
@@ -120,7 +120,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: durable on leaving, undone on any exception."""
+        """A transaction: committed durably on leaving, rolled back on any exception."""
         with self._engine.failures():
             self._open()
             async with self._engine.write() as connection:
@@ -128,15 +128,15 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def exclusive_write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction in which what was read stays true until it ends: nobody else `exclusive_write`s meanwhile."""
+        """A transaction that excludes all other `exclusive_write`s: what it has read stays true until it ends."""
         with self._engine.failures():
             self._open()
             async with self._engine.exclusive_write() as connection:
                 yield connection
 
     def exclusive_turn(self) -> AbstractAsyncContextManager[None]:
-        """The turn for `exclusive_write` alone, for an operation that decides when it comes what it will write."""
-        return self._engine.alone.turn()
+        """The turn for `exclusive_write`, for an operation that decides only then what to write."""
+        return self._engine.exclusive_queue.turn()
 
     async def rows(self, connection: AsyncConnection, query: str, *values: int) -> Sequence[Sequence[Any]]:
         """The driver's own rows of a query with $1, $2, ...: for reading very many, without SQLAlchemy's types."""
@@ -144,26 +144,26 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator[Watch]:
-        """A connection of its own on which to notice what others write. Leave it before the database is closed."""
+        """A connection of its own that notices what others write. Leave it before the database is closed."""
         with self._engine.failures():
             self._open()
             async with self._engine.watch() as watch:
                 yield watch
 
-    async def run(self, work: Callable[[], Awaitable[_Result]], *, hurried: bool = True) -> _Result:
-        """Run an operation to its end even if its caller is cancelled; unless `hurried` is false, not for ever.
+    async def run(self, work: Callable[[], Awaitable[_Result]], *, bounded: bool = True) -> _Result:
+        """Run an operation to its end even if its caller is cancelled, but no longer than the engine's deadline.
 
-        What the database undid is done again, so `work` must not act outside of its transaction.
+        `bounded` false: without a deadline. An aborted transaction is repeated, so `work` must not act outside of it.
         """
         waiter, context = Waiter(self._engine.clock), contextvars.copy_context()
         context.run(WAITER.set, waiter)
         task = asyncio.create_task(_again_if_aborted(work), context=context)
         self._running.add(task)
         task.add_done_callback(self._settled)
-        deadline = self._engine.deadline if hurried else None
+        deadline = self._engine.deadline if bounded else None
         with self._engine.clock.running():
             while not task.done():
-                left = None if deadline is None else waiter.left(deadline)
+                left = None if deadline is None else waiter.remaining(deadline)
                 if left is not None and left <= 0:
                     task.cancel()
                     raise StoreUnavailable(f"the database has not answered for {deadline:g} s")
@@ -175,7 +175,7 @@ class Database:
         self._engine.open()
 
     def _here(self) -> None:
-        """This process has it now, and must close it."""
+        """This process has the database now, and must close it."""
         if self._pid not in (0, os.getpid()):
             raise StoreError("this store was opened before a fork; make one in each process")
         self._pid = os.getpid()
@@ -199,9 +199,9 @@ class Repository:
 def operation(
     method: Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]],
 ) -> Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]]:
-    """Let a repository's method run as `Database.run` says.
+    """Make a repository's method an operation: see `Database.run`.
 
-    Cutting a driver off in the middle leaves a connection behind whose open transaction holds up all writers.
+    A driver that is cut off in the middle leaves a connection behind whose open transaction holds up all writers.
     """
 
     @functools.wraps(method)
@@ -221,7 +221,7 @@ async def _again_if_aborted(work: Callable[[], Awaitable[_Result]]) -> _Result:
 
 
 async def in_batches(step: Callable[[], Awaitable[int]], size: int) -> int:
-    """Repeat a step that does at most `size` until it has less to do; returns how many it did in all."""
+    """Repeat a step that does at most `size` until it does less; returns how many it did in all."""
     done = 0
     while True:
         some = await step()

@@ -7,9 +7,21 @@ another type. Members that it does not know are ignored, so that an older client
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from functools import cache, partial
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Self,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from caveats import CaveatsError, Failure, Macaroon
 from caveats.token import decode_any_base64, decode_base64
@@ -82,83 +94,124 @@ def rows(members: Members, name: str, read: Callable[[Members], T]) -> tuple[T, 
     return tuple(read(member({"row": row}, "row", dict)) for row in member(members, name, list))
 
 
+def texts(members: Members, name: str) -> tuple[str, ...]:
+    """The member `name`, a list of texts."""
+    return tuple(member({name: each}, name, str) for each in member(members, name, list))
+
+
+def text_or_empty(members: Members, name: str) -> str:
+    """The member `name`, a text; empty if it is missing or null."""
+    return optional(members, name, text) or ""
+
+
+def token(members: Members, name: str) -> Macaroon:
+    """The member `name`, a token."""
+    try:
+        return Macaroon.decode(text(members, name))
+    except CaveatsError:
+        raise WrongShape(f"{name} is not a token") from None
+
+
+def public_key(members: Members, name: str) -> bytes:
+    """The member `name`, a key in any base64, as bakeries write it."""
+    return binary(members, name, decode_any_base64)
+
+
+# One body
+
+
+class Member(NamedTuple):
+    """How a field is read where its type does not say it, and the member's name if it is another than the field's."""
+
+    read: Callable[[Members, str], Any]
+    name: str | None = None
+
+
+Scopes = Annotated[tuple[str, ...], Member(scopes, "scope")]
+TextOrEmpty = Annotated[str, Member(text_or_empty)]
+_BY_TYPE: dict[Any, Callable[[Members, str], Any]] = {
+    str: text,
+    int: number,
+    bool: flag,
+    bytes: binary,
+    datetime: moment,
+    Macaroon: token,
+    tuple[str, ...]: texts,
+}
+
+
+class Body:
+    """A value that reads itself from the members of a JSON object: each field by its type."""
+
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, members: Members) -> Self:
+        """The value. Raises `WrongShape`."""
+        return cls(*(read(members, name) for name, read in _fields(cls)))  # type: ignore[arg-type]  # a class is hashable
+
+
+@cache
+def _fields(body: type[Body]) -> tuple[tuple[str, Callable[[Members, str], Any]], ...]:
+    """The member's name and the reader of each field."""
+    hints = get_type_hints(body, include_extras=True)
+    found = [(each.name, _member(hints[each.name])) for each in fields(body)]  # type: ignore[arg-type]
+    return tuple((member.name or name, member.read) for name, member in found)
+
+
+def _member(kind: Any) -> Member:
+    if kind in _BY_TYPE:
+        return Member(_BY_TYPE[kind])
+    arguments = get_args(kind)
+    if get_origin(kind) is Annotated:
+        return next(each for each in arguments if isinstance(each, Member))
+    if get_origin(kind) is tuple:
+        return Member(partial(rows, read=arguments[0].read))
+    return Member(partial(optional, read=_member(arguments[0]).read))  # `X | None`
+
+
 # Tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(Body):
     """A new token, and what the service says of it."""
 
     token: Macaroon
     token_id: str
     user: str
     audience: str
-    scopes: tuple[str, ...]
+    scopes: Scopes
     issued_at: datetime
     expires_at: datetime
 
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer to an issue or a renewal."""
-        try:
-            token = Macaroon.decode(text(members, "token"))
-        except CaveatsError:
-            raise WrongShape("token is not a token") from None
-        return cls(
-            token,
-            text(members, "token_id"),
-            text(members, "user"),
-            text(members, "audience"),
-            scopes(members, "scope"),
-            moment(members, "issued_at"),
-            moment(members, "expires_at"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class TokenRecord:
+class TokenRecord(Body):
     """What the service keeps of a labelled token: enough to find and revoke it, not the token itself."""
 
     token_id: str
     note: str
-    scopes: tuple[str, ...]
+    scopes: Scopes
     audience: str
     issued_at: datetime
     expires_at: datetime
     last_used_at: datetime | None
 
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From a row of the list, or the answer for one."""
-        return cls(
-            text(members, "token_id"),
-            text(members, "note"),
-            scopes(members, "scope"),
-            text(members, "audience"),
-            moment(members, "issued_at"),
-            moment(members, "expires_at"),
-            optional(members, "last_used_at", moment),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class TokenPage:
+class TokenPage(Body):
     """Some of the caller's labelled tokens. `next`: where the following page begins; None at the end."""
 
     tokens: tuple[TokenRecord, ...]
     next: str | None
-
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer to a list."""
-        return cls(rows(members, "tokens", TokenRecord.read), optional(members, "next", text))
 
 
 # Verification
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedCaveat:
+class JudgedCaveat(Body):
     """One caveat, and whether the request satisfies it; if not, `reason` and `hint`: what it had, what would pass."""
 
     index: int
@@ -166,33 +219,19 @@ class JudgedCaveat:
     predicate: str
     added_by: str
     satisfied: bool
-    reason: str
-    hint: str
-
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From a row of a verification."""
-        failure = read_failure(members)
-        return cls(
-            failure.index,
-            failure.kind,
-            failure.predicate,
-            failure.added_by,
-            flag(members, "satisfied"),
-            failure.reason,
-            failure.hint,
-        )
+    reason: TextOrEmpty
+    hint: TextOrEmpty
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Body):
     """The verification of an authentic, live token: whose it is, and what each caveat says of the request."""
 
     granted: bool
     user: str
     token_id: str
     audience: str
-    scopes: tuple[str, ...]
+    scopes: Scopes
     expires_at: datetime | None
     caveats: tuple[JudgedCaveat, ...]
     branches: tuple[str, ...]
@@ -203,32 +242,13 @@ class Verification:
         """The caveats that refuse."""
         return tuple(caveat for caveat in self.caveats if not caveat.satisfied)
 
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer to one question."""
-        return cls(
-            flag(members, "granted"),
-            text(members, "user"),
-            text(members, "token_id"),
-            text(members, "audience"),
-            scopes(members, "scope"),
-            optional(members, "expires_at", moment),
-            rows(members, "caveats", JudgedCaveat.read),
-            tuple(member({"branch": each}, "branch", str) for each in member(members, "branches", list)),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class NotLive:
+class NotLive(Body):
     """One of several tokens that is not authentic or not live. `code`: the service's stable word for it."""
 
     granted: ClassVar[Literal[False]] = False
     code: str
-
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer to one of several questions."""
-        return cls(text(members, "code"))
 
 
 def read_result(members: Members) -> Verification | NotLive:
@@ -243,8 +263,8 @@ def read_failure(members: Members) -> Failure:
         text(members, "kind"),
         text(members, "predicate"),
         text(members, "added_by"),
-        optional(members, "reason", text) or "",
-        optional(members, "hint", text) or "",
+        text_or_empty(members, "reason"),
+        text_or_empty(members, "hint"),
     )
 
 
@@ -263,7 +283,7 @@ class TokenIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class RevocationEntry:
+class RevocationEntry(Body):
     """A revocation. `kind` is `token`, `branch` or `user`, and says which of the other members are set."""
 
     sequence: int
@@ -275,22 +295,9 @@ class RevocationEntry:
     issued_up_to: datetime | None = None
     """Of a `user` entry: tokens issued later live."""
 
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer to a revocation, or a row of the list."""
-        return cls(
-            number(members, "sequence"),
-            text(members, "kind"),
-            optional(members, "token_id", text),
-            optional(members, "branch_id", text),
-            optional(members, "user", text),
-            moment(members, "expires_at"),
-            optional(members, "issued_up_to", moment),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class RevocationPage:
+class RevocationPage(Body):
     """Revocations in the order they were written. `resync`: some may be missing, so begin again at 0."""
 
     epoch: int
@@ -298,87 +305,48 @@ class RevocationPage:
     resync: bool
     revocations: tuple[RevocationEntry, ...]
 
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer to a list."""
-        return cls(
-            number(members, "epoch"),
-            number(members, "last_sequence"),
-            flag(members, "resync"),
-            rows(members, "revocations", RevocationEntry.read),
-        )
-
 
 # Users, groups, agents
 
 
 @dataclass(frozen=True, slots=True)
-class UserRecord:
+class UserRecord(Body):
     """An account. `scopes`: the widest scope of its tokens."""
 
     username: str
     is_admin: bool
-    scopes: tuple[str, ...]
+    scopes: Scopes
     created_at: datetime
     disabled_at: datetime | None
 
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer to a registration, or a row of the list."""
-        return cls(
-            text(members, "username"),
-            flag(members, "is_admin"),
-            scopes(members, "scope"),
-            moment(members, "created_at"),
-            optional(members, "disabled_at", moment),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class UserPage:
+class UserPage(Body):
     """Some of the accounts. `next`: where the following page begins; None at the end."""
 
     users: tuple[UserRecord, ...]
     next: str | None
 
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer to a list."""
-        return cls(rows(members, "users", UserRecord.read), optional(members, "next", text))
-
 
 @dataclass(frozen=True, slots=True)
-class GroupRecord:
+class GroupRecord(Body):
     """A group of users."""
 
     name: str
     members: tuple[str, ...]
     created_at: datetime
 
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From a row of the list, or the answer for one."""
-        usernames = tuple(
-            member({"member": each}, "member", str) for each in member(members, "members", list)
-        )
-        return cls(text(members, "name"), usernames, moment(members, "created_at"))
-
 
 @dataclass(frozen=True, slots=True)
-class GroupPage:
+class GroupPage(Body):
     """Some of the groups. `next`: where the following page begins; None at the end."""
 
     groups: tuple[GroupRecord, ...]
     next: str | None
 
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer to a list."""
-        return cls(rows(members, "groups", GroupRecord.read), optional(members, "next", text))
-
 
 @dataclass(frozen=True, slots=True)
-class AgentRecord:
+class AgentRecord(Body):
     """A program that signs in with a key. `public_key`: X25519, 32 bytes."""
 
     agent_id: str
@@ -387,61 +355,34 @@ class AgentRecord:
     name: str
     created_at: datetime
 
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From a row of the list, or the answer to a registration."""
-        return cls(
-            text(members, "agent_id"),
-            text(members, "username"),
-            binary(members, "public_key"),
-            text(members, "name"),
-            moment(members, "created_at"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class AgentPage:
+class AgentPage(Body):
     """Some of the agents. `next`: where the following page begins; None at the end."""
 
     agents: tuple[AgentRecord, ...]
     next: str | None
-
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer to a list."""
-        return cls(rows(members, "agents", AgentRecord.read), optional(members, "next", text))
 
 
 # Sessions
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class Session(Body):
     """A browser's session. `cookie`: `name=value`, a live credential."""
 
     user: str
     token_id: str
-    scopes: tuple[str, ...]
+    scopes: Scopes
     expires_at: datetime
     cookie: str = field(repr=False)
-
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer to a sign-in, or to a question about the session."""
-        return cls(
-            text(members, "user"),
-            text(members, "token_id"),
-            scopes(members, "scope"),
-            moment(members, "expires_at"),
-            text(members, "cookie"),
-        )
 
 
 # Verifiers, keys, third parties, operations
 
 
 @dataclass(frozen=True, slots=True)
-class VerifierRecord:
+class VerifierRecord(Body):
     """A registered verifier, and the service's public key, which it pins. Both keys are base64url texts."""
 
     verifier_id: str
@@ -451,19 +392,6 @@ class VerifierRecord:
     service_public_key: str
     created_at: datetime
     revoked_at: datetime | None
-
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer to a registration, or a row of the list."""
-        return cls(
-            text(members, "verifier_id"),
-            text(members, "audience"),
-            text(members, "name"),
-            text(members, "public_key"),
-            text(members, "service_public_key"),
-            moment(members, "created_at"),
-            optional(members, "revoked_at", moment),
-        )
 
 
 def read_verifiers(members: Members) -> tuple[VerifierRecord, ...]:
@@ -477,29 +405,16 @@ def read_box(members: Members) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyRecord:
+class KeyRecord(Body):
     """The state of a master key: `published`, `active`, `verifying` or `retired`; not the key itself."""
 
-    key_id: str
+    key_id: Annotated[str, Member(text, "id")]
     state: str
     created_at: datetime
     activated_at: datetime | None
     verifying_since: datetime | None
     retire_after: datetime | None
     retired_at: datetime | None
-
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From a row of the list, or the answer to a change."""
-        return cls(
-            text(members, "id"),
-            text(members, "state"),
-            moment(members, "created_at"),
-            optional(members, "activated_at", moment),
-            optional(members, "verifying_since", moment),
-            optional(members, "retire_after", moment),
-            optional(members, "retired_at", moment),
-        )
 
 
 def read_keys(members: Members) -> tuple[KeyRecord, ...]:
@@ -513,31 +428,21 @@ def read_results(members: Members) -> tuple[Verification | NotLive, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class DischargeInfo:
+class DischargeInfo(Body):
     """A third party's X25519 public key, 32 bytes, and the newest protocol version that it speaks."""
 
-    public_key: bytes
-    version: int
-
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer of `/discharge/info`."""
-        return cls(read_public_key(members), number(members, "Version"))
+    public_key: Annotated[bytes, Member(public_key, "PublicKey")]
+    version: Annotated[int, Member(number, "Version")]
 
 
 def read_public_key(members: Members) -> bytes:
     """From the answer of `/publickey`."""
-    return binary(members, "PublicKey", decode_any_base64)
+    return public_key(members, "PublicKey")
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class About(Body):
     """What answers at the service's address."""
 
     service: str
     version: str
-
-    @classmethod
-    def read(cls, members: Members) -> Self:
-        """From the answer of `/`."""
-        return cls(text(members, "service"), text(members, "version"))

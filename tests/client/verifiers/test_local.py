@@ -88,6 +88,12 @@ def cable(world: World) -> Iterator[Cable]:
 
 
 @pytest.fixture
+def short_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream is given up sooner, and yet not between two heartbeats, which come every 2 s."""
+    monkeypatch.setattr("caveats_client.verifiers.feed_client.SILENCE", 2.5)
+
+
+@pytest.fixture
 def clock() -> Clock:
     return Clock()
 
@@ -317,10 +323,10 @@ def test_a_cut_feed_fails_closed_at_its_bound_and_recovers_unaided(
     wait_until(lambda: seen[-1:] == [Health.FRESH])
 
 
+@pytest.mark.usefixtures("short_silence")
 def test_a_silent_cut_is_noticed_and_verification_never_waits(
-    world: World, cable: Cable, making: Making, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    world: World, cable: Cable, making: Making, clock: Clock
 ) -> None:
-    monkeypatch.setattr("caveats_client.verifiers.feed_client.SILENCE", 2.5)  # a heartbeat comes every 2 s
     verifier = making(world, url=cable.url, monotonic=clock)
     text = world.token()
     verifier.verify(text, context())
@@ -568,6 +574,7 @@ class _Replay:
         return self.kept
 
 
+@pytest.mark.usefixtures("short_silence")
 @pytest.mark.parametrize(
     "lie",
     [
@@ -584,9 +591,7 @@ def test_a_lying_mirror_makes_it_refuse_and_never_believe(
     cable: Cable,
     making: Making,
     clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("caveats_client.verifiers.feed_client.SILENCE", 2.5)  # a heartbeat comes every 2 s
     mirror = Mirror()
     verifier = making(world, url=cable.url, transport=mirror, monotonic=clock)
     text, gone = world.token(), world.token()
@@ -607,10 +612,8 @@ def test_a_lying_mirror_makes_it_refuse_and_never_believe(
     assert outcome(lambda: verifier.verify(gone, context())) == "Revoked"
 
 
-def test_a_stream_that_goes_on_about_long_ago_is_given_up(
-    world: World, making: Making, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("caveats_client.verifiers.feed_client.SILENCE", 2.5)
+@pytest.mark.usefixtures("short_silence")
+def test_a_stream_that_goes_on_about_long_ago_is_given_up(world: World, making: Making) -> None:
     page: list[bytes] = []
 
     def repeat(request: httpx.Request, body: bytes) -> bytes:

@@ -189,7 +189,13 @@ def test_the_verifier_is_told_everything() -> None:
     asked = Answering(VERIFIER.verify(TOKEN.encode(), Context(NOW)))
     guard_around(asked, audience="photos").judge(incoming(), ("photos:read",), {"tenant": "acme"})
     assert asked.context == Context(
-        NOW, "photos", ("photos:read",), "GET", "/photos/42", "127.0.0.1", None, {"tenant": "acme"}
+        NOW,
+        "photos",
+        ("photos:read",),
+        method="GET",
+        path="/photos/42",
+        client_ip="127.0.0.1",
+        extra={"tenant": "acme"},
     )
 
 

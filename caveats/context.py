@@ -30,6 +30,8 @@ class Facts:
     """The HTTP method, upper case."""
     path: str | None = _text("PATH", "The request's path.")
     """The HTTP path as it came, without the query."""
+    host: str | None = _text("HOST", "The host that the request is made to.")
+    """The host that the request was made to, as in `Host`: a DNS name in any case, with or without a port."""
     client_ip: str | None = _text("ADDRESS", "Where the request comes from.")
     """The address of the client, IPv4 or IPv6."""
     user: str | None = _text("NAME", "Whom the request claims to be.")

@@ -496,6 +496,18 @@ class TrustedProxies:
                 return None
         return address
 
+    def host(self, request: IncomingRequest) -> str | None:
+        """The host that the request was made to: `Host`, or `X-Forwarded-Host` where the peer is a trusted proxy and sends it.
+
+        None if it is not known: without such a header, and where there are several of it.
+        """
+        names = (b"x-forwarded-host", b"host") if self.trusts(request.peer) else (b"host",)
+        for wanted in names:
+            values = [value for name, value in request.headers if name == wanted]
+            if values:
+                return values[0].decode("ascii", "backslashreplace") if len(values) == 1 else None
+        return None
+
 
 def context_of(
     request: IncomingRequest,
@@ -516,6 +528,7 @@ def context_of(
         scopes=tuple(scopes),
         method=request.method,
         path=request.path,
+        host=proxies.host(request),
         client_ip=proxies.client_address(request),
         extra=extra,
     )

@@ -1,7 +1,7 @@
 """What a caveat means: the grammar of predicates, the standard kinds, the checkers that judge them. Knows no key.
 
-Reading order: `base` (the shape of a kind), `values` (three shapes of value), `scopes` (scope patterns), `facts` (paths
-and addresses), `standard` (every standard kind with its check, and the table of them), `checkers` (which kinds an app
+Reading order: `base` (the shape of a kind), `values` (three shapes of value), `scopes` (scope patterns), `facts` (paths,
+hosts, addresses), `standard` (every standard kind with its check, and the table of them), `checkers` (which kinds an app
 knows), `authority` (what is left of a token).
 """
 
@@ -26,7 +26,7 @@ from caveats.kinds.checkers import (
     standard_checkers,
     unsatisfied,
 )
-from caveats.kinds.facts import Address, Network, is_plain_path, parse_address, path_covers
+from caveats.kinds.facts import Address, Network, is_plain_path, parse_address, parse_host, path_covers
 from caveats.kinds.scopes import OWN_NAMESPACE, ScopePattern, parse_scope
 from caveats.kinds.standard import (
     STANDARD,
@@ -34,6 +34,7 @@ from caveats.kinds.standard import (
     Audience,
     ClientIp,
     Expires,
+    Host,
     Method,
     NotBefore,
     Note,
@@ -63,6 +64,7 @@ __all__ = [
     "Checkers",
     "ClientIp",
     "Expires",
+    "Host",
     "Method",
     "MomentCaveat",
     "Network",
@@ -88,6 +90,7 @@ __all__ = [
     "is_kind",
     "is_plain_path",
     "parse_address",
+    "parse_host",
     "parse_moment",
     "parse_predicate",
     "parse_scope",

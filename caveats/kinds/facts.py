@@ -1,4 +1,4 @@
-"""Facts of a request in the one form in which they are compared: paths and addresses. Knows no kind."""
+"""Facts of a request in the one form in which they are compared: paths, hosts, addresses. Knows no kind."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ Network = IPv4Network | IPv6Network
 SEGMENT = r"(?!\.{1,2}(?:[/;]|$))(?:[A-Za-z0-9._~!$&'()+,;=:@-]|[^\x00-\x7f\s\ud800-\udfff])+"
 _PATH = re.compile(rf"/|(?:/{SEGMENT})+/?")
 _LONGEST_PATH = 8192
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"({_LABEL}(?:\.{_LABEL})*)\.?(?::[0-9]{{0,5}})?")
+_LONGEST_NAME = 253
+_LONGEST_HOST = _LONGEST_NAME + len(".:65535")
 _LONGEST_ADDRESS = 45
 
 
@@ -46,6 +50,19 @@ def path_covers(pattern: str, path: str) -> bool:
     if pattern.endswith("/*"):
         return path.startswith(pattern[:-1]) and len(path) > len(pattern) - 1
     return path == pattern
+
+
+# Hosts
+
+
+def parse_host(text: str) -> str | None:
+    """The DNS name in the value of a `Host` header: lower case, without port and last dot. None if it holds none.
+
+    Letters, digits and hyphens (RFC 1123, section 2.1); an international name in its ASCII form. An IPv6 address in
+    brackets is no name; an IPv4 address reads as one.
+    """
+    found = _HOST.fullmatch(text) if len(text) <= _LONGEST_HOST else None
+    return found[1].lower() if found is not None and len(found[1]) <= _LONGEST_NAME else None
 
 
 # Addresses

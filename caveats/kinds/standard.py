@@ -18,6 +18,7 @@ from caveats.kinds.facts import (
     is_plain_path,
     is_undisguised,
     parse_address,
+    parse_host,
     parse_network,
     path_covers,
 )
@@ -194,7 +195,7 @@ def check_not_before(caveat: NotBefore, context: Context) -> Answer:
     )
 
 
-# audience, method, path, client-ip: lists of words, one of which the request must match
+# audience, method, path, host, client-ip: lists of words, one of which the request must match
 
 
 class OneOf(WordsCaveat):
@@ -318,6 +319,41 @@ def check_path(caveat: Path, context: Context) -> Answer:
     if not is_plain_path(path):
         return Unmet("the request's path is not in plain form", "a path without dot segments or escapes")
     return caveat.covers(path) or Unmet(f"the request's path is {path}", f"one of: {caveat.value}")
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Host(OneOf):
+    """Which hosts a request may be made to: `Host("photos.example")`. Several: those that all of them list.
+
+    DNS names in lower case, without port and last dot; no wildcards.
+    """
+
+    kind: ClassVar[str] = "host"
+    canonical: ClassVar[bool] = True
+    intersected: ClassVar[bool] = True
+    hosts: tuple[str, ...]
+
+    @classmethod
+    def read_word(cls, word: str) -> str:
+        """A DNS name in the form that is compared."""
+        if parse_host(word) != word:
+            raise MalformedCaveat(f"not a host: {word!r} (a DNS name in lower case, without port)")
+        return word
+
+    @classmethod
+    def typed_by_hand(cls, word: str) -> str:
+        """In lower case, without the last dot."""
+        return word.lower().removesuffix(".")
+
+
+def check_host(caveat: Host, context: Context) -> Answer:
+    """The request was made to a host that is listed, whatever the port."""
+    if context.host is None:
+        return Unmet("the request has no host", f"one of: {caveat.value}")
+    host = parse_host(context.host)
+    if host is None:
+        return Unmet("the request's host is not a DNS name", f"one of: {caveat.value}")
+    return host in caveat.hosts or Unmet(f"the request's host is {host}", f"one of: {caveat.value}")
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -463,6 +499,7 @@ STANDARD = (
     StandardKind(Audience, check_audience, "NAME", "Which apps may take it."),
     StandardKind(Method, check_method, "METHOD", "HTTP methods that it is good for."),
     StandardKind(Path, check_path, "PATH", "HTTP paths that it is good for: /a/b, or /a/* for all below."),
+    StandardKind(Host, check_host, "HOST", "Hosts that a request may be made to, such as photos.example."),
     StandardKind(ClientIp, check_client_ip, "NETWORK", "Who may present it, such as 10.0.0.0/8."),
     StandardKind(Note, check_label, "TEXT", "A label for people."),
     StandardKind(Renewed, check_label, "", "When a renewed token would first have expired."),

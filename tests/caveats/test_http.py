@@ -72,7 +72,7 @@ def judged(head: Head, cookie_name: str) -> Answer:
         "GET",
         path_text(b"/photos/42" + head.path),
         head.query,
-        [(name.lower(), value) for name, value in head.filled(token)],
+        [(b"host", b"app.example"), *((name.lower(), value) for name, value in head.filled(token))],
         PEERS[head.peer],
     )
     try:
@@ -354,11 +354,39 @@ def test_what_is_no_network_is_not_trusted_silently(trusted: str) -> None:
         TrustedProxies((trusted,))
 
 
+# whose host
+
+
+@pytest.mark.parametrize(
+    ("trusted", "headers", "host"),
+    [
+        pytest.param((), [], None, id="none"),
+        pytest.param((), [(b"host", b"photos.example")], "photos.example", id="Host"),
+        pytest.param((), [(b"host", b"")], "", id="an empty Host"),
+        pytest.param((), [(b"host", b"a.example"), (b"host", b"b.example")], None, id="two Hosts"),
+        pytest.param((), [(b"host", b"a.example"), (b"host", b"a.example")], None, id="the same Host twice"),
+        pytest.param((), [(b"host", b"a.example"), (b"x-forwarded-host", b"b.example")], "a.example", id="nobody is trusted"),
+        pytest.param((), [(b"x-forwarded-host", b"b.example")], None, id="nobody is trusted, and no Host"),
+        pytest.param(("10.0.0.1",), [(b"host", b"a.example"), (b"x-forwarded-host", b"b.example")], "b.example", id="a trusted proxy"),
+        pytest.param(("10.0.0.1",), [(b"host", b"a.example")], "a.example", id="a trusted proxy that says nothing"),
+        pytest.param(("10.0.0.1",), [(b"host", b"a.example"), (b"x-forwarded-host", b"")], "", id="a trusted proxy that says an empty one"),
+        pytest.param(("10.0.0.1",), [(b"x-forwarded-host", b"b.example")] * 2, None, id="a trusted proxy that says two"),
+        pytest.param(("10.0.0.1",), [(b"host", b"a.example"), (b"x-forwarded-host", b"x.example, b.example")], "x.example, b.example", id="a list, which is no name"),
+        pytest.param((), [(b"host", "b\u00fccher.example".encode())], "b\\xc3\\xbccher.example", id="bytes beyond ASCII"),
+    ],
+)  # fmt: skip
+def test_the_host_is_the_headers_and_a_trusted_proxys_word_goes_first(
+    trusted: Any, headers: list[tuple[bytes, bytes]], host: str | None
+) -> None:
+    assert TrustedProxies(trusted).host(IncomingRequest("GET", "/", b"", headers, "10.0.0.1")) == host
+
+
 # the facts
 
 
 def test_the_context_has_every_fact_of_the_request() -> None:
-    head = IncomingRequest("GET", "/a", b"q=1", [(b"x-forwarded-for", b"192.0.2.7")], "10.0.0.1")
+    headers = [(b"host", b"photos.example"), (b"x-forwarded-for", b"192.0.2.7")]
+    head = IncomingRequest("GET", "/a", b"q=1", headers, "10.0.0.1")
     context = context_of(
         head, TrustedProxies(["10.0.0.0/8"]), now=NOW, audience="photos", scopes=["a:b"], extra={"tenant": "acme"}
     )  # fmt: skip
@@ -368,6 +396,7 @@ def test_the_context_has_every_fact_of_the_request() -> None:
         scopes=("a:b",),
         method="GET",
         path="/a",
+        host="photos.example",
         client_ip="192.0.2.7",
         extra={"tenant": "acme"},
     )

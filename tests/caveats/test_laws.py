@@ -31,6 +31,7 @@ from caveats import (
     ClientIp,
     Context,
     Expires,
+    Host,
     LimitExceeded,
     Macaroon,
     MalformedToken,
@@ -296,6 +297,9 @@ some_caveats = st.lists(
         st.sets(st.sampled_from(["/", "/*", "/a", "/a/*", "/a/b"]), min_size=1).map(
             lambda w: Path(*sorted(w))
         ),
+        st.sets(st.sampled_from(["a.example", "b.example", "10.0.0.1"]), min_size=1).map(
+            lambda words: Host(*sorted(words))
+        ),
         st.sets(st.sampled_from(["10.0.0.0/8", "10.0.0.1", "::1", "::/0"]), min_size=1).map(
             lambda words: ClientIp(*sorted(words))
         ),
@@ -310,6 +314,9 @@ some_contexts = st.sampled_from(CONTEXTS) | st.builds(
     scopes=st.lists(st.sampled_from(["a:r", "a/b:r", "b:w", "*", "caveats:x", "?"]), max_size=2).map(tuple),
     method=st.sampled_from([None, "GET", "PUT", "get"]),
     path=st.sampled_from([None, "/", "/a", "/a/b", "/a/../b", "//a"]),
+    host=st.sampled_from(
+        [None, "a.example", "B.EXAMPLE.:80", "10.0.0.1", "", "a.example b.example", "a@b.example"]
+    ),
     client_ip=st.sampled_from([None, "10.0.0.1", "::ffff:10.0.0.1", "::1", "?"]),
     user=st.sampled_from([None, "alice", "bob"]),
 )

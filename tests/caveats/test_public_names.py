@@ -36,6 +36,7 @@ EXPECTED = [
     "Expires",
     "Failure",
     "Grant",
+    "Host",
     "Identifier",
     "Introspection",
     "InvalidKey",

@@ -1,7 +1,7 @@
 """Heads of requests, most of them hostile, and the one answer that each must get wherever a token is taken.
 
 The table is run against `caveats.http` itself, the service, and the guards of every framework. `TOKEN` in a header
-stands for a good token: scope `*`, with the row's caveats appended.
+stands for a good token: scope `*`, with the row's caveats appended. Every request is made to the host `app.example`.
 """
 
 from dataclasses import dataclass
@@ -84,6 +84,8 @@ def forwarded(value: bytes) -> tuple[bytes, bytes]:
 GOOD = auth(b"Bearer TOKEN")
 SESSION = cookie(COOKIE + b"=TOKEN")
 IN_TEN = ("client-ip = 10.0.0.0/8",)
+PHOTOS_HOST = (b"X-Forwarded-Host", b"Photos.Example:8443")
+FOR_PHOTOS, FOR_APP = ("host = photos.example",), ("host = app.example",)
 
 HEADS = [
     # one credential, in its place
@@ -210,4 +212,18 @@ HEADS = [
     head("a leading zero", [GOOD, forwarded(b"010.1.2.3")], REFUSED, peer="proxy", caveats=IN_TEN),
     head("a no-break space", [GOOD, forwarded(b"10.1.2.3\xa0")], REFUSED, peer="proxy", caveats=IN_TEN),
     head("other headers", [GOOD, (b"Forwarded", b"for=10.1.2.3"), (b"X-Real-IP", b"10.1.2.3")], REFUSED, peer="proxy", caveats=IN_TEN),
+    # whose host
+    head("to this host", [GOOD], GRANTED, caveats=("host = app.example photos.example",)),
+    head("to another host", [GOOD], REFUSED, caveats=FOR_PHOTOS),
+    head("to hosts with nothing in common", [GOOD], REFUSED, caveats=(*FOR_APP, *FOR_PHOTOS)),
+    head("a stranger's word for the host", [GOOD, PHOTOS_HOST], REFUSED, caveats=FOR_PHOTOS),
+    head("the host, whatever a stranger says", [GOOD, PHOTOS_HOST], GRANTED, caveats=FOR_APP),
+    head("a proxy's word for the host", [GOOD, PHOTOS_HOST], GRANTED, peer="proxy", caveats=FOR_PHOTOS),
+    head("a socket's word for the host", [GOOD, PHOTOS_HOST], GRANTED, peer="socket", caveats=FOR_PHOTOS),
+    head("the proxy's own host", [GOOD, PHOTOS_HOST], REFUSED, peer="proxy", caveats=FOR_APP),
+    head("a proxy that names no host", [GOOD], GRANTED, peer="proxy", caveats=FOR_APP),
+    head("a proxy that names an empty host", [GOOD, (b"X-Forwarded-Host", b"")], REFUSED, peer="proxy", caveats=FOR_APP),
+    head("a proxy that names two hosts", [GOOD, PHOTOS_HOST, PHOTOS_HOST], REFUSED, peer="proxy", caveats=FOR_PHOTOS),
+    head("a proxy that lists hosts", [GOOD, (b"X-Forwarded-Host", b"a.example, photos.example")], REFUSED, peer="proxy", caveats=FOR_PHOTOS),
+    head("another header for the host", [GOOD, (b"X-Original-Host", b"photos.example")], REFUSED, peer="proxy", caveats=FOR_PHOTOS),
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from caveats import (
     ClientIp,
     Context,
     Expires,
+    Host,
     MalformedCaveat,
     Method,
     NotBefore,
@@ -22,9 +23,10 @@ from caveats import (
     Scope,
     Unmet,
     User,
+    effective,
     standard_checkers,
 )
-from caveats.kinds import is_plain_path, parse_address, write_moment
+from caveats.kinds import is_plain_path, parse_address, parse_host, write_moment
 from caveats.kinds.facts import _parse_address
 
 CHECKERS = standard_checkers()
@@ -72,6 +74,9 @@ NOT_MADE = [
     ("method-lower", lambda: Method("get")),
     ("path-none", Path),
     ("path-relative", lambda: Path("a")),
+    ("host-none", Host),
+    ("host-upper", lambda: Host("Photos.example")),
+    ("host-port", lambda: Host("photos.example:80")),
     ("client-ip-none", ClientIp),
     ("client-ip-host-bits", lambda: ClientIp("10.0.0.1/8")),
     ("client-ip-zone", lambda: ClientIp("fe80::1%eth0")),
@@ -102,6 +107,7 @@ MADE = [
     (Audience("photos", "thumbs"), "photos thumbs"),
     (Method("GET", "VERSION-CONTROL"), "GET VERSION-CONTROL"),
     (Path("/", "/*", "/a/", "/a/b", "/a/*", "/ä", "/~a.b/..."), "/ /* /a/ /a/b /a/* /ä /~a.b/..."),
+    (Host("photos.example", "localhost", "10.0.0.1", "xn--bcher-kva.example"), None),
     (ClientIp("10.0.0.0/8", "10.0.0.1", "10.0.0.1/32", "2001:db8::/32", "::1"), None),
     (ClientIp("0.0.0.0/0", "::/0"), "0.0.0.0/0 ::/0"),
     (Note("for the nightly build"), "for the nightly build"),
@@ -257,6 +263,91 @@ def test_a_path_of_any_length_is_judged_at_once():
             assert not is_plain_path(path)
 
 
+# host
+
+HOST_ROWS = [
+    ("photos.example", True),
+    ("PHOTOS.Example", True),
+    ("photos.example.", True),
+    ("photos.example:443", True),
+    ("photos.example.:8443", True),
+    ("photos.example:", True),
+    ("albums.example", True),
+    ("other.example", False),
+    ("photos.example.evil.example", False),
+    ("evil-photos.example", False),
+    ("x.photos.example", False),
+    ("example", False),
+    ("", False),
+    (".", False),
+    (":443", False),
+    ("photos.example..", False),
+    (".photos.example", False),
+    ("photos..example", False),
+    (" photos.example", False),
+    ("photos.example ", False),
+    ("photos .example", False),
+    ("photos.example\t", False),
+    ("photos.example\n", False),
+    ("photos.example\r\nX: y", False),
+    ("photos.example\0", False),
+    ("photos.example, photos.example", False),
+    ("other.example, photos.example", False),
+    ("photos.example albums.example", False),
+    ("alice@photos.example", False),
+    ("photos.example@evil.example", False),
+    ("photos.example:80@evil.example", False),
+    ("http://photos.example", False),
+    ("//photos.example", False),
+    ("photos.example/", False),
+    ("photos.example/x", False),
+    ("photos.example?x", False),
+    ("photos.example#x", False),
+    ("photos.example\\x", False),
+    ("photos.example:443:80", False),
+    ("photos.example:https", False),
+    ("photos.example:-1", False),
+    ("photos.example:999999", False),
+    ("photos.example:٤٤٣", False),
+    ("photos%2eexample", False),
+    ("photos。example", False),
+    ("photos．example", False),
+    ("ｐhotos.example", False),
+    ("photos.ex\u0430mple", False),
+    ("photos.exa\u0307mple", False),
+    ("\u017fphotos.example", False),
+    ("photos.example\udc80", False),
+    ("[photos.example]", False),
+    ("[::1]", False),
+    ("*.example", False),
+    ("*", False),
+]
+
+
+@pytest.mark.parametrize(("host", "granted"), HOST_ROWS, ids=[repr(host) for host, _ in HOST_ROWS])
+def test_host_row(host, granted):
+    assert holds(Host("photos.example", "albums.example"), host=host) is granted
+
+
+def test_hosts_of_several_caveats_are_intersected():
+    both = [Host("photos.example", "albums.example"), Host("albums.example", "x.example")]
+    assert effective(both).words_of("host") == ("albums.example",)
+    assert effective([Host("a.example"), Host("b.example")]).words_of("host") == ()
+
+
+def test_a_name_as_a_person_writes_it_is_brought_to_the_form_that_is_compared():
+    assert Host(Host.typed_by_hand("Photos.Example.")) == Host("photos.example")
+
+
+def test_a_host_of_any_length_is_judged_at_once():
+    longest = ".".join(["a" * 63] * 3 + ["b" * 61])
+    assert parse_host(longest + ".:65535") == longest
+    assert parse_host("a" + longest) is None
+    for host in ("a." * 500_000, "a-" * 500_000, ":" * 1_000_000, "a" * 1_000_000):
+        with at_most(0.005):
+            assert parse_host(host) is None
+
+
 # client-ip
 
 IP_ROWS = [
@@ -392,6 +483,9 @@ EXPLAINED = [
         "the request's path is not in plain form",
         "a path without dot segments or escapes",
     ),
+    (Host("a.example"), {}, "the request has no host", "one of: a.example"),
+    (Host("a.example"), {"host": "B.example:80"}, "the request's host is b.example", "one of: a.example"),
+    (Host("a.example"), {"host": "a b"}, "the request's host is not a DNS name", "one of: a.example"),
     (ClientIp("::1"), {}, "the request has no client address", "a client in: ::1"),
     (
         ClientIp("::1"),
@@ -417,8 +511,18 @@ def test_a_refusal_says_what_the_request_had_and_what_would_pass(caveat, facts, 
 
 @pytest.mark.parametrize("odd", ["\ud800", "\0", "x\ny", "\u202e", "", " ", "x" * 10_000])
 def test_a_refusal_of_odd_facts_can_be_printed_on_one_line(odd):
-    context = Context(now=NOW, audience=odd, scopes=(odd,), method=odd, path=odd, client_ip=odd, user=odd)
-    for caveat in (User("u"), Scope("a:b"), Audience("a"), Method("GET"), Path("/a"), ClientIp("::1")):
+    context = Context(
+        now=NOW, audience=odd, scopes=(odd,), method=odd, path=odd, host=odd, client_ip=odd, user=odd
+    )
+    for caveat in (
+        User("u"),
+        Scope("a:b"),
+        Audience("a"),
+        Method("GET"),
+        Path("/a"),
+        Host("h"),
+        ClientIp("::1"),
+    ):
         unmet = CHECKERS.answer(caveat, context)
         assert unmet.reason.encode("utf-8")
         assert len(unmet.reason.splitlines()) == 1
@@ -429,8 +533,18 @@ def test_an_unmet_is_false():
 
 
 def test_facts_of_a_wrong_type_refuse():
-    context = Context(now=NOW, audience=1, scopes=(1, None), method=1, path=1, client_ip=object(), user=1)
-    for caveat in (User("u"), Scope("a:b"), Audience("a"), Method("GET"), Path("/a"), ClientIp("::1")):
+    context = Context(
+        now=NOW, audience=1, scopes=(1, None), method=1, path=1, host=1, client_ip=object(), user=1
+    )
+    for caveat in (
+        User("u"),
+        Scope("a:b"),
+        Audience("a"),
+        Method("GET"),
+        Path("/a"),
+        Host("h"),
+        ClientIp("::1"),
+    ):
         assert CHECKERS.answer(caveat, context) is not None
 
 

@@ -26,6 +26,7 @@ def added(flags: dict[str, Any]) -> tuple[Caveat, ...]:
         ({"audience": ("photos", "thumbs")}, ["audience = photos thumbs"]),
         ({"method": ("get", "HEAD")}, ["method = GET HEAD"]),
         ({"path": ("/albums/42", "/public/*")}, ["path = /albums/42 /public/*"]),
+        ({"host": ("Photos.Example.", "albums.example")}, ["host = photos.example albums.example"]),
         ({"client_ip": ("10.0.0.0/8", "2001:db8::/32")}, ["client-ip = 10.0.0.0/8 2001:db8::/32"]),
         ({"note": ("one", "two")}, ["note = one", "note = two"]),
         ({"predicates": ("photos/album = 42", "method = GET")}, ["photos/album = 42", "method = GET"]),

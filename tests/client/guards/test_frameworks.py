@@ -21,6 +21,7 @@ from caveats import (
     Caveat,
     ClientIp,
     Expires,
+    Host,
     Identifier,
     Macaroon,
     MasterKey,
@@ -318,6 +319,30 @@ def test_every_head_has_its_answer(head: Head, framework: str, ports: dict[str, 
     problem = check_refusal(reply, expected.status, expected.code) if expected.code else {}
     challenges = [value for name, value in reply.headers if name.lower() == "www-authenticate"]
     assert Answer(reply.status, problem.get("code"), *challenges) == expected
+
+
+HOSTS = {
+    "case, port and last dot": (b"APP.example.:8080", 200),
+    "another": (b"app.example.evil.example", 403),
+    "empty": (b"", 403),
+    "user": (b"app.example@evil.example", 403),
+    "user before": (b"alice@app.example", 403),
+    "space": (b"app.example evil.example", 403),
+    "list": (b"app.example, evil.example", 403),
+    "address": (b"app.example/x", 403),
+    "IPv6": (b"[::1]:80", 403),
+    "beyond ASCII": ("app.ex\u0430mple".encode(), 403),
+    "full width": ("\uff41pp.example".encode(), 403),
+    "second line": (b"app.example\r\nHost: evil.example", 403),
+    "second line first": (b"evil.example\r\nHost: app.example", 403),
+}
+
+
+@pytest.mark.parametrize(("sent", "status"), HOSTS.values(), ids=HOSTS)
+def test_a_hostile_host_passes_no_host_caveat(sent: bytes, status: int, port: int) -> None:
+    """Some servers and frameworks refuse such a request by themselves."""
+    reply = ask(port, "/photos/42", [bearer(Host("app.example"))], host=sent)
+    assert reply.status in ({200} if status == 200 else {status, 400}), reply
 
 
 def test_a_refusal_says_which_caveat_whose_and_why(port: int) -> None:

@@ -66,7 +66,7 @@ def guard_around(verifier: Any = VERIFIER, **how: Any) -> Guard:
 @pytest.mark.parametrize("peer", [None, ""])
 def test_every_head_through_a_unix_socket_has_its_answer(head: Head, peer: str | None) -> None:
     text = TOKEN.attenuate(*[predicate.encode() for predicate in head.caveats]).encode()
-    headers = [(name.lower(), value) for name, value in head.filled(text.encode())]
+    headers = [(b"host", b"app.example"), *((n.lower(), v) for n, v in head.filled(text.encode()))]
     request = IncomingRequest("GET", "/photos/42", head.query, headers, peer)
     try:
         guard_around(trusted_proxies=["unix"]).judge(request)
@@ -197,6 +197,12 @@ def test_the_verifier_is_told_everything() -> None:
         client_ip="127.0.0.1",
         extra={"tenant": "acme"},
     )
+
+
+def test_the_host_is_the_header_s() -> None:
+    asked = Answering(VERIFIER.verify(TOKEN.encode(), Context(NOW)))
+    guard_around(asked).judge(incoming(bearer(), (b"host", b"app.example:80")))
+    assert asked.context.host == "app.example:80"
 
 
 def test_the_verifier_s_own_audience_counts_where_the_gate_names_none() -> None:

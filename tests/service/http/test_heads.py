@@ -40,7 +40,7 @@ async def ask(
         "raw_path": path,
         "root_path": "",
         "query_string": query,
-        "headers": [(b"host", b"auth.example"), *((n.lower(), v) for n, v in headers)],
+        "headers": [(b"host", b"app.example"), *((n.lower(), v) for n, v in headers)],
         "client": peer,
         "server": ("127.0.0.1", 80),
     }

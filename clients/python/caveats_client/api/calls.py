@@ -333,6 +333,7 @@ class FactKeywords(TypedDict, total=False):
     audience: str | None
     method: str | None
     path: str | None
+    host: str | None
     client_ip: str | None
     user: str | None
     extra: Mapping[str, Any]

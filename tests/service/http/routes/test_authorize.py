@@ -146,6 +146,36 @@ def test_a_clients_address_is_believed_from_trusted_proxies_only(
         assert ask(each, narrow(token, "client-ip = 198.51.100.1"), headers).status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("headers", "untrusted", "trusted"),
+    [
+        pytest.param({}, "auth.example", "auth.example", id="Host"),
+        pytest.param({"X-Forwarded-Host": "Photos.Example:443"}, "auth.example", "photos.example", id="a proxy's word"),
+        pytest.param({"X-Forwarded-Host": "a.example, photos.example"}, "auth.example", None, id="a list"),
+        pytest.param({"X-Forwarded-Host": ""}, "auth.example", None, id="an empty one"),
+        pytest.param({"X-Original-Host": "photos.example"}, "auth.example", "auth.example", id="another header"),
+    ],
+)  # fmt: skip
+def test_a_host_is_believed_from_trusted_proxies_only(
+    service: Service, behind: Service, headers: dict[str, str], untrusted: str, trusted: str | None
+) -> None:
+    sent = [("Host", "auth.example"), *headers.items()]
+    for each, host in ((service, untrusted), (behind, trusted)):
+        token = new_user(each).token()
+        if host is not None:
+            assert ask(each, narrow(token, f"host = {host}"), sent).status_code == 200
+        others = {"auth.example", "photos.example", "a.example"} - {host}
+        assert ask(each, narrow(token, f"host = {' '.join(sorted(others))}"), sent).status_code == 403
+
+
+def test_the_services_own_endpoints_are_asked_for_by_a_host_as_well(service: Service) -> None:
+    token = new_user(service).token()
+    with service.client() as http:
+        for host, status in (("auth.example", 200), ("photos.example", 403)):
+            narrower = {**bearer(narrow(token, f"host = {host}")), "Host": "auth.example"}
+            assert http.get("/v1/tokens", headers=narrower).status_code == status
+
+
 @pytest.mark.parametrize("hop", ["unknown", "192.0.2.7:80", "010.0.0.1", "fe80::1%eth0", "-", "10.0.0.1.5"])
 def test_an_address_that_is_none_is_nobodys(behind: Service, hop: str) -> None:
     token = narrow(new_user(behind).token(), "client-ip = 127.0.0.0/8 192.0.0.0/8 10.0.0.0/16 fe80::/10")

@@ -1,24 +1,25 @@
 """The console script `caveats-service`: what an operator does on the machine itself.
 
-Knows the core and the store; knows no HTTP. `serve` alone starts the server. Help is printed without importing any of
-these: a command imports what it needs when it runs.
+Knows the core and the store; knows no HTTP. `serve` alone starts the server. Each command is a function in the module of
+its subject, and one line of the table in `app`; it is imported when it runs.
 
-Reading order: `app` (the list of commands, `serve`, `settings`), `store` (how a command reaches the store, and its exit
-code), `output` (what is printed), `users`, `groups`, `agents`, `keys`, `database`, `audit`.
+Reading order: `app` (the table), `commands` (how they are loaded), `store` (how a command reaches the store, and its exit
+code), `output` (what is printed); then the subjects: `users`, `groups`, `agents`, `keys`, `database`, `audit`, `settings`,
+`serve`, `completion`.
 """
 
 import sys
 from typing import Final
 
 INTERRUPTED: Final = 130
-"""The exit code after Ctrl-C, as shells have it: 128 and SIGINT's number."""
+"""The exit code after Ctrl-C: 128 and SIGINT's number."""
 
 
 def main() -> None:
     """The console script."""
     try:
-        from caveats_service.cli.app import app  # noqa: PLC0415  takes a while, in which Ctrl-C is heard already
+        from caveats_service.cli.app import app  # noqa: PLC0415  Ctrl-C during the import must end like any other
 
-        app()
+        app(prog_name="caveats-service")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -1,30 +1,30 @@
 """`caveats-service agents`: programs that sign in with a key, for a user."""
 
-from typing import TYPE_CHECKING, Annotated
+import click
 
-import typer
-
-from caveats_service.cli.output import Json, minute, note, print_json, print_table, record_json, wrong_usage
+from caveats import InvalidKey
+from caveats.token import encode_base64
+from caveats_service.cli.output import (
+    json_option,
+    minute,
+    note,
+    print_json,
+    print_table,
+    record_json,
+    wrong_usage,
+)
 from caveats_service.cli.store import ACTOR, with_store
 from caveats_service.core.clock import utc_now
-
-if TYPE_CHECKING:
-    from caveats_service.storage import Agent, Store
-
-agents = typer.Typer(help="Agents, which sign in with a key: add, list, remove.", no_args_is_help=True)
+from caveats_service.discharge.agents import read_agent_key
+from caveats_service.storage import Agent, Store
 
 
-@agents.command("add")
-def add_agent(
-    username: str,
-    public_key: Annotated[str, typer.Argument(help="X25519, 32 bytes in base64.")],
-    *,
-    name: Annotated[str, typer.Option(help="A label for people.")] = "",
-) -> None:
-    """Register an agent's key: its holder signs in as the user."""
-    from caveats import InvalidKey  # noqa: PLC0415  0.2 s
-    from caveats_service.discharge.agents import read_agent_key  # noqa: PLC0415
-
+@click.command
+@click.argument("username")
+@click.argument("public_key")
+@click.option("--name", default="", help="A label for people.")
+def add_agent(*, username: str, public_key: str, name: str) -> None:
+    """Register an agent's public key (X25519, 32 bytes in base64). Its holder signs in as the user."""
     try:
         key = read_agent_key(public_key)
     except InvalidKey:
@@ -37,11 +37,12 @@ def add_agent(
     note(f"added {agent.agent_id}")
 
 
-@agents.command("list")
-def list_agents(*, as_json: Json = False) -> None:
+@click.command
+@json_option
+def list_agents(*, as_json: bool) -> None:
     """List all agents and the users they sign in as."""
 
-    async def work(store: "Store") -> "list[Agent]":
+    async def work(store: Store) -> list[Agent]:
         found: list[Agent] = []
         while page := await store.agents.list(after=found[-1].agent_id if found else "", limit=1000):
             found += page
@@ -49,8 +50,11 @@ def list_agents(*, as_json: Json = False) -> None:
 
     rows = with_store(work)
     if as_json:
+<<<<<<< HEAD
         from caveats.token import encode_base64
 
+=======
+>>>>>>> 5d7dad8 (cli: caveats-service is click, and a command is imported when it runs)
         print_json([record_json(row) | {"public_key": encode_base64(row.public_key)} for row in rows])
         return
     print_table(
@@ -59,8 +63,9 @@ def list_agents(*, as_json: Json = False) -> None:
     )
 
 
-@agents.command("remove")
-def remove_agent(agent_id: str) -> None:
+@click.command
+@click.argument("agent_id")
+def remove_agent(*, agent_id: str) -> None:
     """Remove an agent's key: it signs in no more."""
     with_store(lambda store: store.agents.remove(agent_id, now=utc_now(), actor=ACTOR))
     note(f"{agent_id} is removed")

@@ -1,69 +1,61 @@
-"""The program `caveats-service`: the list of its commands, and the two that need no store."""
+"""The program `caveats-service`: the table of its commands.
 
-from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+Knows in which module each command stands, and imports none of them.
+"""
 
-import typer
+import click
 
-from caveats_service.cli.agents import agents
-from caveats_service.cli.audit import show_audit
-from caveats_service.cli.database import backup, restore, restored
-from caveats_service.cli.groups import groups
-from caveats_service.cli.keys import keys
-from caveats_service.cli.output import Json, fail, print_json, print_table
-from caveats_service.cli.store import load_settings
-from caveats_service.cli.users import users
+from caveats_service.cli.commands import CommandGroup, DeferredCommand
 
-app = typer.Typer(
-    help="The Caveats service: issues, verifies and revokes capability tokens.\n\n"
-    "Settings are environment variables CAVEATS_*: see `caveats-service settings`.\n\n"
-    "Exit codes: 0 done, 1 it did not work, 2 wrong usage or settings.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
+_HELP = """The Caveats service: issues, verifies and revokes capability tokens.
+
+Settings are environment variables CAVEATS_*: see `caveats-service settings`.
+
+Exit codes: 0 done, 1 it did not work, 2 wrong usage or settings."""
+
+app = CommandGroup(
+    "caveats-service",
+    _HELP,
+    DeferredCommand("serve", "serve:serve", "Serve until stopped."),
+    DeferredCommand("settings", "settings:show_settings", "List every setting."),
+    DeferredCommand("backup", "database:backup", "Copy the database while the service runs."),
+    DeferredCommand("restore", "database:restore", "Put a backup in place while the service is stopped."),
+    DeferredCommand("restored", "database:restored", "After the database was put back by other means."),
+    DeferredCommand("audit", "audit:show_audit", "Show who changed what, newest first."),
+    CommandGroup(
+        "users",
+        "Accounts: add, list, change, disable.",
+        DeferredCommand("add", "users:add_user", "Add an account."),
+        DeferredCommand("list", "users:list_users", "List all accounts."),
+        DeferredCommand("passwd", "users:set_password", "Set a password; revokes the user's tokens."),
+        DeferredCommand("disable", "users:disable_user", "Disable an account; revokes the user's tokens."),
+        DeferredCommand("enable", "users:enable_user", "Enable a disabled account again."),
+        DeferredCommand("admin", "users:set_admin", "Make a user an administrator, or ordinary again."),
+    ),
+    CommandGroup(
+        "groups",
+        "Groups of users: list, set, add, remove, delete.",
+        DeferredCommand("list", "groups:list_groups", "List all groups and their members."),
+        DeferredCommand("set", "groups:set_group", "Make a group, or replace the members of one."),
+        DeferredCommand("add", "groups:add_member", "Add a user to a group."),
+        DeferredCommand("remove", "groups:remove_member", "Remove a user from a group."),
+        DeferredCommand("delete", "groups:delete_group", "Delete a group."),
+    ),
+    CommandGroup(
+        "agents",
+        "Agents, which sign in with a key: add, list, remove.",
+        DeferredCommand("add", "agents:add_agent", "Register an agent's key."),
+        DeferredCommand("list", "agents:list_agents", "List all agents and the users they sign in as."),
+        DeferredCommand("remove", "agents:remove_agent", "Remove an agent's key."),
+    ),
+    CommandGroup(
+        "keys",
+        "Master keys: list, rotate, retire; export the keys of an audience.",
+        DeferredCommand("list", "keys:list_keys", "List all master keys and their states."),
+        DeferredCommand("rotate", "keys:rotate_keys", "Publish a new key."),
+        DeferredCommand("retire", "keys:retire_key", "Destroy a key under which tokens are issued no more."),
+        DeferredCommand("export", "keys:export_keys", "Print the keys of one audience, for an app."),
+    ),
+    DeferredCommand("completion", "completion:completion", "Print the completion script of a shell."),
 )
-
-
-@app.command()
-def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on (CAVEATS_HOST).")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on (CAVEATS_PORT).")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the port.")] = 1,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of the database (CAVEATS_DATA_DIR).")] = None,
-) -> None:
-    """Serve until stopped. The first start makes the keys and an admin, and prints the admin's password once."""
-    given = {"host": host, "port": port, "data_dir": data_dir}
-    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
-    from caveats_service.server.uvicorn import serve as run  # noqa: PLC0415  the other commands need no server
-    from caveats_service.settings import SettingsError  # noqa: PLC0415
-    from caveats_service.storage import StoreError  # noqa: PLC0415
-    from caveats_service.storage.encryption import SealKeyError  # noqa: PLC0415
-
-    try:
-        run(settings, workers)
-    except (SealKeyError, StoreError, SettingsError) as error:
-        fail(str(error))
-
-
-@app.command("settings")
-def show_settings(*, as_json: Json = False) -> None:
-    """List every setting: its variable, its default, what it means."""
-    from caveats_service.settings import describe_settings  # noqa: PLC0415  pydantic: 0.3 s
-
-    rows = describe_settings()
-    if as_json:
-        print_json([asdict(row) for row in rows])
-        return
-    print_table(
-        ("variable", "default", "meaning"), ((row.variable, row.default, row.meaning) for row in rows)
-    )
-
-
-app.add_typer(users, name="users")
-app.add_typer(groups, name="groups")
-app.add_typer(agents, name="agents")
-app.add_typer(keys, name="keys")
-app.command()(backup)
-app.command()(restore)
-app.command()(restored)
-app.command("audit")(show_audit)
+click.version_option(package_name="caveats", prog_name="caveats-service", message="%(prog)s %(version)s")(app)

@@ -1,21 +1,20 @@
 """`caveats-service audit`: who changed what."""
 
-from typing import Annotated
+import click
 
-import typer
-
-from caveats_service.cli.output import Json, minute, print_json, print_table, record_json
+from caveats_service.cli.output import json_option, minute, print_json, print_table, record_json
 from caveats_service.cli.store import with_store
 
 
-def show_audit(
-    *,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many entries.")] = 100,
-    before: Annotated[
-        int | None, typer.Option(min=1, help="Only entries older than this id: the last one shown.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
+@click.command
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many entries."
+)
+@click.option(
+    "--before", type=click.IntRange(min=1), help="Only entries older than this id: the last one shown."
+)
+@json_option
+def show_audit(*, limit: int, before: int | None, as_json: bool) -> None:
     """Show who changed what, newest first: accounts, groups, keys, labelled tokens, revocations, decisions."""
     rows = with_store(lambda store: store.audit.list(before=before, limit=limit))
     if as_json:

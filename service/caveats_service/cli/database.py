@@ -1,22 +1,24 @@
 """`caveats-service backup`, `restore` and `restored`: whole copies of the database."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-import typer
+import click
+from rich.console import Console
+from rich.progress import Progress
 
 from caveats_service.cli.output import fail, note
 from caveats_service.cli.store import ACTOR, load_settings, with_store
 from caveats_service.core.clock import utc_now
+from caveats_service.storage import StoreError, restore_database
 
 _FORGOTTEN: Final = "revocations made after the backup are not in it: rotate and retire keys if that matters"
 
 
-def backup(target: Path) -> None:
+@click.command
+@click.argument("target", type=click.Path(path_type=Path))
+def backup(*, target: Path) -> None:
     """Copy the database while the service runs. The copy's keys cannot be opened without the seal key: keep it too."""
-    from rich.console import Console  # noqa: PLC0415  no other command needs it
-    from rich.progress import Progress  # noqa: PLC0415
-
     console = Console(stderr=True, highlight=False)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("copying", total=None)
@@ -28,16 +30,13 @@ def backup(target: Path) -> None:
     note(f"backed up to {target}; the seal key ({load_settings().seal_key_path}) is not in it")
 
 
-def restore(
-    source: Path,
-    *,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a database that is there; it is kept under another name.")
-    ] = False,
-) -> None:
+@click.command
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--force", is_flag=True, help="Replace a database that is there; it is kept under another name."
+)
+def restore(*, source: Path, force: bool) -> None:
     """Put a backup in place while the service is stopped. Everything that follows revocations loads them anew."""
-    from caveats_service.storage import StoreError, restore_database  # noqa: PLC0415  SQLAlchemy: 0.5 s
-
     settings = load_settings()
     if not settings.on_sqlite:
         fail(
@@ -53,6 +52,7 @@ def restore(
     note(_FORGOTTEN)
 
 
+@click.command
 def restored() -> None:
     """Tell the service that its database was put back by other means, such as pg_restore or a copy of its files.
 

@@ -1,26 +1,29 @@
 """`caveats-service groups`: groups of users."""
 
-from typing import TYPE_CHECKING, Annotated
+import click
 
-import typer
-
-from caveats_service.cli.output import Json, minute, note, print_json, print_table, record_json, wrong_usage
+from caveats_service.cli.output import (
+    json_option,
+    minute,
+    note,
+    print_json,
+    print_table,
+    record_json,
+    wrong_usage,
+)
 from caveats_service.cli.store import ACTOR, with_store
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import BadName
 from caveats_service.core.usernames import check_group
-
-if TYPE_CHECKING:
-    from caveats_service.storage import Group, Store
-
-groups = typer.Typer(help="Groups of users: list, set, add, remove, delete.", no_args_is_help=True)
+from caveats_service.storage import Group, Store
 
 
-@groups.command("list")
-def list_groups(*, as_json: Json = False) -> None:
+@click.command
+@json_option
+def list_groups(*, as_json: bool) -> None:
     """List all groups and their members."""
 
-    async def work(store: "Store") -> "list[Group]":
+    async def work(store: Store) -> list[Group]:
         found: list[Group] = []
         while page := await store.groups.list(after=found[-1].name if found else "", limit=1000):
             found += page
@@ -36,38 +39,45 @@ def list_groups(*, as_json: Json = False) -> None:
     )
 
 
-@groups.command("set")
-def set_group(name: str, members: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+@click.command
+@click.argument("name")
+@click.argument("members", nargs=-1)
+def set_group(*, name: str, members: tuple[str, ...]) -> None:
     """Make a group, or replace the members of one."""
     try:
         check_group(name)
     except BadName as error:
         wrong_usage(str(error))
-    _note_members(with_store(lambda store: store.groups.put(name, members or [], now=utc_now(), actor=ACTOR)))
+    _note_members(with_store(lambda store: store.groups.put(name, members, now=utc_now(), actor=ACTOR)))
 
 
-@groups.command("add")
-def add_member(name: str, username: str) -> None:
+@click.command
+@click.argument("name")
+@click.argument("username")
+def add_member(*, name: str, username: str) -> None:
     """Add a user to a group."""
     _note_members(
         with_store(lambda store: store.groups.add_member(name, username, now=utc_now(), actor=ACTOR))
     )
 
 
-@groups.command("remove")
-def remove_member(name: str, username: str) -> None:
+@click.command
+@click.argument("name")
+@click.argument("username")
+def remove_member(*, name: str, username: str) -> None:
     """Remove a user from a group."""
     _note_members(
         with_store(lambda store: store.groups.remove_member(name, username, now=utc_now(), actor=ACTOR))
     )
 
 
-@groups.command("delete")
-def delete_group(name: str) -> None:
+@click.command
+@click.argument("name")
+def delete_group(*, name: str) -> None:
     """Delete a group. Its members keep their accounts."""
     with_store(lambda store: store.groups.delete(name, now=utc_now(), actor=ACTOR))
     note(f"{name} is gone")
 
 
-def _note_members(group: "Group") -> None:
+def _note_members(group: Group) -> None:
     note(f"{group.name}: {' '.join(group.members) or 'nobody'}")

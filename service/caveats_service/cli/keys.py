@@ -3,26 +3,22 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
-import typer
+import click
 
-from caveats_service.cli.output import Json, fail, minute, note, print_json, print_table, record_json
+from caveats_service.cli.output import fail, json_option, minute, note, print_json, print_table, record_json
 from caveats_service.cli.store import ACTOR, with_master_keys
-
-if TYPE_CHECKING:
-    from caveats_service.core.master_keys import MasterKeys
-
-keys = typer.Typer(
-    help="Master keys: list, rotate, retire; export the keys of an audience.", no_args_is_help=True
-)
+from caveats_service.core.issuing import DEFAULT_AUDIENCE
+from caveats_service.core.master_keys import MasterKeys
+from caveats_service.storage.files import sync_file, temporary_beside
 
 
-@keys.command("list")
-def list_keys(*, as_json: Json = False) -> None:
+@click.command
+@json_option
+def list_keys(*, as_json: bool) -> None:
     """List all master keys and their states."""
 
-    async def work(masters: "MasterKeys") -> "MasterKeys":
+    async def work(masters: MasterKeys) -> MasterKeys:
         return masters
 
     rows = with_master_keys(work).rows
@@ -45,13 +41,12 @@ def list_keys(*, as_json: Json = False) -> None:
     )
 
 
-@keys.command("rotate")
-def rotate_keys(
-    *, now: Annotated[bool, typer.Option("--now", help="Issue under the new key at once.")] = False
-) -> None:
+@click.command
+@click.option("--now", is_flag=True, help="Issue under the new key at once.")
+def rotate_keys(*, now: bool) -> None:
     """Publish a new key. Tokens are issued under it once all verifiers have had time to get it."""
 
-    async def work(masters: "MasterKeys") -> str:
+    async def work(masters: MasterKeys) -> str:
         row = await masters.publish(actor=ACTOR)
         if now:
             row = await masters.activate(row.key_id, actor=ACTOR)
@@ -60,28 +55,22 @@ def rotate_keys(
     note(with_master_keys(work))
 
 
-@keys.command("retire")
-def retire_key(
-    key_id: str,
-    *,
-    force: Annotated[
-        bool, typer.Option("--force", help="Even if tokens under it may be alive: they die.")
-    ] = False,
-) -> None:
+@click.command
+@click.argument("key_id")
+@click.option("--force", is_flag=True, help="Even if tokens under it may be alive: they die.")
+def retire_key(*, key_id: str, force: bool) -> None:
     """Destroy a key under which tokens are issued no more."""
     with_master_keys(lambda masters: masters.retire(key_id, force=force, actor=ACTOR))
     note(f"{key_id} is retired")
 
 
-@keys.command("export")
-def export_keys(
-    audience: Annotated[str, typer.Option(help="The app, or group of apps, that will verify.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, 0600.")] = None,
-) -> None:
+@click.command
+@click.option("--audience", required=True, help="The app, or group of apps, that will verify.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write to this file, 0600.")
+def export_keys(*, audience: str, output: Path | None) -> None:
     """Print the keys of one audience, for an app that verifies locally. Their holder can mint for that audience."""
-    from caveats_service.core.issuing import DEFAULT_AUDIENCE  # noqa: PLC0415  0.3 s
 
-    async def work(masters: "MasterKeys") -> dict[str, object]:
+    async def work(masters: MasterKeys) -> dict[str, object]:
         return masters.keyring.export(audience).to_json()
 
     text = json.dumps(with_master_keys(work), indent=2) + "\n"
@@ -102,8 +91,6 @@ def export_keys(
 
 def _write_private(path: Path, text: str) -> None:
     """Write a file of mode 0600 in one step; one of that name is replaced. Raises `OSError`."""
-    from caveats_service.storage.files import sync_file, temporary_beside  # noqa: PLC0415  0.5 s
-
     with temporary_beside(path) as temporary:
         temporary.write_text(text)
         sync_file(temporary)

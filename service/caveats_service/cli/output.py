@@ -9,19 +9,22 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def note(message: str) -> None:
     """Say what was done."""
-    typer.echo(message, err=True)
+    click.echo(message, err=True)
 
 
 def fail(message: str) -> NoReturn:
@@ -35,8 +38,8 @@ def wrong_usage(message: str) -> NoReturn:
 
 
 def _end(message: str, code: int) -> NoReturn:
-    typer.secho(f"caveats-service: {message}", fg="red", err=True)
-    raise typer.Exit(code)
+    click.secho(f"caveats-service: {message}", fg="red", err=True)
+    raise SystemExit(code)
 
 
 def print_json(value: object) -> None:
@@ -46,10 +49,6 @@ def print_json(value: object) -> None:
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a table as wide as the terminal; cells are plain text."""
-    from rich.console import Console  # noqa: PLC0415  only tables need it
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*map(Text, row))

@@ -1,38 +1,40 @@
 """How a command reaches the store: settings, seal key, what is built on them, and errors as exit codes.
 
-Knows how the core's parts are put together for one command; knows no arguments and no output. Imports them when a command
-runs, since they take a second together.
+Knows how the core's parts are put together for one command; knows no arguments and prints nothing but errors.
 """
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
+from caveats import CaveatsError
 from caveats_service.cli.output import fail, wrong_usage
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from caveats_service.core.accounts import Accounts, Actor
-    from caveats_service.core.master_keys import MasterKeys
-    from caveats_service.settings import Settings
-    from caveats_service.storage import Store
-    from caveats_service.storage.encryption import SealKey
+from caveats_service.core.accounts import OPERATOR, Accounts
+from caveats_service.core.clock import utc_now
+from caveats_service.core.errors import ServiceError
+from caveats_service.core.master_keys import MasterKeys
+from caveats_service.core.passwords import PasswordHasher
+from caveats_service.core.rate_limit import RateLimiter
+from caveats_service.core.revoking import Revoker
+from caveats_service.settings import Settings, SettingsError
+from caveats_service.storage import Store, StoreError
+from caveats_service.storage.encryption import SealKey, SealKeyError
+from caveats_service.storage.open import open_store
 
 _T = TypeVar("_T")
-ACTOR: Final = "operator"
+ACTOR: Final = OPERATOR.username
 """Who acts, in the audit log."""
 
 
-def load_settings(**overrides: Any) -> "Settings":
+def load_settings(**overrides: Any) -> Settings:
     """The settings from the environment, and these. A wrong one ends the command with exit code 2."""
-    from caveats_service.settings import Settings, SettingsError  # noqa: PLC0415  pydantic: 0.3 s
-
     try:
         return Settings.load(**overrides)
     except SettingsError as error:
         wrong_usage(str(error))
 
 
-def with_store(work: "Callable[[Store], Awaitable[_T]]", *, create: bool = False) -> _T:
+def with_store(work: Callable[[Store], Awaitable[_T]], *, create: bool = False) -> _T:
     """What `work` returns, given the open store. `create`: make the database if there is none.
 
     An error ends the command with exit code 1 and one line.
@@ -40,13 +42,10 @@ def with_store(work: "Callable[[Store], Awaitable[_T]]", *, create: bool = False
     return _run(lambda store, _seal_key, _settings: work(store), create=create)
 
 
-def with_master_keys(work: "Callable[[MasterKeys], Awaitable[_T]]") -> _T:
+def with_master_keys(work: Callable[[MasterKeys], Awaitable[_T]]) -> _T:
     """As `with_store`, given the master keys."""
 
-    async def with_keys(store: "Store", seal_key: "SealKey", settings: "Settings") -> _T:
-        from caveats_service.core.clock import utc_now  # noqa: PLC0415
-        from caveats_service.core.master_keys import MasterKeys  # noqa: PLC0415
-
+    async def with_keys(store: Store, seal_key: SealKey, settings: Settings) -> _T:
         keys = MasterKeys(store, seal_key, settings, now=utc_now, changed=lambda _keyring: None)
         await keys.start()
         return await work(keys)
@@ -54,35 +53,23 @@ def with_master_keys(work: "Callable[[MasterKeys], Awaitable[_T]]") -> _T:
     return _run(with_keys, create=False)
 
 
-def with_accounts(work: "Callable[[Accounts, Actor], Awaitable[_T]]", *, create: bool = False) -> _T:
-    """As `with_store`, given the operations on accounts and the operator, who may do all of them."""
+def with_accounts(work: Callable[[Accounts], Awaitable[_T]], *, create: bool = False) -> _T:
+    """As `with_store`, given the operations on accounts."""
 
-    async def with_parts(store: "Store", _seal_key: "SealKey", settings: "Settings") -> _T:
-        from caveats_service.core.accounts import OPERATOR, Accounts  # noqa: PLC0415
-        from caveats_service.core.passwords import PasswordHasher  # noqa: PLC0415
-        from caveats_service.core.rate_limit import RateLimiter  # noqa: PLC0415
-        from caveats_service.core.revoking import Revoker  # noqa: PLC0415
-
+    async def with_parts(store: Store, _seal_key: SealKey, settings: Settings) -> _T:
         passwords = PasswordHasher(workers=1, min_length=settings.password_min_length)
         try:
-            accounts = Accounts(store, passwords, Revoker(store, settings), RateLimiter(settings), settings)
-            return await work(accounts, OPERATOR)
+            return await work(
+                Accounts(store, passwords, Revoker(store, settings), RateLimiter(settings), settings)
+            )
         finally:
             passwords.close()
 
     return _run(with_parts, create=create)
 
 
-def _run(work: "Callable[[Store, SealKey, Settings], Awaitable[_T]]", *, create: bool) -> _T:
+def _run(work: Callable[[Store, SealKey, Settings], Awaitable[_T]], *, create: bool) -> _T:
     settings = load_settings()
-    import asyncio  # noqa: PLC0415
-
-    from caveats import CaveatsError  # noqa: PLC0415
-    from caveats_service.core.errors import ServiceError  # noqa: PLC0415
-    from caveats_service.settings import SettingsError  # noqa: PLC0415
-    from caveats_service.storage import StoreError  # noqa: PLC0415  SQLAlchemy and Alembic: 0.5 s
-    from caveats_service.storage.encryption import SealKeyError  # noqa: PLC0415
-    from caveats_service.storage.open import open_store  # noqa: PLC0415
 
     async def run() -> _T:
         store, seal_key = await open_store(settings, create=create)

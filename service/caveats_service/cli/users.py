@@ -1,36 +1,39 @@
-"""`caveats-service users`: accounts. What each does, and who may, is in `core/accounts`."""
+"""`caveats-service users`: accounts. What each operation does, and who may, is in `core/accounts`."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
 
-import typer
+import click
 
-from caveats_service.cli.output import Json, minute, note, print_json, print_table, record_json, wrong_usage
+from caveats import MalformedCaveat, Scope
+from caveats_service.cli.output import (
+    json_option,
+    minute,
+    note,
+    print_json,
+    print_table,
+    record_json,
+    wrong_usage,
+)
 from caveats_service.cli.store import with_accounts, with_store
+from caveats_service.core.accounts import OPERATOR, Accounts
 from caveats_service.core.errors import BadName
 from caveats_service.core.usernames import check_username
+from caveats_service.storage import Store, User
 
-if TYPE_CHECKING:
-    from caveats_service.core.accounts import Accounts, Actor
-    from caveats_service.storage import Store, User
-
-users = typer.Typer(help="Accounts: add, list, change, disable.", no_args_is_help=True)
-PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
-]
+_password_stdin = click.option(
+    "--password-stdin", is_flag=True, help="Read the password from standard input."
+)
 
 
-@users.command("add")
-def add_user(
-    username: str,
-    *,
-    admin: Annotated[bool, typer.Option("--admin", help="Make the user an administrator.")] = False,
-    scope: Annotated[str, typer.Option(help="The scopes that the user's tokens may have at most.")] = "*",
-    password_stdin: PasswordStdin = False,
-) -> None:
+@click.command
+@click.argument("username")
+@click.option("--admin", is_flag=True, help="Make the user an administrator.")
+@click.option(
+    "--scope", default="*", show_default=True, help="The scopes that the user's tokens may have at most."
+)
+@_password_stdin
+def add_user(*, username: str, admin: bool, scope: str, password_stdin: bool) -> None:
     """Add an account. Asks for the password, or reads it from standard input."""
-    from caveats import MalformedCaveat, Scope  # noqa: PLC0415  0.2 s
-
     try:
         check_username(username)
         Scope(scope)
@@ -38,18 +41,19 @@ def add_user(
         wrong_usage(str(error))
     password = _read_password(from_stdin=password_stdin)
 
-    async def work(accounts: "Accounts", operator: "Actor") -> "User":
-        return await accounts.register(username, password, actor=operator, is_admin=admin, scope=scope)
+    async def work(accounts: Accounts) -> User:
+        return await accounts.register(username, password, actor=OPERATOR, is_admin=admin, scope=scope)
 
     user = with_accounts(work, create=True)
     note(f"added {user.username}{' (admin)' if user.is_admin else ''}")
 
 
-@users.command("list")
-def list_users(*, as_json: Json = False) -> None:
+@click.command
+@json_option
+def list_users(*, as_json: bool) -> None:
     """List all accounts."""
 
-    async def work(store: "Store") -> "list[User]":
+    async def work(store: Store) -> list[User]:
         found: list[User] = []
         while page := await store.users.list(after=found[-1].username if found else "", limit=1000):
             found += page
@@ -74,43 +78,43 @@ def list_users(*, as_json: Json = False) -> None:
     )
 
 
-@users.command("passwd")
-def set_password(username: str, *, password_stdin: PasswordStdin = False) -> None:
+@click.command
+@click.argument("username")
+@_password_stdin
+def set_password(*, username: str, password_stdin: bool) -> None:
     """Set a password. Revokes everything that was issued to the user until now."""
     password = _read_password(from_stdin=password_stdin)
-    with_accounts(lambda accounts, operator: accounts.set_password(username, password, actor=operator))
+    with_accounts(lambda accounts: accounts.set_password(username, password, actor=OPERATOR))
     note(f"password of {username} set; all their tokens are revoked")
 
 
-@users.command("disable")
-def disable_user(username: str) -> None:
+@click.command
+@click.argument("username")
+def disable_user(*, username: str) -> None:
     """Disable an account: nobody can sign in as this user. Revokes everything that was issued to them."""
-    with_accounts(lambda accounts, operator: accounts.disable(username, actor=operator))
+    with_accounts(lambda accounts: accounts.disable(username, actor=OPERATOR))
     note(f"{username} is disabled; all their tokens are revoked")
 
 
-@users.command("enable")
-def enable_user(username: str) -> None:
+@click.command
+@click.argument("username")
+def enable_user(*, username: str) -> None:
     """Enable a disabled account again. Revoked tokens stay revoked."""
-    with_accounts(lambda accounts, operator: accounts.enable(username, actor=operator))
+    with_accounts(lambda accounts: accounts.enable(username, actor=OPERATOR))
     note(f"{username} may sign in again")
 
 
-@users.command("admin")
-def set_admin(
-    username: str,
-    *,
-    revoke: Annotated[bool, typer.Option("--revoke", help="Make the user an ordinary user again.")] = False,
-) -> None:
+@click.command
+@click.argument("username")
+@click.option("--revoke", is_flag=True, help="Make the user an ordinary user again.")
+def set_admin(*, username: str, revoke: bool) -> None:
     """Make a user an administrator, or an ordinary user again."""
-    with_accounts(
-        lambda accounts, operator: accounts.set_admin(username, is_admin=not revoke, actor=operator)
-    )
+    with_accounts(lambda accounts: accounts.set_admin(username, is_admin=not revoke, actor=OPERATOR))
     note(f"{username} is {'no longer ' if revoke else ''}an administrator")
 
 
 def _read_password(*, from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\n")
-    text: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    text: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     return text

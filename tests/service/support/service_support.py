@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 import httpx2 as httpx
 import uvicorn
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from caveats import Macaroon
 from caveats_service.app import create_app
@@ -257,7 +257,9 @@ def command(folder: Path, *arguments: str, stdin: str = "", expect: int | None =
 
 def cli(folder: Path, *arguments: str, stdin: str = "", expect: int | None = 0, **given: str) -> Done:
     """One command in this process, which is quicker."""
-    done = CliRunner().invoke(commands, arguments, input=stdin, env=environment(folder, **given))
+    done = CliRunner().invoke(
+        commands, arguments, input=stdin, env=environment(folder, **given), prog_name="caveats-service"
+    )
     crash = "" if done.exception is None or isinstance(done.exception, SystemExit) else repr(done.exception)
     return Done(done.exit_code, done.stdout, done.stderr + (f"Traceback: {crash}" if crash else "")).having(
         expect

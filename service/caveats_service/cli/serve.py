@@ -1,0 +1,35 @@
+"""`caveats-service serve`."""
+
+from pathlib import Path
+
+import click
+
+from caveats_service.cli.output import fail
+from caveats_service.cli.store import load_settings
+from caveats_service.server import uvicorn
+from caveats_service.settings import SettingsError
+from caveats_service.storage import StoreError
+from caveats_service.storage.encryption import SealKeyError
+
+
+@click.command
+@click.option("--host", help="Address to listen on (CAVEATS_HOST).")
+@click.option("--port", type=int, help="Port to listen on (CAVEATS_PORT).")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that share the port.",
+)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Folder of the database (CAVEATS_DATA_DIR)."
+)
+def serve(*, host: str | None, port: int | None, workers: int, data_dir: Path | None) -> None:
+    """Serve until stopped. The first start makes the keys and an admin, and prints the admin's password once."""
+    given = {"host": host, "port": port, "data_dir": data_dir}
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    try:
+        uvicorn.serve(settings, workers)
+    except (SealKeyError, StoreError, SettingsError) as error:
+        fail(str(error))

@@ -50,11 +50,6 @@ def list_agents(*, as_json: bool) -> None:
 
     rows = with_store(work)
     if as_json:
-<<<<<<< HEAD
-        from caveats.token import encode_base64
-
-=======
->>>>>>> 5d7dad8 (cli: caveats-service is click, and a command is imported when it runs)
         print_json([record_json(row) | {"public_key": encode_base64(row.public_key)} for row in rows])
         return
     print_table(

@@ -1,4 +1,4 @@
-"""What the gates have in common, without a server; and that it is what the service itself does."""
+"""What the guards have in common, without a server."""
 
 import asyncio
 import subprocess
@@ -35,7 +35,7 @@ from caveats import (
 from caveats.http import IncomingRequest, Problem
 from caveats.kinds import parse_scope
 from caveats_client.api.errors import ClientError, Unavailable, UnexpectedResponse
-from caveats_client.guards import asgi, guard, wsgi
+from caveats_client.guards import asgi, rules, wsgi
 from caveats_client.guards.guard import Guard
 
 KEYRING = MasterKeyring([MasterKey("k1", bytes(range(1, 33)))])
@@ -156,7 +156,7 @@ def waiting(error: Exception, seconds: object) -> Exception:
     ],
 )
 @pytest.mark.parametrize("around", [lambda verifier: verifier, Slow], ids=["sync", "async"])
-def test_a_verifier_that_cannot_say_yes_closes_the_gate_for_a_while(
+def test_a_verifier_that_cannot_say_yes_is_a_503_for_a_while(
     error: Exception, after: str, around: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(Problem) as raised:
@@ -205,7 +205,7 @@ def test_the_host_is_the_header_s() -> None:
     assert asked.context.host == "app.example:80"
 
 
-def test_the_verifier_s_own_audience_counts_where_the_gate_names_none() -> None:
+def test_the_verifier_s_own_audience_counts_where_the_guard_names_none() -> None:
     with pytest.raises(Problem, match="audience"):
         guard_around(audience="notes").judge(incoming())
     assert guard_around().judge(incoming()).audience == "photos"
@@ -220,7 +220,7 @@ def test_the_verifier_s_own_audience_counts_where_the_gate_names_none() -> None:
 )
 def test_a_parameter_fills_one_segment_or_nothing(value: str) -> None:
     value = value.encode("utf-8", "replace").decode()
-    (filled,) = guard.filled_scopes(("photos/{id}/notes:read",), {"id": value})
+    (filled,) = rules.filled_scopes(("photos/{id}/notes:read",), {"id": value})
     try:
         pattern = parse_scope(filled)
     except MalformedCaveat:
@@ -230,20 +230,20 @@ def test_a_parameter_fills_one_segment_or_nothing(value: str) -> None:
 
 
 def test_scopes_are_checked_where_they_are_written() -> None:
-    assert guard.checked_scopes("photos:read photos/{id}:write") == ("photos:read", "photos/{id}:write")
-    assert guard.checked_scopes(["photos:{action}"]) == ("photos:{action}",)
-    assert guard.checked_scopes(()) == ()
+    assert rules.checked_scopes("photos:read photos/{id}:write") == ("photos:read", "photos/{id}:write")
+    assert rules.checked_scopes(["photos:{action}"]) == ("photos:{action}",)
+    assert rules.checked_scopes(()) == ()
     for wrong in ("photos", "photos:read,write", "photos/{}:read", "photos/{a-b}:read", "", "a:b  c:d"):
         with pytest.raises(MalformedCaveat):
-            guard.checked_scopes(wrong)
+            rules.checked_scopes(wrong)
     with pytest.raises(KeyError):
-        guard.filled_scopes(("photos/{id}:read",), {})
+        rules.filled_scopes(("photos/{id}:read",), {})
 
 
 @pytest.mark.parametrize("patterns", ["static/*", "/a/../b", "/a//b", "/%61", "*"])
 def test_public_paths_are_checked_where_they_are_written(patterns: str) -> None:
     with pytest.raises(MalformedCaveat):
-        guard.checked_paths(patterns)
+        rules.checked_paths(patterns)
 
 
 # ASGI and WSGI
@@ -283,7 +283,7 @@ async def test_a_websocket_needs_a_token_too() -> None:
     assert (await through(head))[0]["type"] == "reached"
 
 
-async def test_lifespan_goes_past_the_gate() -> None:
+async def test_lifespan_goes_past_the_guard() -> None:
     assert await through({"type": "lifespan"}) == [{"type": "lifespan.startup.complete"}]
 
 
@@ -299,7 +299,7 @@ async def test_a_path_caveat_refuses_where_the_server_keeps_only_the_decoded_pat
 
 
 @pytest.mark.parametrize("state", [{}, {"state": {}}, {"state": {"grant": "alice"}}])
-def test_without_a_gate_there_is_no_grant(state: dict[str, Any]) -> None:
+def test_without_a_guard_there_is_no_grant(state: dict[str, Any]) -> None:
     with pytest.raises(LookupError):
         asgi.grant_of(state)
 
@@ -316,7 +316,7 @@ def test_without_a_gate_there_is_no_grant(state: dict[str, Any]) -> None:
     ],
 )
 def test_wsgi_s_path_is_the_one_in_the_request_line(environ: dict[str, str], path: str | None) -> None:
-    assert wsgi.incoming_of({"REQUEST_METHOD": "GET", **environ}).path == path
+    assert wsgi.request_of({"REQUEST_METHOD": "GET", **environ}).path == path
 
 
 # FastAPI and Starlette
@@ -360,6 +360,8 @@ def test_openapi_says_that_a_token_is_needed_and_how_to_send_it() -> None:
         bare = client.get("/photos/42")
         assert (bare.status_code, bare.json()["detail"]["code"]) == (401, "credential_required")
         assert bare.headers["www-authenticate"] == 'Bearer realm="caveats"'
+        assert bare.headers["content-type"] == "application/json"
+        assert int(bare.headers["content-length"]) == len(bare.content)
         guard.install(app)
         app.middleware_stack = None
         assert client.get("/photos/42").json()["code"] == "credential_required"

@@ -1,9 +1,9 @@
-"""A gate around any ASGI app: what gets past it has a token that allows it. Knows ASGI, imports no framework.
+"""A guard around an ASGI app, HTTP and WebSocket. Knows ASGI; imports no framework.
 
     app = TokenMiddleware(app, verifier, audience="photos", scopes=("photos:read",), public=("/healthz",))
 
-The app finds its `Grant` with `grant_of(scope)`; in Starlette and FastAPI it is `request.state.grant`. CORS
-belongs outside of it, since a preflight carries no token.
+The app finds its `Grant` with `grant_of(scope)`; in Starlette and FastAPI it is `request.state.grant`. A CORS
+middleware belongs outside of it: a preflight carries no token.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -12,16 +12,8 @@ from typing import Any, Final, TypeAlias
 
 from caveats import Grant
 from caveats.http import IncomingRequest, Problem
-from caveats_client.guards.guard import (
-    Answers,
-    Extra,
-    Guard,
-    Verifies,
-    checked_paths,
-    checked_scopes,
-    is_public,
-    utc_now,
-)
+from caveats_client.guards.guard import Answers, Extra, Guard, Verifies, utc_now
+from caveats_client.guards.rules import SiteRule
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -34,7 +26,7 @@ _POLICY_VIOLATION: Final = 1008
 
 
 def grant_of(scope: Mapping[str, Any]) -> Grant:
-    """The grant that this request came in by. Raises `LookupError` for one that needed none."""
+    """The grant of this request. Raises `LookupError` for a request that needed no token."""
     grant = scope.get("state", {}).get("grant")
     if isinstance(grant, Grant):
         return grant
@@ -42,7 +34,7 @@ def grant_of(scope: Mapping[str, Any]) -> Grant:
 
 
 class TokenMiddleware:
-    """Lets requests through to the app if their token allows them, HTTP and WebSocket alike. Answers the others."""
+    """Lets requests through to the app whose token allows them; answers the others with a problem."""
 
     def __init__(
         self,
@@ -57,7 +49,7 @@ class TokenMiddleware:
         answers: Answers | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`scopes`: what every request needs, or a function that says what this one needs.
+        """`scopes`: what every request needs, or a function from the ASGI scope to what this request needs.
 
         `public`: paths (`/healthz`, `/static/*`) that need no token, or a function that says so. `extra`: facts
         for plug-in kinds. The rest is as for `Guard`.
@@ -66,22 +58,21 @@ class TokenMiddleware:
         self._guard = Guard(
             verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
         )
-        self._scopes = scopes if callable(scopes) else checked_scopes(scopes)
-        self._public = public if callable(public) else checked_paths(public)
+        self._rule = SiteRule(scopes, public)
         self._extra = extra
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Judge, then pass on or answer."""
+        """Judge the request, then call the app or answer."""
         if scope["type"] not in _GUARDED:
             await self.app(scope, receive, send)
             return
-        incoming = IncomingRequest.from_asgi(scope)
-        if self._public(scope) if callable(self._public) else is_public(self._public, incoming):
+        request = IncomingRequest.from_asgi(scope)
+        if self._rule.is_public(scope, request):
             await self.app(scope, receive, send)
             return
         try:
-            scopes = tuple(self._scopes(scope)) if callable(self._scopes) else self._scopes
-            grant = await self._guard.judge_async(incoming, scopes, self._extra(scope) if self._extra else {})
+            extra = self._extra(scope) if self._extra else {}
+            grant = await self._guard.judge_async(request, self._rule.scopes(scope), extra)
         except Problem as problem:
             await send_problem(problem, scope, send)
             return
@@ -89,7 +80,7 @@ class TokenMiddleware:
 
 
 async def send_problem(problem: Problem, scope: Mapping[str, Any], send: Send) -> None:
-    """The problem as the response; of a WebSocket's handshake too, where the server can."""
+    """Send the problem as the response. A WebSocket's handshake is answered too, where the server can."""
     kind = "http.response"
     if scope["type"] == "websocket":
         if "websocket.http.response" not in scope.get("extensions", {}):

@@ -1,12 +1,12 @@
-"""An endpoint that wants a third party's word: who gets past it has a discharge. For any ASGI app, imports no framework.
+"""A guard that asks a third party: a request gets past it with a discharge. For any ASGI app; imports no framework.
 
-    signing_in = BakeryParty("https://auth.example", public_key)
-    first_party = DischargeGuard(secret, signing_in, "member-of = ops")
-    app = DischargeMiddleware(app, first_party, public=("/healthz",))
+    auth = BakeryParty("https://auth.example", public_key)
+    guard = DischargeGuard(secret, auth, "member-of = ops")
+    app = DischargeMiddleware(app, guard, public=("/healthz",))
 
 Clients that speak the bakery's protocol are answered in it; others get a problem with the location, the ticket and the
 token to complete. Both send the token back with its discharge: in a cookie `macaroon-...`, in the header `Macaroons`,
-or as `Authorization: Bearer`. Nothing is stored: the keys follow from `secret`.
+or as `Authorization: Bearer`. Nothing is stored: the keys are derived from `secret`.
 """
 
 import json
@@ -43,32 +43,33 @@ from caveats.http import IncomingRequest, Problem, TrustedProxies, context_of
 from caveats.keys import hkdf
 from caveats.token import encode_base64, mac, pads
 from caveats_client.guards.asgi import App, Receive, Scope, Send, send_problem
-from caveats_client.guards.guard import checked_paths, is_public, utc_now
+from caveats_client.guards.guard import utc_now
+from caveats_client.guards.rules import checked_paths, is_public
 
 _LEAST_SECRET: Final = 32
 _MOST_PRESENTED: Final = 8
 _NEWEST: Final = 3
 _IDENTIFIER_SIZE: Final = 18
 _Presented: TypeAlias = tuple[Callable[[str], Bundle], str]
-"""How to read a credential, and its text."""
+"""A decoder and the text that it is for."""
 _CHALLENGE: Final = 'Bearer realm="caveats", error="invalid_token"'
 _MESSAGE: Final = "a third party has to agree first"
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What the third party has agreed to."""
+    """What a third party has agreed to."""
 
     user: str | None
-    """Who the asker is, by its word; None if it does not say."""
+    """Who asks, as the third party says; None if it does not say."""
     declared: Mapping[str, str]
-    """What else it declares, of the names that were to be declared."""
+    """What else the third party declares, of the names in `declared`."""
     agreement_id: str
-    """Which agreement this is: the same each time that it is presented."""
+    """The same each time that this agreement is presented."""
 
 
 class DischargeRequired(Problem):
-    """The answer that asks for a discharge, the bakery's way."""
+    """401, or 407 for version 0 of the protocol, that asks for a discharge as bakeries do."""
 
     def __init__(self, version: int, info: Mapping[str, Any]) -> None:
         super().__init__(401 if version else 407, "discharge_required", _MESSAGE)
@@ -82,7 +83,7 @@ class DischargeRequired(Problem):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Exactly these two as they are: one client compares them."""
+        """All headers. One client compares the content type and the challenge as whole texts."""
         return {
             "Content-Type": "application/json",
             "WWW-Authenticate": "Macaroon",
@@ -92,7 +93,7 @@ class DischargeRequired(Problem):
 
 
 class DischargeGuard:
-    """Asks one third party for one thing, and judges what comes back. Made once; safe to use from many threads and tasks."""
+    """Asks one third party for one condition, and judges what comes back. Made once; safe to use from many threads."""
 
     def __init__(
         self,
@@ -110,12 +111,12 @@ class DischargeGuard:
         now: Callable[[], datetime] = utc_now,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """`secret`: 32 bytes or more, the same on all nodes. Raises `ValueError` for one that is too short, or all zero.
+        """`secret`: 32 bytes or more, the same on all nodes. Raises `ValueError` for one that is shorter, or all zero.
 
         `name`: of the cookie. A token is good for one name, condition and party: not where something else is asked.
-        `path`: for which paths clients send it. `declared`: what the third party is to say. `life`: of the token; the discharge may live shorter.
-        `accept` is asked last, of each agreement that is otherwise good; after its no, the third party is asked anew.
-        `trusted_proxies`: as for a `Guard`.
+        `declared`: the names of what the third party is to declare. `life`: of the token; the discharge may end sooner.
+        `path`: below which clients send the token. `accept`: asked last, of each agreement that is otherwise good; if
+        it refuses, the third party is asked anew. `trusted_proxies`: as for a `Guard`.
         """
         if len(secret) < _LEAST_SECRET or not any(secret):
             raise ValueError(f"a secret has at least {_LEAST_SECRET} bytes, and is not all zero")
@@ -133,19 +134,19 @@ class DischargeGuard:
         self._now = now
         self._random = random
 
-    def judge(self, incoming: IncomingRequest) -> Agreement:
-        """What has been agreed to for this request. Raises `Problem`, which says how to have it agreed to."""
-        for read, text in islice(self._presented(incoming.headers), _MOST_PRESENTED):
+    def judge(self, request: IncomingRequest) -> Agreement:
+        """The agreement that this request presents. Raises a `Problem` that says how to get one."""
+        for read, text in islice(self._presented(request.headers), _MOST_PRESENTED):
             try:
-                agreed = self._agreed(read(text), incoming)
+                agreed = self._agreed(read(text), request)
             except CaveatsError:
                 continue
             if self._accept is None or self._accept(agreed):
                 return agreed
-        raise self._required(incoming)
+        raise self._required(request)
 
     def _presented(self, headers: Sequence[tuple[bytes, bytes]]) -> Iterator[_Presented]:
-        """What these headers hold, not read yet; the cookie of this very name first: others may be anybody's."""
+        """The credentials in these headers, not decoded; the cookie of this name first: others may be anybody's."""
         others: list[_Presented] = []
         for name, raw in headers:
             value = raw.decode("latin-1")
@@ -162,10 +163,10 @@ class DischargeGuard:
                 others.append((Bundle.decode, value[7:].strip()))
         yield from others
 
-    def _agreed(self, bundle: Bundle, incoming: IncomingRequest) -> Agreement:
+    def _agreed(self, bundle: Bundle, request: IncomingRequest) -> Agreement:
         root_key = self._root_key(bundle.macaroon.identifier)
         authenticated = authenticate(bundle, root_key, kinds=self._checkers.kinds)
-        context = context_of(incoming, self._proxies, now=self._now(), extra=_origin(incoming.headers))
+        context = context_of(request, self._proxies, now=self._now(), extra=_origin(request.headers))
         failures = unsatisfied(authenticated.caveats, self._checkers, context)
         if failures:
             raise UnsatisfiedCaveats(failures)
@@ -173,8 +174,8 @@ class DischargeGuard:
         user = authenticated.user_asserted_by(self.party, root_key) or declared.get("username")
         return Agreement(user, declared, bundle.macaroon.identifier.decode())
 
-    def _required(self, incoming: IncomingRequest) -> Problem:
-        version = _version_of(incoming.headers)
+    def _required(self, request: IncomingRequest) -> Problem:
+        version = _version_of(request.headers)
         identifier = encode_base64(self._random(_IDENTIFIER_SIZE)).encode()
         root_key = self._root_key(identifier)
         minted, now = Macaroon.mint(root_key, identifier), self._now()
@@ -213,28 +214,28 @@ class DischargeGuard:
 
 
 class DischargeMiddleware:
-    """Lets requests through to the app if the third party has agreed. Answers the others.
+    """Lets requests through to the app that the third party has agreed to; answers the others with a problem.
 
     The app finds what was agreed in `scope["state"]["agreed"]`; in Starlette and FastAPI it is `request.state.agreed`.
     """
 
-    def __init__(self, app: App, first_party: DischargeGuard, *, public: Iterable[str] = ()) -> None:
-        """`public`: paths (`/healthz`, `/static/*`) for which nobody is asked."""
+    def __init__(self, app: App, guard: DischargeGuard, *, public: Iterable[str] = ()) -> None:
+        """`public`: paths (`/healthz`, `/static/*`) for which no discharge is needed."""
         self.app = app
-        self._first_party = first_party
+        self._guard = guard
         self._public = checked_paths(public)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Judge, then pass on or answer."""
+        """Judge the request, then call the app or answer."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        incoming = IncomingRequest.from_asgi(scope)
-        if is_public(self._public, incoming):
+        request = IncomingRequest.from_asgi(scope)
+        if is_public(self._public, request):
             await self.app(scope, receive, send)
             return
         try:
-            agreed = self._first_party.judge(incoming)
+            agreed = self._guard.judge(request)
         except Problem as problem:
             await send_problem(problem, scope, send)
             return
@@ -242,7 +243,7 @@ class DischargeMiddleware:
 
 
 def _version_of(headers: Sequence[tuple[bytes, bytes]]) -> int | None:
-    """The version of the bakery's protocol that the client speaks; None for one that speaks no such thing."""
+    """The version of the bakery's protocol that the client speaks; None for a client that does not speak it."""
     found = [value for name, value in headers if name == b"bakery-protocol-version"]
     if not found:
         return None
@@ -251,6 +252,6 @@ def _version_of(headers: Sequence[tuple[bytes, bytes]]) -> int | None:
 
 
 def _origin(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Which site's page the request comes from, empty for none; nothing where it names two."""
+    """The fact `origin`: the site whose page sent the request, empty for none. Not known where two are named."""
     named = [value.decode("latin-1") for name, value in headers if name == b"origin"]
     return {} if len(named) > 1 else {"origin": "".join(named)}

@@ -1,9 +1,10 @@
-"""Tokens for Django: a decorator for views, a middleware for whole sites. Imports Django; needs no database.
+"""A guard for Django: a decorator for views, a middleware for whole sites. Imports Django; needs no database.
 
     guard = TokenGuard(verifier, audience="photos")     # tokens.py
 
-    @guard.requires("photos/{photo_id}:read")           # views.py; then request.grant
-    def photo(request, photo_id): ...
+    @guard.requires("photos/{photo_id}:read")           # views.py
+    def photo(request, photo_id):
+        return JsonResponse({"photo": photo_id, "for": request.grant.user})
 
     middleware = guard.middleware(scopes=..., public=("/healthz",))     # tokens.py; in MIDDLEWARE: "site.tokens.middleware"
 
@@ -27,12 +28,9 @@ from caveats_client.guards.guard import (
     Guard,
     Verifies,
     awaited,
-    checked_paths,
-    checked_scopes,
-    filled_scopes,
-    is_public,
     utc_now,
 )
+from caveats_client.guards.rules import RouteRule, SiteRule
 
 View = TypeVar("View", bound=Callable[..., Any])
 _Question: TypeAlias = tuple[IncomingRequest, tuple[str, ...], Extra]
@@ -76,13 +74,10 @@ class TokenGuard:
         `{name}` in a scope is filled from the view's keyword arguments. Raises `caveats.MalformedCaveat` for what
         is no scope. On a class: `@method_decorator(guard.requires(...), name="dispatch")`.
         """
-        needed = checked_scopes(scopes)
+        rule = RouteRule(scopes, when)
 
         def question(request: HttpRequest, arguments: Mapping[str, object]) -> _Question:
-            filled = filled_scopes(needed, arguments)
-            if when is not None:
-                filled += tuple(when(request))
-            return self._question(request, filled)
+            return self._question(request, rule.scopes(request, arguments))
 
         def decorate(view: View) -> View:
             @wraps(view)
@@ -111,15 +106,14 @@ class TokenGuard:
         scopes: str | Iterable[str] | Callable[[HttpRequest], Iterable[str]] = (),
         public: Iterable[str] | Callable[[HttpRequest], bool] = (),
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """A middleware that guards every request: what nobody thought of is refused. `public` paths need no token."""
-        needed = scopes if callable(scopes) else checked_scopes(scopes)
-        free = public if callable(public) else checked_paths(public)
+        """A middleware that guards every request; a path that no rule names is refused. `public` paths need no token."""
+        rule = SiteRule(scopes, public)
 
         def is_free(request: HttpRequest) -> bool:
-            return free(request) if callable(free) else is_public(free, self._incoming(request))
+            return rule.is_public(request, self._incoming(request))
 
         def question(request: HttpRequest) -> _Question:
-            return self._question(request, tuple(needed(request)) if callable(needed) else needed)
+            return self._question(request, rule.scopes(request))
 
         def around(get_response: Callable[..., Any]) -> Callable[..., Any]:
             def guarded(request: HttpRequest) -> Any:
@@ -146,7 +140,7 @@ class TokenGuard:
         scope = getattr(request, "scope", None)
         if scope is not None:
             return IncomingRequest.from_asgi(scope)
-        return wsgi.incoming_of(request.META, decoded_paths=self._decoded_paths)
+        return wsgi.request_of(request.META, decoded_paths=self._decoded_paths)
 
     def _question(self, request: HttpRequest, scopes: tuple[str, ...]) -> _Question:
         return self._incoming(request), scopes, self._extra(request) if self._extra else {}

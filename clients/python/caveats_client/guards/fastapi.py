@@ -1,10 +1,11 @@
-"""Tokens as a FastAPI dependency. Imports FastAPI, opens nothing.
+"""A guard as a FastAPI dependency. Imports FastAPI; opens nothing.
 
     guard = TokenGuard(verifier, audience="photos")
     guard.install(app)
 
     @app.get("/photos/{photo_id:int}")
-    def photo(photo_id: int, grant: Annotated[Grant, Depends(guard.requires("photos/{photo_id}:read"))]) -> ...
+    def photo(photo_id: int, grant: Annotated[Grant, Depends(guard.requires("photos/{photo_id}:read"))]) -> str:
+        return f"photo {photo_id} for {grant.user}"
 
 /openapi.json then says that a token is needed, and both ways to send it.
 """
@@ -24,10 +25,9 @@ from caveats_client.guards.guard import (
     Extra,
     Guard,
     Verifies,
-    checked_scopes,
-    filled_scopes,
     utc_now,
 )
+from caveats_client.guards.rules import RouteRule
 
 BEARER: Final = HTTPBearer(
     scheme_name="bearerAuth",
@@ -44,10 +44,14 @@ HEADER: Final = APIKeyHeader(
 
 
 class TokenRefused(HTTPException):
-    """FastAPI's exception around a problem. Without `install`, the problem arrives inside of `detail`."""
+    """FastAPI's exception around a problem. Without `install`, the body is `{"detail": ...}` around the problem's."""
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.status, problem.document, problem.headers)
+        headers = {
+            "Cache-Control": "no-store",
+            **problem.extra_headers,
+        }  # the body is another, and so is its length
+        super().__init__(problem.status, problem.document, headers)
         self.problem = problem
 
     def response(self) -> Response:
@@ -56,7 +60,7 @@ class TokenRefused(HTTPException):
 
 
 class TokenGuard:
-    """Makes dependencies that grant or refuse."""
+    """Makes dependencies that give the grant of a request, or refuse it."""
 
     def __init__(
         self,
@@ -75,17 +79,17 @@ class TokenGuard:
         self._extra = extra
 
     def install(self, app: FastAPI) -> None:
-        """Have the app answer problems as the service does: application/problem+json."""
+        """Make the app answer refused requests as the service does: application/problem+json."""
         app.add_exception_handler(TokenRefused, _answer)
 
     def requires(
         self, *scopes: str, when: Callable[[Request], Iterable[str]] | None = None
     ) -> Callable[..., Awaitable[Grant]]:
-        """A dependency: the grant of a token that covers these scopes, and what `when` says that this request needs.
+        """A dependency: the grant of a token that covers these scopes, and those that `when` names.
 
         `{name}` in a scope is filled from the path. Raises `caveats.MalformedCaveat` for what is no scope.
         """
-        needed = checked_scopes(scopes)
+        rule = RouteRule(scopes, when)
 
         async def grant_of_request(
             request: Request,
@@ -93,11 +97,9 @@ class TokenGuard:
             header: Annotated[object, Security(HEADER)] = None,
         ) -> Grant:
             extra = self._extra(request) if self._extra else {}
-            filled = filled_scopes(needed, request.path_params)
-            if when is not None:
-                filled += tuple(when(request))
+            needed = rule.scopes(request, request.path_params)
             try:
-                return await self._guard.judge_async(IncomingRequest.from_asgi(request.scope), filled, extra)
+                return await self._guard.judge_async(IncomingRequest.from_asgi(request.scope), needed, extra)
             except Problem as problem:
                 raise TokenRefused(problem) from problem
 

@@ -1,11 +1,13 @@
-"""Tokens for Flask views. Imports Flask, opens nothing.
+"""A guard for Flask views, apps and blueprints. Imports Flask; opens nothing.
 
-guard = TokenGuard(verifier, audience="photos")
+    guard = TokenGuard(verifier, audience="photos")
 
-@app.get("/photos/<int:photo_id>")
-@guard.requires("photos/{photo_id}:read")
-def photo(photo_id: int) -> ...:
-    g.grant.user
+    @app.get("/photos/<int:photo_id>")
+    @guard.requires("photos/{photo_id}:read")
+    def photo(photo_id: int) -> str:
+        return f"photo {photo_id} for {g.grant.user}"
+
+What is guarded finds its `Grant` in `flask.g.grant`.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -24,13 +26,10 @@ from caveats_client.guards.guard import (
     Extra,
     Guard,
     Verifies,
-    checked_paths,
-    checked_scopes,
-    filled_scopes,
-    is_public,
     utc_now,
 )
-from caveats_client.guards.wsgi import incoming_of
+from caveats_client.guards.rules import RouteRule, SiteRule
+from caveats_client.guards.wsgi import request_of
 
 P = ParamSpec("P")
 Returned: TypeAlias = ResponseReturnValue | Awaitable[ResponseReturnValue]
@@ -68,16 +67,13 @@ class TokenGuard:
 
         `{name}` in a scope is filled from the view's arguments. Raises `caveats.MalformedCaveat` for what is no scope.
         """
-        needed = checked_scopes(scopes)
+        rule = RouteRule(scopes, when)
 
         def decorate(view: Callable[P, Returned]) -> Callable[P, ResponseReturnValue]:
             @wraps(view)
             def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
-                filled = filled_scopes(needed, request.view_args or {})
-                if when is not None:
-                    filled += tuple(when(request))
                 try:
-                    g.grant = self._judge(filled)
+                    g.grant = self._judge(rule.scopes(request, request.view_args or {}))
                 except Problem as problem:
                     return _response(problem)
                 answer: ResponseReturnValue = current_app.ensure_sync(view)(*args, **kwargs)
@@ -94,15 +90,14 @@ class TokenGuard:
         scopes: str | Iterable[str] | Callable[[Request], Iterable[str]] = (),
         public: Iterable[str] | Callable[[Request], bool] = (),
     ) -> None:
-        """Guard every request to `app`: what nobody thought of is refused. `public` paths need no token."""
-        needed = scopes if callable(scopes) else checked_scopes(scopes)
-        free = public if callable(public) else checked_paths(public)
+        """Guard every request to `app`; a path that no rule names is refused. `public` paths need no token."""
+        rule = SiteRule(scopes, public)
 
         def before() -> Response | None:
-            if free(request) if callable(free) else is_public(free, self._incoming()):
+            if rule.is_public(request, self._incoming()):
                 return None
             try:
-                g.grant = self._judge(tuple(needed(request)) if callable(needed) else needed)
+                g.grant = self._judge(rule.scopes(request))
             except Problem as problem:
                 return _response(problem)
             return None
@@ -110,7 +105,7 @@ class TokenGuard:
         app.before_request(before)
 
     def _incoming(self) -> IncomingRequest:
-        return incoming_of(request.environ, decoded_paths=self._decoded_paths)
+        return request_of(request.environ, decoded_paths=self._decoded_paths)
 
     def _judge(self, scopes: tuple[str, ...]) -> Grant:
         extra = self._extra(request) if self._extra else {}

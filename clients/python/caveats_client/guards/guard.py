@@ -10,14 +10,11 @@ are arguments. A problem has the status, code, challenge and body that the servi
 import asyncio
 import inspect
 import logging
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias
-from urllib.parse import quote
 
-import caveats
 from caveats import Context, Grant
 from caveats.http import (
     PROBLEMS,
@@ -31,18 +28,16 @@ from caveats.http import (
     token_of,
     unavailable_as_told,
 )
-from caveats.kinds import is_plain_path, parse_scope, path_covers
 from caveats_client.api.errors import ClientError
 
 _log = logging.getLogger("caveats_client.guards")
-_PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NO_FACTS: Final[Mapping[str, Any]] = MappingProxyType({})
 _PROBLEMS: Final[Mapping[type[Exception], Row]] = {**PROBLEMS, ClientError: unavailable_as_told}
 
 Extra: TypeAlias = Mapping[str, Any]
 """Facts for plug-in kinds, by name."""
 Answers: TypeAlias = Mapping[type[Exception], Row]
-"""A problem, or a status and a code, for each class of error."""
+"""For a class of errors: a status and a code, or a function from the error to its `Problem`."""
 
 
 class Verifies(Protocol):
@@ -53,15 +48,15 @@ class Verifies(Protocol):
 
 
 def utc_now() -> datetime:
-    """The clock."""
+    """The time by the system's clock, in UTC."""
     return datetime.now(UTC)
 
 
 class Guard:
     """Judges requests. Made once, where the app is put together; safe to use from many threads and tasks.
 
-    An error of the verifier that has no row in `caveats.http.PROBLEMS` or `answers` is a fault of the program. It
-    goes on up, and the request is not let through.
+    An error of the verifier that has no row in `caveats.http.PROBLEMS` or `answers` is a fault of the program: it is
+    raised unchanged, and the request is not let through.
     """
 
     def __init__(
@@ -122,7 +117,7 @@ class Guard:
         return credential.text, context
 
     def problem(self, error: Exception) -> Problem:
-        """The problem that one of the errors is that this guard knows. Raises the error itself if it knows it not."""
+        """The problem that a verifier's error is. Raises the error itself if it has no row."""
         problem = find_problem(error, self._problems)
         if problem is None:
             raise error
@@ -132,58 +127,17 @@ class Guard:
 
 
 async def awaited(answer: Awaitable[Grant]) -> Grant:
-    """What `answer` comes to."""
+    """The result of an awaitable, as a coroutine."""
     return await answer
 
 
 def run_alone(answer: Awaitable[Grant]) -> Grant:
-    """The same, in an event loop made for it."""
+    """The result of an awaitable, in an event loop made for it."""
     return asyncio.run(awaited(answer))
 
 
 def _granted(answer: object) -> Grant:
-    """Only a grant is a grant."""
+    """The answer, if it is a grant. Raises `TypeError` for anything else, True included."""
     if not isinstance(answer, Grant):
         raise TypeError(f"a verifier answers with a Grant or raises; this one gave {type(answer).__name__}")
     return answer
-
-
-# What a request needs
-
-
-def checked_scopes(scopes: str | Iterable[str]) -> tuple[str, ...]:
-    """Scopes named once, where the app is put together; `{name}` stands for a parameter of the path.
-
-    Raises `caveats.MalformedCaveat`, so that it is not a user who finds the mistyped one.
-    """
-    named = tuple(scopes.split(" ") if isinstance(scopes, str) else scopes)
-    for scope in named:
-        parse_scope(_PARAMETER.sub("x", scope))
-    return named
-
-
-def filled_scopes(scopes: Sequence[str], parameters: Mapping[str, object]) -> tuple[str, ...]:
-    """`photos/{photo_id}:read`, with the path's parameters in it. Raises `KeyError` for one that is not there.
-
-    A value fills one segment: with a slash, a colon or a dot segment in it, it makes a scope that no token covers.
-    """
-    return tuple(
-        _PARAMETER.sub(lambda found: quote(str(parameters[found[1]]), safe="@~+"), scope)
-        if "{" in scope
-        else scope
-        for scope in scopes
-    )
-
-
-def is_public(patterns: Sequence[str], request: IncomingRequest) -> bool:
-    """Whether the path, as it came, is one of these or lies below one's `/*`. A path in disguise never is."""
-    path = request.path
-    return (
-        path is not None and is_plain_path(path) and any(path_covers(pattern, path) for pattern in patterns)
-    )
-
-
-def checked_paths(patterns: Iterable[str]) -> tuple[str, ...]:
-    """Path patterns, `/a/b` or `/a/*`. Raises `caveats.MalformedCaveat`."""
-    named = (patterns,) if isinstance(patterns, str) else tuple(patterns)
-    return caveats.Path(*named).patterns if named else ()

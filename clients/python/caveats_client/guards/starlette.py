@@ -1,10 +1,10 @@
-"""Tokens for Starlette's own AuthenticationMiddleware. Imports Starlette, opens nothing.
+"""A guard as a backend of Starlette's own AuthenticationMiddleware. Imports Starlette; opens nothing.
 
     backend = TokenBackend(verifier, audience="photos", scopes=("photos:read",))
     Middleware(AuthenticationMiddleware, backend=backend, on_error=backend.on_error)
 
-The app finds a `TokenUser` in `request.user`, and its `Grant` in `request.user.grant`. WebSockets that are refused
-are closed by Starlette.
+The app finds a `TokenUser` in `request.user`, and its `Grant` in `request.user.grant`. Starlette closes WebSockets
+that are refused.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,27 +16,19 @@ from starlette.responses import Response
 
 from caveats import Grant
 from caveats.http import IncomingRequest, Problem
-from caveats_client.guards.guard import (
-    Answers,
-    Extra,
-    Guard,
-    Verifies,
-    checked_paths,
-    checked_scopes,
-    is_public,
-    utc_now,
-)
+from caveats_client.guards.guard import Answers, Extra, Guard, Verifies, utc_now
+from caveats_client.guards.rules import SiteRule
 
 
 class TokenUser(BaseUser):
-    """Whoever's token it is."""
+    """The user of a token."""
 
     def __init__(self, grant: Grant) -> None:
         self.grant = grant
 
     @property
     def is_authenticated(self) -> bool:
-        """Yes: there is no TokenUser without a grant."""
+        """Always: a TokenUser has a grant."""
         return True
 
     @property
@@ -80,18 +72,17 @@ class TokenBackend(AuthenticationBackend):
         self._guard = Guard(
             verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
         )
-        self._scopes = scopes if callable(scopes) else checked_scopes(scopes)
-        self._public = public if callable(public) else checked_paths(public)
+        self._rule = SiteRule(scopes, public)
         self._extra = extra
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
         """The credentials and the user. Raises `TokenRefused`."""
-        incoming = IncomingRequest.from_asgi(conn.scope)
-        if self._public(conn) if callable(self._public) else is_public(self._public, incoming):
+        request = IncomingRequest.from_asgi(conn.scope)
+        if self._rule.is_public(conn, request):
             return None
+        scopes = self._rule.scopes(conn)
         try:
-            scopes = tuple(self._scopes(conn)) if callable(self._scopes) else self._scopes
-            grant = await self._guard.judge_async(incoming, scopes, self._extra(conn) if self._extra else {})
+            grant = await self._guard.judge_async(request, scopes, self._extra(conn) if self._extra else {})
         except Problem as problem:
             raise TokenRefused(problem) from problem
         return AuthCredentials(["authenticated", *scopes]), TokenUser(grant)

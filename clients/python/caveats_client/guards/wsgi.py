@@ -1,4 +1,8 @@
-"""The request in a WSGI environ. Knows PEP 3333 and how servers name the request line's target; no framework."""
+"""The head of a request in a WSGI environ (PEP 3333): `guard.judge(request_of(environ), ["photos:read"])`.
+
+Knows how servers name the target of the request line. Knows no framework. A server joins repeated headers with a
+comma before an environ is made; `caveats.http` counts what was joined.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -6,11 +10,11 @@ from typing import Any, Final
 from caveats.http import IncomingRequest, path_text
 
 _TARGETS: Final = ("REQUEST_URI", "RAW_URI")
-"""The target as it came: Apache, uWSGI, waitress and Werkzeug have the first, gunicorn the second."""
+"""Where the target of the request line is, as it came. Apache, uWSGI, waitress, Werkzeug: the first; gunicorn: the second."""
 
 
-def incoming_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> IncomingRequest:
-    """The request in `environ`. `decoded_paths`: judge PATH_INFO where the server does not tell the path as it came."""
+def request_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> IncomingRequest:
+    """The request in `environ`. `decoded_paths`: take PATH_INFO where the server does not keep the path as it came."""
     target = next((environ[name] for name in _TARGETS if environ.get(name)), None)
     if target is not None:
         path = path_text(_bytes(target).partition(b"?")[0])
@@ -33,5 +37,5 @@ def incoming_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> I
 
 
 def _bytes(text: str) -> bytes:
-    """WSGI's text is bytes in disguise; what a server made of more than that is left recognisable as strange."""
+    """The bytes that WSGI has as latin-1 text. A character beyond latin-1 becomes a backslash and its number."""
     return text.encode("latin-1", "backslashreplace")

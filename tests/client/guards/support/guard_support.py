@@ -26,7 +26,7 @@ from caveats import (
     Verifier,
     standard_checkers,
 )
-from caveats_client.guards.guard import filled_scopes
+from caveats_client.guards.rules import filled_scopes
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FAR = datetime(2027, 1, 1, tzinfo=UTC)
@@ -62,7 +62,7 @@ def check_tenant(caveat: Tenant, context: Context) -> object:
 
 
 def needed(method: str, path: str) -> tuple[str, ...]:
-    """What a request needs, for gates that know no routes."""
+    """What a request needs, for guards that know no routes."""
     if path.startswith("/albums/"):
         return filled_scopes(("albums/{album}:read",), {"album": path.removeprefix("/albums/")})
     return ("photos:read",) if method in ("GET", "HEAD") else ("photos:write",)

@@ -1,0 +1,98 @@
+"""What requests need: scopes, by route or for a whole site, and the paths that need no token.
+
+    RouteRule(("photos/{photo_id}:read",), None).scopes(request, {"photo_id": 42})     # ("photos/42:read",)
+    SiteRule("photos:read", ("/healthz", "/static/*"))
+
+Knows scopes and paths. Knows no framework: `Native` is whatever request or connection a framework has.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Generic, TypeVar
+from urllib.parse import quote
+
+import caveats
+from caveats.http import IncomingRequest
+from caveats.kinds import is_plain_path, parse_scope, path_covers
+
+Native = TypeVar("Native")
+_PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class RouteRule(Generic[Native]):
+    """The scopes that the requests of one route need."""
+
+    def __init__(self, scopes: Iterable[str], when: Callable[[Native], Iterable[str]] | None) -> None:
+        """`scopes`: `{name}` in them is a parameter of the route. `when`: names more of them by the request.
+
+        Raises `caveats.MalformedCaveat` for what is no scope.
+        """
+        self._scopes = checked_scopes(scopes)
+        self._when = when
+
+    def scopes(self, native: Native, parameters: Mapping[str, object]) -> tuple[str, ...]:
+        """All scopes that this request needs. Raises `KeyError` for a parameter that the route does not have."""
+        filled = filled_scopes(self._scopes, parameters)
+        return filled if self._when is None else (*filled, *self._when(native))
+
+
+class SiteRule(Generic[Native]):
+    """The scopes that every request to an app needs, and the requests that need no token."""
+
+    def __init__(
+        self,
+        scopes: str | Iterable[str] | Callable[[Native], Iterable[str]],
+        public: Iterable[str] | Callable[[Native], bool],
+    ) -> None:
+        """`scopes`: or a function that names them by the request. `public`: paths, or a function that says so.
+
+        Raises `caveats.MalformedCaveat` for what is no scope and for what is no path.
+        """
+        self._scopes = scopes if callable(scopes) else checked_scopes(scopes)
+        self._public = public if callable(public) else checked_paths(public)
+
+    def scopes(self, native: Native) -> tuple[str, ...]:
+        """The scopes that this request needs."""
+        return tuple(self._scopes(native)) if callable(self._scopes) else self._scopes
+
+    def is_public(self, native: Native, request: IncomingRequest) -> bool:
+        """Whether this request needs no token; `request` is the head of `native`."""
+        return self._public(native) if callable(self._public) else is_public(self._public, request)
+
+
+def checked_scopes(scopes: str | Iterable[str]) -> tuple[str, ...]:
+    """Scopes, one text with spaces between or several; `{name}` stands for a parameter of the path.
+
+    Raises `caveats.MalformedCaveat`: a mistyped one is found where the app is put together.
+    """
+    named = tuple(scopes.split(" ") if isinstance(scopes, str) else scopes)
+    for scope in named:
+        parse_scope(_PARAMETER.sub("x", scope))
+    return named
+
+
+def filled_scopes(scopes: Sequence[str], parameters: Mapping[str, object]) -> tuple[str, ...]:
+    """`photos/{photo_id}:read` with the path's parameters in it. Raises `KeyError` for one that is not there.
+
+    A value fills one segment: with a slash, a colon or a dot segment in it, it makes a scope that no token covers.
+    """
+    return tuple(
+        _PARAMETER.sub(lambda found: quote(str(parameters[found[1]]), safe="@~+"), scope)
+        if "{" in scope
+        else scope
+        for scope in scopes
+    )
+
+
+def checked_paths(patterns: Iterable[str]) -> tuple[str, ...]:
+    """Path patterns, `/a/b` or `/a/*`. Raises `caveats.MalformedCaveat`."""
+    named = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    return caveats.Path(*named).patterns if named else ()
+
+
+def is_public(patterns: Sequence[str], request: IncomingRequest) -> bool:
+    """Whether the path, as it came, equals a pattern or lies below its `/*`. A path in disguise never does."""
+    path = request.path
+    return (
+        path is not None and is_plain_path(path) and any(path_covers(pattern, path) for pattern in patterns)
+    )

@@ -1,19 +1,13 @@
-"""X25519 key pairs, and the NaCl boxes that are made with them. Knows bytes, knows no ticket and no token."""
+"""X25519 key pairs, and the NaCl boxes that are made with them. Knows bytes, knows no ticket and no token.
+
+PyNaCl is imported when a box or a key is made: whoever only narrows or reads tokens never needs it.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from nacl.bindings import (
-    crypto_box,
-    crypto_box_NONCEBYTES,
-    crypto_box_open,
-    crypto_box_seed_keypair,
-    crypto_scalarmult_base,
-)
-from nacl.exceptions import CryptoError
 
 from caveats.errors import InvalidKey
 
@@ -22,8 +16,8 @@ if TYPE_CHECKING:
 
 BOX_KEY_SIZE = 32
 """Bytes of an X25519 key, public or private."""
-BOX_NONCE_SIZE: int = crypto_box_NONCEBYTES
-"""Bytes of a box's nonce: 24."""
+BOX_NONCE_SIZE = 24
+"""Bytes of a box's nonce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +32,15 @@ class PrivateKey:
     @classmethod
     def generate(cls, random: Callable[[int], bytes] = os.urandom) -> PrivateKey:
         """A fresh key."""
+        from nacl.bindings import crypto_box_seed_keypair  # noqa: PLC0415  # see above
+
         return cls(crypto_box_seed_keypair(random(BOX_KEY_SIZE))[1])
 
     @property
     def public_key(self) -> bytes:
         """The public key to hand out, 32 bytes."""
+        from nacl.bindings import crypto_scalarmult_base  # noqa: PLC0415  # see above
+
         public: bytes = crypto_scalarmult_base(self.secret)
         return public
 
@@ -67,6 +65,9 @@ def seal_box(
 
     The sender is `private_key`, or a fresh key. Raises `InvalidKey` for a public key that is no usable point.
     """
+    from nacl.bindings import crypto_box  # noqa: PLC0415  # see above
+    from nacl.exceptions import CryptoError  # noqa: PLC0415
+
     if private_key is None:
         private_key = PrivateKey.generate(random)
     nonce = random(BOX_NONCE_SIZE)
@@ -78,6 +79,9 @@ def seal_box(
 
 def open_box(box: bytes, nonce: bytes, public_key: bytes, private_keys: Iterable[PrivateKey]) -> bytes | None:
     """What is in a NaCl box from `public_key` for one of `private_keys`; None if it opens with none of them."""
+    from nacl.bindings import crypto_box_open  # noqa: PLC0415  # see above
+    from nacl.exceptions import CryptoError  # noqa: PLC0415
+
     for private_key in private_keys:
         try:
             plain: bytes = crypto_box_open(box, nonce, public_key, private_key.secret)

@@ -4,6 +4,9 @@ The chain is the one of libmacaroons (Birgisson et al., "Macaroons", NDSS 2014):
 HMAC-SHA256 with the signature before it. HMAC (RFC 2104) is spelled out over `hashlib.sha256`, with
 the key pads made by table look-up, because that costs two thirds of `hmac.digest`; the Wycheproof and
 RFC 4231 vectors hold it to the standard.
+
+PyNaCl is imported by the two functions that need it, when they are called: a token without third parties never does,
+and the import takes longer than all of this library's own.
 """
 
 from __future__ import annotations
@@ -11,9 +14,6 @@ from __future__ import annotations
 from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING, NamedTuple
-
-from nacl.bindings import crypto_secretbox, crypto_secretbox_open
-from nacl.exceptions import CryptoError
 
 from caveats.errors import BadSignature, InvalidKey
 
@@ -129,11 +129,16 @@ same = compare_digest
 
 def seal(signature: bytes, derived_key: bytes, nonce: bytes) -> bytes:
     """The `vid` of a third-party caveat: its derived key in a secretbox under the signature so far."""
+    from nacl.bindings import crypto_secretbox  # noqa: PLC0415  # see above
+
     return nonce + crypto_secretbox(derived_key, nonce, signature)
 
 
 def unseal(signature: bytes, vid: bytes) -> bytes:
     """The derived caveat key inside a `vid`. Raises `BadSignature` when it was not sealed under `signature`."""
+    from nacl.bindings import crypto_secretbox_open  # noqa: PLC0415  # see above
+    from nacl.exceptions import CryptoError  # noqa: PLC0415
+
     try:
         return crypto_secretbox_open(vid[NONCE_SIZE:], vid[:NONCE_SIZE], signature)
     except (CryptoError, ValueError):

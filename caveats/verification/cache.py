@@ -11,6 +11,8 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from caveats.kinds.checkers import Question
     from caveats.verification.grant import Grant
 
@@ -20,7 +22,7 @@ class Entry:
     """An authentic token: its grant, should the caveats hold, and what has been worked out about it so far."""
 
     grant: Grant
-    checks: list[Question] | None
+    checks: Sequence[Question] | None
     """The check of each caveat with it; None where the checks alone do not decide."""
     live_at: int = -1
     """`RevocationSet.changes` when the token was last found live."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from caveats.keys.keyring import Keyring
     from caveats.kinds.checkers import Question
     from caveats.token.wire import WireMacaroon
+    from caveats.verification.authenticate import Discharged
 
 _NOT_OURS = "the identifier is not one that this service issues"
 
@@ -58,12 +59,12 @@ def verify(
     derived_key = chain.derive(chain.check_root_key(root_key))
     macaroon, discharges = _decoded(presented, limits)
     identifier = parse_identifier(macaroon.identifier)
-    token, entry = _authenticated(macaroon, discharges, identifier, derived_key, checkers, limits)
-    grant = entry.grant
+    grant, checks, _, _ = _authenticated(macaroon, discharges, identifier, derived_key, checkers, limits)
     if context.audience is not None and context.audience != grant.audience:
         raise WrongAudience(grant.audience, context.audience)
-    if not _all_hold(entry.checks, context):
-        failures = unsatisfied(grant.caveats, checkers, context, token.added_by)
+    if not _all_hold(checks, context):
+        who = added_by(macaroon, grant.identifier.issuer_caveats, len(grant.caveats))
+        failures = unsatisfied(grant.caveats, checkers, context, who)
         if failures:
             raise UnsatisfiedCaveats(failures)
     return grant
@@ -241,7 +242,11 @@ class Verifier:
                 raise WrongAudience(identifier.audience, self.audience)
             raise UnknownKey(f"no key {identifier.key_id} here")
         derived_key = chain.derive_from(pads, macaroon.identifier)
-        return _authenticated(macaroon, discharges, identifier, derived_key, self._checkers, self.limits)
+        grant, checks, signatures, discharged = _authenticated(
+            macaroon, discharges, identifier, derived_key, self._checkers, self.limits
+        )
+        token = Authenticated(macaroon, identifier, grant.caveats, signatures, discharged)
+        return token, Entry(grant, checks)
 
     def _audience(self, identifier: Identifier, context: Context) -> str:
         """The audience of token, verifier and context. Raises `WrongAudience` if they name different ones."""
@@ -294,10 +299,11 @@ def _authenticated(  # noqa: PLR0917  # what a token is, then what judges it
     derived_key: bytes,
     checkers: Checkers,
     limits: Limits,
-) -> tuple[Authenticated, Entry]:
-    """One of our tokens, authenticated by one walk of the chain, and what may be remembered of it.
+) -> tuple[Grant, Sequence[Question] | None, list[bytes], tuple[Discharged, ...]]:
+    """The grant of one of our tokens, should its caveats hold; their checks; the chain's signatures; the discharges.
 
-    Raises as `authenticate`; `UnknownKey` or `BadSignature` for what no issuer of ours signs.
+    Authenticates by one walk of the chain. Raises as `authenticate`; `UnknownKey` or `BadSignature` for what no issuer
+    of ours signs.
     """
     signatures, predicates, discharged = authenticate_wire(macaroon, discharges, derived_key, limits)
     if identifier is None:
@@ -308,8 +314,7 @@ def _authenticated(  # noqa: PLR0917  # what a token is, then what judges it
         raise BadSignature("the issuer named no user in the first caveat")
     if identifier.issuer_caveats > len(chained):
         raise BadSignature("the identifier counts more issuer's caveats than there are")
-    token = Authenticated(macaroon, identifier, caveats, signatures, discharged)
-    return token, Entry(Grant(identifier, caveats[0].user, caveats), checks)
+    return Grant(identifier, caveats[0].user, caveats), checks, signatures, discharged
 
 
 def _all_hold(checks: Sequence[Question] | None, context: Context) -> bool:

@@ -54,6 +54,7 @@ def test_the_defaults_describe_a_service_in_the_data_folder() -> None:
             "trusted_proxies",
             (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1")),
         ),
+        ("TRUSTED_PROXIES", "unix,::1", "trusted_proxies", ("unix", ipaddress.ip_network("::1"))),
         ("CHECKERS", "photos,acme.album", "checkers", ("photos", "acme.album")),
         ("CHECKER_DEADLINE", "0.5", "checker_deadline", 0.5),
         ("PORT", "0", "port", 0),

@@ -109,48 +109,26 @@ __all__ = [
     "open_browser",
 ]
 
-_HOMES = {
-    "RequestFacts": "api.calls",
-    "BadDischarge": "api.errors",
-    "BadRequest": "api.errors",
-    "ClientError": "api.errors",
-    "Conflict": "api.errors",
-    "Forbidden": "api.errors",
-    "InteractionRequired": "api.errors",
-    "NotAuthenticated": "api.errors",
-    "NotFound": "api.errors",
-    "RateLimited": "api.errors",
-    "Unavailable": "api.errors",
-    "UnexpectedResponse": "api.errors",
-    "UnusableAddress": "api.errors",
-    "About": "api.responses",
-    "AgentPage": "api.responses",
-    "AgentRecord": "api.responses",
-    "DischargeInfo": "api.responses",
-    "GroupPage": "api.responses",
-    "GroupRecord": "api.responses",
-    "Issued": "api.responses",
-    "JudgedCaveat": "api.responses",
-    "KeyRecord": "api.responses",
-    "NotLive": "api.responses",
-    "RevocationEntry": "api.responses",
-    "RevocationPage": "api.responses",
-    "Session": "api.responses",
-    "TokenIdentity": "api.responses",
-    "TokenPage": "api.responses",
-    "TokenRecord": "api.responses",
-    "UserPage": "api.responses",
-    "UserRecord": "api.responses",
-    "Verification": "api.responses",
-    "VerifierRecord": "api.responses",
-    "Token": "api.tokens",
-    "TokenAuth": "auth",
-    "AsyncClient": "client",
-    "Client": "client",
-    "Agent": "discharge.agent",
-    "Interact": "discharge.protocol",
-    "open_browser": "discharge.runner",
+_NAMES = {
+    "api.calls": "RequestFacts",
+    "api.errors": """
+        BadDischarge BadRequest ClientError Conflict Forbidden InteractionRequired NotAuthenticated
+        NotFound RateLimited Unavailable UnexpectedResponse UnusableAddress
+    """,
+    "api.responses": """
+        About AgentPage AgentRecord DischargeInfo GroupPage GroupRecord Issued JudgedCaveat
+        KeyRecord NotLive RevocationEntry RevocationPage Session TokenIdentity TokenPage TokenRecord
+        UserPage UserRecord Verification VerifierRecord
+    """,
+    "api.tokens": "Token",
+    "auth": "TokenAuth",
+    "client": "AsyncClient Client",
+    "discharge.agent": "Agent",
+    "discharge.protocol": "Interact",
+    "discharge.runner": "open_browser",
 }
+"""Where each public name is defined."""
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:

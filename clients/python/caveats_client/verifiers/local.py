@@ -60,6 +60,7 @@ class _Local:
         verifier_id: str,
         private_key: PrivateKey | bytes,
         service_public_key: bytes,
+        start_timeout: float = 10.0,
         checkers: Checkers | None = None,
         state_dir: Path | str | None = None,
         max_staleness: timedelta = _STALE_AFTER,
@@ -77,8 +78,9 @@ class _Local:
     ) -> None:
         """`url`: the service. `audience`, `verifier_id`, `service_public_key` (32 bytes): as registration answered.
 
-        `private_key`: the verifier's own, X25519, 32 bytes. `state_dir`: a folder for keys and revocations, sealed,
-        so that a restart needs no service. `max_staleness`: how long to go on without hearing of revocations; then
+        `private_key`: the verifier's own, X25519, 32 bytes. `start_timeout`: seconds that the first question, or a
+        context manager, waits until the verifier is ready. `state_dir`: a folder for keys and revocations, sealed, so
+        that a restart needs no service. `max_staleness`: how long to go on without hearing of revocations; then
         `on_stale="refuse"` refuses every token, `"accept"` goes on without knowing what was revoked meanwhile, until
         the keys end. `on_change` is called with the status, from the background, when the health changes.
         `feed_url`: a mirror of the feed. `location`, `limits`, `cache_entries`, `cache_bytes`: as for
@@ -89,6 +91,7 @@ class _Local:
         key = private_key if isinstance(private_key, PrivateKey) else PrivateKey(private_key)
         self._identity = VerifierIdentity(verifier_id, audience, key, service_public_key)
         self._url = url
+        self._start_timeout = start_timeout
         self._feed_url = feed_url
         self._transport = transport
         self._allow_http = allow_http
@@ -109,6 +112,11 @@ class _Local:
         self._gate = self._make()
         self._closed = False
         self._sync_loop(lambda: None)  # raises `UnusableAddress` now, not in the background
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Set up what a thread or a task needs. Nothing runs yet."""
+        raise NotImplementedError
 
     @classmethod
     def from_file(cls, path: Path | str, **options: Any) -> Self:
@@ -171,13 +179,7 @@ class LocalVerifier(_Local):
     ready. In the child of a fork it starts anew. Close it, or let it live as long as the process.
     """
 
-    def __init__(self, url: str, *, start_timeout: float = 10.0, **options: Any) -> None:
-        """`start_timeout`: seconds that the first `verify`, or a context manager, waits until it is ready.
-
-        `options`: see docs/local-verifiers.md, and `AsyncLocalVerifier`, which takes the same.
-        """
-        super().__init__(url, **options)
-        self._start_timeout = start_timeout
+    def _prepare(self) -> None:
         self._fresh_process()
         _here.add(self)
 
@@ -315,10 +317,7 @@ if hasattr(os, "register_at_fork"):
 class AsyncLocalVerifier(_Local):
     """`LocalVerifier` with its methods awaited, and a task of the running event loop in place of the thread."""
 
-    def __init__(self, url: str, *, start_timeout: float = 10.0, **options: Any) -> None:
-        """As `LocalVerifier`."""
-        super().__init__(url, **options)
-        self._start_timeout = start_timeout
+    def _prepare(self) -> None:
         self._task: asyncio.Task[None] | None = None
         self._running: SyncLoop | None = None
         self._ready = asyncio.Event()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from caveats.kinds.checkers import Question
-    from caveats.verification.grant import Grant
+    from caveats.verification.grant import Grant, Introspection
 
 
 @dataclass(slots=True)
@@ -32,6 +32,8 @@ class Entry:
     """Those that stay through renewals, computed with them: the same, but for a renewal."""
     added_by: tuple[str, ...] = ()
     """Who added each caveat, once somebody asked."""
+    introspection: Introspection | None = None
+    """What was said of the token, once somebody asked: it remembers what has been worked out for its answer."""
 
 
 class VerificationCache:

@@ -40,7 +40,7 @@ class _Judged:
         """The audience that the token was issued for."""
         return self.identifier.audience
 
-    @property
+    @cached_property
     def issued_at(self) -> datetime:
         """When the token was first issued, UTC."""
         return self.identifier.issued_at

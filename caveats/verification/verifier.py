@@ -19,7 +19,7 @@ from caveats.errors import (
     WrongAudience,
 )
 from caveats.kinds.checkers import Checkers, standard_checkers, unsatisfied
-from caveats.kinds.standard import Parent, User
+from caveats.kinds.standard import Parent, Renewed, User
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.macaroon.bundle import Bundle, decode_bundle
 from caveats.macaroon.macaroon import Macaroon
@@ -158,15 +158,17 @@ class Verifier:
         entry = self._find(presented, with_branches=True)
         if not even_revoked:
             self._check_live(entry, presented)
-        grant = entry.grant
-        return Introspection(
-            grant.identifier,
-            grant.user,
-            grant.caveats,
-            added_by=self._added_by(entry, presented),
-            branches=entry.branches,
-            whole=len(entry.own_branches) == grant.identifier.issuer_caveats + 1,
-        )
+        if entry.introspection is None:
+            grant = entry.grant
+            entry.introspection = Introspection(
+                grant.identifier,
+                grant.user,
+                grant.caveats,
+                added_by=self._added_by(entry, presented),
+                branches=entry.branches,
+                whole=len(entry.own_branches) == grant.identifier.issuer_caveats + 1,
+            )
+        return entry.introspection
 
     def failures(
         self, presented: str | Bundle | Macaroon | Introspection, context: Context
@@ -198,10 +200,6 @@ class Verifier:
             self._check_live(entry, presented)
         return token
 
-    def branches(self, authenticated: Authenticated) -> tuple[bytes, ...]:
-        """The branch ids (16 bytes each) of an authentic token that stay through renewals; the last is this copy's."""
-        return first_branches(authenticated, self._derived_key)
-
     def _find(self, presented: str | Bundle | Macaroon, *, with_branches: bool = False) -> Entry:
         """The entry of an authentic token: remembered, or made by one walk of the chain."""
         text = presented if type(presented) is str else None
@@ -215,11 +213,13 @@ class Verifier:
             token, _ = self._authenticate(presented)
         if with_branches and not entry.branches:
             self._add_branches(entry, token)
+            entry.added_by = token.added_by
         return entry
 
     def _add_branches(self, entry: Entry, token: Authenticated) -> None:
-        entry.own_branches = token.branches()
-        entry.branches = self.branches(token)
+        entry.own_branches = entry.branches = token.branches()
+        if any(type(caveat) is Renewed for caveat in entry.grant.caveats):
+            entry.branches = first_branches(token, self._derived_key)
 
     def _added_by(self, entry: Entry, presented: str | Bundle | Macaroon) -> tuple[str, ...]:
         if not entry.added_by:

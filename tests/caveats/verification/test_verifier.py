@@ -399,7 +399,7 @@ def test_a_revoked_branch_takes_its_descendants_along_and_leaves_the_rest():
     for presented, error in ((token, None), (sibling, None), (copy, Revoked), (child, Revoked)):
         assert outcome(checking.verify, presented, REQUEST) is error
         assert outcome(checking.verify, presented.encode(), REQUEST) is error
-    assert checking.branches(checking.authenticate(token))[-1] == branch(token)
+    assert checking.introspect(token).branches[-1] == branch(token)
 
 
 def test_a_branch_is_revoked_in_every_encoding_and_with_every_discharge():
@@ -439,7 +439,7 @@ def test_a_renewal_dies_alone_by_its_own_branch_or_with_the_copy_by_the_first():
     own = verifier(revocations=RevocationSet([BranchRevocation(TOKEN_ID, branch(again), LAST)]))
     assert outcome(own.verify, again, REQUEST) is Revoked
     assert outcome(own.verify, token, REQUEST) is None
-    first = verifier().branches(verifier().authenticate(again))[-1]
+    first = verifier().introspect(again).branches[-1]
     both = verifier(revocations=RevocationSet([BranchRevocation(TOKEN_ID, first, LAST)]))
     assert outcome(both.verify, again, REQUEST) is Revoked
     assert outcome(both.verify, token, REQUEST) is Revoked

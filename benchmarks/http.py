@@ -29,6 +29,8 @@ _SECONDS = 0.5
 _POPULATION = 1000
 _UNSEEN = 4000
 _AUTHORIZE = 0.75
+_VERIFY_SEEN = 0.4
+_VERIFY_UNSEEN = 0.33
 
 
 class _Run(NamedTuple):
@@ -75,8 +77,14 @@ def _runs(keys: AudienceKeyring) -> list[_Run]:
         _Run("/v1/authorize, tokens seen before", "service", lambda: cycle(get), bare_get, _AUTHORIZE),
         _Run("/v1/authorize, tokens never seen", "service", lambda: _unseen(keys, _get), bare_get),
         _Run(bare_post, "bare", lambda: cycle(post)),
-        _Run("/v1/verify, tokens seen before", "service", lambda: cycle(post), bare_post),
-        _Run("/v1/verify, tokens never seen", "service", lambda: _unseen(keys, _post), bare_post),
+        _Run("/v1/verify, tokens seen before", "service", lambda: cycle(post), bare_post, _VERIFY_SEEN),
+        _Run(
+            "/v1/verify, tokens never seen",
+            "service",
+            lambda: _unseen(keys, _post),
+            bare_post,
+            _VERIFY_UNSEEN,
+        ),
     ]
 
 

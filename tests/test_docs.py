@@ -6,6 +6,7 @@ An `http` block is a request, and the one after it the answer. Pages run in a fo
 service is `http://127.0.0.1:8080`, alice has an account, and `examples` is what it is here.
 """
 
+import dataclasses
 import doctest
 import json
 import os
@@ -330,7 +331,7 @@ SHAPES = {
     name: shape
     for name, shape in vars(schemas).items()
     if isinstance(shape, type)
-    and issubclass(shape, BaseModel)
+    and (issubclass(shape, BaseModel) or dataclasses.is_dataclass(shape))
     and shape.__module__ == schemas.__name__
     and shape not in (schemas.Schema, schemas.EmptyRequest)
 }
@@ -348,22 +349,26 @@ def json_type(annotation: object) -> str:
         return f"list of {json_type(inner[0])}"
     if origin is dict:
         return "object"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and annotation in SHAPES.values():
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
     words = {str: "text", int: "integer", bool: "boolean", datetime: "time"}
     return words[annotation]  # type: ignore[index]
 
 
-ASKED = {name for name in SHAPES if name.endswith("Request")} | {"FormFields"}
-"""Bodies of requests: of these the reference says which members are required."""
+def members(shape: type) -> list[tuple[str, object, bool]]:
+    """Each member's name and annotation, and whether a request has to have it."""
+    if issubclass(shape, BaseModel):
+        return [(name, info.annotation, info.is_required()) for name, info in shape.model_fields.items()]
+    hints = typing.get_type_hints(shape)
+    return [(field.name, hints[field.name], False) for field in dataclasses.fields(shape)]
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_http_md_has_every_member_of_every_body(name: str) -> None:
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", section(name), re.MULTILINE)
     expected = [
-        (member, json_type(info.annotation) + ", required" * (name in ASKED and info.is_required()))
-        for member, info in SHAPES[name].model_fields.items()
+        (member, json_type(annotation) + ", required" * required)
+        for member, annotation, required in members(SHAPES[name])
     ]
     assert rows == expected, "\n".join(f"| `{member}` | {kind} |  |" for member, kind in expected)
 

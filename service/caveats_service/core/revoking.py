@@ -5,12 +5,12 @@ before: in `accounts` for all that a user has, in the routes for one token or on
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from caveats import Authenticated, BranchRevocation, Revocation, TokenRevocation, UserRevocation
+from caveats import BranchRevocation, Introspection, Revocation, TokenRevocation, UserRevocation
 from caveats.token import issue_time
 from caveats_service.core.clock import utc_now
 from caveats_service.settings import Settings
@@ -58,19 +58,13 @@ class Revoker:
         """Revoke one copy and all that descends from it. `branch_id`: 16 bytes. Repeating it changes nothing."""
         return await self._revoke(BranchRevocation(token_id, branch_id, self.outlives(token_id)), actor)
 
-    async def revoke_presented(
-        self, authenticated: Authenticated, branches: Sequence[bytes]
-    ) -> RevocationRecord:
+    async def revoke_presented(self, token: Introspection) -> RevocationRecord:
         """Revoke this copy and what descends from it: the whole token, renewals included, if no holder narrowed it.
 
-        `branches`: its branch ids. It is revoked by the last of them, never by its token id: an app that has its
-        audience's keys can put any id into a token.
+        It is revoked by the last of its branch ids, never by its token id: an app that has its audience's keys can put
+        any id into a token.
         """
-        identified = authenticated.identified
-        assert identified is not None
-        return await self.revoke_branch(
-            identified.token_id, branches[-1], actor=authenticated.caveats[0].value
-        )
+        return await self.revoke_branch(token.token_id, token.branches[-1], actor=token.user)
 
     async def revoke_user(
         self, username: str, *, actor: str, once: Idempotency | None = None

@@ -67,11 +67,9 @@ class TokenVerifier:
         if self._pool is not None:
             self._pool.close()
 
-    async def authenticate(self, text: str, *, even_revoked: bool = False) -> Authenticated:
-        """The authentic, live token. An unknown key is looked for in the store once."""
-        return await self._with_fresh_keys(
-            text, lambda: self.verifier.authenticate(text, even_revoked=even_revoked)
-        )
+    async def authenticate(self, text: str) -> Authenticated:
+        """The authentic, live token with its signatures. An unknown key is looked for in the store once."""
+        return await self._with_fresh_keys(text, lambda: self.verifier.authenticate(text))
 
     async def authenticate_live(self, text: str, context: Context) -> Authenticated:
         """As `authenticate`, and the caveats of its kinds with `liveness` hold. Raises `UnsatisfiedCaveats`.
@@ -97,9 +95,14 @@ class TokenVerifier:
         self.used(grant.identifier, context.now)
         return grant
 
-    async def introspect(self, text: str) -> Introspection:
+    async def introspect(self, text: str, *, even_revoked: bool = False) -> Introspection:
         """What can be said of the authentic, live token without a request. An unknown key is looked for once."""
-        return await self._with_fresh_keys(text, lambda: self.verifier.introspect(text))
+        try:
+            return self.verifier.introspect(text, even_revoked=even_revoked)
+        except UnknownKey:
+            return await self._with_fresh_keys(
+                text, lambda: self.verifier.introspect(text, even_revoked=even_revoked)
+            )
 
     async def failures(self, text: str, context: Context) -> tuple[Introspection, tuple[Failure, ...]]:
         """The authentic, live token, and every caveat that refuses."""
@@ -112,10 +115,6 @@ class TokenVerifier:
             )
         except UnsatisfiedCaveats as late:
             return token, tuple(late.failures)
-
-    def branches(self, authenticated: Authenticated) -> tuple[bytes, ...]:
-        """The branch ids (16 bytes each) of an authentic token that stay through renewals; the last is this copy's."""
-        return self.verifier.branches(authenticated)
 
     def used(self, identifier: Identifier, now: datetime) -> None:
         """Remember when a token was last used, if it may be a labelled one."""

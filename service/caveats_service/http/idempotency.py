@@ -20,7 +20,7 @@ from caveats.http import TokenCredential
 from caveats.keys import hkdf
 from caveats.token import mac, pads
 from caveats_service.core.errors import InvalidRequest
-from caveats_service.http.request import Handler, RequestContext, json_reply, reply
+from caveats_service.http.request import Handler, RequestContext, json_reply, reply, to_json
 from caveats_service.storage import AlreadyDone, Idempotency
 from caveats_service.storage.encryption import seal, unseal
 
@@ -35,7 +35,7 @@ _Result = TypeVar("_Result")
 class Once:
     """What makes an operation of this request happen once; the wrapper makes it, the handler hands it on."""
 
-    def __init__(self, request: RequestContext, render: Callable[[Any], BaseModel]) -> None:
+    def __init__(self, request: RequestContext, render: Callable[[Any], object]) -> None:
         self._request = request
         self._render = render
         self._made: Idempotency | None = None
@@ -72,10 +72,10 @@ class Once:
         key = hkdf(self._request.runtime.service_keys.box.secret, _DIGEST_LABEL, 32)
         return mac(pads(key), asked.encode())
 
-    def _seal(self, caller: str, key: str, body: BaseModel) -> bytes:
+    def _seal(self, caller: str, key: str, body: object) -> bytes:
         return seal(
             self._request.runtime.service_keys.seal,
-            body.model_dump_json().encode(),
+            to_json(body),
             row_id=0,
             key_id=f"{caller}/{key}",
             purpose=_PURPOSE,
@@ -94,7 +94,7 @@ class Once:
 
 
 def idempotent(
-    render: Callable[[_Result], BaseModel],
+    render: Callable[[_Result], object],
 ) -> Callable[[Callable[[RequestContext, Once], Awaitable[_Result]]], Handler]:
     """Make a handler of one that returns its result; `render` makes the body of the answer, a 201, of it."""
 

@@ -180,9 +180,22 @@ def endpoint(handler: Handler, runtime: ServiceRuntime) -> ASGIApp:
     return run
 
 
-def reply(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def to_json(body: object) -> bytes:
+    """The JSON of an answer's body, one of `schemas`."""
+    kind = type(body)
+    write = _WRITERS.get(kind)
+    if write is None:
+        write = _WRITERS[kind] = TypeAdapter(kind).serializer.to_json
+    return write(body)
+
+
+_WRITERS: Final[dict[type, Callable[[object], bytes]]] = {}
+"""What writes the bodies of each class: to make one takes a millisecond."""
+
+
+def reply(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A body as JSON, never to be stored by anybody on the way."""
-    return json_reply(body.model_dump_json().encode(), status, headers)
+    return json_reply(to_json(body), status, headers)
 
 
 def json_reply(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:

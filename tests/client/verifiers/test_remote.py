@@ -120,7 +120,7 @@ class Online:
                     zip(authenticated.caveats, authenticated.added_by, strict=True)
                 )
             ],
-            "branches": [branch.hex() for branch in self.verifier.branches(authenticated)],
+            "branches": [branch.hex() for branch in self.verifier.introspect(body["token"]).branches],
         }
         if self.says_branches:
             answer["revoked_branches"] = [

@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from caveats import Authenticated, BranchRevocation, UserRevocation
+from caveats import BranchRevocation, Introspection, UserRevocation
 from caveats.http import Problem, TokenCredential, bad_request
 from caveats.token import BRANCH_ID_SIZE, is_token_id
 from caveats_service.core.usernames import check_username
@@ -52,15 +52,9 @@ async def create(request: RequestContext, once: Once) -> RevocationRecord:
 
 async def _revoke_presented(request: RequestContext, text: str | None) -> RevocationRecord:
     """Holding a copy is all the right that killing it needs, whatever its caveats say, and however often."""
-    authenticated = await request.runtime.tokens.authenticate(
-        text if text is not None else require_token(request).text, even_revoked=True
-    )
-    return await _revoke_copy(request, authenticated)
-
-
-async def _revoke_copy(request: RequestContext, authenticated: Authenticated) -> RevocationRecord:
-    branches = request.runtime.tokens.branches(authenticated)
-    return await request.runtime.revocations.revoke_presented(authenticated, branches)
+    presented = text if text is not None else require_token(request).text
+    token = await request.runtime.tokens.introspect(presented, even_revoked=True)
+    return await request.runtime.revocations.revoke_presented(token)
 
 
 async def revoke_whole(request: RequestContext, token_id: str) -> RevocationRecord:
@@ -68,10 +62,8 @@ async def revoke_whole(request: RequestContext, token_id: str) -> RevocationReco
     if not is_token_id(token_id):
         raise not_found("a token id is a ULID")
     presented = await _presented(request)
-    if presented is not None and presented.identified is not None:
-        own = presented.identified.token_id == token_id
-        if own and presented.identified.issuer_caveats == len(presented.wire.caveats):
-            return await _revoke_copy(request, presented)
+    if presented is not None and presented.whole and presented.token_id == token_id:
+        return await request.runtime.revocations.revoke_presented(presented)
     label = await request.runtime.store.labels.get(token_id)
     try:
         caller = await require_owner_or_admin(request, label.username if label is not None else None)
@@ -84,9 +76,9 @@ async def revoke_whole(request: RequestContext, token_id: str) -> RevocationReco
     return await request.runtime.revocations.revoke_token(token_id, actor=caller.username)
 
 
-async def _presented(request: RequestContext) -> Authenticated | None:
+async def _presented(request: RequestContext) -> Introspection | None:
     if isinstance(request.credential, TokenCredential):
-        return await request.runtime.tokens.authenticate(request.credential.text)
+        return await request.runtime.tokens.introspect(request.credential.text)
     return None
 
 
@@ -101,17 +93,9 @@ async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str)
     if len(branch) != BRANCH_ID_SIZE or branch.hex() != branch_id:
         raise bad_request(f"a branch id is {BRANCH_ID_SIZE} bytes in lower-case hex")
     presented = await _presented(request)
-    if (
-        presented is not None
-        and presented.identified is not None
-        and presented.identified.token_id == token_id
-    ):
-        own = request.runtime.tokens.branches(presented)
-        whole = presented.identified.issuer_caveats == len(presented.wire.caveats)
-        if whole or branch == own[-1]:
-            return await request.runtime.revocations.revoke_branch(
-                token_id, branch, actor=presented.caveats[0].value
-            )
+    if presented is not None and presented.token_id == token_id:
+        if presented.whole or branch == presented.branches[-1]:
+            return await request.runtime.revocations.revoke_branch(token_id, branch, actor=presented.user)
         raise forbidden("a narrowed copy may revoke itself, not other branches")
     label = await request.runtime.store.labels.get(token_id)
     caller = await require_owner_or_admin(request, label.username if label is not None else None)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from starlette.responses import Response
 
-from caveats import Authenticated, CaveatsError, Expires, effective
+from caveats import CaveatsError, Expires, effective
 from caveats.http import PasswordCredential, TokenCredential, credential_of, credential_required
 from caveats_service.core.errors import Forbidden
 from caveats_service.core.issuing import IssueRequest, Plan, plan, renewal_expiry
@@ -36,15 +36,10 @@ async def _end_previous(request: RequestContext) -> None:
     previous = credential_of(request.head.headers, request.runtime.settings.cookie_name)
     if isinstance(previous, TokenCredential) and previous.from_cookie:
         try:
-            authenticated = await request.runtime.tokens.authenticate(previous.text)
+            token = await request.runtime.tokens.introspect(previous.text)
         except CaveatsError:
             return
-        await _revoke(request, authenticated)
-
-
-async def _revoke(request: RequestContext, authenticated: Authenticated) -> None:
-    branches = request.runtime.tokens.branches(authenticated)
-    await request.runtime.revocations.revoke_presented(authenticated, branches)
+        await request.runtime.revocations.revoke_presented(token)
 
 
 def _session(planned: Plan, token_id: str) -> schemas.SessionResponse:
@@ -70,17 +65,12 @@ async def who(request: RequestContext) -> Response:
         text = request.runtime.issuer.renew(authenticated, expires_at).encode()
     except Forbidden:  # at its ceiling a session simply goes on until it ends
         text = credential.text
-    again = await request.runtime.tokens.authenticate(text)
-    authority = effective(again.caveats)
-    assert again.identified is not None
-    assert authority.expires_at is not None
+    token = await request.runtime.tokens.introspect(text)
+    assert token.expires_at is not None
     session = schemas.SessionResponse(
-        user=authority.user or "",
-        token_id=again.identified.token_id,
-        scope=" ".join(authority.scopes),
-        expires_at=authority.expires_at,
+        user=token.user, token_id=token.token_id, scope=" ".join(token.scopes), expires_at=token.expires_at
     )
-    return reply(session, 200, _set_cookie(request, text, authority.expires_at))
+    return reply(session, 200, _set_cookie(request, text, token.expires_at))
 
 
 async def sign_out(request: RequestContext) -> Response:
@@ -88,8 +78,8 @@ async def sign_out(request: RequestContext) -> Response:
     credential = require_token(request)
     if not credential.from_cookie:
         raise credential_required()
-    authenticated = await request.runtime.tokens.authenticate(credential.text)
-    await _revoke(request, authenticated)
+    token = await request.runtime.tokens.introspect(credential.text)
+    await request.runtime.revocations.revoke_presented(token)
     return Response(status_code=204, headers={**NO_STORE, **_cookie(request, "", 0)})
 
 

@@ -66,9 +66,9 @@ async def _bounds(request: RequestContext, body: schemas.IssueTokenRequest) -> B
             return user_bounds(await user_of(request, credential))
         case TokenCredential() as credential:
             authenticated = await live_token(request)
-            branches = request.runtime.tokens.branches(authenticated)
+            token = await request.runtime.tokens.introspect(credential.text)
             whole = await _whole(request, credential.text)
-            return bounds_of_token(authenticated, branches, any_audience=whole)
+            return bounds_of_token(authenticated, token.branches, any_audience=whole)
 
 
 async def _whole(request: RequestContext, text: str) -> bool:

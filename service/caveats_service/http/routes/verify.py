@@ -1,5 +1,6 @@
 """Verification over HTTP: one token or many, each with the facts of its request, each explained."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from starlette.responses import Response
@@ -34,10 +35,9 @@ async def _judged(request: RequestContext, asked: schemas.VerifyRequest) -> sche
 
 
 async def _judge(request: RequestContext, asked: schemas.VerifyRequest) -> schemas.VerifyResponse:
-    audience = asked.audience or DEFAULT_AUDIENCE
     context = Context(
         now=request.now,
-        audience=audience,
+        audience=asked.audience or DEFAULT_AUDIENCE,
         scopes=tuple(asked.scope.split(" ")) if asked.scope else (),
         extra=asked.extra,
         **{fact: getattr(asked, fact) for fact in TEXT_FACTS},
@@ -61,21 +61,15 @@ async def _judge(request: RequestContext, asked: schemas.VerifyRequest) -> schem
     )
 
 
-def judged(token: Introspection, failures: tuple[Failure, ...]) -> list[schemas.JudgedCaveat]:
+def judged(token: Introspection, failures: Iterable[Failure]) -> list[schemas.JudgedCaveat]:
     """Every caveat, and what it said."""
-    failed = {failure.index: failure for failure in failures}
-    rows = []
-    for index, (caveat, added_by) in enumerate(zip(token.caveats, token.added_by, strict=True)):
-        failure = failed.get(index)
-        rows.append(
-            schemas.JudgedCaveat(
-                index=index,
-                kind=caveat.kind,
-                predicate=str(caveat),
-                added_by=added_by,
-                satisfied=failure is None,
-                reason=failure.reason if failure else None,
-                hint=failure.hint if failure else None,
-            )
+    rows = [
+        schemas.JudgedCaveat(
+            index=index, kind=caveat.kind, predicate=str(caveat), added_by=added_by, satisfied=True
         )
+        for index, (caveat, added_by) in enumerate(zip(token.caveats, token.added_by, strict=True))
+    ]
+    for failure in failures:
+        row = rows[failure.index]
+        row.satisfied, row.reason, row.hint = False, failure.reason, failure.hint
     return rows

@@ -192,7 +192,7 @@ def test_attenuate_and_inspect_ask_nobody(caveats: Caveats, token: Macaroon) -> 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("attenuate", "TOKEN"), 2, "say how to narrow it"),
+        (("attenuate", "TOKEN"), 2, "no caveat given: say how to narrow it"),
         (("attenuate", "TOKEN", "--expires-in", "tomorrow"), 2, "a duration is"),
         (("attenuate", "TOKEN", "--nonsense"), 2, "No such option"),
         (("attenuate", "TOKEN", "TOKEN", "--note", "x"), 2, "unexpected extra argument"),
@@ -208,9 +208,9 @@ def test_attenuate_and_inspect_ask_nobody(caveats: Caveats, token: Macaroon) -> 
         (("logout",), 3, "not signed in"),
         (("tokens",), 3, "not signed in"),
         (("issue", "--url", NOBODY), 3, "not signed in"),
-        (("verify", "TOKEN"), 2, "which service"),
+        (("verify", "TOKEN"), 2, "no service given"),
         (("verify", "TOKEN", "--extra", "x", "--url", NOBODY), 2, "NAME=VALUE"),
-        (("revoke",), 2, "which copy"),
+        (("revoke",), 2, "no copy given"),
         (("revoke", "TOKEN", "--user", "bob"), 2, "one of"),
         (("revoke", "--user", "bob", "--token-id", "x"), 2, "one of"),
         (("revoke", "TOKEN", "--branch-id", "00"), 2, "goes with --token-id"),
@@ -218,11 +218,11 @@ def test_attenuate_and_inspect_ask_nobody(caveats: Caveats, token: Macaroon) -> 
         (("register", "bob", "--token", "TOKEN", "--url", NOBODY), 2, "--as-admin"),
         (("register", "bob", "--token", "-", "--as-admin", "--password-stdin"), 2, "standard input"),
         (("login", "alice", "--url", NOBODY), 2, "no terminal"),
-        (("login", "--url", NOBODY), 2, "which user"),
+        (("login", "--url", NOBODY), 2, "no user name"),
         (("login", "--password-stdin", "--url", NOBODY), 2, "the name is an argument"),
         (("login", "alice", "--password-stdin", "--url", NOBODY), 2, "the password is empty"),
         (("login", "alice", "--password", "hunter2"), 2, "No such option"),
-        (("passwd", "--url", NOBODY), 2, "which user"),
+        (("passwd", "--url", NOBODY), 2, "no user name"),
         (("whoami", "TOKEN", "--url", "http://auth.example"), 2, "plain http"),
         (("whoami", "TOKEN", "--url", "auth.example"), 2, "not the address of a service"),
         (("whoami", "TOKEN", "--url", NOBODY), 6, "cannot reach http://127.0.0.1:9"),
@@ -252,7 +252,7 @@ def test_a_bug_is_said_without_a_traceback(
     def broken(*_: object) -> None:
         raise RuntimeError(token.encode())
 
-    monkeypatch.setattr("caveats_client.cli.inspect.lineage", broken)
+    monkeypatch.setattr("caveats_client.cli.inspect.inspection_of", broken)
     done = caveats("inspect", token.encode())
     assert done.exit_code == 1
     assert "unexpected RuntimeError" in done.stderr
@@ -426,7 +426,7 @@ def test_inspect_shows_the_chain_the_rest_and_what_was_for_nothing(caveats: Cave
     assert "adds nothing: an earlier expiry stands before it" in holder
     assert "third party https://approve.example" in holder
     assert "photos/album = 42  no caveat of this kind is known here" in holder
-    left = shown.partition("what is left of it")[2]
+    left = shown.partition("what it allows")[2]
     assert "photos/42:read" in left
     assert "a discharge from https://approve.example" in left
 
@@ -460,7 +460,7 @@ def test_inspect_reads_a_foreign_macaroon_too(caveats: Caveats) -> None:
     )
     shown = caveats("inspect", foreign.to_pymacaroons().serialize())
     assert shown.exit_code == 0
-    assert "not one of a caveats service's" in shown.stdout
+    assert "not from a caveats service" in shown.stdout
     assert "https://elsewhere.example" in shown.stdout
 
 

@@ -304,7 +304,7 @@ def test_inspect_shows_which_discharge_meets_which(run: Run, idm: Site) -> None:
         "attenuate", ours.strip(), "--third-party", idm.url, "--condition", CONDITION, "--bakery"
     ).stdout
     bare = run("inspect", both.strip())
-    assert bare.stdout.count("no discharge came along") == 2
+    assert bare.stdout.count("has no discharge here") == 2
     assert f"needs    a discharge from {idm.url}" in bare.stdout
     bundle = run("discharge", both.strip(), *nearby(idm)).stdout.strip()
     shown = run("inspect", bundle).stdout

@@ -17,7 +17,15 @@ from caveats import (
     discharge,
     open_ticket,
 )
-from caveats_client.cli.inspection import DISCHARGER, HOLDER, ISSUER, UNKNOWN, Link, ThirdPartyLink, lineage
+from caveats_client.cli.inspection import (
+    DISCHARGER,
+    HOLDER,
+    ISSUER,
+    UNKNOWN,
+    Link,
+    ThirdPartyLink,
+    inspection_of,
+)
 
 KEY = PrivateKey.generate()
 PARTY = ThirdParty("https://approve.example", KEY.public_key)
@@ -30,7 +38,7 @@ def discharged(macaroon: Macaroon, now: datetime, *caveats: Any) -> Macaroon:
 
 
 def test_issuers_and_holders_caveats_are_told_apart(mint: Any) -> None:
-    opened = lineage(mint(Note("issued so")).attenuate(Note("held")))
+    opened = inspection_of(mint(Note("issued so")).attenuate(Note("held")))
     assert [(link.index, link.added_by) for link in opened.links] == [
         (0, ISSUER),
         (1, ISSUER),
@@ -41,7 +49,7 @@ def test_issuers_and_holders_caveats_are_told_apart(mint: Any) -> None:
 
 
 def test_of_a_foreign_macaroon_nobody_can_tell() -> None:
-    opened = lineage(Macaroon.mint(b"k", b"theirs", caveats=[Note("x"), b"account = 7"]))
+    opened = inspection_of(Macaroon.mint(b"k", b"theirs", caveats=[Note("x"), b"account = 7"]))
     assert opened.identifier is None
     assert [link.added_by for link in opened.links] == [UNKNOWN, UNKNOWN]
     assert opened.links[1].unknown == "no caveat of this kind is known here"
@@ -52,7 +60,7 @@ def test_caveats_for_nothing_say_because_of_what(mint: Any, now: datetime) -> No
     narrow = mint(now=now).attenuate(
         Scope("photos:read"), Expires.after(timedelta(days=9), now=now), Scope("*")
     )
-    because = {link.index: link.redundant for link in lineage(narrow).links}
+    because = {link.index: link.redundant for link in inspection_of(narrow).links}
     assert because[3] is None
     assert because[4] == "an earlier expiry stands before it"
     assert because[5] == "the scopes before it are no wider"
@@ -60,7 +68,7 @@ def test_caveats_for_nothing_say_because_of_what(mint: Any, now: datetime) -> No
 
 def test_the_authority_is_what_all_of_them_leave(mint: Any, now: datetime) -> None:
     narrow = mint(now=now).attenuate(Scope("photos/42:*"), Scope("photos:read"))
-    opened = lineage(narrow)
+    opened = inspection_of(narrow)
     assert opened.authority.scopes == ("photos/42:read",)
     assert opened.authority.user == "alice"
     assert not opened.is_expired(now)
@@ -72,11 +80,11 @@ def test_the_authority_is_what_all_of_them_leave(mint: Any, now: datetime) -> No
     [((), ("photos",)), ((Audience("photos thumbs"),), ("photos",)), ((Audience("thumbs"),), ())],
 )
 def test_only_the_app_that_it_was_issued_for_can_take_it(mint: Any, caveats: Any, audiences: Any) -> None:
-    assert lineage(mint(audience="photos").attenuate(*caveats)).audiences == audiences
+    assert inspection_of(mint(audience="photos").attenuate(*caveats)).audiences == audiences
 
 
 def test_a_third_party_caveat_is_shown_where_it_stands(token: Macaroon) -> None:
-    opened = lineage(token.attenuate(Note("a")).require_discharge(PARTY, "x = y").attenuate(Note("b")))
+    opened = inspection_of(token.attenuate(Note("a")).require_discharge(PARTY, "x = y").attenuate(Note("b")))
     places = [
         link.location if isinstance(link, ThirdPartyLink) else link.index for link in opened.chain.links
     ]
@@ -93,7 +101,7 @@ def test_discharges_hang_where_they_are_asked_for_and_count_as_a_verifier_counts
     both = root.require_discharge(PARTY, "two = 2")
     second = discharged(both, now, Note("two"))
     bundle = Bundle.bind(both.attenuate(Note("end")), [second, inner, first])
-    opened = lineage(bundle)
+    opened = inspection_of(bundle)
     judged = authenticate(bundle, b"k").caveats
     assert tuple(link.caveat for link in opened.links) == judged
     assert [link.index for link in opened.links] == list(range(len(judged)))
@@ -107,16 +115,16 @@ def test_discharges_hang_where_they_are_asked_for_and_count_as_a_verifier_counts
 
 def test_discharges_that_nobody_asks_for_are_counted(token: Macaroon, now: datetime) -> None:
     stray = discharged(token.require_discharge(PARTY, "x = y"), now)
-    assert lineage(Bundle.bind(token, [stray])).stray_discharges == 1
+    assert inspection_of(Bundle.bind(token, [stray])).stray_discharges == 1
     asked = token.require_discharge(PARTY, "x = y")
     fitting = discharged(asked, now)
-    assert lineage(Bundle.bind(asked, [fitting, fitting])).stray_discharges == 1
+    assert inspection_of(Bundle.bind(asked, [fitting, fitting])).stray_discharges == 1
 
 
 def test_a_discharge_that_asks_for_itself_ends() -> None:
     macaroon = Macaroon.mint(b"k", b"i").with_third_party("loc", b"r", b"ticket", nonce=b"n" * 24)
     loop = Macaroon.mint(b"r", b"ticket").with_third_party("loc", b"r", b"ticket", nonce=b"m" * 24)
-    opened = lineage(Bundle.bind(macaroon, [loop]))
+    opened = inspection_of(Bundle.bind(macaroon, [loop]))
     inner = opened.third_parties[0].discharge
     assert inner is not None
     assert isinstance(inner.links[0], ThirdPartyLink)

@@ -37,10 +37,11 @@ def login(
     password_stdin: bool,
     allow_http: bool,
 ) -> None:
-    """Sign in and keep the token for the commands that follow.
+    """Sign in, and store the token for the commands that follow.
 
-    The password is asked for, or comes from --password-stdin or
-    CAVEATS_PASSWORD. The token is kept in a file that only you can read.
+    The password is asked for, or read from standard input with
+    --password-stdin, or taken from CAVEATS_PASSWORD. The token is stored in a
+    file that only you can read.
 
     For example:
 
@@ -49,7 +50,7 @@ def login(
       pass auth.example | caveats login alice --password-stdin
     """
     credentials = Credentials.here()
-    credentials.load()  # a file that cannot be used is better known before the password is typed
+    credentials.load()  # a file that cannot be used is reported before a password is typed
     with client_for(find_url(url), allow_http=allow_http) as client:
         if password_stdin and username is None:
             raise click.BadParameter("with --password-stdin the name is an argument", param_hint="USERNAME")
@@ -71,17 +72,19 @@ def login(
 
 @click.command(cls=Command)
 @parameters.url
-@click.option("--forget", is_flag=True, help="Do not ask the service to revoke it; only forget it here.")
+@click.option(
+    "--forget", is_flag=True, help="Only remove the token here; do not ask the service to revoke it."
+)
 @parameters.allow_http
 def logout(*, url: str | None, forget: bool, allow_http: bool) -> None:
-    """Sign out: revoke the stored token, and forget it.
+    """Sign out: revoke the stored token, and remove it.
 
-    All that was made of it dies as well.
+    All that was made of the token is revoked with it.
 
     For example:
 
       caveats logout
-      caveats logout --forget     (the copies handed out live on)
+      caveats logout --forget     (the token and its copies stay valid)
     """
     credentials = Credentials.here()
     stored = credentials.load().find(url)
@@ -92,9 +95,9 @@ def logout(*, url: str | None, forget: bool, allow_http: bool) -> None:
             try:
                 client.revoke(stored.token)
             except NotAuthenticated:
-                message("the token was dead already")
+                message("the token was not valid any more")
     credentials.forget(stored.url)
-    message(f"signed out of {stored.url}" + (": the token lives on until it expires" if forget else ""))
+    message(f"signed out of {stored.url}" + (": the token stays valid until it expires" if forget else ""))
 
 
 @click.command(cls=Command)
@@ -103,7 +106,7 @@ def logout(*, url: str | None, forget: bool, allow_http: bool) -> None:
 @parameters.as_json
 @parameters.allow_http
 def whoami(*, token: str | None, url: str | None, as_json: bool, allow_http: bool) -> None:
-    """Ask the service whose token this is, and whether it is alive.
+    """Ask the service whose token this is, and if it is valid.
 
     For example:
 
@@ -135,7 +138,7 @@ def whoami(*, token: str | None, url: str | None, as_json: bool, allow_http: boo
 @click.option(
     "--as-admin",
     is_flag=True,
-    help="Act as the administrator you are signed in as, or that --token is of.",
+    help="Act as an administrator: with --token, or as who is signed in.",
 )
 @parameters.acting_token
 @parameters.url
@@ -150,10 +153,10 @@ def register(
     password_stdin: bool,
     allow_http: bool,
 ) -> None:
-    """Make an account.
+    """Create an account.
 
-    Where registration is closed an administrator does it, whose token has the
-    scope caveats:admin.
+    Where registration is closed, an administrator creates it, with a token of
+    the scope caveats:admin.
 
     For example:
 
@@ -169,21 +172,23 @@ def register(
     with client_for(url, acting, allow_http=allow_http) as client:
         password = inputs.password(f"Password for {username}", stdin=password_stdin, twice=True)
         user = client.register(username, password, as_admin=as_admin)
-        message(f"made the account {user.username}; sign in: caveats login {user.username}")
+        message(f"created the account {user.username}; to sign in: caveats login {user.username}")
 
 
 @click.command(cls=Command)
-@click.argument("username", metavar="[USERNAME]", required=False, help="Without it: who is signed in.")
+@click.argument("username", metavar="[USERNAME]", required=False, help="Default: who is signed in.")
 @parameters.url
 @click.option(
-    "--password-stdin", is_flag=True, help="Read two lines: the present password, then the new one."
+    "--password-stdin",
+    is_flag=True,
+    help="Read two lines of standard input: the present password and the new one.",
 )
 @parameters.allow_http
 def passwd(*, username: str | None, url: str | None, password_stdin: bool, allow_http: bool) -> None:
-    r"""Change your password. All your tokens die with the old one.
+    r"""Change your password, which revokes all your tokens.
 
-    Both passwords are asked for, or come from --password-stdin, or from
-    CAVEATS_PASSWORD and CAVEATS_NEW_PASSWORD.
+    Both passwords are asked for, or read from standard input with
+    --password-stdin, or taken from CAVEATS_PASSWORD and CAVEATS_NEW_PASSWORD.
 
     For example:
 
@@ -194,14 +199,14 @@ def passwd(*, username: str | None, url: str | None, password_stdin: bool, allow
     stored = credentials.load().find(url)
     name = username or (stored.username if stored else None)
     if name is None:
-        raise CliError(ExitCode.USAGE, "which user? Give the name")
+        raise CliError(ExitCode.USAGE, "no user name: give it as an argument")
     with client_for(url, allow_http=allow_http) as client:
         present = inputs.password(f"Present password of {name}", stdin=password_stdin)
         new = inputs.password(
             "New password", stdin=password_stdin, variable=inputs.NEW_PASSWORD_VARIABLE, twice=True
         )
         client.change_password(name, present, new)
-        message(f"changed the password of {name}; their tokens are dead")
+        message(f"changed the password of {name}; their tokens are revoked")
         if stored is not None and stored.username == name:
             credentials.forget(stored.url)
-            message(f"sign in again: caveats login {name} --url {client.url}", label="")
+            message(f"to sign in again: caveats login {name} --url {client.url}", label="")

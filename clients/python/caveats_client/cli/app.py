@@ -10,7 +10,7 @@ import click
 from caveats_client.cli.commands import CommandGroup, DeferredCommand, Program
 from caveats_client.cli.exit_codes import EXIT_CODES
 
-_VERIFIERS = "Apps that verify locally: their key pairs, and who is registered."
+_VERIFIERS = "Apps that verify tokens themselves: their key pairs and registrations."
 
 verifier = CommandGroup(
     "verifier",
@@ -26,7 +26,9 @@ verifier = CommandGroup(
                 "Let an app fetch the keys of an audience. For administrators.",
             ),
             DeferredCommand("list", "verifier:list_", "List the registered verifiers. For administrators."),
-            DeferredCommand("revoke", "verifier:revoke", "Give a verifier no more keys. For administrators."),
+            DeferredCommand(
+                "revoke", "verifier:revoke", "Stop giving keys to a verifier. For administrators."
+            ),
         ]
     },
 )
@@ -40,20 +42,20 @@ verifier = CommandGroup(
     sections={
         "Signing in": [
             DeferredCommand(
-                "login", "account:login", "Sign in and keep the token for the commands that follow."
+                "login", "account:login", "Sign in, and store the token for the commands that follow."
             ),
-            DeferredCommand("logout", "account:logout", "Sign out: revoke the stored token, and forget it."),
+            DeferredCommand("logout", "account:logout", "Sign out: revoke the stored token, and remove it."),
             DeferredCommand(
-                "whoami", "account:whoami", "Ask the service whose token this is, and whether it is alive."
+                "whoami", "account:whoami", "Ask the service whose token this is, and if it is valid."
             ),
-            DeferredCommand("register", "account:register", "Make an account."),
+            DeferredCommand("register", "account:register", "Create an account."),
             DeferredCommand(
-                "passwd", "account:passwd", "Change your password. All your tokens die with the old one."
+                "passwd", "account:passwd", "Change your password, which revokes all your tokens."
             ),
         ],
         "Tokens": [
             DeferredCommand(
-                "issue", "tokens:issue", "Get a new token against the one you hold, and print it."
+                "issue", "tokens:issue", "Issue a new token against the one you hold, and print it."
             ),
             DeferredCommand("renew", "tokens:renew", "Get the same token with a later expiry."),
             DeferredCommand(
@@ -62,16 +64,16 @@ verifier = CommandGroup(
             DeferredCommand(
                 "discharge",
                 "discharge:discharge",
-                "Collect the discharges that a token needs, and print both as one.",
+                "Collect the discharges that a token needs, and print it with them.",
             ),
             DeferredCommand(
-                "inspect", "inspect:inspect", "Lay a token open, offline: its caveats and what they leave."
+                "inspect", "inspect:inspect", "Show a token's caveats, offline, and what they allow."
             ),
             DeferredCommand(
                 "verify", "verify:verify", "Ask the service if a token is good for a request, and why not."
             ),
             DeferredCommand(
-                "revoke", "tokens:revoke", "Kill a copy of a token, with everything that was made of it."
+                "revoke", "tokens:revoke", "Revoke a copy of a token, and all that was made of it."
             ),
             DeferredCommand("tokens", "tokens:tokens", "List your labelled tokens, with their last use."),
         ],
@@ -83,8 +85,8 @@ verifier = CommandGroup(
 )
 @click.version_option(package_name="caveats", prog_name="caveats", message="%(prog)s %(version)s")
 def app() -> None:
-    """Capability tokens: get one, narrow it offline, look inside, verify it, kill a copy.
+    """Capability tokens: get one, narrow it offline, inspect it, verify it, revoke a copy.
 
-    Commands take a token as an argument, from standard input (-), from
-    CAVEATS_TOKEN, or use the stored login.
+    A command takes its token from an argument, from standard input (-), from
+    CAVEATS_TOKEN or from the stored login.
     """

@@ -109,20 +109,20 @@ def _kind_flags(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--third-party",
     metavar="URL",
-    help="A service that has to agree to what --condition says, before the token is good.",
+    help="A service that must confirm every --condition before the token is good.",
 )
 @click.option(
     "--condition",
     metavar="'KIND = VALUE'",
     multiple=True,
-    help="What the third party has to find true. Repeatable: all.",
+    help="What the third party must confirm. Repeatable: all are required.",
 )
 @click.option(
-    "--public-key", metavar="BASE64", help="The third party's key, so that nobody has to be asked for it."
+    "--public-key",
+    metavar="BASE64",
+    help="The third party's key; without it, the third party is asked for it.",
 )
-@click.option(
-    "--bakery", is_flag=True, help="The third party is a bakery, and reads only a bakery's tickets."
-)
+@click.option("--bakery", is_flag=True, help="The third party is a bakery's, and reads only its tickets.")
 @parameters.allow_http
 def attenuate(
     *,
@@ -138,10 +138,10 @@ def attenuate(
 ) -> None:
     """Narrow a token, offline, and print the narrower copy.
 
-    Nobody is asked and the token itself stays as it was; only --third-party
-    asks, for a key, unless --public-key gives it. What is added cannot be taken
-    away again. A flag given twice allows either value; narrow twice to ask for
-    both.
+    No request is sent, and the token itself stays as it was. Only --third-party
+    asks that service for its key, unless --public-key gives it. A caveat cannot
+    be removed again. A flag given twice allows either value; to require both,
+    narrow twice.
 
     For example:
 
@@ -161,12 +161,15 @@ def attenuate(
     life = None if expires_in is None else parse_duration(expires_in)
     added = caveats_for(values, inputs.now(), expires_in=life, predicates=predicates)
     if not added and third_party is None:
-        raise CliError(ExitCode.USAGE, "say how to narrow it: --scope, --expires-in, ... (see --help)")
+        raise CliError(
+            ExitCode.USAGE,
+            "no caveat given: say how to narrow it, with --scope, --expires-in, ... (see --help)",
+        )
     bundle = inputs.need_token(token, piped=True).bundle
     if bundle.discharges:
         raise CliError(
             ExitCode.USAGE,
-            "this token has discharges bound to it, and narrowing would unbind them: narrow it before it is bound",
+            "this token has discharges bound to it, which narrowing would unbind: narrow the token first, then discharge it",
         )
     narrower = bundle.macaroon.attenuate(*added)
     if third_party is not None:
@@ -179,7 +182,7 @@ def attenuate(
 
 
 def _warn(before: tuple[Any, ...], added: tuple[Caveat, ...]) -> None:
-    """Point out what was for nothing: a caveat that adds nothing, or leaves nothing."""
+    """Report a caveat that adds nothing, and a copy that is good for nothing."""
     caveats = [caveat for caveat in before if isinstance(caveat, Caveat)]
     for one in repeated([*caveats, *added]):
         if one.index >= len(caveats):

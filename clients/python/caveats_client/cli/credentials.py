@@ -1,4 +1,4 @@
-"""Where a signed-in person's tokens lie between two commands: one file that nobody else can read.
+"""The stored logins: one file, which only its owner can read.
 
 Knows files and JSON, knows no service. A token is kept under the address that it came from and is never offered
 for another. The file is replaced whole, so that a crash leaves the old one or the new one.
@@ -31,7 +31,7 @@ class CredentialsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A token that one signed in for."""
+    """A stored token, and where it came from."""
 
     url: str
     username: str
@@ -41,7 +41,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Logins:
-    """What the file holds. `current`: the address of the last sign-in."""
+    """All stored logins. `current`: the address of the last sign-in."""
 
     by_url: Mapping[str, Login] = field(default_factory=dict)
     current: str | None = None
@@ -52,11 +52,11 @@ class Logins:
         return None if wanted is None else self.by_url.get(wanted)
 
     def having(self, login: Login) -> Logins:
-        """These with one more, which becomes the current one."""
+        """These logins and `login`, which becomes the current one."""
         return Logins({**self.by_url, _key(login.url): login}, _key(login.url))
 
     def without(self, url: str) -> Logins:
-        """These with one less."""
+        """These logins without the one for `url`."""
         left = {key: login for key, login in self.by_url.items() if key != _key(url)}
         return Logins(left, self.current if self.current in left else next(iter(left), None))
 
@@ -73,12 +73,12 @@ class Credentials:
 
     @classmethod
     def here(cls, environment: Mapping[str, str] = os.environ) -> Credentials:
-        """This person's file: in `CAVEATS_CONFIG_DIR`, else where the platform keeps such things."""
+        """The user's file: in `CAVEATS_CONFIG_DIR`, or in the platform's configuration folder."""
         chosen = environment.get(FOLDER_VARIABLE)
         return cls(Path(chosen) if chosen else Path(platformdirs.user_config_dir("caveats", appauthor=False)))
 
     def load(self) -> Logins:
-        """What the file holds; nothing if there is none. Raises `CredentialsError`."""
+        """The stored logins; none if there is no file. Raises `CredentialsError`."""
         try:
             return _read(json.loads(files.read_private(self.path, largest=_LARGEST)))
         except FileNotFoundError:
@@ -99,18 +99,18 @@ class Credentials:
             ) from None
 
     def save(self, login: Login) -> None:
-        """Keep `login`, in place of any other for the same address. Raises `CredentialsError`."""
+        """Store `login`, in place of any other for the same address. Raises `CredentialsError`."""
         with self._changing() as logins:
             self._write(logins.having(login))
 
     def forget(self, url: str) -> None:
-        """Keep the login for this address no longer. Raises `CredentialsError`."""
+        """Remove the login for this address. Raises `CredentialsError`."""
         with self._changing() as logins:
             self._write(logins.without(url))
 
     @contextmanager
     def _changing(self) -> Iterator[Logins]:
-        """What the file holds, while no other process changes it."""
+        """The stored logins, while no other process can change them."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = files.lock(self.path.with_suffix(".lock"), wait=True)

@@ -10,7 +10,7 @@ from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
 from caveats_client.cli.durations import relative
 from caveats_client.cli.inspect import discharges
-from caveats_client.cli.inspection import lineage
+from caveats_client.cli.inspection import inspection_of
 from caveats_client.cli.output import data, data_json, message
 
 
@@ -23,7 +23,7 @@ from caveats_client.cli.output import data, data_json, message
     help="A third party that may be asked, such as https://idm.example. Repeatable.",
 )
 @click.option(
-    "--allow-private", is_flag=True, help="Third parties may be on this machine or in a private network."
+    "--allow-private", is_flag=True, help="Allow third parties on this machine and in private networks."
 )
 @click.option(
     "--agent",
@@ -31,10 +31,10 @@ from caveats_client.cli.output import data, data_json, message
     envvar="BAKERY_AGENT_FILE",
     show_envvar=True,
     metavar="FILE",
-    help="A robot's key file, for third parties that know it.",
+    help="An agent's key file, for third parties that know the agent.",
 )
-@click.option("--no-browser", is_flag=True, help="Print the address to visit, and open no browser.")
-@click.option("--form", is_flag=True, help="Answer here, in the terminal, what a third party asks in a form.")
+@click.option("--no-browser", is_flag=True, help="Print the address to visit instead of opening a browser.")
+@click.option("--form", is_flag=True, help="Fill in a third party's form in the terminal.")
 @parameters.url
 @parameters.as_json
 @parameters.allow_http
@@ -50,12 +50,13 @@ def discharge(
     as_json: bool,
     allow_http: bool,
 ) -> None:
-    """Collect the discharges that a token needs, and print both as one.
+    """Collect the discharges that a token needs, and print it with them.
 
-    Asks the third parties that the token names: those given with --allow, and
-    the service that you are signed in to, which is told who you are. One that
-    wants to know who asks is shown in the browser, and waited for. What comes
-    out is bound together: narrow a token first, then discharge it.
+    Asks the third parties that the token names, if they are allowed: those given
+    with --allow, and the service that you are signed in to, which learns who you
+    are. A third party that wants to know who asks is opened in your browser, and
+    the command waits. The discharges are bound to the token: narrow it first,
+    then discharge it.
 
     For example:
 
@@ -64,17 +65,19 @@ def discharge(
       caveats discharge --allow https://idm.example --agent robot.json - < token.txt
     """
     found = inputs.need_token(token, url=url, piped=True)
-    from caveats_client.cli.third_parties import Asking  # noqa: PLC0415  it imports the HTTP library
+    from caveats_client.cli.third_parties import DischargeCollector  # noqa: PLC0415  it imports the HTTP library
 
-    asked = Asking(url, allow, allow_private, allow_http, agent, browser=not no_browser, form=form)
+    asked = DischargeCollector(
+        url, allow, allow_private, allow_http, agent, browser=not no_browser, form=form
+    )
     bundle = asked.collect(found.bundle).bind()
     if as_json:
-        data_json({"token": bundle.encode(), "discharges": discharges(lineage(bundle))})
+        data_json({"token": bundle.encode(), "discharges": discharges(inspection_of(bundle))})
         return
     data(bundle.encode())
     if not bundle.discharges:
         message("this token needs no discharge")
     now = inputs.now()
-    for one in lineage(bundle).all_third_parties:
+    for one in inspection_of(bundle).all_third_parties:
         until = "" if one.expires_at is None else f", {relative(one.expires_at, now)} it expires"
         message(f"discharged by {one.location}{until}")

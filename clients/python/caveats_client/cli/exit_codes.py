@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What a script can tell apart."""
+    """How a command ended, for scripts."""
 
     OK = 0
     UNEXPECTED = 1
@@ -22,18 +22,18 @@ EXIT_CODES = """Exit codes:
 
   0  done
   1  anything that is not listed here
-  2  wrong usage, or a value that the service does not take
+  2  wrong usage, or a value that the service does not accept
   3  not signed in, or the token or the password is not accepted; a third party
      wants to know who asks
-  4  refused by caveats, or for want of rights
-  5  no such thing
-  6  the service is busy or out of reach
+  4  refused by caveats, or not permitted
+  5  not found
+  6  the service is busy or cannot be reached
   7  malformed token or caveat
   130  interrupted"""
 
 
 class CliError(Exception):
-    """The command cannot go on: what to say, and how to exit."""
+    """Ends the command: the message for the person, and the exit code."""
 
     def __init__(self, code: ExitCode, text: str) -> None:
         super().__init__(text)

@@ -1,4 +1,4 @@
-"""What is said to a person about each way to fail, and the exit code that goes with it.
+"""The message and the exit code for each error that ends a command.
 
 Knows every error family that a command can meet. Writes to standard error only, and no token.
 """
@@ -52,7 +52,7 @@ def report(error: Exception) -> int:
 
 
 def _where(error: Exception) -> str:
-    """The line that raised it: enough to report, and nothing of what was handled there."""
+    """Function and line that raised the error: enough for a bug report, and no data."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next

@@ -24,12 +24,12 @@ PASSWORD_VARIABLE = "CAVEATS_PASSWORD"  # noqa: S105
 NEW_PASSWORD_VARIABLE = "CAVEATS_NEW_PASSWORD"  # noqa: S105
 STANDARD_INPUT = "-"
 REMIND_AFTER = 2.0
-"""Seconds for which standard input may say nothing before the person is told that it is waited for."""
+"""Seconds without input after which the person is told that the command waits for it."""
 _LONGEST = 64 * 1024
 
 
 def now() -> datetime:
-    """The time."""
+    """The time, in UTC."""
     return datetime.now(UTC)
 
 
@@ -84,14 +84,14 @@ def given_token(argument: str | None, *, piped: bool = False) -> TokenInput | No
 
 
 def need_token(argument: str | None, *, url: str | None = None, piped: bool = False) -> TokenInput:
-    """As `find_token`; without one, the command ends here."""
+    """As `find_token`. Raises `CliError` if there is none."""
     found = find_token(argument, url=url, piped=piped)
     if found is None:
         where = "" if url is None else f" to {url}"
         raise CliError(
             ExitCode.NOT_SIGNED_IN,
-            f"not signed in{where}, and no token given: `caveats login`, or give one as an argument, on standard "
-            f"input or in {TOKEN_VARIABLE}",
+            f"not signed in{where}, and no token given: use `caveats login`, or give a token as an argument, on "
+            f"standard input or in {TOKEN_VARIABLE}",
         )
     if not found.text:
         raise CliError(ExitCode.MALFORMED, f"{found.where} holds no token")
@@ -108,14 +108,14 @@ def _is_piped() -> bool:
 
 
 def _standard_input() -> str:
-    """What stands on standard input; after a while without anything, a word about what is being waited for."""
+    """All of standard input, up to a limit. After `REMIND_AFTER` seconds the person is told what the command waits for."""
     reminder = threading.Timer(REMIND_AFTER, message, ["reading a token from standard input"])
     reminder.daemon = True
     reminder.start()
     try:
         return sys.stdin.read(_LONGEST + 2).strip()
     except UnicodeDecodeError:
-        raise CliError(ExitCode.MALFORMED, "what stands on standard input is no text") from None
+        raise CliError(ExitCode.MALFORMED, "standard input holds no text") from None
     finally:
         reminder.cancel()
 
@@ -124,7 +124,7 @@ def _standard_input() -> str:
 
 
 def password(prompt: str, *, stdin: bool, variable: str = PASSWORD_VARIABLE, twice: bool = False) -> str:
-    """A password: a line of standard input, from the environment, or typed in unseen. Never an argument."""
+    """A password: a line of standard input, or from the environment, or typed without being shown."""
     if stdin:
         line = sys.stdin.readline(_LONGEST)
         given = line.rstrip("\r\n")
@@ -141,20 +141,20 @@ def _typed(prompt: str, variable: str, *, twice: bool) -> str:
     if not sys.stdin.isatty():
         raise CliError(
             ExitCode.USAGE,
-            f"there is no terminal to ask for the password: --password-stdin, or set {variable}",
+            f"no terminal to ask for the password at: use --password-stdin, or set {variable}",
         )
     typed = getpass.getpass(f"{prompt}: ", stream=sys.stderr)
     if twice and typed and getpass.getpass("The same again: ", stream=sys.stderr) != typed:
-        raise CliError(ExitCode.USAGE, "the two are not the same")
+        raise CliError(ExitCode.USAGE, "the two passwords differ")
     return typed
 
 
 def username(given: str | None) -> str:
-    """A user's name: as given, else asked for."""
+    """A user's name: `given`, or typed in at the terminal."""
     if given:
         return given
     if not sys.stdin.isatty():
-        raise CliError(ExitCode.USAGE, "which user? Give the name")
+        raise CliError(ExitCode.USAGE, "no user name: give it as an argument")
     sys.stderr.write("User name: ")
     sys.stderr.flush()
     line = sys.stdin.readline()
@@ -162,5 +162,5 @@ def username(given: str | None) -> str:
         sys.stderr.write("\n")
     typed = line.strip()
     if not typed:
-        raise CliError(ExitCode.USAGE, "which user? Give the name")
+        raise CliError(ExitCode.USAGE, "no user name: give it as an argument")
     return typed

@@ -1,4 +1,4 @@
-"""`inspect`: a token laid open, offline; as members for programs, and by `tree` for people. Knows no keys."""
+"""`inspect`: what a token says of itself, as JSON for programs, and by `tree` for people. Knows no keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from caveats.kinds import STANDARD_KINDS, OneOf
 from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
-from caveats_client.cli.inspection import Inspection, lineage
+from caveats_client.cli.inspection import Inspection, inspection_of
 from caveats_client.cli.output import data_json, iso, jsonable
 from caveats_client.cli.render import show, styled
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 @parameters.token
 @parameters.as_json
 def inspect(*, token: str | None, as_json: bool) -> None:
-    """Lay a token open, offline: its caveats and what they leave.
+    """Show a token's caveats, offline, and what they allow.
 
-    Who added which, what is left of it, what was for nothing. Nothing is
-    verified: anybody can write a token that reads well. Nothing secret is
-    shown either.
+    Shows who added each caveat, what all of them allow, and which of them add
+    nothing. Nothing is verified: anybody can write a token that looks good.
+    Nothing secret is shown.
 
     For example:
 
@@ -35,20 +35,20 @@ def inspect(*, token: str | None, as_json: bool) -> None:
       caveats inspect "$TOKEN" --json | jq .authority
     """
     now = inputs.now()
-    opened = lineage(inputs.need_token(token, piped=True).bundle)
+    opened = inspection_of(inputs.need_token(token, piped=True).bundle)
     if as_json:
         data_json(members(opened, now))
         return
     from caveats_client.cli import tree  # noqa: PLC0415  it imports rich, which JSON needs not
 
     show(tree.tree(opened, now))
-    show(styled("\nwhat is left of it", "bold"))
+    show(styled("\nwhat it allows", "bold"))
     show(tree.authority(opened, now))
     show(styled(f"\n{tree.NOT_VERIFIED}", "dim"))
 
 
-def discharges(lineage: Inspection) -> list[dict[str, Any]]:
-    """Every third-party caveat, and what meets it."""
+def discharges(inspection: Inspection) -> list[dict[str, Any]]:
+    """Every third-party caveat, and the discharge that meets it, as members for JSON."""
     return [
         {
             "location": link.location,
@@ -58,7 +58,7 @@ def discharges(lineage: Inspection) -> list[dict[str, Any]]:
             "discharge": link.number,
             "expires_at": jsonable(link.expires_at),
         }
-        for link in lineage.all_third_parties
+        for link in inspection.all_third_parties
     ]
 
 
@@ -73,17 +73,17 @@ def _lists(left: Authority) -> dict[str, Any]:
     }
 
 
-def members(lineage: Inspection, now: datetime) -> dict[str, Any]:
-    """All of it for programs."""
-    identifier, left = lineage.identifier, lineage.authority
+def members(inspection: Inspection, now: datetime) -> dict[str, Any]:
+    """All of an inspection, as members for JSON."""
+    identifier, left = inspection.identifier, inspection.authority
     return {
         "verified": False,
         "token_id": identifier.token_id if identifier else None,
         "key_id": identifier.key_id if identifier else None,
         "audience": identifier.audience if identifier else None,
         "issued_at": iso(identifier.issued_at) if identifier else None,
-        "identifier": lineage.raw_identifier.decode("utf-8", "backslashreplace"),
-        "location": lineage.chain.location,
+        "identifier": inspection.raw_identifier.decode("utf-8", "backslashreplace"),
+        "location": inspection.chain.location,
         "caveats": [
             {
                 "index": link.index,
@@ -93,19 +93,19 @@ def members(lineage: Inspection, now: datetime) -> dict[str, Any]:
                 "redundant": link.redundant,
                 "unknown": link.unknown,
             }
-            for link in lineage.links
+            for link in inspection.links
         ],
-        "third_parties": discharges(lineage),
-        "stray_discharges": lineage.stray_discharges,
+        "third_parties": discharges(inspection),
+        "stray_discharges": inspection.stray_discharges,
         "authority": {
             "user": left.user,
             "scopes": list(left.scopes),
             "expires_at": jsonable(left.expires_at),
             "expires_in": None if left.expires_at is None else int((left.expires_at - now).total_seconds()),
-            "expired": lineage.is_expired(now),
+            "expired": inspection.is_expired(now),
             "not_before": jsonable(left.not_before),
             **_lists(left),
-            "audiences": jsonable(lineage.audiences),
+            "audiences": jsonable(inspection.audiences),
             "notes": jsonable(left.notes),
             "others": [str(caveat) for caveat in left.others],
         },

@@ -1,6 +1,6 @@
 """What a token says of itself: who added which caveat, and what all of them leave. Pure, and offline.
 
-Knows tokens and kinds, no keys: nothing here is verified, and whoever shows it says so.
+Knows tokens and kinds, knows no keys: nothing here is verified, and what shows it must say so.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from caveats import (
     effective,
     repeated,
 )
-from caveats.bakery import TimeBefore
 from caveats.kinds import parse_predicate
-from caveats.third_party import is_ticket
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -64,6 +62,8 @@ class ThirdPartyLink:
     @property
     def format(self) -> str:
         """Whose ticket this is: `caveats`, `bakery 1` to `bakery 3`, or `unknown`."""
+        from caveats.third_party import is_ticket  # noqa: PLC0415  most tokens have no third party
+
         if is_ticket(self.ticket):
             return "caveats"
         return {b"e": "bakery 1", b"\2": "bakery 2", b"\3": "bakery 3"}.get(self.ticket[:1], "unknown")
@@ -71,7 +71,11 @@ class ThirdPartyLink:
     @property
     def expires_at(self) -> datetime | None:
         """When its discharge says that it ends, without what that needs itself."""
-        links = self.discharge.links if self.discharge is not None else ()
+        if self.discharge is None:
+            return None
+        from caveats.bakery import TimeBefore  # noqa: PLC0415  most tokens have no discharge
+
+        links = self.discharge.links
         caveats = [link.caveat for link in links if isinstance(link, Link)]
         ends = [caveat.at for caveat in caveats if isinstance(caveat, Expires)]
         for caveat in caveats:
@@ -90,7 +94,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """A token laid open."""
+    """What a token says of itself."""
 
     identifier: Identifier | None
     raw_identifier: bytes
@@ -128,8 +132,8 @@ class Inspection:
         return self.authority.expires_at is not None and now >= self.authority.expires_at
 
 
-def lineage(token: Bundle | Macaroon) -> Inspection:
-    """The lineage of a token, as far as it tells."""
+def inspection_of(token: Bundle | Macaroon) -> Inspection:
+    """What a token says of itself, its discharges included."""
     bundle = token if isinstance(token, Bundle) else Bundle(token)
     root = bundle.macaroon
     identifier = root.unverified_identifier

@@ -1,6 +1,6 @@
-"""What a command writes: data on standard output, words for people on standard error. Knows streams and JSON.
+"""What a command writes: data to standard output, messages for people to standard error. Knows streams and JSON.
 
-Nothing here draws: tables, trees and colours stand in `render`.
+Tables and colours are `render`'s.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 def data(text: str) -> None:
-    """One line of data, as it is."""
+    """Write one line of data, as it is."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def data_json(value: Any) -> None:
-    """A value as JSON, indented for people who look."""
+    """Write a value as JSON, indented."""
     data(json.dumps(jsonable(value), indent=2, ensure_ascii=True))
 
 
 def message(text: str, *, label: str = "caveats: ", end: str = "\n") -> None:
-    """A word to the person at the terminal."""
+    """Tell the person at the terminal something."""
     sys.stderr.write(f"{label}{safe(text)}{end}")
     sys.stderr.flush()
 
@@ -64,7 +64,7 @@ def until(issued: Issued, now: datetime) -> str:
 
 
 def print_issued(issued: Issued, now: datetime, *, as_json: bool) -> None:
-    """A new token: its text on standard output, what it is on standard error; or all of it as JSON."""
+    """Write a new token: its text to standard output and its facts to standard error, or all of it as JSON."""
     if as_json:
         data_json({"token": issued.token.encode(), **renamed(issued, without=("token",))})
         return
@@ -73,7 +73,7 @@ def print_issued(issued: Issued, now: datetime, *, as_json: bool) -> None:
 
 
 def renamed(value: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The members of a shape as the service names them: `scope` is one text there."""
+    """The members of an answer as the service names them: `scope` is one text there."""
     members = {name: getattr(value, name) for name in value.__slots__ if name not in without}
     return {
         ("scope" if name == "scopes" else name): (" ".join(member) if name == "scopes" else member)

@@ -6,7 +6,7 @@ import click
 
 
 def _lifetime(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
-    """Refuse what is no length of time before anything is asked of anybody."""
+    """The text of a length of time. Raises `BadParameter` before any request is sent."""
     from caveats.durations import parse_duration  # noqa: PLC0415  the library takes a while to import
 
     if text is not None:
@@ -32,12 +32,12 @@ token = click.argument(
     "token",
     metavar="[TOKEN]",
     required=False,
-    help="A token's text, or - for standard input. Without it: what is piped in, CAVEATS_TOKEN, the stored login.",
+    help="A token's text, or - for standard input. Default: what is piped in, CAVEATS_TOKEN, the stored login.",
 )
 acting_token = click.option(
     "--token",
     metavar="TOKEN",
-    help="The token to act with, or - for standard input. Without it: CAVEATS_TOKEN, the stored login.",
+    help="The token to act with, or - for standard input. Default: CAVEATS_TOKEN, the stored login.",
 )
 url = click.option(
     "--url",
@@ -45,34 +45,37 @@ url = click.option(
     show_envvar=True,
     metavar="URL",
     callback=_url,
-    help="The service. Without it: the one last signed in to.",
+    help="The service's address. Default: where you last signed in.",
 )
 allow_http = click.option(
     "--allow-http",
     is_flag=True,
     envvar="CAVEATS_ALLOW_HTTP",
     show_envvar=True,
-    help="Let tokens and passwords travel over plain http, where nobody can listen.",
+    help="Allow plain http, where nobody can read what is sent.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-password_stdin = click.option(
-    "--password-stdin", is_flag=True, help="Read the password from standard input, not from the terminal."
-)
+password_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 scope = click.option(
     "--scope",
     metavar="PATTERNS",
     multiple=True,
-    help="What it is good for, such as photos/42:read. Repeatable.",
+    help="What the token allows, such as photos/42:read. Repeatable.",
 )
 expires_in = click.option(
-    "--expires-in", metavar="TIME", callback=_lifetime, help="How long it lives: 90s, 15m, 8h, 30d."
+    "--expires-in",
+    metavar="TIME",
+    callback=_lifetime,
+    help="When it expires, counted from now: 90s, 15m, 8h, 30d.",
 )
-audience = click.option("--audience", metavar="NAME", help="The app, or group of apps, that it is for.")
-note = click.option("--note", metavar="TEXT", help="A label: the token then shows in `caveats tokens`.")
+audience = click.option(
+    "--audience", metavar="NAME", help="The app, or group of apps, that the token is for."
+)
+note = click.option("--note", metavar="TEXT", help="A label: `caveats tokens` lists labelled tokens.")
 predicates = click.option(
     "--caveat",
     "predicates",
     metavar="'KIND = VALUE'",
     multiple=True,
-    help="A caveat, written out. Repeatable.",
+    help="Any caveat, written out. Repeatable.",
 )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def plain_url(url: str) -> str:
-    """An address in the form under which its login is kept; what is no address stays as it is, and is refused later."""
+    """An address in the form under which its login is stored. What is no address comes back as it is: the client refuses it."""
     import httpx2 as httpx  # noqa: PLC0415  see above
 
     try:
@@ -27,19 +27,19 @@ def plain_url(url: str) -> str:
 
 
 def find_url(url: str | None, login: Login | None = None) -> str:
-    """The service's address: as given, else where the token came from, else of the last sign-in."""
+    """The service's address: `url`, or the one that `login` is for, or that of the last sign-in. Raises `CliError`."""
     if url is not None:
         return url
     if login is not None:
         return login.url
     current = Credentials.here().load().find(None)
     if current is None:
-        raise CliError(ExitCode.USAGE, "which service? Give --url, or set CAVEATS_URL, or sign in to one")
+        raise CliError(ExitCode.USAGE, "no service given: use --url, set CAVEATS_URL, or sign in to one")
     return current.url
 
 
 def client_for(url: str | None, found: TokenInput | None = None, *, allow_http: bool = False) -> Client:
-    """A client of the service, with the token if there is one."""
+    """A client of the service, with the token that was found, if any."""
     from caveats_client.client import Client  # noqa: PLC0415  see above
 
     login = None if found is None else found.login

@@ -1,4 +1,4 @@
-"""Third parties, from the command line: whom to ask, with which agent's key, and how to show that a person is waited for.
+"""Third parties, from the command line: who may be asked, with which agent's key, and how a person is told to visit one.
 
 Knows the stored logins and the terminal. How discharges are collected stands in `caveats_client.discharge`.
 """
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from caveats import Macaroon, Unbound
 
 
-class Person:
-    """Takes a person to an address, in their browser or by telling them, and shows that they are waited for."""
+class Visitor:
+    """Sends the person at the terminal to an address, and shows that the command waits for them."""
 
     def __init__(self, *, browser: bool) -> None:
         self._browser = browser
@@ -53,15 +53,16 @@ class Person:
         self._waiting.close()
 
     def visit(self, url: str) -> None:
-        """To `url`, which is theirs alone; what shows the waiting ends with the command, or with the next address."""
+        """Open `url` in the browser, or print it. `url` is a secret of this person's.
+
+        The sign of waiting is shown until the command ends, or the next address is visited.
+        """
         self._waiting.close()
         if self._browser and webbrowser.open(url):
             message(f"opened {url} in your browser")
         else:
             message(f"to go on, open {url}")
-        message(
-            "that address is for you alone: where others have to approve, the page says what to send them"
-        )
+        message("that address is for you alone: where others must approve, the page says what to send them")
         host = httpx.URL(url).host
         if not sys.stderr.isatty():
             message(f"waiting for {host}, {in_words(timedelta(seconds=PATIENCE))} at most")
@@ -73,8 +74,8 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """Whom a command may ask, and what it has to show them."""
+class DischargeCollector:
+    """Who may be asked for discharges, and how to show them who asks."""
 
     url: str | None
     allow: tuple[str, ...]
@@ -85,7 +86,7 @@ class Asking:
     form: bool
 
     def collect(self, bundle: Bundle) -> Unbound:
-        """The discharges that the token needs; from the service that one is signed in to, and from `allow`."""
+        """The token with the discharges that it needs, from the service one is signed in to and from `allow`."""
         login = Credentials.here().load().find(self.url)
         service = self.url or (login.url if login else None)
         reach = Allowlist.to(
@@ -97,19 +98,17 @@ class Asking:
         bearers = {}
         if login is not None and not lacks_discharges(Bundle.decode(login.token)):
             bearers[httpx.URL(login.url).origin] = login.token
-        with Person(browser=self.browser) as person:
+        with Visitor(browser=self.browser) as visitor:
             fill = fill_in if self.form else None
-            interact = Interact(read_agent(self.agent), fill=fill, visit=person.visit)
+            interact = Interact(read_agent(self.agent), fill=fill, visit=visitor.visit)
             steps = collecting(envelope(bundle), reach, interact, clock=runner.clock, bearers=bearers)
             return runner.run(steps, reach)
 
 
 def fill_in(schema: Mapping[str, Any]) -> dict[str, str]:
-    """Ask the person at the terminal what a third party's form asks; what is secret is typed in unseen."""
+    """The answers to a third party's form, asked at the terminal. Secrets are typed without being shown."""
     if not sys.stdin.isatty():
-        raise CliError(
-            ExitCode.USAGE, "there is no terminal to fill in a form at: give the token as an argument"
-        )
+        raise CliError(ExitCode.USAGE, "no terminal to fill in a form at: give the token as an argument")
     places = {name: about.get("position") for name, about in schema.items()}
     answers = {}
     for name in sorted(schema, key=lambda name: place if isinstance(place := places[name], int) else 0):
@@ -124,7 +123,7 @@ def fill_in(schema: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_agent(file: Path | None) -> Agent | None:
-    """The agent of a key file; the command ends here if it is none."""
+    """The agent of a key file. Raises `CliError` if it holds none."""
     if file is None:
         return None
     try:
@@ -136,7 +135,7 @@ def read_agent(file: Path | None) -> Agent | None:
 
 
 def find_party(url: str, public_key: str | None, *, allow_http: bool) -> BakeryParty:
-    """The third party at `url`: asked for its key, unless that is given."""
+    """The third party at `url`, which is asked for its key unless `public_key` (32 bytes in base64) is given."""
     if public_key is None:
         reach = Allowlist.to((), own=(url,), allow_http=allow_http)
         return runner.run(finding(url, reach, clock=runner.clock), reach)
@@ -148,7 +147,7 @@ def find_party(url: str, public_key: str | None, *, allow_http: bool) -> BakeryP
 
 
 def require(macaroon: Macaroon, party: BakeryParty, conditions: Sequence[str], *, bakery: bool) -> Macaroon:
-    """`macaroon`, good only with discharges by `party`: one for all the conditions, or as a bakery, one for each."""
+    """`macaroon` with a caveat that `party` must discharge: one for all conditions; for a bakery, one for each."""
     if bakery:
         asked = BakeryMacaroon(macaroon, V2)  # whose tickets travel inside the token
         for condition in conditions:

@@ -46,10 +46,10 @@ def issue(
     as_json: bool,
     allow_http: bool,
 ) -> None:
-    """Get a new token against the one you hold, and print it.
+    """Issue a new token against the one you hold, and print it.
 
-    It allows no more than yours and dies with it. To narrow a copy without
-    asking anybody, see `attenuate`.
+    The new token allows no more than yours, and is revoked with it. To narrow
+    a copy offline, see `attenuate`.
 
     For example:
 
@@ -80,9 +80,9 @@ def renew(
 ) -> None:
     """Get the same token with a later expiry.
 
-    The stored login is renewed in its place and nothing is printed; of any
-    other token, the new text is printed. A token from `issue` lives as long as
-    the one it was issued against: renew that, and issue again.
+    The stored login is renewed where it is stored, and nothing is printed. For
+    any other token, the new text is printed. A token from `issue` expires with
+    the one it was issued against: renew that one, and issue again.
 
     For example:
 
@@ -107,11 +107,13 @@ def renew(
     "copy",
     metavar="[TOKEN]",
     required=False,
-    help="The copy to kill, or - for standard input. Without it: what is piped in, CAVEATS_TOKEN.",
+    help="The copy to revoke, or - for standard input. Default: what is piped in, CAVEATS_TOKEN.",
 )
-@click.option("--token-id", metavar="ID", help="Kill all copies of the token with this id.")
-@click.option("--branch-id", metavar="HEX", help="With --token-id: only this branch (see `verify --json`).")
-@click.option("--user", metavar="NAME", help="Kill everything issued to this user until now.")
+@click.option("--token-id", metavar="ID", help="Revoke all copies of the token with this id.")
+@click.option(
+    "--branch-id", metavar="HEX", help="With --token-id: revoke this branch only (see `verify --json`)."
+)
+@click.option("--user", metavar="NAME", help="Revoke every token that was issued to this user until now.")
 @parameters.acting_token
 @parameters.url
 @parameters.as_json
@@ -127,11 +129,11 @@ def revoke(
     as_json: bool,
     allow_http: bool,
 ) -> None:
-    """Kill a copy of a token, with everything that was made of it.
+    """Revoke a copy of a token, and all that was made of it.
 
-    The token that it came from lives on, and having a copy is all it takes to
-    kill it. For more than that, with --token-id or --user, you act with
-    --token, CAVEATS_TOKEN or the stored login. To kill the stored login
+    The token that the copy was made of stays valid. Whoever has a copy may
+    revoke it. --token-id and --user revoke more: for these you act with
+    --token, CAVEATS_TOKEN or the stored login. To revoke the stored login
     itself, see `logout`.
 
     For example:
@@ -142,31 +144,34 @@ def revoke(
     """
     by_id = token_id is not None or user is not None
     if (token_id is not None and user is not None) or (by_id and copy is not None):
-        raise click.BadParameter("one of a token, --token-id and --user", param_hint="TOKEN")
+        raise click.BadParameter("give one of a token, --token-id and --user", param_hint="TOKEN")
     if branch_id is not None and token_id is None:
         raise click.BadParameter("goes with --token-id", param_hint="--branch-id")
     if by_id:
         found = inputs.need_token(token, url=url)
     else:
         if token is not None:
-            raise click.BadParameter("the copy to kill is the argument itself", param_hint="--token")
+            raise click.BadParameter("the copy to revoke is the argument itself", param_hint="--token")
         given = inputs.given_token(copy, piped=True)
         if given is None:
-            raise CliError(ExitCode.USAGE, "which copy? To kill the stored login, use `caveats logout`")
+            raise CliError(
+                ExitCode.USAGE,
+                "no copy given: give its text; to revoke the stored login, use `caveats logout`",
+            )
         found = given
     with client_for(url, found, allow_http=allow_http) as client:
         if user is not None:
             entry = client.send(calls.revoke_user(user))
-            words = f"everything issued to {user} until now is dead"
+            words = f"revoked every token that was issued to {user} until now"
         elif token_id is not None and branch_id is not None:
             entry = client.send(calls.revoke_branch(token_id, branch_id))
-            words = f"branch {branch_id} of token {token_id} is dead, with all that was made of it"
+            words = f"revoked branch {branch_id} of token {token_id}, and all that was made of it"
         elif token_id is not None:
             entry = client.revoke_token(token_id)
-            words = f"token {token_id} is dead in all its copies"
+            words = f"revoked all copies of token {token_id}"
         else:
             entry = client.revoke(found.bundle)
-            words = f"this copy of token {entry.token_id} is dead, with all that was made of it"
+            words = f"revoked this copy of token {entry.token_id}, and all that was made of it"
     if as_json:
         data_json(entry)
     message(words)
@@ -180,8 +185,8 @@ def revoke(
 def tokens(*, token: str | None, url: str | None, as_json: bool, allow_http: bool) -> None:
     """List your labelled tokens, with their last use.
 
-    Only tokens that were issued with a note are listed: of the others the
-    service keeps nothing.
+    Only tokens that were issued with a note are listed: the service stores
+    nothing about others.
 
     For example:
 
@@ -195,7 +200,7 @@ def tokens(*, token: str | None, url: str | None, as_json: bool, allow_http: boo
         data_json([renamed(record) for record in records])
         return
     if not records:
-        message("no labelled tokens: `issue` and `login` make one with --note")
+        message("no labelled tokens: `issue --note` and `login --note` make one")
         return
     now = inputs.now()
     show(

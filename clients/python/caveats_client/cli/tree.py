@@ -1,4 +1,4 @@
-"""A token laid open for people: the tree of its caveats, and what they leave. Knows rich; knows no keys."""
+"""What a token says of itself, for people: the tree of its caveats, and a table of what they allow. Knows rich, no keys."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-NOT_VERIFIED = "Not verified: this is what the token says of itself. No key was used and nobody was asked."
+NOT_VERIFIED = "Not verified: this is what the token says of itself. No key was used and no request was sent."
 _TITLES = {
     ISSUER: "added by the issuer",
     "holder": "added by holders",
-    UNKNOWN: "added by issuer or holders: this identifier does not tell",
+    UNKNOWN: "added by issuer or holders: this identifier does not say",
 }
 
 
-def tree(lineage: Inspection, now: datetime) -> Tree:
-    """The chain, the issuer's caveats apart from the holders'."""
-    root = Tree(_title(lineage, now), guide_style="dim")
+def tree(inspection: Inspection, now: datetime) -> Tree:
+    """The caveats in order, the issuer's apart from the holders'."""
+    root = Tree(_title(inspection, now), guide_style="dim")
     for added_by, title in _TITLES.items():
-        links = [link for link in lineage.chain.links if link.added_by == added_by]
+        links = [link for link in inspection.chain.links if link.added_by == added_by]
         if links:
             _grow(root.add(Text(title, style="bold")), links, now)
     return root
 
 
-def _title(lineage: Inspection, now: datetime) -> Text:
-    identifier = lineage.identifier
+def _title(inspection: Inspection, now: datetime) -> Text:
+    identifier = inspection.identifier
     if identifier is None:
         title = Text("macaroon ", style="bold")
-        title.append(safe(lineage.raw_identifier.decode("utf-8", "backslashreplace")))
-        title.append("\nnot one of a caveats service's: its identifier is of another make", style="yellow")
+        title.append(safe(inspection.raw_identifier.decode("utf-8", "backslashreplace")))
+        title.append("\nnot from a caveats service: its identifier has another form", style="yellow")
     else:
         title = Text("token ", style="bold")
         title.append(identifier.token_id)
         issued = identifier.issued_at
         title.append(f"\nissued {relative(issued, now)} ({moment(issued)}) under key {identifier.key_id}")
-    if lineage.chain.location:
-        title.append(f"\nlocation {safe(lineage.chain.location)} (a hint, not authenticated)")
+    if inspection.chain.location:
+        title.append(f"\nlocation {safe(inspection.chain.location)} (a hint, not authenticated)")
     return title
 
 
@@ -66,9 +66,9 @@ def _grow_third_party(branch: Tree, link: ThirdPartyLink, now: datetime) -> None
     line = Text("third party ", style="magenta")
     line.append(safe(link.location) or "(no location)")
     if link.format != "caveats":
-        line.append(f" ({'a ticket of unknown make' if link.format == 'unknown' else link.format})")
+        line.append(f" ({'a ticket of unknown form' if link.format == 'unknown' else link.format})")
     if link.discharge is None:
-        line.append("  no discharge came along: every verifier refuses until there is one", style="yellow")
+        line.append("  has no discharge here: every verifier refuses until there is one", style="yellow")
         branch.add(line)
         return
     until = "" if link.expires_at is None else f", which expires {relative(link.expires_at, now)}"
@@ -88,15 +88,15 @@ def _line(link: Link, now: datetime) -> Text:
     return line
 
 
-def authority(lineage: Inspection, now: datetime) -> Table:
-    """What all the caveats leave, in two columns."""
-    left = lineage.authority
+def authority(inspection: Inspection, now: datetime) -> Table:
+    """What all the caveats allow, in two columns."""
+    left = inspection.authority
     lines: list[tuple[str, str | Text]] = [("user", left.user or Text("none named", style="yellow"))]
     lines.append(("scopes", " ".join(left.scopes) or _nothing("the scope caveats contradict each other")))
     lines.append(("expires", expiry(left.expires_at, now)))
     if left.not_before is not None and left.not_before > now:
         lines.append(("not before", f"{relative(left.not_before, now)} ({moment(left.not_before)})"))
-    audiences = lineage.audiences
+    audiences = inspection.audiences
     if audiences is not None:
         lines.append(("audience", " ".join(audiences) or _nothing("its caveats exclude the app it is for")))
     for kind, lists in left.lists.items():
@@ -105,9 +105,9 @@ def authority(lineage: Inspection, now: datetime) -> Table:
             lines += [(kind, " ".join(words) or _nothing(excluded)) for words in lists]
     lines += [("note", note) for note in left.notes]
     lines += [("and", str(caveat)) for caveat in left.others]
-    missing = [link.location for link in lineage.all_third_parties if link.discharge is None]
+    missing = [link.location for link in inspection.all_third_parties if link.discharge is None]
     lines += [("needs", f"a discharge from {location or '(no location)'}") for location in missing]
-    if lineage.stray_discharges:
+    if inspection.stray_discharges:
         lines.append(
             ("stray", Text("a discharge that no caveat asks for: every verifier refuses", style="red"))
         )

@@ -1,7 +1,7 @@
-"""`caveats verifier ...`: make an app's key pair, register it, list what is registered, end a registration.
+"""`verifier init`, `register`, `list` and `revoke`: apps that verify tokens themselves.
 
-The app's file never leaves its machine: `init` makes it there, and what an administrator needs is the public key.
-Where both are the same person, `register` takes the file and fills it in.
+An app's file stays on its machine: `init` makes it there, and an administrator needs only the public key. If both are
+the same person, `register` takes the file and completes it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KEY_SIZE = 32
 _token = click.option(
     "--token",
     metavar="TOKEN",
-    help="An administrator's token, or - for standard input. Without it: CAVEATS_TOKEN, the stored login.",
+    help="An administrator's token, or - for standard input. Default: CAVEATS_TOKEN, the stored login.",
 )
 
 
@@ -61,18 +61,20 @@ def init(*, file: Path, as_json: bool) -> None:
         data_json({"file": str(file), "public_key": public})
         return
     data(public)
-    message(f"kept the private key in {file}; to register: caveats verifier register {file} --audience NAME")
+    message(
+        f"stored the private key in {file}; to register: caveats verifier register {file} --audience NAME"
+    )
 
 
 @click.command(cls=Command)
 @click.argument(
     "app",
     metavar="FILE|PUBLIC_KEY",
-    help="The verifier's file, which is filled in, or the public key that `init` printed"
-    " (after --, should it begin with -).",
+    help="The verifier's file, which is completed, or the public key that `init` printed"
+    " (after --, if it begins with -).",
 )
-@click.option("--audience", metavar="NAME", required=True, help="Whose tokens it verifies.")
-@click.option("--name", metavar="TEXT", help="What to list it as. Without it: the audience.")
+@click.option("--audience", metavar="NAME", required=True, help="The audience whose tokens the app verifies.")
+@click.option("--name", metavar="TEXT", help="Its name in the list. Default: the audience.")
 @_token
 @parameters.url
 @parameters.as_json
@@ -89,8 +91,8 @@ def register(
 ) -> None:
     """Let an app fetch the keys of an audience. For administrators.
 
-    With them it verifies tokens of that audience offline, and could mint them:
-    register apps that you trust with their own tokens.
+    With these keys an app verifies tokens of the audience offline. It could also
+    mint them: register only apps that you trust with that.
 
     For example:
 
@@ -165,10 +167,10 @@ def list_(*, token: str | None, url: str | None, as_json: bool, allow_http: bool
 @parameters.url
 @parameters.allow_http
 def revoke(*, verifier_id: str, token: str | None, url: str | None, allow_http: bool) -> None:
-    """Give a verifier no more keys. For administrators.
+    """Stop giving keys to a verifier. For administrators.
 
-    The keys that it has stay good until they are retired: rotate them, and
-    retire the old ones, to take them away.
+    The keys that the verifier has stay good until they are retired. To take
+    them away, rotate the keys and retire the old ones.
 
     For example:
 
@@ -178,11 +180,11 @@ def revoke(*, verifier_id: str, token: str | None, url: str | None, allow_http: 
         raise click.BadParameter("not a verifier's id", param_hint="ID")
     with _client(token, url, allow_http=allow_http) as client:
         client.send(calls.revoke_verifier(verifier_id))
-    message(f"verifier {verifier_id} gets no more keys")
+    message(f"verifier {verifier_id} is given no more keys")
 
 
 def _own(app: str) -> Registration | None:
-    """The file that is named, if it is one."""
+    """The registration in the file `app`; None if there is no such file."""
     if not Path(app).exists():
         return None
     try:
@@ -197,5 +199,7 @@ def _public_key(text: str) -> bytes:
     except ValueError:
         key = b""
     if len(key) != _KEY_SIZE:
-        raise click.BadParameter("no such file, and no public key either", param_hint="FILE|PUBLIC_KEY")
+        raise click.BadParameter(
+            "neither a file nor a public key (32 bytes in base64)", param_hint="FILE|PUBLIC_KEY"
+        )
     return bytes(key)

@@ -35,9 +35,9 @@ def _fact_flags(command: Callable[..., None]) -> Callable[..., None]:
     "--scope",
     metavar="SCOPE",
     multiple=True,
-    help="What the request is about to do: photos/42:read. Repeatable: all.",
+    help="What the request does, such as photos/42:read. Repeatable: all are needed.",
 )
-@click.option("--audience", metavar="NAME", help="The app that asks. Without it: default.")
+@click.option("--audience", metavar="NAME", help="The app that verifies. Default: default.")
 @_fact_flags
 @click.option("--extra", metavar="NAME=VALUE", multiple=True, help="A fact for a plug-in's kind. Repeatable.")
 @parameters.url
@@ -56,7 +56,7 @@ def verify(
 ) -> None:
     """Ask the service if a token is good for a request, and why not.
 
-    Exits 0 if it is, 4 if its caveats refuse, 3 if it is not authentic or not alive.
+    Exit codes: 0 if it is good, 4 if its caveats refuse, 3 if it is not valid.
 
     For example:
 

@@ -23,7 +23,7 @@ TOKEN_VARIABLE = "CAVEATS_TOKEN"  # noqa: S105  a variable's name
 PASSWORD_VARIABLE = "CAVEATS_PASSWORD"  # noqa: S105
 NEW_PASSWORD_VARIABLE = "CAVEATS_NEW_PASSWORD"  # noqa: S105
 STANDARD_INPUT = "-"
-REMIND_AFTER = 2.0
+REMIND_AFTER = 5.0
 """Seconds without input after which the person is told that the command waits for it."""
 _LONGEST = 64 * 1024
 

@@ -14,7 +14,16 @@ import click
 
 from caveats import Caveat, Expires, MalformedCaveat, UnknownCaveat, effective, repeated
 from caveats.durations import parse_duration
-from caveats.kinds import STANDARD, STANDARD_KINDS, MomentCaveat, WordsCaveat, check_value, is_kind, parse_moment, parse_predicate
+from caveats.kinds import (
+    STANDARD,
+    STANDARD_KINDS,
+    MomentCaveat,
+    WordsCaveat,
+    check_value,
+    is_kind,
+    parse_moment,
+    parse_predicate,
+)
 from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
 from caveats_client.cli.exit_codes import CliError, ExitCode

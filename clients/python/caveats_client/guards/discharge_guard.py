@@ -30,7 +30,15 @@ from caveats import (
     standard_checkers,
     unsatisfied,
 )
-from caveats.bakery import HTTP, BakeryMacaroon, BakeryParty, TimeBefore, declared_by, decode_header, first_party_checkers
+from caveats.bakery import (
+    HTTP,
+    BakeryMacaroon,
+    BakeryParty,
+    TimeBefore,
+    declared_by,
+    decode_header,
+    first_party_checkers,
+)
 from caveats.http import IncomingRequest, Problem, TrustedProxies, context_of
 from caveats.keys import hkdf
 from caveats.token import encode_base64, mac, pads

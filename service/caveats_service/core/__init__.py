@@ -1,4 +1,6 @@
-"""The service's own rules: issuing, keys, passwords, rates, and the runtime that holds them. Knows no HTTP and no SQL.
+"""The service's own rules: who may have which token, keys, revocation, accounts. Knows no HTTP and no SQL.
 
-Reading order: `runtime`, `issuing`, `master_keys`, `feed`, `passwords`, `rate_limit`, `usernames`, `plugins`.
+Each part holds its own state; `caveats_service/runtime.py` joins them. What goes wrong is raised as a `ServiceError`.
+Reading order: `errors` (what is refused), `issuing`, `verifying`, `revoking`, `feed`, `accounts`, `passwords`,
+`rate_limit`, `usernames`, `master_keys`, `service_keys`, `plugins`, `clock`.
 """

@@ -1,4 +1,4 @@
-"""May this caller have that token? If so, it is minted.
+"""Issuing: what a caller may have, and the token that is minted for it.
 
 Knows the layout of issued tokens (user, expires, scope, then the rest), and in `TokenIssuer` the master keys and the
 store; knows no HTTP. The policy is pure: bounds and a request in, the caveats to mint out. What a token is asked to do
@@ -46,7 +46,7 @@ _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC, microsecond=0)
 
 @dataclass(frozen=True, slots=True)
 class IssueRequest:
-    """What a caller asks for. None: as the bounds have it."""
+    """The token that a caller asks for. A member that is None follows from the bounds."""
 
     scope: str | None = None
     audience: str | None = None
@@ -57,7 +57,7 @@ class IssueRequest:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The most that a caller may be issued."""
+    """The most that a caller may be issued: user, scopes, latest expiry, audience."""
 
     user: str
     scopes: tuple[ScopePattern, ...]
@@ -71,7 +71,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A token to be minted."""
+    """A token that may be minted, caveat by caveat."""
 
     user: str
     audience: str
@@ -81,7 +81,7 @@ class Plan:
 
     @property
     def expires_at(self) -> datetime:
-        """When all its caveats together let it expire."""
+        """The earliest expiry among its caveats."""
         expires_at = effective(self.caveats).expires_at
         assert expires_at is not None
         return expires_at
@@ -89,7 +89,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Lives:
-    """How long tokens may live."""
+    """The lives of tokens: unless asked otherwise, at most, and at most with all renewals."""
 
     default: timedelta
     longest: timedelta
@@ -97,7 +97,7 @@ class Lives:
 
 
 def bounds_of_user(user: str, scope: str, *, is_admin: bool) -> Bounds:
-    """What a user may have who has shown their password."""
+    """The bounds of a user who has shown their password."""
     patterns = tuple(map(parse_scope, scope.split(" ")))
     if is_admin:
         patterns += (parse_scope("caveats:*"),)
@@ -106,9 +106,9 @@ def bounds_of_user(user: str, scope: str, *, is_admin: bool) -> Bounds:
 
 
 def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, any_audience: bool) -> Bounds:
-    """What may be issued against a token: no more than it allows, and it dies when that token does.
+    """The bounds of what is issued against a token: no more than it allows, and it dies when that token does.
 
-    `branches`: its branch ids, all of which the new token will name: whichever of them is revoked, it dies.
+    `branches`: its branch ids, 16 bytes each. The new token names all of them and dies with any. Raises `Forbidden`.
     """
     identified = authenticated.identified
     assert identified is not None
@@ -168,7 +168,7 @@ def _expiry(lifetime: timedelta | None, bounds: Bounds, lives: Lives, now: datet
 
 
 def _asked_caveat(predicate: str, checkers: Checkers) -> Caveat:
-    """A caveat that the caller wants in. A plug-in's kind need not be known here, a plain one must."""
+    """A caveat that the caller asks for. A plug-in's kind need not be known here, a kind without a prefix has to be."""
     caveat = checkers.parse(predicate.encode("utf-8", "replace"))
     if isinstance(caveat, UnknownCaveat):
         name, _, value = predicate.partition(" = ")
@@ -183,7 +183,7 @@ def _asked_caveat(predicate: str, checkers: Checkers) -> Caveat:
 def renewal_expiry(
     authenticated: Authenticated, lifetime: timedelta | None, lives: Lives, *, now: datetime
 ) -> datetime:
-    """The later expiry of a renewal: as long again as the first life, or as asked, up to the ceiling.
+    """The expiry of a renewal: as long again as the first life, or as asked, up to the ceiling.
 
     The ceiling is `lives.total` after the first issue. Raises `InvalidRequest`, `Forbidden` or `CeilingReached`.
     """

@@ -1,4 +1,4 @@
-"""The life of master keys: made, published, activated by age, retired; and the keyring that follows from them.
+"""Master keys: published, activated by age, retired; and the keyring of those that are alive.
 
 Knows the store and the seal. Holds the opened keys of this process, and nothing that another node needs.
 No lock is held across I/O: a refresh that is under way is awaited, never repeated.
@@ -21,13 +21,13 @@ _log = structlog.get_logger("caveats")
 _PURPOSE: Final = "master key"
 _ACTOR: Final = "service"
 _MISSES_STAY: Final = 1.0
-"""Seconds for which an unknown key id is believed to be unknown."""
+"""Seconds until an unknown key id is looked for again."""
 _MOST_MISSES: Final = 32
-"""Unknown key ids that are looked for in that time: anybody can make up more."""
+"""The most unknown key ids that are looked for in that time: anybody can make up more."""
 
 
 class MasterKeys:
-    """The master keys as this process has them. `changed` is called with every new keyring."""
+    """The master keys of this process, opened. `changed` is called with every new keyring."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class MasterKeys:
             await self._first()
 
     async def _first(self) -> None:
-        """Nobody has another key yet, so nobody needs to wait for this one."""
+        """Make the first key, active at once: no node or verifier has an older one."""
         try:
             row = await self.publish(first=True)
             await self.activate(row.key_id)
@@ -66,7 +66,7 @@ class MasterKeys:
             await self._load()
 
     async def refresh(self) -> None:
-        """Load the keys anew, as they are now. Callers share a load that has not begun; one that has may be late."""
+        """Load the keys as they are now. Callers share one load that begins after they called."""
         if self._next_load is None:
             self._next_load = asyncio.create_task(self._load_next())
         await asyncio.shield(self._next_load)
@@ -78,7 +78,7 @@ class MasterKeys:
         await self._load()
 
     async def refresh_for(self, key_id: str) -> bool:
-        """Whether this key has turned up since it was missed; looks for each once a second, and not for many."""
+        """Whether the store has this key by now. Looks for each key once a second, and for at most 32 of them."""
         if key_id in self.keyring.key_ids:
             return True
         now = asyncio.get_running_loop().time()
@@ -95,7 +95,7 @@ class MasterKeys:
     async def publish(
         self, *, replacing: str | None = None, first: bool = False, actor: str = _ACTOR
     ) -> SealedKey:
-        """A new key that verifies and waits to be activated."""
+        """Make a key that verifies and waits to be activated. Raises `KeyConflict`, `StoreError`."""
         row = await self._store.keys.publish(
             self._fresh, now=self._now(), actor=actor, replacing=replacing, first=first
         )
@@ -103,7 +103,10 @@ class MasterKeys:
         return row
 
     async def activate(self, key_id: str, *, actor: str = _ACTOR) -> SealedKey:
-        """Issue under this published key from now on; the one before may be retired when its last token ended."""
+        """Issue under this published key from now on. The one before can be retired when its last token has expired.
+
+        Raises `UnknownMasterKey`, `KeyConflict`, `StoreError`.
+        """
         now = self._now()
         retire_after = now + self._settings.longest_life
         row = await self._store.keys.activate(key_id, retire_after=retire_after, now=now, actor=actor)
@@ -111,13 +114,13 @@ class MasterKeys:
         return row
 
     async def retire(self, key_id: str, *, force: bool, actor: str) -> SealedKey:
-        """Destroy a key. `KeyInUse` while tokens under it may be alive, unless forced."""
+        """Destroy a key. Raises `KeyInUse` while tokens under it may be alive, unless `force`."""
         row = await self._store.keys.retire(key_id, now=self._now(), actor=actor, force=force)
         await self.refresh()
         return row
 
     async def tend(self) -> None:
-        """Rotation as time goes by: publish when the active key is old, activate what has waited, retire the dead."""
+        """Rotate: publish a key when the active one is old, activate it when all can have it, retire keys without tokens."""
         await self.refresh()
         now, settings = self._now(), self._settings
         for row in self.rows:

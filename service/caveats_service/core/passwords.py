@@ -1,4 +1,4 @@
-"""Passwords: judged, hashed and verified, never kept. argon2id in a pool bounded in threads and queue.
+"""Passwords: checked, hashed by argon2id and verified, in a pool bounded in threads and queue.
 
 Knows the password's bytes for as long as one hash takes. Must not know users, the store or HTTP. An unknown
 user costs as much as a known one: without a stored hash, the work is done against a made-up one. A stored
@@ -36,13 +36,13 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class PasswordProfile:
-    """What one hash costs: passes over the memory, and KiB of it."""
+    """The cost of one hash: passes over the memory, and KiB of it."""
 
     passes: int
     memory_kib: int
 
     def __post_init__(self) -> None:
-        """Refuse costs that this module would not accept from a stored hash either."""
+        """Raises `ValueError` for costs that a stored hash may not have either."""
         if not (
             1 <= self.passes <= _MOST_PASSES and _LEAST_MEMORY_KIB <= self.memory_kib <= _MOST_MEMORY_KIB
         ):
@@ -55,7 +55,10 @@ INTERACTIVE: Final = PasswordProfile(passes=2, memory_kib=64 * 1024)
 
 @dataclass(frozen=True, slots=True)
 class PasswordCheck:
-    """The answer to a password. `corrupt`: the stored hash is no hash, somebody should look."""
+    """The answer to a password. `corrupt`: the stored hash is none of ours, an operator has to look.
+
+    `needs_rehash`: right, and hashed at another cost than the present one.
+    """
 
     ok: bool
     needs_rehash: bool = False
@@ -63,7 +66,10 @@ class PasswordCheck:
 
 
 def new_password(password: str, *, min_length: int = SHORTEST) -> bytes:
-    """The bytes of a password to be set: `min_length` characters or more, at most 1024 bytes, no NUL."""
+    """The UTF-8 of a password that is to be set: at least `min_length` characters, at most 1024 bytes, no NUL.
+
+    Raises `BadPassword`.
+    """
     encoded = _usable(password)
     if len(password) < min_length:
         raise BadPassword(f"a password has at least {min_length} characters")
@@ -71,7 +77,7 @@ def new_password(password: str, *, min_length: int = SHORTEST) -> bytes:
 
 
 class PasswordHasher:
-    """Hashes and verifies, at most `workers` at a time with `queue` waiting; one more is `Busy`."""
+    """Hashes and verifies passwords, `workers` at a time while at most `queue` wait. One more raises `Busy`."""
 
     def __init__(
         self,
@@ -89,15 +95,18 @@ class PasswordHasher:
         self._dummy = _made_up(profile)
 
     async def hash(self, password: str) -> str:
-        """What to store for a new password; `BadPassword` before any work."""
+        """The hash to store for a new password. Raises `BadPassword` before any work, `Busy`."""
         return await self._run(self._hash, new_password(password, min_length=self._min_length))
 
     async def rehash(self, password: str) -> str:
-        """What to store for a password that has just been verified, whatever rules new ones have."""
+        """The hash to store for a password that was just verified: the rules for new ones are not asked. Raises `Busy`."""
         return await self._run(self._hash, _usable(password))
 
     async def verify(self, stored: str | None, password: str) -> PasswordCheck:
-        """Whether this is the password. No stored hash (unknown or disabled user): no, at the same cost."""
+        """Whether this is the password. `stored` None (unknown or disabled user) is a no at the same cost.
+
+        Raises `BadPassword` for what cannot be a password, `Busy`.
+        """
         encoded = _usable(password)
         cost = None if stored is None else _cost_of(stored)
         if stored is None or cost is None:
@@ -107,7 +116,7 @@ class PasswordHasher:
         return PasswordCheck(ok=ok, needs_rehash=ok and cost != self._profile)
 
     def close(self) -> None:
-        """Stop; what waits is given up, what runs ends."""
+        """Stop: hashes that wait are given up, those that run end."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _hash(self, password: bytes) -> str:
@@ -161,7 +170,7 @@ def _usable(password: str) -> bytes:
 
 
 def _cost_of(stored: str) -> PasswordProfile | None:
-    """What verifying this hash would cost; None if it is no hash of ours or costs too much."""
+    """The cost of verifying this hash; None if it is none of ours or costs too much."""
     match = _STORED.fullmatch(stored)
     if match is None:
         return None
@@ -179,7 +188,7 @@ def _matches(stored: str, password: bytes) -> bool:
 
 
 def _made_up(profile: PasswordProfile) -> str:
-    """A hash that nobody knows the password of; to verify against it costs what the profile says."""
+    """A hash of a random password: to verify against it costs what the profile says."""
     salt, digest = (
         base64.b64encode(os.urandom(size)).decode("ascii").rstrip("=") for size in (argon2id.SALTBYTES, 32)
     )

@@ -33,11 +33,11 @@ def register_plugins(checkers: Checkers, names: tuple[str, ...], *, group: str, 
 
 
 class PluginFailure(Exception):
-    """The code raised what no code should raise; the message is its name."""
+    """The plug-in raised no `Exception` but `SystemExit` or its like. The message is the class's name."""
 
 
 class PluginThreadPool:
-    """At most `count` threads, made when they are needed."""
+    """At most `count` threads for plug-ins' checks, started when they are needed."""
 
     def __init__(self, count: int, name: str) -> None:
         self._count = count
@@ -47,7 +47,7 @@ class PluginThreadPool:
         self._made = 0
 
     async def run(self, work: Callable[[], _T], deadline: float) -> _T:
-        """What `work` returns or raises; `TimeoutError` when the deadline, in seconds, is over before."""
+        """What `work` returns or raises. Raises `TimeoutError` after `deadline` seconds, and `PluginFailure`."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[_T] = loop.create_future()
         self._work.put((work, loop, answer))
@@ -57,7 +57,7 @@ class PluginThreadPool:
         return await asyncio.wait_for(answer, deadline)
 
     def close(self) -> None:
-        """Let the idle threads end; whoever hangs is left to the end of the process."""
+        """Let the idle threads end. A check that hangs runs on until the process ends."""
         for _ in range(self._made):
             self._work.put(None)
 

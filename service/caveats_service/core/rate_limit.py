@@ -1,8 +1,8 @@
-"""Guessing is slow: sign-ins per account and address, and per address. Knows rates, knows no passwords.
+"""Rate limits: failed sign-ins, registrations and interactions. Knows rates and addresses, knows no passwords.
 
-Only failures count, against an address and against an account from one address, where a success clears them; an
-owner who signs in from elsewhere is not locked out by somebody else's guesses. Attempts at the same time cannot
-outrun the count: no more are let in than may still fail, the others wait for how those end.
+Failed sign-ins count against an address, and against an account from that address. A success clears the second count.
+An owner who signs in from another address is not locked out by somebody's guesses. Concurrent attempts cannot outrun
+the count: at most as many run as may still fail, the others wait for them to end.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _INTERACTION: Final = "interaction"
 
 
 class RateLimiter:
-    """Counts in memory: each process has its own, so N workers allow at most N times as much."""
+    """The counts of one process, in memory: N workers together allow at most N times as much."""
 
     def __init__(self, settings: Settings) -> None:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -39,7 +39,10 @@ class RateLimiter:
 
     @contextlib.asynccontextmanager
     async def attempt(self, username: str, address: str) -> AsyncIterator["Attempt"]:
-        """Around a look at a password. Raises `RateLimited`."""
+        """Around one check of a password; tell the `Attempt` how it ended. Raises `RateLimited`.
+
+        `address`: the client's, an IPv6 one cut to its /64.
+        """
         if not await self._limiter.test(self._address, _ADDRESS, address):
             raise await self._refusal(self._address, _ADDRESS, address)
         key = (username, address)
@@ -66,21 +69,21 @@ class RateLimiter:
         return int((await self._limiter.get_window_stats(self._account, _ACCOUNT, *key)).remaining)
 
     async def succeeded(self, username: str, address: str) -> None:
-        """The password was right: the account's count from this address begins anew."""
+        """Clear the account's count from this address: the password was right."""
         await self._limiter.clear(self._account, _ACCOUNT, username, address)
 
     async def failed(self, username: str, address: str) -> None:
-        """The password was wrong."""
+        """Count a failure against the account from this address, and against the address."""
         await self._limiter.hit(self._account, _ACCOUNT, username, address)
         await self._limiter.hit(self._address, _ADDRESS, address)
 
     async def register(self, address: str) -> None:
-        """Before an account is made by somebody unknown. Raises `RateLimited`."""
+        """Count a registration by a caller without a credential. Raises `RateLimited`."""
         if not await self._limiter.hit(self._register, _REGISTER, address):
             raise await self._refusal(self._register, _REGISTER, address)
 
     async def interact(self, address: str) -> None:
-        """Before an interaction begins. Raises `RateLimited`."""
+        """Count an interaction that is about to begin. Raises `RateLimited`."""
         if not await self._limiter.hit(self._interaction, _INTERACTION, address):
             raise await self._refusal(self._interaction, _INTERACTION, address)
 
@@ -91,7 +94,7 @@ class RateLimiter:
 
 @dataclass(slots=True)
 class _Line:
-    """Those who try one account from one address at this moment."""
+    """The attempts at one account from one address that run or wait at this moment."""
 
     inside: int = 0
     waiters: int = 0
@@ -100,16 +103,16 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One look at a password, to be told how it ended."""
+    """One check of a password, to be told how it ended."""
 
-    _throttle: RateLimiter
+    _limiter: RateLimiter
     _username: str
     _address: str
 
     async def succeeded(self) -> None:
         """The password was right."""
-        await self._throttle.succeeded(self._username, self._address)
+        await self._limiter.succeeded(self._username, self._address)
 
     async def failed(self) -> None:
         """The password was wrong."""
-        await self._throttle.failed(self._username, self._address)
+        await self._limiter.failed(self._username, self._address)

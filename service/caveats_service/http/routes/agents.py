@@ -15,7 +15,7 @@ from caveats_service.storage import Agent
 
 
 async def register(request: RequestContext) -> Response:
-    """Whoever has this key speaks for the user from now on."""
+    """Register a key: the program that has it speaks for the user from now on."""
     body = await request.read(schemas.RegisterAgentRequest)
     caller = await require_admin(request)
     try:
@@ -44,7 +44,7 @@ async def listing(request: RequestContext) -> Response:
 
 
 async def remove(request: RequestContext) -> Response:
-    """This key speaks for nobody any more."""
+    """Remove an agent: its key speaks for nobody any more."""
     caller = await require_admin(request)
     agent_id = request.param("agent_id")
     if not is_token_id(agent_id):

@@ -1,7 +1,7 @@
 """The revocation feed over HTTP: server-sent events, long-poll, or everything at once, compressed.
 
-Whoever reads shows that they hold a key of the audience, since entries name users. What they get is
-authenticated page by page, so that it may come through anybody's cache or mirror.
+A reader shows that it holds a key of the audience, since entries name users. Each page is authenticated, so that it
+may come through any cache or mirror.
 """
 
 import zlib

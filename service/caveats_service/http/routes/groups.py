@@ -1,4 +1,4 @@
-"""Groups of users, for administrators. What a third party says of membership follows from here at once."""
+"""Groups of users, for administrators. Discharges of `member-of` follow a change at once."""
 
 from starlette.responses import Response
 
@@ -31,7 +31,7 @@ async def one(request: RequestContext) -> Response:
 
 
 async def put(request: RequestContext) -> Response:
-    """A group with these members and no others, whether it was there or not."""
+    """Make a group, or give it other members: these and no others."""
     body = await request.read(schemas.SetGroupRequest)
     caller = await require_admin(request)
     name = check_group(request.param("group"))
@@ -44,7 +44,7 @@ async def put(request: RequestContext) -> Response:
 
 
 async def delete(request: RequestContext) -> Response:
-    """Nobody belongs to it any more."""
+    """Delete a group."""
     caller = await require_admin(request)
     name = check_group(request.param("group"))
     await request.runtime.store.groups.delete(name, now=request.now, actor=caller.username)
@@ -52,7 +52,7 @@ async def delete(request: RequestContext) -> Response:
 
 
 async def add_member(request: RequestContext) -> Response:
-    """One more belongs to it."""
+    """Add a member."""
     caller = await require_admin(request)
     name, username = check_group(request.param("group")), check_username(request.param("username"))
     group = await request.runtime.store.groups.add_member(
@@ -62,7 +62,7 @@ async def add_member(request: RequestContext) -> Response:
 
 
 async def remove_member(request: RequestContext) -> Response:
-    """One fewer belongs to it."""
+    """Remove a member."""
     caller = await require_admin(request)
     name, username = check_group(request.param("group")), check_username(request.param("username"))
     group = await request.runtime.store.groups.remove_member(

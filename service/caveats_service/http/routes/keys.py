@@ -9,14 +9,14 @@ from caveats_service.storage import SealedKey
 
 
 async def listing(request: RequestContext) -> Response:
-    """Every key there ever was, and what it may do now."""
+    """Every key that was ever made, and what it may do now."""
     await require_admin(request)
     await request.runtime.master_keys.refresh()
     return reply(schemas.KeysResponse(keys=[key_response(row) for row in request.runtime.master_keys.rows]))
 
 
 async def rotate(request: RequestContext) -> Response:
-    """Publish a new key; it is activated when everybody has had time to get it, or at once if asked."""
+    """Publish a new key. It is activated when all have had time to get it, or at once if `now`."""
     body = await request.read(schemas.RotateKeysRequest)
     actor = (await require_admin(request)).username
     row = await request.runtime.master_keys.publish(actor=actor)
@@ -26,7 +26,7 @@ async def rotate(request: RequestContext) -> Response:
 
 
 async def retire(request: RequestContext) -> Response:
-    """Destroy a key that issues no more. With `force` also while tokens under it may be alive: they die."""
+    """Destroy a key that issues no more. `force`: also while tokens under it may be alive, and they die."""
     body = await request.read(schemas.RetireKeyRequest)
     caller = await require_admin(request)
     row = await request.runtime.master_keys.retire(

@@ -1,4 +1,4 @@
-"""What is this, is it up, is it ready."""
+"""Operations: what this service is, whether it runs, whether it is ready."""
 
 from importlib.metadata import version
 
@@ -8,7 +8,7 @@ from caveats_service.http.request import NO_STORE, RequestContext
 
 
 async def index(request: RequestContext) -> Response:
-    """For whoever opens the address in a browser."""
+    """What this service is, for a browser."""
     about = {
         "service": "Caveats",
         "version": version("caveats"),
@@ -24,7 +24,7 @@ async def healthz(request: RequestContext) -> Response:
 
 
 async def readyz(request: RequestContext) -> Response:
-    """It can issue and revoke: the store answers, a key is active."""
+    """The service can issue and revoke: the store answers, and a key is active."""
     await request.runtime.store.ping()
     key_id = request.runtime.master_keys.keyring.active.key_id
     return JSONResponse({"status": "ready", "active_key": key_id}, headers=NO_STORE)

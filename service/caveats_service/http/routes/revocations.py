@@ -1,4 +1,4 @@
-"""Revocation: whoever presents a copy may kill that branch; a user any of their tokens; an admin anything."""
+"""Revocation: a holder revokes the copy that they present, a user any of their tokens, an administrator anything."""
 
 from typing import Final
 
@@ -51,14 +51,14 @@ async def create(request: RequestContext, once: Once) -> RevocationRecord:
 
 
 async def _revoke_presented(request: RequestContext, text: str | None) -> RevocationRecord:
-    """Holding a copy is all the right that killing it needs, whatever its caveats say, and however often."""
+    """The copy that is presented, whatever its caveats say. It may be revoked already."""
     presented = text if text is not None else require_token(request).text
     token = await request.runtime.tokens.introspect(presented, even_revoked=True)
     return await request.runtime.revocations.revoke_presented(token)
 
 
 async def revoke_whole(request: RequestContext, token_id: str) -> RevocationRecord:
-    """A whole token: the one presented if no holder has narrowed it, a labelled one of the caller's, or an admin's wish."""
+    """A whole token: the one presented if no holder narrowed it, a labelled one of the caller's, or for an admin any."""
     if not is_token_id(token_id):
         raise not_found("a token id is a ULID")
     presented = await _presented(request)
@@ -83,7 +83,7 @@ async def _presented(request: RequestContext) -> Introspection | None:
 
 
 async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str) -> RevocationRecord:
-    """A branch by its id, which is no secret: for the token's user, whoever holds a copy above it, or an admin."""
+    """A branch by its id: for the token's user, for a holder of the whole token or of that copy, or for an admin."""
     if not is_token_id(token_id):
         raise not_found("a token id is a ULID")
     try:

@@ -15,7 +15,7 @@ from caveats_service.http.routes.tokens import user_bounds
 
 
 async def sign_in(request: RequestContext) -> Response:
-    """A new session, whoever was signed in before."""
+    """Begin a session; one that the browser had before ends."""
     body = await request.read(schemas.SignInRequest)
     request.require_same_site_if_browser()
     user = await user_of(request, PasswordCredential(body.username, body.password))
@@ -32,7 +32,7 @@ async def sign_in(request: RequestContext) -> Response:
 
 
 async def _end_previous(request: RequestContext) -> None:
-    """A session that this browser had is over; one that is not valid any more is no matter."""
+    """Revoke the session that this browser had, if it is valid."""
     previous = credential_of(request.head.headers, request.runtime.settings.cookie_name)
     if isinstance(previous, TokenCredential) and previous.from_cookie:
         try:

@@ -13,7 +13,7 @@ from caveats_service.storage import User
 
 
 async def register(request: RequestContext) -> Response:
-    """A new account: by anybody where registration is open, else by an administrator."""
+    """Add an account: for anybody where registration is open, else for an administrator."""
     body = await request.read(schemas.RegisterRequest)
     actor = Anonymous(request.throttle_key) if request.credential is None else await require_admin(request)
     user = await request.runtime.accounts.register(body.username, body.password, actor=actor)
@@ -32,7 +32,7 @@ async def listing(request: RequestContext) -> Response:
 
 
 async def change_password(request: RequestContext) -> Response:
-    """A new password. Everything that was issued to the user until now is revoked."""
+    """Set a password, and revoke everything that was issued to the user until now."""
     body = await request.read(schemas.ChangePasswordRequest)
     username = check_username(request.param("username"))
     actor = await _who_changes(request, username, body.password)
@@ -58,7 +58,7 @@ async def _who_changes(request: RequestContext, username: str, present: str | No
 
 
 async def disable(request: RequestContext) -> Response:
-    """Nobody signs in as this user any more, and everything issued to them is revoked."""
+    """Let nobody sign in as this user, and revoke everything that was issued to them."""
     await request.read(schemas.EmptyRequest)
     actor = await require_admin(request)
     return reply(
@@ -67,7 +67,7 @@ async def disable(request: RequestContext) -> Response:
 
 
 async def enable(request: RequestContext) -> Response:
-    """The user may sign in again. What was revoked stays revoked."""
+    """Let the user sign in again. What was revoked stays revoked."""
     await request.read(schemas.EmptyRequest)
     actor = await require_admin(request)
     return reply(user_response(await request.runtime.accounts.enable(request.param("username"), actor=actor)))

@@ -19,7 +19,7 @@ _BUNDLE_LIFE: Final = timedelta(hours=24)
 
 
 async def register(request: RequestContext) -> Response:
-    """A new verifier. The answer holds the service's own public key, which the app pins."""
+    """Register a verifier. The answer holds the service's public key, which the app pins."""
     body = await request.read(schemas.RegisterVerifierRequest)
     caller = await require_admin(request)
     if not is_audience(body.audience):
@@ -43,14 +43,14 @@ async def listing(request: RequestContext) -> Response:
 
 
 async def revoke(request: RequestContext) -> Response:
-    """This verifier gets no more keys. Those that it has stay good until they are rotated away."""
+    """Give this verifier no more keys. Those that it has stay good until they are rotated away."""
     caller = await require_admin(request)
     await request.runtime.store.verifiers.revoke(_id(request), now=request.now, actor=caller.username)
     return Response(status_code=204, headers=NO_STORE)
 
 
 async def keys(request: RequestContext) -> Response:
-    """The audience's keys, for this verifier's eyes only: whoever else asks gets a box that they cannot open."""
+    """The audience's keys, in a box that only this verifier can open."""
     app = await request.runtime.store.verifiers.get(_id(request))
     if app is None or app.revoked_at is not None:
         raise not_found("there is no such verifier")

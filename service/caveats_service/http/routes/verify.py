@@ -1,4 +1,4 @@
-"""Verification over HTTP: one token or many, each with the facts of its request, each explained."""
+"""Verification: one token or many, each with the facts of its request, each caveat explained."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -17,7 +17,7 @@ _MOST_REVOKED: Final = 1000
 
 
 async def verify(request: RequestContext) -> Response:
-    """Granted or refused, caveat by caveat. Holding the token is all the right that asking needs."""
+    """Granted or refused, caveat by caveat. Anybody who holds the token may ask."""
     body = await request.read_as(schemas.VerifyAnyRequest)
     if isinstance(body, schemas.VerifyManyRequest):
         return reply(

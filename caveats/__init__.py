@@ -1,8 +1,44 @@
-"""Capability tokens: request one, narrow it offline, hand it on, verify it anywhere. Pure: no I/O.
+"""Capability tokens: ask for one, narrow it offline, hand it on, verify it anywhere. Pure: no I/O.
 
-    text --decode--> Bundle --authenticate--> Authenticated --unsatisfied--> Grant
+A token here is a macaroon (Birgisson et al., "Macaroons: Cookies with Contextual Caveats", NDSS 2014): an identifier,
+a list of caveats, and one HMAC over all of it. A caveat is a condition, such as `expires = 2026-12-01T00:00:00Z` or
+`scope = photos/42:read`. Three laws hold for every token and every kind of caveat:
 
-Each stage is a type, and only the next stage's function takes it.
+1. A caveat can only say no. Appending one never turns a refusal into a grant, so that anybody may append.
+2. Authenticate, then judge. No caveat is read before the whole chain of HMACs is known good.
+3. Fail closed. A kind that the verifier does not know refuses, and so does a check that answers anything but True.
+
+The chain. Each step keys HMAC-SHA256 with the signature before it, and only the last signature travels:
+
+    signature 0 = HMAC(derived root key, identifier)
+    signature n = HMAC(signature n-1, caveat n)
+
+Whoever holds a token can take the next step, offline and without a key; nobody can take one back. The issuer, or an
+app with the keys of its own audience, starts from the root key, takes all steps and compares. Root keys are derived
+from the identifier: nothing is stored for a token that lives.
+
+A third-party caveat holds when somebody else agrees: it carries a ticket that only that party can read, and a key,
+sealed under the chain, with which the party signs a discharge macaroon. Discharges travel bound to their token.
+
+A branch is a copy and all that descends from it. Its id is an HMAC of its signature, so that one copy can be named and
+revoked while its siblings live.
+
+The format is libmacaroons v2 binary, which every macaroon library reads; as text `cav1_`, base64url, and six characters
+of a checksum. `docs/format.md` has the bytes.
+
+    text --decode--> Bundle --authenticate--> Authenticated --judge--> Grant
+
+Each stage is a type, and only the next stage's function takes it; what is readable earlier says `unverified` in its
+name. Usage:
+
+    token = Macaroon.mint(keyring.root_key(identifier), identifier, caveats=[User("alice"), Expires(...), Scope("*")])
+    narrow = token.attenuate(Scope("photos/42:read"), Note("for the printer"))
+    grant = Verifier(keyring, audience="photos").verify(narrow.encode(), Context(now=..., scopes=("photos/42:read",)))
+
+Rooms, the lowest first: `token` (the bytes), `keys` and `kinds` (what opens them, what they mean), `macaroon` (the
+value), `revocation`, `third_party`, `verification` (the decision), `bakery` (Canonical's dialect), `testing` (the kit for
+kinds of your own). Beside them `errors`, `limits`, `context`, `durations` and `http`, the head of a request. Everything
+below is importable from here; what only services need is handed on by its room.
 """
 
 from caveats.context import Context

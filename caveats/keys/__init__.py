@@ -1,6 +1,7 @@
-"""Keys: master key, audience key, root key, and the sealed box that carries audience keys to an app. Knows no token.
+"""Keys: master key, audience key, root key; and the boxes that secrets travel in. Knows identifiers, reads no token.
 
-Reading order: `keyring` (derivation and states), `keybundle` (the box).
+Reading order: `keyring` (derivation and states), `boxes` (X25519 keys and NaCl boxes), `keybundle` (audience keys on
+their way to an app).
 """
 
 from caveats.keys.boxes import PrivateKey, open_box, seal_box

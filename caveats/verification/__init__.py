@@ -1,6 +1,7 @@
 """The decision: authenticate a token, then judge its caveats. Knows keys and kinds, does no I/O.
 
-Reading order: `authenticate` (the HMAC tree), `verifier` (the whole decision), `renewal` (the same token, later).
+Reading order: `authenticate` (the HMAC tree), `grant` (what is answered), `verifier` (the whole decision), `cache` (what
+it remembers), `renewal` (the same token, later).
 """
 
 from caveats.verification.authenticate import Authenticated, Discharged, authenticate

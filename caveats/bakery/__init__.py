@@ -14,6 +14,7 @@ from caveats.bakery.conditions import (
     IsMemberOf,
     Origin,
     TimeBefore,
+    expiry_of,
     first_party_checkers,
     third_party_checkers,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "discharge_local",
     "encode_binaries",
     "encode_header",
+    "expiry_of",
     "first_party_checkers",
     "open_ticket",
     "seal_ticket",

@@ -14,10 +14,21 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from caveats.errors import MalformedCaveat
-from caveats.kinds import Answer, Caveat, Checkers, TextCaveat, Unmet, WordsCaveat, parse_address
+from caveats.kinds import (
+    STANDARD_KINDS,
+    Answer,
+    Caveat,
+    Checkers,
+    TextCaveat,
+    Unmet,
+    WordsCaveat,
+    effective,
+    parse_address,
+    parse_predicate,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from caveats.context import Context
     from caveats.kinds import Authority
@@ -365,3 +376,11 @@ def _with(
     for kind, check in kinds:
         both.register(kind, check)
     return both
+
+
+_ENDING = {**STANDARD_KINDS, TimeBefore.kind: TimeBefore}
+
+
+def expiry_of(predicates: Iterable[bytes]) -> datetime | None:
+    """When a macaroon or a discharge with these caveats expires, by `expires` or `time-before`; None for never."""
+    return effective(parse_predicate(predicate, _ENDING) for predicate in predicates).expires_at

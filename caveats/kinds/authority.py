@@ -114,7 +114,7 @@ def _narrowed(authority: Authority, caveat: Caveat) -> Authority:
         return caveat.narrow(authority)
     try:
         narrower = caveat.narrow(authority)
-        if narrower.is_within(authority):
+        if type(narrower) is Authority and narrower.is_within(authority):
             return narrower
     except Exception:  # noqa: BLE001, S110  # foreign code: what it fails to narrow stays as it was
         pass

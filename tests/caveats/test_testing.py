@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
@@ -291,7 +291,34 @@ def wavers(first, last):
     return check
 
 
+@dataclass(frozen=True)
+class Raising(Album):
+    kind: ClassVar[str] = "photos/raising"
+
+    def narrow(self, authority):
+        raise RuntimeError
+
+
+@dataclass(frozen=True)
+class Silent(Album):
+    kind: ClassVar[str] = "photos/silent"
+
+    def narrow(self, authority):
+        return None
+
+
+@dataclass(frozen=True)
+class Widening(Album):
+    kind: ClassVar[str] = "photos/widening"
+
+    def narrow(self, authority):
+        return replace(authority, user="somebody else")
+
+
 BROKEN = [
+    ("narrow-raises", lambda: prove(Raising), "narrow raises"),
+    ("narrow-answers-none", lambda: prove(Silent), "not Authority"),
+    ("narrow-widens", lambda: prove(Widening), "widens"),
     ("lenient", lambda: prove(Lenient, malformed=[]), "two spellings"),
     ("spaced", lambda: prove(Spaced), "grammar of values"),
     ("forgetful", lambda: prove(Forgetful), "reads back as"),

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import httpx2 as httpx
 
-from caveats import Bundle, Expires, ThirdPartyCaveat, Unbound
-from caveats.bakery import BakeryMacaroon, TimeBefore, encode_header
-from caveats.kinds import parse_predicate
+from caveats import Bundle, ThirdPartyCaveat, Unbound
+from caveats.bakery import BakeryMacaroon, encode_header, expiry_of
 from caveats_client.api.calls import Reply
 from caveats_client.api.errors import BadDischarge
 from caveats_client.api.tokens import Token, token_text
@@ -44,7 +43,6 @@ T = TypeVar("T")
 
 ROUNDS = 2
 """How often one request is sent again with what its answer asked for."""
-_ENDING = {Expires.kind: Expires, TimeBefore.kind: TimeBefore}
 
 
 class BearerAuth(httpx.Auth):
@@ -274,13 +272,9 @@ class _Held:
 
 
 def _has_expired(discharge: Macaroon) -> bool:
-    now = datetime.now(UTC)
-    for caveat in discharge.wire.caveats:
-        if not isinstance(caveat, ThirdPartyCaveat):
-            match parse_predicate(caveat, _ENDING):
-                case Expires(at=end) | TimeBefore(moment=end) if now >= end:
-                    return True
-    return False
+    own = (caveat for caveat in discharge.wire.caveats if not isinstance(caveat, ThirdPartyCaveat))
+    end = expiry_of(own)
+    return end is not None and datetime.now(UTC) >= end
 
 
 def _limited(response: httpx.Response) -> LimitedStream:

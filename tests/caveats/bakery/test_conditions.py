@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from law_support import HOUR, KEYRING, NOW, REQUEST, issue, outcome
 
-from caveats import Context, MalformedCaveat, UnknownCaveat, Verifier, standard_checkers, unsatisfied
+from caveats import Context, Expires, MalformedCaveat, UnknownCaveat, Verifier, standard_checkers, unsatisfied
 from caveats.bakery import (
     Allow,
     ClientIpAddr,
@@ -22,6 +22,7 @@ from caveats.bakery import (
     IsMemberOf,
     Origin,
     TimeBefore,
+    expiry_of,
     first_party_checkers,
     third_party_checkers,
 )
@@ -222,6 +223,21 @@ def test_a_condition_holds_or_says_why_not(caveat, context, holds):
     unmet = CHECKERS.answer(caveat, context)
     assert (unmet is None) is holds
     assert unmet is None or (unmet.reason and unmet.hint)
+
+
+@pytest.mark.parametrize(
+    ("predicates", "end"),
+    [
+        ([], None),
+        ([b"declared user alice", b"note = x", b"\xff"], None),
+        ([TimeBefore.at(NOW).predicate], NOW),
+        ([TimeBefore.at(NOW).predicate, TimeBefore.at(NOW + HOUR).predicate], NOW),
+        ([TimeBefore.at(NOW + HOUR).predicate, Expires(NOW).predicate], NOW),
+        ([Expires(NOW + HOUR).predicate, TimeBefore.at(NOW + timedelta(seconds=0.5)).predicate], NOW + timedelta(seconds=0.5)),
+    ],
+)  # fmt: skip
+def test_a_macaroon_expires_with_the_earliest_of_its_times(predicates, end):
+    assert expiry_of(predicates) == end
 
 
 def test_two_declarations_of_one_name_refuse_each_other():

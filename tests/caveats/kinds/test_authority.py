@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
@@ -16,6 +16,7 @@ from caveats import (
     ClientIp,
     Context,
     Expires,
+    Host,
     Method,
     NotBefore,
     Note,
@@ -115,6 +116,69 @@ class Plug(Caveat):
     value: str = "x"
 
 
+@dataclass(frozen=True)
+class Ends(Plug):
+    """A plug-in's kind that answers with whatever authority it is made with."""
+
+    kind: ClassVar[str] = "vendor/ends"
+    answer: object = None
+
+    def narrow(self, authority):
+        return self.answer(authority)
+
+
+EARLIER = NOW - HOUR
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "left"),
+    [
+        ({"expires_at": EARLIER}, "expires_at", EARLIER),
+        ({"not_before": NOW}, "not_before", NOW),
+        ({"scope_limit": (parse_scope("a/b:r"),)}, "scopes", ("a/b:r",)),
+        ({"lists": {"method": (("GET",),), "path": (("/a",),)}}, "paths", (("/a",),)),
+        ({"lists": {"method": (("GET", "PUT"),), "vendor/x": (("1",),)}}, "methods", ("GET", "PUT")),
+    ],
+)
+def test_a_plug_in_s_kind_may_narrow(change, name, left):
+    authority = effective([*BEFORE, Ends(answer=lambda authority: replace(authority, **change))])
+    assert getattr(authority, name) == left
+    assert authority.others == ()
+
+
+BEFORE = [User("alice"), Expires(NOW), NotBefore(EARLIER), Scope("a:r"), Method("GET", "PUT")]
+
+
+def fails(authority):
+    raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda authority: replace(authority, user="bob"),
+        lambda authority: replace(authority, user=None),
+        lambda authority: replace(authority, expires_at=NOW + HOUR),
+        lambda authority: replace(authority, expires_at=None),
+        lambda authority: replace(authority, not_before=EARLIER - HOUR),
+        lambda authority: replace(authority, not_before=None),
+        lambda authority: replace(authority, scope_limit=(parse_scope("a:r"), parse_scope("b:r"))),
+        lambda authority: replace(authority, scope_limit=None),
+        lambda authority: replace(authority, lists={}),
+        lambda authority: replace(authority, lists={"method": (("GET", "PUT", "POST"),)}),
+        lambda authority: None,
+        fails,
+    ],
+)
+def test_a_plug_in_s_kind_that_widens_or_fails_leaves_all_as_it_was(answer):
+    before, bad = effective(BEFORE), Ends(answer=answer)
+    assert effective([*BEFORE, bad]) == replace(before, others=(bad,))
+
+
+def test_an_authority_can_be_hashed_and_compared():
+    assert len({effective(BEFORE), effective(BEFORE), effective([])}) == 2
+
+
 REPEATED = [
     (Expires(NOW), Expires(NOW + HOUR), "earlier expiry"),
     (Expires(NOW), Expires(NOW), "earlier expiry"),
@@ -141,6 +205,8 @@ REPEATED = [
     (Renewed(NOW), Renewed(NOW), None),
     (Parent(OTHER_TOKEN_ID, ()), Parent(OTHER_TOKEN_ID, ()), None),
     (UnknownCaveat(b"x"), UnknownCaveat(b"x"), None),
+    (Host("a.example"), Host("a.example", "b.example"), "no wider"),
+    (Host("a.example", "b.example"), Host("a.example"), None),
     (Plug("x"), Plug("x"), "the same"),
     (Plug("x"), Plug("y"), None),
     (Expires(NOW), Scope("*"), None),

@@ -13,7 +13,6 @@ from caveats import (
     Authority,
     Bundle,
     Caveat,
-    Expires,
     Identifier,
     Macaroon,
     ThirdPartyCaveat,
@@ -21,7 +20,6 @@ from caveats import (
     effective,
     repeated,
 )
-from caveats.kinds import parse_predicate
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -73,15 +71,10 @@ class ThirdPartyLink:
         """When its discharge says that it ends, without what that needs itself."""
         if self.discharge is None:
             return None
-        from caveats.bakery import TimeBefore  # noqa: PLC0415  most tokens have no discharge
+        from caveats.bakery import expiry_of  # noqa: PLC0415  most tokens have no discharge
 
-        links = self.discharge.links
-        caveats = [link.caveat for link in links if isinstance(link, Link)]
-        ends = [caveat.at for caveat in caveats if isinstance(caveat, Expires)]
-        for caveat in caveats:
-            read = parse_predicate(caveat.predicate, {TimeBefore.kind: TimeBefore})
-            ends += [read.moment] if isinstance(read, TimeBefore) else []
-        return min(ends, default=None)
+        own = (link.caveat for link in self.discharge.links if isinstance(link, Link))
+        return expiry_of(caveat.predicate for caveat in own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
     caveats verifier init photos.verifier          makes the file, with the private key
     caveats verifier register photos.verifier ...  an administrator registers the public key; the rest is filled in
 
-Knows one small private file. Whoever has it gets the audience's keys, and can mint tokens with them.
+Knows one small private file. A thief of the file gets the audience's keys, and can mint tokens with them.
 """
 
 from __future__ import annotations

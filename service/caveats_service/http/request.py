@@ -81,6 +81,10 @@ class RequestContext:
             raise bad_request(f"{name} is a whole number from 0 to {most}")
         return int(text)
 
+    def page(self) -> tuple[str, int]:
+        """Where a listing goes on (`?after=`, "" at first) and how many rows it has (`?limit=`, 1 to 1000)."""
+        return self.http.query_params.get("after", ""), max(1, self.number("limit", 100, 1000))
+
     async def read(self, model: type[_Model]) -> _Model:
         """The body as `model`; none at all is as good as `{}`. Raises `Problem`: 400, 413, 415."""
         return await self._read(model.model_validate)

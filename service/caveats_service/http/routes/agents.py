@@ -35,10 +35,8 @@ async def register(request: RequestContext) -> Response:
 async def listing(request: RequestContext) -> Response:
     """The agents, oldest first."""
     await require_admin(request)
-    limit = max(1, request.number("limit", 100, 1000))
-    found = await request.runtime.store.agents.list(
-        after=request.http.query_params.get("after", ""), limit=limit
-    )
+    after, limit = request.page()
+    found = await request.runtime.store.agents.list(after=after, limit=limit)
     rows = [agent_response(agent) for agent in found]
     return reply(schemas.AgentsResponse(agents=rows, next=rows[-1].agent_id if len(rows) == limit else None))
 

@@ -13,10 +13,8 @@ from caveats_service.storage import Group
 async def listing(request: RequestContext) -> Response:
     """The groups, by name."""
     await require_admin(request)
-    limit = max(1, request.number("limit", 100, 1000))
-    found = await request.runtime.store.groups.list(
-        after=request.http.query_params.get("after", ""), limit=limit
-    )
+    after, limit = request.page()
+    found = await request.runtime.store.groups.list(after=after, limit=limit)
     rows = [group_response(group) for group in found]
     return reply(schemas.GroupsResponse(groups=rows, next=rows[-1].name if len(rows) == limit else None))
 

@@ -123,9 +123,8 @@ async def renew(request: RequestContext) -> Response:
 async def listing(request: RequestContext) -> Response:
     """The caller's labelled tokens, newest first."""
     caller = await require_account(request)
-    limit = max(1, request.number("limit", 100, 1000))
-    after = request.http.query_params.get("after")
-    found = await request.runtime.store.labels.list(caller.username, after=after, limit=limit)
+    after, limit = request.page()
+    found = await request.runtime.store.labels.list(caller.username, after=after or None, limit=limit)
     rows = [label_response(request, token) for token in found]
     return reply(schemas.LabelsResponse(tokens=rows, next=rows[-1].token_id if len(rows) == limit else None))
 

@@ -23,10 +23,8 @@ async def register(request: RequestContext) -> Response:
 async def listing(request: RequestContext) -> Response:
     """The accounts, by name."""
     await require_admin(request)
-    limit = max(1, request.number("limit", 100, 1000))
-    found = await request.runtime.store.users.list(
-        after=request.http.query_params.get("after", ""), limit=limit
-    )
+    after, limit = request.page()
+    found = await request.runtime.store.users.list(after=after, limit=limit)
     rows = [user_response(user) for user in found]
     return reply(schemas.UsersResponse(users=rows, next=rows[-1].username if len(rows) == limit else None))
 

@@ -27,7 +27,8 @@ class Edge:
         await self._endpoints(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        path, query = scope["raw_path"], scope["query_string"]
+        path = scope.get("raw_path") or scope["path"].encode()  # not every server keeps the path as it came
+        query = scope["query_string"]
         size = len(path) + len(query)
         referers: list[bytes] = []
         for name, value in scope["headers"]:

@@ -1,6 +1,6 @@
-"""An end to how long a request's head may grow before it is whole: the application sees it only then.
+"""The limit on a request's head that is not whole yet. The application sees a head only when it is whole.
 
-Knows uvicorn's protocol over httptools, which keeps whatever is sent until a blank line comes.
+Knows uvicorn's protocol over httptools, which keeps all that is sent until a blank line comes.
 """
 
 from http import HTTPStatus
@@ -11,12 +11,12 @@ from caveats.http import Problem
 
 
 class HeadLimitedProtocol(HttpToolsProtocol):
-    """uvicorn's own, closed with a 431 when a head has grown beyond `h11_max_incomplete_event_size` bytes."""
+    """uvicorn's protocol, which answers 431 and closes when a head is longer than `h11_max_incomplete_event_size` bytes."""
 
     _grown = 0
 
     def data_received(self, data: bytes) -> None:
-        """Parse; then look whether the head is still not whole."""
+        """Parse `data`, then check the size of a head that is not whole."""
         super().data_received(data)
         scope = self.scope
         if scope is None or "method" in scope:

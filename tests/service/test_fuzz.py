@@ -33,6 +33,7 @@ from service_support import (
 
 from caveats_service.app import ROUTES
 from caveats_service.core import revoking
+from caveats_service.core.accounts import OPERATOR
 from caveats_service.http import schemas
 
 pytestmark = pytest.mark.slow
@@ -83,11 +84,7 @@ class World:
             )
             if user and not (user.is_enabled and verdict and verdict.ok):
                 self.service.run(here.store.users.enable("admin", now=here.now(), actor="test"))
-                self.service.run(
-                    here.set_password(
-                        "admin", self.service.run(here.passwords.hash(ADMIN_PASSWORD)), actor="test"
-                    )
-                )
+                self.service.run(here.accounts.set_password("admin", ADMIN_PASSWORD, actor=OPERATOR))
             self.refresh()
 
     def refresh(self) -> None:

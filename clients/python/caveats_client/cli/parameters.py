@@ -60,7 +60,7 @@ scope = click.option(
     "--scope",
     metavar="PATTERNS",
     multiple=True,
-    help="What the token allows, such as photos/42:read. Repeatable.",
+    help="What it is good for, such as photos/42:read. Repeatable.",
 )
 expires_in = click.option(
     "--expires-in",

@@ -117,8 +117,8 @@ def test_every_package_says_that_it_is_typed(wheel: Path, package: str) -> None:
 
 def test_the_migrations_come_along(wheel: Path) -> None:
     held = zipfile.ZipFile(wheel).namelist()
-    assert "caveats_service/store/migrations/env.py" in held
-    assert any(name.startswith("caveats_service/store/migrations/versions/0001") for name in held)
+    assert "caveats_service/storage/migrations/env.py" in held
+    assert any(name.startswith("caveats_service/storage/migrations/versions/0001") for name in held)
 
 
 def test_the_licence_comes_along(wheel: Path) -> None:

@@ -521,11 +521,12 @@ def test_completion_prints_a_script(caveats: Caveats, shell: str) -> None:
     assert f"{shell}_complete" in done.stdout
 
 
-def completed(words: str) -> list[str]:
-    """What a bash that has sourced the script offers for the last of `words`."""
+def completed(script: str, words: str) -> list[str]:
+    """What a bash that has sourced `script` offers for the last of `words`."""
     typed = words.split(" ")
     commands = (
-        'source <(caveats completion bash); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))\n'
+        f"{script}\n"
+        'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))\n'
         '_caveats_completion caveats; printf "%s\\n" "${COMPREPLY[@]}"'
     )
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -552,8 +553,8 @@ def completed(words: str) -> list[str]:
         ("caveats completion f", ["fish"]),
     ],
 )
-def test_bash_completes_commands_and_flags(words: str, expected: list[str]) -> None:
-    assert completed(words) == expected
+def test_bash_completes_commands_and_flags(caveats: Caveats, words: str, expected: list[str]) -> None:
+    assert completed(caveats("completion", "bash").stdout, words) == expected
 
 
 @pytest.mark.slow

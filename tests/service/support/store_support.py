@@ -6,7 +6,8 @@ import secrets
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -14,10 +15,14 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from caveats_service.storage import Store
+from caveats_service.storage import Agent, Decision, Interaction, LabelledToken, Store, VerifierApp
 
 POSTGRES = os.environ.get("CAVEATS_TEST_POSTGRES", "postgresql://root@127.0.0.1:5432/test")
 KINDS = ("sqlite", "postgresql")
+NOW = datetime(2026, 11, 21, 12, 0, 0, 250_000, tzinfo=UTC)
+DAY = timedelta(days=1)
+VISIT = bytes(32)
+"""The hash by which `interaction()` is found."""
 
 
 class Place:
@@ -199,3 +204,53 @@ class Line:
                 await writer.drain()
         finally:
             writer.close()
+
+
+# what tests put into a store
+
+
+async def alice(store: Store) -> None:
+    await store.users.create("alice", "hash", now=NOW, actor="system")
+
+
+def label(token_id: str, *, lasts: timedelta = DAY) -> LabelledToken:
+    return LabelledToken(token_id, "alice", "a note", "photos:read", "photos", NOW, NOW + lasts)
+
+
+def seal(row_id: int, key_id: str) -> bytes:
+    return f"sealed {row_id} {key_id}".encode()
+
+
+async def rotate(store: Store, now: datetime = NOW) -> str:
+    key = await store.keys.publish(seal, now=now, actor="system")
+    await store.keys.activate(key.key_id, retire_after=now + DAY, now=now, actor="system")
+    return key.key_id
+
+
+async def add_verifier(
+    store: Store, name: str = "app", audience: str = "photos", actor: str = "root"
+) -> VerifierApp:
+    return await store.verifiers.add(audience=audience, public_key=bytes(32), name=name, now=NOW, actor=actor)
+
+
+async def add_agent(store: Store, n: int, username: str = "alice", actor: str = "a") -> Agent:
+    return await store.agents.add(
+        username=username, public_key=bytes([n]) * 32, name="robot", now=NOW, actor=actor
+    )
+
+
+def interaction(n: int = 0, **given: Any) -> Interaction:
+    made = Interaction(
+        visit_hash=bytes([n]) * 32,
+        wait_hash=bytes([n + 100]) * 32,
+        token_hash=bytes([n + 200]) * 32,
+        identifier=b"id",
+        payload=None,
+        client_ip="192.0.2.1",
+        asker=None,
+        approvers=(),
+        decision=Decision.OPEN,
+        created_at=NOW,
+        expires_at=NOW + DAY,
+    )
+    return replace(made, **given)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from store_support import KINDS, Line, SqlitePlace, eventually, new_place
+from store_support import Line, SqlitePlace, eventually, new_place
 
 from caveats import UserRevocation
 from caveats_service.storage import Change, ChangeKind, Store
@@ -24,12 +24,6 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SOON = 0.3
 
 
-@pytest_asyncio.fixture(params=KINDS)
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    async with new_place(request.param, tmp_path) as place:
-        yield place
-
-
 @pytest_asyncio.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Any]:
     async with new_place("postgresql", tmp_path) as place:
@@ -37,14 +31,6 @@ async def server(tmp_path: Path) -> AsyncIterator[Any]:
         await store.migrate()
         await store.close()
         yield place
-
-
-@pytest_asyncio.fixture
-async def store(place: Any) -> AsyncIterator[Store]:
-    store: Store = place.store()
-    await store.migrate()
-    yield store
-    await store.close()
 
 
 async def revoke(store: Store, user: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from store_support import KINDS, SqlitePlace, new_place, token_id
+from store_support import SqlitePlace, token_id
 
 from caveats import TokenRevocation, UserRevocation
 from caveats_service.storage import Idempotency, LabelledToken, Store, StoreError, StoreUnavailable
@@ -50,20 +50,6 @@ def start(code: str, place: Any, name: str = "w") -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-c", PRELUDE + code, place.url, name], stdout=subprocess.PIPE, text=True
     )
-
-
-@pytest_asyncio.fixture(params=KINDS)
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    async with new_place(request.param, tmp_path) as place:
-        yield place
-
-
-@pytest_asyncio.fixture
-async def store(place: Any) -> AsyncIterator[Store]:
-    store: Store = place.store()
-    await store.migrate()
-    yield store
-    await store.close()
 
 
 @pytest.fixture

@@ -8,17 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-import pytest_asyncio
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect
-from store_support import KINDS, new_place, token_id
+from store_support import new_place, token_id
 
 from caveats import KeyState, TokenRevocation
 from caveats_service.storage import Change, ChangeKind, SchemaError, SchemaTooNew, Store, tables
@@ -28,12 +27,6 @@ pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 _T = TypeVar("_T")
-
-
-@pytest_asyncio.fixture(params=KINDS)
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    async with new_place(request.param, tmp_path) as place:
-        yield place
 
 
 async def look(place: Any, at: Callable[[Connection], _T]) -> _T:
@@ -230,7 +223,8 @@ async def test_a_migration_that_dies_half_way_is_undone_and_runs_again(
     await migrated(place)
     before = await content(place)
     code = (
-        "import asyncio, sys\nfrom pathlib import Path\nfrom caveats_service.storage import Store, migrate\n"
+        "import asyncio, sys\nfrom pathlib import Path\nfrom caveats_service.storage import Store\n"
+        "from caveats_service.storage.engines import migrate\n"
         "migrate.LOCATION = Path(sys.argv[2])\nasyncio.run(Store(sys.argv[1]).migrate())\n"
     )
     dying = await asyncio.create_subprocess_exec(

@@ -5,12 +5,11 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from store_support import KINDS, new_place, refuse_a_second_record, token_id
+from store_support import refuse_a_second_record, token_id
 
 from caveats import BranchRevocation, TokenRevocation, UserRevocation
 from caveats_service.storage import (
@@ -30,12 +29,6 @@ pytestmark = pytest.mark.slow
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 DIGEST, OTHER = bytes(32), bytes([1]) * 32
-
-
-@pytest_asyncio.fixture(params=KINDS)
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    async with new_place(request.param, tmp_path) as place:
-        yield place
 
 
 @pytest_asyncio.fixture

@@ -1,0 +1,51 @@
+"""Labelled tokens: listed newest first, used forward only, forgotten when they expire."""
+
+import pytest
+from store_support import DAY, NOW, alice, label
+
+from caveats_service.storage import (
+    LabelExists,
+    Store,
+)
+
+
+async def test_a_users_labelled_tokens_are_listed_newest_first_page_by_page(store: Store) -> None:
+    await alice(store)
+    await store.users.create("bob", "hash", now=NOW, actor="a")
+    ids = [f"T{n}" for n in range(7)]
+    for name in ids:
+        await store.labels.add(label(name), now=NOW, actor="alice")
+    found: list[str] = []
+    while page := await store.labels.list("alice", after=found[-1] if found else None, limit=3):
+        found += [token.token_id for token in page]
+    assert found == ids[::-1]
+    assert await store.labels.list("bob") == ()
+    assert await store.labels.get("T3") == label("T3")
+    assert await store.labels.get("T9") is None
+
+
+async def test_an_id_is_labelled_once(store: Store) -> None:
+    await alice(store)
+    await store.labels.add(label("T1"), now=NOW, actor="alice")
+    with pytest.raises(LabelExists):
+        await store.labels.add(label("T1"), now=NOW, actor="alice")
+
+
+async def test_a_last_use_only_moves_forward(store: Store) -> None:
+    await alice(store)
+    for name in ("T1", "T2", "T3"):
+        await store.labels.add(label(name), now=NOW, actor="alice")
+    await store.labels.mark_used({"T1": NOW + DAY, "T2": NOW, "unknown": NOW})
+    await store.labels.mark_used({"T1": NOW, "T2": NOW + DAY})
+    await store.labels.mark_used({})
+    used = {token.token_id: token.last_used_at for token in await store.labels.list("alice")}
+    assert used == {"T1": NOW + DAY, "T2": NOW + DAY, "T3": None}
+
+
+async def test_only_expired_labels_are_pruned(store: Store) -> None:
+    await alice(store)
+    await store.labels.add(label("T1"), now=NOW, actor="alice")
+    await store.labels.add(label("T2", lasts=2 * DAY), now=NOW, actor="alice")
+    assert await store.labels.prune(now=NOW, actor="system") == 0
+    assert await store.labels.prune(now=NOW + DAY, actor="system") == 1
+    assert [token.token_id for token in await store.labels.list("alice")] == ["T2"]

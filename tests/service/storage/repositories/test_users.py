@@ -1,0 +1,131 @@
+"""Accounts: a name is given once, a hash is replaced and never shown, a change that ends all tokens revokes them with it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from store_support import (
+    DAY,
+    NOW,
+    alice,
+    label,
+)
+
+from caveats import UserRevocation
+from caveats_service.storage import (
+    Store,
+    UnknownUser,
+    UserExists,
+)
+
+
+async def test_a_user_is_found_as_created_and_the_hash_is_not_shown(store: Store) -> None:
+    made = await store.users.create("alice", "s3cret", now=NOW, actor="root", is_admin=True, scope="photos:*")
+    assert made == await store.users.get("alice")
+    assert (made.is_admin, made.scope, made.is_enabled, made.password_changed_at) == (
+        True,
+        "photos:*",
+        True,
+        NOW,
+    )
+    assert "s3cret" not in repr(made)
+    assert await store.users.get("bob") is None
+
+
+async def test_a_name_is_given_once_also_to_many_at_a_time(store: Store) -> None:
+    made = await asyncio.gather(
+        *(store.users.create("alice", f"hash {n}", now=NOW, actor="a") for n in range(20)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(one, UserExists) for one in made) == 19
+    assert await store.users.count() == 1
+    assert len(await store.audit.list()) == 1
+
+
+async def test_users_are_listed_by_name_page_by_page(store: Store) -> None:
+    names = [f"user{n:02}" for n in range(7)]
+    for name in reversed(names):
+        await store.users.create(name, "hash", now=NOW, actor="a", is_admin=name == "user03")
+    found: list[str] = []
+    while page := await store.users.list(after=found[-1] if found else "", limit=3):
+        found += [user.username for user in page]
+    assert found == names
+    assert await store.users.count() == 7
+    assert await store.users.count(admins_only=True) == 1
+
+
+async def test_a_new_password_replaces_the_hash_and_says_when(store: Store) -> None:
+    await alice(store)
+    changed = await store.users.set_password("alice", "new", now=NOW + DAY, actor="alice")
+    assert (changed.user.password_hash, changed.user.password_changed_at) == ("new", NOW + DAY)
+    assert changed.revocation is None
+
+
+async def test_fifty_rehashes_at_once_leave_one_new_hash(store: Store) -> None:
+    await alice(store)
+    won = await asyncio.gather(
+        *(store.users.replace_hash("alice", "hash", f"new {n}", now=NOW, actor="alice") for n in range(50))
+    )
+    assert won.count(True) == 1
+    user = await store.users.get("alice")
+    assert user is not None
+    assert user.password_hash == f"new {won.index(True)}"
+    assert [entry.action for entry in await store.audit.list()].count("user.rehash") == 1
+
+
+async def test_a_rehash_never_undoes_a_password_change(store: Store) -> None:
+    await alice(store)
+    await store.users.set_password("alice", "changed", now=NOW, actor="alice")
+    assert not await store.users.replace_hash("alice", "hash", "rehashed", now=NOW, actor="alice")
+    user = await store.users.get("alice")
+    assert user is not None
+    assert user.password_hash == "changed"
+
+
+async def test_a_user_is_disabled_and_enabled_and_the_first_time_stands(store: Store) -> None:
+    await alice(store)
+    await store.users.disable("alice", now=NOW, actor="root")
+    again = await store.users.disable("alice", now=NOW + DAY, actor="root")
+    assert again.user.disabled_at == NOW
+    assert not again.user.is_enabled
+    assert (await store.users.enable("alice", now=NOW, actor="root")).is_enabled
+
+
+@pytest.mark.parametrize("change", ["set_password", "disable"])
+async def test_a_change_that_ends_all_tokens_revokes_them_in_the_same_transaction(
+    store: Store, change: str
+) -> None:
+    await alice(store)
+    arguments = ["new"] if change == "set_password" else []
+    done = await getattr(store.users, change)(
+        "alice", *arguments, now=NOW + DAY, actor="alice", revoke_until=NOW + 2 * DAY
+    )
+    (record,) = (await store.revocations.page(0)).records
+    assert done.revocation == record
+    assert record.entry == UserRevocation("alice", NOW + DAY, NOW + 2 * DAY)
+
+
+async def test_an_administrator_is_made_and_unmade(store: Store) -> None:
+    await alice(store)
+    assert (await store.users.set_admin("alice", is_admin=True, now=NOW, actor="root")).is_admin
+    assert not (await store.users.set_admin("alice", is_admin=False, now=NOW, actor="root")).is_admin
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: store.users.set_password("bob", "hash", now=NOW, actor="a"),
+        lambda store: store.users.disable("bob", now=NOW, actor="a", revoke_until=NOW + DAY),
+        lambda store: store.users.enable("bob", now=NOW, actor="a"),
+        lambda store: store.users.set_admin("bob", is_admin=True, now=NOW, actor="a"),
+        lambda store: store.labels.add(label("T1"), now=NOW, actor="a"),
+    ],
+    ids=["set-password", "disable", "enable", "set-admin", "label"],
+)
+async def test_an_unknown_user_is_named_and_nothing_is_written(
+    store: Store, change: Callable[[Store], Awaitable[object]]
+) -> None:
+    with pytest.raises(UnknownUser):
+        await change(store)
+    assert await store.audit.list() == ()
+    assert (await store.revocations.page(0)).records == ()

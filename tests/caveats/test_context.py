@@ -9,6 +9,7 @@ import pytest
 from law_support import NOW
 
 from caveats import Context
+from caveats.context import facts_of
 
 
 @pytest.mark.parametrize("now", [datetime(2026, 11, 21), None, "2026-11-21T00:00:00Z", 0, NOW.date()])
@@ -33,3 +34,17 @@ def test_a_context_is_frozen_and_its_default_extra_cannot_be_written():
         context.user = "x"
     with pytest.raises(TypeError):
         context.extra["x"] = 1
+
+
+def test_the_facts_of_a_request_are_told_by_name_without_those_of_the_app():
+    context = Context(NOW, "photos", ("a:b",), method="GET", host="a.example", extra={"x": 1})
+    told = facts_of(context)
+    assert told == {
+        "method": "GET",
+        "path": None,
+        "host": "a.example",
+        "client_ip": None,
+        "user": None,
+        "extra": {"x": 1},
+    }
+    assert Context(NOW, "photos", ("a:b",), **told) == context

@@ -335,8 +335,16 @@ def test_hosts_of_several_caveats_are_intersected():
     assert effective([Host("a.example"), Host("b.example")]).words_of("host") == ()
 
 
-def test_a_name_as_a_person_writes_it_is_brought_to_the_form_that_is_compared():
-    assert Host(Host.typed_by_hand("Photos.Example.")) == Host("photos.example")
+@pytest.mark.parametrize(
+    ("kind", "typed", "held"),
+    [(Host, "Photos.Example.", "photos.example"), (Method, "get", "GET"), (Path, "/A", "/A")],
+)
+def test_a_word_as_a_person_writes_it_is_brought_to_the_form_that_is_compared(kind, typed, held):
+    assert kind(kind.typed_by_hand(typed)) == kind(held)
+
+
+def test_a_kind_of_a_time_tells_it():
+    assert [Expires(NOW).moment, NotBefore(NOW).moment, Renewed(NOW).moment] == [NOW] * 3
 
 
 def test_a_host_of_any_length_is_judged_at_once():

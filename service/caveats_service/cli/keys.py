@@ -76,7 +76,7 @@ def export_keys(*, audience: str, output: Path | None) -> None:
     text = json.dumps(with_master_keys(work), indent=2) + "\n"
     if audience == DEFAULT_AUDIENCE:
         note(
-            f"careful: {audience} is the audience of this service itself. Whoever has these keys can mint tokens "
+            f"careful: {audience} is the audience of this service itself. The holder of these keys can mint tokens "
             "that administer it; give your apps audiences of their own"
         )
     if output is None:

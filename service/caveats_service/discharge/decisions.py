@@ -122,7 +122,7 @@ class Decisions:
     async def approve(self, interaction: Interaction, person: str, *, allow: bool, host: str) -> Interaction:
         """A second person approves or denies, on the approvers' page. Returns how things stand then.
 
-        Whoever could change nothing by approving may not deny either. Raises `DischargeRefused` as `ask` does.
+        A person whose approval would change nothing may not deny either. Raises `DischargeRefused` as `ask` does.
         """
         asker = interaction.asker
         if asker is None:

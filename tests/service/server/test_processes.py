@@ -132,7 +132,10 @@ def _workers(parent: int) -> list[int]:
 
 
 def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
+    """And the start that finds it takes no longer than the first one did, give or take a busy machine."""
+    begin = time.monotonic()
     running = spawn(tmp_path)
+    first_start = time.monotonic() - begin
     with running.client() as http:
         token, other = token_of(http, note="ci"), token_of(http)
         copy = narrow(other, "note = a copy")
@@ -143,7 +146,7 @@ def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
     assert rows(tmp_path, "PRAGMA integrity_check") == [("ok",)]
     begin = time.monotonic()
     with process(tmp_path) as again, again.client() as http:
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < max(5, 2 * first_start)
         assert not live(http, token)
         assert not live(http, copy)
         assert live(http, other)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from caveats import MalformedCaveat
+from caveats import MalformedCaveat, UserRevocation
 from caveats_service.core.accounts import ADMIN, OPERATOR, Accounts, Actor, Anonymous
 from caveats_service.core.errors import (
     BadName,
@@ -23,7 +23,7 @@ from caveats_service.core.passwords import PasswordHasher, PasswordProfile
 from caveats_service.core.rate_limit import RateLimiter
 from caveats_service.core.revoking import RACE, Revoker
 from caveats_service.settings import Settings
-from caveats_service.storage import Store, UnknownUser, UserExists
+from caveats_service.storage import RevocationRecord, Store, UnknownUser, UserExists
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ALICE, BOB, ROOT = Actor("alice"), Actor("bob"), Actor("root", administers=True)
@@ -67,6 +67,11 @@ class House:
         """Actor, action and subject of each entry, the oldest first."""
         found = await self.store.audit.list(limit=1000)
         return [(entry.actor, entry.action, entry.subject) for entry in reversed(found)]
+
+
+def _up_to(record: RevocationRecord) -> datetime:
+    assert isinstance(record.entry, UserRevocation)
+    return record.entry.issued_up_to
 
 
 @pytest_asyncio.fixture
@@ -121,7 +126,7 @@ async def test_all_that_a_user_has_dies_up_to_a_moment_ahead_that_is_waited_for(
     await CHANGES[change](house.accounts, ROOT)
     assert loop.time() - begun >= RACE.total_seconds() * 0.9
     page = await house.store.revocations.page(0)
-    assert [entry.issued_up_to for entry in page.entries] == [NOW + RACE]
+    assert [_up_to(record) for record in page.records] == [NOW + RACE]
 
 
 @pytest.mark.parametrize("change", ["set_password", "revoke_all", "disable"])
@@ -133,8 +138,8 @@ async def test_a_revocation_that_came_late_is_written_a_second_time(
     slow = House(store, now=lambda: next(times, late))
     await CHANGES[change](slow.accounts, ROOT)
     page = await store.revocations.page(0)
-    assert [entry.issued_up_to for entry in page.entries] == [NOW + RACE, late]
-    assert page.entries[0].reason == page.entries[1].reason
+    assert [_up_to(record) for record in page.records] == [NOW + RACE, late]
+    assert page.records[0].reason == page.records[1].reason
 
 
 async def test_whoever_has_an_account_registers_nobody_else_but_anybody_may_register_where_that_is_open(

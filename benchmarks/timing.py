@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from time import thread_time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Contender:
 
 
 def best(contenders: Iterable[Contender], rounds: int) -> dict[str, float]:
-    """Microseconds an operation of each contender, in its best batch.
+    """Microseconds of processor time an operation of each contender, in its best batch.
 
     Contenders take turns, a batch each a round, so that whatever else the machine does hits all of them;
     the best batch is the one that it hit least. The collector stays on, as it would be in a service.
@@ -41,10 +41,10 @@ def _batch(contender: Contender) -> float:
     operation, arguments = contender.fresh()
     gc.collect()
     gc.freeze()  # what stands before the batch is not for the collector to walk during it
-    started = perf_counter()
+    started = thread_time()
     for argument in arguments:
         operation(argument)
-    ended = perf_counter()
+    ended = thread_time()
     gc.unfreeze()
     return (ended - started) / len(arguments) * 1e6
 

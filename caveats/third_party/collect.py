@@ -1,4 +1,4 @@
-"""Collecting discharges: whom to ask, in which order, and when to stop. Knows no HTTP: whoever drives it asks.
+"""Collecting discharges: whom to ask, in which order, and when to stop. Knows no HTTP: its caller asks.
 
     collecting, answer = collect(macaroon), None
     while True:
@@ -30,8 +30,9 @@ Collecting = Generator[ThirdPartyCaveat, "Macaroon | None", Unbound]
 def collect(macaroon: Macaroon, limits: Limits = DEFAULT_LIMITS) -> Collecting:
     """Asks for one discharge after the other, depth first, those that discharges themselves need included.
 
-    Whoever answers may ask for ever more: it ends in `LimitExceeded` at `limits.discharges` questions or
-    `limits.depth`, and in `UnusedDischarge` for a ticket asked twice or an answer to another ticket.
+    A third party may answer with a macaroon that needs further discharges, for ever: the generator raises
+    `LimitExceeded` beyond `limits.discharges` questions or `limits.depth` levels, and `UnusedDischarge` for a ticket that
+    is asked twice or an answer to another ticket.
     """
     found: list[Macaroon] = []
     asked: set[bytes] = set()

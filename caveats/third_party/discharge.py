@@ -36,9 +36,10 @@ def discharge(
     user: str | None = None,
     life: timedelta = LIFE,
 ) -> Macaroon:
-    """The macaroon that answers `ticket`; the asker binds it to theirs. Whoever calls this has judged its conditions.
+    """The discharge macaroon that answers `ticket`. Judges nothing: the caller has judged the ticket's conditions.
 
-    `user`: who the third party says the asker is. Raises `DischargeRefused` once the ticket has expired.
+    `user`: who the third party says the asker is. `life`: how long the discharge is good. The asker binds it to the
+    macaroon that needs it. Raises `DischargeRefused` once the ticket has expired.
     """
     if ticket.expires_at is not None and now >= ticket.expires_at:
         raise DischargeRefused("the ticket has expired")
@@ -99,5 +100,5 @@ class Discharger:
 
 
 def failed_conditions(conditions: Iterable[str], checkers: Checkers, context: Context) -> tuple[Failure, ...]:
-    """Every one of `conditions` that does not hold, explained. Whoever required the discharge added them."""
+    """Every condition that does not hold, explained."""
     return unsatisfied([checkers.parse(condition.encode()) for condition in conditions], checkers, context)

@@ -1,4 +1,4 @@
-"""Third parties: a ticket that only they can read, and the discharge that answers it. Knows NaCl boxes.
+"""Tickets: what a third party is asked, sealed so that only it can read it. Knows boxes, judges nothing.
 
 A ticket in this format is `0x43 0x01`, an ephemeral X25519 public key, a nonce, and a NaCl box. In the box are
 the caveat's root key (32 bytes), an id (16), when the ticket expires (5: seconds, the highest byte first; 0 for
@@ -89,12 +89,19 @@ class Ticket:
     """What a third party reads in a ticket that was made for it."""
 
     raw: bytes
+    """The ticket as it came: the identifier of the discharge that answers it."""
     location: str
+    """Where the third party was asked to be."""
     audience: str
+    """The audience that asks, or empty."""
     expires_at: datetime | None
+    """The last moment for a discharge, UTC, whole seconds; None for no end."""
     ticket_id: str
+    """16 bytes in hex."""
     conditions: tuple[str, ...]
+    """Predicates that have to hold of the asker."""
     caveat_key: bytes
+    """The discharge's root key, 32 bytes: never log, return or store it."""
 
     def __repr__(self) -> str:
         return f"Ticket(location={self.location!r}, ticket_id={self.ticket_id!r}, conditions={self.conditions!r})"

@@ -5,12 +5,13 @@ HMAC-SHA256 with the signature before it. HMAC (RFC 2104) is spelled out over `h
 the key pads made by table look-up, because that costs two thirds of `hmac.digest`; the Wycheproof and
 RFC 4231 vectors hold it to the standard.
 
-PyNaCl is imported by the two functions that need it, when they are called: a token without third parties never does,
-and the import takes longer than all of this library's own.
+PyNaCl is imported when a third-party caveat's key is sealed or opened: other tokens do without, and the import takes
+longer than all of this library's own.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from caveats.errors import BadSignature, InvalidKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 KEY_SIZE = 32
 SIGNATURE_SIZE = 32
@@ -87,9 +88,15 @@ def extend(signature: bytes, predicate: bytes) -> bytes:
 
 
 def extend_sealed(signature: bytes, vid: bytes, ticket: bytes) -> bytes:
-    """The signature after one more third-party caveat: HMAC of the HMACs of `vid` (72 bytes) and `ticket`."""
-    key = pads(signature)
-    return mac(key, mac(key, vid) + mac(key, ticket))
+    """The signature after one more third-party caveat: HMAC of the HMACs of `vid` (72 bytes) and `ticket`.
+
+    Three HMACs under one key, written out: with `bind_to` a tenth of what verifying a token with a discharge costs.
+    """
+    inner = signature.translate(_INNER) + _INNER_REST
+    outer = signature.translate(_OUTER) + _OUTER_REST
+    of_vid = sha256(outer + sha256(inner + vid).digest()).digest()
+    of_ticket = sha256(outer + sha256(inner + ticket).digest()).digest()
+    return sha256(outer + sha256(inner + of_vid + of_ticket).digest()).digest()
 
 
 def extend_all(key: bytes, messages: Iterable[bytes]) -> list[bytes]:
@@ -119,21 +126,26 @@ same = compare_digest
 """Whether two signatures are equal, in time that does not depend on where they differ."""
 
 
+@cache
+def _secretbox() -> tuple[Callable[..., bytes], Callable[..., bytes], type[Exception]]:
+    """Seal, open, and what opening raises: PyNaCl's, imported when the first key is sealed or opened."""
+    from nacl.bindings import crypto_secretbox, crypto_secretbox_open  # noqa: PLC0415  # see above
+    from nacl.exceptions import CryptoError  # noqa: PLC0415
+
+    return crypto_secretbox, crypto_secretbox_open, CryptoError
+
+
 def seal(signature: bytes, derived_key: bytes, nonce: bytes) -> bytes:
     """The `vid` of a third-party caveat: its derived key in a secretbox under the signature so far."""
-    from nacl.bindings import crypto_secretbox  # noqa: PLC0415  # see above
-
-    return nonce + crypto_secretbox(derived_key, nonce, signature)
+    return nonce + _secretbox()[0](derived_key, nonce, signature)
 
 
 def unseal(signature: bytes, vid: bytes) -> bytes:
     """The derived caveat key inside a `vid`. Raises `BadSignature` when it was not sealed under `signature`."""
-    from nacl.bindings import crypto_secretbox_open  # noqa: PLC0415  # see above
-    from nacl.exceptions import CryptoError  # noqa: PLC0415
-
+    _, open_secretbox, crypto_error = _secretbox()
     try:
-        return crypto_secretbox_open(vid[NONCE_SIZE:], vid[:NONCE_SIZE], signature)
-    except (CryptoError, ValueError):
+        return open_secretbox(vid[NONCE_SIZE:], vid[:NONCE_SIZE], signature)
+    except (crypto_error, ValueError):
         raise BadSignature("a third-party caveat's key does not open under this chain") from None
 
 
@@ -154,7 +166,9 @@ def binding(root_signature: bytes) -> bytes:
 
 def bind_to(binding: bytes, discharge_signature: bytes) -> bytes:
     """As `bind`, from what `binding` made of the root's signature."""
-    return mac(_ZERO, binding + mac(_ZERO, discharge_signature))
+    inner, outer = _ZERO
+    of_discharge = sha256(outer + sha256(inner + discharge_signature).digest()).digest()
+    return sha256(outer + sha256(inner + binding + of_discharge).digest()).digest()
 
 
 def branch_id(signature: bytes) -> bytes:

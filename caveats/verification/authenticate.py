@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Discharged(NamedTuple):
-    """A discharge that came along, vouched for, with the key that its caveat holds: for whoever asks who it is by."""
+    """An authentic discharge of a token, with the key that its caveat holds, which tells who required it."""
 
     wire: WireMacaroon
     key: bytes
@@ -55,7 +55,7 @@ class Discharged(NamedTuple):
 
 
 class Authenticated(NamedTuple):
-    """A macaroon whose every byte is vouched for, with its discharges: the only thing that can be judged."""
+    """A macaroon, authentic to the last byte, with its authentic discharges. Only this can be judged."""
 
     wire: WireMacaroon
     identified: Identifier | None
@@ -84,14 +84,14 @@ class Authenticated(NamedTuple):
         return added_by(self.wire, issued, len(self.caveats))
 
     def branches(self) -> tuple[bytes, ...]:
-        """The branch id of each link of the chain, the identifier's first. No secret: made to be named."""
+        """The branch id (16 bytes) of each link of the chain, the identifier's first. They are no secrets."""
         return tuple(map(chain.branch_id, self.signatures))
 
     def user_asserted_by(self, party: ThirdParty, root_key: bytes) -> str | None:
         """Who the user is, by the word of `party`; None if it says nothing.
 
-        Believed is only the first caveat of a discharge that was required with this macaroon's `root_key`
-        (`require_discharge`): no holder can add the one or stand before the other. Nothing is judged here.
+        Only the first caveat of a discharge counts that was required with this macaroon's `root_key`
+        (`require_discharge`): no holder has that key, and none can put a caveat before the first. Judges nothing.
         """
         for discharge in self.discharges:
             caveat_key = party.asserting_key(root_key, self.wire.identifier, discharge.nonce)

@@ -4,16 +4,12 @@ With CI=true nothing may be left out: a test that would skip fails, and says why
 """
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 _LAWS = os.environ.get("CAVEATS_LAWS")
 """How many times 60 examples each law is asked for; unset: 60 in CI, 15 elsewhere."""

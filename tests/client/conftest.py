@@ -1,9 +1,7 @@
 """Tokens to work with, minted here: no service is needed for them."""
 
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +16,6 @@ from caveats import (
     User,
     new_token_id,
 )
-
-sys.path[:0] = [str(Path(__file__).parent / "support"), str(Path(__file__).parents[1] / "service/support")]
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 KEYRING = MasterKeyring([MasterKey("k1", bytes(range(1, 33)))])

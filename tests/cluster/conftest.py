@@ -1,18 +1,9 @@
 """Two nodes on one PostgreSQL for the tests that leave them as they are, and a private PostgreSQL to be ill-treated."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).parent
-sys.path[:0] = [
-    str(HERE / "support"),
-    *(str(HERE.parent / other / "support") for other in ("service", "clients")),
-]
-
-from cluster_support import Cluster, PrivatePostgres, cluster, private_postgres, shared_database  # noqa: E402
+from cluster_support import Cluster, PrivatePostgres, cluster, private_postgres, shared_database
 
 
 @pytest.fixture

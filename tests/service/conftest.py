@@ -2,16 +2,12 @@
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "support"))
-
 from service_support import Clock, Service, User, admin_token, new_user, serving
 
 

@@ -5,19 +5,12 @@ skipped; what CI=true makes of that stands in tests/conftest.py.
 """
 
 import shutil
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "service/support"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "client/support"))
-sys.path.insert(0, str(Path(__file__).parent / "support"))
-
 from service_support import User, new_user
 from web_support import Auth, Window, serving, window
 

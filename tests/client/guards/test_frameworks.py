@@ -230,7 +230,7 @@ def running(name: str, *arguments: str) -> Iterator[int]:
         [sys.executable, str(HERE / "apps" / name), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(HERE / "support"), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PYTHONPATH": str(HERE.parents[1] / "support"), "PYTHONDONTWRITEBYTECODE": "1"},
         text=True,
     )
     assert process.stdin is not None

@@ -156,7 +156,7 @@ def outcome(function, *args: Any, **kwargs: Any) -> type[CaveatsError] | None:
     return None
 
 
-VECTORS = Path(__file__).parents[2] / "vectors"
+VECTORS = Path(__file__).parents[1] / "vectors"
 
 
 def vectors(name: str) -> Any:

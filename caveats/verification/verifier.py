@@ -246,7 +246,10 @@ class Verifier:
             macaroon, discharges, identifier, derived_key, self._checkers, self.limits
         )
         token = Authenticated(macaroon, identifier, grant.caveats, signatures, discharged)
-        return token, Entry(grant, checks)
+        entry = Entry(grant, checks)
+        if self._revocations.branches_of(identifier.token_id):  # while the signatures are at hand
+            self._add_branches(entry, token)
+        return token, entry
 
     def _audience(self, identifier: Identifier, context: Context) -> str:
         """The audience of token, verifier and context. Raises `WrongAudience` if they name different ones."""

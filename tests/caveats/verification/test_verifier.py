@@ -571,6 +571,16 @@ def test_introspecting_a_token_that_was_verified_before_walks_once_more_and_then
     assert len(walks) == 1
 
 
+def test_a_token_with_revoked_branches_is_walked_once_too(monkeypatch):
+    entry = BranchRevocation(TOKEN_ID, b"x" * 16, LAST)
+    checking, token = verifier(revocations=RevocationSet([entry])), issue()
+    walks = counted(monkeypatch, "extend_all")
+    checking.verify(token, REQUEST)
+    checking.verify(token.encode(), REQUEST)
+    checking.verify(token.encode(), REQUEST)
+    assert len(walks) == 2
+
+
 def test_a_refusal_is_explained_without_another_walk(monkeypatch):
     checking, text = verifier(), issue().encode()
     checking.verify(text, REQUEST)
@@ -596,6 +606,44 @@ def test_introspection_of_a_revoked_token_is_only_for_who_asks_for_it():
         assert outcome(checking.introspect, token) is Revoked
         assert checking.introspect(token, even_revoked=True).token_id == TOKEN_ID
         assert outcome(checking.verify, token, REQUEST) is Revoked
+
+
+def test_a_revoked_token_is_authenticated_only_for_who_asks_for_it():
+    checking = verifier(revocations=RevocationSet([TokenRevocation(TOKEN_ID, LAST)]))
+    assert outcome(checking.authenticate, issue()) is Revoked
+    assert checking.authenticate(issue(), even_revoked=True).macaroon == issue()
+
+
+@dataclass(frozen=True)
+class Slow(Caveat):
+    kind: ClassVar[str] = "vendor/slow"
+    value: str = "x"
+
+    @classmethod
+    def parse(cls, value):
+        return cls(value)
+
+
+def test_a_check_that_is_a_coroutine_refuses_and_leaves_nothing_unawaited():
+    async def check(caveat, context):
+        return True
+
+    checkers = standard_checkers()
+    checkers.register(Slow, check)
+    token = issue(Slow())
+    assert outcome(verifier(checkers=checkers).verify, token, REQUEST) is UnsatisfiedCaveats
+    assert (
+        outcome(verify, token, KEYRING.root_key(token.unverified_identifier), checkers, REQUEST)
+        is UnsatisfiedCaveats
+    )
+
+
+def test_a_token_whose_checks_alone_do_not_decide_is_granted_under_its_root_key_too():
+    token = issue(Audience("photos"))
+    assert (
+        verify(token, KEYRING.root_key(token.unverified_identifier), standard_checkers(), REQUEST).audience
+        == "photos"
+    )
 
 
 def test_what_was_introspected_is_judged_for_its_audience_only():

@@ -21,7 +21,7 @@ _PYTHON = "python -c pass"
 class _Process(NamedTuple):
     name: str
     arguments: list[str]
-    environment: dict[str, str] = {}  # noqa: RUF012  nobody writes to it
+    environment: dict[str, str] = {}  # noqa: RUF012  # nobody writes to it
     promised: bool = True
 
 

@@ -41,6 +41,8 @@ kinds of your own). Beside them `errors`, `limits`, `context`, `durations` and `
 below is importable from here; what only services need is handed on by its room.
 """
 
+from __future__ import annotations
+
 from caveats.context import Context
 from caveats.errors import (
     BadSignature,

@@ -4,15 +4,16 @@ The one parser for the service's settings, request bodies and command lines. Kno
 is for the caller to judge. Strict on purpose: no sign, space, underscore, fraction or foreign digit passes.
 """
 
+from __future__ import annotations
+
 import re
 from datetime import timedelta
-from typing import Final
 
-ACCEPTED: Final = "whole seconds (900) or a whole number with s, m, h or d (90s, 15m, 8h, 30d)"
-LONGEST: Final = timedelta(days=36_500)
+ACCEPTED = "whole seconds (900) or a whole number with s, m, h or d (90s, 15m, 8h, 30d)"
+LONGEST = timedelta(days=36_500)
 
-_FORM: Final = re.compile(r"(0|[1-9][0-9]{0,9})([smhd]?)")
-_UNITS: Final = {
+_FORM = re.compile(r"(0|[1-9][0-9]{0,9})([smhd]?)")
+_UNITS = {
     "": timedelta(seconds=1),
     "s": timedelta(seconds=1),
     "m": timedelta(minutes=1),

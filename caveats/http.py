@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import ip_network
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import unquote
 
 from caveats import errors
@@ -96,7 +96,7 @@ class Problem(Exception):
         }
 
 
-TITLES: Final[Mapping[str, str]] = MappingProxyType(
+TITLES: Mapping[str, str] = MappingProxyType(
     {
         "bad_request": "The request is not what this endpoint takes",
         "caveats_unsatisfied": "The token's caveats refuse this request",
@@ -125,7 +125,7 @@ TITLES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Every code of the service and of the guards, with its title."""
 
-_REALM: Final = 'Bearer realm="caveats"'
+_REALM = 'Bearer realm="caveats"'
 
 
 def _challenge(error: str) -> dict[str, str]:
@@ -207,7 +207,7 @@ def _discharge_required(error: errors.MissingDischarge) -> Problem:
     return Problem(401, "discharge_required", str(error), headers=_challenge("invalid_token"), members=asked)
 
 
-PROBLEMS: Final[Mapping[type[Exception], Row]] = MappingProxyType(
+PROBLEMS: Mapping[type[Exception], Row] = MappingProxyType(
     {
         errors.MalformedToken: lambda _: invalid_token(),
         errors.DamagedToken: lambda _: damaged_token(),
@@ -289,9 +289,9 @@ class TokenCredential:
 
 
 Credential: TypeAlias = PasswordCredential | TokenCredential
-_LONGEST_BASIC: Final = 6_000
+_LONGEST_BASIC = 6_000
 """In base64 characters."""
-_BLANK: Final = " \t"
+_BLANK = " \t"
 """What may stand around a field's value (RFC 9110, section 5.5)."""
 
 
@@ -412,8 +412,8 @@ def _password(encoded: str) -> PasswordCredential:
 
 # Its URL
 
-_SECRET_MEMBERS: Final = ("access_token", "token", "password")
-_IN_THE_URL: Final = "a credential goes into a header or the body, never into a URL, which logs keep"
+_SECRET_MEMBERS = ("access_token", "token", "password")
+_IN_THE_URL = "a credential goes into a header or the body, never into a URL, which logs keep"
 
 
 def check_url(raw_path: bytes, raw_query: bytes, referers: Iterable[bytes] = ()) -> None:
@@ -455,7 +455,7 @@ def _names_secret(query: str) -> bool:
 
 # Its facts
 
-UNIX: Final = "unix"
+UNIX = "unix"
 """Among trusted proxies: all that connect through a Unix socket, which have no address."""
 
 

@@ -4,6 +4,8 @@ Starts a service and a photo app as processes of their own, in a folder that is 
 checked; the first that does not come out as told ends the demo with exit code 1.
 """
 
+from __future__ import annotations
+
 import sys
 import tempfile
 import time
@@ -23,7 +25,7 @@ from caveats_client import Client, TokenAuth
 EXAMPLES = Path(__file__).resolve().parent
 sys.path.insert(0, str(EXAMPLES / "photos_caveats"))
 
-from photos_caveats import Album  # noqa: E402  found there only now
+from photos_caveats import Album  # noqa: E402  # found there only now
 
 PASSWORD = "correct horse battery staple"
 PATIENCE = 5.0

@@ -1,14 +1,19 @@
 """A service of one's own for as long as a `with` lasts: a free port, a folder, real processes. For demo and tests."""
 
+from __future__ import annotations
+
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCRIPTS = Path(sys.executable).parent
 ADMIN_PASSWORD = "the admin of a moment"

@@ -3,6 +3,8 @@
 With CI=true nothing may be left out: a test that would skip fails, and says why it would have.
 """
 
+from __future__ import annotations
+
 import os
 from collections import Counter
 from collections.abc import Generator

@@ -6,6 +6,8 @@ An `http` block is a request, and the one after it the answer. Pages run in a fo
 service is `http://127.0.0.1:8080`, alice has an account, and `examples` is what it is here.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import doctest
 import json

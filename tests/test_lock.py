@@ -1,5 +1,7 @@
 """constraints.txt: everything is pinned, by version alone. `make lock` writes it anew."""
 
+from __future__ import annotations
+
 import re
 import tomllib
 from itertools import chain

@@ -3,6 +3,8 @@
 Slow, so `make wheel` runs it and `make test` does not. Needs no index: the dependencies are those installed here.
 """
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys

@@ -3,6 +3,8 @@
 The rest of the library knows nothing of this. What is here is bytes and decisions; the HTTP around it is not.
 """
 
+from __future__ import annotations
+
 from caveats.bakery.conditions import (
     Allow,
     ClientIpAddr,

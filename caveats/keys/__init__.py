@@ -4,6 +4,8 @@ Reading order: `keyring` (derivation and states), `boxes` (X25519 keys and NaCl 
 their way to an app).
 """
 
+from __future__ import annotations
+
 from caveats.keys.boxes import PrivateKey, open_box, seal_box
 from caveats.keys.keybundle import KeyBundle, open_bundle, seal_bundle
 from caveats.keys.keyring import (

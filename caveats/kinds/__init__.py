@@ -5,6 +5,8 @@ hosts, addresses), `standard` (every standard kind with its check, and the table
 knows), `authority` (what is left of a token).
 """
 
+from __future__ import annotations
+
 from caveats.kinds.authority import Authority, Repeated, effective, repeated
 from caveats.kinds.base import (
     Answer,

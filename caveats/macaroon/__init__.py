@@ -3,6 +3,8 @@
 Reading order: `macaroon` (one macaroon), `bundle` (a macaroon with its discharges).
 """
 
+from __future__ import annotations
+
 from caveats.macaroon.bundle import Bundle, Unbound
 from caveats.macaroon.macaroon import Macaroon
 

@@ -3,6 +3,8 @@
 Reading order: `entries` (what is revoked), `revocation_set` (all of it, in memory), `feed` (pages on their way to verifiers).
 """
 
+from __future__ import annotations
+
 from caveats.revocation.entries import (
     LAST_SECOND,
     BranchRevocation,

@@ -3,6 +3,8 @@
 Knows no HTTP. Reading order: `ticket`, `discharge` (the third party's side), `collect` (the holder's side).
 """
 
+from __future__ import annotations
+
 from caveats.third_party.collect import collect
 from caveats.third_party.discharge import Discharger, discharge
 from caveats.third_party.ticket import ThirdParty, Ticket, is_ticket, open_ticket

@@ -4,6 +4,8 @@ Reading order: `chain` (all cryptography), `wire` (the canonical encoding), `leg
 `identifier` (what our own tokens are called).
 """
 
+from __future__ import annotations
+
 from caveats.token.chain import BRANCH_ID_SIZE, branch_id, derive, extend_all, mac, pads, same
 from caveats.token.identifier import (
     Identifier,

@@ -4,6 +4,8 @@ Reading order: `authenticate` (the HMAC tree), `grant` (what is answered), `veri
 it remembers), `renewal` (the same token, later).
 """
 
+from __future__ import annotations
+
 from caveats.verification.authenticate import Authenticated, Discharged, authenticate
 from caveats.verification.grant import Grant, Introspection
 from caveats.verification.renewal import first_branches, renew

@@ -11,18 +11,23 @@ then do the rest by themselves. Whoever approves reads what. An approval is good
 (`CAVEATS_DISCHARGE_LIFETIME` at the service), and for one call. APPROVALS_SECRET is 64 hex digits of this app's own.
 """
 
+from __future__ import annotations
+
 import os
 from base64 import b64decode
+from typing import TYPE_CHECKING
 
 import httpx2 as httpx
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from caveats.bakery import BakeryParty
 from caveats_client.guards.discharge_guard import Agreement, DischargeGuard, DischargeMiddleware
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 GROUP = "ops"
 PURPOSE = "drop the database"

@@ -11,15 +11,16 @@ The client is `notes_client.py`. Nothing is kept about who is signed in: restart
 on as before. It does not follow revocations, so its tokens are best short-lived; `examples/photos` does follow.
 """
 
+from __future__ import annotations
+
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import wraps
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, Unauthorized
@@ -35,6 +36,9 @@ from caveats import (
     Verifier,
     WrongAudience,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TOKEN_HEADER = "X-Auth-Token"
 

@@ -3,16 +3,21 @@
 CAVEATS_PASSWORD=... python examples/flask_notes/notes_client.py alice 'buy milk' 'call Bob'
 """
 
+from __future__ import annotations
+
 import argparse
 import getpass
 import os
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx2 as httpx
 
-from caveats import Macaroon
 from caveats_client import Client
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from caveats import Macaroon
 
 
 class NotesClient:

@@ -8,14 +8,14 @@ The token that this app reads the feed with is an administrator's, narrowed unti
 Fails closed: an app that has not heard from the feed for too long is not current, and refuses.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2 as httpx
 
@@ -30,6 +30,10 @@ from caveats import (
     Verifier,
 )
 from caveats_client import TokenAuth
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
 
 def load_keys(path: Path) -> AudienceKeyring:

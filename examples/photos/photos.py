@@ -12,18 +12,19 @@
 Refusals read as the service's own do. To learn of revocations, see `following`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
-from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from following import Follower, load_keys
 from photos_caveats import ALBUM, Album, check_album
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -39,6 +40,11 @@ from caveats import (
     WrongAudience,
     standard_checkers,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
 
 
 def create_app(keyring: AudienceKeyring, follower: Follower | None = None) -> Starlette:

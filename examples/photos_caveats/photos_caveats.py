@@ -5,6 +5,8 @@ names, so that a service can enable the kind by name. Knows requests by one fact
 number as text; knows no app.
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self

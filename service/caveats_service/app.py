@@ -1,15 +1,13 @@
 """The application: routes, the edge around them, the node's life. Assembly only."""
 
+from __future__ import annotations
+
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Callable
-from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
 
 from caveats_service.core.clock import utc_now
 from caveats_service.core.passwords import INTERACTIVE, PasswordProfile
@@ -34,9 +32,17 @@ from caveats_service.http.routes import (
     verify,
 )
 from caveats_service.runtime import ServiceRuntime
-from caveats_service.settings import Settings
 
-ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from datetime import datetime
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from caveats_service.settings import Settings
+
+ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/users", users.register),
     ("GET", "/v1/users", users.listing),
     ("PUT", "/v1/users/{username}/password", users.change_password),

@@ -4,15 +4,15 @@ Knows every part of `core` and `discharge`; knows no HTTP, and holds no rule of 
 the process died: the store has it, or it can be derived.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from caveats import MasterKeyring
 from caveats_service.core.accounts import Accounts, FirstAdmin
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import BadPassword
@@ -30,16 +30,21 @@ from caveats_service.discharge.service import Discharges
 from caveats_service.discharge.waiters import Waiters
 from caveats_service.settings import Settings, SettingsError
 from caveats_service.storage import Store, StoreError
-from caveats_service.storage.encryption import SealKey
 from caveats_service.storage.open import open_store
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from caveats import MasterKeyring
+    from caveats_service.storage.encryption import SealKey
+
 _log = structlog.get_logger("caveats")
-_TEND_EVERY: Final = 2.0
+_TEND_EVERY = 2.0
 """Seconds between two rounds of `_tend`."""
-_RETRY_AFTER: Final = 0.5
+_RETRY_AFTER = 0.5
 """Seconds, after background work has failed."""
-_PRUNE_EVERY: Final = timedelta(minutes=10)
-_ACTOR: Final = "service"
+_PRUNE_EVERY = timedelta(minutes=10)
+_ACTOR = "service"
 
 
 class ServiceRuntime:

@@ -4,6 +4,8 @@ Knows the environment and what each variable may be. Must not open anything. A b
 that names the variable and what would be accepted, and repeats no value.
 """
 
+from __future__ import annotations
+
 import ipaddress
 import re
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import limits
@@ -22,17 +24,17 @@ from caveats.durations import ACCEPTED, format_duration, parse_duration
 from caveats.http import UNIX, TrustedProxies
 from caveats.kinds import Network
 
-PREFIX: Final = "CAVEATS_"
+PREFIX = "CAVEATS_"
 
-_COUNT: Final = re.compile(r"0|[1-9][0-9]{0,9}")
-_DECIMAL: Final = re.compile(r"(?:0|[1-9][0-9]{0,5})(?:\.[0-9]{1,3})?")
-_NETWORK: Final = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
-_CHECKER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[1-9][0-9]{0,4})?")
-_RATE: Final = re.compile(r"[1-9][0-9]{0,5}/(?:second|minute|hour|day)")
-_SQLITE: Final = re.compile(r"sqlite:///[^?#\0]+")
-_POSTGRES: Final = re.compile(r"postgres(?:ql)?://[!-~]+")
-_LONGEST_LOCATION: Final = 256
+_COUNT = re.compile(r"0|[1-9][0-9]{0,9}")
+_DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,5})(?:\.[0-9]{1,3})?")
+_NETWORK = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
+_CHECKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[1-9][0-9]{0,4})?")
+_RATE = re.compile(r"[1-9][0-9]{0,5}/(?:second|minute|hour|day)")
+_SQLITE = re.compile(r"sqlite:///[^?#\0]+")
+_POSTGRES = re.compile(r"postgres(?:ql)?://[!-~]+")
+_LONGEST_LOCATION = 256
 
 
 class SettingsError(Exception):
@@ -150,8 +152,8 @@ File: TypeAlias = Annotated[Path, BeforeValidator(_path), _Accepts("a path")]
 Rate: TypeAlias = Annotated[
     str, BeforeValidator(_rate), _Accepts("a count per second, minute, hour or day, such as 10/minute")
 ]
-_origin: Final = _matching(_ORIGIN, "not an origin")
-_ORIGIN_FORM: Final = "an origin such as https://auth.example (lower case, no path)"
+_origin = _matching(_ORIGIN, "not an origin")
+_ORIGIN_FORM = "an origin such as https://auth.example (lower case, no path)"
 
 
 class Settings(BaseSettings):

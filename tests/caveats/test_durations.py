@@ -1,5 +1,7 @@
 """Durations: one strict form, read back as written."""
 
+from __future__ import annotations
+
 from datetime import timedelta
 
 import pytest

@@ -1,5 +1,7 @@
 """The head of a request: its credential, its URL and its facts; and the problem that each error is."""
 
+from __future__ import annotations
+
 import base64
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,5 +1,7 @@
 """Tokens to work with, minted here: no service is needed for them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 

@@ -4,6 +4,8 @@ What must be seen here is the story of the README: sign in, narrow offline, hand
 reason, kill the copy, and the original lives.
 """
 
+from __future__ import annotations
+
 import asyncio
 import inspect
 import json
@@ -437,7 +439,7 @@ def caveats(service: Serving) -> Script:
     """`caveats(...)` as a person would run it, with nothing on standard input unless it is given."""
     beside = Path(sys.executable).parent / "caveats"
 
-    def run(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "CAVEATS_URL": service.url, **options.pop("env", {})}
         return subprocess.run(
             [beside, *arguments],
@@ -452,7 +454,7 @@ def caveats(service: Serving) -> Script:
     return run
 
 
-def good(done: "subprocess.CompletedProcess[str]") -> str:
+def good(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -614,7 +616,7 @@ def test_an_administrator_registers_people(caveats: Script) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_each_refusal_of_the_service_has_its_exit_code(  # noqa: PLR0917  a table's columns
+def test_each_refusal_of_the_service_has_its_exit_code(  # noqa: PLR0917  # a table's columns
     service: Serving,
     caveats: Script,
     alice: str,

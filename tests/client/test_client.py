@@ -1,5 +1,7 @@
 """Both clients against an in-process transport: one table of behaviours, sync and async."""
 
+from __future__ import annotations
+
 import inspect
 import json
 import threading

@@ -1,5 +1,7 @@
 """Private files: for their owner only, whole or not at all."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,6 +3,8 @@
 How a page is followed stands in tests/test_docs.py.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import inspect
 import re

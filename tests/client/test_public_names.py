@@ -1,5 +1,7 @@
 """The names of `caveats_client`: all there, and none imported before it is used."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 

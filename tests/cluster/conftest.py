@@ -1,5 +1,7 @@
 """Two nodes on one PostgreSQL for the tests that leave them as they are, and a private PostgreSQL to be ill-treated."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import pytest

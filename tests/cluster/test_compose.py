@@ -1,5 +1,7 @@
 """compose.yaml says what there is, and what it says works: the same nodes, app and proxy, as processes."""
 
+from __future__ import annotations
+
 import contextlib
 import importlib.metadata
 import json

@@ -1,5 +1,7 @@
 """Two nodes on one PostgreSQL: any node answers anything, and what one learns the others know within a second."""
 
+from __future__ import annotations
+
 from statistics import median
 from time import monotonic
 

@@ -1,5 +1,7 @@
 """A verifier that is cut off from all nodes: it goes on for as long as it was told to, refuses then, and comes back."""
 
+from __future__ import annotations
+
 import time
 from contextlib import closing
 from datetime import timedelta

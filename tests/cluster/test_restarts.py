@@ -1,5 +1,7 @@
 """Nodes come and go under load, workers agree: nobody notices a rolling restart, not even those who listen to the feed."""
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import time

@@ -1,5 +1,7 @@
 """Keys come and go under load, and no valid token is refused: published first, issued under later, retired last."""
 
+from __future__ import annotations
+
 import os
 import random
 import threading

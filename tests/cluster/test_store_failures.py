@@ -1,5 +1,7 @@
 """The store hangs, or dies and comes back, under load: verification goes on, writes say when to try again."""
 
+from __future__ import annotations
+
 import threading
 import time
 from collections.abc import Callable, Iterator

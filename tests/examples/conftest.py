@@ -1,5 +1,7 @@
 """The examples as their users have them: their folders on the path, a real service beside them."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The approvals: nothing dangerous happens until a second person has agreed."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 

@@ -1,5 +1,7 @@
 """The demo tells the story to its end, plainly where nobody looks, and leaves nothing behind."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys

@@ -1,5 +1,7 @@
 """The notes: sign in once, a token with each request, nothing kept in between."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta

@@ -1,5 +1,7 @@
 """The photo app: local verification, its own kind, the service's way of refusing, and the feed of revocations."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os

@@ -1,5 +1,7 @@
 """The kind `photos/album`: it keeps the laws, and a service enables it by name."""
 
+from __future__ import annotations
+
 import shutil
 import subprocess
 import sys

@@ -8,6 +8,8 @@ revoked is refused, what was issued lives, what was labelled is listed, keys are
 is whole, and the service ready within two seconds. Ends with 1 and says what was lost, if anything was.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import json

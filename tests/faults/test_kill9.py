@@ -1,5 +1,7 @@
 """A short run of the kill -9 script: what was acknowledged is there after every crash."""
 
+from __future__ import annotations
+
 import importlib.util
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """One shared service for the many tests that disturb nobody; a fresh one, with a clock to turn, for the others."""
 
+from __future__ import annotations
+
 import logging
 import os
 from collections.abc import Callable, Iterator

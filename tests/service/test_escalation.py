@@ -1,5 +1,7 @@
 """What an attacker who holds something small would try, to get something larger. Nothing of it works."""
 
+from __future__ import annotations
+
 from datetime import timedelta
 from typing import Any
 

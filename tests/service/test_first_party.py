@@ -1,5 +1,7 @@
 """The guard of an endpoint that wants a third party's word: the bakery's clients, ours, and everybody else."""
 
+from __future__ import annotations
+
 import json
 from base64 import b64encode
 from collections.abc import Callable

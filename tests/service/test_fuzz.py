@@ -3,6 +3,8 @@
 CAVEATS_FUZZ=100000 asks for so many requests; CI for some thousands.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os

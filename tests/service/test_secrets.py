@@ -1,5 +1,7 @@
 """Nothing secret is written anywhere but where it belongs: not to a log, not to the database, not to an error."""
 
+from __future__ import annotations
+
 import base64
 import contextlib
 import logging

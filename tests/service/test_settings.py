@@ -1,5 +1,7 @@
 """Settings: read once, strictly; a bad one is named, and no secret is repeated."""
 
+from __future__ import annotations
+
 import ipaddress
 import os
 from datetime import timedelta

@@ -1,5 +1,7 @@
 """Several nodes in real processes, a PostgreSQL that they share, one of one's own that can be stopped and killed."""
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import os
@@ -72,7 +74,7 @@ def shared_database() -> Iterator[str]:
 class PrivatePostgres:
     """A PostgreSQL server of one's own, all of whose processes can be stopped, let go on, and killed."""
 
-    def __init__(self, folder: Path, programs: Path, primary: "PrivatePostgres | None" = None) -> None:
+    def __init__(self, folder: Path, programs: Path, primary: PrivatePostgres | None = None) -> None:
         """A new one or, with `primary`, its standby, which it waits for at every commit from now on."""
         self.port = free_port()
         self.url = f"postgresql://caveats@127.0.0.1:{self.port}/caveats"
@@ -125,7 +127,7 @@ class PrivatePostgres:
                 cwd=self._folder,
                 stdout=said,
                 stderr=said,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  one system call between fork and exec
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  # one system call between fork and exec
                 **self._as,
             )
         until(self._answers, 20)
@@ -361,7 +363,7 @@ class Load:
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(work,), daemon=True) for work in works]
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> Load:
         for thread in self._threads:
             thread.start()
         return self

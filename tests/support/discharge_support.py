@@ -1,5 +1,7 @@
 """First parties, askers and people at a browser, for tests of the service as a third party."""
 
+from __future__ import annotations
+
 import json
 import re
 import threading
@@ -182,7 +184,7 @@ class FirstParty:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
 
-    def __enter__(self) -> "FirstParty":
+    def __enter__(self) -> FirstParty:
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         )

@@ -3,6 +3,8 @@
 An app is started with one line of JSON on its standard input, prints its port, and ends when the input does.
 """
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os

@@ -4,6 +4,8 @@ The table is run against `caveats.http` itself, the service, and the guards of e
 stands for a good token: scope `*`, with the row's caveats appended. Every request is made to the host `app.example`.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 

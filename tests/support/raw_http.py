@@ -1,5 +1,7 @@
 """One HTTP request, byte for byte as a test wrote it. Libraries would tidy it up first."""
 
+from __future__ import annotations
+
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass

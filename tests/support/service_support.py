@@ -1,5 +1,7 @@
 """The real service for tests: under uvicorn in a thread (cheap passwords, a clock to turn), or as its own process."""
 
+from __future__ import annotations
+
 import asyncio
 import atexit
 import base64
@@ -236,7 +238,7 @@ class Done:
     stdout: str
     stderr: str
 
-    def having(self, expected: int | None) -> "Done":
+    def having(self, expected: int | None) -> Done:
         assert expected in (None, self.returncode), self.stdout + self.stderr
         return self
 

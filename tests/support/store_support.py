@@ -1,5 +1,7 @@
 """Databases for the store's tests: a SQLite file, or a PostgreSQL database of one's own that is dropped afterwards."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import secrets

@@ -4,6 +4,8 @@ Chromium is the one that the system has: nothing is downloaded. With neither it 
 skipped; what CI=true makes of that stands in tests/conftest.py.
 """
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack

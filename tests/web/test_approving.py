@@ -1,5 +1,7 @@
 """The page where a second person approves, in a real browser: who may, who may not, and what each is told."""
 
+from __future__ import annotations
+
 import asyncio
 from typing import Any
 

@@ -1,5 +1,7 @@
 """What others could do to the page, tried in a real browser: write on it, frame it, post to it, listen at it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from html import escape
 from typing import Any

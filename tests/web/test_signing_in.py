@@ -1,5 +1,7 @@
 """The page where people sign in, in a real browser: what it shows, what it takes, and that it decides once."""
 
+from __future__ import annotations
+
 import asyncio
 from pathlib import Path
 from typing import Any

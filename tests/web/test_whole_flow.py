@@ -1,5 +1,7 @@
 """From the command that asks to the bundle it prints, by way of a person at a real browser: every program for itself."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os

@@ -92,7 +92,7 @@ def lock(path: Path, *, wait: bool) -> int | None:
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        import fcntl  # noqa: PLC0415  not on every platform
+        import fcntl  # noqa: PLC0415  # not on every platform
     except ImportError:
         return handle
     try:

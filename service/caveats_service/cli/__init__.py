@@ -8,17 +8,18 @@ code), `output` (what is printed); then the subjects: `users`, `groups`, `agents
 `serve`, `completion`.
 """
 
-import sys
-from typing import Final
+from __future__ import annotations
 
-INTERRUPTED: Final = 130
+import sys
+
+INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and SIGINT's number."""
 
 
 def main() -> None:
     """The console script."""
     try:
-        from caveats_service.cli.app import app  # noqa: PLC0415  Ctrl-C during the import must end like any other
+        from caveats_service.cli.app import app  # noqa: PLC0415  # Ctrl-C during the import must end like any other
 
         app(prog_name="caveats-service")
     except KeyboardInterrupt:

@@ -1,5 +1,9 @@
 """`caveats-service agents`: programs that sign in with a key, for a user."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import click
 
 from caveats import InvalidKey
@@ -16,7 +20,9 @@ from caveats_service.cli.output import (
 from caveats_service.cli.store import ACTOR, with_store
 from caveats_service.core.clock import utc_now
 from caveats_service.discharge.agents import read_agent_key
-from caveats_service.storage import Agent, Store
+
+if TYPE_CHECKING:
+    from caveats_service.storage import Agent, Store
 
 
 @click.command

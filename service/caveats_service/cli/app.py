@@ -3,6 +3,8 @@
 Knows in which module each command stands, and imports none of them.
 """
 
+from __future__ import annotations
+
 import click
 
 from caveats_service.cli.commands import CommandGroup, DeferredCommand

@@ -1,5 +1,7 @@
 """`caveats-service audit`: who changed what."""
 
+from __future__ import annotations
+
 import click
 
 from caveats_service.cli.output import json_option, minute, print_json, print_table, record_json

@@ -3,6 +3,8 @@
 Knows click, knows no command. Importing all modules takes more than a second, `caveats-service --help` a tenth of one.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import Any
 

@@ -1,7 +1,8 @@
 """`caveats-service backup`, `restore` and `restored`: whole copies of the database."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Final
 
 import click
 from rich.console import Console
@@ -12,7 +13,7 @@ from caveats_service.cli.store import ACTOR, load_settings, with_store
 from caveats_service.core.clock import utc_now
 from caveats_service.storage import StoreError, restore_database
 
-_FORGOTTEN: Final = "revocations made after the backup are not in it: rotate and retire keys if that matters"
+_FORGOTTEN = "revocations made after the backup are not in it: rotate and retire keys if that matters"
 
 
 @click.command

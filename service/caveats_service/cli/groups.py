@@ -1,5 +1,9 @@
 """`caveats-service groups`: groups of users."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import click
 
 from caveats_service.cli.output import (
@@ -15,7 +19,9 @@ from caveats_service.cli.store import ACTOR, with_store
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import BadName
 from caveats_service.core.usernames import check_group
-from caveats_service.storage import Group, Store
+
+if TYPE_CHECKING:
+    from caveats_service.storage import Group, Store
 
 
 @click.command

@@ -1,16 +1,21 @@
 """`caveats-service keys`: master keys, and the audience keys that follow from them."""
 
+from __future__ import annotations
+
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from caveats_service.cli.output import fail, json_option, minute, note, print_json, print_table, record_json
 from caveats_service.cli.store import ACTOR, with_master_keys
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
-from caveats_service.core.master_keys import MasterKeys
 from caveats_service.storage.files import sync_file, temporary_beside
+
+if TYPE_CHECKING:
+    from caveats_service.core.master_keys import MasterKeys
 
 
 @click.command

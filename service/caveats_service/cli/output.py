@@ -3,9 +3,10 @@
 Knows no store. Data never goes to standard error, and a message never to standard output, so that output can be piped.
 """
 
+from __future__ import annotations
+
 import json
 import sys
-from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from datetime import datetime
 from enum import Enum
@@ -17,6 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from _typeshed import DataclassInstance
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -55,7 +58,7 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     Console(highlight=False).print(table)
 
 
-def record_json(record: "DataclassInstance", *, without: Collection[str] = ()) -> dict[str, object]:
+def record_json(record: DataclassInstance, *, without: Collection[str] = ()) -> dict[str, object]:
     """A record's fields as JSON values: times as RFC 3339 in UTC, whole seconds. `without`: fields to leave out."""
     return {name: _json_value(value) for name, value in asdict(record).items() if name not in without}
 

@@ -1,5 +1,7 @@
 """`caveats-service serve`."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import click

@@ -1,5 +1,7 @@
 """`caveats-service settings`: every setting that the service knows."""
 
+from __future__ import annotations
+
 from dataclasses import asdict
 
 import click

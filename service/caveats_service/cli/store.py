@@ -3,9 +3,10 @@
 Knows how the core's parts are put together for one command; knows no arguments and prints nothing but errors.
 """
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from caveats import CaveatsError
 from caveats_service.cli.output import fail, wrong_usage
@@ -21,8 +22,11 @@ from caveats_service.storage import Store, StoreError
 from caveats_service.storage.encryption import SealKey, SealKeyError
 from caveats_service.storage.open import open_store
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
 _T = TypeVar("_T")
-ACTOR: Final = OPERATOR.username
+ACTOR = OPERATOR.username
 """Who acts, in the audit log."""
 
 

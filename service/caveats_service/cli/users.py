@@ -1,6 +1,9 @@
 """`caveats-service users`: accounts. What each operation does, and who may, is in `core/accounts`."""
 
+from __future__ import annotations
+
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,7 +21,9 @@ from caveats_service.cli.store import with_accounts, with_store
 from caveats_service.core.accounts import OPERATOR, Accounts
 from caveats_service.core.errors import BadName
 from caveats_service.core.usernames import check_username
-from caveats_service.storage import Store, User
+
+if TYPE_CHECKING:
+    from caveats_service.storage import Store, User
 
 _password_stdin = click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input."

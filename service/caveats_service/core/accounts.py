@@ -4,12 +4,12 @@ Knows accounts, passwords and rates; knows no HTTP and no tokens. The HTTP route
 functions, so neither can leave out the check, the audit row or the revocation of what the user holds.
 """
 
+from __future__ import annotations
+
 import contextlib
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -22,17 +22,22 @@ from caveats_service.core.errors import (
     NotFound,
     RegistrationClosed,
 )
-from caveats_service.core.passwords import PasswordHasher
-from caveats_service.core.rate_limit import RateLimiter
-from caveats_service.core.revoking import Revoker
 from caveats_service.core.usernames import check_username
-from caveats_service.settings import Settings
 from caveats_service.storage import Idempotency, RevocationRecord, Store, StoreUnavailable, User, UserExists
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from caveats_service.core.passwords import PasswordHasher
+    from caveats_service.core.rate_limit import RateLimiter
+    from caveats_service.core.revoking import Revoker
+    from caveats_service.settings import Settings
+
 _log = structlog.get_logger("caveats")
-ADMIN: Final = "admin"
+ADMIN = "admin"
 """The username of the administrator that the first start makes."""
-_LONGEST_COUNTED: Final = 64
+_LONGEST_COUNTED = 64
 """Characters of a username that guesses are counted by: no account has a longer one."""
 
 
@@ -54,9 +59,9 @@ class Anonymous:
     address: str
 
 
-OPERATOR: Final = Actor("operator", administers=True)
+OPERATOR = Actor("operator", administers=True)
 """Whoever runs commands on the machine itself."""
-_SERVICE: Final = Actor("service", administers=True)
+_SERVICE = Actor("service", administers=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ Knows no HTTP: `http/errors.py` has the table of their statuses. The message of 
 password, token or key. What the store and the library raise (`StoreError`, `CaveatsError`) passes through unchanged.
 """
 
+from __future__ import annotations
+
 
 class ServiceError(Exception):
     """The root of the family."""

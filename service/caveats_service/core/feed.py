@@ -5,26 +5,31 @@ written once and sealed once per audience, however many verifiers listen. A subs
 it comes back and is told what it missed.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING
 
 import caveats
 from caveats import AudienceKey, RevocationSet, Verifier
 from caveats.revocation import Page, Row, page_text, seal_text
 from caveats_service import storage as stores
-from caveats_service.core.master_keys import MasterKeys
-from caveats_service.storage import Store
 
-_LOOK_EVERY: Final = 1.0
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from caveats_service.core.master_keys import MasterKeys
+    from caveats_service.storage import Store
+
+_LOOK_EVERY = 1.0
 """Seconds between two looks at the store, if nothing tells of a change before."""
-_HEARTBEAT: Final = timedelta(seconds=2)
-_PAGE: Final = 5000
-_MOST_AUDIENCES: Final = 1024
-_BEHIND: Final = 256
+_HEARTBEAT = timedelta(seconds=2)
+_PAGE = 5000
+_MOST_AUDIENCES = 1024
+_BEHIND = 256
 """Lines that may wait for one subscriber."""
 
 

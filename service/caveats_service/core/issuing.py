@@ -5,10 +5,11 @@ store; knows no HTTP. The policy is pure: bounds and a request in, the caveats t
 beyond its bounds is refused, except that a life is cut to what is left.
 """
 
-from collections.abc import Callable, Sequence
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING
 
 from caveats import (
     DEFAULT_LIMITS,
@@ -33,15 +34,19 @@ from caveats import (
 from caveats.kinds import ScopePattern, check_value, parse_scope
 from caveats.token import derive, is_audience, issue_time
 from caveats_service.core.errors import CeilingReached, Forbidden, InvalidRequest
-from caveats_service.core.master_keys import MasterKeys
-from caveats_service.settings import Settings
 from caveats_service.storage import Idempotency, LabelledToken, Store
 
-DEFAULT_AUDIENCE: Final = "default"
-DEFAULT_SCOPE: Final = "*"
-_BRANCHES_IN_ONE_CAVEAT: Final = 28
-_FOREIGN: Final = UnknownCaveat(b"").why
-_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC, microsecond=0)
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from caveats_service.core.master_keys import MasterKeys
+    from caveats_service.settings import Settings
+
+DEFAULT_AUDIENCE = "default"
+DEFAULT_SCOPE = "*"
+_BRANCHES_IN_ONE_CAVEAT = 28
+_FOREIGN = UnknownCaveat(b"").why
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC, microsecond=0)
 
 
 @dataclass(frozen=True, slots=True)

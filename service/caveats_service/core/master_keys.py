@@ -4,25 +4,30 @@ Knows the store and the seal. Holds the opened keys of this process, and nothing
 No lock is held across I/O: a refresh that is under way is awaited, never repeated.
 """
 
+from __future__ import annotations
+
 import asyncio
 import os
-from collections.abc import Callable
-from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING
 
 import structlog
 
 from caveats import KeyState, MasterKey, MasterKeyring
-from caveats_service.settings import Settings
 from caveats_service.storage import KeyConflict, SealedKey, Store
 from caveats_service.storage.encryption import SealKey, seal, unseal
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from caveats_service.settings import Settings
+
 _log = structlog.get_logger("caveats")
-_PURPOSE: Final = "master key"
-_ACTOR: Final = "service"
-_MISSES_STAY: Final = 1.0
+_PURPOSE = "master key"
+_ACTOR = "service"
+_MISSES_STAY = 1.0
 """Seconds until an unknown key id is looked for again."""
-_MOST_MISSES: Final = 32
+_MOST_MISSES = 32
 """The most unknown key ids that are looked for in that time: anybody can make up more."""
 
 

@@ -6,15 +6,16 @@ hash is read strictly and its costs are capped before argon2 sees it, so that a 
 an alert, never a huge allocation.
 """
 
+from __future__ import annotations
+
 import asyncio
 import base64
 import os
 import re
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nacl.exceptions import InvalidkeyError
 from nacl.exceptions import RuntimeError as OutOfMemory
@@ -22,15 +23,18 @@ from nacl.pwhash import argon2id
 
 from caveats_service.core.errors import BadPassword, Busy
 
-LONGEST: Final = 1024
-SHORTEST: Final = 8
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-_STORED: Final = re.compile(
+LONGEST = 1024
+SHORTEST = 8
+
+_STORED = re.compile(
     r"\$argon2id\$v=19\$m=([1-9][0-9]{0,7}),t=([1-9][0-9]{0,2}),p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}"
 )
-_MOST_MEMORY_KIB: Final = 256 * 1024
-_LEAST_MEMORY_KIB: Final = argon2id.MEMLIMIT_MIN // 1024
-_MOST_PASSES: Final = 16
+_MOST_MEMORY_KIB = 256 * 1024
+_LEAST_MEMORY_KIB = argon2id.MEMLIMIT_MIN // 1024
+_MOST_PASSES = 16
 _Result = TypeVar("_Result")
 
 
@@ -49,7 +53,7 @@ class PasswordProfile:
             raise ValueError(f"between 1 and {_MOST_PASSES} passes over 8 to {_MOST_MEMORY_KIB} KiB")
 
 
-INTERACTIVE: Final = PasswordProfile(passes=2, memory_kib=64 * 1024)
+INTERACTIVE = PasswordProfile(passes=2, memory_kib=64 * 1024)
 """libsodium's choice for sign-in; well above OWASP's minimum (2 passes over 19 MiB)."""
 
 
@@ -141,7 +145,7 @@ class PasswordHasher:
         except OutOfMemory as error:
             raise _busy() from error
 
-    def _leave(self, _future: "Future[Any] | None" = None) -> None:
+    def _leave(self, _future: Future[Any] | None = None) -> None:
         with self._lock:
             self._room += 1
 

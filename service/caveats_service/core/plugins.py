@@ -4,16 +4,20 @@ The threads are daemons, so that a check that never returns does not keep the pr
 raises, not even `SystemExit`, ends anything else.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import queue
 import threading
 from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from caveats import Checkers
 from caveats_service.settings import SettingsError
+
+if TYPE_CHECKING:
+    from caveats import Checkers
 
 _T = TypeVar("_T")
 
@@ -69,7 +73,7 @@ class PluginThreadPool:
             self._idle.release()
 
     def _one(
-        self, work: Callable[[], Any], loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[Any]"
+        self, work: Callable[[], Any], loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Any]
     ) -> None:
         result: Any = None
         failure: BaseException | None = None
@@ -86,7 +90,7 @@ class PluginThreadPool:
 _Work = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
 
-def _settle(answer: "asyncio.Future[Any]", result: Any, failure: BaseException | None) -> None:
+def _settle(answer: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:
     if answer.done():
         return
     if failure is None:

@@ -5,25 +5,30 @@ An owner who signs in from another address is not locked out by somebody's guess
 the count: at most as many run as may still fail, the others wait for them to end.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from caveats_service.core.errors import RateLimited
-from caveats_service.settings import Settings
 
-_ACCOUNT: Final = "account"
-_ADDRESS: Final = "address"
-_REGISTER: Final = "register"
-_INTERACTION: Final = "interaction"
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from caveats_service.settings import Settings
+
+_ACCOUNT = "account"
+_ADDRESS = "address"
+_REGISTER = "register"
+_INTERACTION = "interaction"
 
 
 class RateLimiter:
@@ -38,7 +43,7 @@ class RateLimiter:
         self._lines: dict[tuple[str, str], _Line] = {}
 
     @contextlib.asynccontextmanager
-    async def attempt(self, username: str, address: str) -> AsyncIterator["Attempt"]:
+    async def attempt(self, username: str, address: str) -> AsyncIterator[Attempt]:
         """Around one check of a password; tell the `Attempt` how it ended. Raises `RateLimited`.
 
         `address`: the client's, an IPv6 one cut to its /64.

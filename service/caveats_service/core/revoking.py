@@ -4,21 +4,26 @@ Knows ids, names and times; knows no HTTP, no keys and no text of a token. Wheth
 before: in `accounts` for all that a user has, in the routes for one token or one copy of it.
 """
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING
 
 from caveats import BranchRevocation, Introspection, Revocation, TokenRevocation, UserRevocation
 from caveats.token import issue_time
 from caveats_service.core.clock import utc_now
-from caveats_service.settings import Settings
-from caveats_service.storage import Idempotency, RevocationRecord, Store
 
-RACE: Final = timedelta(milliseconds=250)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from caveats_service.settings import Settings
+    from caveats_service.storage import Idempotency, RevocationRecord, Store
+
+RACE = timedelta(milliseconds=250)
 """How far ahead of now all of a user's tokens are revoked: see `Revoker.settle`."""
-_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC, microsecond=0)
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC, microsecond=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,19 @@ Knows the store and the seal; knows no HTTP and no master keys. Others pin or ca
 as they are for the life of the database.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING
 
 from caveats import PrivateKey
-from caveats_service.storage import Store
 from caveats_service.storage.encryption import SealKey, seal, unseal
 
-_BOX_KEY: Final = "box key"
-_DISCHARGE_KEY: Final = "discharge key"
+if TYPE_CHECKING:
+    from caveats_service.storage import Store
+
+_BOX_KEY = "box key"
+_DISCHARGE_KEY = "discharge key"
 
 
 @dataclass(frozen=True, slots=True)

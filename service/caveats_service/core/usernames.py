@@ -1,11 +1,12 @@
 """Names of accounts and of groups: one spelling each. Knows text only."""
 
+from __future__ import annotations
+
 import re
-from typing import Final
 
 from caveats_service.core.errors import BadName
 
-_USERNAME: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
+_USERNAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
 
 
 def check_username(name: str) -> str:

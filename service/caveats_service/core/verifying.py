@@ -4,9 +4,9 @@ Knows the library's verifier, the master keys and the plug-ins' deadline; knows 
 were last used; the caller writes that down from time to time.
 """
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import Final, TypeVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
 
 import caveats
 from caveats import (
@@ -24,14 +24,19 @@ from caveats import (
     Verifier,
     standard_checkers,
 )
-from caveats_service.core.master_keys import MasterKeys
 from caveats_service.core.plugins import PluginFailure, PluginThreadPool, register_plugins
-from caveats_service.settings import Settings
 from caveats_service.storage import Store, StoreError
 
-_CHECKER_THREADS: Final = 8
-_MOST_USES: Final = 50_000
-_STANDARD: Final = frozenset(standard_checkers().kinds.values())
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from caveats_service.core.master_keys import MasterKeys
+    from caveats_service.settings import Settings
+
+_CHECKER_THREADS = 8
+_MOST_USES = 50_000
+_STANDARD = frozenset(standard_checkers().kinds.values())
 _T = TypeVar("_T")
 
 

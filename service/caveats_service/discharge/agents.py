@@ -4,9 +4,10 @@ A challenge is not stored: its user, key, ticket and end are in the macaroon's i
 from the service's own. Knows keys and macaroons; knows no store, no HTTP and no clock.
 """
 
+from __future__ import annotations
+
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 import caveats
 from caveats import BadSignature, Bundle, Context, InvalidKey, MalformedToken, PrivateKey, ThirdParty, bakery
@@ -15,9 +16,9 @@ from caveats.keys import hkdf, seal_box
 from caveats.token import decode_any_base64, decode_base64, encode_base64, mac, pads
 from caveats_service.core.usernames import is_username
 
-AGENT_LIFE: Final = timedelta(minutes=1)
+AGENT_LIFE = timedelta(minutes=1)
 """How long an agent has to complete its challenge."""
-_IDENTIFIER: Final = re.compile(
+_IDENTIFIER = re.compile(
     r"agent\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})\.([0-9]{1,12})\.([0-9a-f]{32})\.(.{1,64})"
 )
 """Public key, ticket digest, end in seconds since 1970, nonce, username."""

@@ -5,8 +5,10 @@ They stand in tickets and are judged about the asker, by the same `Checkers` as 
 of bakeries are known as well. Knows no store.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Self
 
 from caveats import Caveat, Checkers, Context, MalformedCaveat, Unmet
 from caveats.bakery import third_party_checkers
@@ -14,9 +16,9 @@ from caveats.kinds import Answer, TextCaveat, WordsCaveat
 from caveats_service.core.plugins import register_plugins
 from caveats_service.core.usernames import is_username
 
-ANYBODY: Final = "*"
-GROUPS: Final = "groups"
-APPROVALS: Final = "approvals"
+ANYBODY = "*"
+GROUPS = "groups"
+APPROVALS = "approvals"
 
 
 def _groups(value: str) -> tuple[str, ...]:

@@ -5,22 +5,27 @@ signs in on a page of their own; approvers have another, from which nobody can b
 and it names the person who made it. The account behind each person counts as it is when it is used, not as it was.
 """
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from caveats import DischargeRefused
-from caveats.bakery import BakeryMacaroon
 from caveats_service.core.errors import Busy
 from caveats_service.discharge import secrets
-from caveats_service.discharge.questions import ConditionVerdict, Question
 from caveats_service.discharge.secrets import InteractionSecrets
-from caveats_service.discharge.service import Discharges
-from caveats_service.discharge.waiters import Waiters
-from caveats_service.settings import Settings
 from caveats_service.storage import Decision, Interaction, Store, UnknownInteraction
 
-_NO_SELF_APPROVAL: Final = "You ask this yourself: a second person has to approve."
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from caveats.bakery import BakeryMacaroon
+    from caveats_service.discharge.questions import ConditionVerdict, Question
+    from caveats_service.discharge.service import Discharges
+    from caveats_service.discharge.waiters import Waiters
+    from caveats_service.settings import Settings
+
+_NO_SELF_APPROVAL = "You ask this yourself: a second person has to approve."
 
 
 class Decisions:

@@ -3,11 +3,17 @@
 Only conditions that come with the service have words; of a plug-in's, a person reads the condition itself.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-from caveats import Caveat
+from typing import TYPE_CHECKING
+
 from caveats.bakery import IsAuthenticatedUser, IsMemberOf
 from caveats_service.discharge.conditions import ANYBODY, ApprovedBy, MemberOf, SignedIn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from caveats import Caveat
 
 
 def describe(condition: Caveat, asker: str | None) -> str:

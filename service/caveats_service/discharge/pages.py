@@ -4,16 +4,20 @@ Knows the text and the form of each page; knows no web framework, no store, and 
 else chose is escaped.
 """
 
+from __future__ import annotations
+
 from base64 import b64encode
 from dataclasses import dataclass
 from hashlib import sha256
 from html import escape as escape_markup
-from typing import Final
+from typing import TYPE_CHECKING
 
 from caveats_service.discharge.descriptions import describe
-from caveats_service.discharge.questions import Question
 
-_STYLE: Final = (
+if TYPE_CHECKING:
+    from caveats_service.discharge.questions import Question
+
+_STYLE = (
     ":root{color-scheme:light dark;--text:#1d2126;--quiet:#59616b;--page:#fff;--field:#868e97;--main:#1a56c4;"
     "--on-main:#fff;--wrong:#b3261e;--shade:#f3f4f6}"
     "@media(prefers-color-scheme:dark){:root{--text:#e4e6e9;--quiet:#a5adb6;--page:#16181b;--field:#767e87;"
@@ -35,7 +39,7 @@ _STYLE: Final = (
     ":focus-visible{outline:3px solid var(--main);outline-offset:2px}"
     ".said{border-left:4px solid var(--wrong);padding-left:.8em}"
 )
-HEADERS: Final = {
+HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
         "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; "

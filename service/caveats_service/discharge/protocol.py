@@ -5,23 +5,27 @@ a `Code`, and its status depends on the version: a client of version 0 expects a
 Source: github.com/go-macaroon-bakery/macaroon-bakery, package httpbakery and its subpackages agent and form.
 """
 
+from __future__ import annotations
+
 from base64 import b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from caveats import MalformedToken
 from caveats.token import decode_any_base64
 from caveats_service.core.errors import InvalidRequest
 
-NEWEST: Final = 3
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NEWEST = 3
 """The newest version of the protocol that is spoken here."""
-BROWSER_WINDOW: Final = "browser-window"
-FORM: Final = "form"
-AGENT: Final = "agent"
+BROWSER_WINDOW = "browser-window"
+FORM = "form"
+AGENT = "agent"
 """The ways to interact; also the kinds of the tokens that each of them ends with."""
-FORM_SCHEMA: Final[Mapping[str, Any]] = {
+FORM_SCHEMA: Mapping[str, Any] = {
     "username": {"description": "username", "type": "string", "mandatory": True, "position": 1},
     "password": {
         "description": "password",
@@ -32,12 +36,12 @@ FORM_SCHEMA: Final[Mapping[str, Any]] = {
     },
 }
 """What a program that has no browser asks its user for."""
-_MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
-_MOST_FIELDS: Final = 32
-_BAD_REQUEST: Final = "bad request"
-_PERMISSION_DENIED: Final = "permission denied"
-_NOT_FOUND: Final = "not found"
-_CODES: Final[Mapping[int, str]] = {
+_MEDIA_TYPE = "application/x-www-form-urlencoded"
+_MOST_FIELDS = 32
+_BAD_REQUEST = "bad request"
+_PERMISSION_DENIED = "permission denied"
+_NOT_FOUND = "not found"
+_CODES: Mapping[int, str] = {
     400: _BAD_REQUEST,
     401: _PERMISSION_DENIED,
     403: _PERMISSION_DENIED,

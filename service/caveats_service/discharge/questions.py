@@ -4,11 +4,11 @@ Knows tickets (ours and bakeries'), conditions, and the key that opens tickets. 
 The same decision gives the same discharge, byte for byte: its times count from the decision, and nothing in it is random.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
+
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING
 
 import caveats
 from caveats import (
@@ -27,8 +27,12 @@ from caveats.bakery import V2, BakeryMacaroon, BakeryTicket, IsAuthenticatedUser
 from caveats.third_party import is_ticket
 from caveats_service.discharge.conditions import APPROVALS, GROUPS, ApprovedBy
 
-_USERNAME: Final = "username"
-_USER_ID: Final = "userid"
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+
+_USERNAME = "username"
+_USER_ID = "userid"
 """An account is never renamed or deleted, nor its name given to somebody else: the name is the id as well."""
 
 

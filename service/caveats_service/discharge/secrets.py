@@ -9,13 +9,17 @@ Two are random, and all else follows from them, one way:
 An approver cannot find the asker's page from their own, and the store knows nothing that opens either.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from caveats.token import encode_base64
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)

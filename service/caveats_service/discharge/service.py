@@ -4,22 +4,27 @@ Knows the store, the settings, the plug-ins' threads and the clock; knows no HTT
 have to answer is `decisions`' business.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING
 
 from caveats import Bundle, CaveatsError, Checkers, DischargeRefused, PrivateKey
-from caveats.bakery import BakeryMacaroon
 from caveats_service.core.plugins import PluginFailure, PluginThreadPool
 from caveats_service.core.usernames import is_username
 from caveats_service.discharge import questions
 from caveats_service.discharge.agents import AgentChallenges
 from caveats_service.discharge.questions import AskerFacts, ConditionVerdict, Question
-from caveats_service.settings import Settings
-from caveats_service.storage import Store
 
-_THREADS: Final = 8
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from caveats.bakery import BakeryMacaroon
+    from caveats_service.settings import Settings
+    from caveats_service.storage import Store
+
+_THREADS = 8
 
 
 class Discharges:

@@ -4,24 +4,28 @@ Knows the store, which it asks for all of them at once, and not at all while nob
 was made on this node is heard of at once, one of another node within the pause between two looks at the store.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING
 
 from caveats_service.core.errors import Busy
 from caveats_service.storage import Store, StoreError
 
-_PAUSE: Final = 0.25
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from datetime import datetime
+
+_PAUSE = 0.25
 """Seconds between two looks at the store."""
-_LONGEST: Final = 5.0
+_LONGEST = 5.0
 """Seconds after which a waiter is checked: the client may have hung up."""
-MAX_WAITERS: Final = 1000
-MAX_PER_ADDRESS: Final = 500
+MAX_WAITERS = 1000
+MAX_PER_ADDRESS = 500
 """One client address cannot take all the places."""
-MAX_PER_DECISION: Final = 128
+MAX_PER_DECISION = 128
 
 
 class Waiters:

@@ -4,8 +4,10 @@ Knows accounts and tokens; knows no route. Each function returns what it promise
 `Problem`, or the error of the token or the password.
 """
 
+from __future__ import annotations
+
 import contextlib
-from typing import Final
+from typing import TYPE_CHECKING
 
 from caveats import Authenticated, UnsatisfiedCaveats
 from caveats.http import PasswordCredential, TokenCredential, credential_required, invalid_token
@@ -13,10 +15,12 @@ from caveats.kinds import OWN_NAMESPACE
 from caveats_service.core.accounts import Actor
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.http.errors import forbidden
-from caveats_service.http.request import RequestContext
-from caveats_service.storage import User
 
-ADMIN_SCOPE: Final = f"{OWN_NAMESPACE}:admin"
+if TYPE_CHECKING:
+    from caveats_service.http.request import RequestContext
+    from caveats_service.storage import User
+
+ADMIN_SCOPE = f"{OWN_NAMESPACE}:admin"
 
 
 async def require_account(request: RequestContext) -> Actor:

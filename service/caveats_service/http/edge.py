@@ -1,9 +1,14 @@
 """What every request has to pass before it is routed: a head of limited size, and no credential in its URL."""
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from caveats.http import Problem, check_url
 from caveats_service.http.errors import problem_response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Edge:

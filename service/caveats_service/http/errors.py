@@ -5,8 +5,9 @@ Knows errors and statuses. Knows no route and no request. Code below HTTP raises
 reasons of a refusal are for holders of an authentic token. No answer repeats what was sent.
 """
 
-from collections.abc import Mapping
-from typing import Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -44,8 +45,11 @@ from caveats_service.storage import (
     UserExists,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _log = structlog.get_logger("caveats")
-_FULL: Final = 60
+_FULL = 60
 """Seconds until a client comes back that found no place for its interaction."""
 
 
@@ -74,7 +78,7 @@ def _key_in_use(error: KeyInUse) -> Problem:
     return Problem(409, "key_in_use", str(error), members=members)
 
 
-_TABLE: Final[Mapping[type[Exception], Row]] = {
+_TABLE: Mapping[type[Exception], Row] = {
     **PROBLEMS,  # the library's own
     # what was asked for is malformed
     MalformedCaveat: (400, "bad_request"),

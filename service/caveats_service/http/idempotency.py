@@ -6,15 +6,13 @@ and no reply without its operation. Of a request an HMAC is kept, since it may h
 since it may hold a token.
 """
 
+from __future__ import annotations
+
 import functools
 import json
 import re
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Final, TypeVar
-
-from pydantic import BaseModel
-from starlette.responses import Response
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from caveats.http import TokenCredential
 from caveats.keys import hkdf
@@ -24,11 +22,17 @@ from caveats_service.http.request import Handler, RequestContext, json_reply, re
 from caveats_service.storage import AlreadyDone, Idempotency
 from caveats_service.storage.encryption import seal, unseal
 
-HEADER: Final = "Idempotency-Key"
-_KEPT: Final = timedelta(hours=24)
-_KEY: Final = re.compile(r"[A-Za-z0-9._:~+/=-]{8,128}")
-_PURPOSE: Final = "reply"
-_DIGEST_LABEL: Final = b"caveats/v1/idempotency"
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pydantic import BaseModel
+    from starlette.responses import Response
+
+HEADER = "Idempotency-Key"
+_KEPT = timedelta(hours=24)
+_KEY = re.compile(r"[A-Za-z0-9._:~+/=-]{8,128}")
+_PURPOSE = "reply"
+_DIGEST_LABEL = b"caveats/v1/idempotency"
 _Result = TypeVar("_Result")
 
 

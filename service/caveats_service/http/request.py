@@ -5,17 +5,17 @@ credential that browsers send by themselves: with one, or with a password that a
 changes something must come from a page of this service.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from caveats import Context
 from caveats.http import (
     Credential,
     IncomingRequest,
@@ -28,13 +28,16 @@ from caveats.http import (
 )
 from caveats.kinds import parse_address
 from caveats_service.http.errors import problem_response
-from caveats_service.runtime import ServiceRuntime
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from caveats import Context
+    from caveats_service.runtime import ServiceRuntime
     from caveats_service.storage import User
 
-NO_STORE: Final = {"Cache-Control": "no-store"}
-SAFE: Final = ("GET", "HEAD", "OPTIONS")
+NO_STORE = {"Cache-Control": "no-store"}
+SAFE = ("GET", "HEAD", "OPTIONS")
 _Model = TypeVar("_Model", bound=BaseModel)
 _Body = TypeVar("_Body")
 Handler = Callable[["RequestContext"], Awaitable[Response]]
@@ -193,7 +196,7 @@ def to_json(body: object) -> bytes:
     return write(body)
 
 
-_WRITERS: Final[dict[type, Callable[[object], bytes]]] = {}
+_WRITERS: dict[type, Callable[[object], bytes]] = {}
 """What writes the bodies of each class: to make one takes a millisecond."""
 
 
@@ -229,7 +232,7 @@ def _refuse(constant: str) -> Any:
     raise ValueError(constant)
 
 
-_JSON: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
+_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
 
 
 def _explain(error: ValidationError) -> str:

@@ -4,13 +4,18 @@ A path without parameters is found in one step, in a dict: 45 routes tried in a 
 `/v1/verify`. Paths with parameters are tried after that, in the order of the list.
 """
 
-import re
-from collections.abc import Iterable
+from __future__ import annotations
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+import re
+from typing import TYPE_CHECKING
 
 from caveats.http import Problem
 from caveats_service.http.errors import problem_response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 

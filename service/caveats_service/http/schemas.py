@@ -4,6 +4,8 @@ Times are UTC, `YYYY-MM-DDTHH:MM:SSZ`; durations are whole seconds or text such 
 with one space between. A member that is not listed is refused, never ignored.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -42,7 +44,7 @@ Instant = Annotated[
 
 def _not_bool(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError("a duration is seconds or text")  # noqa: TRY004  pydantic turns ValueError into its own
+        raise ValueError("a duration is seconds or text")  # noqa: TRY004  # pydantic turns ValueError into its own
     return value
 
 

@@ -3,6 +3,8 @@
 Knows uvicorn's protocol over httptools, which keeps all that is sent until a blank line comes.
 """
 
+from __future__ import annotations
+
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol

@@ -3,19 +3,23 @@
 Events carry names, ids and codes, never a token. As a last line of defence, text that looks like one is replaced.
 """
 
+from __future__ import annotations
+
 import logging
 import re
 import sys
-from typing import Final
+from typing import TYPE_CHECKING
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
 
-from caveats_service.settings import Settings
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, WrappedLogger
 
-_TALKATIVE: Final = ("aiosqlite", "sqlalchemy")
+    from caveats_service.settings import Settings
+
+_TALKATIVE = ("aiosqlite", "sqlalchemy")
 """On DEBUG these log statements with their parameters, and rows: password hashes and sealed keys."""
-_TOKEN: Final = re.compile(r"cav1_[A-Za-z0-9_-]+")
+_TOKEN = re.compile(r"cav1_[A-Za-z0-9_-]+")
 
 
 def configure(settings: Settings) -> None:

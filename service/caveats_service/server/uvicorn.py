@@ -1,16 +1,15 @@
 """Run the application under uvicorn: in one process, or in several that share a port. Knows uvicorn, knows no routes."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import resource
 import signal
-import socket
 import sys
-from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
 from caveats_service.app import create_app
@@ -19,7 +18,13 @@ from caveats_service.server.header_limit import HeadLimitedProtocol
 from caveats_service.server.logging import configure
 from caveats_service.settings import PREFIX, Settings
 
-_QUIET: Final = f"{PREFIX}QUIET_START"
+if TYPE_CHECKING:
+    import socket
+    from types import FrameType
+
+    from starlette.applications import Starlette
+
+_QUIET = f"{PREFIX}QUIET_START"
 """Set in the environment of workers. Their parent has printed the address already."""
 
 
@@ -133,7 +138,7 @@ class _Server(uvicorn.Server):
 
 def _print_address(settings: Settings, workers: int, port: int) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else host  # noqa: S104  a display, not a bind
+    shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else host  # noqa: S104  # a display, not a bind
     many = f" ({workers} workers)" if workers > 1 else ""
     print(f"Caveats is serving on http://{shown}:{port}{many}, data in {settings.data_dir}", flush=True)
 

@@ -6,6 +6,8 @@ Reading order: `store` (what there is), `records` (what it returns), `errors` (w
 beside the database), `files`; `migrations/` holds the steps from one schema to the next.
 """
 
+from __future__ import annotations
+
 from caveats_service.storage.engines.backup import Restored, restore_database
 from caveats_service.storage.engines.change_stream import Change, ChangeKind
 from caveats_service.storage.engines.sqlite import database_exists, sqlite_url

@@ -5,6 +5,8 @@ store. A database without its seal key is worth nothing, so a missing, empty, wr
 refuses to start; it is never replaced. A sealed canary shows a wrong one even before there is a master key.
 """
 
+from __future__ import annotations
+
 import base64
 import binascii
 import os
@@ -12,24 +14,27 @@ import re
 import stat
 import struct
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
 import nacl.bindings
 from nacl.exceptions import CryptoError
 
-from caveats_service.settings import Settings
 from caveats_service.storage.files import place, temporary_beside
 
-MASTER_KEY: Final = "master-key"
-_CANARY: Final = "canary"
-_CANARY_TEXT: Final = b"caveats/seal-canary"
+if TYPE_CHECKING:
+    from pathlib import Path
 
-_SIZE: Final = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_KEYBYTES
-_NONCE: Final = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
-_VERSION: Final = b"\x01"
-_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
-_FORM: Final = f"{_SIZE} random bytes as 43 characters of base64url"
+    from caveats_service.settings import Settings
+
+MASTER_KEY = "master-key"
+_CANARY = "canary"
+_CANARY_TEXT = b"caveats/seal-canary"
+
+_SIZE = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_KEYBYTES
+_NONCE = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
+_VERSION = b"\x01"
+_TEXT = re.compile(r"[A-Za-z0-9_-]{43}")
+_FORM = f"{_SIZE} random bytes as 43 characters of base64url"
 
 
 class SealKeyError(Exception):
@@ -54,7 +59,7 @@ class SealKey:
         return "SealKey(hidden)"
 
     @classmethod
-    def from_text(cls, text: str) -> "SealKey":
+    def from_text(cls, text: str) -> SealKey:
         """The key that `text` spells, strictly: no padding, no spaces, no spare bits."""
         if not text:
             raise SealKeyError(f"the seal key is empty; it is {_FORM}")

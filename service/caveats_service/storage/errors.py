@@ -23,7 +23,12 @@
 None of them carries a password hash, a sealed key or a statement's parameters.
 """
 
-from datetime import datetime
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class StoreError(Exception):

@@ -3,15 +3,19 @@
 Knows bytes and paths. Must not know what the files are for.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
-_NO_HARD_LINKS: Final = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
 @contextlib.contextmanager

@@ -4,11 +4,16 @@ Whether there is a database is asked before anything is made: a seal key is made
 beside one that another key sealed.
 """
 
-from pathlib import Path
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from caveats_service.settings import Settings, SettingsError
 from caveats_service.storage import Store, StoreError
 from caveats_service.storage.encryption import SealKey, check_canary, load_seal_key, seal_canary
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class NoDatabase(StoreError):

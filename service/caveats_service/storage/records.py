@@ -4,15 +4,19 @@ Knows no SQL. The fields of a record that is one row have the names of its colum
 sealed bytes.
 """
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
-from caveats import KeyState, Revocation
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
 
-_DIGEST_SIZE: Final = 32
+    from caveats import KeyState, Revocation
+
+_DIGEST_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,9 @@ Knows which repositories there are, and no SQL. Operations take `now` (aware) an
 repetition with `AlreadyDone`.
 """
 
-from datetime import timedelta
-from typing import Final
+from __future__ import annotations
 
-from sqlalchemy import URL
+from typing import TYPE_CHECKING
 
 from caveats_service.storage.engines.change_stream import ChangeStream
 from caveats_service.storage.engines.transactions import Database
@@ -26,6 +25,11 @@ from caveats_service.storage.repositories.revocations import RevocationRepositor
 from caveats_service.storage.repositories.users import UserRepository
 from caveats_service.storage.repositories.verifiers import VerifierRepository
 
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from sqlalchemy import URL
+
 
 class Store(Database):
     """One database: `Store(url)`, `await migrate()` at start, `await close()` at the end.
@@ -36,15 +40,15 @@ class Store(Database):
 
     def __init__(self, url: URL | str, *, patience: timedelta | None = None) -> None:
         super().__init__(url, patience=patience)
-        self.users: Final = UserRepository(self)
-        self.groups: Final = GroupRepository(self)
-        self.agents: Final = AgentRepository(self)
-        self.keys: Final = KeyRepository(self)
-        self.labels: Final = LabelRepository(self)
-        self.revocations: Final = RevocationRepository(self)
-        self.verifiers: Final = VerifierRepository(self)
-        self.interactions: Final = InteractionRepository(self)
-        self.replies: Final = ReplyRepository(self)
-        self.audit: Final = AuditRepository(self)
-        self.instance: Final = InstanceRepository(self)
-        self.changes: Final = ChangeStream(self)
+        self.users = UserRepository(self)
+        self.groups = GroupRepository(self)
+        self.agents = AgentRepository(self)
+        self.keys = KeyRepository(self)
+        self.labels = LabelRepository(self)
+        self.revocations = RevocationRepository(self)
+        self.verifiers = VerifierRepository(self)
+        self.interactions = InteractionRepository(self)
+        self.replies = ReplyRepository(self)
+        self.audit = AuditRepository(self)
+        self.instance = InstanceRepository(self)
+        self.changes = ChangeStream(self)

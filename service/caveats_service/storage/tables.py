@@ -4,10 +4,12 @@ Knows no queries. A change here needs a new file in `migrations/versions` (a tes
 Nothing per issued token is kept: only labelled ones have a row, and only revoked ones have an entry.
 """
 
+from __future__ import annotations
+
 import json
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -29,9 +31,9 @@ from sqlalchemy.types import TypeDecorator
 from caveats import KeyState
 from caveats_service.storage.records import Decision
 
-_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
-_EXACT: Final = 2**32 * 1000
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_EXACT = 2**32 * 1000
 """Up to here, in 2106, seconds in a float are exact to the millisecond, and twice as fast."""
 
 
@@ -91,7 +93,7 @@ class Json(TypeDecorator[Any]):
     impl = Text
     cache_ok = True
 
-    def __init__(self, kind: type[dict[str, Any]] | type[tuple[Any, ...]]) -> None:
+    def __init__(self, kind: type[dict[str, Any] | tuple[Any, ...]]) -> None:
         super().__init__()
         self.kind = kind
 
@@ -107,13 +109,13 @@ class Json(TypeDecorator[Any]):
 
 
 # SQLite numbers rows by itself only in a column of exactly INTEGER.
-Counter: Final = BigInteger().with_variant(Integer, "sqlite")
+Counter = BigInteger().with_variant(Integer, "sqlite")
 
-metadata: Final = MetaData()
+metadata = MetaData()
 
 # One row (id 1). Whoever must be alone among all writers locks it first: see `Database.exclusive_write`. On
 # PostgreSQL a trigger (migration 0002) notifies the channel "caveats" when one of its counters moves.
-meta: Final = Table(
+meta = Table(
     "meta",
     metadata,
     Column(
@@ -127,7 +129,7 @@ meta: Final = Table(
     Column("key_sequence", BigInteger, nullable=False, server_default=text("0")),
 )
 
-users: Final = Table(
+users = Table(
     "users",
     metadata,
     Column("username", Text, primary_key=True),
@@ -139,7 +141,7 @@ users: Final = Table(
     Column("password_changed_at", Moment, nullable=False),
 )
 
-master_keys: Final = Table(
+master_keys = Table(
     "master_keys",
     metadata,
     Column("row_id", Integer, primary_key=True, autoincrement=False),
@@ -168,7 +170,7 @@ Index(
     postgresql_where=text("state = 'published'"),
 )
 
-labelled_tokens: Final = Table(
+labelled_tokens = Table(
     "labelled_tokens",
     metadata,
     Column("token_id", Text, primary_key=True),
@@ -183,7 +185,7 @@ labelled_tokens: Final = Table(
 Index("labelled_tokens_by_user", labelled_tokens.c.username, labelled_tokens.c.token_id)
 Index("labelled_tokens_by_expiry", labelled_tokens.c.expires_at)
 
-revocations: Final = Table(
+revocations = Table(
     "revocations",
     metadata,
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
@@ -210,7 +212,7 @@ Index("revocations_by_token", revocations.c.token_id)
 Index("revocations_by_user", revocations.c.username)
 Index("revocations_by_expiry", revocations.c.expires_at)
 
-audit: Final = Table(
+audit = Table(
     "audit",
     metadata,
     Column("id", Counter, primary_key=True),
@@ -221,7 +223,7 @@ audit: Final = Table(
     Column("detail", Json(dict), nullable=False),
 )
 
-verifiers: Final = Table(
+verifiers = Table(
     "verifiers",
     metadata,
     Column("verifier_id", Text, primary_key=True),
@@ -236,7 +238,7 @@ verifiers: Final = Table(
 Index("verifiers_by_audience", verifiers.c.audience, verifiers.c.verifier_id)
 
 # Keys of the service's own besides the master keys, sealed; each is made once.
-service_keys: Final = Table(
+service_keys = Table(
     "service_keys",
     metadata,
     Column("name", Text, primary_key=True),
@@ -244,7 +246,7 @@ service_keys: Final = Table(
 )
 
 # What was answered under an idempotency key. The digest is of the request, without its secrets.
-idempotency: Final = Table(
+idempotency = Table(
     "idempotency",
     metadata,
     Column("caller", Text, primary_key=True),
@@ -257,14 +259,14 @@ idempotency: Final = Table(
 )
 Index("idempotency_by_expiry", idempotency.c.expires_at)
 
-groups: Final = Table(
+groups = Table(
     "groups",
     metadata,
     Column("name", Text, primary_key=True),
     Column("created_at", Moment, nullable=False),
 )
 
-group_members: Final = Table(
+group_members = Table(
     "group_members",
     metadata,
     Column("group_name", Text, ForeignKey("groups.name", name="group_members_group"), primary_key=True),
@@ -272,7 +274,7 @@ group_members: Final = Table(
 )
 Index("group_members_by_user", group_members.c.username, group_members.c.group_name)
 
-agents: Final = Table(
+agents = Table(
     "agents",
     metadata,
     Column("agent_id", Text, primary_key=True),
@@ -286,7 +288,7 @@ agents: Final = Table(
 Index("agents_by_key", agents.c.public_key, unique=True)
 
 # Questions to people. The hashes are of secrets that travel in URLs and of the token that the asker gets.
-interactions: Final = Table(
+interactions = Table(
     "interactions",
     metadata,
     Column("visit_hash", LargeBinary, primary_key=True),

@@ -1,5 +1,7 @@
 """Builders and readers as tables: what is sent for each question, and what is made of each answer."""
 
+from __future__ import annotations
+
 import inspect
 import json
 import re

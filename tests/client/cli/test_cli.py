@@ -1,5 +1,7 @@
 """The commands without a service: what works offline, where tokens come from, how a command ends."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -61,7 +63,7 @@ def caveats() -> Caveats:
     return run
 
 
-def script(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+def script(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """The real console script."""
     beside = Path(sys.executable).parent / "caveats"
     return subprocess.run(

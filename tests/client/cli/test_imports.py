@@ -1,5 +1,7 @@
 """What a command must not import: what it does not need, and takes long to import."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys

@@ -1,5 +1,7 @@
 """One table of requests, asked of a small real app of every framework, each served for real."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os

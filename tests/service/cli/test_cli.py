@@ -1,5 +1,7 @@
 """caveats-service: what an operator does on the machine itself, its exit codes, and that it speaks JSON."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os

@@ -1,5 +1,7 @@
 """What happens to an account: who may, what is written with it, and what dies with it."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta

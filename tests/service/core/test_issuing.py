@@ -1,5 +1,7 @@
 """Issuing, pure: whatever is asked for and whatever the bounds are, what is planned never goes beyond them."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime, timedelta
 
 import pytest

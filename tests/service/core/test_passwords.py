@@ -2,6 +2,8 @@
 
 # ruff: noqa: ASYNC110  a test has its loop to itself and may block
 
+from __future__ import annotations
+
 import asyncio
 import statistics
 import time

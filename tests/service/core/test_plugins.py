@@ -1,5 +1,7 @@
 """Caveat kinds from entry points: enabled by name, judged within a deadline, and whatever they do, nobody else waits."""
 
+from __future__ import annotations
+
 import sys
 import textwrap
 import time

@@ -1,5 +1,7 @@
 """Guessing is slow, for the guesser and for nobody else."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,5 +1,7 @@
 """The released macaroonbakery client, unmodified, completes against the running service, in versions 1, 2 and 3."""
 
+from __future__ import annotations
+
 import base64
 import threading
 

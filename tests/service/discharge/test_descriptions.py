@@ -1,5 +1,7 @@
 """Each condition in words, for whoever signs in and for whoever is to approve."""
 
+from __future__ import annotations
+
 import pytest
 
 from caveats_service.discharge.conditions import load_conditions

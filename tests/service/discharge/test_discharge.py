@@ -1,5 +1,7 @@
 """The service as a third party: tickets in, discharges out; conditions, refusals, and what a discharge is not good for."""
 
+from __future__ import annotations
+
 import random
 import time
 from base64 import b64encode, urlsafe_b64encode

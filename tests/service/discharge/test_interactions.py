@@ -1,5 +1,7 @@
 """Interactions: the page, its decision, those who wait for it, the form, and agents."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import re

@@ -1,5 +1,7 @@
 """Those who wait for a decision for longer than proxies wait for a byte: what keeps their connection, and what they get."""
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import os
@@ -216,7 +218,7 @@ def nginx(folder: Path, service: Service, settings: str) -> Iterator[str]:
     running = subprocess.Popen(
         command,
         stderr=subprocess.DEVNULL,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509  nothing but one system call between fork and exec
+        preexec_fn=_die_with_parent,  # noqa: PLW1509  # nothing but one system call between fork and exec
     )
     try:
         deadline = time.monotonic() + 20

@@ -1,5 +1,7 @@
 """The bakery protocol's forms and answers as values: what is read, what is refused, which status a version expects."""
 
+from __future__ import annotations
+
 from base64 import b64encode, urlsafe_b64encode
 from urllib.parse import urlencode
 

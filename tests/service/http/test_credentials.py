@@ -1,5 +1,7 @@
 """Credentials of every kind, over a socket. What is hostile in a head is in test_heads.py."""
 
+from __future__ import annotations
+
 import httpx2 as httpx
 import pytest
 from service_support import Service, User, basic, bearer, new_user, problem, raw, status_of

@@ -1,5 +1,7 @@
 """The one table from exception to answer, and what it never says."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -1,5 +1,7 @@
 """Every hostile head, asked of two endpoints: one that takes tokens only, and one that takes passwords too."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 from collections.abc import Mapping

@@ -1,5 +1,7 @@
 """The edge of HTTP: methods, bodies, headers, errors. What is malformed is refused by one table, never with a 500."""
 
+from __future__ import annotations
+
 import json
 from typing import Any
 

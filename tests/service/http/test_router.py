@@ -1,5 +1,7 @@
 """From method and path to an endpoint: exact paths first, each method by its name."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest

@@ -1,5 +1,7 @@
 """The real command, in real processes: start and refusal to start, two nodes on one database, kill -9, workers."""
 
+from __future__ import annotations
+
 import os
 import signal
 import time

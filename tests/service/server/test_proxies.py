@@ -4,6 +4,8 @@ What stands behind the proxy writes down what reaches it, byte for byte. A reque
 never reach it, whatever headers and disguises it comes with.
 """
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import json
@@ -194,7 +196,7 @@ def process(command: Sequence[str], folder: Path, environment: Mapping[str, str]
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  nothing but one system call between fork and exec
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  # nothing but one system call between fork and exec
         )
     try:
         yield said

@@ -1,5 +1,7 @@
 """A place for a store, on each of the two databases, and a migrated store in it."""
 
+from __future__ import annotations
+
 import asyncio
 import shutil
 from collections.abc import AsyncIterator

@@ -1,5 +1,7 @@
 """Many at once, through the real server on either database: whoever has to wait is served, however many there are."""
 
+from __future__ import annotations
+
 import asyncio
 import secrets
 from collections import Counter

@@ -1,5 +1,7 @@
 """Sealing: what is sealed opens in its own place, under its own key, or not at all."""
 
+from __future__ import annotations
+
 import base64
 import os
 import stat
@@ -183,7 +185,7 @@ def test_a_file_that_holds_a_key_is_read(tmp_path: Path, mode: int, end: str) ->
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
-def test_what_is_not_a_file_is_refused_without_waiting(tmp_path: Path, make: "type[object]") -> None:
+def test_what_is_not_a_file_is_refused_without_waiting(tmp_path: Path, make: type[object]) -> None:
     make(tmp_path / "seal.key", 0o600)  # type: ignore[call-arg]
     with pytest.raises(SealKeyError):
         load_seal_key(settings_in(tmp_path), database_exists=True)

@@ -1,5 +1,7 @@
 """What issuing leaves behind: nothing, however many tokens; a label leaves one row, a revocation one entry."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import sqlite3

@@ -1,5 +1,7 @@
 """The database itself: whose it is, where it is, and that times come back as they were."""
 
+from __future__ import annotations
+
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -26,7 +26,7 @@ def main() -> NoReturn:
         if hasattr(stream, "reconfigure"):  # a note in Greek is shown in escapes on an ASCII terminal
             stream.reconfigure(errors="backslashreplace")
     try:
-        from caveats_client.cli.app import app  # noqa: PLC0415  Ctrl-C during the import must end like any other
+        from caveats_client.cli.app import app  # noqa: PLC0415  # Ctrl-C during the import must end like any other
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except ModuleNotFoundError as missing:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,7 +32,7 @@ from caveats_client.cli.output import data, message
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-_FLAGS: Final = {row.kind.kind.replace("-", "_"): row for row in STANDARD if row.asks}
+_FLAGS = {row.kind.kind.replace("-", "_"): row for row in STANDARD if row.asks}
 """The kinds that have a flag, by the name of its parameter."""
 
 
@@ -182,7 +182,7 @@ def attenuate(
         )
     narrower = bundle.macaroon.attenuate(*added)
     if third_party is not None:
-        from caveats_client.cli.third_parties import find_party, require  # noqa: PLC0415  it imports the HTTP library
+        from caveats_client.cli.third_parties import find_party, require  # noqa: PLC0415  # it imports the HTTP library
 
         party = find_party(third_party, public_key, allow_http=allow_http)
         narrower = require(narrower, party, condition, bakery=bakery)

@@ -65,7 +65,7 @@ def discharge(
       caveats discharge --allow https://idm.example --agent robot.json - < token.txt
     """
     found = inputs.need_token(token, url=url, piped=True)
-    from caveats_client.cli.third_parties import DischargeCollector  # noqa: PLC0415  it imports the HTTP library
+    from caveats_client.cli.third_parties import DischargeCollector  # noqa: PLC0415  # it imports the HTTP library
 
     asked = DischargeCollector(
         url, allow, allow_private, allow_http, agent, browser=not no_browser, form=form

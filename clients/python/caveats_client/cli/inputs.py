@@ -19,7 +19,7 @@ from caveats_client.cli.credentials import Credentials, Login
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.output import message
 
-TOKEN_VARIABLE = "CAVEATS_TOKEN"  # noqa: S105  a variable's name
+TOKEN_VARIABLE = "CAVEATS_TOKEN"  # noqa: S105  # a variable's name
 PASSWORD_VARIABLE = "CAVEATS_PASSWORD"  # noqa: S105
 NEW_PASSWORD_VARIABLE = "CAVEATS_NEW_PASSWORD"  # noqa: S105
 STANDARD_INPUT = "-"

@@ -39,7 +39,7 @@ def inspect(*, token: str | None, as_json: bool) -> None:
     if as_json:
         data_json(members(opened, now))
         return
-    from caveats_client.cli import tree  # noqa: PLC0415  it imports rich, which JSON needs not
+    from caveats_client.cli import tree  # noqa: PLC0415  # it imports rich, which JSON needs not
 
     show(tree.tree(opened, now))
     show(styled("\nwhat it allows", "bold"))

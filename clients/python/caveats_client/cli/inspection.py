@@ -60,7 +60,7 @@ class ThirdPartyLink:
     @property
     def format(self) -> str:
         """Whose ticket this is: `caveats`, `bakery 1` to `bakery 3`, or `unknown`."""
-        from caveats.third_party import is_ticket  # noqa: PLC0415  most tokens have no third party
+        from caveats.third_party import is_ticket  # noqa: PLC0415  # most tokens have no third party
 
         if is_ticket(self.ticket):
             return "caveats"
@@ -71,7 +71,7 @@ class ThirdPartyLink:
         """When its discharge says that it ends, without what that needs itself."""
         if self.discharge is None:
             return None
-        from caveats.bakery import expiry_of  # noqa: PLC0415  most tokens have no discharge
+        from caveats.bakery import expiry_of  # noqa: PLC0415  # most tokens have no discharge
 
         own = (link.caveat for link in self.discharge.links if isinstance(link, Link))
         return expiry_of(caveat.predicate for caveat in own)

@@ -7,7 +7,7 @@ import click
 
 def _lifetime(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
     """The text of a length of time. Raises `BadParameter` before any request is sent."""
-    from caveats.durations import parse_duration  # noqa: PLC0415  the library takes a while to import
+    from caveats.durations import parse_duration  # noqa: PLC0415  # the library takes a while to import
 
     if text is not None:
         try:
@@ -18,7 +18,7 @@ def _lifetime(_context: click.Context, _option: click.Parameter, text: str | Non
 
 
 def _url(context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
-    from caveats_client.cli.service import plain_url  # noqa: PLC0415  httpx takes a while to import
+    from caveats_client.cli.service import plain_url  # noqa: PLC0415  # httpx takes a while to import
 
     return url if url is None or context.resilient_parsing else plain_url(url)
 

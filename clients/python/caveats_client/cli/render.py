@@ -27,7 +27,7 @@ _UNBROKEN = 4096
 
 def show(renderable: object) -> None:
     """Print a table, a tree or a text in colour; lines are broken only on a terminal."""
-    from rich.console import Console  # noqa: PLC0415  imported when it draws
+    from rich.console import Console  # noqa: PLC0415  # imported when it draws
 
     out = sys.stdout
     console = Console(
@@ -45,14 +45,14 @@ def show(renderable: object) -> None:
 
 def styled(text: str, style: str = "") -> Text:
     """`text` in a style of rich's, such as `bold red`."""
-    from rich.text import Text  # noqa: PLC0415  imported when it draws
+    from rich.text import Text  # noqa: PLC0415  # imported when it draws
 
     return Text(text, style=style)
 
 
 def rows(pairs: Iterable[tuple[str, str | Text]]) -> Table:
     """Names and values in two columns."""
-    from rich.table import Table  # noqa: PLC0415  imported when it draws
+    from rich.table import Table  # noqa: PLC0415  # imported when it draws
 
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
@@ -64,7 +64,7 @@ def rows(pairs: Iterable[tuple[str, str | Text]]) -> Table:
 
 def table(columns: Mapping[str, bool], body: Iterable[Iterable[str]]) -> Table:
     """A plain table. `columns`: whether the cells under a heading may be broken into lines."""
-    from rich.table import Table  # noqa: PLC0415  imported when it draws
+    from rich.table import Table  # noqa: PLC0415  # imported when it draws
 
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading, breaks in columns.items():

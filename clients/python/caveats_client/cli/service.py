@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def plain_url(url: str) -> str:
     """An address in the form under which its login is stored. What is no address comes back as it is: the client refuses it."""
-    import httpx2 as httpx  # noqa: PLC0415  see above
+    import httpx2 as httpx  # noqa: PLC0415  # see above
 
     try:
         return str(httpx.URL(url)).rstrip("/")
@@ -40,7 +40,7 @@ def find_url(url: str | None, login: Login | None = None) -> str:
 
 def client_for(url: str | None, found: TokenInput | None = None, *, allow_http: bool = False) -> Client:
     """A client of the service, with the token that was found, if any."""
-    from caveats_client.client import Client  # noqa: PLC0415  see above
+    from caveats_client.client import Client  # noqa: PLC0415  # see above
 
     login = None if found is None else found.login
     address = find_url(url, login)

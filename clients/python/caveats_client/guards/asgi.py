@@ -6,14 +6,18 @@ The app finds its `Grant` with `grant_of(scope)`; in Starlette and FastAPI it is
 middleware belongs outside of it: a preflight carries no token.
 """
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from caveats import Grant
 from caveats.http import IncomingRequest, Problem
 from caveats_client.guards.guard import Answers, Extra, Guard, Verifies, utc_now
 from caveats_client.guards.rules import SiteRule
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -21,8 +25,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_GUARDED: Final = ("http", "websocket")
-_POLICY_VIOLATION: Final = 1008
+_GUARDED = ("http", "websocket")
+_POLICY_VIOLATION = 1008
 
 
 def grant_of(scope: Mapping[str, Any]) -> Grant:

@@ -9,6 +9,8 @@ token to complete. Both send the token back with its discharge: in a cookie `mac
 or as `Authorization: Bearer`. Nothing is stored: the keys are derived from `secret`.
 """
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import islice
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from caveats import (
     Bundle,
@@ -46,14 +48,14 @@ from caveats_client.guards.asgi import App, Receive, Scope, Send, send_problem
 from caveats_client.guards.guard import utc_now
 from caveats_client.guards.rules import checked_paths, is_public
 
-_LEAST_SECRET: Final = 32
-_MOST_PRESENTED: Final = 8
-_NEWEST: Final = 3
-_IDENTIFIER_SIZE: Final = 18
+_LEAST_SECRET = 32
+_MOST_PRESENTED = 8
+_NEWEST = 3
+_IDENTIFIER_SIZE = 18
 _Presented: TypeAlias = tuple[Callable[[str], Bundle], str]
 """A decoder and the text that it is for."""
-_CHALLENGE: Final = 'Bearer realm="caveats", error="invalid_token"'
-_MESSAGE: Final = "a third party has to agree first"
+_CHALLENGE = 'Bearer realm="caveats", error="invalid_token"'
+_MESSAGE = "a third party has to agree first"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@
 Sync and async views and servers alike. It does not touch `request.user`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from functools import wraps
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.http import HttpRequest, HttpResponse
@@ -31,6 +32,9 @@ from caveats_client.guards.guard import (
     utc_now,
 )
 from caveats_client.guards.rules import RouteRule, SiteRule
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 View = TypeVar("View", bound=Callable[..., Any])
 _Question: TypeAlias = tuple[IncomingRequest, tuple[str, ...], Extra]

@@ -10,9 +10,11 @@
 /openapi.json then says that a token is needed, and both ways to send it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Request, Security
 from fastapi.responses import Response
@@ -29,13 +31,13 @@ from caveats_client.guards.guard import (
 )
 from caveats_client.guards.rules import RouteRule
 
-BEARER: Final = HTTPBearer(
+BEARER = HTTPBearer(
     scheme_name="bearerAuth",
     bearerFormat="macaroon",
     description="A token, or a bundle of a token and its discharges.",
     auto_error=False,
 )
-HEADER: Final = APIKeyHeader(
+HEADER = APIKeyHeader(
     name="X-Auth-Token",
     scheme_name="tokenHeader",
     description="The same, where something on the way keeps `Authorization` for itself.",

@@ -10,16 +10,15 @@
 What is guarded finds its `Grant` in `flask.g.grant`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import datetime
 from functools import wraps
-from typing import ParamSpec, TypeAlias
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias
 
 from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.typing import ResponseReturnValue
-from flask.wrappers import Request
 
-from caveats import Grant
 from caveats.http import IncomingRequest, Problem
 from caveats_client.guards.guard import (
     Answers,
@@ -30,6 +29,13 @@ from caveats_client.guards.guard import (
 )
 from caveats_client.guards.rules import RouteRule, SiteRule
 from caveats_client.guards.wsgi import request_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from flask.wrappers import Request
+
+    from caveats import Grant
 
 P = ParamSpec("P")
 Returned: TypeAlias = ResponseReturnValue | Awaitable[ResponseReturnValue]

@@ -7,13 +7,15 @@ Knows `caveats.http`, the library's errors and the client's. Knows no framework;
 are arguments. A problem has the status, code, challenge and body that the service's /v1/authorize would give.
 """
 
+from __future__ import annotations
+
 import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from caveats import Context, Grant
 from caveats.http import (
@@ -31,8 +33,8 @@ from caveats.http import (
 from caveats_client.api.errors import ClientError
 
 _log = logging.getLogger("caveats_client.guards")
-_NO_FACTS: Final[Mapping[str, Any]] = MappingProxyType({})
-_PROBLEMS: Final[Mapping[type[Exception], Row]] = {**PROBLEMS, ClientError: unavailable_as_told}
+_NO_FACTS: Mapping[str, Any] = MappingProxyType({})
+_PROBLEMS: Mapping[type[Exception], Row] = {**PROBLEMS, ClientError: unavailable_as_told}
 
 Extra: TypeAlias = Mapping[str, Any]
 """Facts for plug-in kinds, by name."""

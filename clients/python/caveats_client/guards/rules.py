@@ -6,17 +6,22 @@
 Knows scopes and paths. Knows no framework: `Native` is whatever request or connection a framework has.
 """
 
+from __future__ import annotations
+
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import quote
 
 import caveats
-from caveats.http import IncomingRequest
 from caveats.kinds import is_plain_path, parse_scope, path_covers
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from caveats.http import IncomingRequest
+
 Native = TypeVar("Native")
-_PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class RouteRule(Generic[Native]):

@@ -7,17 +7,24 @@ The app finds a `TokenUser` in `request.user`, and its `Grant` in `request.user.
 that are refused.
 """
 
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
-from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from caveats import Grant
 from caveats.http import IncomingRequest, Problem
 from caveats_client.guards.guard import Answers, Extra, Guard, Verifies, utc_now
 from caveats_client.guards.rules import SiteRule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from starlette.requests import HTTPConnection
+
+    from caveats import Grant
 
 
 class TokenUser(BaseUser):

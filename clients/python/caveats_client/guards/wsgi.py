@@ -4,12 +4,16 @@ Knows how servers name the target of the request line. Knows no framework. A ser
 comma before an environ is made; `caveats.http` counts what was joined.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from caveats.http import IncomingRequest, path_text
 
-_TARGETS: Final = ("REQUEST_URI", "RAW_URI")
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TARGETS = ("REQUEST_URI", "RAW_URI")
 """Where the target of the request line is, as it came. Apache, uWSGI, waitress, Werkzeug: the first; gunicorn: the second."""
 
 

@@ -307,7 +307,7 @@ _here: weakref.WeakSet[LocalVerifier] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for verifier in list(_here):
-        verifier._forked()  # noqa: SLF001  of this module
+        verifier._forked()  # noqa: SLF001  # of this module
 
 
 if hasattr(os, "register_at_fork"):
@@ -323,7 +323,7 @@ class AsyncLocalVerifier(_Local):
         self._ready = asyncio.Event()
         self._waited = False
 
-    async def start(self, timeout: float | None = None) -> Self:  # noqa: ASYNC109  as `LocalVerifier.start`
+    async def start(self, timeout: float | None = None) -> Self:  # noqa: ASYNC109  # as `LocalVerifier.start`
         """Start, and wait until it is ready. Raises `Stale` after `timeout` seconds, and goes on trying."""
         seconds = self._start_timeout if timeout is None else timeout
         if self._closed:

@@ -174,7 +174,7 @@ class SyncLoop:
             self._succeeded = False
             self._key_failures += 1
             wait = min(30.0, 0.25 * 2 ** min(self._key_failures, 10))
-            self._keys_due = self._tick() + wait * random.uniform(0.5, 1)  # noqa: S311  not for secrets
+            self._keys_due = self._tick() + wait * random.uniform(0.5, 1)  # noqa: S311  # not for secrets
             return False
         self._succeeded = True
         self._gate.problems.pop("keys", None)
@@ -391,6 +391,6 @@ async def _forever(work: Callable[[], Awaitable[None]], what: str) -> None:
     while True:
         try:
             await work()
-        except Exception:  # noqa: BLE001  the process's edge: whatever it was, the work goes on
+        except Exception:  # noqa: BLE001  # the process's edge: whatever it was, the work goes on
             _log.exception("verifier: %s failed, and begins again", what)
             await asyncio.sleep(1)

@@ -1,8 +1,8 @@
 """Where agents sign in with a key (bakery interaction `agent`), in the newer way and in the older."""
 
-from typing import Final
+from __future__ import annotations
 
-from starlette.responses import Response
+from typing import TYPE_CHECKING
 
 from caveats import DischargeRefused, MalformedToken
 from caveats.bakery import BakeryMacaroon, decode_header
@@ -17,9 +17,13 @@ from caveats_service.discharge.routes.endpoint import (
     protocol_version,
 )
 from caveats_service.http import schemas
-from caveats_service.http.request import RequestContext
 
-_DIGEST_SIZE: Final = 32
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from caveats_service.http.request import RequestContext
+
+_DIGEST_SIZE = 32
 
 
 @bakery_endpoint

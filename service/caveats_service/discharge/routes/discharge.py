@@ -1,17 +1,15 @@
 """The public key, and discharges for tickets that were sealed for it."""
 
-from base64 import b64encode
-from collections.abc import Mapping
-from typing import Any, Final
+from __future__ import annotations
 
-from starlette.responses import Response
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
 
 from caveats.bakery import BakeryMacaroon, decode_binaries
 from caveats.http import bad_request
 from caveats.token import encode_base64
 from caveats_service.discharge import protocol
 from caveats_service.discharge.protocol import BakeryAnswer, DischargeForm
-from caveats_service.discharge.questions import AskerFacts, ConditionVerdict, Question
 from caveats_service.discharge.routes.endpoint import (
     bakery_endpoint,
     bakery_response,
@@ -20,11 +18,18 @@ from caveats_service.discharge.routes.endpoint import (
     protocol_version,
     read_discharge_form,
 )
-from caveats_service.discharge.secrets import InteractionSecrets
 from caveats_service.http.credentials import require_account
-from caveats_service.http.request import RequestContext
 
-_KINDS: Final = f"{protocol.BROWSER_WINDOW}, {protocol.FORM} or {protocol.AGENT}"
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.responses import Response
+
+    from caveats_service.discharge.questions import AskerFacts, ConditionVerdict, Question
+    from caveats_service.discharge.secrets import InteractionSecrets
+    from caveats_service.http.request import RequestContext
+
+_KINDS = f"{protocol.BROWSER_WINDOW}, {protocol.FORM} or {protocol.AGENT}"
 
 
 @bakery_endpoint

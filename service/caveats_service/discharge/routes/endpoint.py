@@ -1,12 +1,18 @@
 """What the third party's endpoints share: bakery forms out of a request, bakery answers and pages into a response."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from caveats_service.discharge import pages, protocol
-from caveats_service.discharge.protocol import BakeryAnswer, DischargeForm
-from caveats_service.discharge.questions import Question
 from caveats_service.http.errors import problem_of
 from caveats_service.http.request import NO_STORE, Handler, RequestContext
+
+if TYPE_CHECKING:
+    from caveats_service.discharge.protocol import BakeryAnswer, DischargeForm
+    from caveats_service.discharge.questions import Question
 
 
 def bakery_endpoint(handler: Handler) -> Handler:

@@ -1,8 +1,9 @@
 """The form of username and password, for programs that ask their users themselves (bakery interaction `form`)."""
 
-from base64 import b64encode
+from __future__ import annotations
 
-from starlette.responses import Response
+from base64 import b64encode
+from typing import TYPE_CHECKING
 
 from caveats.http import PasswordCredential
 from caveats_service.discharge import protocol
@@ -12,6 +13,9 @@ from caveats_service.discharge.secrets import wait_token
 from caveats_service.http import schemas
 from caveats_service.http.credentials import user_of
 from caveats_service.http.request import RequestContext, reply
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
 
 
 @bakery_endpoint

@@ -4,9 +4,10 @@ A page never acts for another site, and an error is a page as well, never a 401:
 window of their own.
 """
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
@@ -24,7 +25,7 @@ from caveats_service.http.errors import problem_of
 from caveats_service.http.request import NO_STORE, RequestContext
 from caveats_service.storage import Decision, Interaction, UnknownInteraction
 
-_GONE: Final = "The time is up, or the address is not whole. Begin again where you came from."
+_GONE = "The time is up, or the address is not whole. Begin again where you came from."
 
 
 async def visit(request: RequestContext) -> Response:

@@ -4,8 +4,9 @@ Proxies cut connections on which nothing comes for a while, and most programs do
 `poll_keepalive` the answer begins, as a 200, with spaces, which may stand before JSON.
 """
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from typing import Final
 
 from starlette.responses import Response, StreamingResponse
 
@@ -20,7 +21,7 @@ from caveats_service.discharge.secrets import wait_token as token_of
 from caveats_service.http.request import NO_STORE, RequestContext
 from caveats_service.storage import Decision, Interaction, StoreError
 
-_STREAM_HEADERS: Final = {**NO_STORE, "X-Accel-Buffering": "no"}
+_STREAM_HEADERS = {**NO_STORE, "X-Accel-Buffering": "no"}
 _Answer = Callable[[RequestContext, Interaction], Awaitable[Response]]
 
 

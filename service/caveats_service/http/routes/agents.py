@@ -1,5 +1,9 @@
 """Agents: programs that sign in with a key when a discharge is asked for. Administrators say who speaks for whom."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from starlette.responses import Response
 
 from caveats import InvalidKey
@@ -11,7 +15,9 @@ from caveats_service.http import schemas
 from caveats_service.http.credentials import require_admin
 from caveats_service.http.errors import not_found
 from caveats_service.http.request import NO_STORE, RequestContext, reply
-from caveats_service.storage import Agent
+
+if TYPE_CHECKING:
+    from caveats_service.storage import Agent
 
 
 async def register(request: RequestContext) -> Response:

@@ -4,23 +4,26 @@ Knows headers. The original method and URI come in X-Original-*, or, from a trus
 both are sent they must agree: one pair may be what the client itself sent along.
 """
 
-from collections.abc import Iterable
+from __future__ import annotations
+
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from starlette.responses import Response
 
-from caveats import Grant
 from caveats.http import IncomingRequest, bad_request, context_of, path_text, token_of
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.http.request import SAFE, RequestContext
 
-_ASKED_ABOUT: Final = frozenset(
-    (b"x-forwarded-method", b"x-forwarded-uri", b"x-original-method", b"x-original-uri")
-)
-_CONTRADICTION: Final = "X-Original-* and X-Forwarded-* contradict each other"
-_LONGEST_REMEMBERED: Final = 512
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from caveats import Grant
+
+_ASKED_ABOUT = frozenset((b"x-forwarded-method", b"x-forwarded-uri", b"x-original-method", b"x-original-uri"))
+_CONTRADICTION = "X-Original-* and X-Forwarded-* contradict each other"
+_LONGEST_REMEMBERED = 512
 """Bytes of a query. A proxy asks the same few again and again."""
 
 

@@ -4,22 +4,27 @@ A reader shows that it holds a key of the audience, since entries name users. Ea
 may come through any cache or mirror.
 """
 
+from __future__ import annotations
+
 import zlib
-from collections.abc import AsyncIterator
-from typing import Final
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response, StreamingResponse
 
-from caveats import AudienceKeyring
 from caveats.http import Problem, bad_request, unavailable
 from caveats.revocation import Page, check_reader, rows_text, seal_text
 from caveats.token import is_audience
-from caveats_service.core.feed import RevocationFeed, Subscriber
 from caveats_service.http.request import NO_STORE, RequestContext
 
-PROOF_HEADER: Final = "X-Feed-Proof"
-_LONGEST_WAIT: Final = 30
-_SSE: Final = {**NO_STORE, "X-Accel-Buffering": "no"}
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from caveats import AudienceKeyring
+    from caveats_service.core.feed import RevocationFeed, Subscriber
+
+PROOF_HEADER = "X-Feed-Proof"
+_LONGEST_WAIT = 30
+_SSE = {**NO_STORE, "X-Accel-Buffering": "no"}
 
 
 async def read(request: RequestContext) -> Response:

@@ -1,5 +1,9 @@
 """Groups of users, for administrators. Discharges of `member-of` follow a change at once."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from starlette.responses import Response
 
 from caveats_service.core.usernames import check_group, check_username
@@ -7,7 +11,9 @@ from caveats_service.http import schemas
 from caveats_service.http.credentials import require_admin
 from caveats_service.http.errors import not_found
 from caveats_service.http.request import NO_STORE, RequestContext, reply
-from caveats_service.storage import Group
+
+if TYPE_CHECKING:
+    from caveats_service.storage import Group
 
 
 async def listing(request: RequestContext) -> Response:

@@ -1,11 +1,17 @@
 """Master keys: list, rotate, retire. For administrators; no key ever leaves through here."""
 
-from starlette.responses import Response
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from caveats_service.http import schemas
 from caveats_service.http.credentials import require_admin
 from caveats_service.http.request import RequestContext, reply
-from caveats_service.storage import SealedKey
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from caveats_service.storage import SealedKey
 
 
 async def listing(request: RequestContext) -> Response:

@@ -1,5 +1,7 @@
 """Operations: what this service is, whether it runs, whether it is ready."""
 
+from __future__ import annotations
+
 from importlib.metadata import version
 
 from starlette.responses import JSONResponse, Response

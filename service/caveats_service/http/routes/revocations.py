@@ -1,8 +1,8 @@
 """Revocation: a holder revokes the copy that they present, a user any of their tokens, an administrator anything."""
 
-from typing import Final
+from __future__ import annotations
 
-from starlette.responses import Response
+from typing import TYPE_CHECKING
 
 from caveats import BranchRevocation, Introspection, UserRevocation
 from caveats.http import Problem, TokenCredential, bad_request
@@ -13,9 +13,13 @@ from caveats_service.http.credentials import require_admin, require_owner_or_adm
 from caveats_service.http.errors import forbidden, not_found
 from caveats_service.http.idempotency import Once, idempotent
 from caveats_service.http.request import RequestContext, reply
-from caveats_service.storage import RevocationRecord
 
-_NOT_YOURS: Final = "you have no labelled token of this id; present the token itself, or revoke all of yours"
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from caveats_service.storage import RevocationRecord
+
+_NOT_YOURS = "you have no labelled token of this id; present the token itself, or revoke all of yours"
 
 
 def revocation_response(record: RevocationRecord) -> schemas.RevocationResponse:

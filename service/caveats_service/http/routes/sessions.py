@@ -1,6 +1,8 @@
 """Browser sessions: a token in a cookie that scripts cannot read. Signing out revokes it."""
 
-from datetime import datetime
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -12,6 +14,9 @@ from caveats_service.http import schemas
 from caveats_service.http.credentials import live_token, require_token, user_of
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.http.routes.tokens import user_bounds
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 async def sign_in(request: RequestContext) -> Response:

@@ -1,6 +1,8 @@
 """Tokens: issue, renew, and the ones that their users labelled."""
 
-from datetime import timedelta
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -23,7 +25,11 @@ from caveats_service.http.errors import forbidden, not_found
 from caveats_service.http.idempotency import Once, idempotent
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.http.routes.revocations import revoke_whole
-from caveats_service.storage import LabelledToken, User
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from caveats_service.storage import LabelledToken, User
 
 
 def token_response(issued: IssuedToken) -> schemas.TokenResponse:

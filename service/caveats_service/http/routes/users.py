@@ -1,5 +1,9 @@
 """Accounts: register, change the password, disable; administrators list them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from starlette.responses import Response
 
 from caveats.http import PasswordCredential, TokenCredential, bad_request
@@ -9,7 +13,9 @@ from caveats_service.core.usernames import check_username
 from caveats_service.http import schemas
 from caveats_service.http.credentials import require_account, require_admin, user_of
 from caveats_service.http.request import NO_STORE, RequestContext, reply
-from caveats_service.storage import User
+
+if TYPE_CHECKING:
+    from caveats_service.storage import User
 
 
 async def register(request: RequestContext) -> Response:

@@ -1,7 +1,9 @@
 """Apps that verify locally: an admin registers a public key for an audience, the app fetches its keys in a box."""
 
+from __future__ import annotations
+
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -13,9 +15,11 @@ from caveats_service.http import schemas
 from caveats_service.http.credentials import require_admin
 from caveats_service.http.errors import not_found
 from caveats_service.http.request import NO_STORE, RequestContext, reply
-from caveats_service.storage import VerifierApp
 
-_BUNDLE_LIFE: Final = timedelta(hours=24)
+if TYPE_CHECKING:
+    from caveats_service.storage import VerifierApp
+
+_BUNDLE_LIFE = timedelta(hours=24)
 
 
 async def register(request: RequestContext) -> Response:

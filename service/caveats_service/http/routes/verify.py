@@ -1,9 +1,8 @@
 """Verification: one token or many, each with the facts of its request, each caveat explained."""
 
-from collections.abc import Iterable
-from typing import Final
+from __future__ import annotations
 
-from starlette.responses import Response
+from typing import TYPE_CHECKING
 
 import caveats
 from caveats import Context, Failure, Introspection
@@ -13,7 +12,12 @@ from caveats_service.http import schemas
 from caveats_service.http.errors import problem_of
 from caveats_service.http.request import RequestContext, reply
 
-_MOST_REVOKED: Final = 1000
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.responses import Response
+
+_MOST_REVOKED = 1000
 
 
 async def verify(request: RequestContext) -> Response:

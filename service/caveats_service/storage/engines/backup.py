@@ -5,6 +5,8 @@ copy holds sealed keys and password hashes, so its mode is 0600; it does not hol
 elsewhere. These functions block: call them from a thread.
 """
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import json
@@ -12,12 +14,11 @@ import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
 from sqlalchemy import NullPool, create_engine
 
 from caveats_service.storage.engines import migrate
-from caveats_service.storage.engines.engine import Progress
 from caveats_service.storage.engines.file_lock import FileLock
 from caveats_service.storage.errors import (
     BackupDamaged,
@@ -28,8 +29,11 @@ from caveats_service.storage.errors import (
 )
 from caveats_service.storage.files import place, sync_folder, temporary_beside
 
-_PAGES_A_STEP: Final = 256
-_COMPANIONS: Final = ("", "-wal", "-shm")
+if TYPE_CHECKING:
+    from caveats_service.storage.engines.engine import Progress
+
+_PAGES_A_STEP = 256
+_COMPANIONS = ("", "-wal", "-shm")
 
 
 @dataclass(frozen=True, slots=True)

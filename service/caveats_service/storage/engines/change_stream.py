@@ -4,19 +4,24 @@ Knows counters only: a change tells a follower to look, and not what was written
 after a lost connection, is MISSED; from then on each counter that moved is one change.
 """
 
+from __future__ import annotations
+
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING
 
-from caveats_service.storage.engines.engine import Counters
-from caveats_service.storage.engines.transactions import Database
 from caveats_service.storage.errors import StoreUnavailable
 
-_FIRST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 1.0
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from caveats_service.storage.engines.engine import Counters
+    from caveats_service.storage.engines.transactions import Database
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 1.0
 
 
 class ChangeKind(StrEnum):
@@ -39,7 +44,7 @@ class ChangeStream:
     """The changes of one database."""
 
     def __init__(self, database: Database) -> None:
-        self._database: Final = database
+        self._database = database
 
     async def follow(self) -> AsyncGenerator[Change]:
         """Yield changes without end, on a connection of its own; a database that is away is waited for.
@@ -60,7 +65,7 @@ class ChangeStream:
                             yield change
                         seen = now
             except StoreUnavailable:
-                await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  chance, not secrecy
+                await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # chance, not secrecy
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
 

@@ -3,23 +3,27 @@
 Knows connections, transactions and the counters in `meta`. Must not know any other table.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncConnection
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from pathlib import Path
 
-from caveats_service.storage.engines.queue import Clock, FairQueue
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from caveats_service.storage.engines.queue import Clock, FairQueue
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called from the copying thread with the number of pages copied and of all pages."""
 
-META: Final = "meta"
+META = "meta"
 """The table with one row that holds the counters."""
-COUNTERS: Final = f"SELECT epoch, revocation_sequence, key_sequence FROM {META}"  # noqa: S608  no input in it
+COUNTERS = f"SELECT epoch, revocation_sequence, key_sequence FROM {META}"  # noqa: S608  # no input in it
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,16 @@
 Knows only the file `<database>.lock`. The kernel drops the lock with the process: a kill leaves none behind.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from caveats_service.storage.errors import DatabaseInUse
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class FileLock:
@@ -17,17 +22,17 @@ class FileLock:
         self._handle = handle
 
     @classmethod
-    def shared(cls, database: Path) -> "FileLock":
+    def shared(cls, database: Path) -> FileLock:
         """Lock as one of several users; `DatabaseInUse` while a restore holds the lock."""
         return cls._locked(database, fcntl.LOCK_SH, "the database is being restored")
 
     @classmethod
-    def exclusive(cls, database: Path) -> "FileLock":
+    def exclusive(cls, database: Path) -> FileLock:
         """Lock as the only user; `DatabaseInUse` while a service holds the lock."""
         return cls._locked(database, fcntl.LOCK_EX, "a service is running on this database: stop it first")
 
     @classmethod
-    def _locked(cls, database: Path, mode: int, refusal: str) -> "FileLock":
+    def _locked(cls, database: Path, mode: int, refusal: str) -> FileLock:
         handle = os.open(f"{database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, mode | fcntl.LOCK_NB)

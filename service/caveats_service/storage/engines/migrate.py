@@ -4,6 +4,8 @@ Knows Alembic. The whole upgrade is one transaction (DDL is transactional on bot
 nobody commits behind its back), so a crash in the middle leaves the old schema, and the next start tries again.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from alembic import command

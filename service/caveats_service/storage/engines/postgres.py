@@ -5,17 +5,16 @@ prepared statement has a name, and each transaction sets what it needs. No wait 
 network, a connection of the pool, a lock or an answer. A node that is frozen during a transaction loses it.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from sqlalchemy import Connection, event, exc, inspect
-from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 
@@ -23,20 +22,26 @@ from caveats_service.storage.engines.engine import COUNTERS, META, Counters, Pro
 from caveats_service.storage.engines.queue import Clock, FairQueue
 from caveats_service.storage.errors import BackupElsewhere, StoreError, StoreUnavailable, TransactionAborted
 
-PATIENCE: Final = timedelta(seconds=1.5)
-CHANNEL: Final = "caveats"
-_CONNECTIONS: Final = 10
-_LOOK_EVERY: Final = 0.25
-_EXCLUSIVE: Final = f" FROM {META} FOR UPDATE"
-_MIGRATING: Final = timedelta(minutes=10)
-_MIGRATION_LOCK: Final = int.from_bytes(b"caveats\0")
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from pathlib import Path
 
-_CONFLICTS: Final = {"40001", "40P01"}
+    from sqlalchemy.engine.interfaces import ExceptionContext
+
+PATIENCE = timedelta(seconds=1.5)
+CHANNEL = "caveats"
+_CONNECTIONS = 10
+_LOOK_EVERY = 0.25
+_EXCLUSIVE = f" FROM {META} FOR UPDATE"
+_MIGRATING = timedelta(minutes=10)
+_MIGRATION_LOCK = int.from_bytes(b"caveats\0")
+
+_CONFLICTS = {"40001", "40P01"}
 # The server is not, or no longer, one that takes writes: a pool of connections to it is of no more use.
-_ELSEWHERE: Final = {"25006", "57P01", "57P02", "57P03"}
-_LOST: Final = ("08", "57P")
+_ELSEWHERE = {"25006", "57P01", "57P02", "57P03"}
+_LOST = ("08", "57P")
 # Row values are in the details of these: they must not follow the exception into a log.
-_TELLTALE: Final = ("22", "23")
+_TELLTALE = ("22", "23")
 
 
 class Postgres:
@@ -111,7 +116,7 @@ class Postgres:
             yield connection
 
     @contextlib.asynccontextmanager
-    async def watch(self) -> AsyncIterator["_Watch"]:
+    async def watch(self) -> AsyncIterator[_Watch]:
         """A connection that listens, and asks four times a second: behind a pooler no notification arrives."""
         connection = await self._connect(self._patience)
         try:

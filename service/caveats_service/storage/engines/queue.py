@@ -4,17 +4,21 @@ Knows clocks; must not know what a turn is used for. An operation waits in a que
 burst of requests is no fault of the database. It leaves a queue in which no operation has finished for a while.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
-from typing import Final
+from typing import TYPE_CHECKING
 
 from caveats_service.storage.errors import StoreError, StoreUnavailable
 
-_TICK: Final = 0.02
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+_TICK = 0.02
 
 
 class Clock:
@@ -63,7 +67,7 @@ class Waiter:
         return seconds if self.is_queued else self.since + seconds - self.clock.now()
 
 
-WAITER: Final[ContextVar[Waiter | None]] = ContextVar("waiter", default=None)
+WAITER: ContextVar[Waiter | None] = ContextVar("waiter", default=None)
 """The operation that runs in this context."""
 
 

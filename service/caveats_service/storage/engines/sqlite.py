@@ -5,23 +5,21 @@ snapshot and never waits. Writers take turns: in this process by a queue, among 
 again and again. So no transaction fails with "database is locked" because two wanted to become writers at once.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import os
 import random
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import aiosqlite
 from sqlalchemy import URL, Connection, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from caveats_service.storage.engines.backup import backup_database, integrity_problems
 from caveats_service.storage.engines.engine import COUNTERS, Counters, Progress
@@ -30,13 +28,20 @@ from caveats_service.storage.engines.queue import Clock, FairQueue
 from caveats_service.storage.errors import DatabaseInUse, StoreUnavailable
 from caveats_service.storage.files import sync_folder
 
-PATIENCE: Final = timedelta(seconds=5)
-_READERS: Final = 10
-_STEP: Final = 0.02
-_LOOK_EVERY: Final = 0.1
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+PATIENCE = timedelta(seconds=5)
+_READERS = 10
+_STEP = 0.02
+_LOOK_EVERY = 0.1
 
 # secure_delete: a retired key's bytes are overwritten, not only unlinked.
-_PRAGMAS: Final = ("foreign_keys=ON", "synchronous=FULL", "secure_delete=ON", "trusted_schema=OFF")
+_PRAGMAS = ("foreign_keys=ON", "synchronous=FULL", "secure_delete=ON", "trusted_schema=OFF")
 
 
 def sqlite_url(path: Path) -> URL:
@@ -111,7 +116,7 @@ class Sqlite:
     exclusive_write = write
 
     @contextlib.asynccontextmanager
-    async def watch(self) -> AsyncIterator["_Watch"]:
+    async def watch(self) -> AsyncIterator[_Watch]:
         """A connection that asks ten times a second whether another has committed."""
         existing = f"{self._path.absolute().as_uri()}?mode=rw"
         async with aiosqlite.connect(
@@ -179,7 +184,7 @@ class Sqlite:
                 locked = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
                 if not locked or time.monotonic() > deadline:
                     raise
-                await asyncio.sleep(random.uniform(0, _STEP / 4))  # noqa: S311  chance, not secrecy
+                await asyncio.sleep(random.uniform(0, _STEP / 4))  # noqa: S311  # chance, not secrecy
             else:
                 return
 

@@ -4,20 +4,19 @@ Must not know any table but `meta`. An operation happens wholly or not at all, a
 repeated a few times if the database aborted its transaction; and it does not hang.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import contextvars
 import functools
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats_service.storage.engines.engine import COUNTERS, Engine, Progress, Watch
 from caveats_service.storage.engines.migrate import upgrade
@@ -26,15 +25,21 @@ from caveats_service.storage.engines.queue import WAITER, Waiter
 from caveats_service.storage.engines.sqlite import Sqlite
 from caveats_service.storage.errors import StoreError, StoreUnavailable, TransactionAborted
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from datetime import timedelta
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
 _Self = TypeVar("_Self", bound="Repository")
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
-_PAUSES: Final = (0.0, 0.02, 0.08, 0.32)
+_PAUSES = (0.0, 0.02, 0.08, 0.32)
 """Seconds, at most, before each repetition."""
 
-_POSTGRES: Final = ("postgresql://", "postgres://")
-_SQLITE: Final = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
+_SQLITE = "sqlite:///"
 
 
 class Database:
@@ -46,7 +51,7 @@ class Database:
     """
 
     def __init__(self, url: URL | str, *, patience: timedelta | None = None) -> None:
-        self._engine: Final = _engine(url, {} if patience is None else {"patience": patience})
+        self._engine = _engine(url, {} if patience is None else {"patience": patience})
         self._running: set[asyncio.Task[Any]] = set()
         self._pid = 0
 
@@ -190,7 +195,7 @@ class Repository:
     """A group of operations on one database: methods under `operation`."""
 
     def __init__(self, database: Database) -> None:
-        self._database: Final = database
+        self._database = database
 
     async def _run(self, work: Callable[[], Awaitable[_Result]]) -> _Result:
         return await self._database.run(work)
@@ -216,7 +221,7 @@ async def _again_if_aborted(work: Callable[[], Awaitable[_Result]]) -> _Result:
         try:
             return await work()
         except TransactionAborted:
-            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  chance, not secrecy
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # chance, not secrecy
     return await work()
 
 

@@ -4,6 +4,8 @@ SQLite alters tables by copying them, and foreign keys cannot be switched off wi
 migration that must copy `users` drops and recreates the key of `labelled_tokens` around it.
 """
 
+from __future__ import annotations
+
 from alembic import context
 
 from caveats_service.storage.tables import metadata

@@ -3,11 +3,12 @@
 Knows public keys only; administrators register them.
 """
 
-from datetime import datetime
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats import new_token_id
 from caveats_service.storage.engines.transactions import Repository, operation
@@ -16,6 +17,11 @@ from caveats_service.storage.records import Agent
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.repositories.rows import record_of
 from caveats_service.storage.tables import agents, users
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 class AgentRepository(Repository):

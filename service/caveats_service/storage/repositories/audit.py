@@ -3,16 +3,22 @@
 Knows only its table. `record` is called by every other part of the store that changes anything.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.records import AuditEntry
 from caveats_service.storage.repositories.rows import record_of
 from caveats_service.storage.tables import audit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 async def record(

@@ -3,18 +3,23 @@
 Knows names only. Whether somebody may act for a group is for whoever asks; users who are disabled belong to none.
 """
 
-from collections.abc import Collection, Mapping
-from datetime import datetime
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row, delete, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import GroupExists, UnknownGroup, UnknownUser
 from caveats_service.storage.records import Group
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.tables import group_members, groups, users
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 class GroupRepository(Repository):

@@ -4,22 +4,27 @@ Knows digests and sealed replies, and cannot open them. A key belongs to its cal
 the transaction of the deed itself: no deed without its answer, and no answer without its deed.
 """
 
+from __future__ import annotations
+
 import hmac
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select, tuple_
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats_service.storage.engines.transactions import Repository, in_batches, operation
 from caveats_service.storage.errors import AlreadyDone, IdempotencyConflict, TransactionAborted
 from caveats_service.storage.records import Idempotency
 from caveats_service.storage.tables import idempotency
 
-_BATCH: Final = 5000
-_ANOTHER: Final = "this idempotency key belongs to another request"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+_BATCH = 5000
+_ANOTHER = "this idempotency key belongs to another request"
 
 
 class ReplyRepository(Repository):

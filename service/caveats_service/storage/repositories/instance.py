@@ -3,6 +3,8 @@
 Knows the canary as bytes. Must not know the seal key. The counters are moved by the repositories they count for.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 from sqlalchemy import select, update

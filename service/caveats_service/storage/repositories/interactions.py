@@ -4,13 +4,12 @@ Knows hashes of the secrets that lead to one, never the secrets; a ticket is not
 There is one decision, whoever is late; until an interaction's time is up it can be read again and again.
 """
 
-from collections.abc import Collection
+from __future__ import annotations
+
 from dataclasses import asdict
-from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats_service.storage.engines.transactions import Repository, in_batches, operation
 from caveats_service.storage.errors import InteractionsFull, UnknownInteraction
@@ -19,8 +18,14 @@ from caveats_service.storage.repositories import audit
 from caveats_service.storage.repositories.rows import record_of
 from caveats_service.storage.tables import interactions
 
-_BATCH: Final = 5000
-_MOST_APPROVERS: Final = 64
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+_BATCH = 5000
+_MOST_APPROVERS = 64
 
 
 class InteractionRepository(Repository):

@@ -4,13 +4,13 @@ Knows sealed bytes only; sealing is the caller's, handed in as a function. Must 
 A master key is published, active, verifying, retired, in this order. Two indexes hold, whatever happens: at most one key is active, and at most one is waiting to be.
 """
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Callable
-from datetime import datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from sqlalchemy import func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats import KeyState
 from caveats_service.storage.engines.transactions import Repository, operation
@@ -19,6 +19,11 @@ from caveats_service.storage.records import SealedKey
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.repositories.rows import record_of
 from caveats_service.storage.tables import labelled_tokens, master_keys, meta, service_keys
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 SealFor: TypeAlias = Callable[[int, str], bytes]
 """Seals a fresh master key for its row id and key id. Quick, no I/O: it runs within the transaction."""

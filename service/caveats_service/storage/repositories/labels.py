@@ -3,10 +3,10 @@
 Knows ids, notes and times. Must not know tokens or signatures, and hears of no token without a label.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
+
 from dataclasses import asdict
-from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -18,7 +18,11 @@ from caveats_service.storage.repositories import audit, idempotency
 from caveats_service.storage.repositories.rows import record_of
 from caveats_service.storage.tables import labelled_tokens, users
 
-_BATCH: Final = 5000
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+_BATCH = 5000
 
 
 class LabelRepository(Repository):

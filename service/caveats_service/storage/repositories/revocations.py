@@ -6,14 +6,14 @@ remembers the highest forgotten sequence as `floor`; a reader that stands below 
 instead.
 """
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats import BranchRevocation, Revocation, TokenRevocation, UserRevocation
 from caveats.revocation import LAST_SECOND
@@ -24,12 +24,17 @@ from caveats_service.storage.records import Idempotency, RevocationPage, Revocat
 from caveats_service.storage.repositories import audit, idempotency
 from caveats_service.storage.tables import meta, milliseconds, moment, revocations
 
-# Kept beyond their expiry, for readers whose clock is behind, or who were away for a moment.
-GRACE: Final = timedelta(minutes=10)
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
-_BATCH: Final = 5000
-_TOGETHER: Final = 500
-_LIVE: Final = (
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+# Kept beyond their expiry, for readers whose clock is behind, or who were away for a moment.
+GRACE = timedelta(minutes=10)
+
+_BATCH = 5000
+_TOGETHER = 500
+_LIVE = (
     "SELECT sequence, kind, token_id, branch_id, username, issued_up_to, expires_at FROM revocations"
     " WHERE sequence > $1 AND sequence <= $2 AND expires_at > $3 ORDER BY sequence LIMIT $4"
 )
@@ -138,7 +143,7 @@ class RevocationRepository(Repository):
             )
             return epoch
 
-    async def _write_together(self, mine: "_Pending") -> None:
+    async def _write_together(self, mine: _Pending) -> None:
         """Write `mine` and others that are pending. If that fails, write each alone: only the one at fault is told."""
         several = _together(mine, self._pending)
         begun = False
@@ -294,7 +299,7 @@ def _as_kept(entry: Revocation) -> Revocation:
 # A row of the table, and of the feed
 
 
-_REACHES: Final = {"expires_at", "issued_up_to"}
+_REACHES = {"expires_at", "issued_up_to"}
 """Columns in which an entry that is there may be beyond the one that is asked for."""
 
 

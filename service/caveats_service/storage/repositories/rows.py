@@ -3,9 +3,12 @@
 Knows neither tables nor records; the types of the columns (`tables`) convert what a driver cannot keep.
 """
 
-from typing import Any, TypeVar
+from __future__ import annotations
 
-from sqlalchemy import Row
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
 
 _Record = TypeVar("_Record")
 

@@ -3,11 +3,12 @@
 Knows names and stored hashes. Must not know passwords, and does not judge names: the edge does.
 """
 
-from datetime import datetime
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats import UserRevocation
 from caveats_service.storage.engines.transactions import Repository, operation
@@ -18,6 +19,11 @@ from caveats_service.storage.repositories.groups import is_group
 from caveats_service.storage.repositories.revocations import revoke_within
 from caveats_service.storage.repositories.rows import record_of
 from caveats_service.storage.tables import users
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 class UserRepository(Repository):

@@ -3,10 +3,11 @@
 Knows public keys only. Must not know audience keys or boxes.
 """
 
-from datetime import datetime
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from caveats import new_token_id
 from caveats_service.storage.engines.transactions import Repository, operation
@@ -15,6 +16,11 @@ from caveats_service.storage.records import VerifierApp
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.repositories.rows import record_of
 from caveats_service.storage.tables import verifiers
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 class VerifierRepository(Repository):

@@ -1,5 +1,7 @@
 """A bare ASGI app behind TokenMiddleware."""
 
+from __future__ import annotations
+
 import json
 
 from guard_support import AUDIENCE, PUBLIC, TRUSTED, extra, needed, now, seen, serve_asgi, verifier

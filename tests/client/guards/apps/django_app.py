@@ -1,5 +1,7 @@
 """A Django site without a database: decorated views (sync or async), or (`middleware`) guarded as a whole."""
 
+from __future__ import annotations
+
 import sys
 
 import django

@@ -1,5 +1,7 @@
 """A FastAPI app whose endpoints depend on tokens."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request

@@ -1,5 +1,7 @@
 """A Flask app: with decorated views, or (`protect`) guarded as a whole."""
 
+from __future__ import annotations
+
 import sys
 
 from flask import Flask, g, request

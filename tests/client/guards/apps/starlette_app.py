@@ -1,5 +1,7 @@
 """A Starlette app whose AuthenticationMiddleware takes tokens."""
 
+from __future__ import annotations
+
 from guard_support import AUDIENCE, PUBLIC, TRUSTED, extra, needed, now, seen, serve_asgi, verifier
 from starlette.applications import Starlette
 from starlette.authentication import requires

@@ -1,5 +1,7 @@
 """GET /v1/authorize: the question that a proxy asks; which of its headers are believed, and when."""
 
+from __future__ import annotations
+
 import httpx2 as httpx
 import pytest
 from service_support import Service, User, bearer, narrow, new_user, problem, raw, status_of

@@ -1,5 +1,7 @@
 """The long-poll of the feed: answered when there is news of revocations, of keys or of the epoch, or when time is up."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

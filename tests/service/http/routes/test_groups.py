@@ -1,5 +1,7 @@
 """Groups over HTTP: for administrators, and a name is a user's or a group's."""
 
+from __future__ import annotations
+
 import httpx2 as httpx
 import pytest
 from service_support import Service, User, bearer, new_user, problem

@@ -1,5 +1,7 @@
 """Master keys over HTTP and by themselves: published, waited for, active, retired; by hand, by age, by two at once."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable
 from pathlib import Path

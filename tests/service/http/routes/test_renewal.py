@@ -1,5 +1,7 @@
 """POST /v1/tokens/renew: the same token for longer, up to a ceiling; and revocation sees through it, both ways."""
 
+from __future__ import annotations
+
 from datetime import timedelta
 
 import pytest

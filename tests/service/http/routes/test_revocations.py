@@ -1,5 +1,7 @@
 """POST /v1/revocations: whoever holds a copy may kill it, a user their tokens, an administrator anything; no more."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

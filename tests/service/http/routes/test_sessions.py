@@ -1,5 +1,7 @@
 """Sessions: a token in a cookie that pages of other sites cannot use, that slides, and that signing out kills."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable
 

@@ -1,5 +1,7 @@
 """POST /v1/tokens: what is issued, against what, and never beyond it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any

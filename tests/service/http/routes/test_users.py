@@ -1,5 +1,7 @@
 """Accounts: who may open one, what it may be called, what a password change and a disabling end."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

@@ -1,5 +1,7 @@
 """POST /v1/verify: granted or refused, caveat by caveat, for whoever holds the token."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime, timedelta
 from typing import Any
 

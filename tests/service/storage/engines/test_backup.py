@@ -2,6 +2,8 @@
 
 # ruff: noqa: ASYNC240  a test has its loop to itself and may block
 
+from __future__ import annotations
+
 import asyncio
 import os
 import shutil
@@ -232,7 +234,7 @@ def from_the_future(backup: Path) -> None:
 
 @pytest.mark.parametrize("spoil", [os.unlink, empty, cut, scribbled, foreign, from_the_future])
 async def test_a_backup_that_is_not_whole_or_not_ours_changes_nothing(
-    store: Store, path: Path, backup: Path, spoil: "object"
+    store: Store, path: Path, backup: Path, spoil: object
 ) -> None:
     await store.backup(backup)
     spoil(backup)  # type: ignore[operator]

@@ -1,5 +1,7 @@
 """Noticing what others write: soon, from every process, through every fault, and never missed unknowingly."""
 
+from __future__ import annotations
+
 import asyncio
 import sqlite3
 import subprocess

@@ -2,6 +2,8 @@
 
 # ruff: noqa: ASYNC222, ASYNC251  a test has its loop to itself and may block
 
+from __future__ import annotations
+
 import asyncio
 import inspect
 import os
@@ -46,7 +48,7 @@ async def revoke(store, n):
 """
 
 
-def start(code: str, place: Any, name: str = "w") -> "subprocess.Popen[str]":
+def start(code: str, place: Any, name: str = "w") -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", PRELUDE + code, place.url, name], stdout=subprocess.PIPE, text=True
     )

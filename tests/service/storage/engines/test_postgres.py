@@ -2,6 +2,8 @@
 
 # ruff: noqa: ASYNC220  a test has its loop to itself and may block
 
+from __future__ import annotations
+
 import asyncio
 import os
 import random

@@ -1,5 +1,7 @@
 """Agents: found by their key while their user is enabled."""
 
+from __future__ import annotations
+
 import pytest
 from store_support import NOW, add_agent, alice
 

@@ -1,5 +1,7 @@
 """The audit trail: every change names its actor, and a change that cannot be audited does not happen."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -1,5 +1,7 @@
 """Groups: members are users, and a name is a user's or a group's, never both."""
 
+from __future__ import annotations
+
 import asyncio
 
 import pytest

@@ -1,5 +1,7 @@
 """Idempotency keys: a repetition gets the first answer and changes nothing, whoever is faster and whatever fails."""
 
+from __future__ import annotations
+
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,5 +1,7 @@
 """Interactions: found by each of their hashes, bounded in number, decided once."""
 
+from __future__ import annotations
+
 import asyncio
 from datetime import timedelta
 from typing import Any

@@ -1,5 +1,7 @@
 """Keys at rest: from published to active to verifying to retired, and never back; service keys that stay."""
 
+from __future__ import annotations
+
 import asyncio
 from datetime import timedelta
 from pathlib import Path

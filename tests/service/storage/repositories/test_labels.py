@@ -1,5 +1,7 @@
 """Labelled tokens: listed newest first, used forward only, forgotten when they expire."""
 
+from __future__ import annotations
+
 import pytest
 from store_support import DAY, NOW, alice, label
 

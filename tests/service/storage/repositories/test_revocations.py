@@ -1,5 +1,7 @@
 """Revocations: gap-free sequences, one entry for the same target, and readers that never miss one unknowingly."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable

@@ -1,5 +1,7 @@
 """Accounts: a name is given once, a hash is replaced and never shown, a change that ends all tokens revokes them with it."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Awaitable, Callable
 

@@ -1,5 +1,7 @@
 """Apps that verify locally: registered under an id of their own, listed, revoked once."""
 
+from __future__ import annotations
+
 from datetime import timedelta
 
 import pytest

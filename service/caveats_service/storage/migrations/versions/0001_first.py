@@ -4,6 +4,8 @@ Revision ID: 0001
 Revises:
 """
 
+from __future__ import annotations
+
 import uuid
 
 import sqlalchemy as sa

@@ -4,6 +4,8 @@ Revision ID: 0002
 Revises: 0001
 """
 
+from __future__ import annotations
+
 import sqlalchemy as sa
 from alembic import op
 

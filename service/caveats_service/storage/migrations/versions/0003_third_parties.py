@@ -4,6 +4,8 @@ Revision ID: 0003
 Revises: 0002
 """
 
+from __future__ import annotations
+
 import sqlalchemy as sa
 from alembic import op
 

@@ -21,6 +21,13 @@ settings.register_profile("full", max_examples=60 * int(_LAWS or "1"), **_QUIET)
 settings.load_profile("full" if _LAWS or os.environ.get("CI") == "true" else "fast")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What talks to a PostgreSQL is slow: each such test has a database of its own."""
+    for item in items:
+        if "postgresql" in getattr(getattr(item, "callspec", None), "id", "").split("-"):
+            item.add_marker(pytest.mark.slow)
+
+
 def _reason(longrepr: object) -> str:
     return str(longrepr[2]) if isinstance(longrepr, tuple) else str(longrepr)
 

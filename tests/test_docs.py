@@ -207,6 +207,7 @@ def sessions(text: str) -> Iterator[tuple[str, str]]:
         yield command, "".join(lines[count:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_of_a_page_does_what_it_says(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

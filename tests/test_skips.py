@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 TESTS = {
     "marked": "import pytest\n@pytest.mark.skip(reason='left out: marked')\ndef test_x(): assert False\n",
     "inside": "import pytest\ndef test_x(): pytest.skip('left out: inside')\n",

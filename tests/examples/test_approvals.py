@@ -15,6 +15,8 @@ from caveats import Bundle, Macaroon
 from caveats.bakery import BakeryMacaroon
 from caveats_client import Client
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse battery staple"
 ALICE = ("alice", PASSWORD)
 BAKERY = {"Bakery-Protocol-Version": "3"}

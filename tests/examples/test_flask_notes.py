@@ -27,6 +27,8 @@ from caveats import (
     new_token_id,
 )
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse battery staple"
 MASTERS = MasterKeyring([MasterKey("k1", bytes(range(32)))])
 FULL = ("notes:read", "notes:write")

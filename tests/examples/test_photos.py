@@ -38,6 +38,8 @@ from caveats import (
 from caveats import Path as PathCaveat
 from caveats_client import Client, calls
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse battery staple"
 MASTERS = MasterKeyring([MasterKey("k1", bytes(range(32)))])
 

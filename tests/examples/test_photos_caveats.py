@@ -17,6 +17,8 @@ from caveats import Context, MalformedCaveat, standard_checkers
 from caveats.testing import check_kind
 from caveats_client import Client
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PASSWORD = "correct horse battery staple"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.slow
 _spec = importlib.util.spec_from_file_location("kill9", Path(__file__).with_name("kill9.py"))
 assert _spec is not None
 assert _spec.loader is not None
-kill9 = importlib.util.module_from_spec(_spec)
+kill9 = sys.modules["kill9"] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(kill9)
 
 

@@ -140,6 +140,7 @@ async def master_secrets(folder: Path) -> list[bytes]:
     return [master.secret for master in masters.keyring._masters.values()]
 
 
+@pytest.mark.slow
 async def test_no_secret_is_in_any_log_nor_in_the_database(tmp_path: Path) -> None:
     given = {"LOG_LEVEL": "debug", "OPEN_REGISTRATION": "true", "PASSWORD_WORKERS": "4"}
     command(tmp_path, "users", "add", "admin", "--admin", "--password-stdin", stdin=ADMIN_PASSWORD + "\n")
@@ -199,6 +200,7 @@ def test_no_repr_shows_a_secret(service, user) -> None:  # type: ignore[no-untyp
         assert needle not in shown.encode(), name
 
 
+@pytest.mark.slow
 def test_the_environments_secrets_are_not_in_an_error(tmp_path: Path) -> None:
     done = command(tmp_path, "serve", SEAL_KEY="this-is-not-a-key", PORT="x", expect=2)
     assert "this-is-not-a-key" not in done.stderr + done.stdout

@@ -261,6 +261,7 @@ CONTEXTS = [
 ]
 
 
+@pytest.mark.slow
 def test_appending_a_condition_never_turns_a_refusal_into_a_grant():
     for context in CONTEXTS:
         for some in (some for size in range(3) for some in combinations(EVERY, size)):

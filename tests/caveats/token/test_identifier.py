@@ -78,6 +78,7 @@ def test_token_ids_of_one_moment_do_not_follow_from_each_other():
     assert new_token_id(NOW, bytes) == ulid_time(milliseconds(NOW)) + "0" * 16
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks only where there are forks")
 def test_workers_forked_in_one_millisecond_make_different_ids_and_nonces(tmp_path):
     """Catalogue row 63: a million ids of one millisecond by eight workers, and thousands of third-party caveats."""

@@ -683,6 +683,7 @@ def test_what_is_remembered_is_bounded_in_bytes():
     assert remembered(checking)
 
 
+@pytest.mark.slow
 def test_what_is_remembered_of_wordy_tokens_is_bounded_in_bytes_of_memory():
     """A scope of four characters takes some two hundred bytes once it is typed."""
     checking = verifier(cache_bytes=1_000_000)

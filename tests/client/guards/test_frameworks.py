@@ -41,6 +41,8 @@ from caveats import (
     Path as PathCaveat,
 )
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 KEYRING = MasterKeyring([MasterKey("k1", bytes(range(1, 33)))])
 ELSEWHERE = MasterKeyring([MasterKey("k1", bytes(range(2, 34)))])

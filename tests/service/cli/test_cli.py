@@ -136,6 +136,7 @@ def test_settings_are_all_listed(folder: Path) -> None:
     assert all(row["meaning"] for row in listed)
 
 
+@pytest.mark.slow
 def test_accounts_are_added_listed_changed_and_disabled(folder: Path) -> None:
     cli(folder, "users", "add", "alice", "--scope", "photos:*", "--password-stdin", stdin="password1\n")
     users = {row["username"]: row for row in json.loads(cli(folder, "users", "list", "--json").stdout)}
@@ -307,6 +308,7 @@ def test_a_backup_taken_under_load_restores_whole_and_moves_the_epoch_on(tmp_pat
     assert rows(tmp_path, "PRAGMA integrity_check") == [("ok",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_restore_by_other_means_is_said_and_running_nodes_begin_anew(
     kind: str, tmp_path: Path
@@ -346,6 +348,7 @@ def test_where_there_is_no_database_nothing_was_restored(tmp_path: Path) -> None
     assert "no database" in cli(tmp_path, "restored", expect=1).stderr
 
 
+@pytest.mark.slow
 def test_a_database_in_use_is_not_restored_over(tmp_path: Path) -> None:
     with process(tmp_path):
         cli(tmp_path, "backup", str(tmp_path / "b.db"))
@@ -362,6 +365,7 @@ def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
     assert (tmp_path / "data" / "caveats.db").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_newer_schema_is_refused_clearly(tmp_path: Path) -> None:
     cli(tmp_path, "users", "add", "x", "--password-stdin", stdin="password1\n")
     execute(tmp_path, "UPDATE alembic_version SET version_num = '9999'")

@@ -262,7 +262,7 @@ def holds(caveats: object, context: Context, checkers: Checkers = CHECKERS) -> b
 
 
 @given(first=_SCOPES, holders=_HOLDERS, asked=_ASKED, requests=st.lists(_REQUESTS, min_size=5, max_size=20))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=settings().max_examples * 3)
 def test_whatever_a_new_token_grants_the_one_it_was_issued_against_would_have_granted(
     first: str, holders: list[str], asked: IssueRequest, requests: list[Context]
 ) -> None:
@@ -278,7 +278,7 @@ def test_whatever_a_new_token_grants_the_one_it_was_issued_against_would_have_gr
 
 
 @given(first=_SCOPES, holders=_HOLDERS, asked=_ASKED)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=settings().max_examples * 3)
 def test_the_effective_authority_of_what_is_issued_lies_within_the_bounds(
     first: str, holders: list[str], asked: IssueRequest
 ) -> None:
@@ -309,7 +309,7 @@ def test_the_effective_authority_of_what_is_issued_lies_within_the_bounds(
 
 
 @given(scope=_SCOPES, asked=_ASKED, is_admin=st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 3)
 def test_a_password_gives_no_more_than_the_account_has(
     scope: str, asked: IssueRequest, *, is_admin: bool
 ) -> None:
@@ -326,7 +326,7 @@ def test_a_password_gives_no_more_than_the_account_has(
 
 
 @given(holders=_HOLDERS, hours=st.integers(0, 23), requests=st.lists(_REQUESTS, min_size=5, max_size=20))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 3)
 def test_a_renewal_grants_nothing_but_time(holders: list[str], hours: int, requests: list[Context]) -> None:
     first = token(*holders)
     try:

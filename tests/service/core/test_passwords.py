@@ -102,6 +102,7 @@ async def test_an_unknown_user_is_refused_without_being_called_corrupt(hasher: P
     assert await hasher.verify(None, PASSWORD) == PasswordCheck(ok=False)
 
 
+@pytest.mark.slow
 async def test_an_unknown_user_costs_as_much_time_as_a_known_one() -> None:
     hasher = PasswordHasher(SLOW, workers=1)
     stored = await hasher.hash(PASSWORD)

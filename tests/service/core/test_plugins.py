@@ -233,6 +233,7 @@ def test_a_plug_in_that_does_not_load_refuses_to_start(
         start(checkers=name)
 
 
+@pytest.mark.slow
 def test_a_check_that_never_ends_does_not_keep_the_service_from_ending(
     installed: Path, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ def guarded(start: Callable[..., Service]) -> Service:
     return start(login_limit_account="10/minute", login_limit_address="60/minute", **PROXIED)
 
 
+@pytest.mark.slow
 def test_a_thousand_guesses_get_ten_looks_and_the_owner_elsewhere_signs_in(guarded: Service) -> None:
     user = new_user(guarded)
     with guarded.client() as http, ThreadPoolExecutor(50) as pool:
@@ -100,6 +101,7 @@ def test_a_forged_address_does_not_help_where_no_proxy_is_trusted(start: Callabl
     assert answers == [401] * 5 + [429] * 3
 
 
+@pytest.mark.slow
 def test_the_wait_ends(start: Callable[..., Service]) -> None:
     service = start(login_limit_account="2/second", login_limit_address="1000/minute")
     user = new_user(service)

@@ -400,6 +400,7 @@ def test_two_groups_need_one_person_each_whoever_comes_last(service: Service) ->
     assert waited(service, told["WaitURL"]).status_code == 200
 
 
+@pytest.mark.slow
 def test_35_a_hundred_polls_and_approvals_at_once_are_one_decision_that_all_read_alike(
     start: Callable[..., Service], database: dict[str, Any]
 ) -> None:

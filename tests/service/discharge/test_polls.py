@@ -39,6 +39,8 @@ from caveats import Macaroon
 from caveats.bakery import BakeryMacaroon
 from caveats_client import Client, Interact
 
+pytestmark = pytest.mark.slow
+
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 PATIENT = 2
 """Seconds that the proxy waits for a byte."""

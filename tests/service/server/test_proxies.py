@@ -720,6 +720,7 @@ def test_a_second_request_cannot_hide_in_the_body_of_the_first(
 # The service itself
 
 
+@pytest.mark.slow
 def test_the_service_does_not_believe_a_stranger_who_plays_the_proxy(world: World) -> None:
     """127.0.0.1 is trusted here, 127.0.0.9 is not."""
     asked = "/v1/authorize?audience=photos&scope=photos:read"

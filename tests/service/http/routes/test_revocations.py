@@ -270,6 +270,7 @@ def test_a_child_that_a_slower_node_issued_after_its_users_end_dies_as_well(
             assert not live(first, token)
 
 
+@pytest.mark.slow
 def test_verifying_costs_the_same_beside_many_revocations(service: Service, user: User) -> None:
     import timeit
     from datetime import timedelta

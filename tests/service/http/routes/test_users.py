@@ -420,6 +420,7 @@ def test_a_disabled_administrators_token_on_a_warm_cache_is_a_401(start: Callabl
         assert problem(http.get("/v1/keys", headers=bearer(token))) == (401, "invalid_token")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["disable", "password", "revoke"])
 def test_a_sign_in_under_way_while_the_account_ends_leaves_no_living_token(
     start: Callable[..., Service], how: str

@@ -3,8 +3,9 @@
 
 PYTHON ?= python3
 ARGS ?=
-# How many tests run at once: as many as there are processors. ARGS="-n 0 --pdb" is how to look into one.
-AT_ONCE := -n auto --maxprocesses 4 --dist worksteal
+# How many tests run at once: half as many again as there are processors, since some wait for a clock.
+# ARGS="-n 0 --pdb" is how to look into one.
+AT_ONCE = -n $(shell $(PYTHON) -c 'import os; print(min(6, os.cpu_count() * 3 // 2))') --dist worksteal
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq

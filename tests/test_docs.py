@@ -148,7 +148,8 @@ class Reader:
     def execute(self, block: Block) -> None:
         source = self.here(block.text)
         if ">>>" not in source:
-            exec(compile("\n" * (block.line - 1) + source, str(block.page), "exec"), self.names)
+            code = compile("\n" * (block.line - 1) + source, str(block.page), "exec", dont_inherit=True)
+            exec(code, self.names)
             return
         test = doctest.DocTestParser().get_doctest(
             source, self.names, block.place, str(block.page), block.line

@@ -1,7 +1,7 @@
 """The token: its bytes, its text, and the chain of HMACs that signs them. Knows no kind of caveat.
 
 Reading order: `chain` (all cryptography), `wire` (the canonical encoding), `legacy` (the classic encodings),
-`identifier` (what our own tokens are called).
+`identifier` (what our own tokens are called), `tuples` (how both are made).
 """
 
 from __future__ import annotations

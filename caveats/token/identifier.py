@@ -11,6 +11,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from caveats.token.tuples import new_tuple
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -53,7 +55,7 @@ def parse_identifier(data: bytes) -> Identifier | None:
     if match is None:
         return None
     key_id, audience, token_id, count = match.groups()
-    return Identifier(key_id, audience, token_id, int(count))
+    return new_tuple(Identifier, (key_id, audience, token_id, int(count)))
 
 
 def is_audience(text: object) -> bool:

@@ -17,6 +17,7 @@ from pybase64 import b64decode, b64encode
 from caveats.errors import DamagedToken, LimitExceeded, MalformedToken
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.token.chain import SIGNATURE_SIZE, VID_SIZE
+from caveats.token.tuples import new_tuple
 
 PREFIX = "cav1_"
 CHECKSUM_SIZE = 6
@@ -206,7 +207,7 @@ def decode_binary(
         raise LimitExceeded(f"a macaroon has at most {limits.caveats} caveats")
     if at + 1 != end:
         raise MalformedToken("bytes between the caveats and the signature")
-    return WireMacaroon(location, identifier, tuple(caveats), data[end + 2 :])
+    return new_tuple(WireMacaroon, (location, identifier, tuple(caveats), data[end + 2 :]))
 
 
 def find_end(data: bytes, at: int = 0) -> int:

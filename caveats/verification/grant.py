@@ -50,7 +50,7 @@ class _Judged:
         """What all caveats together leave. Worked out when first asked for."""
         return effective(self.caveats)
 
-    @property
+    @cached_property
     def scopes(self) -> tuple[str, ...]:
         """The scope patterns that are left."""
         return self.authority.scopes

@@ -373,8 +373,8 @@ def _is_joined(name: bytes, text: str) -> bool:
 def _session_cookie(text: str, name: str) -> str:
     """The value of the session cookie among the others; empty without it.
 
-    Raises `Problem` for a second one, which a sibling domain may have set. A comma does not separate cookies, but lines that were joined have one; what stands behind it is counted,
-    never taken.
+    Raises `Problem` for a second one, which a sibling domain may have set. A comma does not separate cookies, but
+    joined header lines have one: a cookie behind a comma is counted, never taken.
     """
     wanted = f"{name}="
     if wanted not in text:

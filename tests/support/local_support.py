@@ -339,6 +339,7 @@ class Mirror(httpx.AsyncBaseTransport):
         self.lie = lie
         self.keys_asked = 0
         self.ways: list[str] = []
+        self.pages: list[bytes] = []
         self.refuse: Callable[[httpx.Request], httpx.Response | None] = lambda _: None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -358,9 +359,10 @@ class Mirror(httpx.AsyncBaseTransport):
             return response
         if not streams:
             body = await response.aread()
-            body = self.lie(request, body) if self.lie else body
             return httpx.Response(
-                200, content=body, headers={"content-type": response.headers["content-type"]}
+                200,
+                content=self._told(request, body),
+                headers={"content-type": response.headers["content-type"]},
             )
 
         async def events() -> Any:
@@ -371,11 +373,18 @@ class Mirror(httpx.AsyncBaseTransport):
                 for event in whole:
                     for line in event.split(b"\n"):
                         if line.startswith(b"data: "):
-                            told_instead = self.lie(request, line[6:]) if self.lie else line[6:]
-                            for told in filter(None, told_instead.split(b"\n")):
+                            for told in filter(None, self._told(request, line[6:]).split(b"\n")):
                                 yield b"event: page\ndata: " + told + b"\n\n"
 
         return httpx.Response(200, content=events(), headers={"content-type": "text/event-stream"})
+
+    def _told(self, request: httpx.Request, page: bytes) -> bytes:
+        """What the verifier hears in place of `page`; `pages` keeps those of the feed that it heard unaltered."""
+        if self.lie:
+            return self.lie(request, page)
+        if not request.url.path.endswith("/keys"):
+            self.pages.append(page)
+        return page
 
     async def aclose(self) -> None:
         await self._real.aclose()

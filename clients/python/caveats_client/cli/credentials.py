@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
-
 from caveats_client import files
 
 if TYPE_CHECKING:
@@ -75,7 +73,11 @@ class Credentials:
     def here(cls, environment: Mapping[str, str] = os.environ) -> Credentials:
         """The user's file: in `CAVEATS_CONFIG_DIR`, or in the platform's configuration folder."""
         chosen = environment.get(FOLDER_VARIABLE)
-        return cls(Path(chosen) if chosen else Path(platformdirs.user_config_dir("caveats", appauthor=False)))
+        if chosen:
+            return cls(Path(chosen))
+        import platformdirs  # noqa: PLC0415  # 15 ms, which a command that is given its token does not need
+
+        return cls(platformdirs.user_config_path("caveats", appauthor=False))
 
     def load(self) -> Logins:
         """The stored logins; none if there is no file. Raises `CredentialsError`."""

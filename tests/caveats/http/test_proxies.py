@@ -1,0 +1,113 @@
+"""Who the client is behind proxies, which host it asked, and the facts of its request."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from caveats import Context
+from caveats.http import IncomingRequest, TrustedProxies, context_of
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+# whose address
+
+
+def request(peer: str | None, *forwarded: bytes) -> IncomingRequest:
+    return IncomingRequest("GET", "/", b"", [(b"x-forwarded-for", line) for line in forwarded], peer)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "forwarded", "address"),
+    [
+        pytest.param((), None, [], None, id="a Unix socket"),
+        pytest.param((), None, [b"10.0.0.1"], None, id="a Unix socket that is not trusted"),
+        pytest.param((), "192.0.2.7", [b"10.0.0.1"], "192.0.2.7", id="nobody is trusted"),
+        pytest.param(("unix",), None, [b"10.0.0.1"], "10.0.0.1", id="through a Unix socket"),
+        pytest.param(("unix",), "", [b"10.0.0.1"], "10.0.0.1", id="a Unix socket's empty address"),
+        pytest.param(("unix",), None, [b"6.6.6.6, 10.0.0.1"], "10.0.0.1", id="the last hop counts"),
+        pytest.param(("unix",), "127.0.0.1", [b"10.0.0.1"], "127.0.0.1", id="only Unix sockets"),
+        pytest.param(("unix",), None, [], None, id="a Unix socket says nothing"),
+        pytest.param("127.0.0.1", "127.0.0.1", [b"10.0.0.1"], "10.0.0.1", id="one word"),
+        pytest.param(("127.0.0.1",), "::ffff:127.0.0.1", [b"10.0.0.1"], "10.0.0.1", id="a mapped peer"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"::ffff:10.0.0.1"], "::ffff:10.0.0.1", id="a mapped hop"),
+        pytest.param(("127.0.0.1",), "localhost", [b"10.0.0.1"], "localhost", id="a peer without an address"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [], "127.0.0.1", id="the proxy itself"),
+        pytest.param(("127.0.0.1", "10.0.0.0/8"), "127.0.0.1", [b"6.6.6.6", b"10.0.0.1"], "6.6.6.6", id="two lines"),
+        pytest.param(("127.0.0.1", "10.0.0.0/8"), "127.0.0.1", [b"10.0.0.1"], "10.0.0.1", id="proxies alone"),
+        pytest.param(("::1",), "::1", [b"2001:db8::7"], "2001:db8::7", id="IPv6"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"x, 10.0.0.1"], "10.0.0.1", id="odd, before the client"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"10.0.0.1\xa0"], None, id="a blank beyond ASCII"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"10.0.0.1,"], None, id="an empty hop"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b""], None, id="an empty line"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"10.0.0.1", b""], None, id="an empty second line"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"unknown"], None, id="unknown"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"10.0.0.1:80"], None, id="a port"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"[::1]"], None, id="brackets"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"fe80::1%eth0"], None, id="a zone"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"010.0.0.1"], None, id="a leading zero"),
+        pytest.param(("unix",), None, [b"unix"], None, id="the word itself"),
+    ],
+)  # fmt: skip
+def test_only_a_trusted_proxy_is_asked_who_the_client_is(
+    trusted: Any, peer: str | None, forwarded: list[bytes], address: str | None
+) -> None:
+    assert TrustedProxies(trusted).client_address(request(peer, *forwarded)) == address
+
+
+@pytest.mark.parametrize("trusted", ["10.0.0.1/8", "localhost", "*", "", "Unix"])
+def test_what_is_no_network_is_not_trusted_silently(trusted: str) -> None:
+    with pytest.raises(ValueError, match=r"does not appear|has host bits"):
+        TrustedProxies((trusted,))
+
+
+# whose host
+
+
+@pytest.mark.parametrize(
+    ("trusted", "headers", "host"),
+    [
+        pytest.param((), [], None, id="none"),
+        pytest.param((), [(b"host", b"photos.example")], "photos.example", id="Host"),
+        pytest.param((), [(b"host", b"")], "", id="an empty Host"),
+        pytest.param((), [(b"host", b"a.example"), (b"host", b"b.example")], None, id="two Hosts"),
+        pytest.param((), [(b"host", b"a.example"), (b"host", b"a.example")], None, id="the same Host twice"),
+        pytest.param((), [(b"host", b"a.example"), (b"x-forwarded-host", b"b.example")], "a.example", id="nobody is trusted"),
+        pytest.param((), [(b"x-forwarded-host", b"b.example")], None, id="nobody is trusted, and no Host"),
+        pytest.param(("10.0.0.1",), [(b"host", b"a.example"), (b"x-forwarded-host", b"b.example")], "b.example", id="a trusted proxy"),
+        pytest.param(("10.0.0.1",), [(b"host", b"a.example")], "a.example", id="a trusted proxy that says nothing"),
+        pytest.param(("10.0.0.1",), [(b"host", b"a.example"), (b"x-forwarded-host", b"")], "", id="a trusted proxy that says an empty one"),
+        pytest.param(("10.0.0.1",), [(b"x-forwarded-host", b"b.example")] * 2, None, id="a trusted proxy that says two"),
+        pytest.param(("10.0.0.1",), [(b"host", b"a.example"), (b"x-forwarded-host", b"x.example, b.example")], "x.example, b.example", id="a list, which is no name"),
+        pytest.param((), [(b"host", "b\u00fccher.example".encode())], "b\\xc3\\xbccher.example", id="bytes beyond ASCII"),
+    ],
+)  # fmt: skip
+def test_the_host_is_the_headers_and_a_trusted_proxys_word_goes_first(
+    trusted: Any, headers: list[tuple[bytes, bytes]], host: str | None
+) -> None:
+    assert TrustedProxies(trusted).host(IncomingRequest("GET", "/", b"", headers, "10.0.0.1")) == host
+
+
+# the facts
+
+
+def test_the_context_has_every_fact_of_the_request() -> None:
+    headers = [(b"host", b"photos.example"), (b"x-forwarded-for", b"192.0.2.7")]
+    head = IncomingRequest("GET", "/a", b"q=1", headers, "10.0.0.1")
+    context = context_of(
+        head, TrustedProxies(["10.0.0.0/8"]), now=NOW, audience="photos", scopes=["a:b"], extra={"tenant": "acme"}
+    )  # fmt: skip
+    assert context == Context(
+        now=NOW,
+        audience="photos",
+        scopes=("a:b",),
+        method="GET",
+        path="/a",
+        host="photos.example",
+        client_ip="192.0.2.7",
+        extra={"tenant": "acme"},
+    )
+    assert context_of(IncomingRequest(None, None, b"", [], None), TrustedProxies(), now=NOW) == Context(NOW)

@@ -1,0 +1,85 @@
+"""The head of a request: as it came in, and a table of whole heads with the answer to each."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hostile_heads import GRANTED, HEADS, Answer, Head
+
+import caveats
+from caveats.http import (
+    IncomingRequest,
+    Problem,
+    TrustedProxies,
+    check_url,
+    context_of,
+    find_problem,
+    path_text,
+    token_of,
+)
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+COOKIE = "__Host-caveats-session"
+KEYRING = caveats.MasterKeyring([caveats.MasterKey("k1", bytes(range(1, 33)))])
+IDENTIFIER = caveats.Identifier("k1", "photos", caveats.new_token_id(NOW), 3)
+TOKEN = caveats.Macaroon.mint(
+    KEYRING.root_key(IDENTIFIER),
+    IDENTIFIER,
+    caveats=[caveats.User("alice"), caveats.Expires.after(timedelta(hours=1), now=NOW), caveats.Scope("*")],
+)
+PEERS = {"stranger": "127.0.0.1", "proxy": "127.0.0.2", "socket": None}
+
+
+def judged(head: Head, cookie_name: str) -> Answer:
+    """The answer to a head, by what this module offers and a verifier."""
+    token = TOKEN.attenuate(*[predicate.encode() for predicate in head.caveats]).encode().encode()
+    request = IncomingRequest(
+        "GET",
+        path_text(b"/photos/42" + head.path),
+        head.query,
+        [(b"host", b"app.example"), *((name.lower(), value) for name, value in head.filled(token))],
+        PEERS[head.peer],
+    )
+    try:
+        referers = [value for name, value in request.headers if name == b"referer"]
+        check_url(b"/photos/42" + head.path, head.query, referers)
+        text = token_of(request.headers, cookie_name).text
+        context = context_of(request, TrustedProxies(["127.0.0.2", "unix"]), now=NOW, scopes=["photos:read"])
+        caveats.Verifier(KEYRING, audience="photos").verify(text, context)
+    except (Problem, caveats.CaveatsError) as error:
+        problem = find_problem(error)
+        assert problem is not None
+        return Answer(problem.status, problem.code, problem.headers.get("WWW-Authenticate"))
+    return GRANTED
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.id)
+def test_every_head_has_its_answer(head: Head) -> None:
+    assert judged(head, "") == head.answer
+    assert judged(head, COOKIE) == (head.with_cookies or head.answer)
+
+
+def test_every_head_has_a_name_of_its_own() -> None:
+    assert len({head.id for head in HEADS}) == len(HEADS)
+
+
+def test_a_request_is_read_from_an_asgi_scope_as_it_came() -> None:
+    scope = {
+        "type": "http",
+        "method": "PUT",
+        "path": "/a/é",
+        "raw_path": b"/a%2F\xe9",
+        "query_string": b"q",
+        "headers": [(b"X-Auth-Token", b"x")],
+        "client": ("10.0.0.1", 80),
+    }
+    assert IncomingRequest.from_asgi(scope) == IncomingRequest(
+        "PUT", "/a%2F\\xe9", b"q", [(b"x-auth-token", b"x")], "10.0.0.1"
+    )
+    socket = {"type": "websocket", "headers": [], "client": None, "path": "/a"}
+    assert IncomingRequest.from_asgi(socket) == IncomingRequest("GET", None, b"", [], None)
+
+
+def test_a_byte_beyond_ascii_passes_for_no_letter_of_a_path() -> None:
+    assert path_text("/é".encode()) == "/\\xc3\\xa9"

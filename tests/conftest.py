@@ -6,6 +6,7 @@ With CI=true nothing may be left out: a test that would skip fails, and says why
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Generator
 from typing import Any
@@ -19,6 +20,11 @@ _QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, Heal
 settings.register_profile("fast", max_examples=15, **_QUIET)
 settings.register_profile("full", max_examples=60 * int(_LAWS or "1"), **_QUIET)
 settings.load_profile("full" if _LAWS or os.environ.get("CI") == "true" else "fast")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # In the background of a script the tests would inherit an ignored SIGINT, and so would the commands they interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,7 +15,6 @@ from caveats import (
     AudienceKey,
     AudienceKeyring,
     BranchRevocation,
-    MalformedCaveat,
     MasterKey,
     MasterKeyring,
     RejectedDelivery,
@@ -222,51 +221,6 @@ def test_authentic_text_that_is_no_json_is_refused(text: str):
 
 def test_a_newer_service_may_say_more():
     assert open_page(sealed({**GOOD, "more": 1}), RING) == PAGE
-
-
-SECOND = int(LAST.timestamp())
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        pytest.param(None, id="nothing"),
-        pytest.param(7, id="a number"),
-        pytest.param([], id="empty"),
-        pytest.param([1, "t", SECOND], id="no target"),
-        pytest.param(["1", "t", SECOND, TOKEN], id="sequence as text"),
-        pytest.param([True, "t", SECOND, TOKEN], id="sequence as a truth value"),
-        pytest.param([-1, "t", SECOND, TOKEN], id="negative sequence"),
-        pytest.param([1, "t", 1.5, TOKEN], id="half a second"),
-        pytest.param([1, "t", -1, TOKEN], id="before all time"),
-        pytest.param([1, "t", 10**12, TOKEN], id="after all time"),
-        pytest.param([1, "x", SECOND, TOKEN], id="another kind"),
-        pytest.param([1, ["t"], SECOND, TOKEN], id="a kind that is a list"),
-        pytest.param([1, "t", SECOND, TOKEN.lower()], id="lower case"),
-        pytest.param([1, "t", SECOND, 7], id="a token id that is a number"),
-        pytest.param([1, "t", SECOND, TOKEN, ""], id="one too many"),
-        pytest.param([1, "b", SECOND, TOKEN], id="no branch"),
-        pytest.param([1, "b", SECOND, TOKEN, "62" * 15], id="a short branch"),
-        pytest.param([1, "b", SECOND, TOKEN, "62" * 17], id="a long branch"),
-        pytest.param([1, "b", SECOND, TOKEN, "zz" * 16], id="a branch that is no hex"),
-        pytest.param([1, "b", SECOND, TOKEN, "6B" * 16], id="a branch in upper case"),
-        pytest.param([1, "b", SECOND, TOKEN, 7], id="a branch that is a number"),
-        pytest.param([1, "b", SECOND, "x", "62" * 16], id="a branch of no token"),
-        pytest.param([1, "u", SECOND, "alice"], id="no moment"),
-        pytest.param([1, "u", SECOND, "alice", "1"], id="a moment as text"),
-        pytest.param([1, "u", SECOND, "alice", -1], id="a moment before all time"),
-        pytest.param([1, "u", SECOND, "alice", 10**18], id="a moment after all time"),
-        pytest.param([1, "u", SECOND, 7, 1], id="a user that is a number"),
-        pytest.param([1, "u", SECOND, "", 1], id="nobody"),
-        pytest.param([1, "u", SECOND, "a\nb", 1], id="a user with a line break"),
-        pytest.param([1, "u", SECOND, "alice", 1, 2], id="two moments"),
-    ],
-)
-def test_a_row_of_another_form_is_refused_in_both_ways(row: Any):
-    with pytest.raises(MalformedCaveat):
-        entry_of(row)
-    with pytest.raises(MalformedCaveat):
-        RevocationSet().add_rows([row])
 
 
 def test_the_proof_of_a_reader_holds_for_its_audience_and_for_a_while():

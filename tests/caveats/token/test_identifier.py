@@ -59,6 +59,11 @@ def test_bytes_that_are_no_text_are_not_ours():
     assert parse_identifier(b"\xff" * 40) is None
 
 
+def test_the_time_in_a_token_id_sorts_as_the_time_does():
+    earlier, later = new_token_id(NOW), new_token_id(NOW + timedelta(milliseconds=1))
+    assert earlier[:10] < later[:10]
+
+
 def test_a_token_id_carries_its_issue_time():
     assert Identifier("k1", "photos", new_token_id(NOW), 1).issued_at == NOW
     precise = NOW.replace(microsecond=123_999)

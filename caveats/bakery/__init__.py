@@ -1,6 +1,6 @@
-"""Third parties as Canonical's bakery speaks of them, versions 1 to 3: so that its clients and services just work.
+"""Third-party caveats in the formats of Canonical's bakery, versions 1 to 3, for its clients and services.
 
-The rest of the library knows nothing of this. What is here is bytes and decisions; the HTTP around it is not.
+Knows bytes and decisions, knows no HTTP. No other room of the library knows of this one.
 """
 
 from __future__ import annotations

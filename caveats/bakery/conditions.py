@@ -1,15 +1,14 @@
-"""The conditions that bakeries write, as kinds of caveat: each a dataclass, and right below it its check.
+"""The conditions of bakeries, as kinds of caveat: each a dataclass, with its check right below it.
 
-They read `name argument`. Registered beside the standard kinds they are judged by the same `Checkers`. Facts come
-from `Context.extra`: "operations" (what the request is about to do), "origin" (its header of that name) and "groups"
-(what its user belongs to).
+A condition reads `name argument`. The same `Checkers` judge conditions and standard kinds. Facts come from
+`Context.extra`: "operations" (what the request does), "origin" (its `Origin` header) and "groups" (of its user).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -39,7 +38,7 @@ _MOMENT = re.compile(
 
 
 class _Words(WordsCaveat):
-    """A condition that lists words, as bakeries write them: none at all, and one of them twice, are in order."""
+    """A condition that lists words. The list may be empty, and a word may be repeated."""
 
     __slots__ = ()
     spaced: ClassVar[bool] = True
@@ -54,7 +53,7 @@ class _Words(WordsCaveat):
 
 
 def _fact(context: Context, name: str) -> Collection[str] | None:
-    """The texts under this name in `Context.extra`; None if there are none such."""
+    """The texts under `name` in `Context.extra`. None without such a fact, or for one that is not a list of texts."""
     fact = context.extra.get(name)
     return fact if isinstance(fact, Collection) and not isinstance(fact, (str, bytes)) else None
 
@@ -64,7 +63,7 @@ def _fact(context: Context, name: str) -> Collection[str] | None:
 
 @dataclass(frozen=True, slots=True)
 class TimeBefore(TextCaveat):
-    """Dead at this moment and after, down to the nanosecond. Kept as it was written: clients write zeros differently."""
+    """Holds before this moment. Keeps its text as written: clients write the zeros of a fraction in different ways."""
 
     kind: ClassVar[str] = "time-before"
     spaced: ClassVar[bool] = True
@@ -75,7 +74,7 @@ class TimeBefore(TextCaveat):
 
     @classmethod
     def at(cls, moment: datetime) -> Self:
-        """Dead at `moment`, which has a time zone."""
+        """The condition that holds before `moment`, which has a time zone. Raises `MalformedCaveat`."""
         if moment.utcoffset() is None:
             raise MalformedCaveat("a time is a datetime with a time zone")
         whole, _, fraction = moment.astimezone(UTC).replace(tzinfo=None).isoformat().partition(".")
@@ -84,14 +83,12 @@ class TimeBefore(TextCaveat):
 
     @property
     def moment(self) -> datetime:
-        """When; parts of a microsecond are left out."""
+        """The moment, UTC, rounded down to the microsecond."""
         return _moment(self.written)
 
     def narrow(self, authority: Authority) -> Authority:
         """The earliest expiry."""
-        if authority.expires_at is not None and authority.expires_at <= self.moment:
-            return authority
-        return replace(authority, expires_at=self.moment)
+        return authority.expiring(self.moment)
 
 
 def _moment(value: str) -> datetime:
@@ -118,7 +115,7 @@ def check_time_before(caveat: TimeBefore, context: Context) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Declared(Caveat):
-    """What a third party says of the user, under a name. A caveat anybody could append: see `declared_by`."""
+    """What a third party says of the user, under a name. Anybody can append one: `declared_by` reads those to believe."""
 
     kind: ClassVar[str] = "declared"
     spaced: ClassVar[bool] = True
@@ -127,16 +124,16 @@ class Declared(Caveat):
 
     def __post_init__(self) -> None:
         if not self.name or " " in self.name:
-            raise MalformedCaveat("a declaration has a name, without spaces")
+            raise MalformedCaveat("a declaration must have a name without spaces")
 
     @property
     def value(self) -> str:
-        """Name and fact; the fact may be empty, and hold spaces."""
+        """Name and fact, one space between. The fact may be empty or hold spaces."""
         return f"{self.name} {self.fact}"
 
     @property
     def claim(self) -> tuple[str, str]:
-        """The fact: declared twice, it must be the same."""
+        """The name and the fact: two declarations of one name must be equal."""
         return f"declared {self.name}", self.fact
 
     @classmethod
@@ -149,7 +146,7 @@ class Declared(Caveat):
 
 
 def check_declared(caveat: Declared, context: Context) -> Answer:
-    """By itself it restricts nothing; declared otherwise elsewhere, it refuses."""
+    """Always True. Two declarations of one name that differ refuse by their `claim`."""
     return True
 
 
@@ -158,7 +155,7 @@ def check_declared(caveat: Declared, context: Context) -> Answer:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Allow(_Words):
-    """These operations only; none at all allows nothing."""
+    """The operations that are allowed. An empty list allows none."""
 
     kind: ClassVar[str] = "allow"
     operations: tuple[str, ...]
@@ -177,14 +174,14 @@ def check_allow(caveat: Allow, context: Context) -> Answer:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Deny(_Words):
-    """All but these operations."""
+    """The operations that are not allowed."""
 
     kind: ClassVar[str] = "deny"
     operations: tuple[str, ...]
 
 
 def check_deny(caveat: Deny, context: Context) -> Answer:
-    """The request names its operations, if only as none, and none of them is listed."""
+    """The request has a list of operations, which may be empty, and none of them is listed here."""
     operations = _fact(context, "operations")
     if operations is None:
         return Unmet("the request does not say what it does", f"anything but {caveat.value}")
@@ -199,7 +196,7 @@ def check_deny(caveat: Deny, context: Context) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Error(TextCaveat):
-    """What a bakery writes where it could not write a condition. Never holds."""
+    """What a bakery writes if it cannot write a condition. Never holds."""
 
     kind: ClassVar[str] = "error"
     spaced: ClassVar[bool] = True
@@ -207,16 +204,16 @@ class Error(TextCaveat):
 
 
 def check_error(caveat: Error, context: Context) -> Answer:
-    """No."""
+    """Always refuses."""
     return Unmet("the token was made with a mistake in it", "nothing")
 
 
-# http:client-ip-addr, http:origin: what older bakeries write without the namespace's prefix
+# http:client-ip-addr, http:origin: older bakeries write them without the prefix
 
 
 @dataclass(frozen=True, slots=True)
 class ClientIpAddr(TextCaveat):
-    """The one address that may present the macaroon. Kept as it was written, compared as an address."""
+    """The address of the client. Keeps its text as written; addresses are compared, not texts."""
 
     kind: ClassVar[str] = "http:client-ip-addr"
     spaced: ClassVar[bool] = True
@@ -248,7 +245,7 @@ def check_client_ip_addr(caveat: ClientIpAddr, context: Context) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Origin(TextCaveat):
-    """The one site whose pages may present the macaroon; empty for none."""
+    """The origin of the site whose pages may send the macaroon. Empty for no site."""
 
     kind: ClassVar[str] = "http:origin"
     spaced: ClassVar[bool] = True
@@ -263,7 +260,7 @@ class OldOrigin(Origin):
 
 
 def check_origin(caveat: Origin, context: Context) -> Answer:
-    """The request's origin is this one, or it is known to have none, as browsers' requests to their own site."""
+    """The request's origin is this one, or is empty, as in requests of a browser to the page's own site."""
     origin = context.extra.get("origin")
     if not isinstance(origin, str):
         return Unmet("the request's origin is not known", f"a request from {caveat.origin or 'no site'}")
@@ -272,12 +269,12 @@ def check_origin(caveat: Origin, context: Context) -> Answer:
     )
 
 
-# is-authenticated-user, is-authenticated-userid, is-member-of: what third parties are asked
+# is-authenticated-user, is-authenticated-userid, is-member-of: conditions for third parties
 
 
 @dataclass(frozen=True, slots=True)
 class IsAuthenticatedUser(Caveat):
-    """The asker has signed in; with a domain, as a user of that domain."""
+    """The asker has signed in. `domain`: as a user of this domain; empty for any."""
 
     kind: ClassVar[str] = "is-authenticated-user"
     spaced: ClassVar[bool] = True
@@ -292,12 +289,12 @@ class IsAuthenticatedUser(Caveat):
     def parse(cls, value: str) -> Self:
         """Nothing, or `@domain`."""
         if value and (not value.startswith("@") or len(value) == 1 or " " in value):
-            raise MalformedCaveat(f"{cls.kind} stands alone, or with an @domain")
+            raise MalformedCaveat(f"{cls.kind} must stand alone or have one @domain")
         return cls(value[1:])
 
 
 def check_is_authenticated_user(caveat: IsAuthenticatedUser, context: Context) -> Answer:
-    """Somebody is signed in, and the name ends in the domain asked for."""
+    """The asker has signed in, and the name ends in `@domain` if there is one."""
     if not context.user:
         return Unmet("nobody has signed in", "an asker who has signed in")
     return context.user.endswith(caveat.value) or Unmet(
@@ -307,7 +304,7 @@ def check_is_authenticated_user(caveat: IsAuthenticatedUser, context: Context) -
 
 @dataclass(frozen=True, slots=True)
 class IsAuthenticatedUserId(IsAuthenticatedUser):
-    """The same, asked by those who keep users by an id that never changes. The discharge declares that as `userid`."""
+    """The same, for apps that know users by an id that never changes. The discharge declares the id as `userid`."""
 
     kind: ClassVar[str] = "is-authenticated-userid"
 
@@ -324,12 +321,12 @@ class IsMemberOf(_Words):
         """One or more groups."""
         words = super(IsMemberOf, cls).read(value)
         if not words:
-            raise MalformedCaveat("is-member-of names a group")
+            raise MalformedCaveat("is-member-of must name a group")
         return words
 
 
 def check_is_member_of(caveat: IsMemberOf, context: Context) -> Answer:
-    """Somebody is signed in, and one of the groups is theirs; everybody is a group of one."""
+    """The asker has signed in, and is in one of the groups or has the name of one."""
     if not context.user:
         return Unmet("nobody has signed in", "an asker who has signed in")
     theirs = {context.user, *(_fact(context, "groups") or ())}
@@ -349,23 +346,23 @@ FIRST_PARTY: list[tuple[type[Caveat], Callable[[Any, Context], Answer]]] = [
     (Origin, check_origin),
     (OldOrigin, check_origin),
 ]
-"""What stands in macaroons and in discharges."""
+"""The conditions in macaroons and discharges, with their checks."""
 
 THIRD_PARTY: list[tuple[type[Caveat], Callable[[Any, Context], Answer]]] = [
     (IsAuthenticatedUser, check_is_authenticated_user),
     (IsAuthenticatedUserId, check_is_authenticated_user),
     (IsMemberOf, check_is_member_of),
 ]
-"""What stands in tickets."""
+"""The conditions in tickets, with their checks."""
 
 
 def first_party_checkers(checkers: Checkers | None = None) -> Checkers:
-    """`checkers`, or none, and in addition those of a bakery's macaroons and discharges."""
+    """`checkers` (none unless given) and those of the conditions in a bakery's macaroons and discharges."""
     return _with(FIRST_PARTY, checkers)
 
 
 def third_party_checkers(checkers: Checkers | None = None) -> Checkers:
-    """`checkers`, or none, and in addition those of what a bakery asks third parties."""
+    """`checkers` (none unless given) and those of the conditions in a bakery's tickets."""
     return _with(THIRD_PARTY, checkers)
 
 

@@ -1,4 +1,4 @@
-"""Both sides of a bakery's discharge: mint one, collect those that are needed, and whom to believe. No HTTP, no clock."""
+"""Both sides of a bakery's discharge: mint one, collect the needed ones, read what they declare. No HTTP, no clock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from caveats.verification.authenticate import Authenticated
 
 LOCAL = "local"
-"""The location of a caveat that its holder discharges with a key of their own, as agents do to sign in."""
+"""The location of a caveat that the holder discharges with their own key, as an agent does to sign in."""
 LOCAL_CONDITION = "true"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -44,10 +44,11 @@ def discharge(
     caveats: Iterable[Caveat | bytes] = (),
     life: timedelta = LIFE,
 ) -> BakeryMacaroon:
-    """The discharge, if the condition holds for the asker, of whom `context` tells.
+    """The discharge, if the condition holds for the asker, whose facts `context` has.
 
-    `declared`: what to say of the asker, such as a username. Names that the ticket needs and that are not among
-    them are declared empty, so that no holder can fill them in. Raises `DischargeRefused`, `MalformedTicket`.
+    `declared`: facts about the asker by name, such as a username. A name that the ticket needs and `declared` lacks is
+    declared empty, so that no holder can declare it. `life`: how long after `context.now` the discharge expires.
+    Raises `DischargeRefused`, `MalformedTicket`.
     """
     needed = ticket.declared
     failures = failed_conditions((ticket.condition,), checkers, context)
@@ -63,10 +64,13 @@ def discharge(
 def discharge_local(
     identifier: bytes, payload: bytes | None, key: PrivateKey, limits: Limits = DEFAULT_LIMITS
 ) -> BakeryMacaroon:
-    """The discharge of a caveat at `local`, which shows that one has the key. Raises `MalformedTicket`, `DischargeRefused`."""
+    """The discharge of a caveat at `local`: it proves that the holder has `key`.
+
+    `payload`: the ticket, if it was sent beside the macaroon. Raises `MalformedTicket`, `DischargeRefused`.
+    """
     ticket = _opened(identifier, payload, key, limits)
     if ticket.written != LOCAL_CONDITION:
-        raise DischargeRefused(f"the holder of a key is asked for nothing but {LOCAL_CONDITION!r}")
+        raise DischargeRefused(f"a local discharge answers only the condition {LOCAL_CONDITION!r}")
     return _answer(ticket, ())
 
 
@@ -82,19 +86,19 @@ def _answer(ticket: BakeryTicket, caveats: Iterable[Caveat | bytes]) -> BakeryMa
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """A discharge to ask for: of whom, by which name, and the ticket if it travels apart from that name."""
+    """A discharge to ask for: the third-party caveat, and its ticket (`payload`) if that was sent beside the macaroon."""
 
     caveat: ThirdPartyCaveat
     payload: bytes | None
 
     @property
     def location(self) -> str:
-        """Whom to ask. A hint, like every location: ask only whom the user would."""
+        """Where to ask. A hint that anybody can write: ask only a party that the user trusts."""
         return self.caveat.location
 
     @property
     def identifier(self) -> bytes:
-        """`id` in the question."""
+        """The identifier of the discharge: `id` in the question."""
         return self.caveat.ticket
 
 
@@ -104,7 +108,7 @@ Collecting = Generator[Needed, "BakeryMacaroon | None", "Unbound"]
 def collect(
     macaroon: BakeryMacaroon, key: PrivateKey | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> Collecting:
-    """As `caveats.collect`, with the tickets that travel apart. With `key`, caveats at `local` are answered here."""
+    """As `caveats.collect`, with the tickets of version 3. `key`: the holder's, which answers caveats at `local`."""
     payloads = dict(macaroon.payloads)
     asking = collect_all(macaroon.macaroon, limits)
     answer: BakeryMacaroon | None = None
@@ -120,16 +124,16 @@ def collect(
         else:
             answer = yield needed
         if answer is not None:
-            payloads = {**answer.payloads, **payloads}  # nobody replaces a ticket that came before theirs
+            payloads = {**answer.payloads, **payloads}  # a discharge cannot replace an earlier ticket
 
 
 def declared_by(
     authenticated: Authenticated, party: ThirdParty, root_key: bytes, names: Sequence[str]
 ) -> Mapping[str, str]:
-    """What `party` declares of the user, of `names`; without those that it declares as nothing or in two ways.
+    """The facts that `party` declares under `names`, without empty ones and without names declared in two ways.
 
-    Believed is only a discharge that was required with this macaroon's `root_key` and for exactly these names, so
-    that it has a declaration of each, and what a holder appends contradicts it. Nothing is judged here.
+    Reads only a discharge that was required with this macaroon's `root_key` and for exactly these names. Such a
+    discharge declares each of them, so that a declaration that a holder appends contradicts it. Judges nothing.
     """
     facts: dict[str, set[str]] = {name: set() for name in names}
     identifier = authenticated.wire.identifier

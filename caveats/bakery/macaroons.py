@@ -1,7 +1,7 @@
-"""A bakery's macaroons as they travel: the JSON envelope with its payloads, header values, slices of binaries.
+"""The encodings of a bakery's macaroons: the JSON envelope with its payloads, header values, joined binaries.
 
 Version 3 wraps a v2 JSON macaroon with its namespace and, under `cdata`, the tickets that its caveats only name.
-Versions 2 and 1 are the macaroon's v2 or v1 JSON, nothing around it. Knows encodings, judges nothing.
+Versions 2 and 1 are the macaroon's v2 or v1 JSON without an envelope. Knows encodings, judges nothing.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _MEMBERS = {"m", "v", "ns", "cdata"}
 
 @dataclass(frozen=True, slots=True, repr=False)
 class BakeryMacaroon:
-    """A macaroon with what bakeries send along: version, namespace, and the tickets that its caveats only name."""
+    """A macaroon with the rest of a bakery's envelope: version, namespace, and the tickets that its caveats only name."""
 
     macaroon: Macaroon
     version: int = V3
     namespace: Namespace = STANDARD
     payloads: Mapping[bytes, bytes] = field(default_factory=lambda: _NO_PAYLOADS)
-    """Tickets by the names that stand in the caveats. Version 3 only."""
+    """Tickets by their names in the caveats. Version 3 only."""
     prefix: bytes = b""
-    """What the names of further tickets begin with: in a discharge, its own, so that no two in a tree are alike."""
+    """The start of the names of further tickets. A discharge's own name, so that no two names in a tree are equal."""
 
     @classmethod
     def decode(cls, text: str, limits: Limits = DEFAULT_LIMITS) -> Self:
@@ -59,7 +59,7 @@ class BakeryMacaroon:
 
     @classmethod
     def from_members(cls, members: Any, limits: Limits = DEFAULT_LIMITS) -> Self:
-        """The macaroon in JSON that has been read already. Raises `MalformedToken` or `LimitExceeded`."""
+        """The macaroon in the members of this JSON. Raises `MalformedToken` or `LimitExceeded`."""
         if type(members) is not dict:
             raise MalformedToken("a bakery's macaroon is an object")
         if "m" not in members:
@@ -69,7 +69,7 @@ class BakeryMacaroon:
         if not members.keys() <= _MEMBERS or type(version) is not int or version != V3:
             raise MalformedToken("an envelope is version 3 and holds m, v, ns and cdata")
         if type(inner) is not dict or "identifier" in inner:
-            raise MalformedToken("in an envelope of version 3 is a macaroon of version 2")
+            raise MalformedToken("an envelope of version 3 must hold a macaroon in v2 JSON")
         text = members.get("ns", "")
         if type(text) is not str:
             raise MalformedToken("a namespace is text")
@@ -78,7 +78,7 @@ class BakeryMacaroon:
         return cls(macaroon, V3, Namespace.parse(text), payloads)
 
     def to_members(self) -> dict[str, Any]:
-        """What to put into a JSON body. Raises `MalformedToken` for bytes that version 1 cannot hold."""
+        """The members of the JSON. Raises `MalformedToken` for bytes that version 1 cannot hold."""
         inner = legacy.encode_members(self.macaroon.wire, V1 if self.version == V1 else V2)
         if self.version != V3:
             return inner
@@ -91,11 +91,14 @@ class BakeryMacaroon:
         return members
 
     def encode(self) -> str:
-        """The JSON."""
+        """The JSON. Raises `MalformedToken` for bytes that version 1 cannot hold."""
         return json.dumps(self.to_members(), separators=(",", ":"))
 
     def attenuate(self, *caveats: Caveat | bytes, limits: Limits = DEFAULT_LIMITS) -> Self:
-        """This macaroon with more caveats; a bakery's conditions are written under its namespace."""
+        """This macaroon with more caveats; a bakery's conditions get the prefix of its namespace.
+
+        Raises as `Macaroon.attenuate`.
+        """
         written = [in_namespace(caveat, self.namespace) for caveat in caveats]
         return replace(self, macaroon=self.macaroon.attenuate(*written, limits=limits))
 
@@ -110,17 +113,19 @@ class BakeryMacaroon:
         random: Callable[[int], bytes] = os.urandom,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Self:
-        """This macaroon, good from now on only with a discharge by `party`, which found `condition` to hold.
+        """This macaroon with a third-party caveat: it verifies only with a discharge by `party`.
 
-        `declared`: what the discharge has to declare. With `root_key`, this macaroon's own, a verifier can believe
-        it (`declared_by`): no holder has that key. The ticket is of the older of the two versions.
+        `condition`: what the party judges before it discharges. `declared`: names that the discharge must declare.
+        `root_key`: the root key of this macaroon, which no holder has; with it a verifier believes the declarations
+        (`declared_by`). `first_party`: the key that makes the ticket. The ticket has the lower of the versions of
+        macaroon and party. Raises `MalformedCaveat`, `InvalidKey`, `LimitExceeded`.
         """
         version, nonce = min(self.version, party.version), random(NONCE_SIZE)
         asked = tickets.need_declared(condition, declared)
         if root_key is None:
             caveat_key = random(tickets.CAVEAT_KEY_SIZE)
         elif not declared:
-            raise MalformedCaveat("say what is to be declared, if it is to be believed")
+            raise MalformedCaveat("with root_key, declared must name what the discharge declares")
         else:
             caveat_key = declaring_key(root_key, party, self.macaroon.identifier, nonce, declared)
         payload = tickets.seal_ticket(
@@ -161,13 +166,13 @@ class BakeryMacaroon:
 def declaring_key(
     root_key: bytes, party: ThirdParty, identifier: bytes, nonce: bytes, names: Sequence[str]
 ) -> bytes:
-    """The caveat root key of a party that is believed on these names; see `ThirdParty.asserting_key`."""
+    """The caveat root key (24 bytes) with which a verifier believes a party on `names`; see `ThirdParty.asserting_key`."""
     what = "declared " + ",".join(names)
     return party.asserting_key(root_key, identifier, nonce, what)[: tickets.CAVEAT_KEY_SIZE]
 
 
 def in_namespace(caveat: Caveat | bytes, namespace: Namespace) -> Caveat | bytes:
-    """`caveat` as it is written under `namespace`, which may want a prefix before a bakery's standard condition."""
+    """`caveat`, with the prefix that `namespace` has for standard conditions, if it has one."""
     if namespace.prefix and not isinstance(caveat, bytes) and caveat.spaced and ":" not in caveat.kind:
         return f"{namespace.prefix}:{caveat}".encode()
     return caveat
@@ -180,24 +185,24 @@ def _read_payloads(cdata: Any, limits: Limits) -> Mapping[bytes, bytes]:
         raise LimitExceeded(f"a macaroon has at most {limits.caveats} caveats")
     payloads = {decode_any_base64(name): decode_any_base64(payload) for name, payload in cdata.items()}
     if len(payloads) != len(cdata):
-        raise MalformedToken("two tickets of one name")
+        raise MalformedToken("two tickets have the same name")
     if any(len(part) > limits.ticket for pair in payloads.items() for part in pair):
         raise LimitExceeded(f"a ticket has at most {limits.ticket} bytes")
     return MappingProxyType(payloads)
 
 
-# What a client presents: the value of a cookie `macaroon-...` or of a header `Macaroons`
+# What a client sends: the value of a cookie `macaroon-...` or of a header `Macaroons`
 
 
 def encode_header(bundle: Bundle, version: int = V2) -> str:
-    """The bundle as a cookie or header value; `version` 1 for whoever reads only v1 JSON."""
+    """The bundle as a cookie or header value: base64 of a JSON list. `version`: 1 for v1 JSON, else v2 JSON."""
     macaroons = (bundle.macaroon, *bundle.discharges)
     members = [legacy.encode_members(macaroon.wire, min(version, V2)) for macaroon in macaroons]
     return b64encode(json.dumps(members, separators=(",", ":")).encode()).decode("ascii")
 
 
 def decode_header(value: str, limits: Limits = DEFAULT_LIMITS) -> Bundle:
-    """The bundle in one cookie or header value; any base64. Raises `MalformedToken` or `LimitExceeded`."""
+    """The bundle in one cookie or header value, in base64 or base64url. Raises `MalformedToken` or `LimitExceeded`."""
     if type(value) is not str:
         raise MalformedToken("a header value is text")
     if len(value) > limits.bundle_text:
@@ -207,7 +212,7 @@ def decode_header(value: str, limits: Limits = DEFAULT_LIMITS) -> Bundle:
     except UnicodeDecodeError:
         raise MalformedToken("JSON is UTF-8") from None
     if type(members) is not list or not members:
-        raise MalformedToken("macaroons travel in a list")
+        raise MalformedToken("a header value must hold a JSON list of macaroons")
     if len(members) > limits.discharges + 1:
         raise LimitExceeded(f"a bundle has at most {limits.discharges} discharges")
     root, *discharges = (Macaroon(legacy.decode_members(one, limits)) for one in members)
@@ -215,12 +220,12 @@ def decode_header(value: str, limits: Limits = DEFAULT_LIMITS) -> Bundle:
 
 
 def encode_binaries(bundle: Bundle) -> bytes:
-    """The bundle as v2 binaries, one after the other, as an agent's token holds it."""
+    """The bundle as joined v2 binaries, as in an agent's token."""
     return b"".join(macaroon.to_bytes() for macaroon in (bundle.macaroon, *bundle.discharges))
 
 
 def decode_binaries(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Bundle:
-    """The bundle in v1 or v2 binaries, one after the other. Raises `MalformedToken` or `LimitExceeded`."""
+    """The bundle in joined v1 or v2 binaries. Raises `MalformedToken` or `LimitExceeded`."""
     if type(data) is not bytes:
         raise MalformedToken("binaries are bytes")
     if len(data) > limits.bundle_text:

@@ -1,4 +1,4 @@
-"""Namespaces: under which prefix a macaroon writes the conditions of which schema. Knows text only."""
+"""Namespaces: the prefix that a macaroon writes before the conditions of each schema. Knows text only."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ _STANDARD_URI = "std"
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """Schema URIs with their prefixes, in the order of the URIs. As text: `std: http:http`."""
+    """Schema URIs with their prefixes, sorted by URI. As text: `std: http:http`. Raises `MalformedToken`."""
 
     prefixes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         uris = [uri for uri, _ in self.prefixes]
         if uris != sorted(set(uris)):
-            raise MalformedToken("a namespace has each URI once, in order")
+            raise MalformedToken("a namespace must list each URI once, sorted")
         for uri, prefix in self.prefixes:
             if not uri or not _is_word(uri) or not _is_word(prefix) or ":" in prefix:
-                raise MalformedToken("a namespace holds words, and no colon in a prefix")
+                raise MalformedToken(
+                    "a URI or prefix of a namespace must have no space, and a prefix no colon"
+                )
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -39,7 +41,7 @@ class Namespace:
 
     @property
     def prefix(self) -> str:
-        """What stands before the standard conditions, with a colon between; nothing in all known cases."""
+        """The prefix of the standard conditions, to be followed by a colon. Empty in all known namespaces."""
         return dict(self.prefixes).get(_STANDARD_URI, "")
 
     def __str__(self) -> str:
@@ -51,7 +53,7 @@ def _is_word(text: str) -> bool:
 
 
 STANDARD = Namespace(((_STANDARD_URI, ""),))
-"""What everybody uses: the standard conditions, without a prefix."""
+"""The namespace of most macaroons: the standard conditions, without a prefix."""
 
 HTTP = Namespace((("http", "http"), (_STANDARD_URI, "")))
-"""The same for those who judge HTTP requests, and so the conditions about these as well: `http:origin ...`."""
+"""The standard conditions, and those about HTTP requests under the prefix `http`: `http:origin ...`."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 V1, V2, V3 = 1, 2, 3
 CAVEAT_KEY_SIZE = 24
-"""What bakeries give a caveat that they make. They read others."""
+"""Bytes of the root key of a caveat that a bakery makes. Bakeries read keys of other sizes."""
 
 _PREFIX_SIZE = 4
 _FIRST_PARTY_AT = 1 + _PREFIX_SIZE
@@ -38,49 +38,49 @@ _OUTER = ("ThirdPartyPublicKey", "FirstPartyPublicKey", "Nonce", "Id")
 _INNER = ("RootKey", "Condition")
 _NEED_DECLARED = "need-declared"
 _MOST_DECLARED, _LONGEST_NAME = 32, 256
-"""So that a discharge that declares them all is within its limits."""
+"""At most 32 names of 256 characters: a discharge that declares them all keeps its limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class BakeryParty(ThirdParty):
-    """A third party that speaks the bakery's protocol, up to this version of it."""
+    """A third party that speaks the bakery's protocol up to `version`. Raises `MalformedCaveat`, `InvalidKey`."""
 
     version: int = V3
 
     def __post_init__(self) -> None:
         ThirdParty.__post_init__(self)
         if self.version not in (V1, V2, V3):
-            raise MalformedCaveat("bakeries have versions 1 to 3")
+            raise MalformedCaveat("the version of a bakery is 1, 2 or 3")
 
 
 @dataclass(frozen=True, slots=True)
 class BakeryTicket:
-    """What a third party reads in a bakery's ticket that was made for it."""
+    """The contents of a bakery's ticket, as the third party that it was made for reads them."""
 
     identifier: bytes
-    """What the discharge is called: the ticket itself or, where it travelled apart, the short name in its caveat."""
+    """The identifier of the discharge: the ticket itself or, if it was sent beside the macaroon, its name in the caveat."""
     payload: bytes
     version: int
     written: str
-    """The condition with what a bakery wraps around it; see `condition`."""
+    """The condition as written: perhaps with `need-declared` or `<` before it. See `condition`."""
     caveat_key: bytes
     namespace: Namespace
     first_party: bytes
-    """The public key of whoever made the ticket."""
+    """The public key of the party that made the ticket, 32 bytes."""
 
     @property
     def declared(self) -> tuple[str, ...]:
-        """The names that the discharge has to declare, if only as empty. Raises `MalformedTicket`."""
+        """The names that the discharge must declare, at least as empty. Raises `MalformedTicket`."""
         return self._unwrapped()[0]
 
     @property
     def condition(self) -> str:
-        """What is asked. Raises `MalformedTicket`."""
+        """The condition to judge. Raises `MalformedTicket`."""
         return self._unwrapped()[1].removeprefix("<")
 
     @property
     def legacy(self) -> bool:
-        """Whether the asker is to be taken through the oldest kind of interaction: `<` before the condition."""
+        """Whether the condition has `<` before it, which asks for the oldest kind of interaction. Raises `MalformedTicket`."""
         return self._unwrapped()[1].startswith("<")
 
     def _unwrapped(self) -> tuple[tuple[str, ...], str]:
@@ -100,11 +100,11 @@ class BakeryTicket:
 
 
 def need_declared(condition: str, names: Sequence[str]) -> str:
-    """`condition`, answered only by a discharge that declares `names`. Raises `MalformedCaveat`."""
+    """`condition` as a ticket has it if the discharge must declare `names`. Raises `MalformedCaveat`."""
     if not names:
         return condition
     if len(names) > _MOST_DECLARED or not all(map(_is_name, names)):
-        raise MalformedCaveat("what is to be declared has a name, without spaces and commas")
+        raise MalformedCaveat(f"declared must list at most {_MOST_DECLARED} names, without spaces and commas")
     return f"{_NEED_DECLARED} {','.join(names)} {condition}"
 
 
@@ -121,11 +121,14 @@ def seal_ticket(
     first_party: PrivateKey | None = None,
     random: Callable[[int], bytes] = os.urandom,
 ) -> bytes:
-    """A ticket in the party's version. `first_party`: in whose name; in that of a fresh key unless given."""
+    """A ticket in the version of `party`. `caveat_key`: the root key of the discharge, `CAVEAT_KEY_SIZE` bytes.
+
+    `first_party`: the key that makes the ticket; a fresh one unless given. Raises `MalformedCaveat`, `InvalidKey`.
+    """
     try:
         asked = condition.encode()
     except UnicodeEncodeError:
-        raise MalformedCaveat("a condition can be written as UTF-8") from None
+        raise MalformedCaveat("a condition must be text that UTF-8 can encode") from None
     if party.version == V1:
         plain = _write_json(_INNER, (_base64(caveat_key), condition))
         public, nonce, box = seal_box(plain, party.public_key, first_party, random=random)
@@ -146,10 +149,10 @@ def open_ticket(
     identifier: bytes | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> BakeryTicket:
-    """What the ticket asks, opened with the one of the keys that it names.
+    """The contents of the ticket, opened with the key that it names.
 
-    `identifier`: what its caveat calls it, where the ticket travelled apart. Raises `MalformedTicket` for garbage,
-    a ticket that is cut, too long, or for another party, and a name without its ticket.
+    `identifier`: the name in the caveat, if the ticket was sent beside the macaroon. Raises `MalformedTicket` for a
+    ticket that is malformed, cut off, longer than `limits.ticket` bytes or for another party, and for a mere name.
     """
     if len(payload) > limits.ticket or (identifier is not None and len(identifier) > limits.ticket):
         raise MalformedTicket(f"a ticket has at most {limits.ticket} bytes")
@@ -165,7 +168,7 @@ def open_ticket(
 
 def _open_v1(payload: bytes, private_keys: Sequence[PrivateKey], identifier: bytes) -> BakeryTicket:
     try:
-        identifier.decode()  # what JSON of version 1 can hold
+        identifier.decode()  # JSON of version 1 holds text only
         outer = decode_any_base64(payload.decode("ascii"))
         third, first, nonce, box = map(decode_any_base64, _read_json(outer, _OUTER))
     except (MalformedToken, UnicodeDecodeError):
@@ -179,13 +182,13 @@ def _open_v1(payload: bytes, private_keys: Sequence[PrivateKey], identifier: byt
         caveat_key = decode_any_base64(root_key)
         return _checked(BakeryTicket(identifier, payload, V1, condition, caveat_key, STANDARD, first))
     except MalformedToken:
-        raise MalformedTicket("a ticket that holds something else") from None
+        raise MalformedTicket("the contents of the ticket are malformed") from None
 
 
 def _open_v2_v3(payload: bytes, private_keys: Sequence[PrivateKey], identifier: bytes) -> BakeryTicket:
     version = payload[0]
     if len(payload) <= _BOX_AT + _BOX_OVERHEAD:
-        raise MalformedTicket("a ticket that is cut off, or only the name of one: its payload was not sent")
+        raise MalformedTicket("the ticket is cut off, or is only a name whose payload was not sent")
     keys = [key for key in private_keys if key.public_key[:_PREFIX_SIZE] == payload[1:_FIRST_PARTY_AT]]
     first = payload[_FIRST_PARTY_AT:_NONCE_AT]
     plain = _opened(payload[_BOX_AT:], payload[_NONCE_AT:_BOX_AT], first, keys)
@@ -200,7 +203,7 @@ def _open_v2_v3(payload: bytes, private_keys: Sequence[PrivateKey], identifier: 
         condition = plain[at:].decode()
         return _checked(BakeryTicket(identifier, payload, version, condition, caveat_key, namespace, first))
     except (MalformedToken, UnicodeDecodeError):
-        raise MalformedTicket("a ticket that holds something else") from None
+        raise MalformedTicket("the contents of the ticket are malformed") from None
 
 
 def _opened(box: bytes, nonce: bytes, public_key: bytes, private_keys: Sequence[PrivateKey]) -> bytes:
@@ -212,9 +215,9 @@ def _opened(box: bytes, nonce: bytes, public_key: bytes, private_keys: Sequence[
 
 def _checked(ticket: BakeryTicket) -> BakeryTicket:
     if not any(ticket.caveat_key):
-        raise MalformedTicket("a ticket that holds no key")
+        raise MalformedTicket("the ticket holds no key")
     if any("\ud800" <= character <= "\udfff" for character in ticket.written):
-        raise MalformedTicket("a condition can be written as UTF-8")
+        raise MalformedTicket("a condition must be text that UTF-8 can encode")
     return ticket
 
 
@@ -227,7 +230,7 @@ def _write_json(names: tuple[str, ...], values: Any) -> bytes:
 
 
 def _read_json(data: bytes, names: tuple[str, ...]) -> list[str]:
-    """The members of these names, texts all of them, and no others."""
+    """The values of exactly these members, all of them text. Raises `MalformedTicket`."""
     try:
         members = read_json(data.decode())
     except UnicodeDecodeError:
@@ -241,7 +244,7 @@ def _read_json(data: bytes, names: tuple[str, ...]) -> list[str]:
 
 
 def put_varint(out: bytearray, number: int) -> None:
-    """Append `number`, seven bits a byte, the lowest first."""
+    """Append `number` as a varint: seven bits in each byte, the lowest first."""
     while number > 127:
         out.append(number & 127 | 128)
         number >>= 7
@@ -254,7 +257,7 @@ def _put(out: bytearray, data: bytes) -> None:
 
 
 def _take(data: bytes, at: int) -> tuple[bytes, int]:
-    """The bytes whose length stands at `at`, and the place after them."""
+    """The bytes whose length is at index `at`, and the index after them. Raises `MalformedTicket`."""
     size = shift = 0
     while True:
         if at >= len(data) or shift > 14:

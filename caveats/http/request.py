@@ -42,5 +42,5 @@ class IncomingRequest:
 
 
 def path_text(raw: bytes) -> str:
-    """The bytes of a path as text. A byte beyond ASCII becomes a backslash, `x` and two hex digits, which no path pattern allows."""
+    """The bytes of a path as text. A byte beyond ASCII becomes a backslash, `x` and two hex digits: no plain path."""
     return raw.decode("ascii", "backslashreplace")

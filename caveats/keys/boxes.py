@@ -1,6 +1,6 @@
 """X25519 key pairs, and the NaCl boxes that are made with them. Knows bytes, knows no ticket and no token.
 
-PyNaCl is imported when a box or a key is made: whoever only narrows or reads tokens never needs it.
+PyNaCl is imported when a box or a key is made: reading or narrowing a token does not need it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BOX_NONCE_SIZE = 24
 
 @dataclass(frozen=True, slots=True)
 class PrivateKey:
-    """An X25519 private key (RFC 7748), 32 bytes."""
+    """An X25519 private key (RFC 7748), 32 bytes, not all zero. Raises `InvalidKey`."""
 
     secret: bytes
 
@@ -31,7 +31,7 @@ class PrivateKey:
 
     @classmethod
     def generate(cls, random: Callable[[int], bytes] = os.urandom) -> PrivateKey:
-        """A fresh key."""
+        """A fresh key. `random(n)` returns n random bytes."""
         from nacl.bindings import crypto_box_seed_keypair  # noqa: PLC0415  # see above
 
         return cls(crypto_box_seed_keypair(random(BOX_KEY_SIZE))[1])
@@ -49,7 +49,7 @@ class PrivateKey:
 
 
 def check_box_key(key: object) -> None:
-    """Raises `InvalidKey` for what is not 32 bytes, or all zero."""
+    """Raises `InvalidKey` unless `key` is 32 bytes, not all zero."""
     if type(key) is not bytes or len(key) != BOX_KEY_SIZE or not any(key):
         raise InvalidKey(f"an X25519 key is {BOX_KEY_SIZE} bytes, not all zero")
 
@@ -61,9 +61,9 @@ def seal_box(
     *,
     random: Callable[[int], bytes] = os.urandom,
 ) -> tuple[bytes, bytes, bytes]:
-    """The sender's public key (32 bytes), a nonce (24) and a NaCl box of `plain` for `public_key` (32 bytes).
+    """The sender's public key (32 bytes), a nonce (24 bytes) and a NaCl box of `plain` for `public_key` (32 bytes).
 
-    The sender is `private_key`, or a fresh key. Raises `InvalidKey` for a public key that is no usable point.
+    The sender is `private_key`, or else a fresh key. Raises `InvalidKey` for a `public_key` that X25519 cannot use.
     """
     from nacl.bindings import crypto_box  # noqa: PLC0415  # see above
     from nacl.exceptions import CryptoError  # noqa: PLC0415
@@ -74,11 +74,14 @@ def seal_box(
     try:
         return private_key.public_key, nonce, crypto_box(plain, nonce, public_key, private_key.secret)
     except (CryptoError, ValueError):
-        raise InvalidKey("that public key is not a point that a box can be made for") from None
+        raise InvalidKey("the public key is not a usable X25519 key") from None
 
 
 def open_box(box: bytes, nonce: bytes, public_key: bytes, private_keys: Iterable[PrivateKey]) -> bytes | None:
-    """What is in a NaCl box from `public_key` for one of `private_keys`; None if it opens with none of them."""
+    """The contents of a NaCl box that `public_key` sealed for one of `private_keys`. None if none of them opens it.
+
+    `nonce`: 24 bytes. `public_key`: 32 bytes, the sender's.
+    """
     from nacl.bindings import crypto_box_open  # noqa: PLC0415  # see above
     from nacl.exceptions import CryptoError  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
-"""Audience keys on their way to the app that verifies with them: a NaCl box from a pinned service to one app.
+"""Key bundles: audience keys in a NaCl box, from the service to one app that verifies with them.
 
-Knows boxes, keys and clocks given as arguments; no network. A bundle says for whom it is, until when it may be
-used and how new it is, so that an old one, or another app's, is no use to whoever sends it again.
+Knows boxes, keys and clocks given as arguments; no network. A bundle states its verifier, its end and its serial, so
+that an app refuses a bundle of another app, and an old one that somebody sends again.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class KeyBundle:
     epoch: int
     """The epoch of revocations; it grows when the service was restored from a backup."""
     serial: int
-    """Milliseconds of the service's clock when the bundle was made: the larger is the newer."""
+    """When the service made the bundle, in milliseconds since 1970. The bundle with the larger serial is newer."""
     not_after: datetime
-    """Not to be used any longer than this."""
+    """The keys must not be used at this time or later. UTC, whole seconds."""
 
     @property
     def audience(self) -> str:
-        """Whose keys they are."""
+        """The audience of the keys."""
         return self.keyring.audience
 
 
@@ -50,7 +50,10 @@ def seal_bundle(
     sender: PrivateKey,
     random: Callable[[int], bytes] = os.urandom,
 ) -> bytes:
-    """The bundle in an authenticated box from `sender` for `recipient`, an X25519 public key of 32 bytes."""
+    """The bundle in an authenticated box from `sender` for `recipient` (an X25519 public key, 32 bytes).
+
+    Raises `InvalidKey` for a `recipient` that X25519 cannot use.
+    """
     members = {
         "verifier_id": bundle.verifier_id,
         "epoch": bundle.epoch,
@@ -73,9 +76,10 @@ def open_bundle(
     now: datetime,
     newer_than: int = 0,
 ) -> KeyBundle:
-    """The bundle in `data`, if the service with the pinned public key `sender` made it for this verifier.
+    """The bundle in `data`, made by the service with the pinned public key `sender` (32 bytes) for this verifier.
 
-    Raises `RejectedDelivery`: tampered, from or for somebody else, expired, or older than serial `newer_than`.
+    `newer_than`: the serial of the bundle in use. Raises `RejectedDelivery` for a bundle that was changed, is from or
+    for somebody else, has expired at `now`, or has a serial below `newer_than`.
     """
     nonce, box = data[len(_MAGIC) : _BOX_AT], data[_BOX_AT:]
     if not data.startswith(_MAGIC) or not box:
@@ -99,13 +103,13 @@ def open_bundle(
     except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
         raise _not_for_us() from None
     if bundle.verifier_id != verifier_id or bundle.audience != audience:
-        raise RejectedDelivery(f"a key bundle for {bundle.verifier_id} and audience {bundle.audience!r}")
+        raise RejectedDelivery(f"the key bundle is for {bundle.verifier_id} and audience {bundle.audience!r}")
     if now >= bundle.not_after:
-        raise RejectedDelivery("a key bundle that has expired")
+        raise RejectedDelivery("the key bundle has expired")
     if bundle.serial < newer_than:
-        raise RejectedDelivery("a key bundle older than the one in use")
+        raise RejectedDelivery("the key bundle is older than the one in use")
     return bundle
 
 
 def _not_for_us() -> RejectedDelivery:
-    return RejectedDelivery("a key bundle that the pinned service did not make for this verifier")
+    return RejectedDelivery("the pinned service did not make this key bundle for this verifier")

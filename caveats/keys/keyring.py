@@ -1,7 +1,7 @@
 """Keys: master key -> audience key -> root key. Knows derivation and states, knows no tokens and no files.
 
-A downstream app is given its own audience keys only: with them it verifies offline, and could at worst
-mint tokens for itself. HKDF is RFC 5869 with SHA-256, without salt.
+A downstream app gets the keys of its own audience only. With them it verifies offline; at worst it mints tokens for
+itself. HKDF is RFC 5869 with SHA-256, without salt.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOST_AUDIENCES = 1024
 
 
 class KeyState(Enum):
-    """What a key may do: a published key verifies and nothing is issued under it yet."""
+    """What a key may do. Published and verifying: verify. Active: verify and issue. Retired: nothing."""
 
     PUBLISHED = "published"
     ACTIVE = "active"
@@ -46,7 +46,7 @@ def _check_key_id(key_id: object) -> None:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MasterKey:
-    """32 random bytes with an id. Every other key follows from it."""
+    """32 random bytes (`secret`) with an id: k1, k2, ... Every other key is derived from it. Raises `InvalidKey`."""
 
     key_id: str
     secret: bytes
@@ -57,7 +57,7 @@ class MasterKey:
         _check_secret(self.secret)
 
     def audience_key(self, audience: str) -> AudienceKey:
-        """The key of one audience: `HKDF-SHA256(master, info="caveats/v1/audience/" + audience)`."""
+        """The key of one audience: `HKDF-SHA256(master, info="caveats/v1/audience/" + audience)`. Raises `InvalidKey`."""
         if not is_audience(audience):
             raise InvalidKey(f"not an audience: {audience!r}")
         secret = hkdf(self.secret, f"caveats/v1/audience/{audience}".encode("ascii"), KEY_SIZE)
@@ -69,7 +69,7 @@ class MasterKey:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AudienceKey:
-    """The key of one audience under one master key."""
+    """The key of one audience under one master key: 32 bytes (`secret`). Raises `InvalidKey`."""
 
     key_id: str
     audience: str
@@ -83,11 +83,11 @@ class AudienceKey:
         _check_secret(self.secret)
 
     def root_key(self, identifier: bytes) -> bytes:
-        """The root key of one token: `HMAC-SHA256(audience key, "caveats/v1/root/" + identifier)`."""
+        """The root key of one token, 32 bytes: `HMAC-SHA256(audience key, "caveats/v1/root/" + identifier)`."""
         return chain.mac(self.root_pads(), identifier)
 
     def root_pads(self) -> Pads:
-        """The key made ready for `chain.mac` and `chain.derive_from`: the label stands in it already."""
+        """The key as `chain.mac` and `chain.derive_from` take it, with the label `caveats/v1/root/` included."""
         inner, outer = chain.pads(self.secret)
         return Pads(inner + _ROOT, outer)
 
@@ -99,17 +99,17 @@ _Key = TypeVar("_Key", MasterKey, AudienceKey)
 
 
 class Keyring(Protocol):
-    """What a verifier asks of keys."""
+    """What a verifier needs of its keys."""
 
     def root_pads(self, key_id: str, audience: str) -> Pads | None:
-        """An HMAC key that gives the root key of an identifier of this key id and audience; None if not here."""
+        """The HMAC key that derives root keys for this key id and audience. None if the keyring has none."""
 
 
 class MasterKeyring:
-    """Every audience's keys, from the master keys. For whoever issues. Never changes: make a new one instead."""
+    """The keys of every audience, derived from the master keys. For issuers. Immutable: rotation makes a new one."""
 
     def __init__(self, masters: Iterable[MasterKey]) -> None:
-        """Raises `InvalidKey` when two share an id, or more than one is active."""
+        """Leaves out retired keys. Raises `InvalidKey` if two keys have one id, or more than one is active."""
         self._masters = _by_id(master for master in masters if master.state is not KeyState.RETIRED)
         active = [master for master in self._masters.values() if master.state is KeyState.ACTIVE]
         if len(active) > 1:
@@ -119,7 +119,7 @@ class MasterKeyring:
 
     @property
     def active(self) -> MasterKey:
-        """The key to issue under. Raises `InvalidKey` if there is none."""
+        """The key to issue under. Raises `InvalidKey` if no key is active."""
         if self._active is None:
             raise InvalidKey("no key is active")
         return self._active
@@ -130,7 +130,7 @@ class MasterKeyring:
         return tuple(self._masters)
 
     def root_pads(self, key_id: str, audience: str) -> Pads | None:
-        """See `Keyring`. Remembers up to a thousand audiences."""
+        """See `Keyring`. Keeps the keys of up to 1024 audiences in memory."""
         ready = self._ready.get((key_id, audience))
         if ready is None:
             master = self._masters.get(key_id)
@@ -142,14 +142,14 @@ class MasterKeyring:
         return ready
 
     def root_key(self, identifier: Identifier) -> bytes:
-        """The root key to mint `identifier` under. Raises `InvalidKey` if its master key is not here."""
+        """The root key to mint `identifier` under, 32 bytes. Raises `InvalidKey` without its master key."""
         master = self._masters.get(identifier.key_id)
         if master is None:
             raise InvalidKey(f"no key {identifier.key_id} here")
         return master.audience_key(identifier.audience).root_key(identifier.encode())
 
     def export(self, audience: str) -> AudienceKeyring:
-        """The keys of one audience, to hand to the app that serves it. Raises `InvalidKey`."""
+        """The keys of one audience, for the app that serves it. Raises `InvalidKey` for what is no audience's name."""
         return AudienceKeyring(audience, [master.audience_key(audience) for master in self._masters.values()])
 
     def __repr__(self) -> str:
@@ -157,19 +157,19 @@ class MasterKeyring:
 
 
 class AudienceKeyring:
-    """One audience's keys. For an app that verifies locally."""
+    """The keys of one audience. For an app that verifies locally."""
 
     def __init__(self, audience: str, keys: Iterable[AudienceKey]) -> None:
-        """Raises `InvalidKey` for a key of another audience, or a repeated id."""
+        """Leaves out retired keys. Raises `InvalidKey` for a key of another audience, and if two keys have one id."""
         self._keys = _by_id(key for key in keys if key.state is not KeyState.RETIRED)
         if not is_audience(audience) or any(key.audience != audience for key in self._keys.values()):
-            raise InvalidKey("an audience keyring holds the keys of one audience")
+            raise InvalidKey("an audience keyring must hold the keys of one audience")
         self.audience = audience
         self._ready = {key_id: key.root_pads() for key_id, key in self._keys.items()}
 
     @property
     def keys(self) -> tuple[AudienceKey, ...]:
-        """The keys."""
+        """The keys that verify."""
         return tuple(self._keys.values())
 
     def root_pads(self, key_id: str, audience: str) -> Pads | None:
@@ -177,7 +177,7 @@ class AudienceKeyring:
         return self._ready.get(key_id) if audience == self.audience else None
 
     def to_json(self) -> dict[str, object]:
-        """The keyring as JSON members, secrets included: a file for one app's eyes."""
+        """The keyring as JSON members, with the secret keys. Only the app of this audience may read them."""
         keys = [{"id": k.key_id, "state": k.state.value, "key": encode_base64(k.secret)} for k in self.keys]
         return {"audience": self.audience, "keys": keys}
 
@@ -206,14 +206,14 @@ def _by_id(keys: Iterable[_Key]) -> dict[str, _Key]:
     ring: dict[str, _Key] = {}
     for key in keys:
         if key.key_id in ring:
-            raise InvalidKey(f"two keys are called {key.key_id}")
+            raise InvalidKey(f"two keys have the id {key.key_id}")
         ring[key.key_id] = key
     return ring
 
 
 def hkdf(key: bytes, info: bytes, size: int, salt: bytes = b"") -> bytes:
-    """HKDF-SHA256 (RFC 5869): `size` bytes for the purpose `info`, from a key of any length."""
-    # Imported where audience keys are derived: whoever only narrows or reads tokens is spared 30 ms.
+    """HKDF-SHA256 (RFC 5869): `size` bytes, derived from `key` (any length) for the purpose `info`."""
+    # Imported when a key is derived: the import takes 30 ms, and reading or narrowing a token needs no key.
     from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
 

@@ -76,6 +76,10 @@ class Authority:
         lists = self.lists.get(kind)
         return None if lists is None else lists[0]
 
+    def expiring(self, at: datetime) -> Authority:
+        """The same authority until `at`, or until its own expiry if that is earlier."""
+        return self if self.expires_at is not None and self.expires_at <= at else replace(self, expires_at=at)
+
     def is_within(self, wider: Authority) -> bool:
         """Whether all that this allows is allowed by `wider`."""
         return (

@@ -42,7 +42,7 @@ class Checkers:
         """Add a kind. Raises `ValueError` on a duplicate or an ill-formed kind name."""
         name = getattr(kind, "kind", None)
         if kind is UnknownCaveat:
-            raise ValueError("what is unknown has no check: it refuses")
+            raise ValueError("UnknownCaveat cannot be registered: an unknown caveat always refuses")
         if not isinstance(name, str) or not is_kind(name, spaced=kind.spaced):
             raise ValueError(
                 f"{kind.__name__}.kind must read [a-z][a-z0-9-]*, a plug-in's with vendor/ before it"

@@ -147,13 +147,11 @@ class Expires(MomentCaveat):
         try:
             return cls(now + life)
         except OverflowError:
-            raise MalformedCaveat("that far ahead there are no dates") from None
+            raise MalformedCaveat("the expiry would be after the year 9999") from None
 
     def narrow(self, authority: Authority) -> Authority:
         """The earliest expiry."""
-        if authority.expires_at is not None and authority.expires_at <= self.at:
-            return authority
-        return replace(authority, expires_at=self.at)
+        return authority.expiring(self.at)
 
     def repeats(self, before: Authority) -> str | None:
         """One before it is no later."""

@@ -30,7 +30,7 @@ class Bundle:
     def __init__(
         self, macaroon: Macaroon, discharges: Iterable[Macaroon] = (), limits: Limits = DEFAULT_LIMITS
     ) -> None:
-        """`discharges` are bound already; `Bundle.bind` takes them unbound. Raises `LimitExceeded`."""
+        """`discharges` must be bound; `Bundle.bind` takes unbound ones. Raises `LimitExceeded`."""
         bound = tuple(discharges)
         if len(bound) > limits.discharges:
             raise LimitExceeded(f"a bundle has at most {limits.discharges} discharges")
@@ -41,7 +41,10 @@ class Bundle:
     def bind(
         cls, macaroon: Macaroon, discharges: Iterable[Macaroon], limits: Limits = DEFAULT_LIMITS
     ) -> Bundle:
-        """`macaroon` with fresh discharges, bound to it as it is now. Keep the unbound ones to narrow it later."""
+        """`macaroon` with `discharges`, which this binds to it. Raises `LimitExceeded`.
+
+        A bound discharge is for this macaroon only: to narrow the macaroon later, keep the unbound ones.
+        """
         return cls(macaroon, (macaroon.bind(discharge) for discharge in discharges), limits)
 
     @classmethod
@@ -56,12 +59,12 @@ class Bundle:
 
 
 def decode_bundle(text: str, limits: Limits = DEFAULT_LIMITS) -> tuple[WireMacaroon, list[WireMacaroon]]:
-    """The macaroon and its discharges in `text`, as `Bundle.decode` reads them."""
+    """The macaroon and its discharges in `text`. Raises as `Bundle.decode`."""
     if type(text) is not str:
         raise MalformedToken("a bundle is text")
     if len(text) > limits.bundle_text:
         raise LimitExceeded(f"a bundle has at most {limits.bundle_text} characters")
-    if text.startswith("{"):  # JSON, where a dot is no separator
+    if text.startswith("{"):  # in JSON a dot separates nothing
         return legacy.decode_text(text, limits), []
     if text.count(SEPARATOR) > limits.discharges:
         raise LimitExceeded(f"a bundle has at most {limits.discharges} discharges")
@@ -71,15 +74,15 @@ def decode_bundle(text: str, limits: Limits = DEFAULT_LIMITS) -> tuple[WireMacar
 
 @dataclass(frozen=True, slots=True)
 class Unbound:
-    """A macaroon and its discharges as their third parties gave them: to be kept, narrowed, and bound anew each time."""
+    """A macaroon with unbound discharges, as a holder keeps it: it can be narrowed, and is bound each time it is sent."""
 
     macaroon: Macaroon
     discharges: tuple[Macaroon, ...] = ()
 
     def attenuate(self, *caveats: Caveat | bytes, limits: Limits = DEFAULT_LIMITS) -> Unbound:
-        """The same with a narrower macaroon. Raises as `Macaroon.attenuate`."""
+        """The same discharges with a macaroon narrowed by `caveats`. Raises as `Macaroon.attenuate`."""
         return Unbound(self.macaroon.attenuate(*caveats, limits=limits), self.discharges)
 
     def bind(self, limits: Limits = DEFAULT_LIMITS) -> Bundle:
-        """What to send. Raises `LimitExceeded`."""
+        """The bundle to send. Raises `LimitExceeded`."""
         return Bundle.bind(self.macaroon, self.discharges, limits)

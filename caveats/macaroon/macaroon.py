@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class TicketMaker(Protocol):
-    """A third party as `Macaroon.require_discharge` sees it; `ThirdParty` is one."""
+    """What `Macaroon.require_discharge` needs of a third party; `ThirdParty` has it."""
 
     @property
     def location(self) -> str:
@@ -37,21 +37,21 @@ class TicketMaker(Protocol):
         caveat_key: bytes | None,
         random: Callable[[int], bytes],
     ) -> tuple[bytes, bytes]:
-        """A ticket that only the party can open, and the caveat root key inside it."""
+        """A ticket that only the party can open, and the caveat root key (32 bytes) in it."""
 
     def asserting_key(self, root_key: bytes, identifier: bytes, nonce: bytes) -> bytes:
-        """The caveat root key of a discharge in which the party says who the user is."""
+        """The caveat root key (32 bytes) of a discharge in which the party says who the user is. `nonce`: 24 bytes."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Macaroon:
-    """A chained-HMAC token. Frozen: every method that narrows it answers with a new one.
+    """A chained-HMAC token. Frozen: a method that narrows it returns a new one.
 
-    What can be read of it here is what it claims; only `authenticate` makes it true.
+    Its fields are claims: they are true only after `authenticate`.
     """
 
     wire: WireMacaroon
-    """The parts on the wire. The signature among them is a live credential: never log or show it."""
+    """The parts. The signature among them is a live credential: never log or show it."""
 
     @classmethod
     def mint(
@@ -62,7 +62,11 @@ class Macaroon:
         location: str = "",
         caveats: Iterable[Caveat | bytes] = (),
     ) -> Macaroon:
-        """A new macaroon under `root_key` (bytes of any length, not empty). Raises `InvalidKey`, `LimitExceeded`."""
+        """A new macaroon under `root_key` (bytes of any length, not empty, not all zero).
+
+        `identifier`: bytes, not empty. `location`: a hint, not authenticated. Raises `InvalidKey`, `MalformedToken`,
+        `MalformedCaveat`, `LimitExceeded`.
+        """
         if isinstance(identifier, Identifier):
             identifier = identifier.encode()
         if type(identifier) is not bytes or not identifier:
@@ -111,32 +115,32 @@ class Macaroon:
 
     @property
     def location(self) -> str:
-        """A hint where it came from. Not authenticated, ever."""
+        """A hint: where the macaroon came from. It is never authenticated."""
         return self.wire.location
 
     @property
     def identifier(self) -> bytes:
-        """What the issuer knows it by."""
+        """The bytes from which the issuer derives or finds the root key."""
         return self.wire.identifier
 
     @property
     def unverified_identifier(self) -> Identifier | None:
-        """The identifier read in this project's grammar; None for one of another issuer's making."""
+        """The identifier in this project's grammar, not authenticated. None for an identifier in another grammar."""
         return parse_identifier(self.wire.identifier)
 
     @property
     def unverified_caveats(self) -> tuple[Caveat | ThirdPartyCaveat, ...]:
-        """What it says of itself: typed caveats in chain order. Nobody has vouched for them yet."""
+        """The caveats in chain order, typed, not authenticated."""
         return tuple(
             caveat if isinstance(caveat, ThirdPartyCaveat) else parse_predicate(caveat, STANDARD_KINDS)
             for caveat in self.wire.caveats
         )
 
     def attenuate(self, *caveats: Caveat | bytes, limits: Limits = DEFAULT_LIMITS) -> Macaroon:
-        """This macaroon with more caveats: offline, no key needed, never undone.
+        """This macaroon with more caveats. Needs no key and no network; nobody can remove a caveat.
 
-        A caveat of a kind not installed here can be given as its predicate's bytes. Raises `LimitExceeded`,
-        and `MalformedCaveat` for a value that no verifier would read.
+        A caveat of an unknown kind can be given as the bytes of its predicate. Raises `LimitExceeded`, and
+        `MalformedCaveat` for a value that no verifier would read.
         """
         predicates = tuple(map(_predicate, caveats))
         for predicate in predicates:
@@ -157,11 +161,12 @@ class Macaroon:
         random: Callable[[int], bytes] = os.urandom,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Macaroon:
-        """This macaroon, good from now on only with a discharge by `party`, which found `conditions` to hold.
+        """This macaroon with a third-party caveat: it verifies only with a discharge by `party`.
 
-        Needs nothing but the party's public key. `audience` and `expires_at` are for the party to judge.
-        `root_key`, this macaroon's own, makes the party one that says who the user is: `user_asserted_by`
-        believes only a discharge that was required with it, and no holder has it.
+        `conditions`: predicates that the party judges before it discharges. `audience`, `expires_at`: for the party
+        to judge. `root_key`: the root key of this macaroon, which no holder has; with it the verifier believes the
+        party's word on who the user is (`user_asserted_by`). `random(n)` returns n random bytes. Raises
+        `LimitExceeded`, and as `party.seal_ticket`.
         """
         caveat_key, nonce = None, random(chain.NONCE_SIZE)
         if root_key is not None:
@@ -184,9 +189,10 @@ class Macaroon:
         nonce: bytes,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Macaroon:
-        """This macaroon with a third-party caveat whose key and ticket were agreed elsewhere (libmacaroons).
+        """This macaroon with a third-party caveat of this key and ticket (libmacaroons).
 
-        `nonce`: 24 bytes, never used twice with one macaroon.
+        `caveat_key`: the root key of the discharge, of any length, not all zero. `nonce`: 24 bytes, never used twice
+        with one macaroon. Raises `InvalidKey`, `MalformedToken`, `LimitExceeded`.
         """
         wire.check_location(location)
         if len(ticket) > limits.ticket:
@@ -197,7 +203,7 @@ class Macaroon:
         return self._with((caveat,), chain.extend_sealed(signature, vid, ticket), limits)
 
     def bind(self, discharge: Macaroon) -> Macaroon:
-        """`discharge` bound to this macaroon, as it travels. Bind last: narrowing this one afterwards unbinds it."""
+        """`discharge` bound to this macaroon, to be sent with it. Bind last: a narrower macaroon needs a new binding."""
         bound = chain.bind(self.wire.signature, discharge.wire.signature)
         return Macaroon(discharge.wire._replace(signature=bound))
 
@@ -215,7 +221,7 @@ class Macaroon:
 
 
 def _predicate(caveat: Caveat | bytes) -> bytes:
-    """The bytes to sign, after the grammar that every verifier asks for: a typo here would cost the token."""
+    """The bytes to sign. Checks the grammar first: a caveat that no verifier can read makes a token useless."""
     if isinstance(caveat, bytes):
         return caveat
     if not isinstance(caveat, Caveat):

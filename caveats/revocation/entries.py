@@ -19,12 +19,12 @@ from caveats.token.identifier import from_milliseconds, is_token_id, millisecond
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BRANCH = re.compile(rf"[0-9a-f]{{{2 * BRANCH_ID_SIZE}}}")
 LAST_SECOND = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
-"""The last second since 1970 that there is a date for."""
+"""The last second of the year 9999, counted from 1970: `datetime` has no later one."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRevocation:
-    """The token of this id, in all its copies, is dead."""
+    """The whole token, with all its copies, is revoked. `expires_at`: when the last copy has expired."""
 
     kind: ClassVar[str] = "token"
 
@@ -38,7 +38,7 @@ class TokenRevocation:
 
 @dataclass(frozen=True, slots=True)
 class BranchRevocation:
-    """This branch of the token is dead: the copy with this branch id, and all that descends from it."""
+    """A branch of the token is revoked: the copy with this branch id (16 bytes), and all that descends from it."""
 
     kind: ClassVar[str] = "branch"
 
@@ -55,7 +55,7 @@ class BranchRevocation:
 
 @dataclass(frozen=True, slots=True)
 class UserRevocation:
-    """Everything issued to this user up to and including `issued_up_to` (to the millisecond) is dead."""
+    """Every token issued to this user up to and including `issued_up_to` (to the millisecond) is revoked."""
 
     kind: ClassVar[str] = "user"
 
@@ -70,8 +70,8 @@ class UserRevocation:
 
 Revocation = TokenRevocation | BranchRevocation | UserRevocation
 Row = list[Any]
-"""An entry in plain values, as feeds and files carry it: its sequence, its kind (t, b or u), the second from which
-it can hit nothing, the token id or the user; then a branch id in hex, or the millisecond that a user's reaches up to."""
+"""An entry in plain values, as in feeds and files: sequence, kind (t, b or u), expiry in seconds since 1970, token id
+or user; for b also the branch id in hex, for u also `issued_up_to` in milliseconds since 1970."""
 
 
 def _check_token_id(token_id: object) -> None:
@@ -86,7 +86,7 @@ def _check_moments(*moments: object) -> None:
 
 
 def row_of(sequence: int, revocation: Revocation) -> Row:
-    """An entry in plain values, its expiry rounded up to the second, as far as there are dates."""
+    """The row of an entry. Its expiry is rounded up to the second."""
     expires = clamp_second(-int(-revocation.expires_at.timestamp() // 1))
     if isinstance(revocation, TokenRevocation):
         return [sequence, "t", expires, revocation.token_id]
@@ -97,7 +97,7 @@ def row_of(sequence: int, revocation: Revocation) -> Row:
 
 
 def entry_of(row: Row) -> tuple[int, Revocation]:
-    """The sequence and the entry in a row. Raises `MalformedCaveat` for anything else."""
+    """The sequence and the entry of a row. Raises `MalformedCaveat` for a malformed row."""
     sequence, kind, expires, name, detail = read_row(row)
     until = _EPOCH + timedelta(seconds=expires)
     if kind == "t":
@@ -108,13 +108,13 @@ def entry_of(row: Row) -> tuple[int, Revocation]:
 
 
 def read_row(row: Row) -> tuple[int, str, int, str, Any]:
-    """The values of a row, each checked: sequence, kind, expiry, name, detail. Raises `MalformedCaveat`."""
+    """The values of a row, checked: sequence, kind, expiry, name, detail. Raises `MalformedCaveat`."""
     try:
         sequence, kind, expires, name, *rest = row
     except (TypeError, ValueError):
         raise MalformedCaveat("not a revocation") from None
     if not (type(sequence) is int is type(expires) and sequence >= 0 <= expires <= LAST_SECOND):
-        raise MalformedCaveat("a revocation has a sequence and an expiry")
+        raise MalformedCaveat("a revocation must have a sequence and an expiry, whole numbers")
     detail = rest[0] if len(rest) == 1 else None
     if kind == "t" and not rest:
         _check_token_id(name)
@@ -125,10 +125,10 @@ def read_row(row: Row) -> tuple[int, str, int, str, Any]:
     elif kind == "u" and type(detail) is int and 0 <= detail <= LAST_SECOND * 1000 + 999:
         check_value(name)
     else:
-        raise MalformedCaveat("a revocation of a kind that is not known here")
+        raise MalformedCaveat("a revocation must be of kind t, b or u, with the values of that kind")
     return sequence, kind, expires, name, detail
 
 
 def clamp_second(second: int) -> int:
-    """The second itself, or the first or last that there is a date for."""
+    """`second`, or the nearest second from 1970 to the year 9999."""
     return min(max(0, second), LAST_SECOND)

@@ -1,8 +1,8 @@
-"""Revocations on their way to verifiers: pages, each authenticated under a key that follows from the audience key.
+"""The feed: pages of revocations for verifiers, each authenticated under a key derived from the audience key.
 
-A page says: these are all the live entries with a sequence above `after`, up to `upto`. So pages that join
-without a gap are the whole truth, a snapshot is pages from 0, and a cache or a mirror can serve them but can
-neither forge, drop nor reorder any. `at` is the service's clock: an old page does not pass for news.
+A page states that its entries are all live entries with a sequence above `after`, up to `upto`. Pages without a gap
+between them are complete, and a snapshot is the pages from 0. A cache or mirror can serve pages, but cannot forge,
+leave out or reorder an entry. `at` is the service's clock, so that a verifier recognises an old page.
 Knows text, keys and clocks given as arguments; no network.
 """
 
@@ -30,7 +30,7 @@ _PROOF = b"caveats/v1/feed-reader/"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A stretch of the feed. `last`: the newest sequence there was; `upto` reaches it when this is all."""
+    """A part of the feed. `last`: the newest sequence when the page was made; `upto` equals it on the last page."""
 
     epoch: int
     after: int
@@ -38,23 +38,23 @@ class Page:
     last: int
     at: datetime
     keys: tuple[str, ...]
-    """The ids of the keys that verify: one that is missing here is retired, one that is new is to be fetched."""
+    """The ids of the keys that verify. A verifier drops a key that is missing here, and fetches one that is new."""
     entries: tuple[tuple[int, Revocation], ...] = ()
     """Sequence and entry, ascending."""
 
 
 def feed_key(key: AudienceKey) -> chain.Pads:
-    """The key that authenticates the feed for verifiers of an audience."""
+    """The key that authenticates the feed for the verifiers of one audience."""
     return chain.pads(chain.mac(chain.pads(key.secret), _LABEL))
 
 
 def page_text(page: Page) -> str:
-    """The JSON of a page: the same for every audience, so it is made once."""
+    """The JSON of a page. It is the same for every audience."""
     return rows_text(page, [row_of(sequence, revocation) for sequence, revocation in page.entries])
 
 
 def rows_text(page: Page, rows: Sequence[Row]) -> str:
-    """As `page_text`, the entries apart and in plain values: for a service that has them as such, by the million."""
+    """As `page_text`, with `rows` in place of the page's entries: a service reads millions of rows from its database."""
     members = {
         "epoch": page.epoch,
         "after": page.after,
@@ -68,32 +68,34 @@ def rows_text(page: Page, rows: Sequence[Row]) -> str:
 
 
 def seal_text(text: str, key: AudienceKey) -> str:
-    """`page_text` with its MAC, for one audience."""
+    """A line of the feed for one audience: the key id, the MAC of `text` in hex, and `text`, made by `page_text`."""
     return f"{key.key_id} {_mac(feed_key(key), key.audience, text).hex()} {text}"
 
 
 def open_rows(line: str, keyring: AudienceKeyring) -> tuple[Page, Sequence[Row]]:
-    """The page in `line`, and its entries as rows, unchecked: `RevocationSet.add_rows` reads them.
+    """The page in `line`, without entries, and its rows, not checked: `RevocationSet.add_rows` checks them.
 
-    Raises `UnknownSeal` for a key that is not in `keyring`, `RejectedDelivery` if that key did not make it.
+    Raises `UnknownSeal` for a key that is not in `keyring`, `RejectedDelivery` for a wrong MAC or an unknown form.
     """
     key_id, _, rest = line.partition(" ")
     mac, _, text = rest.partition(" ")
     key = next((key for key in keyring.keys if key.key_id == key_id), None)
     if key is None:
-        raise UnknownSeal(f"a page of the feed under key {key_id[:16]!r}, which is not here")
+        raise UnknownSeal(
+            f"the page of the feed is under key {key_id[:16]!r}, which the keyring does not have"
+        )
     expected = _mac(feed_key(key), keyring.audience, text).hex()
     if not chain.same(mac.encode("ascii", "replace"), expected.encode()):
-        raise RejectedDelivery("a page of the feed that the service did not make")
+        raise RejectedDelivery("the service did not make this page of the feed")
     return _read(text)
 
 
 class UnknownSeal(RejectedDelivery):
-    """A page under a key that is not here: one that is newer than the keys at hand, or nobody's."""
+    """A page under a key that the keyring does not have: a newer key, or a forged key id."""
 
 
 def _read(text: str) -> tuple[Page, Sequence[Row]]:
-    """Authentic text, so only a service of another version can make this fail."""
+    """The page and the rows in authentic text. Only a service of another version makes this fail."""
     try:
         members = json.loads(text)
         numbers = [members[name] for name in ("epoch", "after", "upto", "last", "at")]
@@ -113,13 +115,13 @@ def _unreadable() -> RejectedDelivery:
 
 
 def prove_reader(key: AudienceKey, now: datetime) -> str:
-    """What a verifier shows to read the feed: that it holds the audience key, at this minute."""
+    """The proof that a verifier sends to read the feed: it holds the audience key, and made the proof at `now`."""
     at = str(int(now.timestamp()))
     return f"{key.audience} {key.key_id} {at} {chain.mac(feed_key(key), _PROOF + at.encode()).hex()}"
 
 
 def check_reader(proof: str, keys: AudienceKeyring, now: datetime, *, within: int = 300) -> bool:
-    """Whether `proof` was made with one of `keys`, at most `within` seconds from `now`."""
+    """Whether `proof` was made with one of `keys`, at most `within` seconds before or after `now`."""
     parts = proof.split(" ")
     if len(parts) != 4 or parts[0] != keys.audience:
         return False

@@ -1,7 +1,7 @@
 """The revocations in force: a set that answers in constant time. Knows no keys, no I/O.
 
-An entry takes about a hundred bytes: keys are ASCII bytes, expiries are kept to the hour, a token's branches are one
-byte string of records, a branch id and an hour each.
+An entry takes about a hundred bytes: keys are ASCII bytes, expiries are whole hours, and the branches of a token are one
+byte string of records: a branch id (16 bytes) and an hour (4 bytes).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _AT_ONCE = 500
 
 
 class RevocationSet:
-    """Revocations in memory, about a hundred bytes each. `sequence` is the highest number that a feed gave.
+    """Revocations in memory, about a hundred bytes each. Safe to use from many threads.
 
-    Safe to use from many threads. Expiries are kept to the hour, rounded up. `changes` grows with every entry,
-    whatever its number: a feed that starts over is no reason not to look again.
+    `sequence` is the highest sequence of all entries. `changes` counts the entries that were added: it also grows when
+    a feed starts over from a lower sequence. Expiries are rounded up to the hour.
     """
 
     def __init__(self, revocations: Iterable[Revocation] = ()) -> None:
@@ -48,12 +48,12 @@ class RevocationSet:
             return self._count()
 
     def _count(self) -> int:
-        """Under the lock: not even a copy of a dict's values is made in one go, if the collector calls somebody back."""
+        """Called under the lock: another thread can run even while the values of a dict are copied, in a callback of `gc`."""
         branches = sum(len(records) // _RECORD for records in self._branches.values())
         return len(self._tokens) + branches + len(self._users)
 
     def add(self, revocation: Revocation, sequence: int | None = None) -> None:
-        """Take in one more. `sequence` is the feed's number of it; without one the set counts for itself."""
+        """Add an entry. `sequence`: its number in the feed; None: one more than the highest so far."""
         with self._writing:
             hour = max(0, -int(-revocation.expires_at.timestamp() // _HOUR))
             if isinstance(revocation, TokenRevocation):
@@ -66,9 +66,9 @@ class RevocationSet:
             self.changes += 1
 
     def add_rows(self, rows: Sequence[Row], after: int = -1) -> None:
-        """Take in entries that come by the thousand, those with a sequence beyond `after`.
+        """Add the entries of many rows: those with a sequence above `after`.
 
-        Raises `MalformedCaveat` for what `entry_of` does not read; the rows before it are in.
+        Raises `MalformedCaveat` for a malformed row; the rows before it have been added.
         """
         for at in range(0, len(rows), _AT_ONCE):
             with self._writing:
@@ -103,7 +103,7 @@ class RevocationSet:
         self._users[user] = latest + max(known[ULID_TIME_SIZE:], hour.to_bytes(4, "big"))
 
     def rows(self, size: int = 5000) -> Iterator[list[Row]]:
-        """Everything here as rows, `size` at a time, for a file: without sequences, expiries to the hour."""
+        """All entries as lists of up to `size` rows, for a file. Their sequence is 0, their expiry a whole hour."""
         with self._writing:
             tokens, branches, users = self._tokens.copy(), self._branches.copy(), self._users.copy()
         every = chain(
@@ -122,7 +122,7 @@ class RevocationSet:
             yield some
 
     def may_hit(self, token_id: str, user: str) -> bool:
-        """False when nothing here is about this token or this user: the quick answer for almost every token."""
+        """False if no entry is about this token or this user, as for almost every token: the quick check."""
         key = token_id.encode("ascii")
         return key in self._tokens or key in self._branches or user in self._users
 
@@ -131,17 +131,17 @@ class RevocationSet:
         return token_id.encode("ascii") in self._tokens
 
     def hits_user(self, user: str, token_id: str) -> bool:
-        """Whether everything issued to `user` up to a time not before this token's is revoked."""
+        """Whether an entry revokes the tokens of `user` up to the issue time of this token or later."""
         known = self._users.get(user)
         return known is not None and token_id[:ULID_TIME_SIZE].encode("ascii") <= known[:ULID_TIME_SIZE]
 
     def branches_of(self, token_id: str) -> Sequence[bytes]:
-        """The revoked branch ids of this token; almost always none, and then no branch id need be computed."""
+        """The revoked branch ids (16 bytes each) of this token. Almost always none: then no branch id need be computed."""
         records = self._branches.get(token_id.encode("ascii"))
         return _branch_ids(records) if records else ()
 
     def prune(self, now: datetime) -> int:
-        """Forget what can hit nothing any more. Answers how many entries went."""
+        """Remove the entries that had expired by the hour of `now`. Returns how many were removed."""
         with self._writing:
             before, hour = self._count(), max(0, int(now.timestamp()) // _HOUR)
             self._tokens = {token_id: last for token_id, last in self._tokens.items() if last > hour}
@@ -163,12 +163,12 @@ def _records(records: bytes) -> Iterator[bytes]:
 
 
 def _hour(last: bytes) -> int:
-    """The second at which an hour, as it is kept, begins."""
+    """The first second of an hour, kept as 4 bytes, in seconds since 1970."""
     return clamp_second(int.from_bytes(last, "big") * _HOUR)
 
 
 def _milliseconds(known: bytes) -> int:
-    """Up to which millisecond a user's tokens are revoked."""
+    """The millisecond up to which a user's tokens are revoked."""
     return milliseconds(issue_time(known[:ULID_TIME_SIZE].decode("ascii")))
 
 

@@ -1,14 +1,14 @@
-"""Collecting discharges: whom to ask, in which order, and when to stop. Knows no HTTP: its caller asks.
+"""Collecting discharges: which third party to ask, in which order, and when to stop. Knows no HTTP: its caller asks.
 
     collecting, answer = collect(macaroon), None
     while True:
         try:
             needed = collecting.send(answer)
         except StopIteration as done:
-            return done.value                     # an Unbound: narrow it, bind it, send it
-        answer = ...                              # what `needed.location` says to `needed.ticket`
+            return done.value                     # an Unbound: bind it and send it
+        answer = ...                              # the discharge of `needed.ticket`, from `needed.location`
 
-One generator serves callers that wait and callers that await.
+One generator serves synchronous and asynchronous callers.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ Collecting = Generator[ThirdPartyCaveat, "Macaroon | None", Unbound]
 
 
 def collect(macaroon: Macaroon, limits: Limits = DEFAULT_LIMITS) -> Collecting:
-    """Asks for one discharge after the other, depth first, those that discharges themselves need included.
+    """Yields each third-party caveat that needs a discharge, depth first, and returns the `Unbound`.
 
-    A third party may answer with a macaroon that needs further discharges, for ever: the generator raises
-    `LimitExceeded` beyond `limits.discharges` questions or `limits.depth` levels, and `UnusedDischarge` for a ticket that
-    is asked twice or an answer to another ticket.
+    A discharge may itself need discharges. Raises `LimitExceeded` for more than `limits.discharges` of them or
+    `limits.depth` levels, and `UnusedDischarge` for a ticket that comes twice or an answer to another ticket.
     """
     found: list[Macaroon] = []
     asked: set[bytes] = set()
@@ -48,13 +47,13 @@ def collect(macaroon: Macaroon, limits: Limits = DEFAULT_LIMITS) -> Collecting:
         asked.add(needed.ticket)
         answer = yield needed
         if answer is None or answer.identifier != needed.ticket:
-            raise UnusedDischarge("what came is not the discharge that was asked for")
+            raise UnusedDischarge("the answer is not the discharge that was asked for")
         found.append(answer)
         waiting += _needed(answer, depth + 1)
     return Unbound(macaroon, tuple(found))
 
 
 def _needed(macaroon: Macaroon, depth: int) -> list[tuple[ThirdPartyCaveat, int]]:
-    """The third-party caveats, the first one last, as a stack wants them."""
+    """The third-party caveats with their depth, in reverse order: the last one is taken first."""
     caveats = reversed(macaroon.wire.caveats)
     return [(caveat, depth) for caveat in caveats if isinstance(caveat, ThirdPartyCaveat)]

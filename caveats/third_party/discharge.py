@@ -1,7 +1,7 @@
-"""The third party's side: open a ticket, judge what it asks, answer with a discharge. Knows no HTTP, no clock.
+"""The third party's side: open a ticket, judge its conditions, answer with a discharge. Knows no HTTP, no clock.
 
-A discharge begins with a caveat of the third party's own, the user that it asserts or else when the discharge
-expires, so that whatever a holder appends can never stand first.
+The first caveat of a discharge is the third party's: the user that it asserts, or else the expiry of the discharge. So
+no caveat that a holder appends can be the first.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def discharge(
     user: str | None = None,
     life: timedelta = LIFE,
 ) -> Macaroon:
-    """The discharge macaroon that answers `ticket`. Judges nothing: the caller has judged the ticket's conditions.
+    """The discharge macaroon of `ticket`. Judges nothing: the caller must have judged the ticket's conditions.
 
-    `user`: who the third party says the asker is. `life`: how long the discharge is good. The asker binds it to the
-    macaroon that needs it. Raises `DischargeRefused` once the ticket has expired.
+    `user`: who the third party says the asker is. `life`: how long after `now` the discharge expires. Raises
+    `DischargeRefused` if the ticket has expired, `MalformedCaveat` and `LimitExceeded` for caveats.
     """
     if ticket.expires_at is not None and now >= ticket.expires_at:
         raise DischargeRefused("the ticket has expired")
@@ -52,22 +52,22 @@ def discharge(
 
 @dataclass(frozen=True, slots=True)
 class Discharger:
-    """A third party: where it is, its private keys, and the checkers of the conditions that it knows.
+    """A third party: its location, its private keys, and the checkers of the conditions that it knows.
 
-    A condition is a caveat: `checkers` judge it against what is known about the asker.
+    A condition is a predicate: `checkers` judge it against the facts of the asker.
     """
 
     location: str
     keys: tuple[PrivateKey, ...]
-    """The newest first. Each of them opens tickets."""
+    """The newest first. Every one of them opens tickets."""
     checkers: Checkers
     audiences: Collection[str] | None = None
-    """Whose tickets it answers; None for anybody's."""
+    """The audiences whose tickets it answers; None for all."""
     life: timedelta = LIFE
     limits: Limits = field(default=DEFAULT_LIMITS)
 
     def open(self, ticket: bytes) -> Ticket:
-        """What a ticket asks. Raises `MalformedTicket`, or `DischargeRefused` for one that is for elsewhere."""
+        """The contents of a ticket. Raises `MalformedTicket`, or `DischargeRefused` for another location or audience."""
         opened = open_ticket(ticket, *self.keys, limits=self.limits)
         if opened.location.rstrip("/") != self.location.rstrip("/"):
             raise DischargeRefused("the ticket is for another location")
@@ -78,7 +78,7 @@ class Discharger:
         return opened
 
     def failures(self, ticket: Ticket, context: Context) -> tuple[Failure, ...]:
-        """Every condition that does not hold for this asker, explained."""
+        """Every condition of the ticket that does not hold for this asker, explained."""
         return failed_conditions(ticket.conditions, self.checkers, context)
 
     def discharge(
@@ -89,9 +89,10 @@ class Discharger:
         user: str | None = None,
         caveats: Iterable[Caveat | bytes] = (),
     ) -> Macaroon:
-        """The discharge, if every condition holds for the asker, of whom `context` tells.
+        """The discharge, if every condition holds for the asker, whose facts `context` has.
 
-        `user`: who the third party says the asker is, where a first party believes it. Raises `DischargeRefused`.
+        `user`: who the third party says the asker is. Raises `DischargeRefused` with every condition that does not
+        hold.
         """
         failures = self.failures(ticket, context)
         if failures:
@@ -100,5 +101,5 @@ class Discharger:
 
 
 def failed_conditions(conditions: Iterable[str], checkers: Checkers, context: Context) -> tuple[Failure, ...]:
-    """Every condition that does not hold, explained."""
+    """Every condition that does not hold, explained. A condition of an unknown kind does not hold."""
     return unsatisfied([checkers.parse(condition.encode()) for condition in conditions], checkers, context)

@@ -1,9 +1,8 @@
-"""Tickets: what a third party is asked, sealed so that only it can read it. Knows boxes, judges nothing.
+"""Tickets: the question to a third party, sealed so that only it can read it. Knows boxes, judges nothing.
 
-A ticket in this format is `0x43 0x01`, an ephemeral X25519 public key, a nonce, and a NaCl box. In the box are
-the caveat's root key (32 bytes), an id (16), when the ticket expires (5: seconds, the highest byte first; 0 for
-never), and texts, each after its length in two bytes: the location asked, the audience it is for, and any number
-of conditions. Whoever holds the third party's private key opens it and may answer with a discharge macaroon.
+A ticket in this format is `0x43 0x01`, an ephemeral X25519 public key (32 bytes), a nonce (24) and a NaCl box. The box
+holds the caveat's root key (32 bytes), an id (16), the expiry (5: seconds since 1970, highest byte first; 0 for never),
+and texts, each after its length (2): the party's location, the audience that asks, and any number of conditions.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ _ID_AT = chain.KEY_SIZE
 _EXPIRES_AT = _ID_AT + _ID_SIZE
 _TEXTS_AT = _EXPIRES_AT + _EXPIRES_SIZE
 _END_OF_TIME = 2**37
-"""A good deal before the calendars of `datetime` end."""
+"""A second of the year 6325: `datetime` holds it in every time zone."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThirdParty:
-    """A service that discharges: where it is, and its X25519 public key (32 bytes)."""
+    """A service that discharges: its location and its X25519 public key (32 bytes). Raises `InvalidKey`."""
 
     location: str
     public_key: bytes
@@ -43,7 +42,7 @@ class ThirdParty:
     def __post_init__(self) -> None:
         check_box_key(self.public_key)
         if not self.location:
-            raise MalformedCaveat("a third party has a location, which holders ask for discharges")
+            raise MalformedCaveat("a third party must have a location, where holders ask for discharges")
 
     def seal_ticket(
         self,
@@ -56,9 +55,10 @@ class ThirdParty:
     ) -> tuple[bytes, bytes]:
         """A ticket that only this party can open, and the caveat root key (32 bytes) inside it.
 
-        `audience`: an audience's name, or empty. `expires_at`: aware, cut to seconds; None for never. `caveat_key`:
-        32 bytes, random unless given. Raises `MalformedCaveat` for a time that cannot be written, `LimitExceeded`
-        for a text of 64 KiB or more, `InvalidKey` if the party's public key is no usable point.
+        `audience`: the name of the audience that asks, or empty. `expires_at`: with a time zone, rounded down to
+        seconds; None for never. `caveat_key`: 32 bytes, random unless given. Raises `MalformedCaveat` for a time or
+        text that a ticket cannot hold, `LimitExceeded` for a text of 64 KiB or more, `InvalidKey` for a public key
+        that X25519 cannot use.
         """
         if expires_at is not None and expires_at.utcoffset() is None:
             raise MalformedCaveat("a time is a datetime with a time zone")
@@ -66,7 +66,7 @@ class ThirdParty:
             caveat_key = random(chain.KEY_SIZE)
         expires = 0 if expires_at is None else int(expires_at.timestamp())
         if expires_at is not None and not 0 < expires < _END_OF_TIME:
-            raise MalformedCaveat("a ticket does not expire at such a time")
+            raise MalformedCaveat("a ticket's expiry must be after 1970 and before the year 6325")
         plain = bytearray(caveat_key + random(_ID_SIZE) + expires.to_bytes(_EXPIRES_SIZE, "big"))
         for text in (self.location, audience, *conditions):
             plain += _written(text)
@@ -74,11 +74,11 @@ class ThirdParty:
         return _MAGIC + public + nonce + box, caveat_key
 
     def asserting_key(self, root_key: bytes, identifier: bytes, nonce: bytes, what: str = "user") -> bytes:
-        """The caveat root key (32 bytes) of this party where the verifier believes its word on `what`.
+        """The caveat root key (32 bytes) with which a verifier believes this party's word on `what`.
 
-        Only a holder of `root_key`, the macaroon's own, can compute it. `identifier` is the macaroon's; `nonce` (24
-        bytes) is the one in the caveat's `vid` and makes the key that caveat's alone, so that the answer to one
-        question can never stand in for the answer to another. Raises `InvalidKey`.
+        `root_key` and `identifier`: the macaroon's; only a holder of `root_key` can compute the key. `nonce`: the 24
+        bytes in the caveat's `vid`, different for each caveat, so that the discharge of one caveat is never taken for
+        the discharge of another. Raises `InvalidKey`.
         """
         root_key = chain.check_root_key(root_key)
         return chain.caveat_key(root_key, what.encode() + b"\0" + self.public_key + nonce + identifier)
@@ -86,20 +86,20 @@ class ThirdParty:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a third party reads in a ticket that was made for it."""
+    """The contents of a ticket, as the third party that it was made for reads them."""
 
     raw: bytes
     """The ticket as it came: the identifier of the discharge that answers it."""
     location: str
-    """Where the third party was asked to be."""
+    """The location of the third party that the ticket was made for."""
     audience: str
     """The audience that asks, or empty."""
     expires_at: datetime | None
-    """The last moment for a discharge, UTC, whole seconds; None for no end."""
+    """From when on no discharge is made: UTC, whole seconds. None for never."""
     ticket_id: str
     """16 bytes in hex."""
     conditions: tuple[str, ...]
-    """Predicates that have to hold of the asker."""
+    """Predicates that the asker must satisfy."""
     caveat_key: bytes
     """The discharge's root key, 32 bytes: never log, return or store it."""
 
@@ -113,9 +113,10 @@ def is_ticket(data: bytes) -> bool:
 
 
 def open_ticket(ticket: bytes, *private_keys: PrivateKey, limits: Limits = DEFAULT_LIMITS) -> Ticket:
-    """What the ticket asks, opened with the first of the keys that fits.
+    """The contents of the ticket, opened with the first key that fits.
 
-    Raises `MalformedTicket` for garbage, a cut ticket, one that is too long, or one made for another party.
+    Raises `MalformedTicket` for a ticket that is malformed, cut off, longer than `limits.ticket` bytes, or made for
+    another party.
     """
     if len(ticket) <= _BOX_AT or not is_ticket(ticket):
         raise MalformedTicket("not a ticket")
@@ -128,10 +129,10 @@ def open_ticket(ticket: bytes, *private_keys: PrivateKey, limits: Limits = DEFAU
         raise MalformedTicket("not a ticket for this third party, or damaged")
     caveat_key, expires = plain[:_ID_AT], int.from_bytes(plain[_EXPIRES_AT:_TEXTS_AT], "big")
     if len(plain) < _TEXTS_AT or not any(caveat_key) or expires >= _END_OF_TIME:
-        raise MalformedTicket("a ticket that holds something else")
+        raise MalformedTicket("the contents of the ticket are malformed")
     texts = _read_texts(plain[_TEXTS_AT:])
     if len(texts) < 2:
-        raise MalformedTicket("a ticket that lacks its location or audience")
+        raise MalformedTicket("the ticket lacks its location or its audience")
     return Ticket(
         raw=ticket,
         location=texts[0],
@@ -147,22 +148,22 @@ def _written(text: str) -> bytes:
     try:
         data = text.encode()
     except UnicodeEncodeError:
-        raise MalformedCaveat("what a ticket says can be written as UTF-8") from None
+        raise MalformedCaveat("a text in a ticket must be one that UTF-8 can encode") from None
     if len(data) >= 1 << 8 * _LENGTH_SIZE:
         raise LimitExceeded("a text in a ticket has less than 64 KiB")
     return len(data).to_bytes(_LENGTH_SIZE, "big") + data
 
 
 def _read_texts(data: bytes) -> list[str]:
-    """The texts in a box. Anyone can make a box, so it is read like any hostile input."""
+    """The texts in a box. Anybody can make a box: a length may be wrong. Raises `MalformedTicket`."""
     texts, at = [], 0
     while at < len(data):
         end = at + _LENGTH_SIZE + int.from_bytes(data[at : at + _LENGTH_SIZE], "big")
         if at + _LENGTH_SIZE > len(data) or end > len(data):
-            raise MalformedTicket("a ticket that holds something else")
+            raise MalformedTicket("the contents of the ticket are malformed")
         try:
             texts.append(data[at + _LENGTH_SIZE : end].decode())
         except UnicodeDecodeError:
-            raise MalformedTicket("a ticket that holds something else") from None
+            raise MalformedTicket("the contents of the ticket are malformed") from None
         at = end
     return texts

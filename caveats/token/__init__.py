@@ -1,7 +1,7 @@
 """The token: its bytes, its text, and the chain of HMACs that signs them. Knows no kind of caveat.
 
 Reading order: `chain` (all cryptography), `wire` (the canonical encoding), `legacy` (the classic encodings),
-`identifier` (what our own tokens are called), `tuples` (how both are made).
+`identifier` (the identifier of our own tokens), `tuples` (a faster constructor for both).
 """
 
 from __future__ import annotations

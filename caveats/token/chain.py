@@ -35,7 +35,7 @@ _OUTER_REST = b"\x5c" * (_BLOCK - KEY_SIZE)
 
 
 class Pads(NamedTuple):
-    """A key made ready for many HMACs."""
+    """A key as the two padded blocks (64 bytes each) of RFC 2104, for many HMACs."""
 
     inner: bytes
     outer: bytes
@@ -45,13 +45,13 @@ class Pads(NamedTuple):
 
 
 def pads(key: bytes) -> Pads:
-    """The two padded blocks of `key`, of any length, as RFC 2104 makes them."""
+    """The two padded blocks of `key` (any length), as RFC 2104 defines them."""
     block = (sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
     return Pads(block.translate(_INNER), block.translate(_OUTER))
 
 
 def mac(key: Pads, message: bytes) -> bytes:
-    """HMAC-SHA256 (RFC 2104, FIPS 198-1)."""
+    """HMAC-SHA256 (RFC 2104, FIPS 198-1) of `message` (any length): 32 bytes."""
     return sha256(key.outer + sha256(key.inner + message).digest()).digest()
 
 
@@ -60,37 +60,37 @@ _ZERO = pads(bytes(KEY_SIZE))
 
 
 def derive_from(key: Pads, message: bytes) -> bytes:
-    """`derive` of an HMAC under `key`: the derived root key (32 bytes) of an identifier."""
+    """The derived root key (32 bytes) of an identifier: `derive` of its HMAC under `key`."""
     return derive(mac(key, message))
 
 
 def check_root_key(key: object) -> bytes:
-    """`key` itself, if it can be one: bytes, not empty, not all zero. Else `InvalidKey`."""
+    """`key` itself, if it can be a root key: bytes, not empty, not all zero. Raises `InvalidKey`."""
     if type(key) is not bytes or not key or not any(key):
         raise InvalidKey("a root key is bytes, not empty and not all zero")
     return key
 
 
 def derive(root_key: bytes) -> bytes:
-    """The key that signs an identifier, from a root key of any length (libmacaroons)."""
+    """The key (32 bytes) that signs an identifier, from a root key of any length (libmacaroons)."""
     return mac(_GENERATOR, root_key)
 
 
 def start(derived_key: bytes, identifier: bytes) -> bytes:
-    """Signature 0: over the identifier alone."""
+    """Signature 0 (32 bytes): the HMAC of the identifier under `derived_key` (32 bytes)."""
     return extend(derived_key, identifier)
 
 
 def extend(signature: bytes, predicate: bytes) -> bytes:
-    """The signature after one more first-party caveat: HMAC under a 32-byte key, its pads made by table."""
+    """The signature (32 bytes) after one more first-party caveat: the HMAC of `predicate` under `signature` (32 bytes)."""
     inner = sha256(signature.translate(_INNER) + _INNER_REST + predicate).digest()
     return sha256(signature.translate(_OUTER) + _OUTER_REST + inner).digest()
 
 
 def extend_sealed(signature: bytes, vid: bytes, ticket: bytes) -> bytes:
-    """The signature after one more third-party caveat: HMAC of the HMACs of `vid` (72 bytes) and `ticket`.
+    """The signature (32 bytes) after one more third-party caveat: the HMAC of the HMACs of `vid` (72 bytes) and `ticket`.
 
-    Three HMACs under one key, written out: with `bind_to` a tenth of what verifying a token with a discharge costs.
+    Three HMACs under one key, written out: with `bind_to` a tenth of the cost of verifying a token with a discharge.
     """
     inner = signature.translate(_INNER) + _INNER_REST
     outer = signature.translate(_OUTER) + _OUTER_REST
@@ -100,9 +100,9 @@ def extend_sealed(signature: bytes, vid: bytes, ticket: bytes) -> bytes:
 
 
 def extend_all(key: bytes, messages: Iterable[bytes]) -> list[bytes]:
-    """The signature after each of `messages`, from `key` on.
+    """The signature (32 bytes) after each of `messages`, beginning with `key` (32 bytes).
 
-    `extend` in a loop, written out: a third of what a verification costs, and a tenth of it would be the calls.
+    `extend` in a loop, written out: a third of the cost of a verification, to which calls would add a tenth.
     """
     inner, outer, hash_, inner_rest, outer_rest = _INNER, _OUTER, sha256, _INNER_REST, _OUTER_REST
     signatures = []
@@ -114,7 +114,7 @@ def extend_all(key: bytes, messages: Iterable[bytes]) -> list[bytes]:
 
 
 def extend_links(key: bytes, links: Iterable[bytes | tuple[str, bytes, bytes]]) -> list[bytes]:
-    """As `extend_all` where third-party caveats are among them: location, vid and ticket each."""
+    """As `extend_all`, for caveats of both parties: a third-party caveat is location, vid (72 bytes) and ticket."""
     signatures = []
     for link in links:
         key = extend(key, link) if type(link) is bytes else extend_sealed(key, link[1], link[2])  # type: ignore[arg-type]
@@ -123,12 +123,12 @@ def extend_links(key: bytes, links: Iterable[bytes | tuple[str, bytes, bytes]]) 
 
 
 same = compare_digest
-"""Whether two signatures are equal, in time that does not depend on where they differ."""
+"""Whether two signatures are equal. The time it takes does not depend on where they differ."""
 
 
 @cache
 def _secretbox() -> tuple[Callable[..., bytes], Callable[..., bytes], type[Exception]]:
-    """Seal, open, and what opening raises: PyNaCl's, imported when the first key is sealed or opened."""
+    """PyNaCl's functions to seal and to open, and the error of opening."""
     from nacl.bindings import crypto_secretbox, crypto_secretbox_open  # noqa: PLC0415  # see above
     from nacl.exceptions import CryptoError  # noqa: PLC0415
 
@@ -136,12 +136,15 @@ def _secretbox() -> tuple[Callable[..., bytes], Callable[..., bytes], type[Excep
 
 
 def seal(signature: bytes, derived_key: bytes, nonce: bytes) -> bytes:
-    """The `vid` of a third-party caveat: its derived key in a secretbox under the signature so far."""
+    """The `vid` (72 bytes) of a third-party caveat: its derived key (32 bytes) in a secretbox under the signature so far.
+
+    `nonce`: 24 bytes, never used twice with one macaroon.
+    """
     return nonce + _secretbox()[0](derived_key, nonce, signature)
 
 
 def unseal(signature: bytes, vid: bytes) -> bytes:
-    """The derived caveat key inside a `vid`. Raises `BadSignature` when it was not sealed under `signature`."""
+    """The derived caveat key (32 bytes) in a `vid` (72 bytes). Raises `BadSignature` if `signature` did not seal it."""
     _, open_secretbox, crypto_error = _secretbox()
     try:
         return open_secretbox(vid[NONCE_SIZE:], vid[:NONCE_SIZE], signature)
@@ -150,27 +153,27 @@ def unseal(signature: bytes, vid: bytes) -> bytes:
 
 
 def caveat_key(root_key: bytes, info: bytes) -> bytes:
-    """A third-party caveat's root key that only the holder of `root_key` can have chosen."""
+    """A third-party caveat's root key (32 bytes) that only a holder of `root_key` can compute."""
     return mac(pads(root_key), b"caveats/v1/third-party/" + info)
 
 
 def bind(root_signature: bytes, discharge_signature: bytes) -> bytes:
-    """The signature that a discharge carries when it travels with the macaroon that needs it."""
+    """The signature (32 bytes) of a discharge that is bound to the macaroon with `root_signature` (libmacaroons)."""
     return bind_to(binding(root_signature), discharge_signature)
 
 
 def binding(root_signature: bytes) -> bytes:
-    """What `bind_to` wants of the root, once for all its discharges."""
+    """The part of `bind` that is the same for all discharges of one macaroon: 32 bytes."""
     return mac(_ZERO, root_signature)
 
 
 def bind_to(binding: bytes, discharge_signature: bytes) -> bytes:
-    """As `bind`, from what `binding` made of the root's signature."""
+    """As `bind`, with the result of `binding` in place of the root's signature."""
     inner, outer = _ZERO
     of_discharge = sha256(outer + sha256(inner + discharge_signature).digest()).digest()
     return sha256(outer + sha256(inner + binding + of_discharge).digest()).digest()
 
 
 def branch_id(signature: bytes) -> bytes:
-    """The public name of a branch: 16 bytes from which the signature, a live credential, cannot be had."""
+    """The public name of a branch, 16 bytes. The signature, a live credential, cannot be computed from it."""
     return extend(signature, b"caveats/v1/branch")[:BRANCH_ID_SIZE]

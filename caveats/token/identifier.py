@@ -1,7 +1,7 @@
 """The identifier of a token that this service issued: `1.<key id>.<audience>.<token id>.<n>`.
 
-Knows the grammar and the clock inside a token id (a ULID). Knows no keys: what is parsed here is believed
-only after the chain under it has been authenticated.
+Knows the grammar, and the time in a token id (a ULID). Knows no keys: an identifier is true only after its macaroon
+has been authenticated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TO_INT = str.maketrans(_DIGITS, "0123456789abcdefghijklmnopqrstuv")  # those th
 _PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 ULID_TIME_SIZE = 10
-"""Characters of a token id that carry its time; they sort as the time does."""
+"""Characters at the start of a token id that hold its time. They sort as the time does."""
 
 
 class Identifier(NamedTuple):
@@ -50,7 +50,7 @@ class Identifier(NamedTuple):
 
 
 def parse_identifier(data: bytes) -> Identifier | None:
-    """The identifier in `data`, or None: then it is not one of ours, which is no error in itself."""
+    """The identifier in `data` (any length). None if `data` is not in this grammar."""
     match = _IDENTIFIER.fullmatch(data.decode("latin-1"))
     if match is None:
         return None
@@ -74,31 +74,32 @@ def is_token_id(text: object) -> bool:
 
 
 def issue_time(token_id: str) -> datetime:
-    """The time inside a token id, or inside its first ten characters; the end of the year 9999 for one beyond."""
+    """The time in a token id, or in its first ten characters; the end of the year 9999 for a later time."""
     return from_milliseconds(int(token_id[:ULID_TIME_SIZE].translate(_TO_INT), 32))
 
 
 def new_token_id(now: datetime, random: Callable[[int], bytes] = os.urandom) -> str:
-    """A fresh token id for a token issued at `now`: 48 bits of time, 80 of randomness, the system's by default.
+    """A fresh token id for a token issued at `now`: a ULID of 48 bits of time and 80 random bits.
 
-    Not by ULID's own generator: that one counts on from what it last gave, forks included.
+    `random(n)` returns n random bytes. ULID's own generator is not used: it counts up from its last id, so that two
+    forked processes give the same ids.
     """
-    # Imported by issuers only: it costs a verifier or a command line a third of what `import caveats` costs.
+    # Imported when an id is made: verifiers make none, and the import takes a third of the time of `import caveats`.
     from ulid import ULID  # noqa: PLC0415
 
     return str(ULID.from_bytes(milliseconds(now).to_bytes(6, "big") + random(10)))
 
 
 def ulid_time(count: int) -> str:
-    """The first ten characters of every token id issued in this millisecond since 1970: they sort as the time does."""
+    """The first ten characters of the token ids of a millisecond. `count`: milliseconds since 1970."""
     return "".join(_PAIRS[count >> shift & 1023] for shift in (40, 30, 20, 10, 0))
 
 
 def milliseconds(moment: datetime) -> int:
-    """Whole milliseconds since 1970, rounded down; 0 for what was before."""
+    """Whole milliseconds from 1970 to `moment`, rounded down; 0 for an earlier moment."""
     return max(0, (moment - _EPOCH) // timedelta(milliseconds=1))
 
 
 def from_milliseconds(count: int) -> datetime:
-    """The inverse of `milliseconds`; the end of the year 9999 for what lies beyond."""
+    """The inverse of `milliseconds`; the end of the year 9999 for a larger count."""
     return _EPOCH + timedelta(milliseconds=min(count, _LAST))

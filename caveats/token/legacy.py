@@ -1,7 +1,7 @@
 """The classic encodings of libmacaroons: v1 binary, v1 JSON, v2 JSON; and the bridge to pymacaroons objects.
 
-Read strictly: one reading for each spelling, and every spelling but base64 padding and alphabet has one form. What v1
-binary is read from encodes back to the same bytes. Knows no keys and no `cav1_` text.
+Decoding is strict: a text has one meaning, and only base64 may differ, in padding and alphabet. A v1 binary that was
+decoded encodes to the same bytes. Knows no keys and no `cav1_` text.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def is_legacy(text: str) -> bool:
 
 
 def decode_text(text: str, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
-    """The fields of a token's text in any encoding."""
+    """The fields of a token's text in any encoding. Raises `MalformedToken`, `LimitExceeded`."""
     return decode_legacy(text, limits) if is_legacy(text) else wire.decode_text(text, limits)
 
 
 def decode_legacy(text: str, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
-    """The fields of a v1 JSON, v2 JSON, or base64url v1 binary token."""
+    """The fields of a token in v1 JSON, v2 JSON, or base64url of v1 binary. Raises `MalformedToken`, `LimitExceeded`."""
     if len(text) > limits.token_text:
         raise LimitExceeded(f"a token text has at most {limits.token_text} characters")
     if text.startswith("{"):
@@ -98,7 +98,7 @@ def _packets(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def find_end(data: bytes, at: int = 0) -> int:
-    """Where the v1 binary ends that begins at `at`: for binaries one after the other, each to be decoded then."""
+    """The index after the v1 binary that begins at `at`, for joined binaries. Raises `MalformedToken`."""
     while at < len(data):
         size = data[at : at + 4]
         if len(size) < 4 or not _HEX_DIGITS.issuperset(size):
@@ -111,7 +111,7 @@ def find_end(data: bytes, at: int = 0) -> int:
 
 
 def encode_v1(fields: WireMacaroon) -> bytes:
-    """The v1 binary form. Raises `LimitExceeded` for a part of over 64 KiB, which it cannot hold."""
+    """The v1 binary form. Raises `LimitExceeded` for a packet of more than 65535 bytes."""
     parts = [_packet(b"location", fields.location.encode("utf-8")), _packet(b"identifier", fields.identifier)]
     for caveat in fields.caveats:
         if isinstance(caveat, ThirdPartyCaveat):
@@ -153,8 +153,8 @@ def from_pymacaroons(macaroon: pymacaroons.Macaroon, limits: Limits = DEFAULT_LI
 
 
 def to_pymacaroons(fields: WireMacaroon) -> pymacaroons.Macaroon:
-    """A pymacaroons object (version 2) with the same parts: narrow it there, come back, still the same chain."""
-    # Imported only by who crosses this bridge: pymacaroons takes as long to import as the rest of the library.
+    """A pymacaroons object (version 2) with the same parts. pymacaroons can narrow it, and `from_pymacaroons` read it."""
+    # Imported when called: pymacaroons takes as long to import as the rest of the library.
     import pymacaroons  # noqa: PLC0415
     from pymacaroons.caveat import Caveat  # noqa: PLC0415
 
@@ -201,15 +201,15 @@ def _checked(fields: WireMacaroon, limits: Limits) -> WireMacaroon:
 
 
 def read_json(text: str) -> Any:
-    """What `text` holds: no member twice, no number of more than one digit. Raises `MalformedToken`."""
+    """The JSON value in `text`; an integer of several digits reads as -1. Raises `MalformedToken`."""
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_small)
-    except (ValueError, RecursionError):  # which may hold the whole text: not chained
+    except (ValueError, RecursionError):  # not chained: the error may hold the whole text
         raise MalformedToken("not JSON of a macaroon") from None
 
 
 def decode_members(members: Any, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
-    """The macaroon in v1 or v2 JSON that has been read already, with `read_json` or as strictly.
+    """The macaroon in the members of v1 or v2 JSON, which `read_json` or a parser as strict has read.
 
     Raises `MalformedToken`, `LimitExceeded`.
     """
@@ -219,7 +219,7 @@ def decode_members(members: Any, limits: Limits = DEFAULT_LIMITS) -> WireMacaroo
     if "v" in members:
         stated = members["v"]
         if version == 1 or type(stated) is not int or stated != 2:
-            raise MalformedToken("a JSON macaroon is version 2 or, without saying so, 1")
+            raise MalformedToken("the member v of a JSON macaroon must be 2; version 1 has no member v")
         members = {name: member for name, member in members.items() if name != "v"}
     try:
         head = _take_members(members, ("location", "identifier", "signature"), version, ("caveats",))
@@ -246,7 +246,7 @@ def _caveat(taken: Mapping[str, bytes]) -> bytes | ThirdPartyCaveat:
 
 
 def encode_members(fields: WireMacaroon, version: int = 2) -> dict[str, Any]:
-    """The members of the v2 or v1 JSON form. Raises `MalformedToken` for bytes that v1 cannot hold: it is all text."""
+    """The members of the v2 or v1 JSON form. Raises `MalformedToken` if v1, which holds text only, cannot hold them."""
     index = 0 if version == 2 else 1
     members = {
         **_put_member("location", fields.location.encode(), index),
@@ -298,7 +298,7 @@ def _refuse(constant: str) -> Any:
 
 
 def _small(digits: str) -> int:
-    """The one number that a macaroon may hold is its version; anything longer is refused unread."""
+    """The number, if it has one digit; else -1. The only number in a macaroon is its version, 2."""
     return int(digits) if len(digits) == 1 else -1
 
 
@@ -320,7 +320,7 @@ def _take_members(
         if name in _ASKED and not (plain or encoded):
             raise MalformedToken("a JSON macaroon lacks a member")
         if name in _LEFT_OUT and (plain or encoded) and not taken[name]:
-            raise MalformedToken("an empty member is left out of a JSON macaroon")
+            raise MalformedToken("a JSON macaroon must leave out an empty member")
     if unread:
         raise MalformedToken("a JSON macaroon has unknown members")
     return taken
@@ -337,10 +337,7 @@ def _plain(name: str, value: Any, version: int) -> bytes:
 
 
 def decode_any_base64(text: str) -> bytes:
-    """base64 of either alphabet, padded or not (as Go and Python bakeries write it); not both alphabets at once.
-
-    Raises `MalformedToken`.
-    """
+    """The bytes of base64 or base64url, padded or not: Go and Python bakeries write both. Raises `MalformedToken`."""
     bare = text.rstrip("=")
     if len(text) - len(bare) not in (0, -len(bare) % 4):
         raise MalformedToken("wrong base64 padding")

@@ -46,7 +46,7 @@ _ENDS = (  # by length modulo 4: the padding left out, and which characters leav
 
 
 class ThirdPartyCaveat(NamedTuple):
-    """A third-party caveat as it travels: whom to ask, the sealed key, the ticket to show."""
+    """A third-party caveat: the party's location, the sealed key (`vid`, 72 bytes), and the ticket to show to it."""
 
     location: str
     vid: bytes
@@ -57,7 +57,7 @@ class ThirdPartyCaveat(NamedTuple):
 
 
 class WireMacaroon(NamedTuple):
-    """A macaroon's parts as they stand in the bytes; a first-party caveat is its predicate."""
+    """The parts of a macaroon. A first-party caveat is the bytes of its predicate; the signature has 32 bytes."""
 
     location: str
     identifier: bytes
@@ -75,7 +75,10 @@ def encode_text(fields: WireMacaroon) -> str:
 
 
 def decode_text(text: str, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
-    """The fields of a `cav1_` text or of bare base64url of the v2 binary."""
+    """The fields of a `cav1_` text, or of base64url of the v2 binary.
+
+    Raises `MalformedToken` (`DamagedToken` for a wrong checksum), `LimitExceeded`.
+    """
     if len(text) > limits.token_text:
         raise LimitExceeded(f"a token text has at most {limits.token_text} characters")
     try:
@@ -85,7 +88,7 @@ def decode_text(text: str, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
     if text[:_PREFIX_SIZE] != PREFIX:
         try:
             data = _decode_base64(raw)
-        except MalformedToken:  # most likely something else altogether
+        except MalformedToken:  # most likely no token at all
             raise MalformedToken(
                 "not a token: one begins with cav1_, or is base64url without padding"
             ) from None
@@ -97,7 +100,10 @@ def decode_text(text: str, limits: Limits = DEFAULT_LIMITS) -> WireMacaroon:
 
 
 def checksum(data: bytes, before: int = 0) -> bytes:
-    """Six base62 characters (0-9A-Za-z, most significant first) of the CRC-32 of `data`; `before`: of what precedes it."""
+    """Six base62 characters (0-9A-Za-z, most significant first) of the CRC-32 of `data`.
+
+    `before`: the CRC-32 of the bytes before `data`.
+    """
     crc = crc32(data, before)
     return _PAIRS[crc // 14776336] + _PAIRS[crc // 3844 % 3844] + _PAIRS[crc % 3844]
 
@@ -108,7 +114,7 @@ def encode_base64(data: bytes) -> str:
 
 
 def decode_base64(text: str) -> bytes:
-    """Strict inverse of `encode_base64`: no padding, no white space, no spare bits."""
+    """The inverse of `encode_base64`. Raises `MalformedToken` for padding, white space, spare bits and an empty text."""
     try:
         return _decode_base64(text.encode("ascii"))
     except UnicodeEncodeError:
@@ -117,7 +123,7 @@ def decode_base64(text: str) -> bytes:
 
 def _decode_base64(raw: bytes) -> bytes:
     padding, last = _ENDS[len(raw) & 3]
-    if raw[-1:] not in last:  # spare bits, a length that no bytes have, or nothing at all
+    if raw[-1:] not in last:  # spare bits, an impossible length, or an empty text
         raise MalformedToken("not base64url without padding")
     try:
         return b64decode(raw.translate(_DECODE) + padding, validate=True)
@@ -126,15 +132,15 @@ def _decode_base64(raw: bytes) -> bytes:
 
 
 def check_location(location: str) -> None:
-    """Raises `MalformedToken` for a text that cannot be written: one with half a character in it."""
+    """Raises `MalformedToken` for text that UTF-8 cannot encode: half a surrogate pair."""
     try:
         location.encode("utf-8")
     except UnicodeEncodeError:
-        raise MalformedToken("a location can be written as UTF-8") from None
+        raise MalformedToken("a location must be text that UTF-8 can encode") from None
 
 
 def encode_binary(fields: WireMacaroon) -> bytes:
-    """The v2 binary form."""
+    """The v2 binary form (libmacaroons), the one encoding of these fields."""
     out = bytearray((_VERSION,))
     if fields.location:
         _put(out, _LOCATION, fields.location.encode("utf-8"))
@@ -167,7 +173,10 @@ def _put(out: bytearray, field: int, data: bytes) -> None:
 def decode_binary(
     data: bytes, limits: Limits = DEFAULT_LIMITS, *, lenient_location: bool = False
 ) -> WireMacaroon:
-    """The fields of the v2 binary form. `lenient_location` allows the empty one that pymacaroons writes."""
+    """The fields of the v2 binary form. `lenient_location` accepts the empty location that pymacaroons writes.
+
+    Raises `MalformedToken`, `LimitExceeded`.
+    """
     end = len(data) - _TAIL
     if end < 4 or data[0] != _VERSION:
         raise MalformedToken("not a version 2 macaroon")
@@ -180,13 +189,13 @@ def decode_binary(
         raise MalformedToken("the identifier is missing or out of place")
     identifier, at = _take(data, at, end)
     if at >= end or data[at] != _EOS:
-        raise MalformedToken("the header holds something else than location and identifier")
+        raise MalformedToken("the header holds more than location and identifier")
     at += 1
     caveats: list[bytes | ThirdPartyCaveat] = []
     short = min(127, limits.predicate)
     while True:
         if at >= end:
-            raise MalformedToken("cut off among the caveats")
+            raise MalformedToken("the token is cut off among the caveats")
         field = data[at]
         if (
             field == _IDENTIFIER
@@ -211,7 +220,7 @@ def decode_binary(
 
 
 def find_end(data: bytes, at: int = 0) -> int:
-    """Where the v2 binary ends that begins at `at`: for binaries one after the other, each to be decoded then."""
+    """The index after the v2 binary that begins at `at`, for joined binaries. Raises `MalformedToken`."""
     end = len(data) - 2  # the last two bytes are a field's, never a field's type
     at += 1
     while at < end and data[at] != _SIGNATURE:
@@ -220,7 +229,7 @@ def find_end(data: bytes, at: int = 0) -> int:
         else:
             _, at = _take(data, at, end)
     if at >= end:
-        raise MalformedToken("a binary token that is cut off")
+        raise MalformedToken("the binary token is cut off")
     return at + _TAIL
 
 
@@ -274,8 +283,8 @@ def _take_location(data: bytes, at: int, end: int, *, lenient: bool) -> tuple[st
 
 
 def _take(data: bytes, at: int, end: int) -> tuple[bytes, int]:
-    """One field's bytes and the place after it; its type byte stands at `at`."""
-    size = data[at + 1]  # the signature stands behind `end`, so there is a byte, and one more
+    """The bytes of the field whose type byte is at `at`, and the index after the field."""
+    size = data[at + 1]  # the signature comes after `end`, so that two more bytes exist
     at += 2
     if size > 127:
         more = data[at]

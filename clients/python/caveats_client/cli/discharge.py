@@ -78,6 +78,6 @@ def discharge(
     if not bundle.discharges:
         message("this token needs no discharge")
     now = inputs.now()
-    for one in inspection_of(bundle).all_third_parties:
+    for one in inspection_of(bundle).third_parties:
         until = "" if one.expires_at is None else f", {relative(one.expires_at, now)} it expires"
         message(f"discharged by {one.location}{until}")

@@ -58,7 +58,7 @@ def discharges(inspection: Inspection) -> list[dict[str, Any]]:
             "discharge": link.number,
             "expires_at": jsonable(link.expires_at),
         }
-        for link in inspection.all_third_parties
+        for link in inspection.third_parties
     ]
 
 

@@ -103,11 +103,6 @@ class Inspection:
 
     @property
     def third_parties(self) -> tuple[ThirdPartyLink, ...]:
-        """The root's third-party caveats."""
-        return tuple(link for link in self.chain.links if isinstance(link, ThirdPartyLink))
-
-    @property
-    def all_third_parties(self) -> tuple[ThirdPartyLink, ...]:
         """Every third-party caveat, those of the discharges included."""
         return tuple(_third_parties(self.chain))
 

@@ -105,7 +105,7 @@ def authority(inspection: Inspection, now: datetime) -> Table:
             lines += [(kind, " ".join(words) or _nothing(excluded)) for words in lists]
     lines += [("note", note) for note in left.notes]
     lines += [("and", str(caveat)) for caveat in left.others]
-    missing = [link.location for link in inspection.all_third_parties if link.discharge is None]
+    missing = [link.location for link in inspection.third_parties if link.discharge is None]
     lines += [("needs", f"a discharge from {location or '(no location)'}") for location in missing]
     if inspection.stray_discharges:
         lines.append(

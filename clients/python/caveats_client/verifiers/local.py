@@ -250,6 +250,7 @@ class LocalVerifier(_Local):
         Also raises `Stale`: the knowledge of revocations or keys is too old. Without `context`, the request has a
         time and nothing else.
         """
+        # Written out here and in `authenticate`: a helper that both hand a lambda would cost 0.2 us a token.
         if not self._waited or self._closed:
             self.start()
         gate = self._gate

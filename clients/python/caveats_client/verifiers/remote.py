@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 from caveats import (
     DEFAULT_LIMITS,
@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from caveats_client.api.calls import Call
     from caveats_client.api.responses import Members
 
+Transport = TypeVar("Transport")
+"""The kind of httpx transport that the client takes."""
 _MOST_BRANCHES = 1000
 
 
@@ -91,26 +93,43 @@ class _Presented(NamedTuple):
         return not self.bundle.discharges and ThirdPartyCaveat not in map(type, self.wire.caveats)
 
 
-class _Remote:
+class _Remote(Generic[Transport]):
     """What both verifiers share: when the service has to be asked, and what its answer means."""
 
     def __init__(
         self,
+        url: str,
         *,
-        audience: str,
-        checkers: Checkers | None,
-        limits: Limits,
-        remember_for: timedelta,
-        cache_entries: int,
-        cache_bytes: int,
-        monotonic: Callable[[], float],
+        audience: str = "default",
+        checkers: Checkers | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        remember_for: timedelta = timedelta(seconds=5),
+        cache_entries: int = 10_000,
+        cache_bytes: int = 16 * 1024 * 1024,
+        timeout: float = DEFAULT_TIMEOUT,
+        transport: Transport | None = None,
+        allow_http: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`url`: the service. `audience`: of the tokens that are verified; others are refused.
+
+        `remember_for`: how long the verifier does not ask again about an accepted token, and so how late it sees a
+        revocation. `cache_entries`, `cache_bytes`: the most tokens, and bytes of them, that are remembered.
+        `limits`: of tokens, checked before they are sent. `timeout`: seconds for each step of a request.
+        `transport`: an httpx transport, for tests. `allow_http`: plain http to any machine. `monotonic`: seconds, as
+        `time.monotonic` gives them. Raises `UnusableAddress`.
+        """
         self.audience = audience
         self._checkers = standard_checkers() if checkers is None else checkers
         self._limits = limits
         self._seconds = remember_for.total_seconds()
         self._monotonic = monotonic
         self._accepted = AcceptedTokens(cache_entries if self._seconds > 0 else 0, cache_bytes)
+        self._connect(url, timeout, transport, allow_http=allow_http)
+
+    def _connect(self, url: str, timeout: float, transport: Transport | None, *, allow_http: bool) -> None:
+        """Make the client that asks the service."""
+        raise NotImplementedError
 
     def forget(self, presented: str | Bundle | Macaroon) -> None:
         """Ask the service again about this token and all its copies, as after revoking one."""
@@ -242,39 +261,12 @@ def _refusal(error: ClientError, presented: _Presented) -> Refused | MalformedTo
             return Stale(f"the service cannot be asked: {error.detail}")
 
 
-class RemoteVerifier(_Remote):
+class RemoteVerifier(_Remote["httpx.BaseTransport"]):
     """Verifies tokens of one audience by asking the service. Holds no key. Safe to use from many threads."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        audience: str = "default",
-        checkers: Checkers | None = None,
-        limits: Limits = DEFAULT_LIMITS,
-        remember_for: timedelta = timedelta(seconds=5),
-        cache_entries: int = 10_000,
-        cache_bytes: int = 16 * 1024 * 1024,
-        timeout: float = DEFAULT_TIMEOUT,
-        transport: httpx.BaseTransport | None = None,
-        allow_http: bool = False,
-        monotonic: Callable[[], float] = time.monotonic,
+    def _connect(
+        self, url: str, timeout: float, transport: httpx.BaseTransport | None, *, allow_http: bool
     ) -> None:
-        """`remember_for`: how long an accepted token is not asked for again, and so how late a revocation is seen.
-
-        `cache_entries`, `cache_bytes`: the bounds of what is remembered. `limits`: of tokens, before they are sent.
-        `timeout`: seconds for each step of a request. `transport`: an httpx transport, for tests. `allow_http`: plain
-        http to any machine. `monotonic`: seconds, as `time.monotonic` gives them. Raises `UnusableAddress`.
-        """
-        super().__init__(
-            audience=audience,
-            checkers=checkers,
-            limits=limits,
-            remember_for=remember_for,
-            cache_entries=cache_entries,
-            cache_bytes=cache_bytes,
-            monotonic=monotonic,
-        )
         self._client = Client(url, timeout=timeout, transport=transport, allow_http=allow_http)
 
     def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
@@ -315,34 +307,12 @@ class RemoteVerifier(_Remote):
         self.close()
 
 
-class AsyncRemoteVerifier(_Remote):
+class AsyncRemoteVerifier(_Remote["httpx.AsyncBaseTransport"]):
     """`RemoteVerifier` with its methods awaited."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        audience: str = "default",
-        checkers: Checkers | None = None,
-        limits: Limits = DEFAULT_LIMITS,
-        remember_for: timedelta = timedelta(seconds=5),
-        cache_entries: int = 10_000,
-        cache_bytes: int = 16 * 1024 * 1024,
-        timeout: float = DEFAULT_TIMEOUT,
-        transport: httpx.AsyncBaseTransport | None = None,
-        allow_http: bool = False,
-        monotonic: Callable[[], float] = time.monotonic,
+    def _connect(
+        self, url: str, timeout: float, transport: httpx.AsyncBaseTransport | None, *, allow_http: bool
     ) -> None:
-        """As `RemoteVerifier`."""
-        super().__init__(
-            audience=audience,
-            checkers=checkers,
-            limits=limits,
-            remember_for=remember_for,
-            cache_entries=cache_entries,
-            cache_bytes=cache_bytes,
-            monotonic=monotonic,
-        )
         self._client = AsyncClient(url, timeout=timeout, transport=transport, allow_http=allow_http)
 
     async def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:

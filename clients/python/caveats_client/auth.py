@@ -17,8 +17,8 @@ import httpx2 as httpx
 
 from caveats import Bundle, ThirdPartyCaveat, Unbound
 from caveats.bakery import BakeryMacaroon, encode_header, expiry_of
-from caveats_client.api.calls import Reply
 from caveats_client.api.errors import BadDischarge
+from caveats_client.api.messages import Reply
 from caveats_client.api.tokens import Token, token_text
 from caveats_client.discharge import runner
 from caveats_client.discharge.allowlist import Allowlist, Place

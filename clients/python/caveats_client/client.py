@@ -15,7 +15,7 @@ import httpx2 as httpx
 
 from caveats import Bundle, Unbound
 from caveats_client.api import calls
-from caveats_client.api.calls import FactKeywords, RequestFacts
+from caveats_client.api.calls import FactKeywords, RequestFacts, TokenKeywords
 from caveats_client.api.errors import NotAuthenticated, Unavailable, UnexpectedResponse
 from caveats_client.api.tokens import token_text
 from caveats_client.auth import BearerAuth
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
     from caveats import Caveat, Macaroon
     from caveats.bakery import BakeryMacaroon, BakeryParty
-    from caveats_client.api.calls import Call, CaveatLike, Lifetime, ScopeLike
+    from caveats_client.api.calls import Lifetime
+    from caveats_client.api.messages import Call
     from caveats_client.api.responses import (
         Issued,
         NotLive,
@@ -86,15 +87,19 @@ class _Base:
         """By when an answer has to be there, in seconds on `time.monotonic`."""
         return time.monotonic() + 2 * self._timeout
 
-    def _headers(self, call: Call[Any]) -> dict[str, str]:
-        """The call's own headers; beside a cookie the origin, without which the service lets a cookie change nothing."""
-        return call.headers if call.cookie is None else {**call.headers, "Origin": shown(self._url)}
-
-    def _credential(self, call: Call[Any], token: Token | None) -> httpx.Auth | None:
-        """The token that goes along with `call`: the one given, else this client's own."""
+    def _request(
+        self, http: httpx.Client | httpx.AsyncClient, call: Call[Any], token: Token | None
+    ) -> tuple[httpx.Request, httpx.Auth | None]:
+        """What is sent for `call`, and the token that goes along: `token`, else this client's own."""
+        headers = call.headers
+        if call.cookie is not None:  # without an origin, the service lets a cookie change nothing
+            headers = {**headers, "Origin": shown(self._url)}
+        request = http.build_request(
+            call.method, call.path, content=call.content, params=call.query, headers=headers
+        )
         if not call.authenticated:
-            return None
-        return BearerAuth(self._own(token), self._url, allow_http=self._allow_http)
+            return request, None
+        return request, BearerAuth(self._own(token), self._url, allow_http=self._allow_http)
 
     def _own(self, token: Token | None) -> Token:
         """`token`, else this client's own. Raises `NotAuthenticated`."""
@@ -185,10 +190,7 @@ class Client(_Base):
 
         `token`: presented in place of this client's own, where the call needs a credential.
         """
-        auth = self._credential(call, token)
-        request = self._http.build_request(
-            call.method, call.path, content=call.content, params=call.query, headers=self._headers(call)
-        )
+        request, auth = self._request(self._http, call, token)
         with self._errors():
             response = self._http.send(request, auth=auth, stream=True)
             reply = read_reply(response, largest=LARGEST_ANSWER, deadline=self._deadline())
@@ -206,42 +208,19 @@ class Client(_Base):
 
     # Tokens
 
-    def login(
-        self,
-        username: str,
-        password: str,
-        *,
-        scope: ScopeLike | None = None,
-        audience: str | None = None,
-        expires_in: Lifetime | None = None,
-        caveats: Iterable[CaveatLike] = (),
-        note: str | None = None,
-    ) -> Macaroon:
-        """A token for a user and their password, which this client holds from now on."""
-        call = calls.login(
-            username,
-            password,
-            scope=scope,
-            audience=audience,
-            expires_in=expires_in,
-            caveats=caveats,
-            note=note,
-        )
-        return self._hold(self.send(call)).token
+    def login(self, username: str, password: str, **wanted: Unpack[TokenKeywords]) -> Macaroon:
+        """A token for a user and their password, which this client holds from now on.
 
-    def issue(
-        self,
-        *,
-        token: Token | None = None,
-        scope: ScopeLike | None = None,
-        audience: str | None = None,
-        expires_in: Lifetime | None = None,
-        caveats: Iterable[CaveatLike] = (),
-        note: str | None = None,
-    ) -> Issued:
-        """A new token against `token` or this client's own, which bounds it and which it does not outlive."""
-        call = calls.issue(scope=scope, audience=audience, expires_in=expires_in, caveats=caveats, note=note)
-        return self.send(call, token)
+        `wanted`: the fields of `calls.TokenKeywords`: `scope`, `audience`, `expires_in`, `caveats`, `note`.
+        """
+        return self._hold(self.send(calls.login(username, password, **wanted))).token
+
+    def issue(self, *, token: Token | None = None, **wanted: Unpack[TokenKeywords]) -> Issued:
+        """A new token against `token` or this client's own. It allows no more than that one and lives no longer.
+
+        `wanted`: as for `login`.
+        """
+        return self.send(calls.issue(**wanted), token)
 
     def renew(self, token: Token | None = None, *, expires_in: Lifetime | None = None) -> Issued:
         """`token` with a later expiry. Without `token`: this client's own, and the client holds the new one."""
@@ -258,11 +237,7 @@ class Client(_Base):
 
     # Verification and revocation
 
-    def verify(
-        self,
-        token: Token,
-        **facts: Unpack[FactKeywords],
-    ) -> Verification:
+    def verify(self, token: Token, **facts: Unpack[FactKeywords]) -> Verification:
         """Whether this token is good for this request, by the fields of `RequestFacts` that are given.
 
         Raises `NotAuthenticated` if it is not authentic or not alive.
@@ -359,10 +334,7 @@ class AsyncClient(_Base):
 
         `token`: presented in place of this client's own, where the call needs a credential.
         """
-        auth = self._credential(call, token)
-        request = self._http.build_request(
-            call.method, call.path, content=call.content, params=call.query, headers=self._headers(call)
-        )
+        request, auth = self._request(self._http, call, token)
         with self._errors():
             response = await self._http.send(request, auth=auth, stream=True)
             reply = await aread_reply(response, largest=LARGEST_ANSWER, deadline=self._deadline())
@@ -380,42 +352,19 @@ class AsyncClient(_Base):
 
     # Tokens
 
-    async def login(
-        self,
-        username: str,
-        password: str,
-        *,
-        scope: ScopeLike | None = None,
-        audience: str | None = None,
-        expires_in: Lifetime | None = None,
-        caveats: Iterable[CaveatLike] = (),
-        note: str | None = None,
-    ) -> Macaroon:
-        """A token for a user and their password, which this client holds from now on."""
-        call = calls.login(
-            username,
-            password,
-            scope=scope,
-            audience=audience,
-            expires_in=expires_in,
-            caveats=caveats,
-            note=note,
-        )
-        return self._hold(await self.send(call)).token
+    async def login(self, username: str, password: str, **wanted: Unpack[TokenKeywords]) -> Macaroon:
+        """A token for a user and their password, which this client holds from now on.
 
-    async def issue(
-        self,
-        *,
-        token: Token | None = None,
-        scope: ScopeLike | None = None,
-        audience: str | None = None,
-        expires_in: Lifetime | None = None,
-        caveats: Iterable[CaveatLike] = (),
-        note: str | None = None,
-    ) -> Issued:
-        """A new token against `token` or this client's own, which bounds it and which it does not outlive."""
-        call = calls.issue(scope=scope, audience=audience, expires_in=expires_in, caveats=caveats, note=note)
-        return await self.send(call, token)
+        `wanted`: the fields of `calls.TokenKeywords`: `scope`, `audience`, `expires_in`, `caveats`, `note`.
+        """
+        return self._hold(await self.send(calls.login(username, password, **wanted))).token
+
+    async def issue(self, *, token: Token | None = None, **wanted: Unpack[TokenKeywords]) -> Issued:
+        """A new token against `token` or this client's own. It allows no more than that one and lives no longer.
+
+        `wanted`: as for `login`.
+        """
+        return await self.send(calls.issue(**wanted), token)
 
     async def renew(self, token: Token | None = None, *, expires_in: Lifetime | None = None) -> Issued:
         """`token` with a later expiry. Without `token`: this client's own, and the client holds the new one."""
@@ -432,11 +381,7 @@ class AsyncClient(_Base):
 
     # Verification and revocation
 
-    async def verify(
-        self,
-        token: Token,
-        **facts: Unpack[FactKeywords],
-    ) -> Verification:
+    async def verify(self, token: Token, **facts: Unpack[FactKeywords]) -> Verification:
         """Whether this token is good for this request, by the fields of `RequestFacts` that are given.
 
         Raises `NotAuthenticated` if it is not authentic or not alive.

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2 as httpx
 
-from caveats_client.api.calls import Reply
 from caveats_client.api.errors import Unavailable, UnusableAddress
+from caveats_client.api.messages import Reply
 
 if TYPE_CHECKING:
     import ssl

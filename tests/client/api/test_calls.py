@@ -26,8 +26,9 @@ from caveats_client import (
     Unavailable,
     UnexpectedResponse,
 )
-from caveats_client.api import calls
-from caveats_client.api.calls import Call, FactKeywords, Reply
+from caveats_client.api import calls, messages
+from caveats_client.api.calls import FactKeywords
+from caveats_client.api.messages import Call, Reply
 from caveats_service.app import ROUTES
 
 AT = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
@@ -524,7 +525,7 @@ def test_an_issued_token_that_is_none_is_no_answer_and_is_not_repeated() -> None
 
 def problem(status: int, code: str = "", retry_after: str | None = None, **more: Any) -> ClientError:
     body = {"type": "urn:x", "title": "A title", "status": status, "code": code, **more}
-    return calls.problem(Reply(status, json.dumps(body).encode(), retry_after))
+    return messages.problem(Reply(status, json.dumps(body).encode(), retry_after))
 
 
 @pytest.mark.parametrize(
@@ -600,17 +601,17 @@ def test_failures_of_another_shape_are_none(failures: Any) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 304])
 def test_a_redirect_is_no_answer(status: int) -> None:
-    error = calls.problem(Reply(status, b""))
+    error = messages.problem(Reply(status, b""))
     assert type(error) is UnexpectedResponse
     assert "redirect" in str(error)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"null", b'{"detail": 7, "code": []}'])
 def test_a_problem_of_another_make_is_still_an_error(body: bytes) -> None:
-    error = calls.problem(Reply(503, body, "2"))
+    error = messages.problem(Reply(503, body, "2"))
     assert type(error) is Unavailable
     assert error.code == ""
-    assert type(calls.problem(Reply(404, body))) is UnexpectedResponse  # some other server's 404
+    assert type(messages.problem(Reply(404, body))) is UnexpectedResponse  # some other server's 404
 
 
 def test_no_error_repeats_a_token_or_goes_on_for_ever(token: Macaroon) -> None:

@@ -8,35 +8,24 @@ Knows methods, paths, bodies and the readers of answers. Does not know how a cal
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 from urllib.parse import quote
 
 from caveats import Bundle, Caveat, Expires, MalformedCaveat
 from caveats.context import Facts, facts_of
 from caveats.token import encode_base64
 from caveats_client.api import responses
-from caveats_client.api.errors import (
-    BadRequest,
-    ClientError,
-    Conflict,
-    Forbidden,
-    NotAuthenticated,
-    NotFound,
-    RateLimited,
-    Unavailable,
-    UnexpectedResponse,
-)
+from caveats_client.api.errors import BadRequest, NotAuthenticated
+from caveats_client.api.members import any_base64, binary, only, rows_of
+from caveats_client.api.messages import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from caveats_client.api.responses import Members
+    from caveats_client.api.members import Members
     from caveats_client.api.tokens import Token
-
-T = TypeVar("T")
 
 ScopeLike: TypeAlias = "str | Iterable[str]"
 """Scope patterns: one text with single spaces between them, or several texts."""
@@ -44,128 +33,6 @@ Lifetime: TypeAlias = int | str | timedelta
 """How long a token lives: whole seconds, a text such as `8h`, or a timedelta."""
 CaveatLike: TypeAlias = Caveat | str | bytes
 """A caveat, or its predicate."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An HTTP response: status, body, and the two headers that calls read."""
-
-    status: int
-    body: bytes = field(repr=False)
-    retry_after: str | None = None
-    """The header `Retry-After`."""
-    set_cookie: str | None = field(default=None, repr=False)
-    """The header `Set-Cookie`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """One request to the service, and the reader of its answer."""
-
-    method: str
-    path: str
-    read: Callable[[Members], T] = field(repr=False)
-    """Makes the result of the members of the answer. Raises `responses.WrongShape`."""
-    body: Mapping[str, Any] | None = field(default=None, repr=False)
-    query: Mapping[str, str] = field(default_factory=dict)
-    authenticated: bool = True
-    """Whether the client presents a token with it."""
-    cookie: str | None = field(default=None, repr=False)
-    """A session cookie, `name=value`, which is presented in place of a token."""
-
-    @property
-    def content(self) -> bytes | None:
-        """The body as JSON in ASCII: other characters are escaped, lone surrogates too."""
-        return None if self.body is None else json.dumps(self.body, allow_nan=False).encode("ascii")
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers that belong to this call, without the token."""
-        headers = {} if self.body is None else {"Content-Type": "application/json"}
-        return headers if self.cookie is None else {**headers, "Cookie": self.cookie}
-
-    def answer(self, reply: Reply) -> T:
-        """The result. Raises the `ClientError` that stands for a refusal."""
-        if not 200 <= reply.status < 300:
-            raise problem(reply)
-        try:
-            members = _object(reply.body) if reply.body else {}
-            if reply.set_cookie is not None:
-                members = {**members, "cookie": reply.set_cookie.partition(";")[0]}
-            return self.read(members)
-        except responses.WrongShape as error:
-            raise UnexpectedResponse(
-                f"the answer to {self.method} {self.path} is not as a caveats service gives it: {error}",
-                status=reply.status,
-            ) from error
-
-
-# Problems
-
-_BY_STATUS: Mapping[int, type[ClientError]] = {
-    400: BadRequest,
-    401: NotAuthenticated,
-    403: Forbidden,
-    404: NotFound,
-    405: UnexpectedResponse,
-    409: Conflict,
-    429: RateLimited,
-    502: Unavailable,
-    503: Unavailable,
-    504: Unavailable,
-}
-
-
-def problem(reply: Reply) -> ClientError:
-    """The error that a reply stands for whose status is not 2xx."""
-    try:
-        members = _object(reply.body)
-        code, title = _said(members, "code"), _said(members, "title")
-        detail = _said(members, "detail") or title
-    except responses.WrongShape:
-        members, code, detail = {}, "", ""
-    if reply.status < 400:
-        where = "the service answers with a redirect, which is not followed: give its address as it is"
-        return UnexpectedResponse(where, status=reply.status)
-    if reply.status == 404 and not code:
-        return UnexpectedResponse("whatever answers there is not a caveats service", status=reply.status)
-    fallback = BadRequest if 400 < reply.status < 500 else UnexpectedResponse
-    error = _BY_STATUS.get(reply.status, fallback)(
-        detail or f"the service answers {reply.status}", code=code, status=reply.status
-    )
-    if isinstance(error, Forbidden):
-        error.failures = _failures(members)
-    if isinstance(error, RateLimited | Unavailable):
-        error.retry_after = _seconds(reply.retry_after)
-    return error
-
-
-def _object(body: bytes) -> Mapping[str, Any]:
-    try:
-        members = json.loads(body)
-    except (ValueError, RecursionError):
-        raise responses.WrongShape("it is not JSON") from None
-    if not isinstance(members, dict):
-        raise responses.WrongShape("it is not a JSON object")
-    return members
-
-
-def _said(members: Members, name: str) -> str:
-    value = members.get(name)
-    return value[:1000] if isinstance(value, str) else ""
-
-
-def _failures(members: Members) -> tuple[Any, ...]:
-    try:
-        return responses.rows(members, "failures", responses.read_failure)
-    except responses.WrongShape:
-        return ()
-
-
-def _seconds(value: str | None) -> int | None:
-    return (
-        int(value) if value is not None and value.isascii() and value.isdigit() and len(value) < 10 else None
-    )
 
 
 # Users
@@ -261,38 +128,36 @@ def discharge_info() -> Call[responses.DischargeInfo]:
 
 def public_key() -> Call[bytes]:
     """The same public key, 32 bytes, from the endpoint that the oldest clients ask."""
-    return Call("GET", "/publickey", responses.read_public_key, authenticated=False)
+    return Call("GET", "/publickey", only("PublicKey", any_base64), authenticated=False)
 
 
 # Tokens
 
 
-def login(
-    username: str,
-    password: str,
-    *,
-    scope: ScopeLike | None = None,
-    audience: str | None = None,
-    expires_in: Lifetime | None = None,
-    caveats: Iterable[CaveatLike] = (),
-    note: str | None = None,
-) -> Call[responses.Issued]:
+class TokenKeywords(TypedDict, total=False):
+    """What a caller asks of a new token, as keywords. For each that is missing or None, the service's default counts."""
+
+    scope: ScopeLike | None
+    """What the token allows."""
+    audience: str | None
+    """The app, or group of apps, that the token is for."""
+    expires_in: Lifetime | None
+    """How long the token lives, counted from now."""
+    caveats: Iterable[CaveatLike]
+    """More caveats, which the service adds in this order."""
+    note: str | None
+    """A label. The service lists labelled tokens and keeps nothing about others."""
+
+
+def login(username: str, password: str, **wanted: Unpack[TokenKeywords]) -> Call[responses.Issued]:
     """Issue a token for a user and their password."""
-    body = {"username": username, "password": password, **_wish(scope, audience, expires_in, caveats, note)}
+    body = {"username": username, "password": password, **_wanted(**wanted)}
     return Call("POST", "/v1/tokens", responses.Issued.read, body, authenticated=False)
 
 
-def issue(
-    *,
-    scope: ScopeLike | None = None,
-    audience: str | None = None,
-    expires_in: Lifetime | None = None,
-    caveats: Iterable[CaveatLike] = (),
-    note: str | None = None,
-) -> Call[responses.Issued]:
-    """Issue a token against the presented one, which bounds it."""
-    body = _wish(scope, audience, expires_in, caveats, note)
-    return Call("POST", "/v1/tokens", responses.Issued.read, body)
+def issue(**wanted: Unpack[TokenKeywords]) -> Call[responses.Issued]:
+    """Issue a token against the presented one. The new token allows no more and lives no longer."""
+    return Call("POST", "/v1/tokens", responses.Issued.read, _wanted(**wanted))
 
 
 def list_tokens(*, after: str | None = None, limit: int | None = None) -> Call[responses.TokenPage]:
@@ -350,7 +215,7 @@ def verify_many(
 ) -> Call[tuple[responses.Verification | responses.NotLive, ...]]:
     """Verify up to 100 tokens, each by itself. The answers come in the order asked."""
     body = {"tokens": [_question(token, facts) for token, facts in questions]}
-    return Call("POST", "/v1/verify", responses.read_results, body, authenticated=False)
+    return Call("POST", "/v1/verify", rows_of("results", responses.read_result), body, authenticated=False)
 
 
 def whoami(token: Token) -> Call[responses.TokenIdentity]:
@@ -429,7 +294,7 @@ def register_verifier(public_key: bytes, audience: str, name: str = "") -> Call[
 
 def list_verifiers() -> Call[tuple[responses.VerifierRecord, ...]]:
     """All registered verifiers, for administrators."""
-    return Call("GET", "/v1/verifiers", responses.read_verifiers)
+    return Call("GET", "/v1/verifiers", rows_of("verifiers", responses.VerifierRecord.read))
 
 
 def revoke_verifier(verifier_id: str) -> Call[None]:
@@ -440,7 +305,7 @@ def revoke_verifier(verifier_id: str) -> Call[None]:
 def get_verifier_keys(verifier_id: str) -> Call[bytes]:
     """The audience's keys in a NaCl box, which only the verifier's private key opens. Raises `NotFound`."""
     path = f"/v1/verifiers/{_segment(verifier_id)}/keys"
-    return Call("GET", path, responses.read_box, authenticated=False)
+    return Call("GET", path, only("box", binary), authenticated=False)
 
 
 # Master keys, for administrators
@@ -448,7 +313,7 @@ def get_verifier_keys(verifier_id: str) -> Call[bytes]:
 
 def list_keys() -> Call[tuple[responses.KeyRecord, ...]]:
     """The states of all master keys."""
-    return Call("GET", "/v1/keys", responses.read_keys)
+    return Call("GET", "/v1/keys", rows_of("keys", responses.KeyRecord.read))
 
 
 def rotate_keys(*, now: bool = False) -> Call[responses.KeyRecord]:
@@ -491,13 +356,15 @@ def predicate(caveat: CaveatLike) -> str:
         raise MalformedCaveat("a predicate is UTF-8") from None
 
 
-def _wish(
-    scope: ScopeLike | None,
-    audience: str | None,
-    expires_in: Lifetime | None,
-    caveats: Iterable[CaveatLike],
-    note: str | None,
+def _wanted(
+    *,
+    scope: ScopeLike | None = None,
+    audience: str | None = None,
+    expires_in: Lifetime | None = None,
+    caveats: Iterable[CaveatLike] = (),
+    note: str | None = None,
 ) -> dict[str, Any]:
+    """The members of the body that asks for a token."""
     return _given(
         scope=_scope(scope),
         audience=audience,

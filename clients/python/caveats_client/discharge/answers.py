@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from caveats import CaveatsError
 from caveats.bakery import BakeryMacaroon
-from caveats_client.api.calls import Reply, problem
 from caveats_client.api.errors import BadDischarge, ClientError, Forbidden
+from caveats_client.api.messages import Reply, problem
 
 if TYPE_CHECKING:
     from caveats_client.discharge.allowlist import Place

@@ -35,7 +35,7 @@ from caveats_client.discharge.answers import (
 )
 
 if TYPE_CHECKING:
-    from caveats_client.api.calls import Reply
+    from caveats_client.api.messages import Reply
     from caveats_client.discharge.agent import Agent
     from caveats_client.discharge.allowlist import Allowlist, Place
 

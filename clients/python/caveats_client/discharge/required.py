@@ -16,7 +16,7 @@ from caveats_client.api.errors import BadDischarge
 from caveats_client.discharge.answers import DISCHARGE_REQUIRED, info_of, macaroon_in, members_of, sibling
 
 if TYPE_CHECKING:
-    from caveats_client.api.calls import Reply
+    from caveats_client.api.messages import Reply
     from caveats_client.api.tokens import Token
     from caveats_client.discharge.allowlist import Place
 

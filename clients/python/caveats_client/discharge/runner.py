@@ -33,7 +33,7 @@ from caveats_client.transport import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from caveats_client.api.calls import Reply
+    from caveats_client.api.messages import Reply
     from caveats_client.discharge.allowlist import Allowlist
     from caveats_client.discharge.protocol import Steps
 

@@ -52,7 +52,8 @@ from caveats.token import branch_id, extend_all, same
 from caveats_client.api import calls
 from caveats_client.api.calls import RequestFacts
 from caveats_client.api.errors import BadRequest, ClientError, Forbidden, NotAuthenticated
-from caveats_client.api.responses import Verification, WrongShape, member
+from caveats_client.api.members import WrongShape, member
+from caveats_client.api.responses import Verification
 from caveats_client.client import AsyncClient, Client
 from caveats_client.transport import DEFAULT_TIMEOUT
 from caveats_client.verifiers.accepted import Accepted, AcceptedTokens
@@ -64,8 +65,8 @@ if TYPE_CHECKING:
 
     from caveats import Identifier, Limits
     from caveats.token import WireMacaroon
-    from caveats_client.api.calls import Call
-    from caveats_client.api.responses import Members
+    from caveats_client.api.members import Members
+    from caveats_client.api.messages import Call
 
 Transport = TypeVar("Transport")
 """The kind of httpx transport that the client takes."""

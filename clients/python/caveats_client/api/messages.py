@@ -1,0 +1,150 @@
+"""One request to the service, and its reply. Does no I/O: knows statuses, headers and JSON; knows no endpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from caveats_client.api.errors import (
+    BadRequest,
+    ClientError,
+    Conflict,
+    Forbidden,
+    NotAuthenticated,
+    NotFound,
+    RateLimited,
+    Unavailable,
+    UnexpectedResponse,
+)
+from caveats_client.api.members import WrongShape, rows
+from caveats_client.api.responses import read_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from caveats_client.api.members import Members
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP response: status, body, and the two headers that calls read."""
+
+    status: int
+    body: bytes = field(repr=False)
+    retry_after: str | None = None
+    """The header `Retry-After`."""
+    set_cookie: str | None = field(default=None, repr=False)
+    """The header `Set-Cookie`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request to the service, and the reader of its answer."""
+
+    method: str
+    path: str
+    read: Callable[[Members], T] = field(repr=False)
+    """Makes the result of the members of the answer. Raises `WrongShape`."""
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict)
+    authenticated: bool = True
+    """Whether the client presents a token with it."""
+    cookie: str | None = field(default=None, repr=False)
+    """A session cookie, `name=value`, which is presented in place of a token."""
+
+    @property
+    def content(self) -> bytes | None:
+        """The body as JSON in ASCII: other characters are escaped, lone surrogates too."""
+        return None if self.body is None else json.dumps(self.body, allow_nan=False).encode("ascii")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that belong to this call, without the token."""
+        headers = {} if self.body is None else {"Content-Type": "application/json"}
+        return headers if self.cookie is None else {**headers, "Cookie": self.cookie}
+
+    def answer(self, reply: Reply) -> T:
+        """The result. Raises the `ClientError` that stands for a refusal."""
+        if not 200 <= reply.status < 300:
+            raise problem(reply)
+        try:
+            members = _object(reply.body) if reply.body else {}
+            if reply.set_cookie is not None:
+                members = {**members, "cookie": reply.set_cookie.partition(";")[0]}
+            return self.read(members)
+        except WrongShape as error:
+            raise UnexpectedResponse(
+                f"the answer to {self.method} {self.path} is not as a caveats service gives it: {error}",
+                status=reply.status,
+            ) from error
+
+
+# Problems
+
+_BY_STATUS: Mapping[int, type[ClientError]] = {
+    400: BadRequest,
+    401: NotAuthenticated,
+    403: Forbidden,
+    404: NotFound,
+    405: UnexpectedResponse,
+    409: Conflict,
+    429: RateLimited,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+}
+
+
+def problem(reply: Reply) -> ClientError:
+    """The error that a reply stands for whose status is not 2xx."""
+    try:
+        members = _object(reply.body)
+        code, title = _said(members, "code"), _said(members, "title")
+        detail = _said(members, "detail") or title
+    except WrongShape:
+        members, code, detail = {}, "", ""
+    if reply.status < 400:
+        where = "the service answers with a redirect, which is not followed: give its address as it is"
+        return UnexpectedResponse(where, status=reply.status)
+    if reply.status == 404 and not code:
+        return UnexpectedResponse("whatever answers there is not a caveats service", status=reply.status)
+    fallback = BadRequest if 400 < reply.status < 500 else UnexpectedResponse
+    error = _BY_STATUS.get(reply.status, fallback)(
+        detail or f"the service answers {reply.status}", code=code, status=reply.status
+    )
+    if isinstance(error, Forbidden):
+        error.failures = _failures(members)
+    if isinstance(error, RateLimited | Unavailable):
+        error.retry_after = _seconds(reply.retry_after)
+    return error
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    try:
+        members = json.loads(body)
+    except (ValueError, RecursionError):
+        raise WrongShape("it is not JSON") from None
+    if not isinstance(members, dict):
+        raise WrongShape("it is not a JSON object")
+    return members
+
+
+def _said(members: Members, name: str) -> str:
+    value = members.get(name)
+    return value[:1000] if isinstance(value, str) else ""
+
+
+def _failures(members: Members) -> tuple[Any, ...]:
+    try:
+        return rows(members, "failures", read_failure)
+    except WrongShape:
+        return ()
+
+
+def _seconds(value: str | None) -> int | None:
+    return (
+        int(value) if value is not None and value.isascii() and value.isdigit() and len(value) < 10 else None
+    )

@@ -9,15 +9,12 @@ middleware belongs outside of it: a preflight carries no token.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias, Unpack
 
 from caveats import Grant
 from caveats.http import IncomingRequest, Problem
-from caveats_client.guards.guard import Answers, Extra, Guard, Verifies, utc_now
+from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
 from caveats_client.guards.rules import SiteRule
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -45,25 +42,20 @@ class TokenMiddleware:
         app: App,
         verifier: Verifies,
         *,
-        audience: str | None = None,
         scopes: str | Iterable[str] | Callable[[Scope], Iterable[str]] = (),
         public: Iterable[str] | Callable[[Scope], bool] = (),
-        trusted_proxies: Iterable[str] = (),
         extra: Callable[[Scope], Extra] | None = None,
-        answers: Answers | None = None,
-        now: Callable[[], datetime] = utc_now,
+        **options: Unpack[GuardOptions],
     ) -> None:
         """`scopes`: what every request needs, or a function from the ASGI scope to what this request needs.
 
         `public`: paths (`/healthz`, `/static/*`) that need no token, or a function that says so. `extra`: facts
-        for plug-in kinds. The rest is as for `Guard`.
+        for plug-in kinds. `options`: as for `Guard`.
         """
         self.app = app
-        self._guard = Guard(
-            verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
-        )
+        self._guard = Guard(verifier, **options)
         self._rule = SiteRule(scopes, public)
-        self._extra = extra
+        self._extra = extra or no_facts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Judge the request, then call the app or answer."""
@@ -75,7 +67,7 @@ class TokenMiddleware:
             await self.app(scope, receive, send)
             return
         try:
-            extra = self._extra(scope) if self._extra else {}
+            extra = self._extra(scope)
             grant = await self._guard.judge_async(request, self._rule.scopes(scope), extra)
         except Problem as problem:
             await send_problem(problem, scope, send)

@@ -14,8 +14,8 @@ Sync and async views and servers alike. It does not touch `request.user`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from functools import update_wrapper
+from typing import Any, TypeAlias, TypeVar, Unpack
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.http import HttpRequest, HttpResponse
@@ -23,18 +23,8 @@ from django.utils.decorators import sync_and_async_middleware
 
 from caveats.http import IncomingRequest, Problem
 from caveats_client.guards import wsgi
-from caveats_client.guards.guard import (
-    Answers,
-    Extra,
-    Guard,
-    Verifies,
-    awaited,
-    utc_now,
-)
+from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, awaited, no_facts
 from caveats_client.guards.rules import RouteRule, SiteRule
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 View = TypeVar("View", bound=Callable[..., Any])
 _Question: TypeAlias = tuple[IncomingRequest, tuple[str, ...], Extra]
@@ -47,27 +37,17 @@ class TokenGuard:
         self,
         verifier: Verifies,
         *,
-        audience: str | None = None,
-        trusted_proxies: Iterable[str] = (),
         extra: Callable[[HttpRequest], Extra] | None = None,
-        answers: Answers | None = None,
         decoded_paths: bool = False,
-        now: Callable[[], datetime] = utc_now,
+        **options: Unpack[GuardOptions],
     ) -> None:
-        """`extra`: facts for plug-in kinds. The rest is as for `Guard`.
+        """`extra`: facts for plug-in kinds. `options`: as for `Guard`.
 
         `decoded_paths`: where the server keeps no path as it came (`manage.py runserver`), judge the decoded one;
         otherwise a path caveat refuses there.
         """
-        self._guard = Guard(
-            verifier,
-            audience=audience,
-            trusted_proxies=trusted_proxies,
-            answers=answers,
-            now=now,
-            wait=async_to_sync(awaited),
-        )
-        self._extra = extra
+        self._guard = Guard(verifier, wait=async_to_sync(awaited), **options)
+        self._extra = extra or no_facts
         self._decoded_paths = decoded_paths
 
     def requires(
@@ -84,23 +64,9 @@ class TokenGuard:
             return self._question(request, rule.scopes(request, arguments))
 
         def decorate(view: View) -> View:
-            @wraps(view)
-            def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-                try:
-                    request.grant = self._guard.judge(*question(request, kwargs))
-                except Problem as problem:
-                    return _response(problem, request)
-                return view(request, *args, **kwargs)
-
-            @wraps(view)
-            async def guarded_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-                try:
-                    request.grant = await self._guard.judge_async(*question(request, kwargs))
-                except Problem as problem:
-                    return _response(problem, request)
-                return await view(request, *args, **kwargs)
-
-            return guarded_async if iscoroutinefunction(view) else guarded  # type: ignore[return-value]
+            guarded = self._guarded(view, question)
+            update_wrapper(guarded, view)
+            return guarded
 
         return decorate
 
@@ -113,32 +79,37 @@ class TokenGuard:
         """A middleware that guards every request; a path that no rule names is refused. `public` paths need no token."""
         rule = SiteRule(scopes, public)
 
-        def is_free(request: HttpRequest) -> bool:
-            return rule.is_public(request, self._incoming(request))
-
-        def question(request: HttpRequest) -> _Question:
+        def question(request: HttpRequest, _arguments: Mapping[str, object]) -> _Question | None:
+            if rule.is_public(request, self._incoming(request)):
+                return None
             return self._question(request, rule.scopes(request))
 
-        def around(get_response: Callable[..., Any]) -> Callable[..., Any]:
-            def guarded(request: HttpRequest) -> Any:
-                if not is_free(request):
-                    try:
-                        request.grant = self._guard.judge(*question(request))
-                    except Problem as problem:
-                        return _response(problem, request)
-                return get_response(request)
+        return sync_and_async_middleware(lambda get_response: self._guarded(get_response, question))  # type: ignore[no-any-return]
 
-            async def guarded_async(request: HttpRequest) -> Any:
-                if not is_free(request):
-                    try:
-                        request.grant = await self._guard.judge_async(*question(request))
-                    except Problem as problem:
-                        return _response(problem, request)
-                return await get_response(request)
+    def _guarded(
+        self, view: View, question: Callable[[HttpRequest, Mapping[str, object]], _Question | None]
+    ) -> View:
+        """`view`, sync or async, which runs if its request is granted, or is public: then `question` gives None."""
 
-            return guarded_async if iscoroutinefunction(get_response) else guarded
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            try:
+                asked = question(request, kwargs)
+                if asked is not None:
+                    request.grant = self._guard.judge(*asked)
+            except Problem as problem:
+                return _response(problem, request)
+            return view(request, *args, **kwargs)
 
-        return sync_and_async_middleware(around)  # type: ignore[no-any-return]
+        async def guarded_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            try:
+                asked = question(request, kwargs)
+                if asked is not None:
+                    request.grant = await self._guard.judge_async(*asked)
+            except Problem as problem:
+                return _response(problem, request)
+            return await view(request, *args, **kwargs)
+
+        return guarded_async if iscoroutinefunction(view) else guarded  # type: ignore[return-value]
 
     def _incoming(self, request: HttpRequest) -> IncomingRequest:
         scope = getattr(request, "scope", None)
@@ -147,7 +118,7 @@ class TokenGuard:
         return wsgi.request_of(request.META, decoded_paths=self._decoded_paths)
 
     def _question(self, request: HttpRequest, scopes: tuple[str, ...]) -> _Question:
-        return self._incoming(request), scopes, self._extra(request) if self._extra else {}
+        return self._incoming(request), scopes, self._extra(request)
 
 
 def _response(problem: Problem, request: HttpRequest) -> HttpResponse:

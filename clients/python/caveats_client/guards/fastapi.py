@@ -13,8 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 from fastapi import FastAPI, HTTPException, Request, Security
 from fastapi.responses import Response
@@ -22,13 +21,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from caveats import Grant
 from caveats.http import IncomingRequest, Problem
-from caveats_client.guards.guard import (
-    Answers,
-    Extra,
-    Guard,
-    Verifies,
-    utc_now,
-)
+from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
 from caveats_client.guards.rules import RouteRule
 
 BEARER = HTTPBearer(
@@ -68,17 +61,12 @@ class TokenGuard:
         self,
         verifier: Verifies,
         *,
-        audience: str | None = None,
-        trusted_proxies: Iterable[str] = (),
         extra: Callable[[Request], Extra] | None = None,
-        answers: Answers | None = None,
-        now: Callable[[], datetime] = utc_now,
+        **options: Unpack[GuardOptions],
     ) -> None:
-        """`extra`: facts for plug-in kinds. The rest is as for `Guard`."""
-        self._guard = Guard(
-            verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
-        )
-        self._extra = extra
+        """`extra`: facts for plug-in kinds. `options`: as for `Guard`."""
+        self._guard = Guard(verifier, **options)
+        self._extra = extra or no_facts
 
     def install(self, app: FastAPI) -> None:
         """Make the app answer refused requests as the service does: application/problem+json."""
@@ -98,7 +86,7 @@ class TokenGuard:
             bearer: Annotated[object, Security(BEARER)] = None,
             header: Annotated[object, Security(HEADER)] = None,
         ) -> Grant:
-            extra = self._extra(request) if self._extra else {}
+            extra = self._extra(request)
             needed = rule.scopes(request, request.path_params)
             try:
                 return await self._guard.judge_async(IncomingRequest.from_asgi(request.scope), needed, extra)

@@ -14,25 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeAlias
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias, Unpack
 
 from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.typing import ResponseReturnValue
 
 from caveats.http import IncomingRequest, Problem
-from caveats_client.guards.guard import (
-    Answers,
-    Extra,
-    Guard,
-    Verifies,
-    utc_now,
-)
+from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
 from caveats_client.guards.rules import RouteRule, SiteRule
 from caveats_client.guards.wsgi import request_of
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from flask.wrappers import Request
 
     from caveats import Grant
@@ -48,22 +40,17 @@ class TokenGuard:
         self,
         verifier: Verifies,
         *,
-        audience: str | None = None,
-        trusted_proxies: Iterable[str] = (),
         extra: Callable[[Request], Extra] | None = None,
-        answers: Answers | None = None,
         decoded_paths: bool = False,
-        now: Callable[[], datetime] = utc_now,
+        **options: Unpack[GuardOptions],
     ) -> None:
-        """`extra`: facts for plug-in kinds. The rest is as for `Guard`.
+        """`extra`: facts for plug-in kinds. `options`: as for `Guard`.
 
         `decoded_paths`: where the server keeps no path as it came (wsgiref), judge the decoded one; otherwise a
         path caveat refuses there.
         """
-        self._guard = Guard(
-            verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
-        )
-        self._extra = extra
+        self._guard = Guard(verifier, **options)
+        self._extra = extra or no_facts
         self._decoded_paths = decoded_paths
 
     def requires(
@@ -114,7 +101,7 @@ class TokenGuard:
         return request_of(request.environ, decoded_paths=self._decoded_paths)
 
     def _judge(self, scopes: tuple[str, ...]) -> Grant:
-        extra = self._extra(request) if self._extra else {}
+        extra = self._extra(request)
         return self._guard.judge(self._incoming(), scopes, extra)
 
 

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypedDict
 
 from caveats import Context, Grant
 from caveats.http import (
@@ -54,6 +54,24 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class GuardOptions(TypedDict, total=False):
+    """The options of `Guard` that every integration takes too, as keywords."""
+
+    audience: str | None
+    """The audience of this app; None: the verifier's own."""
+    trusted_proxies: Iterable[str]
+    """The networks of proxies whose headers are believed, as for `caveats.http.TrustedProxies`."""
+    answers: Answers | None
+    """Problems of further errors. For an error, its nearest base class counts."""
+    now: Callable[[], datetime]
+    """The time, with its zone. Default: the system's clock."""
+
+
+def no_facts(_native: object) -> Extra:
+    """No facts for plug-in kinds: what an integration uses if it is given no `extra`."""
+    return _NO_FACTS
+
+
 class Guard:
     """Judges requests. Made once, where the app is put together; safe to use from many threads and tasks.
 
@@ -71,9 +89,8 @@ class Guard:
         now: Callable[[], datetime] = utc_now,
         wait: Callable[[Awaitable[Grant]], Grant] | None = None,
     ) -> None:
-        """`audience`: of this app; None: the verifier's own. `trusted_proxies`: as for `caveats.http.TrustedProxies`.
+        """`audience`, `trusted_proxies`, `answers`, `now`: as `GuardOptions` says.
 
-        `answers`: problems of further errors; the nearest base class of an error counts.
         `wait`: how `judge` waits for an async verifier; None: in an event loop of its own.
         Raises `ValueError` for a proxy that is no network.
         """

@@ -9,18 +9,17 @@ that are refused.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
 from starlette.responses import Response
 
 from caveats.http import IncomingRequest, Problem
-from caveats_client.guards.guard import Answers, Extra, Guard, Verifies, utc_now
+from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
 from caveats_client.guards.rules import SiteRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import datetime
 
     from starlette.requests import HTTPConnection
 
@@ -67,20 +66,15 @@ class TokenBackend(AuthenticationBackend):
         self,
         verifier: Verifies,
         *,
-        audience: str | None = None,
         scopes: str | Iterable[str] | Callable[[HTTPConnection], Iterable[str]] = (),
         public: Iterable[str] | Callable[[HTTPConnection], bool] = (),
-        trusted_proxies: Iterable[str] = (),
         extra: Callable[[HTTPConnection], Extra] | None = None,
-        answers: Answers | None = None,
-        now: Callable[[], datetime] = utc_now,
+        **options: Unpack[GuardOptions],
     ) -> None:
         """As for `TokenMiddleware`; the functions are given Starlette's connection."""
-        self._guard = Guard(
-            verifier, audience=audience, trusted_proxies=trusted_proxies, answers=answers, now=now
-        )
+        self._guard = Guard(verifier, **options)
         self._rule = SiteRule(scopes, public)
-        self._extra = extra
+        self._extra = extra or no_facts
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
         """The credentials and the user. Raises `TokenRefused`."""
@@ -89,7 +83,7 @@ class TokenBackend(AuthenticationBackend):
             return None
         scopes = self._rule.scopes(conn)
         try:
-            grant = await self._guard.judge_async(request, scopes, self._extra(conn) if self._extra else {})
+            grant = await self._guard.judge_async(request, scopes, self._extra(conn))
         except Problem as problem:
             raise TokenRefused(problem) from problem
         return AuthCredentials(["authenticated", *scopes]), TokenUser(grant)

@@ -8,15 +8,15 @@
     ├── LimitExceeded           longer, more or deeper than the limits allow
     ├── InvalidKey              a key of a wrong type, length or value
     ├── RejectedDelivery        keys or revocations that did not come from the service, or came too late
-    └── Refused                 a well-formed token that does not pass
-        ├── UnknownKey          no key here answers to its identifier
+    └── Refused                 a well-formed token that is refused
+        ├── UnknownKey          the keyring has no key for its identifier
         ├── BadSignature        not authentic
         │   └── BindingMismatch a discharge bound to something else
-        ├── MissingDischarge    a third party has not been asked yet
+        ├── MissingDischarge    a third-party caveat has no discharge
         ├── UnusedDischarge     a discharge that no caveat, or more than one, asks for
         ├── DischargeRefused    a third party does not agree
-        ├── Revoked             authentic, and withdrawn
-        ├── Stale               what the verifier knows is too old to say yes by
+        ├── Revoked             authentic, and revoked
+        ├── Stale               the verifier's keys or revocations are too old to decide
         ├── WrongAudience       authentic, and meant for another app
         └── UnsatisfiedCaveats  authentic, and its caveats say no
 
@@ -51,7 +51,7 @@ class Failure:
 
 
 class CaveatsError(Exception):
-    """The root of the family: catch this to catch everything the library raises."""
+    """The base class of all errors of the library."""
 
 
 class MalformedToken(CaveatsError, ValueError):
@@ -59,11 +59,11 @@ class MalformedToken(CaveatsError, ValueError):
 
 
 class DamagedToken(MalformedToken):
-    """The checksum of a `cav1_` text does not match: cut off or mistyped, not forged."""
+    """The checksum of a `cav1_` text does not match: the text was cut off or mistyped."""
 
 
 class MalformedTicket(MalformedToken):
-    """Not a ticket: garbage, damaged, too long, or made for another third party."""
+    """The bytes are not a ticket for this third party: malformed, changed, too long, or made for another."""
 
 
 class MalformedCaveat(CaveatsError, ValueError):
@@ -83,13 +83,13 @@ class RejectedDelivery(CaveatsError):
 
 
 class Refused(CaveatsError):
-    """The token is well formed and does not pass. `failures` is empty unless caveats said no."""
+    """The token is well formed and is refused. `failures` is empty unless caveats refused."""
 
     failures: Sequence[Failure] = ()
 
 
 class UnknownKey(Refused):
-    """No key here answers to the token's identifier."""
+    """The keyring has no key for the token's identifier."""
 
 
 class BadSignature(Refused):
@@ -101,7 +101,7 @@ class BindingMismatch(BadSignature):
 
 
 class MissingDischarge(Refused):
-    """A third-party caveat has no discharge. `location` says whom to ask, with `ticket`."""
+    """A third-party caveat has no discharge. Ask for it at `location` with `ticket`."""
 
     def __init__(self, location: str, ticket: bytes) -> None:
         super().__init__(f"a third-party caveat for {location!r} has no discharge")
@@ -110,13 +110,13 @@ class MissingDischarge(Refused):
 
 
 class UnusedDischarge(Refused):
-    """A discharge rides along that no caveat asks for, or that more than one asks for."""
+    """The bundle has a discharge that no caveat asks for, or that more than one asks for."""
 
 
 class DischargeRefused(Refused):
-    """A third party does not agree: a ticket that has expired or is for elsewhere, or conditions that do not hold.
+    """A third party refuses: the ticket has expired, is for another location or audience, or a condition does not hold.
 
-    `failures` holds every condition that said no.
+    `failures` has every condition that does not hold.
     """
 
     def __init__(self, message: str, failures: Sequence[Failure] = ()) -> None:
@@ -129,11 +129,11 @@ class Revoked(Refused):
 
 
 class Stale(Refused):
-    """The verifier has not heard of revocations, or had its keys confirmed, for longer than it may go without."""
+    """The verifier's revocations or keys are older than it allows: it cannot decide."""
 
 
 class WrongAudience(Refused):
-    """The token is meant for another audience."""
+    """The token is for another audience than the verifier's."""
 
     def __init__(self, audience: str, expected: str) -> None:
         super().__init__(f"the token is for audience {audience!r}, this is {expected!r}")
@@ -142,7 +142,7 @@ class WrongAudience(Refused):
 
 
 class UnsatisfiedCaveats(Refused):
-    """One or more caveats say no. `failures` holds every one of them, explained."""
+    """One or more caveats refuse. `failures` has every one of them, explained."""
 
     def __init__(self, failures: Sequence[Failure]) -> None:
         super().__init__("; ".join(str(failure) for failure in failures))

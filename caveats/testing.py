@@ -1,4 +1,4 @@
-"""The test kit for kinds of caveat: proves of any kind, a plug-in's too, that it keeps the laws.
+"""The test kit for kinds of caveat: tests that a kind, also of a plug-in, keeps the laws.
 
     def test_album_keeps_the_laws() -> None:
         checkers = standard_checkers()
@@ -11,7 +11,7 @@
             contexts=[Context(now=NOW, extra={"album": 42}), Context(now=NOW, extra={"album": 7})],
         )
 
-Needs no test framework. Knows the library's public face only.
+Needs no test framework. Judges a kind by its public methods only.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 _ROOT_KEY = b"only for the test kit of caveats"
 _ULID = "01KAJQ0000TESTKT0000000000"
 _MOST = 6
-"""So many examples are combined with one another; all of them are judged."""
+"""The number of examples that are combined with one another. All examples are judged."""
 _ODD = (
     "0",
     "1",
@@ -70,11 +70,10 @@ def check_kind(
     contexts: Sequence[Context] = (),
     unconditional: bool = False,
 ) -> None:
-    """Prove that `kind`, as registered with `checkers`, keeps the laws. Raises `AssertionError` saying which it broke.
+    """Tests that `kind`, registered with `checkers`, keeps the laws. Raises `AssertionError` with the law that it breaks.
 
-    `caveats`: examples, at least one. `malformed`: values that are not of this kind. `contexts`: requests, of which
-    at least one satisfies an example, or nothing would be shown. `unconditional`: some example holds for a request
-    of which nothing but the time is known.
+    `caveats`: examples, at least one. `malformed`: values that are not of this kind. `contexts`: requests; at least one
+    must satisfy an example. `unconditional`: an example holds for a request of which only the time is known.
     """
     _check_registered(checkers, kind, caveats)
     for caveat in caveats:
@@ -152,7 +151,7 @@ def _mangled(value: str) -> Iterator[str]:
 
 
 def _with_a_fact_less(contexts: Sequence[Context]) -> Iterator[Context]:
-    """Each context with one fact taken away."""
+    """Each context without one of its facts."""
     missing = {field.name: None for field in fields(Context) if field.name not in ("now", "scopes", "extra")}
     for context in contexts:
         for name, nothing in missing.items():
@@ -182,7 +181,7 @@ def _ask(check: Callable[[Any, Context], object], caveat: Caveat, context: Conte
     except Exception as error:
         raise AssertionError(f"the check of {caveat} raises {error!r} for {context!r}") from error
     close = getattr(answer, "close", None)
-    if callable(close):  # a coroutine, which would complain if it were just dropped
+    if callable(close):  # a coroutine, which warns if it is never awaited nor closed
         close()
     _require(
         answer is True or answer is False or isinstance(answer, Unmet),
@@ -209,7 +208,7 @@ def _check_something_holds(
 
 
 def _check_narrowing(first: Caveat, second: Caveat) -> None:
-    """What a kind leaves of an authority lies within it."""
+    """A kind leaves no more of an authority than there was."""
     _ask_narrow(second, _ask_narrow(first, Authority(user="alice")))
 
 
@@ -224,7 +223,7 @@ def _ask_narrow(caveat: Caveat, authority: Authority) -> Authority:
 
 
 def _check_appending(checkers: Checkers, caveats: Sequence[Caveat], context: Context) -> None:
-    """Through minted tokens: an appended caveat never widens, and cannot be taken off or put on unsigned."""
+    """In minted tokens: an appended caveat never turns a refusal into a grant, and cannot be removed or added unsigned."""
     if User.kind not in checkers.kinds:
         checkers = checkers.copy()
         checkers.register(User, check_user)

@@ -1,7 +1,7 @@
-"""Effective authority: what all caveats of a token together leave. Judges no request, knows no kind by name.
+"""Effective authority: what all caveats of a token together allow. Judges no request, knows no kind by name.
 
-Each kind says how it narrows (`Caveat.narrow`). A kind of a plug-in may narrow too; what it answers is believed
-only where it lies within what was there before.
+Each kind narrows the authority (`Caveat.narrow`). The answer of a plug-in's kind counts only if it is no wider than the
+authority before.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ class Authority:
     """The most that a token can do, and when. None means that nothing restricts it."""
 
     user: str | None = None
-    """Whose token it is: the first `user` caveat's."""
+    """The user of the first `user` caveat."""
     expires_at: datetime | None = None
     """The earliest expiry."""
     not_before: datetime | None = None
     """The latest start."""
     scope_limit: tuple[ScopePattern, ...] | None = None
-    """What the scope caveats leave: each pattern is allowed. None without a scope caveat. Under-, never overstated."""
+    """The patterns that the scope caveats allow, at most 256; never more than they allow. None without a scope caveat."""
     lists: Mapping[str, Lists] = field(default_factory=lambda: _NO_LISTS, hash=False)
-    """By kind, lists of words: a request must match one word of each list. An empty list leaves nothing."""
+    """Lists of words by kind: a request must match one word of each list. An empty list allows nothing."""
     notes: tuple[str, ...] = ()
     others: tuple[Caveat, ...] = ()
-    """Caveats that narrow nothing here: of plug-ins, and of kinds that are not known."""
+    """Caveats that no other field shows: of plug-ins, and of unknown kinds."""
 
     @property
     def scope_patterns(self) -> tuple[ScopePattern, ...]:
-        """The scope patterns that are left; empty if the scope caveats leave nothing."""
+        """The scope patterns that are allowed. Empty if the scope caveats allow nothing."""
         return (EVERYTHING,) if self.scope_limit is None else self.scope_limit
 
     @property
@@ -72,7 +72,7 @@ class Authority:
         return self.lists.get("client-ip", ())
 
     def words_of(self, kind: str) -> tuple[str, ...] | None:
-        """The one list of a kind whose caveats are intersected; None without such a caveat."""
+        """The list of a kind whose caveats are intersected, such as `method`. None without such a caveat."""
         lists = self.lists.get(kind)
         return None if lists is None else lists[0]
 
@@ -106,7 +106,7 @@ def _narrower(lists: Lists, wider: Lists) -> bool:
 
 
 def effective(caveats: Iterable[Caveat]) -> Authority:
-    """What all these caveats together leave."""
+    """The authority that all these caveats together leave."""
     authority = Authority()
     for caveat in caveats:
         authority = _narrowed(authority, caveat)
@@ -120,17 +120,17 @@ def _narrowed(authority: Authority, caveat: Caveat) -> Authority:
         narrower = caveat.narrow(authority)
         if type(narrower) is Authority and narrower.is_within(authority):
             return narrower
-    except Exception:  # noqa: BLE001, S110  # foreign code: what it fails to narrow stays as it was
+    except Exception:  # noqa: BLE001, S110  # foreign code: if it fails, the authority stays as it was
         pass
     return replace(authority, others=(*authority.others, caveat))
 
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """A caveat that takes nothing away, because of what stands before it."""
+    """A caveat that restricts nothing, because the caveats before it already do."""
 
     index: int
-    """Its place, from 0."""
+    """Its index among the caveats, from 0."""
     caveat: Caveat
     because: str
 

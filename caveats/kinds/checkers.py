@@ -1,8 +1,7 @@
-"""Checkers: which kinds are known, and how each is judged. Knows requests, knows no keys and no kind by name.
+"""Checkers: the kinds that an app knows, each with its check. Knows requests, knows no keys and no kind by name.
 
-An instance is filled where the app is put together and handed in. It refuses duplicates, and what it does not know.
-A check is `(caveat, context) -> True`: anything else, an exception included, refuses. `Unmet` refuses with an
-explanation.
+An app makes an instance, registers its kinds and hands it to its verifier. An unknown kind refuses. A check is
+`(caveat, context) -> True`: any other answer and any exception refuses, and `Unmet` refuses with an explanation.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ Question = tuple[Check, Caveat]
 
 ISSUER, HOLDER, DISCHARGER = "issuer", "holder", "discharger"
 _REMEMBERED = 256 * 1024
-"""Bytes of predicates that are remembered at most: a list of words takes some forty times its predicate once typed."""
+"""Bytes of predicates to remember, at most. A typed list of words takes about forty times the bytes of its predicate."""
 _ENTRY = 64
-"""What each predicate counts in addition to its bytes, so that short ones are not remembered without bound."""
+"""Bytes that each predicate counts in addition to its own, so that the number of short ones is bounded."""
 
 
 class Checkers:
-    """The kinds of caveat that an app knows, each with its check. Handed in, never global."""
+    """The kinds of caveat that an app knows, each with its check. No instance is global."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, type[Caveat]] = {}
@@ -39,7 +38,7 @@ class Checkers:
         self._clear()
 
     def register(self, kind: type[C], check: Callable[[C, Context], object]) -> None:
-        """Add a kind. Raises `ValueError` on a duplicate or an ill-formed kind name."""
+        """Add a kind. Raises `ValueError` for a kind name that is malformed or already registered."""
         name = getattr(kind, "kind", None)
         if kind is UnknownCaveat:
             raise ValueError("UnknownCaveat cannot be registered: an unknown caveat always refuses")
@@ -56,7 +55,7 @@ class Checkers:
         self._clear()
 
     def copy(self) -> Checkers:
-        """A new instance with the same kinds, to add to."""
+        """A new instance with the same kinds."""
         other = Checkers()
         other._kinds.update(self._kinds)
         other._checks.update(self._checks)
@@ -69,14 +68,14 @@ class Checkers:
         return dict(self._kinds)
 
     def parse(self, predicate: bytes) -> Caveat:
-        """The caveat that these bytes are; an `UnknownCaveat` if of no known kind. Never raises."""
+        """The caveat of these bytes; an `UnknownCaveat` for an unknown kind or a malformed value. Never raises."""
         return (self._known.get(predicate) or self._memoise(predicate))[1]
 
     def parse_all(self, predicates: Iterable[bytes]) -> tuple[tuple[Caveat, ...], list[Question] | None]:
-        """These predicates, typed; and the check of each with it, or None where the checks alone do not decide.
+        """The caveats of these predicates, and each with its check; None for those where the checks do not decide alone.
 
-        The first caveat is the user's, whose claim nothing before it can contradict. Remembers some thousands of
-        predicates: to be called for authentic bytes only.
+        The claim of the first caveat, the user's, cannot contradict an earlier one. Call it with authentic bytes only:
+        it remembers some thousands of predicates.
         """
         known, special, plain = self._known, self._special, True
         caveats: list[Caveat] = []
@@ -106,11 +105,11 @@ class Checkers:
         self._room = _REMEMBERED
 
     def check_for(self, caveat: Caveat) -> Check:
-        """The check of this caveat's kind; a check that refuses if there is none."""
+        """The check of this caveat's kind; for an unknown kind a check that refuses."""
         return self._checks.get(type(caveat), _check_unknown)
 
     def answer(self, caveat: Caveat, context: Context) -> Unmet | None:
-        """None if the caveat holds, otherwise why it does not. Never raises; only True of the check itself holds."""
+        """None if the check answers True; otherwise why the caveat refuses. Never raises."""
         check = self.check_for(caveat)
         try:
             answer = check(caveat, context)
@@ -134,7 +133,7 @@ def _check_unknown(caveat: Caveat, context: Context) -> Unmet:
 
 
 def standard_checkers() -> Checkers:
-    """A fresh instance with every standard kind."""
+    """A new instance with every standard kind."""
     checkers = Checkers()
     for row in STANDARD:
         checkers.register(row.kind, row.check)
@@ -149,8 +148,8 @@ def unsatisfied(
 ) -> tuple[Failure, ...]:
     """Every caveat that refuses this request, explained. Empty if all hold.
 
-    `added_by`: who added each caveat; the holder, where it is shorter. Of claims that contradict each other, such as
-    two users, all but the first fail, whatever the request.
+    `added_by`: who added each caveat; the holder for caveats beyond its end. Of claims that contradict each other, such
+    as two users, all but the first refuse every request.
     """
     failures = []
     claimed: dict[str, str] = {}
@@ -166,7 +165,7 @@ def unsatisfied(
 
 
 def _contradicted(caveat: Caveat, claimed: dict[str, str]) -> Unmet | None:
-    """Why the caveat fails, if an earlier one claims something else. Writes its own claim into `claimed`."""
+    """Why the caveat refuses, if an earlier one claims otherwise; else None. Adds its claim to `claimed`."""
     try:
         claim = caveat.claim
         if claim is None:

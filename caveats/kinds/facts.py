@@ -33,12 +33,15 @@ _LONGEST_ADDRESS = 45
 
 
 def is_plain_path(path: str) -> bool:
-    """Whether every server reads `path` alike: absolute, no dot segment, `//`, backslash, `%`, `*` or control."""
+    """Whether every server reads `path` in the same way.
+
+    It is absolute, has at most 8192 characters, and no dot segment, `//`, backslash, `%`, `*` or control character.
+    """
     return len(path) <= _LONGEST_PATH and _PATH.fullmatch(path) is not None and is_undisguised(path)
 
 
 def is_undisguised(path: str) -> bool:
-    """Whether no character stands for a dot, slash, backslash or such to a server that folds compatible forms."""
+    """Whether no character becomes a dot, slash, semicolon, backslash or `%` on a server that normalises text (NFKC)."""
     if path.isascii():
         return True
     folded = unicodedata.normalize("NFKC", path)
@@ -56,10 +59,10 @@ def path_covers(pattern: str, path: str) -> bool:
 
 
 def parse_host(text: str) -> str | None:
-    """The DNS name in the value of a `Host` header: lower case, without port and last dot. None if it holds none.
+    """The DNS name in the value of a `Host` header: lower case, without port and last dot. None without a DNS name.
 
     Letters, digits and hyphens (RFC 1123, section 2.1); an international name in its ASCII form. An IPv6 address in
-    brackets is no name; an IPv4 address reads as one.
+    brackets is not a name; an IPv4 address is read as a name.
     """
     found = _HOST.fullmatch(text) if len(text) <= _LONGEST_HOST else None
     return found[1].lower() if found is not None and len(found[1]) <= _LONGEST_NAME else None
@@ -69,7 +72,7 @@ def parse_host(text: str) -> str | None:
 
 
 def parse_address(text: str) -> Address | None:
-    """The address, an IPv4 one if it is mapped into IPv6. None if `text` is no address or has a zone."""
+    """The address in `text`; an IPv4 address if it is one mapped into IPv6. None for no address, or one with a zone."""
     return _parse_address(text) if len(text) <= _LONGEST_ADDRESS else None
 
 
@@ -93,7 +96,7 @@ def parse_network(word: str) -> Network:
     except ValueError:
         raise MalformedCaveat(f"not an address or network: {word!r}") from None
     if "%" in word:
-        raise MalformedCaveat("an address's zone means nothing to other machines")
+        raise MalformedCaveat("an address must have no zone, which only one machine knows")
     if word not in (str(network), str(network.network_address)):
         raise MalformedCaveat(f"not the canonical form of a network: {word!r}")
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:

@@ -21,13 +21,13 @@ _SEGMENT = r"(?!\.{1,2}(?:[/:]))[A-Za-z0-9._@~+-]+"
 _PATTERN = re.compile(rf"({_SEGMENT}(?:/{_SEGMENT})*)(/\*)?:(\*|[A-Za-z0-9._-]+)")
 OWN_NAMESPACE = "caveats"
 MOST_PATTERNS = 256
-"""The most patterns that an intersection keeps. Beyond it authority is under-, never overstated."""
+"""The most patterns that an intersection keeps. It leaves out more: the authority shown is then too small, never too large."""
 _LONGEST = 1024
 _MOST_CUT = 2 * MOST_PATTERNS
 
 
 class ScopePattern(NamedTuple):
-    """One pattern, read. `resource` is empty for `*` alone."""
+    """A parsed pattern. `resource` is empty for `*` alone."""
 
     resource: str
     below_only: bool
@@ -39,7 +39,7 @@ class ScopePattern(NamedTuple):
         return f"{self.resource}{'/*' if self.below_only else ''}:{self.action}"
 
     def covers(self, other: ScopePattern) -> bool:
-        """Whether everything that `other` allows is allowed by this."""
+        """Whether this pattern allows everything that `other` allows."""
         resource, below_only, action = self
         its_resource, its_below_only, its_action = other
         if not resource:
@@ -56,7 +56,7 @@ EVERYTHING = ScopePattern("", False, "*")
 
 @lru_cache(maxsize=4096)
 def parse_scope(text: str) -> ScopePattern:
-    """The pattern in `text`. Raises `MalformedCaveat`."""
+    """The pattern in `text`, at most 1024 characters. Raises `MalformedCaveat`."""
     if text == "*":
         return EVERYTHING
     if len(text) > _LONGEST:
@@ -69,12 +69,12 @@ def parse_scope(text: str) -> ScopePattern:
 
 
 def intersect(left: Sequence[ScopePattern], right: Sequence[ScopePattern]) -> tuple[ScopePattern, ...]:
-    """What both allow, as patterns: each one is a resource of one side with an action of both."""
+    """The patterns that both sides allow. Each has a resource of one side, and an action that both allow."""
     return reduce_patterns([*_meets(left, right), *_meets(right, left)])
 
 
 def _meets(deeper: Sequence[ScopePattern], wider: Sequence[ScopePattern]) -> Iterable[ScopePattern]:
-    """The patterns of `deeper` as far as `wider` allows them: whole, or cut down to an action or to what is below."""
+    """The patterns of `deeper` that `wider` allows: whole, or narrowed to an action or to what is below."""
     known = set(wider)
     by_resource: dict[str, list[ScopePattern]] = {}
     for other in wider:
@@ -95,7 +95,7 @@ def _meets(deeper: Sequence[ScopePattern], wider: Sequence[ScopePattern]) -> Ite
 
 
 def _covered(pattern: ScopePattern, known: AbstractSet[ScopePattern]) -> bool:
-    """Whether one of `known` covers `pattern`, by look-up: an intersection asks this hundreds of times."""
+    """Whether one of `known` covers `pattern`. Looks up sets: an intersection calls this hundreds of times."""
     resource, below_only, action = pattern
     if EVERYTHING in known and EVERYTHING.covers(pattern):
         return True
@@ -107,7 +107,7 @@ def _covered(pattern: ScopePattern, known: AbstractSet[ScopePattern]) -> bool:
 
 
 def _ancestors(resource: str) -> Iterable[str]:
-    """`resource` and all that it lies below, the highest first."""
+    """The resources that `resource` lies below, highest first, and `resource` itself."""
     at = resource.find("/")
     while at >= 0:
         yield resource[:at]
@@ -116,7 +116,7 @@ def _ancestors(resource: str) -> Iterable[str]:
 
 
 def reduce_patterns(patterns: Iterable[ScopePattern]) -> tuple[ScopePattern, ...]:
-    """The same authority without patterns that others cover, sorted; at most `MOST_PATTERNS` of them."""
+    """The patterns that no other covers, sorted; at most `MOST_PATTERNS`."""
     kept: set[ScopePattern] = set()
     for pattern in sorted(set(patterns), key=lambda p: (p.resource, p.below_only, p.action != "*", p.action)):
         if not _covered(pattern, kept):

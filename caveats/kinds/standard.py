@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class User(TextCaveat):
-    """Whose token it is. The issuer's own first caveat; several must agree."""
+    """The user whose token it is: the first caveat, from the issuer. Several must name the same user."""
 
     kind: ClassVar[str] = "user"
     canonical: ClassVar[bool] = True
@@ -52,7 +52,7 @@ class User(TextCaveat):
 
     @property
     def claim(self) -> tuple[str, str]:
-        """The user: a token has one."""
+        """Subject `user` and the name: two users refuse."""
         return "user", self.user
 
     def narrow(self, authority: Authority) -> Authority:
@@ -60,7 +60,7 @@ class User(TextCaveat):
         return replace(authority, user=self.user) if authority.user is None else authority
 
     def repeats(self, before: Authority) -> str | None:
-        """The user is known."""
+        """Reason: the same user stands before it."""
         return "the same caveat stands before it" if before.user == self.user else None
 
 
@@ -91,14 +91,14 @@ class Scope(WordsCaveat):
         return parse_scope(word)
 
     def narrow(self, authority: Authority) -> Authority:
-        """What the patterns and the scopes before them have in common."""
+        """The authority with the scopes that the patterns and those before them have in common."""
         limit = reduce_patterns(self.patterns)
         if authority.scope_limit is not None:
             limit = intersect(authority.scope_limit, limit)
         return replace(authority, scope_limit=limit)
 
     def repeats(self, before: Authority) -> str | None:
-        """The scopes before it are no wider. A limit that is full may have left some out."""
+        """Reason: the scopes before it are no wider. None for a full list, which may have left scopes out."""
         limit = before.scope_limit
         if limit is not None and len(limit) < MOST_PATTERNS and all(map(self._covers, limit)):
             return "the scopes before it are no wider"
@@ -134,7 +134,7 @@ def check_scope(caveat: Scope, context: Context) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Expires(MomentCaveat):
-    """The token is dead at `at` and after. The earliest counts."""
+    """The token holds before `at`: UTC, whole seconds. Of several the earliest counts."""
 
     kind: ClassVar[str] = "expires"
     liveness: ClassVar[bool] = True
@@ -143,18 +143,18 @@ class Expires(MomentCaveat):
 
     @classmethod
     def after(cls, life: timedelta, *, now: datetime) -> Self:
-        """Expires when `life` has passed since `now`, rounded down to the second."""
+        """Expires `life` after `now`, rounded down to the second. Raises `MalformedCaveat` beyond the year 9999."""
         try:
             return cls(now + life)
         except OverflowError:
             raise MalformedCaveat("the expiry would be after the year 9999") from None
 
     def narrow(self, authority: Authority) -> Authority:
-        """The earliest expiry."""
+        """The authority with the earlier expiry."""
         return authority.expiring(self.at)
 
     def repeats(self, before: Authority) -> str | None:
-        """One before it is no later."""
+        """Reason: an expiry before it is no later."""
         known = before.expires_at
         return "an earlier expiry stands before it" if known is not None and known <= self.at else None
 
@@ -168,20 +168,20 @@ def check_expires(caveat: Expires, context: Context) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class NotBefore(MomentCaveat):
-    """The token is not alive before `at`. The latest counts."""
+    """The token holds from `at` on: UTC, whole seconds. Of several the latest counts."""
 
     kind: ClassVar[str] = "not-before"
     liveness: ClassVar[bool] = True
     at: datetime
 
     def narrow(self, authority: Authority) -> Authority:
-        """The latest start."""
+        """The authority with the later start."""
         if authority.not_before is not None and authority.not_before >= self.at:
             return authority
         return replace(authority, not_before=self.at)
 
     def repeats(self, before: Authority) -> str | None:
-        """One before it is no earlier."""
+        """Reason: a start before it is no earlier."""
         known = before.not_before
         return "a later start stands before it" if known is not None and known >= self.at else None
 
@@ -201,10 +201,10 @@ class OneOf(WordsCaveat):
 
     __slots__ = ()
     intersected: ClassVar[bool] = False
-    """True where words match only what they equal: of several caveats those words count that all of them list."""
+    """True if a word matches only itself. Of several caveats, the words that all of them list count."""
 
     def narrow(self, authority: Authority) -> Authority:
-        """One list more, or what it has in common with the one before."""
+        """The authority with one more list or, if `intersected`, with the words that both lists have."""
         words = tuple(map(str, self._first))
         lists = authority.lists.get(self.kind, ())
         if lists and self.intersected:
@@ -214,13 +214,13 @@ class OneOf(WordsCaveat):
         return replace(authority, lists={**authority.lists, self.kind: lists})
 
     def repeats(self, before: Authority) -> str | None:
-        """A list before it allows no more."""
+        """Reason: a list before it allows no more."""
         if any(all(map(self.covers, words)) for words in before.lists.get(self.kind, ())):
             return f"the {self.kind}s before it are no wider"
         return None
 
     def covers(self, word: str) -> bool:
-        """Whether this list matches all that `word`, of a list before it, matches."""
+        """Whether this list matches everything that `word` matches."""
         return word in self._first
 
 
@@ -333,7 +333,7 @@ class Host(OneOf):
 
     @classmethod
     def read_word(cls, word: str) -> str:
-        """A DNS name in the form that is compared."""
+        """A DNS name in lower case, without port and last dot."""
         if parse_host(word) != word:
             raise MalformedCaveat(f"not a host: {word!r} (a DNS name in lower case, without port)")
         return word
@@ -382,21 +382,21 @@ def check_client_ip(caveat: ClientIp, context: Context) -> Answer:
     return Unmet(f"the client's address is {address}", f"a client in: {caveat.value}")
 
 
-# note, renewed, parent: their checks always hold
+# note, renewed, parent: their checks always answer True
 
 
 class _Label(Caveat):
-    """A kind that its check never refuses, and that never counts as repeated."""
+    """A kind whose check always answers True, and that never counts as repeated."""
 
     __slots__ = ()
     canonical: ClassVar[bool] = True
 
     def narrow(self, authority: Authority) -> Authority:
-        """As before."""
+        """The authority, unchanged."""
         return authority
 
     def repeats(self, before: Authority) -> str | None:
-        """None: it stands for itself."""
+        """None: each label counts."""
         return None
 
 
@@ -412,16 +412,16 @@ class Note(_Label, TextCaveat):
         check_value(self.text)
 
     def narrow(self, authority: Authority) -> Authority:
-        """The same, with the label."""
+        """The authority with the label in addition."""
         return replace(authority, notes=(*authority.notes, self.text))
 
 
 @dataclass(frozen=True, slots=True)
 class Renewed(_Label, MomentCaveat):
-    """Written by the issuer into a renewal: when the token would first have expired.
+    """The first expiry of a renewed token, written by the issuer.
 
-    From it the branch that was renewed can be computed, so that revoking a copy also revokes what the copy was
-    renewed into. Always holds.
+    The branch id of the token before its renewal is computed from it: who revokes a copy also revokes its renewals.
+    Always holds.
     """
 
     kind: ClassVar[str] = "renewed"
@@ -435,9 +435,9 @@ _BRANCH = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True, slots=True)
 class Parent(_Label):
-    """Written by the issuer into a token that was issued against another: the other's token id and branch ids.
+    """The token that this one was issued against: its token id and branch ids, written by the issuer.
 
-    The token dies with its parent and with every branch listed. Its check always holds.
+    The verifier refuses the token if the parent or one of the branches is revoked. The check always answers True.
     """
 
     kind: ClassVar[str] = "parent"
@@ -471,7 +471,7 @@ class Parent(_Label):
 
 
 def check_label(caveat: Caveat, context: Context) -> Answer:
-    """Always: what such a caveat restricts is not the request."""
+    """Always True: such a caveat does not restrict the request."""
     return True
 
 
@@ -484,7 +484,7 @@ class StandardKind(NamedTuple):
     kind: type[Caveat]
     check: Check
     asks: str
-    """What a person gives who adds such a caveat, in one word. Empty for what only the issuer writes."""
+    """What a person types for its value, in one word. Empty for a kind that only the issuer writes."""
     summary: str
     """What the caveat says of a token, in one sentence."""
 
@@ -503,7 +503,7 @@ STANDARD = (
     StandardKind(Renewed, check_label, "", "When a renewed token would first have expired."),
     StandardKind(Parent, check_label, "", "Which token it was issued against."),
 )
-"""Every standard kind: what else is to be known of one stands here, or on its class."""
+"""Every standard kind, with its check and its words for people."""
 
 STANDARD_KINDS = {row.kind.kind: row.kind for row in STANDARD}
 """The standard kinds by name."""

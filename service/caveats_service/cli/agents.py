@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from caveats import InvalidKey
-from caveats.token import encode_base64
-from caveats_service.cli.output import (
-    json_option,
-    minute,
-    note,
-    print_json,
-    print_table,
-    record_json,
-    wrong_usage,
-)
-from caveats_service.cli.store import ACTOR, with_store
+from caveats_service.cli.output import json_option, minute, note, print_records, wrong_usage
+from caveats_service.cli.store import ACTOR, all_pages, with_store
 from caveats_service.core.clock import utc_now
 from caveats_service.discharge.agents import read_agent_key
-
-if TYPE_CHECKING:
-    from caveats_service.storage import Agent, Store
 
 
 @click.command
@@ -47,20 +33,15 @@ def add_agent(*, username: str, public_key: str, name: str) -> None:
 @json_option
 def list_agents(*, as_json: bool) -> None:
     """List all agents and the users they sign in as."""
-
-    async def work(store: Store) -> list[Agent]:
-        found: list[Agent] = []
-        while page := await store.agents.list(after=found[-1].agent_id if found else "", limit=1000):
-            found += page
-        return found
-
-    rows = with_store(work)
-    if as_json:
-        print_json([record_json(row) | {"public_key": encode_base64(row.public_key)} for row in rows])
-        return
-    print_table(
-        ("id", "user", "name", "created"),
-        ((row.agent_id, row.username, row.name, minute(row.created_at)) for row in rows),
+    print_records(
+        with_store(lambda store: all_pages(store.agents.list, lambda agent: agent.agent_id)),
+        {
+            "id": lambda agent: agent.agent_id,
+            "user": lambda agent: agent.username,
+            "name": lambda agent: agent.name,
+            "created": lambda agent: minute(agent.created_at),
+        },
+        as_json=as_json,
     )
 
 

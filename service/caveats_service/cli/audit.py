@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from caveats_service.cli.output import json_option, minute, print_json, print_table, record_json
+from caveats_service.cli.output import json_option, minute, print_records
 from caveats_service.cli.store import with_store
 
 
@@ -18,21 +18,17 @@ from caveats_service.cli.store import with_store
 @json_option
 def show_audit(*, limit: int, before: int | None, as_json: bool) -> None:
     """Show who changed what, newest first: accounts, groups, keys, labelled tokens, revocations, decisions."""
-    rows = with_store(lambda store: store.audit.list(before=before, limit=limit))
-    if as_json:
-        print_json([record_json(row) for row in rows])
-        return
-    print_table(
-        ("id", "at", "who", "did", "to", "more"),
-        (
-            (
-                str(row.id),
-                minute(row.at),
-                row.actor,
-                row.action,
-                row.subject,
-                " ".join(f"{name}={value}" for name, value in row.detail.items() if value is not None),
-            )
-            for row in rows
-        ),
+    print_records(
+        with_store(lambda store: store.audit.list(before=before, limit=limit)),
+        {
+            "id": lambda row: str(row.id),
+            "at": lambda row: minute(row.at),
+            "who": lambda row: row.actor,
+            "did": lambda row: row.action,
+            "to": lambda row: row.subject,
+            "more": lambda row: " ".join(
+                f"{name}={value}" for name, value in row.detail.items() if value is not None
+            ),
+        },
+        as_json=as_json,
     )

@@ -6,42 +6,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from caveats_service.cli.output import (
-    json_option,
-    minute,
-    note,
-    print_json,
-    print_table,
-    record_json,
-    wrong_usage,
-)
-from caveats_service.cli.store import ACTOR, with_store
+from caveats_service.cli.output import json_option, minute, note, print_records, wrong_usage
+from caveats_service.cli.store import ACTOR, all_pages, with_store
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import BadName
 from caveats_service.core.usernames import check_group
 
 if TYPE_CHECKING:
-    from caveats_service.storage import Group, Store
+    from caveats_service.storage import Group
 
 
 @click.command
 @json_option
 def list_groups(*, as_json: bool) -> None:
     """List all groups and their members."""
-
-    async def work(store: Store) -> list[Group]:
-        found: list[Group] = []
-        while page := await store.groups.list(after=found[-1].name if found else "", limit=1000):
-            found += page
-        return found
-
-    rows = with_store(work)
-    if as_json:
-        print_json([record_json(row) for row in rows])
-        return
-    print_table(
-        ("group", "members", "created"),
-        ((row.name, " ".join(row.members), minute(row.created_at)) for row in rows),
+    print_records(
+        with_store(lambda store: all_pages(store.groups.list, lambda group: group.name)),
+        {
+            "group": lambda group: group.name,
+            "members": lambda group: " ".join(group.members),
+            "created": lambda group: minute(group.created_at),
+        },
+        as_json=as_json,
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from caveats_service.cli.output import fail, json_option, minute, note, print_json, print_table, record_json
+from caveats_service.cli.output import fail, json_option, minute, note, print_records
 from caveats_service.cli.store import ACTOR, with_master_keys
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.storage.files import sync_file, temporary_beside
@@ -26,23 +26,18 @@ def list_keys(*, as_json: bool) -> None:
     async def work(masters: MasterKeys) -> MasterKeys:
         return masters
 
-    rows = with_master_keys(work).rows
-    if as_json:
-        print_json([record_json(row, without=("sealed", "row_id")) for row in rows])
-        return
-    print_table(
-        ("id", "state", "created", "active since", "can retire after", "retired"),
-        (
-            (
-                row.key_id,
-                row.state.value,
-                minute(row.created_at),
-                minute(row.activated_at),
-                minute(row.retire_after),
-                minute(row.retired_at),
-            )
-            for row in rows
-        ),
+    print_records(
+        with_master_keys(work).rows,
+        {
+            "id": lambda key: key.key_id,
+            "state": lambda key: key.state.value,
+            "created": lambda key: minute(key.created_at),
+            "active since": lambda key: minute(key.activated_at),
+            "can retire after": lambda key: minute(key.retire_after),
+            "retired": lambda key: minute(key.retired_at),
+        },
+        as_json=as_json,
+        without=("sealed", "row_id"),
     )
 
 

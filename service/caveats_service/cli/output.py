@@ -10,17 +10,21 @@ import sys
 from dataclasses import asdict
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from caveats.token import encode_base64
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from _typeshed import DataclassInstance
+
+_Record = TypeVar("_Record", bound="DataclassInstance")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -58,15 +62,35 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     Console(highlight=False).print(table)
 
 
-def record_json(record: DataclassInstance, *, without: Collection[str] = ()) -> dict[str, object]:
-    """A record's fields as JSON values: times as RFC 3339 in UTC, whole seconds. `without`: fields to leave out."""
+def print_records(
+    records: Iterable[_Record],
+    columns: Mapping[str, Callable[[_Record], str]],
+    *,
+    as_json: bool,
+    without: Collection[str] = (),
+) -> None:
+    """Print records as a table of these columns, or as a JSON array of all their fields but those in `without`."""
+    if as_json:
+        print_json([_record_json(record, without) for record in records])
+    else:
+        print_table(columns, ([cell(record) for cell in columns.values()] for record in records))
+
+
+def _record_json(record: DataclassInstance, without: Collection[str]) -> dict[str, object]:
     return {name: _json_value(value) for name, value in asdict(record).items() if name not in without}
 
 
 def _json_value(value: object) -> object:
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%dT%H:%M:%SZ}"
-    return value.value if isinstance(value, Enum) else value
+    """Times as RFC 3339 in UTC, whole seconds; bytes as base64url without padding."""
+    match value:
+        case datetime():
+            return f"{value:%Y-%m-%dT%H:%M:%SZ}"
+        case bytes():
+            return encode_base64(value)
+        case Enum():
+            return value.value
+        case _:
+            return value
 
 
 def minute(moment: datetime | None) -> str:

@@ -23,7 +23,7 @@ from caveats_service.storage.encryption import SealKey, SealKeyError
 from caveats_service.storage.open import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 _T = TypeVar("_T")
 ACTOR = OPERATOR.username
@@ -44,6 +44,16 @@ def with_store(work: Callable[[Store], Awaitable[_T]], *, create: bool = False) 
     An error ends the command with exit code 1 and one line.
     """
     return _run(lambda store, _seal_key, _settings: work(store), create=create)
+
+
+async def all_pages(
+    page: Callable[..., Awaitable[Sequence[_T]]], position: Callable[[_T], str]
+) -> Sequence[_T]:
+    """All records of a repository's `list`, read in pages of 1000. `position`: what `after` takes for a record."""
+    found: list[_T] = []
+    while more := await page(after=position(found[-1]) if found else "", limit=1000):
+        found += more
+    return found
 
 
 def with_master_keys(work: Callable[[MasterKeys], Awaitable[_T]]) -> _T:

@@ -8,22 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from caveats import MalformedCaveat, Scope
-from caveats_service.cli.output import (
-    json_option,
-    minute,
-    note,
-    print_json,
-    print_table,
-    record_json,
-    wrong_usage,
-)
-from caveats_service.cli.store import with_accounts, with_store
+from caveats_service.cli.output import json_option, minute, note, print_records, wrong_usage
+from caveats_service.cli.store import all_pages, with_accounts, with_store
 from caveats_service.core.accounts import OPERATOR, Accounts
 from caveats_service.core.errors import BadName
 from caveats_service.core.usernames import check_username
 
 if TYPE_CHECKING:
-    from caveats_service.storage import Store, User
+    from caveats_service.storage import User
 
 _password_stdin = click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input."
@@ -57,29 +49,17 @@ def add_user(*, username: str, admin: bool, scope: str, password_stdin: bool) ->
 @json_option
 def list_users(*, as_json: bool) -> None:
     """List all accounts."""
-
-    async def work(store: Store) -> list[User]:
-        found: list[User] = []
-        while page := await store.users.list(after=found[-1].username if found else "", limit=1000):
-            found += page
-        return found
-
-    rows = with_store(work)
-    if as_json:
-        print_json([record_json(row, without=("password_hash",)) for row in rows])
-        return
-    print_table(
-        ("username", "admin", "scope", "created", "disabled"),
-        (
-            (
-                row.username,
-                "yes" if row.is_admin else "",
-                row.scope,
-                minute(row.created_at),
-                minute(row.disabled_at),
-            )
-            for row in rows
-        ),
+    print_records(
+        with_store(lambda store: all_pages(store.users.list, lambda user: user.username)),
+        {
+            "username": lambda user: user.username,
+            "admin": lambda user: "yes" if user.is_admin else "",
+            "scope": lambda user: user.scope,
+            "created": lambda user: minute(user.created_at),
+            "disabled": lambda user: minute(user.disabled_at),
+        },
+        as_json=as_json,
+        without=("password_hash",),
     )
 
 

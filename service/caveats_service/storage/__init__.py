@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from caveats_service.storage.engines.backup import Restored, restore_database
 from caveats_service.storage.engines.change_stream import Change, ChangeKind
-from caveats_service.storage.engines.sqlite import database_exists, sqlite_url
+from caveats_service.storage.engines.sqlite import sqlite_url
 from caveats_service.storage.errors import (
     AgentExists,
     AlreadyDone,
@@ -54,7 +54,6 @@ from caveats_service.storage.records import (
     UserChange,
     VerifierApp,
 )
-from caveats_service.storage.repositories.instance import DatabaseFacts
 from caveats_service.storage.store import Store
 
 __all__ = [
@@ -69,7 +68,6 @@ __all__ = [
     "Change",
     "ChangeKind",
     "DatabaseExists",
-    "DatabaseFacts",
     "DatabaseInUse",
     "Decision",
     "Group",
@@ -102,7 +100,6 @@ __all__ = [
     "UserChange",
     "UserExists",
     "VerifierApp",
-    "database_exists",
     "restore_database",
     "sqlite_url",
 ]

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from caveats_service.settings import Settings
 
-MASTER_KEY = "master-key"
 _CANARY = "canary"
 _CANARY_TEXT = b"caveats/seal-canary"
 

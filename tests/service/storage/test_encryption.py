@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from caveats_service.settings import Settings
 from caveats_service.storage.encryption import (
-    MASTER_KEY,
     SealKey,
     SealKeyError,
     check_canary,
@@ -24,6 +23,7 @@ from caveats_service.storage.encryption import (
     unseal,
 )
 
+PURPOSE = "master key"
 KEY = SealKey(bytes(range(32)))
 OTHER = SealKey(bytes(range(1, 33)))
 TEXT = base64.urlsafe_b64encode(bytes(range(32))).rstrip(b"=").decode()
@@ -44,24 +44,24 @@ def test_what_was_sealed_for_a_place_opens_there(
 @pytest.mark.parametrize(
     ("key", "row_id", "key_id", "purpose"),
     [
-        (OTHER, 1, "k1", MASTER_KEY),
-        (KEY, 2, "k1", MASTER_KEY),
-        (KEY, 1, "k2", MASTER_KEY),
+        (OTHER, 1, "k1", PURPOSE),
+        (KEY, 2, "k1", PURPOSE),
+        (KEY, 1, "k2", PURPOSE),
         (KEY, 1, "k1", "canary"),
-        (KEY, 1, "k1m", MASTER_KEY[1:]),
+        (KEY, 1, "k1m", PURPOSE[1:]),
     ],
     ids=["other-key", "other-row", "other-key-id", "other-purpose", "shifted-boundary"],
 )
 def test_a_seal_does_not_open_under_another_key_or_in_another_place(
     key: SealKey, row_id: int, key_id: str, purpose: str
 ) -> None:
-    sealed = seal(KEY, b"secret", row_id=1, key_id="k1", purpose=MASTER_KEY)
+    sealed = seal(KEY, b"secret", row_id=1, key_id="k1", purpose=PURPOSE)
     with pytest.raises(SealKeyError):
         unseal(key, sealed, row_id=row_id, key_id=key_id, purpose=purpose)
 
 
 def test_any_flipped_bit_or_cut_refuses() -> None:
-    sealed = seal(KEY, b"s", row_id=1, key_id="k1", purpose=MASTER_KEY)
+    sealed = seal(KEY, b"s", row_id=1, key_id="k1", purpose=PURPOSE)
     flipped = [
         sealed[:at] + bytes([sealed[at] ^ 1 << bit]) + sealed[at + 1 :]
         for at in range(len(sealed))
@@ -69,11 +69,11 @@ def test_any_flipped_bit_or_cut_refuses() -> None:
     ]
     for spoiled in [*flipped, *(sealed[:length] for length in range(len(sealed))), sealed + b"\0"]:
         with pytest.raises(SealKeyError):
-            unseal(KEY, spoiled, row_id=1, key_id="k1", purpose=MASTER_KEY)
+            unseal(KEY, spoiled, row_id=1, key_id="k1", purpose=PURPOSE)
 
 
 def test_no_two_seals_share_a_nonce() -> None:
-    seals = {seal(KEY, b"", row_id=1, key_id="k1", purpose=MASTER_KEY)[1:25] for _ in range(10_000)}
+    seals = {seal(KEY, b"", row_id=1, key_id="k1", purpose=PURPOSE)[1:25] for _ in range(10_000)}
     assert len(seals) == 10_000
 
 

@@ -90,8 +90,5 @@ class Engine(Protocol):
     async def backup(self, target: Path, progress: Progress | None) -> None:
         """Copy the database while the service runs."""
 
-    async def integrity_problems(self) -> tuple[str, ...]:
-        """The problems of the database; empty if it is whole."""
-
     async def close(self) -> None:
         """Close all connections; the next use opens new ones."""

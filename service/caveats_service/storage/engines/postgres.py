@@ -148,10 +148,6 @@ class Postgres:
         del target, progress
         raise BackupElsewhere("this database is PostgreSQL: back it up with pg_dump or its own archiving")
 
-    async def integrity_problems(self) -> tuple[str, ...]:
-        """Raise `BackupElsewhere`: PostgreSQL has its own tools."""
-        raise BackupElsewhere("this database is PostgreSQL: check it with pg_amcheck")
-
     async def close(self) -> None:
         """Close all connections; without a farewell if the server does not answer."""
         try:

@@ -21,7 +21,7 @@ from sqlalchemy import URL, Connection, event
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from caveats_service.storage.engines.backup import backup_database, integrity_problems
+from caveats_service.storage.engines.backup import backup_database
 from caveats_service.storage.engines.engine import COUNTERS, Counters, Progress
 from caveats_service.storage.engines.file_lock import FileLock
 from caveats_service.storage.engines.queue import Clock, FairQueue
@@ -47,14 +47,6 @@ _PRAGMAS = ("foreign_keys=ON", "synchronous=FULL", "secure_delete=ON", "trusted_
 def sqlite_url(path: Path) -> URL:
     """The address of a SQLite file, whatever characters its path has."""
     return URL.create("sqlite+aiosqlite", database=str(path))
-
-
-def database_exists(path: Path) -> bool:
-    """Whether a SQLite file holds anything: a first start that died early may leave an empty one."""
-    try:
-        return path.stat().st_size > 0
-    except FileNotFoundError:
-        return False
 
 
 class Sqlite:
@@ -132,8 +124,11 @@ class Sqlite:
             await connection.run_sync(upgrade)
 
     async def exists(self) -> bool:
-        """Whether the file holds anything."""
-        return database_exists(self._path)
+        """Whether the file holds anything: a first start that died early may leave an empty one."""
+        try:
+            return self._path.stat().st_size > 0
+        except FileNotFoundError:
+            return False
 
     async def checkpoint(self) -> bool:
         """Fold the log into the file; False if a reader is in the way."""
@@ -144,10 +139,6 @@ class Sqlite:
     async def backup(self, target: Path, progress: Progress | None) -> None:
         """Copy into one file, complete in itself."""
         await asyncio.to_thread(backup_database, self._path, target, progress)
-
-    async def integrity_problems(self) -> tuple[str, ...]:
-        """The problems that SQLite finds."""
-        return await asyncio.to_thread(integrity_problems, self._path)
 
     async def close(self) -> None:
         """Close all connections and release the lock."""

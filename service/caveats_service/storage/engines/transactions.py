@@ -100,11 +100,6 @@ class Database:
         """Copy the database (mode 0600) while the service runs; `BackupExists` if there is a file at `target`."""
         await self._engine.backup(target, progress)
 
-    async def integrity_problems(self) -> tuple[str, ...]:
-        """The problems of the database; empty if it is whole."""
-        with self._engine.failures():
-            return await self._engine.integrity_problems()
-
     async def close(self) -> None:
         """Close all connections, once the operations that run on them have ended; the next use opens new ones."""
         while self._running:

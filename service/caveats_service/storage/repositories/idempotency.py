@@ -14,7 +14,6 @@ from sqlalchemy.exc import IntegrityError
 
 from caveats_service.storage.engines.transactions import Repository, in_batches, operation
 from caveats_service.storage.errors import AlreadyDone, IdempotencyConflict, TransactionAborted
-from caveats_service.storage.records import Idempotency
 from caveats_service.storage.tables import idempotency
 
 if TYPE_CHECKING:
@@ -23,22 +22,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from caveats_service.storage.records import Idempotency
+
 _BATCH = 5000
 _ANOTHER = "this idempotency key belongs to another request"
 
 
 class ReplyRepository(Repository):
     """The operations on remembered replies."""
-
-    @operation
-    async def recall(self, caller: str, key: str, digest: bytes, *, now: datetime) -> bytes | None:
-        """The sealed reply under this key, None if it is free; `IdempotencyConflict` if another request has it."""
-        async with self._database.read() as connection:
-            asked = Idempotency(caller, key, digest, now, lambda _: b"")
-            answer = (await used(connection, [asked], now=now)).get((caller, key))
-        if isinstance(answer, IdempotencyConflict):
-            raise answer
-        return None if answer is None else answer.sealed_reply
 
     @operation
     async def remember(self, once: Idempotency, result: object = None, *, now: datetime) -> None:

@@ -5,33 +5,14 @@ Knows the canary as bytes. Must not know the seal key. The counters are moved by
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from sqlalchemy import select, update
 
 from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.tables import meta
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseFacts:
-    """What the database says of itself. `seal_canary` is None until the first start has sealed one."""
-
-    instance_id: str
-    epoch: int
-    revocation_sequence: int
-    seal_canary: bytes | None = field(repr=False)
-
-
 class InstanceRepository(Repository):
     """The operations on the database's own row."""
-
-    @operation
-    async def facts(self) -> DatabaseFacts:
-        """The instance's id, the revocation epoch and sequence, the seal's canary."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(meta))).one()
-            return DatabaseFacts(row.instance_id, row.epoch, row.revocation_sequence, row.seal_canary)
 
     @operation
     async def set_seal_canary(self, canary: bytes) -> bytes:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from caveats_service.discharge.service import Discharges
     from caveats_service.discharge.waiters import Waiters
     from caveats_service.settings import Settings
+    from caveats_service.storage.repositories.interactions import HashColumn
 
 _NO_SELF_APPROVAL = "You ask this yourself: a second person has to approve."
 
@@ -73,19 +74,19 @@ class Decisions:
 
     async def of_visit(self, visit: str) -> Interaction:
         """The interaction of this asker's page. Raises `UnknownInteraction`."""
-        return _known(await self._find(visit=secrets.visit_hash(visit)))
+        return _known(await self._find("visit_hash", secrets.visit_hash(visit)))
 
     async def of_approve(self, approve: str) -> Interaction:
         """The interaction of this approvers' page. Raises `UnknownInteraction`."""
-        return _known(await self._find(visit=secrets.approve_hash(approve)))
+        return _known(await self._find("visit_hash", secrets.approve_hash(approve)))
 
     async def of_wait(self, wait: str) -> Interaction:
         """The interaction that is waited for with this secret. Raises `UnknownInteraction`."""
-        return _known(await self._find(wait=secrets.wait_hash(wait)))
+        return _known(await self._find("wait_hash", secrets.wait_hash(wait)))
 
     async def of_token(self, token: bytes, question: Question) -> Interaction:
         """The interaction whose token this is, about the same ticket. Raises `DischargeRefused`."""
-        interaction = await self._find(token=secrets.token_hash(token))
+        interaction = await self._find("token_hash", secrets.token_hash(token))
         if interaction is None or (interaction.identifier, interaction.payload) != (
             question.identifier,
             question.payload,
@@ -93,8 +94,8 @@ class Decisions:
             raise DischargeRefused("the token is for another ticket, or its time is up")
         return interaction
 
-    async def _find(self, **hashed: bytes) -> Interaction | None:
-        return await self._store.interactions.find(**hashed, now=self._now())
+    async def _find(self, by: HashColumn, value: bytes) -> Interaction | None:
+        return await self._store.interactions.find(by, value, now=self._now())
 
     def question(self, interaction: Interaction, *, host: str) -> Question:
         """What it asks: its ticket opened again. Raises `MalformedTicket` or `DischargeRefused`."""
@@ -213,5 +214,5 @@ def require_decided(interaction: Interaction) -> None:
 
 def _known(interaction: Interaction | None) -> Interaction:
     if interaction is None:
-        raise UnknownInteraction("there is no such interaction, or its time is up")
+        raise UnknownInteraction
     return interaction

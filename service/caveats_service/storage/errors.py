@@ -88,7 +88,10 @@ class UnknownAgent(StoreError):
 
 
 class UnknownInteraction(StoreError):
-    """There is no such interaction, or its time is up."""
+    """There is no such interaction, or it has expired."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no such interaction, or its time is up")
 
 
 class InteractionsFull(StoreError):

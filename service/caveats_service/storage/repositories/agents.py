@@ -12,10 +12,11 @@ from sqlalchemy.exc import IntegrityError
 
 from caveats import new_token_id
 from caveats_service.storage.engines.transactions import Repository, operation
-from caveats_service.storage.errors import AgentExists, UnknownAgent, UnknownUser
+from caveats_service.storage.errors import AgentExists, UnknownAgent
 from caveats_service.storage.records import Agent
 from caveats_service.storage.repositories import audit
-from caveats_service.storage.repositories.rows import record_of
+from caveats_service.storage.repositories.rows import all_records, find_record
+from caveats_service.storage.repositories.users import existing_user
 from caveats_service.storage.tables import agents, users
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ class AgentRepository(Repository):
         """Whoever has this key speaks for the user; `AgentExists` if the key speaks for somebody already."""
         agent_id = new_token_id(now)
         async with self._database.exclusive_write() as connection:
-            owner = select(users.c.username).where(users.c.username == username)
-            if (await connection.execute(owner)).one_or_none() is None:
-                raise UnknownUser(f"there is no user {username}")
+            await existing_user(connection, username)
             try:
                 await connection.execute(
                     insert(agents).values(
@@ -68,15 +67,14 @@ class AgentRepository(Repository):
             .where(agents.c.public_key == public_key, users.c.disabled_at.is_(None))
         )
         async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
-            return None if row is None else record_of(Agent, row)
+            return await find_record(connection, Agent, query)
 
     @operation
     async def list(self, *, after: str = "", limit: int = 100) -> tuple[Agent, ...]:
         """Agents, oldest first; `after` is the last id of the previous page."""
         query = select(agents).where(agents.c.agent_id > after).order_by(agents.c.agent_id).limit(limit)
         async with self._database.read() as connection:
-            return tuple(record_of(Agent, row) for row in await connection.execute(query))
+            return await all_records(connection, Agent, query)
 
     @operation
     async def remove(self, agent_id: str, *, now: datetime, actor: str) -> None:
@@ -90,7 +88,7 @@ class AgentRepository(Repository):
 
 
 async def _existing(connection: AsyncConnection, agent_id: str) -> Agent:
-    row = (await connection.execute(select(agents).where(agents.c.agent_id == agent_id))).one_or_none()
-    if row is None:
+    agent = await find_record(connection, Agent, select(agents).where(agents.c.agent_id == agent_id))
+    if agent is None:
         raise UnknownAgent(f"there is no agent {agent_id}")
-    return record_of(Agent, row)
+    return agent

@@ -11,7 +11,7 @@ from sqlalchemy import insert, select
 
 from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.records import AuditEntry
-from caveats_service.storage.repositories.rows import record_of
+from caveats_service.storage.repositories.rows import all_records
 from caveats_service.storage.tables import audit
 
 if TYPE_CHECKING:
@@ -63,4 +63,4 @@ class AuditRepository(Repository):
         if before is not None:
             query = query.where(audit.c.id < before)
         async with self._database.read() as connection:
-            return tuple(record_of(AuditEntry, row) for row in await connection.execute(query))
+            return await all_records(connection, AuditEntry, query)

@@ -7,7 +7,7 @@ There is one decision, whoever is late; until an interaction's time is up it can
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from sqlalchemy import delete, func, insert, select, update
 
@@ -15,7 +15,7 @@ from caveats_service.storage.engines.transactions import Repository, in_batches,
 from caveats_service.storage.errors import InteractionsFull, UnknownInteraction
 from caveats_service.storage.records import Decision, Interaction
 from caveats_service.storage.repositories import audit
-from caveats_service.storage.repositories.rows import record_of
+from caveats_service.storage.repositories.rows import find_record
 from caveats_service.storage.tables import interactions
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+HashColumn: TypeAlias = Literal["visit_hash", "wait_hash", "token_hash"]
+"""The columns by which an interaction is found."""
 _BATCH = 5000
 _MOST_APPROVERS = 64
 
@@ -41,26 +43,10 @@ class InteractionRepository(Repository):
             await connection.execute(insert(interactions).values(asdict(interaction)))
 
     @operation
-    async def find(
-        self,
-        *,
-        visit: bytes | None = None,
-        wait: bytes | None = None,
-        token: bytes | None = None,
-        now: datetime,
-    ) -> Interaction | None:
-        """The interaction with this hash, while its time is not up."""
+    async def find(self, by: HashColumn, value: bytes, *, now: datetime) -> Interaction | None:
+        """The interaction with this hash (32 bytes) in column `by`; None if there is none or it has expired."""
         async with self._database.read() as connection:
-            column, value = (
-                (interactions.c.visit_hash, visit)
-                if visit is not None
-                else (interactions.c.wait_hash, wait)
-                if wait is not None
-                else (interactions.c.token_hash, token)
-            )
-            query = select(interactions).where(column == value, interactions.c.expires_at > now)
-            row = (await connection.execute(query)).one_or_none()
-            return None if row is None else record_of(Interaction, row)
+            return await _find(connection, by, value, now)
 
     @operation
     async def take_part(
@@ -136,11 +122,15 @@ class InteractionRepository(Repository):
             return gone.rowcount
 
 
+async def _find(
+    connection: AsyncConnection, by: HashColumn, value: bytes, now: datetime
+) -> Interaction | None:
+    query = select(interactions).where(interactions.c[by] == value, interactions.c.expires_at > now)
+    return await find_record(connection, Interaction, query)
+
+
 async def _existing(connection: AsyncConnection, visit_hash: bytes, now: datetime) -> Interaction:
-    query = select(interactions).where(
-        interactions.c.visit_hash == visit_hash, interactions.c.expires_at > now
-    )
-    row = (await connection.execute(query)).one_or_none()
-    if row is None:
-        raise UnknownInteraction("there is no such interaction, or its time is up")
-    return record_of(Interaction, row)
+    interaction = await _find(connection, "visit_hash", visit_hash, now)
+    if interaction is None:
+        raise UnknownInteraction
+    return interaction

@@ -17,7 +17,7 @@ from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import KeyConflict, KeyInUse, StoreUnavailable, UnknownMasterKey
 from caveats_service.storage.records import SealedKey
 from caveats_service.storage.repositories import audit
-from caveats_service.storage.repositories.rows import record_of
+from caveats_service.storage.repositories.rows import all_records, find_record
 from caveats_service.storage.tables import labelled_tokens, master_keys, meta, service_keys
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ class KeyRepository(Repository):
     async def list(self) -> tuple[SealedKey, ...]:
         """Every key there ever was, oldest first."""
         async with self._database.read() as connection:
-            rows = await connection.execute(select(master_keys).order_by(master_keys.c.row_id))
-            return tuple(record_of(SealedKey, row) for row in rows)
+            return await all_records(
+                connection, SealedKey, select(master_keys).order_by(master_keys.c.row_id)
+            )
 
     @operation
     async def publish(
@@ -141,10 +142,11 @@ async def _only(connection: AsyncConnection, state: KeyState) -> str | None:
 
 
 async def _existing(connection: AsyncConnection, key_id: str) -> SealedKey:
-    row = (await connection.execute(select(master_keys).where(master_keys.c.key_id == key_id))).one_or_none()
-    if row is None:
+    query = select(master_keys).where(master_keys.c.key_id == key_id)
+    key = await find_record(connection, SealedKey, query)
+    if key is None:
         raise UnknownMasterKey(f"there is no key {key_id}")
-    return record_of(SealedKey, row)
+    return key
 
 
 async def _update(connection: AsyncConnection, key_id: str, **values: object) -> None:

@@ -15,7 +15,7 @@ from caveats_service.storage.engines.transactions import Repository, in_batches,
 from caveats_service.storage.errors import LabelExists, UnknownUser
 from caveats_service.storage.records import Idempotency, LabelledToken
 from caveats_service.storage.repositories import audit, idempotency
-from caveats_service.storage.repositories.rows import record_of
+from caveats_service.storage.repositories.rows import all_records, find_record
 from caveats_service.storage.tables import labelled_tokens, users
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ class LabelRepository(Repository):
         """The labelled token with this id."""
         query = select(labelled_tokens).where(labelled_tokens.c.token_id == token_id)
         async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
-            return None if row is None else record_of(LabelledToken, row)
+            return await find_record(connection, LabelledToken, query)
 
     @operation
     async def list(
@@ -81,11 +80,9 @@ class LabelRepository(Repository):
         query = select(labelled_tokens).where(labelled_tokens.c.username == username)
         if after is not None:
             query = query.where(ids < after)
+        query = query.order_by(ids.desc()).limit(limit)
         async with self._database.read() as connection:
-            return tuple(
-                record_of(LabelledToken, row)
-                for row in await connection.execute(query.order_by(ids.desc()).limit(limit))
-            )
+            return await all_records(connection, LabelledToken, query)
 
     @operation
     async def mark_used(self, uses: Mapping[str, datetime]) -> None:

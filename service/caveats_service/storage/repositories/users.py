@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, insert, select, true, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from caveats import UserRevocation
@@ -17,7 +17,7 @@ from caveats_service.storage.records import User, UserChange
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.repositories.groups import is_group
 from caveats_service.storage.repositories.revocations import revoke_within
-from caveats_service.storage.repositories.rows import record_of
+from caveats_service.storage.repositories.rows import all_records, find_record
 from caveats_service.storage.tables import users
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class UserRepository(Repository):
                 is_admin=is_admin,
                 scope=scope,
             )
-            return await _existing(connection, username)
+            return await existing_user(connection, username)
 
     @operation
     async def get(self, username: str) -> User | None:
@@ -78,16 +78,13 @@ class UserRepository(Repository):
         """Accounts by name; `after` is the last name of the previous page."""
         query = select(users).where(users.c.username > after).order_by(users.c.username).limit(limit)
         async with self._database.read() as connection:
-            return tuple(record_of(User, row) for row in await connection.execute(query))
+            return await all_records(connection, User, query)
 
     @operation
-    async def count(self, *, admins_only: bool = False) -> int:
-        """How many accounts there are (or enabled administrators)."""
-        query = select(func.count()).select_from(users)
-        if admins_only:
-            query = query.where(users.c.is_admin.is_(true()), users.c.disabled_at.is_(None))
+    async def count(self) -> int:
+        """How many accounts there are, disabled ones included."""
         async with self._database.read() as connection:
-            return (await connection.execute(query)).scalar_one()
+            return (await connection.execute(select(func.count()).select_from(users))).scalar_one()
 
     @operation
     async def set_password(
@@ -150,7 +147,7 @@ class UserRepository(Repository):
         revoke_until: datetime | None = None,
     ) -> UserChange:
         async with self._database.exclusive_write() as connection:
-            before = await _existing(connection, username)
+            before = await existing_user(connection, username)
             if "disabled_at" in values and not before.is_enabled and values["disabled_at"] is not None:
                 values = {}  # disabled already: the first time stands
             if values:
@@ -160,15 +157,15 @@ class UserRepository(Repository):
             if revoke_until is not None:
                 entry = UserRevocation(username, now, revoke_until)
                 revocation = await revoke_within(connection, entry, now=now, actor=actor, reason=action)
-            return UserChange(await _existing(connection, username), revocation)
+            return UserChange(await existing_user(connection, username), revocation)
 
 
 async def _find(connection: AsyncConnection, username: str) -> User | None:
-    row = (await connection.execute(select(users).where(users.c.username == username))).one_or_none()
-    return None if row is None else record_of(User, row)
+    return await find_record(connection, User, select(users).where(users.c.username == username))
 
 
-async def _existing(connection: AsyncConnection, username: str) -> User:
+async def existing_user(connection: AsyncConnection, username: str) -> User:
+    """The account of that name. Raises `UnknownUser`."""
     user = await _find(connection, username)
     if user is None:
         raise UnknownUser(f"there is no user {username}")

@@ -14,7 +14,7 @@ from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import UnknownVerifier
 from caveats_service.storage.records import VerifierApp
 from caveats_service.storage.repositories import audit
-from caveats_service.storage.repositories.rows import record_of
+from caveats_service.storage.repositories.rows import all_records, find_record
 from caveats_service.storage.tables import verifiers
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ class VerifierRepository(Repository):
         query = select(verifiers).where(verifiers.c.verifier_id > after)
         if audience is not None:
             query = query.where(verifiers.c.audience == audience)
+        query = query.order_by(verifiers.c.verifier_id).limit(limit)
         async with self._database.read() as connection:
-            rows = await connection.execute(query.order_by(verifiers.c.verifier_id).limit(limit))
-            return tuple(record_of(VerifierApp, row) for row in rows)
+            return await all_records(connection, VerifierApp, query)
 
     @operation
     async def revoke(self, verifier_id: str, *, now: datetime, actor: str) -> VerifierApp:
@@ -88,8 +88,7 @@ class VerifierRepository(Repository):
 
 async def _find(connection: AsyncConnection, verifier_id: str) -> VerifierApp | None:
     query = select(verifiers).where(verifiers.c.verifier_id == verifier_id)
-    row = (await connection.execute(query)).one_or_none()
-    return None if row is None else record_of(VerifierApp, row)
+    return await find_record(connection, VerifierApp, query)
 
 
 async def _existing(connection: AsyncConnection, verifier_id: str) -> VerifierApp:

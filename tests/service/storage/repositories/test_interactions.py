@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from store_support import (
@@ -20,15 +20,16 @@ from caveats_service.storage import (
     Store,
     UnknownInteraction,
 )
+from caveats_service.storage.repositories.interactions import HashColumn
 
 
 async def test_an_interaction_is_found_by_each_of_its_hashes_until_its_time_is_up(store: Store) -> None:
     made = interaction(1, payload=b"ticket", asker="bob")
     await store.interactions.begin(made, most=10, now=NOW)
-    for hashed in ({"visit": made.visit_hash}, {"wait": made.wait_hash}, {"token": made.token_hash}):
-        assert await store.interactions.find(**hashed, now=NOW) == made
-        assert await store.interactions.find(**hashed, now=NOW + DAY) is None
-    assert await store.interactions.find(visit=made.wait_hash, now=NOW) is None
+    for by in get_args(HashColumn):
+        assert await store.interactions.find(by, getattr(made, by), now=NOW) == made
+        assert await store.interactions.find(by, getattr(made, by), now=NOW + DAY) is None
+    assert await store.interactions.find("visit_hash", made.wait_hash, now=NOW) is None
     with pytest.raises(UnknownInteraction):
         await store.interactions.decide(
             made.visit_hash, Decision.GRANTED, until=NOW, now=NOW + DAY, actor="a"

@@ -32,6 +32,7 @@ from caveats.http import TITLES
 from caveats.kinds import STANDARD
 from caveats_client import Client
 from caveats_service.app import ROUTES
+from caveats_service.discharge.routes import schemas as discharge_schemas
 from caveats_service.http import schemas
 from caveats_service.settings import describe_settings
 
@@ -333,10 +334,11 @@ def test_http_md_has_every_endpoint_and_no_other() -> None:
 
 SHAPES = {
     name: shape
-    for name, shape in vars(schemas).items()
+    for module in (schemas, discharge_schemas)
+    for name, shape in vars(module).items()
     if isinstance(shape, type)
     and (issubclass(shape, BaseModel) or dataclasses.is_dataclass(shape))
-    and shape.__module__ == schemas.__name__
+    and shape.__module__ == module.__name__
     and shape not in (schemas.Schema, schemas.EmptyRequest)
 }
 

@@ -36,6 +36,7 @@ from service_support import (
 from caveats_service.app import ROUTES
 from caveats_service.core import revoking
 from caveats_service.core.accounts import OPERATOR
+from caveats_service.discharge.routes.schemas import AgentLoginRequest, FillInRequest
 from caveats_service.http import schemas
 
 pytestmark = pytest.mark.slow
@@ -54,8 +55,8 @@ BODIES: dict[tuple[str, str], list[type[BaseModel]]] = {
     ("POST", "/v1/verifiers"): [schemas.RegisterVerifierRequest],
     ("PUT", "/v1/groups/{group}"): [schemas.SetGroupRequest],
     ("POST", "/v1/agents"): [schemas.RegisterAgentRequest],
-    ("POST", "/discharge/form/{wait}"): [schemas.FillInRequest],
-    ("POST", "/discharge/agent-login/{visit}"): [schemas.AgentLoginRequest],
+    ("POST", "/discharge/form/{wait}"): [FillInRequest],
+    ("POST", "/discharge/agent-login/{visit}"): [AgentLoginRequest],
 }
 NASTY = [
     "", " ", "\0", "a" * 300, "a" * 2000, "é", "\u202e", "\U0001f600", "*", "..", "/", "%00", "null", "-1", "0", "1e400",

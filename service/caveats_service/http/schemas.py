@@ -1,6 +1,6 @@
-"""Every request and response body: the HTTP contract in one file. Knows JSON shapes, does nothing.
+"""The request and response bodies under /v1: the HTTP contract in one file. Knows JSON shapes, does nothing.
 
-Times are UTC, `YYYY-MM-DDTHH:MM:SSZ`; durations are whole seconds or text such as "8h"; a scope is patterns
+The bodies of the bakery protocol are in `discharge/routes/schemas.py`. Times are UTC, `YYYY-MM-DDTHH:MM:SSZ`; durations are whole seconds or text such as "8h"; a scope is patterns
 with one space between. A member that is not listed is refused, never ignored.
 """
 
@@ -28,6 +28,8 @@ from caveats.context import TEXT_FACTS
 Text = Annotated[str, StringConstraints(max_length=1024)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Password = Annotated[str, StringConstraints(max_length=4096)]
+KeyText = Annotated[str, StringConstraints(max_length=64)]
+Label = Annotated[str, StringConstraints(max_length=256)]
 TokenText = Annotated[str, StringConstraints(min_length=1, max_length=64 * 1024)]
 Moment = Annotated[
     datetime,
@@ -120,8 +122,8 @@ class RegisterAgentRequest(Schema):
     """POST /v1/agents. `public_key`: X25519, 32 bytes in base64."""
 
     username: Name
-    public_key: Annotated[str, StringConstraints(max_length=64)]
-    name: Annotated[str, StringConstraints(max_length=256)] = ""
+    public_key: KeyText
+    name: Label = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,41 +143,6 @@ class AgentsResponse:
 
     agents: list[AgentResponse]
     next: str | None
-
-
-class AgentLoginRequest(Schema):
-    """POST /discharge/agent-login/{visit}."""
-
-    username: Name
-    public_key: Annotated[str, StringConstraints(max_length=64)]
-
-
-class FormFields(Schema):
-    """What the form asks for."""
-
-    username: Name
-    password: Password = Field(repr=False)
-
-
-class FillInRequest(Schema):
-    """POST /discharge/form/{wait}."""
-
-    form: FormFields
-
-
-@dataclass(slots=True, kw_only=True)
-class FormToken:
-    """What to ask for the discharge with. `value`: base64."""
-
-    kind: str
-    value: str = field(repr=False)
-
-
-@dataclass(slots=True, kw_only=True)
-class FillInResponse:
-    """The form's answer."""
-
-    token: FormToken
 
 
 class IssueTokenRequest(Schema):
@@ -389,8 +356,8 @@ class RegisterVerifierRequest(Schema):
     """POST /v1/verifiers. `public_key`: X25519, 32 bytes in base64url without padding."""
 
     audience: Name
-    public_key: Annotated[str, StringConstraints(max_length=64)]
-    name: Annotated[str, StringConstraints(max_length=256)] = ""
+    public_key: KeyText
+    name: Label = ""
 
 
 @dataclass(slots=True, kw_only=True)

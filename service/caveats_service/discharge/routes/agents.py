@@ -16,7 +16,7 @@ from caveats_service.discharge.routes.endpoint import (
     host,
     protocol_version,
 )
-from caveats_service.http import schemas
+from caveats_service.discharge.routes.schemas import AgentLoginRequest
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -43,7 +43,7 @@ async def agent(request: RequestContext) -> Response:
 @bakery_endpoint
 async def agent_login(request: RequestContext) -> Response:
     """The older way: the agent completes the challenge, sends it along in a cookie, and then waits."""
-    body = await request.read(schemas.AgentLoginRequest)
+    body = await request.read(AgentLoginRequest)
     decisions = request.runtime.decisions
     interaction = await decisions.of_visit(request.param("visit"))
     question = decisions.question(interaction, host=host(request))

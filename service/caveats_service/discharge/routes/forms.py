@@ -9,8 +9,8 @@ from caveats.http import PasswordCredential
 from caveats_service.discharge import protocol
 from caveats_service.discharge.protocol import BakeryAnswer
 from caveats_service.discharge.routes.endpoint import bakery_endpoint, bakery_response, host
+from caveats_service.discharge.routes.schemas import FillInRequest, FillInResponse, FormToken
 from caveats_service.discharge.secrets import wait_token
-from caveats_service.http import schemas
 from caveats_service.http.credentials import user_of
 from caveats_service.http.request import RequestContext, reply
 
@@ -29,11 +29,11 @@ async def form(request: RequestContext) -> Response:
 async def fill_in(request: RequestContext) -> Response:
     """The filled-in form: the token for it, if username and password are right."""
     request.require_same_site_if_browser()
-    body = await request.read(schemas.FillInRequest)
+    body = await request.read(FillInRequest)
     decisions = request.runtime.decisions
     interaction = await decisions.of_wait(request.param("wait"))
     user = await user_of(request, PasswordCredential(body.form.username, body.form.password))
     question = decisions.question(interaction, host=host(request))
     await decisions.sign_in(interaction, question, user.username)
     token = b64encode(wait_token(request.param("wait"))).decode("ascii")
-    return reply(schemas.FillInResponse(token=schemas.FormToken(kind=protocol.FORM, value=token)))
+    return reply(FillInResponse(token=FormToken(kind=protocol.FORM, value=token)))

@@ -1,159 +1,44 @@
 """Every setting of the service: one frozen value, read once from `CAVEATS_*`, documented where it is defined.
 
-Knows the environment and what each variable may be. Must not open anything. A bad value is a `SettingsError`
-that names the variable and what would be accepted, and repeats no value.
+Knows the environment; what a variable may be is in `setting_types`. Must not open anything. A bad value is a
+`SettingsError` that names the variable and what would be accepted, and repeats no value.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Self
 
-import limits
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from caveats.durations import ACCEPTED, format_duration, parse_duration
-from caveats.http import UNIX, TrustedProxies
-from caveats.kinds import Network
+from caveats.durations import format_duration
+from caveats.http import TrustedProxies
+from caveats_service.setting_types import (
+    Accepts,
+    Count,
+    DatabaseUrl,
+    Duration,
+    EntryPoints,
+    File,
+    Location,
+    LogLevel,
+    Origin,
+    Origins,
+    Proxies,
+    Rate,
+    Seconds,
+    Switch,
+)
 
 PREFIX = "CAVEATS_"
-
-_COUNT = re.compile(r"0|[1-9][0-9]{0,9}")
-_DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,5})(?:\.[0-9]{1,3})?")
-_NETWORK = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
-_CHECKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[1-9][0-9]{0,4})?")
-_RATE = re.compile(r"[1-9][0-9]{0,5}/(?:second|minute|hour|day)")
-_SQLITE = re.compile(r"sqlite:///[^?#\0]+")
-_POSTGRES = re.compile(r"postgres(?:ql)?://[!-~]+")
-_LONGEST_LOCATION = 256
 
 
 class SettingsError(Exception):
     """The environment does not describe a service that can run; the message says which variables, and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Accepts:
-    """What a variable may be, in words, for messages."""
-
-    words: str
-
-
-def _count(value: object) -> object:
-    if isinstance(value, str):
-        if _COUNT.fullmatch(value) is None:
-            raise ValueError("not a whole number")
-        return int(value)
-    return value
-
-
-def _decimal(value: object) -> object:
-    if isinstance(value, str):
-        if _DECIMAL.fullmatch(value) is None:
-            raise ValueError("not a number")
-        return float(value)
-    return value
-
-
-def _duration(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str | int) else value
-
-
-def _items(value: object, read: Callable[[str], Any]) -> object:
-    """A comma-separated list; empty text is an empty one. Spaces around an item do not count."""
-    if not isinstance(value, str):
-        return value
-    if not value.strip():
-        return ()
-    items = tuple(read(item.strip(" ")) for item in value.split(","))
-    if len(set(items)) != len(items):
-        raise ValueError("an item is given twice")
-    return items
-
-
-def _proxy(text: str) -> Network | str:
-    if text == UNIX:
-        return text
-    if _NETWORK.fullmatch(text) is None:
-        raise ValueError("not an address or network")
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError as error:
-        raise ValueError("not an address or network, or one with host bits set") from error
-
-
-def _matching(pattern: re.Pattern[str], refusal: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if pattern.fullmatch(text) is None:
-            raise ValueError(refusal)
-        return text
-
-    return read
-
-
-def _rate(value: object) -> object:
-    if not isinstance(value, str) or _RATE.fullmatch(value) is None:
-        raise ValueError("not a rate")
-    limits.parse(value)
-    return value
-
-
-def _location(value: object) -> object:
-    if isinstance(value, str) and (
-        not value.isprintable() or len(value.encode(errors="replace")) > _LONGEST_LOCATION
-    ):
-        raise ValueError("too long, or not printable")
-    return value
-
-
-def _database(value: object) -> object:
-    if value is None or isinstance(value, SecretStr):
-        return value
-    if not isinstance(value, str) or not (_SQLITE.fullmatch(value) or _is_postgres(value)):
-        raise ValueError("not a database that this version can use")
-    return value
-
-
-def _is_postgres(text: str) -> bool:
-    """A URL that names a database. Several hosts, with commas, are all right."""
-    if _POSTGRES.fullmatch(text) is None:
-        return False
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return False
-    return len(parts.path) > 1 and not parts.fragment
-
-
-def _path(value: object) -> object:
-    if isinstance(value, str) and (not value or "\0" in value):
-        raise ValueError("not a path")
-    return value
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_duration), _Accepts(ACCEPTED)]
-Count: TypeAlias = Annotated[int, BeforeValidator(_count), _Accepts("a whole number")]
-Seconds: TypeAlias = Annotated[float, BeforeValidator(_decimal), _Accepts("seconds, such as 2 or 0.5")]
-Switch: TypeAlias = Annotated[bool, _Accepts("true or false")]
-File: TypeAlias = Annotated[Path, BeforeValidator(_path), _Accepts("a path")]
-Rate: TypeAlias = Annotated[
-    str, BeforeValidator(_rate), _Accepts("a count per second, minute, hour or day, such as 10/minute")
-]
-_origin = _matching(_ORIGIN, "not an origin")
-_ORIGIN_FORM = "an origin such as https://auth.example (lower case, no path)"
 
 
 class Settings(BaseSettings):
@@ -166,23 +51,19 @@ class Settings(BaseSettings):
     data_dir: File = Field(
         Path("data"), description="Folder of the database and the seal key; made if it is missing."
     )
-    database_url: Annotated[
-        SecretStr | None,
-        BeforeValidator(_database),
-        _Accepts("sqlite:///path (sqlite:////path from the root) or postgresql://user@host:port/database"),
-    ] = Field(
+    database_url: DatabaseUrl = Field(
         None,
         description="The database: one file, or a PostgreSQL that many nodes share. "
         "Unset: the file caveats.db in the data folder.",
     )
-    seal_key: Annotated[SecretStr | None, _Accepts("32 random bytes as 43 characters of base64url")] = Field(
+    seal_key: Annotated[SecretStr | None, Accepts("32 random bytes as 43 characters of base64url")] = Field(
         None, description="Key that seals the master keys at rest: 32 bytes, base64url. Unset: from its file."
     )
     seal_key_file: File | None = Field(
         None, description="File of the seal key, made at the first start. Unset: seal.key in the data folder."
     )
-    location: Annotated[str, BeforeValidator(_location), _Accepts("printable text of at most 256 bytes")] = (
-        Field("", description="Location written into tokens: a hint for people, not authenticated.")
+    location: Location = Field(
+        "", description="Location written into tokens: a hint for people, not authenticated."
     )
     open_registration: Switch = Field(
         default=False, description="Whether anybody may register, or only admins."
@@ -204,31 +85,19 @@ class Settings(BaseSettings):
         timedelta(days=7), description="A browser session ends after so long, idle or not (duration)."
     )
 
-    host: Annotated[str, _Accepts("an address or host name")] = Field(
+    host: Annotated[str, Accepts("an address or host name")] = Field(
         "127.0.0.1", min_length=1, description="Address to listen on."
     )
-    port: Annotated[Count, _Accepts("a port, 0 to 65535")] = Field(
+    port: Annotated[Count, Accepts("a port, 0 to 65535")] = Field(
         8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one."
     )
-    public_url: Annotated[
-        str | None,
-        BeforeValidator(lambda value: value if value is None else _origin(str(value))),
-        _Accepts(_ORIGIN_FORM),
-    ] = Field(
+    public_url: Origin = Field(
         None, description="Where browsers reach the service. Unset: taken from the request's Host header."
     )
-    allowed_origins: Annotated[
-        tuple[str, ...],
-        NoDecode,
-        BeforeValidator(lambda value: _items(value, _origin)),
-        _Accepts(f"{_ORIGIN_FORM}; several with commas"),
-    ] = Field((), description="Other origins whose pages may use the session cookie, comma-separated.")
-    trusted_proxies: Annotated[
-        tuple[Network | Literal["unix"], ...],
-        NoDecode,
-        BeforeValidator(lambda value: _items(value, _proxy)),
-        _Accepts("addresses and networks such as 10.0.0.0/8,::1 (no host bits set), and unix"),
-    ] = Field(
+    allowed_origins: Origins = Field(
+        (), description="Other origins whose pages may use the session cookie, comma-separated."
+    )
+    trusted_proxies: Proxies = Field(
         (),
         description="Proxies whose X-Forwarded-* headers are believed, comma-separated networks; "
         "unix: those that connect through a Unix socket.",
@@ -240,20 +109,14 @@ class Settings(BaseSettings):
     )
 
     checkers: Annotated[
-        tuple[str, ...],
-        NoDecode,
-        BeforeValidator(lambda value: _items(value, _matching(_CHECKER, "not an entry point's name"))),
-        _Accepts("names of entry points in the group caveats.checkers, comma-separated"),
+        EntryPoints, Accepts("names of entry points in the group caveats.checkers, comma-separated")
     ] = Field((), description="Plug-in caveat kinds to enable, by entry point, comma-separated.")
     checker_deadline: Seconds = Field(
         2.0, gt=0, le=60, description="A plug-in's check refuses after so long (seconds)."
     )
 
     conditions: Annotated[
-        tuple[str, ...],
-        NoDecode,
-        BeforeValidator(lambda value: _items(value, _matching(_CHECKER, "not an entry point's name"))),
-        _Accepts("names of entry points in the group caveats.conditions, comma-separated"),
+        EntryPoints, Accepts("names of entry points in the group caveats.conditions, comma-separated")
     ] = Field((), description="Plug-in conditions of third-party caveats to enable, by entry point.")
     discharge_lifetime: Duration = Field(
         timedelta(minutes=5), description="Life of a discharge, from the decision (duration)."
@@ -269,21 +132,21 @@ class Settings(BaseSettings):
     interaction_limit_address: Rate = Field(
         "60/minute", description="Interactions that one address may begin (rate)."
     )
-    max_interactions: Annotated[Count, _Accepts("a whole number, 1 to 1000000")] = Field(
+    max_interactions: Annotated[Count, Accepts("a whole number, 1 to 1000000")] = Field(
         10_000, ge=1, le=1_000_000, description="Interactions that are kept at a time (count)."
     )
 
-    admin_password: Annotated[SecretStr | None, _Accepts("text of 8 characters or more")] = Field(
+    admin_password: Annotated[SecretStr | None, Accepts("text of 8 characters or more")] = Field(
         None,
         description="Password of the admin that the first start creates. Unset: a random one, printed once.",
     )
-    password_min_length: Annotated[Count, _Accepts("a whole number, 8 to 128")] = Field(
+    password_min_length: Annotated[Count, Accepts("a whole number, 8 to 128")] = Field(
         8, ge=8, le=128, description="Shortest new password (characters)."
     )
-    password_workers: Annotated[Count, _Accepts("a whole number, 1 to 64")] = Field(
+    password_workers: Annotated[Count, Accepts("a whole number, 1 to 64")] = Field(
         2, ge=1, le=64, description="Passwords hashed at the same time (threads; 64 MiB each)."
     )
-    password_queue: Annotated[Count, _Accepts("a whole number, 0 to 10000")] = Field(
+    password_queue: Annotated[Count, Accepts("a whole number, 0 to 10000")] = Field(
         32,
         ge=0,
         le=10_000,
@@ -306,21 +169,17 @@ class Settings(BaseSettings):
         description="A published key waits so long before it issues, so that all have it (duration).",
     )
 
-    max_body_bytes: Annotated[Count, _Accepts("a whole number of bytes, 1024 to 16777216")] = Field(
+    max_body_bytes: Annotated[Count, Accepts("a whole number of bytes, 1024 to 16777216")] = Field(
         64 * 1024, ge=1024, le=16 * 1024 * 1024, description="Largest request body (bytes)."
     )
-    max_header_bytes: Annotated[Count, _Accepts("a whole number of bytes, 8192 to 1048576")] = Field(
+    max_header_bytes: Annotated[Count, Accepts("a whole number of bytes, 8192 to 1048576")] = Field(
         72 * 1024,
         ge=8192,
         le=1024 * 1024,
         description="Largest request head; a bundle may have 64 KiB (bytes).",
     )
 
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        BeforeValidator(_lower),
-        _Accepts("debug, info, warning or error"),
-    ] = Field("info", description="Least important events that are logged.")
+    log_level: LogLevel = Field("info", description="Least important events that are logged.")
     log_json: Switch = Field(
         default=False, description="Log one JSON object a line instead of text for people."
     )
@@ -430,7 +289,7 @@ def _explain(where: tuple[int | str, ...], message: str) -> str:
 
 
 def _accepted(name: str) -> str:
-    words = [item.words for item in Settings.model_fields[name].metadata if isinstance(item, _Accepts)]
+    words = [item.words for item in Settings.model_fields[name].metadata if isinstance(item, Accepts)]
     return words[-1] if words else "a path"
 
 

@@ -49,19 +49,6 @@ def _end(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
-def print_json(value: object) -> None:
-    """Print JSON."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
-
-
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print a table as wide as the terminal; cells are plain text."""
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    Console(highlight=False).print(table)
-
-
 def print_records(
     records: Iterable[_Record],
     columns: Mapping[str, Callable[[_Record], str]],
@@ -69,11 +56,18 @@ def print_records(
     as_json: bool,
     without: Collection[str] = (),
 ) -> None:
-    """Print records as a table of these columns, or as a JSON array of all their fields but those in `without`."""
+    """Print records as a table as wide as the terminal, or as a JSON array of all their fields.
+
+    `columns`: the title of each column of the table, and what makes its cells. `without`: fields to leave out of JSON.
+    """
     if as_json:
-        print_json([_record_json(record, without) for record in records])
-    else:
-        print_table(columns, ([cell(record) for cell in columns.values()] for record in records))
+        array = [_record_json(record, without) for record in records]
+        sys.stdout.write(json.dumps(array, indent=2) + "\n")
+        return
+    table = Table(*columns, box=None, pad_edge=False)
+    for record in records:
+        table.add_row(*(Text(cell(record)) for cell in columns.values()))
+    Console(highlight=False).print(table)
 
 
 def _record_json(record: DataclassInstance, without: Collection[str]) -> dict[str, object]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 
-from caveats_service.cli.output import json_option, print_json, print_table
+from caveats_service.cli.output import json_option, print_records
 from caveats_service.settings import describe_settings
 
 
@@ -14,10 +12,12 @@ from caveats_service.settings import describe_settings
 @json_option
 def show_settings(*, as_json: bool) -> None:
     """List every setting: its variable, its default, what it means."""
-    rows = describe_settings()
-    if as_json:
-        print_json([asdict(row) for row in rows])
-        return
-    print_table(
-        ("variable", "default", "meaning"), ((row.variable, row.default, row.meaning) for row in rows)
+    print_records(
+        describe_settings(),
+        {
+            "variable": lambda row: row.variable,
+            "default": lambda row: row.default,
+            "meaning": lambda row: row.meaning,
+        },
+        as_json=as_json,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from caveats import (
     DEFAULT_LIMITS,
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 DEFAULT_AUDIENCE = "default"
 DEFAULT_SCOPE = "*"
+_EXPIRES_AT = 1
+"""The place of the issuer's expiry among the caveats of an issued token."""
 _BRANCHES_IN_ONE_CAVEAT = 28
 _FOREIGN = UnknownCaveat(b"").why
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC, microsecond=0)
@@ -83,13 +85,6 @@ class Plan:
     caveats: tuple[Caveat, ...]
     scope: str
     note: str | None
-
-    @property
-    def expires_at(self) -> datetime:
-        """The earliest expiry among its caveats."""
-        expires_at = effective(self.caveats).expires_at
-        assert expires_at is not None
-        return expires_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +212,21 @@ def renewal_expiry(
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """A token that was minted, and what it was minted from."""
+    """A token that was minted or renewed, and what all its caveats together allow."""
 
     macaroon: Macaroon = field(repr=False)
     identifier: Identifier
-    plan: Plan
+    user: str
+    scope: str
+    expires_at: datetime
+
+    @classmethod
+    def of(cls, macaroon: Macaroon, identifier: Identifier, caveats: Sequence[Caveat]) -> Self:
+        """The token with these caveats. Raises `Forbidden` for one that names no user or no expiry."""
+        authority = effective(caveats)
+        if authority.user is None or authority.expires_at is None:
+            raise Forbidden("not a token of this service")
+        return cls(macaroon, identifier, authority.user, " ".join(authority.scopes), authority.expires_at)
 
 
 class TokenIssuer:
@@ -249,7 +254,7 @@ class TokenIssuer:
         macaroon = _within_limits(
             lambda: Macaroon.mint(root_key, identifier, location=self._location, caveats=planned.caveats)
         )
-        issued = IssuedToken(macaroon, identifier, planned)
+        issued = IssuedToken.of(macaroon, identifier, planned.caveats)
         if planned.note is not None:
             label = LabelledToken(
                 identifier.token_id,
@@ -258,16 +263,24 @@ class TokenIssuer:
                 planned.scope,
                 planned.audience,
                 now,
-                planned.expires_at,
+                issued.expires_at,
             )
             await self._store.labels.add(label, now=now, actor=actor, once=once, result=issued)
         elif once is not None:
             await self._store.replies.remember(once, issued, now=now)
         return issued
 
-    def renew(self, authenticated: Authenticated, expires_at: datetime) -> Macaroon:
-        """The same token with a later expiry. Raises `InvalidRequest` for one that would be too long."""
-        return _within_limits(lambda: renew(authenticated, expires_at, self._derived_key))
+    def renew(self, authenticated: Authenticated, expires_at: datetime) -> IssuedToken:
+        """The same token with a later expiry; what holders added stays.
+
+        Raises `InvalidRequest` for one that would be too long, and `Forbidden` for one that the service did not issue.
+        """
+        identifier = authenticated.identified
+        assert identifier is not None
+        macaroon = _within_limits(lambda: renew(authenticated, expires_at, self._derived_key))
+        caveats = list(authenticated.caveats)
+        caveats[_EXPIRES_AT] = Expires(expires_at)
+        return IssuedToken.of(macaroon, identifier, caveats)
 
     def _derived_key(self, identifier: Identifier) -> bytes:
         return derive(self._master_keys.keyring.root_key(identifier))

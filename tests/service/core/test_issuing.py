@@ -110,7 +110,8 @@ def test_a_life_is_cut_to_what_is_left(
     left: timedelta | None, asked: timedelta | None, expected: timedelta
 ) -> None:
     limits = Bounds("alice", (parse_scope("*"),), "*", expires_at=None if left is None else NOW + left)
-    assert plan(IssueRequest(lifetime=asked), limits, LIVES, CHECKERS, now=NOW).expires_at == NOW + expected
+    planned = plan(IssueRequest(lifetime=asked), limits, LIVES, CHECKERS, now=NOW)
+    assert effective(planned.caveats).expires_at == NOW + expected
 
 
 @pytest.mark.parametrize("asked", [timedelta(0), timedelta(seconds=-1), 30 * DAY + timedelta(seconds=1)])

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from caveats import CaveatsError, Expires, effective
+from caveats import CaveatsError, Expires
 from caveats.http import PasswordCredential, TokenCredential, credential_of, credential_required
 from caveats_service.core.errors import Forbidden
-from caveats_service.core.issuing import IssueRequest, Plan, plan, renewal_expiry
+from caveats_service.core.issuing import IssueRequest, plan, renewal_expiry
 from caveats_service.http import schemas
 from caveats_service.http.credentials import live_token, require_token, user_of
 from caveats_service.http.request import NO_STORE, RequestContext, reply
@@ -32,8 +32,13 @@ async def sign_in(request: RequestContext) -> Response:
     planned = plan(asked, bounds, request.runtime.session_lives, request.runtime.checkers, now=request.now)
     await _end_previous(request)
     issued = await request.runtime.issuer.issue(planned, actor=user.username, now=request.now)
-    session = _session(planned, issued.identifier.token_id)
-    return reply(session, 201, _set_cookie(request, issued.macaroon.encode(), planned.expires_at))
+    session = schemas.SessionResponse(
+        user=issued.user,
+        token_id=issued.identifier.token_id,
+        scope=issued.scope,
+        expires_at=issued.expires_at,
+    )
+    return reply(session, 201, _set_cookie(request, issued.macaroon.encode(), issued.expires_at))
 
 
 async def _end_previous(request: RequestContext) -> None:
@@ -45,13 +50,6 @@ async def _end_previous(request: RequestContext) -> None:
         except CaveatsError:
             return
         await request.runtime.revocations.revoke_presented(token)
-
-
-def _session(planned: Plan, token_id: str) -> schemas.SessionResponse:
-    scope = " ".join(effective(planned.caveats).scopes)
-    return schemas.SessionResponse(
-        user=planned.user, token_id=token_id, scope=scope, expires_at=planned.expires_at
-    )
 
 
 async def who(request: RequestContext) -> Response:
@@ -67,7 +65,7 @@ async def who(request: RequestContext) -> Response:
             request.runtime.session_lives,
             now=request.now,
         )
-        text = request.runtime.issuer.renew(authenticated, expires_at).encode()
+        text = request.runtime.issuer.renew(authenticated, expires_at).macaroon.encode()
     except Forbidden:  # at its ceiling a session simply goes on until it ends
         text = credential.text
     token = await request.runtime.tokens.introspect(text)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from caveats import WrongAudience, effective
+from caveats import WrongAudience
 from caveats.durations import parse_duration
 from caveats.http import PasswordCredential, Problem, TokenCredential, credential_required
 from caveats_service.core.issuing import (
@@ -21,7 +21,7 @@ from caveats_service.core.issuing import (
 )
 from caveats_service.http import schemas
 from caveats_service.http.credentials import live_token, require_account, user_of
-from caveats_service.http.errors import forbidden, not_found
+from caveats_service.http.errors import not_found
 from caveats_service.http.idempotency import Once, idempotent
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.http.routes.revocations import revoke_whole
@@ -33,16 +33,15 @@ if TYPE_CHECKING:
 
 
 def token_response(issued: IssuedToken) -> schemas.TokenResponse:
-    """What a caller is told of a new token: its effective authority."""
-    authority = effective(issued.plan.caveats)
+    """A new or renewed token, and what all its caveats together allow."""
     return schemas.TokenResponse(
         token=issued.macaroon.encode(),
         token_id=issued.identifier.token_id,
-        user=issued.plan.user,
+        user=issued.user,
         audience=issued.identifier.audience,
-        scope=" ".join(authority.scopes),
+        scope=issued.scope,
         issued_at=issued.identifier.issued_at,
-        expires_at=issued.plan.expires_at,
+        expires_at=issued.expires_at,
     )
 
 
@@ -103,27 +102,7 @@ async def renew(request: RequestContext) -> Response:
     expires_at = renewal_expiry(
         authenticated, lifetime(body.expires_in), request.runtime.lives, now=request.now
     )
-    macaroon = request.runtime.issuer.renew(authenticated, expires_at)
-    again = (
-        authenticated
-        if authenticated.third_parties
-        else request.runtime.tokens.verifier.authenticate(macaroon)
-    )
-    authority = effective(again.caveats)
-    identifier = again.identified
-    if identifier is None or authority.user is None:
-        raise forbidden("not a token of this service")
-    return reply(
-        schemas.TokenResponse(
-            token=macaroon.encode(),
-            token_id=identifier.token_id,
-            user=authority.user,
-            audience=identifier.audience,
-            scope=" ".join(authority.scopes),
-            issued_at=identifier.issued_at,
-            expires_at=authority.expires_at or expires_at,
-        )
-    )
+    return reply(token_response(request.runtime.issuer.renew(authenticated, expires_at)))
 
 
 async def listing(request: RequestContext) -> Response:

@@ -24,26 +24,37 @@ if TYPE_CHECKING:
 
 PROOF_HEADER = "X-Feed-Proof"
 _LONGEST_WAIT = 30
+"""Seconds."""
+_MOST = 2**53
+"""The greatest sequence and epoch that JSON carries exactly."""
 _SSE = {**NO_STORE, "X-Accel-Buffering": "no"}
 
 
 async def read(request: RequestContext) -> Response:
     """From a sequence on: as events for `Accept: text/event-stream`, else as lines up to now."""
-    audience = request.http.query_params.get("audience", "")
-    keys = _reader(request, audience)
-    after = request.number("after", 0, 2**53)
-    epoch = request.number("epoch", 0, 2**53) or None
+    keys = _keys_of_reader(request)
+    after = request.number("after", 0, _MOST)
+    epoch = request.number("epoch", 0, _MOST) or None
     if "text/event-stream" in request.http.headers.get("accept", ""):
-        last_event = request.http.headers.get("last-event-id", "")
-        if last_event.isascii() and last_event.isdigit() and len(last_event) <= 16:
-            after = int(last_event)
-        subscriber = request.runtime.feed.subscribe(audience)
-        return StreamingResponse(
-            _events(request.runtime.feed, keys, subscriber, after, epoch), 200, _SSE, "text/event-stream"
-        )
+        return _event_stream(request, keys, after, epoch)
     wait = request.number("wait", 0, _LONGEST_WAIT)
     if wait:
         await request.runtime.feed.wait_for_news(after, epoch, wait)
+    return _line_stream(request, keys, after, epoch)
+
+
+def _event_stream(request: RequestContext, keys: AudienceKeyring, after: int, epoch: int | None) -> Response:
+    """Server-sent events, without end. A browser that comes back names the last one that it got."""
+    last_event = request.http.headers.get("last-event-id", "")
+    if last_event.isascii() and last_event.isdigit() and len(last_event) <= 16:
+        after = int(last_event)
+    subscriber = request.runtime.feed.subscribe(keys.audience)
+    events = _events(request.runtime.feed, keys, subscriber, after, epoch)
+    return StreamingResponse(events, 200, _SSE, "text/event-stream")
+
+
+def _line_stream(request: RequestContext, keys: AudienceKeyring, after: int, epoch: int | None) -> Response:
+    """One page a line, up to now; compressed for a reader that accepts gzip."""
     headers = {**NO_STORE, "Vary": "Accept-Encoding"}
     lines = _lines(request.runtime.feed, keys, after, epoch)
     if "gzip" in request.http.headers.get("accept-encoding", ""):
@@ -52,7 +63,9 @@ async def read(request: RequestContext) -> Response:
     return StreamingResponse(lines, 200, headers, "application/x-ndjson")
 
 
-def _reader(request: RequestContext, audience: str) -> AudienceKeyring:
+def _keys_of_reader(request: RequestContext) -> AudienceKeyring:
+    """The keys of the audience that the request names, if it proves that the reader holds one. Raises `Problem`."""
+    audience = request.http.query_params.get("audience", "")
     if not is_audience(audience):
         raise bad_request("say for which audience: ?audience=...")
     keys = request.runtime.master_keys.keyring.export(audience)

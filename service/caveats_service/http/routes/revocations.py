@@ -17,6 +17,7 @@ from caveats_service.http.request import RequestContext, reply
 if TYPE_CHECKING:
     from starlette.responses import Response
 
+    from caveats_service.core.accounts import Actor
     from caveats_service.storage import RevocationRecord
 
 _NOT_YOURS = "you have no labelled token of this id; present the token itself, or revoke all of yours"
@@ -63,47 +64,56 @@ async def _revoke_presented(request: RequestContext, text: str | None) -> Revoca
 
 async def revoke_whole(request: RequestContext, token_id: str) -> RevocationRecord:
     """A whole token: the one presented if no holder narrowed it, a labelled one of the caller's, or for an admin any."""
-    if not is_token_id(token_id):
-        raise not_found("a token id is a ULID")
-    presented = await _presented(request)
-    if presented is not None and presented.whole and presented.token_id == token_id:
+    presented = await _presented(request, token_id)
+    if presented is not None and presented.whole:
         return await request.runtime.revocations.revoke_presented(presented)
-    label = await request.runtime.store.labels.get(token_id)
     try:
-        caller = await require_owner_or_admin(request, label.username if label is not None else None)
+        caller = await _require_owner_or_admin(request, token_id)
     except Problem as problem:
-        if (
-            problem.code == "forbidden"
-        ):  # whether somebody else has a token of this id is not for everybody to know
+        if problem.code == "forbidden":  # the caller is not told whether somebody else has such a token
             raise not_found(_NOT_YOURS) from None
         raise
     return await request.runtime.revocations.revoke_token(token_id, actor=caller.username)
 
 
-async def _presented(request: RequestContext) -> Introspection | None:
-    if isinstance(request.credential, TokenCredential):
-        return await request.runtime.tokens.introspect(request.credential.text)
-    return None
-
-
 async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str) -> RevocationRecord:
     """A branch by its id: for the token's user, for a holder of the whole token or of that copy, or for an admin."""
-    if not is_token_id(token_id):
-        raise not_found("a token id is a ULID")
+    branch = _read_branch_id(branch_id)
+    presented = await _presented(request, token_id)
+    if presented is None:
+        actor = (await _require_owner_or_admin(request, token_id)).username
+    elif presented.whole or branch == presented.branches[-1]:
+        actor = presented.user
+    else:
+        raise forbidden("a narrowed copy may revoke itself, not other branches")
+    return await request.runtime.revocations.revoke_branch(token_id, branch, actor=actor)
+
+
+def _read_branch_id(text: str) -> bytes:
+    """The branch id, 16 bytes. Raises a 400 `Problem`."""
     try:
-        branch = bytes.fromhex(branch_id)
+        branch = bytes.fromhex(text)
     except ValueError:
         branch = b""
-    if len(branch) != BRANCH_ID_SIZE or branch.hex() != branch_id:
+    if len(branch) != BRANCH_ID_SIZE or branch.hex() != text:
         raise bad_request(f"a branch id is {BRANCH_ID_SIZE} bytes in lower-case hex")
-    presented = await _presented(request)
-    if presented is not None and presented.token_id == token_id:
-        if presented.whole or branch == presented.branches[-1]:
-            return await request.runtime.revocations.revoke_branch(token_id, branch, actor=presented.user)
-        raise forbidden("a narrowed copy may revoke itself, not other branches")
+    return branch
+
+
+async def _presented(request: RequestContext, token_id: str) -> Introspection | None:
+    """The token in the request's head, if it is the one with this id or a copy of it. Raises a 404 `Problem` for no id."""
+    if not is_token_id(token_id):
+        raise not_found("a token id is a ULID")
+    if not isinstance(request.credential, TokenCredential):
+        return None
+    token = await request.runtime.tokens.introspect(request.credential.text)
+    return token if token.token_id == token_id else None
+
+
+async def _require_owner_or_admin(request: RequestContext, token_id: str) -> Actor:
+    """The caller, who labelled this token or is an administrator."""
     label = await request.runtime.store.labels.get(token_id)
-    caller = await require_owner_or_admin(request, label.username if label is not None else None)
-    return await request.runtime.revocations.revoke_branch(token_id, branch, actor=caller.username)
+    return await require_owner_or_admin(request, label.username if label is not None else None)
 
 
 async def _revoke_user(

@@ -1,8 +1,8 @@
 """The conditions that the service judges as a third party: each a kind of caveat, with its check below it.
 
-They stand in tickets and are judged about the asker, by the same `Checkers` as caveats. The facts come from the context:
-`user`, and in `extra` "groups" (the asker's) and "approvals" (the groups of each person who has approved). The conditions
-of bakeries are known as well. Knows no store.
+Tickets hold them, and a `Checkers` judges them, as it does caveats. The facts are those of the asker: `user`, and in
+`extra` "groups" (the asker's) and "approvals" (the groups of each person who has approved). The conditions of bakeries
+are known as well. Knows no store.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def check_member_of(caveat: MemberOf, context: Context) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class ApprovedBy(Caveat):
-    """A second person, of one of these groups and never the asker, has approved. `purpose`: of what, in words for people."""
+    """A second person, of one of these groups and never the asker, has approved. `purpose`: what, in words for people."""
 
     kind: ClassVar[str] = "approved-by"
     groups: tuple[str, ...]
@@ -100,7 +100,9 @@ class ApprovedBy(Caveat):
         """`ops dev`, or `ops dev: drop the database`."""
         names, colon, purpose = value.partition(": ")
         if colon and not purpose:
-            raise MalformedCaveat("after the colon it says what is to be approved")
+            raise MalformedCaveat(
+                "approved-by: write after the colon what is to be approved, or leave the colon out"
+            )
         return cls(_groups(names), purpose)
 
 

@@ -2,7 +2,7 @@
 
 Knows who may decide what and when, the store, and the hashes by which it finds an interaction; knows no HTTP. The asker
 signs in on a page of their own; approvers have another, from which nobody can become the asker. There is one decision,
-and it names the person who made it. The account behind each person counts as it is when it is used, not as it was.
+and the audit names the person who made it. Each use checks the accounts again: one that is disabled counts no more.
 """
 
 from __future__ import annotations
@@ -73,40 +73,40 @@ class Decisions:
     # finding an interaction
 
     async def of_visit(self, visit: str) -> Interaction:
-        """The interaction of this asker's page. Raises `UnknownInteraction`."""
+        """The interaction of an asker's page. `visit`: the secret in its address. Raises `UnknownInteraction`."""
         return _known(await self._find("visit_hash", secrets.visit_hash(visit)))
 
     async def of_approve(self, approve: str) -> Interaction:
-        """The interaction of this approvers' page. Raises `UnknownInteraction`."""
+        """The interaction of an approvers' page. `approve`: the secret in its address. Raises `UnknownInteraction`."""
         return _known(await self._find("visit_hash", secrets.approve_hash(approve)))
 
     async def of_wait(self, wait: str) -> Interaction:
-        """The interaction that is waited for with this secret. Raises `UnknownInteraction`."""
+        """The interaction that a program waits for. `wait`: the secret in that address. Raises `UnknownInteraction`."""
         return _known(await self._find("wait_hash", secrets.wait_hash(wait)))
 
     async def of_token(self, token: bytes, question: Question) -> Interaction:
-        """The interaction whose token this is, about the same ticket. Raises `DischargeRefused`."""
+        """The interaction with this token (32 bytes), if it is about this ticket. Raises `DischargeRefused`."""
         interaction = await self._find("token_hash", secrets.token_hash(token))
         if interaction is None or (interaction.identifier, interaction.payload) != (
             question.identifier,
             question.payload,
         ):
-            raise DischargeRefused("the token is for another ticket, or its time is up")
+            raise DischargeRefused("the token is for another ticket, or has expired")
         return interaction
 
     async def _find(self, by: HashColumn, value: bytes) -> Interaction | None:
         return await self._store.interactions.find(by, value, now=self._now())
 
     def question(self, interaction: Interaction, *, host: str) -> Question:
-        """What it asks: its ticket opened again. Raises `MalformedTicket` or `DischargeRefused`."""
+        """The question of an interaction: its ticket, opened again. Raises `MalformedTicket` or `DischargeRefused`."""
         return self._discharges.open(interaction.identifier, interaction.payload, host=host)
 
     # what a person does
 
     async def ask(self, interaction: Interaction, person: str, *, allow: bool, host: str) -> Interaction:
-        """The asker confirms or gives up, on the asker's page. Returns how things stand then.
+        """The asker confirms, or gives up (`allow` false), on the asker's page. Returns the interaction after that.
 
-        Raises `DischargeRefused` if this is not the person to do it; nothing has changed then.
+        `host`: the request's Host. Raises `DischargeRefused` if this person may not, and then nothing has changed.
         """
         if interaction.asker not in (None, person):
             raise DischargeRefused(
@@ -126,7 +126,7 @@ class Decisions:
         return await self._settle(interaction, question, person)
 
     async def approve(self, interaction: Interaction, person: str, *, allow: bool, host: str) -> Interaction:
-        """A second person approves or denies, on the approvers' page. Returns how things stand then.
+        """A second person approves or denies, on the approvers' page. Returns the interaction after that.
 
         A person whose approval would change nothing may not deny either. Raises `DischargeRefused` as `ask` does.
         """
@@ -146,9 +146,9 @@ class Decisions:
         return await self._settle(interaction, question, person)
 
     async def sign_in(self, interaction: Interaction, question: Question, username: str) -> None:
-        """Grant it to an asker who has signed in without the page: a form, or an agent's key.
+        """Grant the discharge to an asker who has signed in by a form or with an agent's key.
 
-        Raises `DischargeRefused` if that is not enough, or if somebody else came first.
+        Raises `DischargeRefused` if a condition does not hold, or if somebody else has signed in before.
         """
         (await self._judge(interaction, question, username)).require()
         interaction = await self._take_part(interaction, username, as_asker=True)
@@ -160,7 +160,7 @@ class Decisions:
     # what a program gets
 
     async def discharge(self, interaction: Interaction, *, host: str) -> BakeryMacaroon:
-        """The discharge that was decided on, always the same bytes, if the conditions still hold.
+        """The discharge that people have granted, always the same bytes. Its conditions must still hold.
 
         Raises `DischargeRefused`.
         """
@@ -188,7 +188,7 @@ class Decisions:
         )
 
     async def _settle(self, interaction: Interaction, question: Question, person: str) -> Interaction:
-        """Grant it if everything holds by now. Of several people at once, the last one sees all the others."""
+        """Grant the discharge if all conditions hold now. Of several people at once, the last sees all approvals."""
         assert interaction.asker is not None
         if (await self._judge(interaction, question, interaction.asker)).granted:
             return await self._decide(interaction, Decision.GRANTED, person)

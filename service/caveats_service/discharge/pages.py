@@ -65,10 +65,10 @@ class PageForm:
     retype: bool = False
     """Whether the password was wrong and is to be typed again."""
     error: str = ""
-    """What was wrong with the last try."""
+    """What was wrong with the last attempt."""
 
     def html(self, *, allow: str | None, deny: str) -> str:
-        """The form with these words on its buttons. `allow` None: there is only the other."""
+        """The form, with these words on its buttons. `allow` None: without that button."""
         who = (
             f"<p>You are signed in as <strong>{escape(self.signed_in)}</strong>. "
             "Somebody else? Give your name and password.</p>"
@@ -165,7 +165,7 @@ def denied_page() -> str:
 
 
 def error_page(title: str, text: str) -> str:
-    """What went wrong, where there is no page to go on with."""
+    """A page that says what went wrong, where the interaction has none to show."""
     return page(title, _paragraph(text or "Close this window and begin again."))
 
 

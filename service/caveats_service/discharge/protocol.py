@@ -35,7 +35,7 @@ FORM_SCHEMA: Mapping[str, Any] = {
         "position": 2,
     },
 }
-"""What a program that has no browser asks its user for."""
+"""The fields that a program without a browser asks its user for."""
 _MEDIA_TYPE = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 32
 _BAD_REQUEST = "bad request"
@@ -78,11 +78,11 @@ def read_discharge_form(body: bytes, content_type: str) -> DischargeForm:
     values = _read(body, content_type)
     identifier = _plain_or_base64(values, "id")
     if not identifier:
-        raise InvalidRequest("id or id64 is the ticket")
+        raise InvalidRequest("give the ticket as id or id64")
     payload = read_base64(values["caveat64"], "caveat64") if values.get("caveat64") else None
     token, kind = _plain_or_base64(values, "token"), values.get("token-kind")
     if (token is None) != (kind is None):
-        raise InvalidRequest("token and token-kind come together")
+        raise InvalidRequest("give token and token-kind together")
     token_kind = None if kind is None else kind.decode("utf-8", "replace")
     return DischargeForm(identifier, payload, token_kind, token)
 
@@ -97,7 +97,7 @@ def read_text_fields(body: bytes, content_type: str, *names: str) -> dict[str, s
 
 
 def _read(body: bytes, content_type: str) -> dict[str, bytes]:
-    """Each field's bytes: latin-1 on the way keeps every one of them."""
+    """The bytes of each field. Latin-1 keeps every byte as it is."""
     if body and content_type.partition(";")[0].strip().lower() != _MEDIA_TYPE:
         raise UnsupportedForm(f"send {_MEDIA_TYPE}")
     try:
@@ -112,7 +112,7 @@ def _read(body: bytes, content_type: str) -> dict[str, bytes]:
     except ValueError:
         raise InvalidRequest("the body is not a form") from None
     if len(values) != len(pairs):
-        raise InvalidRequest("a field comes twice")
+        raise InvalidRequest("the form has a field twice")
     return values
 
 
@@ -128,7 +128,7 @@ def read_base64(text: bytes, name: str) -> bytes:
     try:
         return decode_any_base64(text.decode("ascii"))
     except (UnicodeDecodeError, MalformedToken):
-        raise InvalidRequest(f"{name} is base64") from None
+        raise InvalidRequest(f"{name} must be base64") from None
 
 
 # what goes out
@@ -144,17 +144,17 @@ class BakeryAnswer:
 
 
 def token_answer(token: bytes) -> BakeryAnswer:
-    """The token to ask again with."""
+    """The answer with the token (32 bytes) to ask again with."""
     return BakeryAnswer({"kind": BROWSER_WINDOW, "token64": b64encode(token).decode("ascii")})
 
 
 def interaction_required(message: str, info: Mapping[str, Any], version: int) -> BakeryAnswer:
-    """The client has to interact in one of the ways of `info`, and asks again."""
+    """The client must interact in one of the ways in `info`, then ask again."""
     return _required("interaction required", message, info, version)
 
 
 def discharge_required(message: str, info: Mapping[str, Any], version: int) -> BakeryAnswer:
-    """The client has to discharge the macaroon in `info`, and sends it along in a cookie."""
+    """The client must discharge the macaroon in `info`, then send it in a cookie."""
     return _required("macaroon discharge required", message, info, version)
 
 
@@ -164,7 +164,7 @@ def _required(code: str, message: str, info: Mapping[str, Any], version: int) ->
 
 
 def error_answer(status: int, code: str, message: str, headers: Mapping[str, str]) -> BakeryAnswer:
-    """A problem as bakery clients read it. `code`: the problem's; `Code` has it where the protocol has none."""
+    """A problem as bakery clients read it. `code`: the problem's, for a status without a `Code` in the protocol."""
     bakery_code = _CODES.get(status, code)
     status = 401 if bakery_code == _PERMISSION_DENIED else status
     kept = {name: value for name, value in headers.items() if name != "WWW-Authenticate"}

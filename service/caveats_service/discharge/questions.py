@@ -47,7 +47,7 @@ class Question:
     """The ticket, where it travels apart from its name (bakery protocol, version 3)."""
     conditions: tuple[Caveat, ...]
     legacy: bool = False
-    """Whether the asker's program knows only the oldest kind of interaction."""
+    """Whether the asker's program knows only the oldest way to interact."""
 
     @property
     def digest(self) -> bytes:
@@ -71,7 +71,7 @@ class AskerFacts:
 
 @dataclass(frozen=True, slots=True)
 class ConditionVerdict:
-    """Whether the conditions hold, and what could still make them hold: a sign-in, or approvals."""
+    """Whether the conditions hold; if not, whether a sign-in or approvals can make them hold."""
 
     failures: tuple[Failure, ...]
     sign_in: bool = False
@@ -104,8 +104,8 @@ def open_question(
 ) -> Question:
     """The question in the ticket of a third-party caveat. `locations`: what this third party is called.
 
-    Raises `MalformedTicket` for a ticket that is garbage, cut off or for another third party, or that asks what no
-    condition here knows; `DischargeRefused` for a ticket of ours that has expired or names another location.
+    Raises `MalformedTicket` for a ticket that is garbage, cut off or for another third party, or with a
+    condition that is not known here; `DischargeRefused` for a ticket of ours that has expired or names another location.
     """
     if payload is None and is_ticket(identifier):
         ours = caveats.open_ticket(identifier, key)

@@ -1,7 +1,6 @@
 """The service as a third party: opens tickets, judges their conditions by what the store knows, mints discharges.
 
-Knows the store, the settings, the plug-ins' threads and the clock; knows no HTTP and asks nobody: a question that people
-have to answer is `decisions`' business.
+Knows the store, the settings, the plug-ins' threads and the clock; knows no HTTP. What people decide is in `decisions`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _THREADS = 8
 
 
 class Discharges:
-    """Opens, judges and discharges."""
+    """Opens tickets, judges their conditions and mints discharges."""
 
     def __init__(
         self,
@@ -48,7 +47,7 @@ class Discharges:
         self._pool = PluginThreadPool(_THREADS, "condition") if settings.conditions else None
 
     def close(self) -> None:
-        """Let the plug-ins' threads end."""
+        """Stop the plug-ins' threads."""
         if self._pool is not None:
             self._pool.close()
 
@@ -78,7 +77,7 @@ class Discharges:
             return AskerFacts()
         known = await self._store.groups.of(user, *approvers)
         if user not in known:
-            raise DischargeRefused("the asker's account is closed")
+            raise DischargeRefused("the asker's account is unknown or disabled")
         return AskerFacts(user, known[user], {name: known[name] for name in approvers if name in known})
 
     async def judge(
@@ -86,8 +85,8 @@ class Discharges:
     ) -> ConditionVerdict:
         """Whether the conditions hold for this asker now.
 
-        Where plug-ins add conditions, in a thread and within `checker_deadline` seconds. Raises `DischargeRefused` if
-        that is over, or if a plug-in ends its thread.
+        If plug-ins are enabled, it runs in a thread and for at most `checker_deadline` seconds. Raises `DischargeRefused`
+        after that, or if a plug-in ends its thread.
         """
 
         def work() -> ConditionVerdict:
@@ -118,7 +117,9 @@ class Discharges:
     async def challenge(
         self, username: str, public_key: bytes, digest: bytes, *, version: int
     ) -> BakeryMacaroon:
-        """What the registered agent with this key has to complete to sign in, for the ticket with this digest.
+        """The challenge that a registered agent must complete to sign in, for the ticket with this digest.
+
+        `public_key`, `digest`: 32 bytes. `version`: of the bakery protocol that the agent speaks.
 
         Raises `DischargeRefused` if no agent with this key speaks for this user.
         """
@@ -128,7 +129,7 @@ class Discharges:
         )
 
     async def agent_user(self, question: Question, read: Callable[[], Bundle]) -> str:
-        """The user for whom the agent speaks that completed the challenge for this ticket.
+        """The user of the agent that has completed the challenge for this ticket.
 
         `read`: decodes the completed challenge. Raises `DischargeRefused`.
         """

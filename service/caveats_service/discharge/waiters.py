@@ -1,7 +1,7 @@
-"""Requests that wait for a decision: who waits on this node, how many may, and when they hear of it.
+"""Requests that wait for a decision: which wait on this node, how many may, and when they are told.
 
-Knows the store, which it asks for all of them at once, and not at all while nobody waits; knows no HTTP. A decision that
-was made on this node is heard of at once, one of another node within the pause between two looks at the store.
+Knows the store; knows no HTTP. One query asks for all of them, and none is made while nobody waits. A decision on this
+node is told at once, one on another node after the next look at the store.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Waiters:
         self._store = store
         self._now = now
         self._waiting: dict[bytes, tuple[asyncio.Event, int]] = {}
-        """By wait hash: set when there is nothing to wait for any more, and how many wait."""
+        """By wait hash: an event, set when the interaction is decided or has expired, and how many wait for it."""
         self._by_address: Counter[str] = Counter()
         self._watcher: asyncio.Task[None] | None = None
         self._ended = False
@@ -43,9 +43,10 @@ class Waiters:
     async def keepalives(
         self, wait_hash: bytes, address: str, gone: Callable[[], Awaitable[bool]], every: float
     ) -> AsyncIterator[None]:
-        """Yields each `every` seconds, until there is nothing to wait for any more, or `gone` says that nobody waits.
+        """Yield every `every` seconds, until the interaction is decided or has expired, or until `gone` returns True.
 
-        Raises `Busy`: at first if there are too many waiters, at any time when the process is about to stop.
+        `wait_hash`: 32 bytes. `address`: the client's, by which waiters are limited. Raises `Busy` at the beginning if
+        there are too many waiters, and at any time when the process is about to stop.
         """
         event, others = self._waiting.get(wait_hash, (asyncio.Event(), 0))
         if (
@@ -83,7 +84,7 @@ class Waiters:
                 self._waiting[wait_hash] = (event, others - 1)
 
     def tell(self, wait_hash: bytes) -> None:
-        """There is nothing to wait for any more with this wait hash."""
+        """Wake those who wait with this wait hash: the interaction is decided or has expired."""
         if wait_hash in self._waiting:
             self._waiting[wait_hash][0].set()
 

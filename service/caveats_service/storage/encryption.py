@@ -1,8 +1,8 @@
-"""Master keys at rest: sealed under one key that never lies in the database.
+"""Encryption of keys and replies at rest, under one seal key that is never in the database.
 
-Knows XChaCha20-Poly1305 and where the seal key comes from. Must not know what a master key is for, nor the
-store. A database without its seal key is worth nothing, so a missing, empty, wrong or readable-to-others one
-refuses to start; it is never replaced. A sealed canary shows a wrong one even before there is a master key.
+Knows XChaCha20-Poly1305 and where the seal key comes from. Must not know what is sealed, nor the store. Without its
+seal key a database is useless, so the service does not start with one that is missing, empty, wrong or readable by
+others, and never replaces it. The canary, a sealed text, shows a wrong seal key before there is a master key.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ _FORM = f"{_SIZE} random bytes as 43 characters of base64url"
 
 
 class SealKeyError(Exception):
-    """The seal key is missing, malformed, exposed or not the one that sealed this; start must be refused."""
+    """The seal key is missing, malformed, readable by others, or not the one that sealed the data."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class SealKey:
-    """The key that seals the others; not shown by `repr`."""
+    """The key that seals the others. `secret`: 32 bytes, not all zero, or `SealKeyError`. `repr` does not show it."""
 
     secret: bytes
 
     def __post_init__(self) -> None:
-        """Refuse what is no key."""
+        """Refuse a wrong size, and zero bytes."""
         if not isinstance(self.secret, bytes) or len(self.secret) != _SIZE:
             raise SealKeyError(f"a seal key is {_SIZE} bytes")
         if not any(self.secret):
             raise SealKeyError("the seal key is all zero bytes: make a random one")
 
     def __repr__(self) -> str:
-        """Say that it is one, no more."""
+        """The name of the class, without the key."""
         return "SealKey(hidden)"
 
     @classmethod
     def from_text(cls, text: str) -> SealKey:
-        """The key that `text` spells, strictly: no padding, no spaces, no spare bits."""
+        """Read 43 characters of base64url, without padding, spaces or spare bits. Raises `SealKeyError`."""
         if not text:
             raise SealKeyError(f"the seal key is empty; it is {_FORM}")
         if _TEXT.fullmatch(text) is None:
@@ -74,12 +74,15 @@ class SealKey:
         return key
 
     def to_text(self) -> str:
-        """The form kept in the file and the environment."""
+        """43 characters of base64url: the form in the file and in the environment."""
         return base64.urlsafe_b64encode(self.secret).rstrip(b"=").decode("ascii")
 
 
 def load_seal_key(settings: Settings, *, database_exists: bool) -> SealKey:
-    """The seal key from the environment, or from its file, which is made once: before there is a database."""
+    """Read the seal key from the settings or from its file. Make the file if neither it nor the database exists.
+
+    Raises `SealKeyError`.
+    """
     if settings.seal_key is not None:
         return SealKey.from_text(settings.seal_key.get_secret_value())
     path = settings.seal_key_path
@@ -97,7 +100,11 @@ def load_seal_key(settings: Settings, *, database_exists: bool) -> SealKey:
 
 
 def seal(seal_key: SealKey, plaintext: bytes, *, row_id: int, key_id: str, purpose: str) -> bytes:
-    """The plaintext, sealed for this place only."""
+    """Encrypt a plaintext. The row id, key id and purpose are authenticated: `unseal` needs the same ones.
+
+    `row_id`: 0 to 2**64 - 1. `key_id`, `purpose`: at most 65535 bytes of UTF-8. The result is 41 bytes longer than
+    the plaintext.
+    """
     nonce = os.urandom(_NONCE)
     bound = _associated(row_id, key_id, purpose)
     return (
@@ -108,10 +115,13 @@ def seal(seal_key: SealKey, plaintext: bytes, *, row_id: int, key_id: str, purpo
 
 
 def unseal(seal_key: SealKey, sealed: bytes, *, row_id: int, key_id: str, purpose: str) -> bytes:
-    """What was sealed for this place; `SealKeyError` for another key or place, or if tampered with."""
+    """Decrypt what `seal` made with the same row id, key id and purpose.
+
+    Raises `SealKeyError` for another seal key, other values or changed bytes.
+    """
     nonce, box = sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
     if sealed[:1] != _VERSION or len(box) < nacl.bindings.crypto_aead_xchacha20poly1305_ietf_ABYTES:
-        raise SealKeyError(f"what should be the sealed {purpose} {key_id} is something else")
+        raise SealKeyError(f"the sealed {purpose} {key_id} is malformed: the database was changed")
     bound = _associated(row_id, key_id, purpose)
     try:
         return nacl.bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(box, bound, nonce, seal_key.secret)
@@ -122,18 +132,18 @@ def unseal(seal_key: SealKey, sealed: bytes, *, row_id: int, key_id: str, purpos
 
 
 def seal_canary(seal_key: SealKey) -> bytes:
-    """A known text, sealed; kept in the database so that the next start notices a wrong seal key."""
+    """Seal a known text. The database keeps it, and the next start notices a wrong seal key."""
     return seal(seal_key, _CANARY_TEXT, row_id=0, key_id="", purpose=_CANARY)
 
 
 def check_canary(seal_key: SealKey, canary: bytes) -> None:
-    """Return if this is the seal key that sealed the canary; otherwise `SealKeyError`."""
+    """Return if this seal key sealed the canary. Raises `SealKeyError`."""
     if unseal(seal_key, canary, row_id=0, key_id="", purpose=_CANARY) != _CANARY_TEXT:
         raise SealKeyError("the canary is not one that this service sealed")
 
 
 def _associated(row_id: int, key_id: str, purpose: str) -> bytes:
-    """Version, row id, key id and purpose, each with a fixed or stated length: no two places look alike."""
+    """Version, row id, key id and purpose, each of fixed or stated length: other values give other bytes."""
     key, use = key_id.encode(), purpose.encode()
     fields = struct.pack(f">QH{len(key)}sH{len(use)}s", row_id, len(key), key, len(use), use)
     return b"caveats/seal" + _VERSION + fields
@@ -146,7 +156,7 @@ def _create(path: Path) -> None:
         try:
             place(temporary, path)
         except FileExistsError:
-            return  # another process was faster; its key is the one
+            return  # another process has made the file: its key is used
 
 
 def _read(path: Path) -> SealKey:
@@ -157,8 +167,8 @@ def _read(path: Path) -> SealKey:
             raise SealKeyError(f"the seal key at {path} is not a file")
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise SealKeyError(
-                f"the seal key at {path} is open to others (mode {stat.S_IMODE(status.st_mode):04o}): "
-                "chmod 600 it"
+                f"the seal key at {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o}): "
+                "run chmod 600 on it"
             )
         content = file.read(_SIZE * 4)
     try:

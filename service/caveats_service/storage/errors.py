@@ -1,8 +1,8 @@
-"""What the store can answer besides a result.
+"""The errors of the store.
 
     StoreError
     ├── StoreUnavailable     try again later: not reached, locked for too long, disk full, not migrated
-    │   └── TransactionAborted  ... and the store has tried a few times itself
+    │   └── TransactionAborted  ... after the store has repeated it a few times
     ├── SchemaError          this database is not for this program
     │   └── SchemaTooNew     ... because a newer version of it has been here
     ├── UserExists · UnknownUser
@@ -13,12 +13,12 @@
     ├── UnknownMasterKey · UnknownVerifier
     ├── KeyConflict          the key is not in a state that allows this, or another node was faster
     │   └── KeyInUse         ... because tokens under it may still live; can be forced
-    ├── AlreadyDone          this very request has been answered before; here is that answer
-    ├── IdempotencyConflict  another request has been answered under this key
+    ├── AlreadyDone          this request has been answered before: the error holds that answer
+    ├── IdempotencyConflict  the caller has used this key for another request
     └── BackupError          a backup or restore that was refused before anything was changed
         ├── DatabaseInUse · DatabaseExists · BackupExists
         ├── BackupDamaged
-        └── BackupElsewhere  ... because this database has its own tools
+        └── BackupElsewhere  ... because the database server has its own tools
 
 None of them carries a password hash, a sealed key or a statement's parameters.
 """
@@ -38,21 +38,21 @@ class StoreError(Exception):
 class StoreUnavailable(StoreError):
     """The store cannot answer now. The edge answers 503.
 
-    Nothing was changed, unless the connection was lost in the very moment of the commit: then nobody can tell,
-    and repeating the operation under the same idempotency key is what finds out.
+    Nothing was changed, with one exception: if the connection was lost during the commit, the change may have
+    happened. Repeat the operation under the same idempotency key to find out.
     """
 
 
 class TransactionAborted(StoreUnavailable):
-    """The database undid the transaction: others were in its way, or its connection was lost before the commit."""
+    """The transaction was rolled back: it conflicted with others, or its connection was lost before the commit."""
 
 
 class SchemaError(StoreError):
-    """The database does not hold what this program expects; an operator must look."""
+    """The database is not one of this program. An operator must look at it."""
 
 
 class SchemaTooNew(SchemaError):
-    """A newer version of the service has migrated this database; this one must not touch it."""
+    """A newer version of the service has migrated this database; this version must not use it."""
 
     def __init__(self, found: str, known: str) -> None:
         super().__init__(
@@ -64,7 +64,7 @@ class SchemaTooNew(SchemaError):
 
 
 class UserExists(StoreError):
-    """The name is taken."""
+    """A user or a group has this name already."""
 
 
 class UnknownUser(StoreError):
@@ -72,7 +72,7 @@ class UnknownUser(StoreError):
 
 
 class GroupExists(StoreError):
-    """The name is a user's already."""
+    """A user has this name already."""
 
 
 class UnknownGroup(StoreError):
@@ -80,7 +80,7 @@ class UnknownGroup(StoreError):
 
 
 class AgentExists(StoreError):
-    """The public key is an agent's already."""
+    """An agent has this public key already."""
 
 
 class UnknownAgent(StoreError):
@@ -95,11 +95,11 @@ class UnknownInteraction(StoreError):
 
 
 class InteractionsFull(StoreError):
-    """There are as many interactions as are kept at a time."""
+    """The store keeps as many interactions as the settings allow."""
 
 
 class LabelExists(StoreError):
-    """A labelled token with this id is already there."""
+    """There is a labelled token with this id already."""
 
 
 class UnknownMasterKey(StoreError):
@@ -115,7 +115,7 @@ class KeyConflict(StoreError):
 
 
 class KeyInUse(KeyConflict):
-    """Tokens under this key may be alive until `until`; `labelled` of them are known by label."""
+    """Tokens under this key may be alive until `until`. `labelled`: the number of labelled ones that are alive."""
 
     def __init__(self, key_id: str, until: datetime, labelled: int) -> None:
         super().__init__(
@@ -127,7 +127,7 @@ class KeyInUse(KeyConflict):
 
 
 class AlreadyDone(StoreError):
-    """The operation was done before under this idempotency key: `sealed_reply` is what was answered then."""
+    """The operation was done before under this idempotency key. `sealed_reply`: the reply of that time."""
 
     def __init__(self, sealed_reply: bytes) -> None:
         super().__init__("this request has been answered before")
@@ -135,7 +135,7 @@ class AlreadyDone(StoreError):
 
 
 class IdempotencyConflict(StoreError):
-    """The idempotency key belongs to another request."""
+    """The caller has used the idempotency key for another request."""
 
 
 class BackupError(StoreError):
@@ -143,7 +143,7 @@ class BackupError(StoreError):
 
 
 class BackupExists(BackupError):
-    """The backup's path is taken; a backup never overwrites."""
+    """There is a file at the backup's path. A backup never overwrites one."""
 
 
 class BackupDamaged(BackupError):
@@ -151,12 +151,12 @@ class BackupDamaged(BackupError):
 
 
 class DatabaseInUse(BackupError):
-    """A service is running on the database."""
+    """A service is running on the database, or a restore is replacing it."""
 
 
 class DatabaseExists(BackupError):
-    """There is a database already; it is replaced only when that is asked for."""
+    """There is a database already. A restore replaces it only with `force`."""
 
 
 class BackupElsewhere(BackupError):
-    """The database is a server's: it has its own tools for this."""
+    """The database is PostgreSQL, which has its own tools for backups."""

@@ -45,7 +45,10 @@ class Restored:
 
 
 def backup_database(database: Path, target: Path, progress: Progress | None = None) -> None:
-    """Copy a database in use, consistently; `BackupExists` if there is a file at `target`."""
+    """Copy a database in use into one consistent file.
+
+    Raises `BackupExists` if there is a file at `target`, `BackupDamaged`, `StoreUnavailable`.
+    """
     if target.exists():
         raise BackupExists(f"{target} exists; a backup never overwrites")
     try:
@@ -168,7 +171,7 @@ def _move_epoch_on(copy: Path, other: int, now: datetime, actor: str) -> int:
 
 
 def _epoch_of(database: Path) -> int:
-    """The epoch of the database to be replaced, its log folded in; 0 if it is missing or beyond reading."""
+    """The epoch of the database to be replaced, its log included; 0 if it is missing or cannot be read."""
     if not database.exists():
         return 0
     try:

@@ -1,7 +1,7 @@
-"""The stream of changes that other processes write to the database, soon and with no gap unnoticed.
+"""The stream of changes that other processes write to the database.
 
-Knows counters only: a change tells a follower to look, and not what was written. The first change, and the first
-after a lost connection, is MISSED; from then on each counter that moved is one change.
+Knows counters only: a change says which counter has moved, not what was written. The first change, and the first after
+a lost connection, is MISSED, because nobody listened before it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 1.0
+"""Seconds before the next attempt to connect."""
 
 
 class ChangeKind(StrEnum):
-    """What changed. MISSED: anything, since nobody listened for a while or the feed has a new epoch."""
+    """What has changed. MISSED: perhaps everything; nobody listened for a while, or the feed has a new epoch."""
 
     REVOCATION = "revocation"
     KEY = "key"
@@ -47,7 +48,7 @@ class ChangeStream:
         self._database = database
 
     async def follow(self) -> AsyncGenerator[Change]:
-        """Yield changes without end, on a connection of its own; a database that is away is waited for.
+        """Yield changes without end, on a connection of its own. If the database is not reached, try again.
 
         Close the generator before the store.
         """

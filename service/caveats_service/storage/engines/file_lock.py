@@ -1,6 +1,6 @@
 """A lock on the use of a SQLite database: shared by the services that use it, exclusive for a restore.
 
-Knows only the file `<database>.lock`. The kernel drops the lock with the process: a kill leaves none behind.
+Knows only the file `<database>.lock`. The kernel releases the lock when the process ends, also by a kill.
 """
 
 from __future__ import annotations
@@ -45,5 +45,5 @@ class FileLock:
         return cls(handle)
 
     def release(self) -> None:
-        """Give the lock up."""
+        """Release the lock."""
         os.close(self._handle)

@@ -1,7 +1,7 @@
-"""Upgrades of a database to this version's schema, all of it or nothing.
+"""Upgrades of a database to this version's schema, in one transaction.
 
-Knows Alembic. The whole upgrade is one transaction (DDL is transactional on both databases, on SQLite as long as
-nobody commits behind its back), so a crash in the middle leaves the old schema, and the next start tries again.
+Knows Alembic. A crash in the middle leaves the old schema, and the next start tries again: both databases roll DDL back,
+SQLite as long as nothing commits before the end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOCATION = Path(__file__).parents[1] / "migrations"
 
 
 def upgrade(connection: Connection) -> None:
-    """Run the migrations that are missing, within the caller's transaction."""
+    """Run the migrations that are missing, within the caller's transaction. Raises as `revision_of`."""
     revision_of(connection)
     config = _config()
     config.attributes["connection"] = connection
@@ -28,7 +28,10 @@ def upgrade(connection: Connection) -> None:
 
 
 def revision_of(connection: Connection) -> str | None:
-    """The schema's revision, None if the database is empty; raises if this version does not know it."""
+    """The revision of the schema; None if the database is empty.
+
+    Raises `SchemaTooNew` for a revision that this version does not know, `SchemaError` for another program's tables.
+    """
     scripts = ScriptDirectory.from_config(_config())
     found = MigrationContext.configure(connection).get_current_revision()
     if found is None:

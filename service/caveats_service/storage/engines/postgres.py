@@ -2,7 +2,7 @@
 
 Knows asyncpg and PostgreSQL's error codes. Works through a pooler in transaction mode: no session keeps state, no
 prepared statement has a name, and each transaction sets what it needs. No wait is longer than the patience: for the
-network, a connection of the pool, a lock or an answer. A node that is frozen during a transaction loses it.
+network, a connection of the pool, a lock or an answer. The server ends the transaction of a node that is frozen.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _MIGRATING = timedelta(minutes=10)
 _MIGRATION_LOCK = int.from_bytes(b"caveats\0")
 
 _CONFLICTS = {"40001", "40P01"}
-# The server is not, or no longer, one that takes writes: a pool of connections to it is of no more use.
-_ELSEWHERE = {"25006", "57P01", "57P02", "57P03"}
+# The server takes no writes, or is stopping: all connections to it are closed.
+_NOT_WRITABLE = {"25006", "57P01", "57P02", "57P03"}
 _LOST = ("08", "57P")
-# Row values are in the details of these: they must not follow the exception into a log.
-_TELLTALE = ("22", "23")
+# The details of these errors hold row values, which must not get into a log with the exception.
+_WITH_VALUES = ("22", "23")
 
 
 class Postgres:
@@ -56,10 +56,10 @@ class Postgres:
         self.clock = Clock()
         self._connections = FairQueue(_CONNECTIONS, self._queue_patience, self.clock)
         self.exclusive_queue = FairQueue(1, self._queue_patience, self.clock)
-        # The driver's clock runs on while this process is held up, so it is there only in case ours fails.
+        # The driver's clock runs on while this process is held up: its limit is for the case that ours fails.
         self._engine = self._connecting(4 * self._patience, pool_size=_CONNECTIONS + 1, max_overflow=0)
         event.listen(self._engine.sync_engine, "checkout", _alive)
-        event.listen(self._engine.sync_engine, "handle_error", _gone_elsewhere)
+        event.listen(self._engine.sync_engine, "handle_error", _leave_server)
         self._readers = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -73,7 +73,7 @@ class Postgres:
         )
 
     def open(self) -> None:
-        """Nothing: the server knows its clients."""
+        """Do nothing: the server knows its clients."""
 
     @contextlib.contextmanager
     def failures(self) -> Iterator[None]:
@@ -85,7 +85,7 @@ class Postgres:
             message = f"{type(error.orig).__name__} {state}: {_first_line(error.orig)}"
             if state in _CONFLICTS or error.connection_invalidated:
                 raise TransactionAborted(message) from error
-            raise StoreUnavailable(message) from (None if state.startswith(_TELLTALE) else error)
+            raise StoreUnavailable(message) from (None if state.startswith(_WITH_VALUES) else error)
         except (exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             if (getattr(error, "sqlstate", None) or "").startswith(_LOST):
                 raise TransactionAborted(f"{type(error).__name__}: {_first_line(error)}") from error
@@ -149,7 +149,7 @@ class Postgres:
         raise BackupElsewhere("this database is PostgreSQL: back it up with pg_dump or its own archiving")
 
     async def close(self) -> None:
-        """Close all connections; without a farewell if the server does not answer."""
+        """Close all connections. If the server does not answer in time, drop them."""
         try:
             async with asyncio.timeout(self._patience):
                 await self._engine.dispose()
@@ -222,13 +222,13 @@ class _Watch:
 
 
 def _alive(connection: Any, _entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
-    """Replace a connection that the server has closed meanwhile; seeing that takes no round trip."""
+    """Replace a connection that the server has closed. The check takes no round trip."""
     if connection.driver_connection.is_closed():
         raise exc.InvalidatePoolError
 
 
-def _gone_elsewhere(context: ExceptionContext) -> None:
-    if getattr(context.original_exception, "sqlstate", None) in _ELSEWHERE:
+def _leave_server(context: ExceptionContext) -> None:
+    if getattr(context.original_exception, "sqlstate", None) in _NOT_WRITABLE:
         context.is_disconnect = True
 
 

@@ -1,7 +1,7 @@
 """A fair queue for turns, in the order of asking: for a connection, or for the exclusive write.
 
-Knows clocks; must not know what a turn is used for. An operation waits in a queue that moves, however long it is: a
-burst of requests is no fault of the database. It leaves a queue in which no operation has finished for a while.
+Knows clocks; must not know what a turn is used for. An operation waits as long as others finish, however many they are:
+a burst of requests is no failure of the database. It gives up when none has finished for a while.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 _TICK = 0.02
+"""Seconds."""
 
 
 class Clock:
-    """Seconds, without those in which this process was held up: what is late then is not the database's fault."""
+    """Counts seconds, without those in which this process was held up: the database is not late then."""
 
     def __init__(self) -> None:
         self._at = 0.0
@@ -31,7 +32,7 @@ class Clock:
         self._next: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
-        """Seconds since some moment; they pass only while the clock is `running`."""
+        """Seconds since some moment. They are counted only while the clock is `running`."""
         return self._at + min(time.monotonic() - self._seen, 1.5 * _TICK)
 
     @contextlib.contextmanager
@@ -54,7 +55,7 @@ class Clock:
 
 
 class Waiter:
-    """An operation and since when it has been without an answer. The time of operations before it does not count."""
+    """An operation that waits for an answer, and since when. The time of operations before it does not count."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -63,7 +64,7 @@ class Waiter:
         self.holds: set[FairQueue] = set()
 
     def remaining(self, seconds: float) -> float:
-        """What is left of so many seconds. All of them while it is queued: the queue has its own patience."""
+        """How many of these seconds are left: all while it is queued, because the queue has a limit of its own."""
         return seconds if self.is_queued else self.since + seconds - self.clock.now()
 
 
@@ -83,9 +84,9 @@ class FairQueue:
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Hold a turn for as long as the block lasts; an operation that holds one already does not wait again.
+        """Hold a turn for as long as the block lasts. An operation that holds one already does not wait again.
 
-        Raises `StoreUnavailable` if the patience ends before the turn comes.
+        Raises `StoreUnavailable` if no other operation finishes within `patience`.
         """
         waiter = WAITER.get() or Waiter(self._clock)
         if self in waiter.holds:
@@ -124,7 +125,7 @@ class FairQueue:
                     )
                 await asyncio.wait({mine}, timeout=left)
         except BaseException:
-            if not mine.cancel():  # the turn came at the very moment of leaving
+            if not mine.cancel():  # the turn came while this one was leaving
                 self._next()
             raise
         finally:

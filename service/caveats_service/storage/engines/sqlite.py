@@ -2,7 +2,7 @@
 
 Knows aiosqlite, the file and its lock. Connections open on first use, so after a fork. Each reader sees one
 snapshot and never waits. Writers take turns: in this process by a queue, among processes by BEGIN IMMEDIATE, tried
-again and again. So no transaction fails with "database is locked" because two wanted to become writers at once.
+again and again. So no transaction fails with "database is locked" because two want to write at once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(seconds=5)
 _READERS = 10
 _STEP = 0.02
+"""Seconds for which SQLite itself waits for a lock."""
 _LOOK_EVERY = 0.1
+"""Seconds between two looks for changes of other processes."""
 
 # secure_delete: a retired key's bytes are overwritten, not only unlinked.
 _PRAGMAS = ("foreign_keys=ON", "synchronous=FULL", "secure_delete=ON", "trusted_schema=OFF")

@@ -1,7 +1,7 @@
 """Operations and their transactions, on the engine that the address names.
 
-Must not know any table but `meta`. An operation happens wholly or not at all, also if its caller is cancelled; it is
-repeated a few times if the database aborted its transaction; and it does not hang.
+Must not know any table but `meta`. An operation happens wholly or not at all, also if its caller is cancelled. It is
+repeated a few times if the database rolls its transaction back, and it ends within a deadline.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Database:
         return await self.run(work)
 
     async def migrate(self) -> None:
-        """Create or upgrade the schema, however long it takes; `SchemaTooNew` if a newer version has been here."""
+        """Create or upgrade the schema, however long it takes. Raises `SchemaTooNew`, `SchemaError`."""
 
         async def work() -> None:
             with self._engine.failures():
@@ -97,7 +97,7 @@ class Database:
         return await self.run(work)
 
     async def backup(self, target: Path, *, progress: Progress | None = None) -> None:
-        """Copy the database (mode 0600) while the service runs; `BackupExists` if there is a file at `target`."""
+        """Copy the database (mode 0600) while the service runs. Raises `BackupExists`, `BackupElsewhere`."""
         await self._engine.backup(target, progress)
 
     async def close(self) -> None:
@@ -135,7 +135,7 @@ class Database:
                 yield connection
 
     def exclusive_turn(self) -> AbstractAsyncContextManager[None]:
-        """The turn for `exclusive_write`, for an operation that decides only then what to write."""
+        """The turn for `exclusive_write`, for an operation that decides what to write once it has the turn."""
         return self._engine.exclusive_queue.turn()
 
     async def rows(self, connection: AsyncConnection, query: str, *values: int) -> Sequence[Sequence[Any]]:
@@ -183,7 +183,7 @@ class Database:
     def _settled(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # seen, also if nobody waits for it any more
+            task.exception()  # asyncio would log it if nobody waits for the task any more
 
 
 class Repository:
@@ -201,7 +201,7 @@ def operation(
 ) -> Callable[Concatenate[_Self, _Arguments], Coroutine[Any, Any, _Result]]:
     """Make a repository's method an operation: see `Database.run`.
 
-    A driver that is cut off in the middle leaves a connection behind whose open transaction holds up all writers.
+    A cancelled call of the driver would leave a connection with an open transaction, which blocks all writers.
     """
 
     @functools.wraps(method)
@@ -221,7 +221,7 @@ async def _again_if_aborted(work: Callable[[], Awaitable[_Result]]) -> _Result:
 
 
 async def in_batches(step: Callable[[], Awaitable[int]], size: int) -> int:
-    """Repeat a step that does at most `size` until it does less; returns how many it did in all."""
+    """Repeat a step, which returns how many rows it has handled, until it handles fewer than `size`. Returns the sum."""
     done = 0
     while True:
         some = await step()

@@ -1,6 +1,6 @@
-"""Agents: programs that sign in with a key. Which public keys (X25519) may speak for which user.
+"""Agents: programs that sign in as a user, with an X25519 key that an administrator has registered.
 
-Knows public keys only; administrators register them.
+Knows public keys only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ class AgentRepository(Repository):
 
     @operation
     async def add(self, *, username: str, public_key: bytes, name: str, now: datetime, actor: str) -> Agent:
-        """Whoever has this key speaks for the user; `AgentExists` if the key speaks for somebody already."""
+        """Register an agent that signs in as this user. `public_key`: 32 bytes. `name`: a label for people.
+
+        Raises `UnknownUser`, and `AgentExists` if the key is registered already.
+        """
         agent_id = new_token_id(now)
         async with self._database.exclusive_write() as connection:
             await existing_user(connection, username)
@@ -46,7 +49,7 @@ class AgentRepository(Repository):
                     )
                 )
             except IntegrityError as error:
-                raise AgentExists("this key is an agent's already") from error
+                raise AgentExists("an agent has this public key already") from error
             await audit.record(
                 connection,
                 at=now,
@@ -60,7 +63,7 @@ class AgentRepository(Repository):
 
     @operation
     async def find(self, public_key: bytes) -> Agent | None:
-        """The agent with this key, if its user is enabled."""
+        """The agent with this public key (32 bytes); None if there is none, or if its user is disabled."""
         query = (
             select(agents)
             .join(users, users.c.username == agents.c.username)
@@ -71,14 +74,14 @@ class AgentRepository(Repository):
 
     @operation
     async def list(self, *, after: str = "", limit: int = 100) -> tuple[Agent, ...]:
-        """Agents, oldest first; `after` is the last id of the previous page."""
+        """At most `limit` agents, oldest first. `after`: the last id of the previous page."""
         query = select(agents).where(agents.c.agent_id > after).order_by(agents.c.agent_id).limit(limit)
         async with self._database.read() as connection:
             return await all_records(connection, Agent, query)
 
     @operation
     async def remove(self, agent_id: str, *, now: datetime, actor: str) -> None:
-        """This key speaks for nobody any more."""
+        """Remove an agent: its key signs in as nobody. Raises `UnknownAgent`."""
         async with self._database.exclusive_write() as connection:
             agent = await _existing(connection, agent_id)
             await connection.execute(delete(agents).where(agents.c.agent_id == agent_id))

@@ -1,6 +1,6 @@
-"""The audit trail: one row per change, in the change's own transaction. No row, no change.
+"""The audit trail: one row for each change, in the transaction of the change. If it cannot be written, nothing changes.
 
-Knows only its table. `record` is called by every other part of the store that changes anything.
+Knows only its table. Every repository that changes something calls `record`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,17 @@ async def record(
     subject: str,
     **detail: str | int | bool,
 ) -> None:
-    """Write down, within the caller's transaction, what it does."""
+    """Write an audit row in the caller's transaction.
+
+    `action`: such as `user.create`. `subject`: the name or id of what is changed. `detail`: what else should be known.
+    """
     await record_all(connection, [entry(at=at, actor=actor, action=action, subject=subject, **detail)])
 
 
 def entry(
     *, at: datetime, actor: str, action: str, subject: str, **detail: str | int | bool
 ) -> dict[str, object]:
-    """What `record` writes down, for `record_all`."""
+    """An audit row, for `record_all`."""
     return {
         "at": at,
         "actor": actor,
@@ -47,18 +50,18 @@ def entry(
     }
 
 
-async def record_all(connection: AsyncConnection, deeds: Sequence[dict[str, object]]) -> None:
-    """As `record`, of several deeds of one transaction."""
-    if deeds:
-        await connection.execute(insert(audit), deeds)
+async def record_all(connection: AsyncConnection, entries: Sequence[dict[str, object]]) -> None:
+    """As `record`, for several changes in one transaction."""
+    if entries:
+        await connection.execute(insert(audit), entries)
 
 
 class AuditRepository(Repository):
-    """Reading the trail."""
+    """Reads the audit trail."""
 
     @operation
     async def list(self, *, before: int | None = None, limit: int = 100) -> tuple[AuditEntry, ...]:
-        """The newest entries first; `before` is the id of the last one of the previous page."""
+        """At most `limit` entries, newest first. `before`: the last id of the previous page."""
         query = select(audit).order_by(audit.c.id.desc()).limit(limit)
         if before is not None:
             query = query.where(audit.c.id < before)

@@ -1,6 +1,6 @@
-"""Groups of users: who belongs to which. A name is a group's or a user's, never both.
+"""Groups of users. No group has the name of a user, and no user that of a group.
 
-Knows names only. Whether somebody may act for a group is for whoever asks; users who are disabled belong to none.
+Knows names only; does not decide what a member may do. A disabled user stays a member, but `of` leaves them out.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class GroupRepository(Repository):
 
     @operation
     async def put(self, name: str, members: Collection[str], *, now: datetime, actor: str) -> Group:
-        """This group, with these members and no others, whether it was there or not.
+        """Make a group with these members, or replace the members of the group.
 
-        `GroupExists` if a user has the name, `UnknownUser` for a member who is none.
+        Raises `GroupExists` if a user has the name, and `UnknownUser` for a member that is no user.
         """
         async with self._database.exclusive_write() as connection:
             await _all_users(connection, members)
@@ -47,13 +47,13 @@ class GroupRepository(Repository):
 
     @operation
     async def get(self, name: str) -> Group | None:
-        """The group of that name."""
+        """The group of that name, or None."""
         async with self._database.read() as connection:
             return await _find(connection, name)
 
     @operation
     async def list(self, *, after: str = "", limit: int = 100) -> tuple[Group, ...]:
-        """Groups by name; `after` is the last name of the previous page."""
+        """At most `limit` groups, by name. `after`: the last name of the previous page."""
         query = select(groups).where(groups.c.name > after).order_by(groups.c.name).limit(limit)
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
@@ -61,7 +61,7 @@ class GroupRepository(Repository):
 
     @operation
     async def delete(self, name: str, *, now: datetime, actor: str) -> None:
-        """Nobody belongs to it any more, and it is gone."""
+        """Delete a group. Raises `UnknownGroup`."""
         async with self._database.exclusive_write() as connection:
             await _existing(connection, name)
             await connection.execute(delete(group_members).where(group_members.c.group_name == name))
@@ -70,7 +70,7 @@ class GroupRepository(Repository):
 
     @operation
     async def add_member(self, name: str, username: str, *, now: datetime, actor: str) -> Group:
-        """This user belongs to the group from now on. Repeating it changes nothing."""
+        """Add a member; nothing changes if they are one. Raises `UnknownGroup`, `UnknownUser`."""
         async with self._database.exclusive_write() as connection:
             group = await _existing(connection, name)
             await _all_users(connection, (username,))
@@ -84,7 +84,7 @@ class GroupRepository(Repository):
 
     @operation
     async def remove_member(self, name: str, username: str, *, now: datetime, actor: str) -> Group:
-        """This user does not belong to the group any more. Repeating it changes nothing."""
+        """Remove a member; nothing changes if they are none. Raises `UnknownGroup`."""
         async with self._database.exclusive_write() as connection:
             group = await _existing(connection, name)
             if username not in group.members:
@@ -101,7 +101,7 @@ class GroupRepository(Repository):
 
     @operation
     async def of(self, *usernames: str) -> Mapping[str, frozenset[str]]:
-        """The groups of each of these users; unknown and disabled ones are left out."""
+        """The names of the groups of each of these users. Unknown and disabled users are left out."""
         known = select(users.c.username).where(users.c.username.in_(usernames), users.c.disabled_at.is_(None))
         members = select(group_members).where(group_members.c.username.in_(usernames))
         async with self._database.read() as connection:
@@ -121,7 +121,7 @@ async def is_group(connection: AsyncConnection, name: str) -> bool:
 async def _new(connection: AsyncConnection, name: str, now: datetime) -> None:
     taken = select(users.c.username).where(users.c.username == name)
     if (await connection.execute(taken)).one_or_none() is not None:
-        raise GroupExists(f"the name {name} is a user's")
+        raise GroupExists(f"a user has the name {name}")
     await connection.execute(insert(groups).values(name=name, created_at=now))
 
 

@@ -1,7 +1,7 @@
-"""What was answered under an idempotency key, so that a retry after a lost reply gets the same answer.
+"""Replies kept under idempotency keys: a request that is sent again gets the reply of the first time.
 
-Knows digests and sealed replies, and cannot open them. A key belongs to its caller. What is kept is written in
-the transaction of the deed itself: no deed without its answer, and no answer without its deed.
+Knows digests and sealed replies; cannot open them. Each caller has their own keys. A reply is written in the
+transaction of its operation, so that both are kept or neither.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from caveats_service.storage.records import Idempotency
 
 _BATCH = 5000
-_ANOTHER = "this idempotency key belongs to another request"
+_ANOTHER = "this idempotency key has been used for another request"
 
 
 class ReplyRepository(Repository):
@@ -33,13 +33,16 @@ class ReplyRepository(Repository):
 
     @operation
     async def remember(self, once: Idempotency, result: object = None, *, now: datetime) -> None:
-        """Keep the reply, made of `result`, of an operation that writes nothing else; `AlreadyDone` if another was faster."""
+        """Keep the reply of an operation that writes nothing else. `result`: `once.seal_reply` makes the reply of it.
+
+        Raises `AlreadyDone` or `IdempotencyConflict` if the key has been used.
+        """
         async with self._database.write() as connection:
             await check(connection, once, now=now)
             await keep(connection, once, result, now=now)
 
     async def prune(self, *, now: datetime) -> int:
-        """Forget the expired ones; returns how many. Not audited: no decision."""
+        """Delete the expired replies; returns how many. Not audited, because nobody decides it."""
         return await in_batches(lambda: self._prune(now), _BATCH)
 
     @operation
@@ -53,7 +56,7 @@ class ReplyRepository(Repository):
 
 
 async def check(connection: AsyncConnection, once: Idempotency | None, *, now: datetime) -> None:
-    """Begin an operation: `AlreadyDone` with its reply, or `IdempotencyConflict`, if the key has been used."""
+    """The beginning of an operation. Raises `AlreadyDone` or `IdempotencyConflict` if its key has been used."""
     if once is not None:
         for refusal in (await used(connection, [once], now=now)).values():
             raise refusal
@@ -62,7 +65,7 @@ async def check(connection: AsyncConnection, once: Idempotency | None, *, now: d
 async def used(
     connection: AsyncConnection, onces: Sequence[Idempotency], *, now: datetime
 ) -> dict[tuple[str, str], AlreadyDone | IdempotencyConflict]:
-    """As `check`, of many: what to answer under each key that has been used."""
+    """As `check`, for several operations: the error for each key that has been used, by caller and key."""
     if not onces:
         return {}
     columns = idempotency.c
@@ -86,7 +89,7 @@ async def used(
 async def keep(
     connection: AsyncConnection, once: Idempotency | None, result: object, *, now: datetime
 ) -> None:
-    """End an operation: its reply is remembered if it is done, and it is not done if another was faster."""
+    """The end of an operation: keep its reply. Raises `TransactionAborted` if another one has used the key meanwhile."""
     if once is not None:
         await keep_all(connection, [(once, result)], now=now)
 
@@ -94,7 +97,7 @@ async def keep(
 async def keep_all(
     connection: AsyncConnection, done: Sequence[tuple[Idempotency, object]], *, now: datetime
 ) -> None:
-    """As `keep`, of many under as many keys."""
+    """As `keep`, for several operations with their results, each under another key."""
     if not done:
         return
     columns = idempotency.c
@@ -119,4 +122,4 @@ async def keep_all(
     try:
         await connection.execute(insert(idempotency), replies)
     except IntegrityError as error:
-        raise TransactionAborted("another request under the same idempotency key was faster") from error
+        raise TransactionAborted("another request has used the same idempotency key meanwhile") from error

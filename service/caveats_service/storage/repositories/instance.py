@@ -1,6 +1,6 @@
-"""The row of `meta`: which database this is, how far it is, and the canary of the seal key that belongs to it.
+"""The canary of the seal key, in the only row of `meta`.
 
-Knows the canary as bytes. Must not know the seal key. The counters are moved by the repositories they count for.
+Knows the canary as bytes. Must not know the seal key. Other repositories move the counters in that row.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class InstanceRepository(Repository):
 
     @operation
     async def set_seal_canary(self, canary: bytes) -> bytes:
-        """Keep this canary unless there is one; returns the one that is kept."""
+        """Keep this canary if there is none yet. Returns the one that is kept."""
         async with self._database.write() as connection:
             await connection.execute(
                 update(meta).where(meta.c.seal_canary.is_(None)).values(seal_canary=canary)

@@ -1,7 +1,7 @@
-"""Interactions: questions that a person has to answer before a discharge. Who asks, who has approved, the decision.
+"""Interactions: questions that people answer before a discharge. Who asks, who has approved, the decision.
 
-Knows hashes of the secrets that lead to one, never the secrets; a ticket is not one, only the third party reads it.
-There is one decision, whoever is late; until an interaction's time is up it can be read again and again.
+Knows the hashes of an interaction's secrets, never the secrets. A ticket is no secret: only the third party can open it.
+The first decision stands. An interaction can be read until it expires.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class InteractionRepository(Repository):
 
     @operation
     async def begin(self, interaction: Interaction, *, most: int, now: datetime) -> None:
-        """Keep a new one; `InteractionsFull` if there are `most` already."""
+        """Keep a new interaction. Raises `InteractionsFull` if `most` of them have not expired."""
         alive = select(func.count()).select_from(interactions).where(interactions.c.expires_at > now)
         async with self._database.write() as connection:
             if (await connection.execute(alive)).scalar_one() >= most:
@@ -52,7 +52,11 @@ class InteractionRepository(Repository):
     async def take_part(
         self, visit_hash: bytes, username: str, *, as_asker: bool, now: datetime, actor: str
     ) -> Interaction:
-        """Note that this user asks, if nobody does yet, or that they approve. Returns how things stand then."""
+        """Write down that this user asks, or that they approve. Returns the interaction after that.
+
+        It is unchanged if somebody asks already, if 64 people have approved, or once there is a decision. `visit_hash`:
+        32 bytes. Raises `UnknownInteraction`.
+        """
         async with self._database.exclusive_write() as connection:
             before = await _existing(connection, visit_hash, now)
             if before.decision is not Decision.OPEN:
@@ -76,7 +80,10 @@ class InteractionRepository(Repository):
     async def decide(
         self, visit_hash: bytes, decision: Decision, *, until: datetime, now: datetime, actor: str
     ) -> Interaction:
-        """The decision, which can be read until then; the one that was there before, if there was one."""
+        """Write the decision, unless there is one. Returns the interaction after that.
+
+        `visit_hash`: 32 bytes. `until`: when the decided interaction expires. Raises `UnknownInteraction`.
+        """
         async with self._database.exclusive_write() as connection:
             before = await _existing(connection, visit_hash, now)
             if before.decision is not Decision.OPEN:
@@ -99,7 +106,7 @@ class InteractionRepository(Repository):
 
     @operation
     async def settled(self, waits: Collection[bytes], *, now: datetime) -> frozenset[bytes]:
-        """Those of these wait hashes for which there is nothing to wait for any more."""
+        """Those of these wait hashes whose interaction is decided, has expired or is unknown."""
         query = select(interactions.c.wait_hash).where(
             interactions.c.wait_hash.in_(waits),
             interactions.c.decision == Decision.OPEN,
@@ -110,7 +117,7 @@ class InteractionRepository(Repository):
             return frozenset(waits) - still
 
     async def prune(self, *, now: datetime) -> int:
-        """Forget those whose time is up; returns how many. Not audited: no decision."""
+        """Delete the expired interactions; returns how many. Not audited, because nobody decides it."""
         return await in_batches(lambda: self._prune(now), _BATCH)
 
     @operation

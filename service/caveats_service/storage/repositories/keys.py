@@ -1,7 +1,8 @@
-"""Keys at rest: master keys with the states they pass through, and the service's own keys, each made once.
+"""Keys at rest: the master keys with their states, and the service's own keys.
 
-Knows sealed bytes only; sealing is the caller's, handed in as a function. Must not know the seal key.
-A master key is published, active, verifying, retired, in this order. Two indexes hold, whatever happens: at most one key is active, and at most one is waiting to be.
+Knows sealed bytes only: the caller gives the function that seals. Must not know the seal key. A master key is
+published, active, verifying, retired, in this order. Two unique indexes keep the rule that at most one key is active and
+at most one is published.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 SealFor: TypeAlias = Callable[[int, str], bytes]
-"""Seals a fresh master key for its row id and key id. Quick, no I/O: it runs within the transaction."""
+"""Makes a master key and seals it for this row id and key id. It runs within the transaction: no I/O."""
 
 
 class KeyRepository(Repository):
-    """The operations on keys. Each may be repeated, also by another node, and then changes nothing."""
+    """The operations on keys. Repeating one, also on another node, changes nothing."""
 
     @operation
     async def list(self) -> tuple[SealedKey, ...]:
-        """Every key there ever was, oldest first."""
+        """All master keys, retired ones included, oldest first."""
         async with self._database.read() as connection:
             return await all_records(
                 connection, SealedKey, select(master_keys).order_by(master_keys.c.row_id)
@@ -44,10 +45,10 @@ class KeyRepository(Repository):
     async def publish(
         self, seal: SealFor, *, now: datetime, actor: str, replacing: str | None = None, first: bool = False
     ) -> SealedKey:
-        """A new key that verifies and waits; if one waits already, that one.
+        """Add a key that verifies and does not issue yet. If a key is published already, return that one.
 
-        With `replacing`, `KeyConflict` unless that key is the active one: so two nodes that both found it too
-        old replace it once. With `first`, unless no key is active: so two that found none make one.
+        `replacing`: the key id that must be active, so that two nodes replace an old key once. `first`: no key may be
+        active, so that two nodes make one first key. Raises `KeyConflict` if that is not so.
         """
         async with self._database.exclusive_write() as connection:
             active = await _only(connection, KeyState.ACTIVE)
@@ -76,7 +77,10 @@ class KeyRepository(Repository):
 
     @operation
     async def activate(self, key_id: str, *, retire_after: datetime, now: datetime, actor: str) -> SealedKey:
-        """Issue under this published key from now on; the one before verifies until `retire_after`."""
+        """Issue under this published key from now on. The active key before it verifies until `retire_after`.
+
+        Raises `UnknownMasterKey`, and `KeyConflict` for a verifying or retired key.
+        """
         async with self._database.exclusive_write() as connection:
             key = await _existing(connection, key_id)
             if key.state is KeyState.ACTIVE:
@@ -101,9 +105,10 @@ class KeyRepository(Repository):
 
     @operation
     async def retire(self, key_id: str, *, now: datetime, actor: str, force: bool = False) -> SealedKey:
-        """Destroy this key: every token under it is dead.
+        """Destroy a key: no token under it verifies any more.
 
-        `KeyConflict` for the active key. `KeyInUse` while tokens under it may be alive, unless forced.
+        Raises `UnknownMasterKey`, `KeyConflict` for the active key, and `KeyInUse` while tokens under it may be alive,
+        unless `force`.
         """
         async with self._database.exclusive_write() as connection:
             key = await _existing(connection, key_id)
@@ -126,7 +131,7 @@ class KeyRepository(Repository):
 
     @operation
     async def service_key(self, name: str, sealed: bytes) -> bytes:
-        """Keep this key of the service's own unless there is one of that name; returns the one that is kept."""
+        """Keep this sealed key if there is none of that name yet. Returns the sealed key that is kept."""
         query = select(service_keys.c.sealed).where(service_keys.c.name == name)
         async with self._database.exclusive_write() as connection:
             kept = (await connection.execute(query)).scalar_one_or_none()
@@ -154,7 +159,7 @@ async def _update(connection: AsyncConnection, key_id: str, **values: object) ->
 
 
 async def _moved(connection: AsyncConnection) -> None:
-    """Let the other nodes notice."""
+    """Move the counter that other nodes watch."""
     await connection.execute(update(meta).values(key_sequence=meta.c.key_sequence + 1))
 
 

@@ -1,6 +1,6 @@
-"""Labelled tokens: those that a user wants to find again, with when they were last used.
+"""Labelled tokens: those that their users want to find again, each with the time of its last use.
 
-Knows ids, notes and times. Must not know tokens or signatures, and hears of no token without a label.
+Knows ids, notes and times. Must not know tokens or signatures, nor any token without a label.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from sqlalchemy import bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from caveats_service.storage.engines.transactions import Repository, in_batches, operation
-from caveats_service.storage.errors import LabelExists, UnknownUser
+from caveats_service.storage.errors import LabelExists
 from caveats_service.storage.records import Idempotency, LabelledToken
 from caveats_service.storage.repositories import audit, idempotency
 from caveats_service.storage.repositories.rows import all_records, find_record
-from caveats_service.storage.tables import labelled_tokens, users
+from caveats_service.storage.repositories.users import existing_user
+from caveats_service.storage.tables import labelled_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,20 +39,18 @@ class LabelRepository(Repository):
         once: Idempotency | None = None,
         result: object = None,
     ) -> None:
-        """Remember this token; `LabelExists` if its id is known, `UnknownUser` if its user is not.
+        """Add a labelled token, and keep the reply that `once` makes of `result`.
 
-        With `once`, the reply that it makes of `result` is kept; `AlreadyDone` or `IdempotencyConflict` if that key
-        has been used.
+        Raises `UnknownUser`, `LabelExists` for an id that is there already, and `AlreadyDone` or `IdempotencyConflict`
+        if the key of `once` has been used.
         """
         async with self._database.write() as connection:
             await idempotency.check(connection, once, now=now)
-            owner = select(users.c.username).where(users.c.username == token.username)
-            if (await connection.execute(owner)).one_or_none() is None:
-                raise UnknownUser(f"there is no user {token.username}")
+            await existing_user(connection, token.username)
             try:
                 await connection.execute(insert(labelled_tokens).values(asdict(token)))
             except IntegrityError as error:
-                raise LabelExists(f"{token.token_id} is labelled already") from error
+                raise LabelExists(f"there is a labelled token {token.token_id} already") from error
             await audit.record(
                 connection,
                 at=now,
@@ -66,7 +65,7 @@ class LabelRepository(Repository):
 
     @operation
     async def get(self, token_id: str) -> LabelledToken | None:
-        """The labelled token with this id."""
+        """The labelled token with this id, or None."""
         query = select(labelled_tokens).where(labelled_tokens.c.token_id == token_id)
         async with self._database.read() as connection:
             return await find_record(connection, LabelledToken, query)
@@ -75,7 +74,7 @@ class LabelRepository(Repository):
     async def list(
         self, username: str, *, after: str | None = None, limit: int = 100
     ) -> tuple[LabelledToken, ...]:
-        """A user's labelled tokens, newest first; `after` is the last id of the previous page."""
+        """At most `limit` labelled tokens of a user, newest first. `after`: the last id of the previous page."""
         ids = labelled_tokens.c.token_id
         query = select(labelled_tokens).where(labelled_tokens.c.username == username)
         if after is not None:
@@ -86,7 +85,10 @@ class LabelRepository(Repository):
 
     @operation
     async def mark_used(self, uses: Mapping[str, datetime]) -> None:
-        """Move last uses forward, never back; unknown ids are passed over. Not audited: no decision."""
+        """Write the times of last use, by token id. A later time stays, and unknown ids are ignored.
+
+        Not audited, because nobody decides it.
+        """
         if not uses:
             return
         last = labelled_tokens.c.last_used_at
@@ -103,7 +105,7 @@ class LabelRepository(Repository):
             await connection.execute(statement, rows)
 
     async def prune(self, *, now: datetime, actor: str) -> int:
-        """Forget the expired ones; returns how many."""
+        """Delete the expired labelled tokens; returns how many."""
         return await in_batches(lambda: self._prune(now, actor), _BATCH)
 
     @operation

@@ -1,9 +1,8 @@
-"""What has been revoked, as a feed that readers can follow without ever missing an entry unknowingly.
+"""Revocations, as a feed: a reader that has missed an entry is told so.
 
-Knows ids, branch ids and times. Must not know tokens. Sequences are gap-free: they come from a counter in
-`meta` that moves in the entry's own transaction. Pruning forgets entries that can hit nothing any more and
-remembers the highest forgotten sequence as `floor`; a reader that stands below it loads all live entries
-instead.
+Knows ids, branch ids and times. Must not know tokens. Sequences have no gaps: they come from a counter in `meta` that
+moves in the transaction of the entry. Pruning deletes entries for tokens that have all expired, and keeps the highest
+deleted sequence as `floor`; a reader below it loads all live entries.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-# Kept beyond their expiry, for readers whose clock is behind, or who were away for a moment.
+# Entries are kept so long after they expire, for readers whose clock is behind or who were disconnected.
 GRACE = timedelta(minutes=10)
 
 _BATCH = 5000
@@ -41,7 +40,7 @@ _LIVE = (
 
 
 class RevocationRepository(Repository):
-    """The operations on revocations. Those that wait for their turn are written in one transaction: a burst costs a few."""
+    """The operations on revocations. Those that wait for their turn are written together in one transaction."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -59,10 +58,10 @@ class RevocationRepository(Repository):
         reason: str = "",
         once: Idempotency | None = None,
     ) -> RevocationRecord:
-        """Write an entry down; returns its record, or that of an earlier one that hits as much for as long.
+        """Write an entry. Returns its record, or that of an earlier entry that revokes as much for as long.
 
-        So `entry.expires_at` should follow from the target (the token's expiry, or its issue time plus the longest
-        life), not from now. With `once`, a key that has been used raises `AlreadyDone` or `IdempotencyConflict`.
+        To let a repetition find the earlier one, `entry.expires_at` should follow from the token and not from now.
+        Raises `AlreadyDone` or `IdempotencyConflict` if the key of `once` has been used.
         """
         pending = _Pending(_as_kept(entry), now, actor, reason, once)
         self._pending[pending] = None
@@ -71,7 +70,7 @@ class RevocationRepository(Repository):
                 if pending.outcome is None:
                     await self._write_together(pending)
         except StoreUnavailable:
-            await self._landed.wait()  # another operation may be writing this one down at this moment
+            await self._landed.wait()  # another operation may be writing this entry now
             if pending.outcome is None:
                 raise
         finally:
@@ -83,7 +82,7 @@ class RevocationRepository(Repository):
 
     @operation
     async def page(self, after_sequence: int, *, limit: int = 1000) -> RevocationPage:
-        """The entries that follow; the page says whether the reader `must_resync` because some are gone."""
+        """At most `limit` entries after a sequence. `must_resync` of the page: whether the reader may have missed some."""
         sequence = revocations.c.sequence
         query = select(revocations).where(sequence > after_sequence).order_by(sequence).limit(limit)
         async with self._database.read() as connection:
@@ -95,16 +94,16 @@ class RevocationRepository(Repository):
     async def live_rows(
         self, after_sequence: int, upto: int, *, now: datetime, limit: int = 5000
     ) -> list[FeedRow]:
-        """The entries that follow, up to a sequence, that can still hit something, as the feed carries them.
+        """The entries after a sequence, up to another, that have not expired, as rows of the feed.
 
-        Fewer than `limit`: these are all. A node reads a million of them when it starts, so none becomes a record.
+        Fewer than `limit` are all there are. A node reads a million of them when it starts, so none becomes a record.
         """
         values = (after_sequence, upto, milliseconds(now), limit)
         async with self._database.read() as connection:
             return list(map(_feed_row, await self._database.rows(connection, _LIVE, *values)))
 
     async def prune(self, *, now: datetime, actor: str, grace: timedelta = GRACE) -> int:
-        """Forget the entries that expired more than `grace` ago; returns how many."""
+        """Delete the entries that expired more than `grace` ago; returns how many."""
         return await in_batches(lambda: self._prune(now - grace, now, actor), _BATCH)
 
     @operation
@@ -129,10 +128,9 @@ class RevocationRepository(Repository):
 
     @operation
     async def bump_epoch(self, *, now: datetime, actor: str) -> int:
-        """Make every follower of the feed load everything anew; returns the new epoch.
+        """Increase the epoch, so that every follower of the feed loads all entries again. Returns the new epoch.
 
-        For after a restore: the epoch moves on, and to at least the seconds of `now`, so that followers notice
-        also when the same backup is put back twice.
+        It becomes at least the seconds of `now`: followers notice also that the same backup is restored twice.
         """
         async with self._database.exclusive_write() as connection:
             before = (await connection.execute(select(meta.c.epoch))).scalar_one()
@@ -144,7 +142,7 @@ class RevocationRepository(Repository):
             return epoch
 
     async def _write_together(self, mine: _Pending) -> None:
-        """Write `mine` and others that are pending. If that fails, write each alone: only the one at fault is told."""
+        """Write `mine` and others that are pending. If that fails, write each alone: only the faulty one fails."""
         several = _together(mine, self._pending)
         begun = False
         self._landed.clear()
@@ -178,7 +176,7 @@ async def revoke_within(
 
 @dataclass(eq=False, slots=True)
 class _Pending:
-    """A revocation that a caller waits for, its times as they are kept."""
+    """A revocation that a caller waits for. The times in `entry` are whole milliseconds."""
 
     entry: Revocation
     now: datetime
@@ -186,7 +184,7 @@ class _Pending:
     reason: str
     once: Idempotency | None = None
     alone: bool = False
-    """Whether it failed together with others."""
+    """Whether writing it together with others has failed."""
     outcome: RevocationRecord | StoreError | None = None
 
     @property
@@ -195,12 +193,12 @@ class _Pending:
         return None if self.once is None else (self.once.caller, self.once.key)
 
     def record(self, sequence: int) -> RevocationRecord:
-        """What is written down."""
+        """The record that is written."""
         return RevocationRecord(sequence, self.entry, _kept(self.now), self.actor, self.reason)
 
 
 def _together(mine: _Pending, all_pending: Iterable[_Pending]) -> list[_Pending]:
-    """Those that one transaction writes, in the order of asking: no two under one idempotency key."""
+    """The pending entries that one transaction writes, `mine` first, no two under one idempotency key."""
     if mine.alone:
         return [mine]
     several, keys = [mine], {mine.key} - {None}
@@ -217,7 +215,7 @@ def _together(mine: _Pending, all_pending: Iterable[_Pending]) -> list[_Pending]
 async def _write(
     connection: AsyncConnection, several: Sequence[_Pending]
 ) -> list[RevocationRecord | StoreError]:
-    """The outcome of each, in a few statements however many they are."""
+    """Write several entries in a few statements. Returns the outcome of each."""
     now = max(pending.now for pending in several)
     used = await idempotency.used(connection, [pending.once for pending in several if pending.once], now=now)
     known = await _may_cover(connection, [pending.entry for pending in several if pending.key not in used])
@@ -253,7 +251,7 @@ async def _write(
 async def _may_cover(
     connection: AsyncConnection, entries: Iterable[Revocation]
 ) -> dict[str, list[RevocationRecord]]:
-    """The records that may cover these, oldest first, by token id or user."""
+    """The records that may cover these entries, oldest first, by token id or user."""
     found: dict[str, list[RevocationRecord]] = {}
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for entry in entries:
@@ -284,7 +282,7 @@ def _name(entry: Revocation) -> str:
 
 
 def _kept(at: datetime) -> datetime:
-    """A time as the store keeps it: to the millisecond."""
+    """A time as the store keeps it: in whole milliseconds."""
     return moment(milliseconds(at))
 
 
@@ -300,11 +298,11 @@ def _as_kept(entry: Revocation) -> Revocation:
 
 
 _REACHES = {"expires_at", "issued_up_to"}
-"""Columns in which an entry that is there may be beyond the one that is asked for."""
+"""Columns in which a covering entry may have a later time."""
 
 
 def _target(entry: Revocation) -> dict[str, Any]:
-    """The columns that say what an entry hits, and until when."""
+    """The columns that say what an entry revokes, and until when."""
     target: dict[str, Any]
     if isinstance(entry, UserRevocation):
         target = {"username": entry.user, "issued_up_to": entry.issued_up_to}

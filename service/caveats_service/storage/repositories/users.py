@@ -1,6 +1,6 @@
-"""Accounts: who may sign in, with what hash, up to which scope.
+"""Accounts: who may sign in, with which password hash, for which scope at most.
 
-Knows names and stored hashes. Must not know passwords, and does not judge names: the edge does.
+Knows names and stored hashes. Must not know passwords. Does not check names: the core does.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class UserRepository(Repository):
         is_admin: bool = False,
         scope: str = "*",
     ) -> User:
-        """A new account; `UserExists` if the name is taken."""
+        """Add an account. Raises `UserExists` if a user or a group has the name."""
         values = {
             "username": username,
             "password_hash": password_hash,
@@ -51,11 +51,11 @@ class UserRepository(Repository):
         }
         async with self._database.exclusive_write() as connection:
             if await is_group(connection, username):
-                raise UserExists(f"the name {username} is a group's")
+                raise UserExists(f"a group has the name {username}")
             try:
                 await connection.execute(insert(users).values(values))
             except IntegrityError as error:
-                raise UserExists(f"the name {username} is taken") from error
+                raise UserExists(f"a user has the name {username}") from error
             await audit.record(
                 connection,
                 at=now,
@@ -69,13 +69,13 @@ class UserRepository(Repository):
 
     @operation
     async def get(self, username: str) -> User | None:
-        """The account of that name, enabled or not."""
+        """The account of that name, enabled or not, or None."""
         async with self._database.read() as connection:
             return await _find(connection, username)
 
     @operation
     async def list(self, *, after: str = "", limit: int = 100) -> tuple[User, ...]:
-        """Accounts by name; `after` is the last name of the previous page."""
+        """At most `limit` accounts, by name. `after`: the last name of the previous page."""
         query = select(users).where(users.c.username > after).order_by(users.c.username).limit(limit)
         async with self._database.read() as connection:
             return await all_records(connection, User, query)
@@ -90,7 +90,10 @@ class UserRepository(Repository):
     async def set_password(
         self, username: str, new_hash: str, *, now: datetime, actor: str, revoke_until: datetime | None = None
     ) -> UserChange:
-        """A new password. With `revoke_until`, all tokens issued up to now die in the same transaction."""
+        """Store a new password hash. Raises `UnknownUser`.
+
+        `revoke_until`: revoke all tokens issued up to now, in the same transaction, and keep that entry until then.
+        """
         return await self._change(
             username,
             {"password_hash": new_hash, "password_changed_at": now},
@@ -104,7 +107,7 @@ class UserRepository(Repository):
     async def replace_hash(
         self, username: str, old_hash: str, new_hash: str, *, now: datetime, actor: str
     ) -> bool:
-        """The same password under a new cost, unless the stored hash is no longer `old_hash`."""
+        """Replace the hash of the same password, if it is still `old_hash`. Returns whether it was."""
         async with self._database.write() as connection:
             changed = await connection.execute(
                 update(users)
@@ -120,19 +123,19 @@ class UserRepository(Repository):
     async def disable(
         self, username: str, *, now: datetime, actor: str, revoke_until: datetime | None = None
     ) -> UserChange:
-        """Nobody signs in as this user. With `revoke_until`, all tokens issued up to now die as well."""
+        """Let nobody sign in as this user. `revoke_until`: as for `set_password`. Raises `UnknownUser`."""
         return await self._change(
             username, {"disabled_at": now}, "user.disable", now=now, actor=actor, revoke_until=revoke_until
         )
 
     @operation
     async def enable(self, username: str, *, now: datetime, actor: str) -> User:
-        """The user may sign in again; what was revoked stays revoked."""
+        """Let the user sign in again. What was revoked stays revoked. Raises `UnknownUser`."""
         return (await self._change(username, {"disabled_at": None}, "user.enable", now=now, actor=actor)).user
 
     @operation
     async def set_admin(self, username: str, *, is_admin: bool, now: datetime, actor: str) -> User:
-        """Make an administrator, or an ordinary user."""
+        """Make the user an administrator, or an ordinary user. Raises `UnknownUser`."""
         action = "user.set_admin" if is_admin else "user.unset_admin"
         return (await self._change(username, {"is_admin": is_admin}, action, now=now, actor=actor)).user
 
@@ -149,7 +152,7 @@ class UserRepository(Repository):
         async with self._database.exclusive_write() as connection:
             before = await existing_user(connection, username)
             if "disabled_at" in values and not before.is_enabled and values["disabled_at"] is not None:
-                values = {}  # disabled already: the first time stands
+                values = {}  # disabled already: keep the first time
             if values:
                 await connection.execute(update(users).where(users.c.username == username).values(values))
             await audit.record(connection, at=now, actor=actor, action=action, subject=username)

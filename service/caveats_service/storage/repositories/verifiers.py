@@ -1,4 +1,4 @@
-"""Apps that verify locally: who may fetch an audience's keys, each with the public key that its box is made for.
+"""Verifiers: apps that verify locally. Each may fetch the keys of its audience, encrypted for its public key.
 
 Knows public keys only. Must not know audience keys or boxes.
 """
@@ -30,7 +30,7 @@ class VerifierRepository(Repository):
     async def add(
         self, *, audience: str, public_key: bytes, name: str, now: datetime, actor: str
     ) -> VerifierApp:
-        """A new verifier, under an id of its own."""
+        """Register a verifier, under a new id. `public_key`: X25519, 32 bytes. `name`: a label for people."""
         verifier_id = new_token_id(now)
         async with self._database.write() as connection:
             await connection.execute(
@@ -56,7 +56,7 @@ class VerifierRepository(Repository):
 
     @operation
     async def get(self, verifier_id: str) -> VerifierApp | None:
-        """The verifier with this id, revoked or not."""
+        """The verifier with this id, revoked or not, or None."""
         async with self._database.read() as connection:
             return await _find(connection, verifier_id)
 
@@ -64,7 +64,10 @@ class VerifierRepository(Repository):
     async def list(
         self, *, audience: str | None = None, after: str = "", limit: int = 1000
     ) -> tuple[VerifierApp, ...]:
-        """Verifiers, oldest first, revoked ones included; `after` is the last id of the previous page."""
+        """At most `limit` verifiers, of one audience or of all, oldest first, revoked ones included.
+
+        `after`: the last id of the previous page.
+        """
         query = select(verifiers).where(verifiers.c.verifier_id > after)
         if audience is not None:
             query = query.where(verifiers.c.audience == audience)
@@ -74,7 +77,7 @@ class VerifierRepository(Repository):
 
     @operation
     async def revoke(self, verifier_id: str, *, now: datetime, actor: str) -> VerifierApp:
-        """This verifier gets no more keys. Repeating it changes nothing: the first time stands."""
+        """Give this verifier no more keys. Repeating it keeps the first time. Raises `UnknownVerifier`."""
         async with self._database.exclusive_write() as connection:
             verifier = await _existing(connection, verifier_id)
             if verifier.revoked_at is not None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, select, tuple_
+from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from caveats_service.storage.engines.transactions import Repository, in_batches, operation
 from caveats_service.storage.errors import AlreadyDone, IdempotencyConflict, TransactionAborted
+from caveats_service.storage.repositories.rows import delete_expired
 from caveats_service.storage.tables import idempotency
 
 if TYPE_CHECKING:
@@ -47,12 +48,8 @@ class ReplyRepository(Repository):
 
     @operation
     async def _prune(self, now: datetime) -> int:
-        ids = (idempotency.c.caller, idempotency.c.key)
-        expiry = idempotency.c.expires_at
-        some = select(*ids).where(expiry <= now).order_by(expiry, *ids).limit(_BATCH)
         async with self._database.write() as connection:
-            gone = await connection.execute(delete(idempotency).where(tuple_(*ids).in_(some)))
-            return gone.rowcount
+            return await delete_expired(connection, idempotency, now=now, limit=_BATCH)
 
 
 async def check(connection: AsyncConnection, once: Idempotency | None, *, now: datetime) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from caveats_service.storage.engines.transactions import Repository, in_batches, operation
 from caveats_service.storage.errors import InteractionsFull, UnknownInteraction
 from caveats_service.storage.records import Decision, Interaction
 from caveats_service.storage.repositories import audit
-from caveats_service.storage.repositories.rows import find_record
+from caveats_service.storage.repositories.rows import delete_expired, find_record
 from caveats_service.storage.tables import interactions
 
 if TYPE_CHECKING:
@@ -122,11 +122,8 @@ class InteractionRepository(Repository):
 
     @operation
     async def _prune(self, now: datetime) -> int:
-        ids, expiry = interactions.c.visit_hash, interactions.c.expires_at
-        some = select(ids).where(expiry <= now).order_by(expiry, ids).limit(_BATCH)
         async with self._database.write() as connection:
-            gone = await connection.execute(delete(interactions).where(ids.in_(some)))
-            return gone.rowcount
+            return await delete_expired(connection, interactions, now=now, limit=_BATCH)
 
 
 async def _find(

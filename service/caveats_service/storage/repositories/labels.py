@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, insert, or_, select, update
+from sqlalchemy import bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from caveats_service.storage.engines.transactions import Repository, in_batches, operation
 from caveats_service.storage.errors import LabelExists
 from caveats_service.storage.records import Idempotency, LabelledToken
 from caveats_service.storage.repositories import audit, idempotency
-from caveats_service.storage.repositories.rows import all_records, find_record
+from caveats_service.storage.repositories.rows import all_records, delete_expired, find_record
 from caveats_service.storage.repositories.users import existing_user
 from caveats_service.storage.tables import labelled_tokens
 
@@ -110,13 +110,10 @@ class LabelRepository(Repository):
 
     @operation
     async def _prune(self, now: datetime, actor: str) -> int:
-        ids = labelled_tokens.c.token_id
-        expiry = labelled_tokens.c.expires_at
-        some = select(ids).where(expiry <= now).order_by(expiry, ids).limit(_BATCH)
         async with self._database.write() as connection:
-            gone = await connection.execute(delete(labelled_tokens).where(ids.in_(some)))
-            if gone.rowcount:
+            count = await delete_expired(connection, labelled_tokens, now=now, limit=_BATCH)
+            if count:
                 await audit.record(
-                    connection, at=now, actor=actor, action="token.prune", subject="", count=gone.rowcount
+                    connection, at=now, actor=actor, action="token.prune", subject="", count=count
                 )
-            return gone.rowcount
+            return count

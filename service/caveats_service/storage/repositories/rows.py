@@ -1,14 +1,19 @@
-"""Rows as records: the fields of a record have the names of its table's columns.
+"""What repositories share: rows read as records, and expired rows deleted.
 
-Knows neither tables nor records; the types of the columns (`tables`) convert what a driver cannot keep.
+The fields of a record have the names of its table's columns. Knows no particular table or record; the types of the
+columns (`tables`) convert what a driver cannot keep.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sqlalchemy import delete, select, tuple_
+
 if TYPE_CHECKING:
-    from sqlalchemy import Select
+    from datetime import datetime
+
+    from sqlalchemy import Select, Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 _Record = TypeVar("_Record")
@@ -25,3 +30,10 @@ async def all_records(
 ) -> tuple[_Record, ...]:
     """The records of all rows of such a query, in its order."""
     return tuple(kind(**row._asdict()) for row in await connection.execute(query))
+
+
+async def delete_expired(connection: AsyncConnection, table: Table, *, now: datetime, limit: int) -> int:
+    """Delete at most `limit` rows whose `expires_at` is not after `now`, oldest first. Returns how many."""
+    ids, expiry = tuple(table.primary_key), table.c.expires_at
+    some = select(*ids).where(expiry <= now).order_by(expiry, *ids).limit(limit)
+    return (await connection.execute(delete(table).where(tuple_(*ids).in_(some)))).rowcount

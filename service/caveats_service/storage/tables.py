@@ -34,18 +34,18 @@ from caveats_service.storage.records import Decision
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _EXACT = 2**32 * 1000
-"""Up to here, in 2106, seconds in a float are exact to the millisecond, and twice as fast."""
+"""Milliseconds, until 2106: up to here a float of seconds is exact to the millisecond, and twice as fast."""
 
 
 def moment(number: int) -> datetime:
-    """The time that a column of type `Moment` holds, for whoever reads the column as it is."""
+    """The time that a column of type `Moment` holds as this number of milliseconds since 1970."""
     if 0 <= number < _EXACT:
         return datetime.fromtimestamp(number / 1000, UTC)
     return _1970 + timedelta(0, 0, 0, number)
 
 
 def milliseconds(moment: datetime) -> int:
-    """The number that a column of type `Moment` holds for this aware time."""
+    """The number of milliseconds since 1970 that a column of type `Moment` holds for this aware time."""
     return (moment - _1970) // _MILLISECOND
 
 
@@ -113,8 +113,8 @@ Counter = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
 
-# One row (id 1). Whoever must be alone among all writers locks it first: see `Database.exclusive_write`. On
-# PostgreSQL a trigger (migration 0002) notifies the channel "caveats" when one of its counters moves.
+# One row (id 1), which `Database.exclusive_write` locks first. On PostgreSQL a trigger (migration 0002) notifies the
+# channel "caveats" when one of its counters moves.
 meta = Table(
     "meta",
     metadata,
@@ -155,20 +155,15 @@ master_keys = Table(
     Column("retired_at", Moment),
     CheckConstraint("state IN ('published', 'active', 'verifying', 'retired')", name="master_keys_state"),
 )
-Index(
-    "master_keys_one_active",
-    master_keys.c.state,
-    unique=True,
-    sqlite_where=text("state = 'active'"),
-    postgresql_where=text("state = 'active'"),
-)
-Index(
-    "master_keys_one_published",
-    master_keys.c.state,
-    unique=True,
-    sqlite_where=text("state = 'published'"),
-    postgresql_where=text("state = 'published'"),
-)
+for _state in ("active", "published"):
+    _only = text(f"state = '{_state}'")
+    Index(
+        f"master_keys_one_{_state}",
+        master_keys.c.state,
+        unique=True,
+        sqlite_where=_only,
+        postgresql_where=_only,
+    )
 
 labelled_tokens = Table(
     "labelled_tokens",
@@ -237,7 +232,7 @@ verifiers = Table(
 )
 Index("verifiers_by_audience", verifiers.c.audience, verifiers.c.verifier_id)
 
-# Keys of the service's own besides the master keys, sealed; each is made once.
+# The service's own keys besides the master keys, sealed.
 service_keys = Table(
     "service_keys",
     metadata,
@@ -245,7 +240,7 @@ service_keys = Table(
     Column("sealed", LargeBinary, nullable=False),
 )
 
-# What was answered under an idempotency key. The digest is of the request, without its secrets.
+# Replies under idempotency keys. The digest is an HMAC of the request.
 idempotency = Table(
     "idempotency",
     metadata,

@@ -1,6 +1,6 @@
 """httpx auth classes that put a token on requests, with the discharges that it needs.
 
-Knows origins, headers and cookies; collecting is done by `discharge`. Knows no endpoint of the service: the requests
+Knows origins, headers and cookies; `discharge` collects the discharges. Knows no endpoint of the service: the requests
 are an app's own, to any server. One generator serves `httpx.Client` and `httpx.AsyncClient`.
 """
 
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ROUNDS = 2
-"""How often one request is sent again with what its answer asked for."""
+"""How many times one request is sent again with what its answer asked for."""
 
 
 class BearerAuth(httpx.Auth):
-    """Puts a token, as it is, into `Authorization: Bearer` of requests for one origin, and of no others."""
+    """Puts a token, unchanged, into `Authorization: Bearer` of the requests to one origin."""
 
     def __init__(self, token: Token, origin: str | httpx.URL, *, allow_http: bool = False) -> None:
-        """`origin`: any address at it. Raises `UnusableAddress`, `caveats.MalformedToken`."""
+        """`origin`: any URL of that origin. Raises `UnusableAddress`, `caveats.MalformedToken`."""
         self._origin = checked_address(origin, allow_http=allow_http).origin
         self._header = f"Bearer {token_text(token)}"
 
@@ -61,16 +61,16 @@ class BearerAuth(httpx.Auth):
 
 
 class TokenAuth(httpx.Auth):
-    """Puts a token into `Authorization: Bearer` of requests for one origin, and of no others.
+    """Puts a token into `Authorization: Bearer` of the requests to one origin.
 
         httpx.get(url, auth=TokenAuth(narrow, "https://photos.example"))
 
-    The origin is compared exactly: scheme, host and port. Requests for another origin, wherever a redirect or a
-    relative link leads, go out without the token. Plain http is refused except to this machine.
+    Scheme, host and port of a request must equal the origin's; all other requests, also after a redirect, are sent
+    without the token. Plain http is refused except to this machine.
 
-    Discharges are collected where the token has third-party caveats, or where the origin answers that a macaroon
-    must be discharged: as a bakery does, or with the problem `discharge_required`. They are kept, and bound anew for
-    every request. Only third parties in `allow` are asked.
+    Discharges are collected if the token has third-party caveats, or if the origin answers that a macaroon must be
+    discharged: as a bakery does, or with the problem `discharge_required`. They are kept, and bound again for every
+    request. Only third parties in `allow` are asked.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class TokenAuth(httpx.Auth):
         interact: Interact = NOBODY,
         narrow: Callable[[httpx.Request], Iterable[Caveat | bytes]] | None = None,
     ) -> None:
-        """`token`: None where the origin gives its own macaroons. `origin`: any address at it.
+        """`token`: None if the origin gives its own macaroons. `origin`: any URL of that origin.
 
-        `allow_http`: plain http to any machine. `allow`: the origins of third parties that may be asked;
-        `allow_private`: also on this machine or in a private network. `interact`: for those that want to know who
-        asks. `narrow`: the caveats to add to what is presented with a request.
+        `allow_http`: plain http to any machine. `allow`: the origins of third parties that may be asked.
+        `allow_private`: these may be on this machine or in a private network. `interact`: how to show a third party
+        who asks. `narrow`: returns the caveats to add to the token that a request presents.
         Raises `UnusableAddress`, `caveats.MalformedToken`.
         """
         self._origin = checked_address(origin, allow_http=allow_http).origin
@@ -102,11 +102,11 @@ class TokenAuth(httpx.Auth):
             self._own = _Held(envelope(bundle))
         self._given: Mapping[str, _Held] = {}
         """What the origin wants presented, by path. Replaced whole, so that threads read it without a lock."""
-        self._lock = threading.Lock()  # many requests at once, and one collection
+        self._lock = threading.Lock()  # requests in several threads wait for one collection
         self._turn = asyncio.Lock()
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Send the request with what it needs, and up to twice again where the answer asks for discharges."""
+        """Send the request with its credentials. Send it again, at most twice, if the answer asks for discharges."""
         flow = self._flow(request)
         answer: Any = None
         while True:
@@ -151,7 +151,7 @@ class TokenAuth(httpx.Auth):
         return collecting(macaroon, self._allowlist, self._interact, clock=runner.clock)
 
     def _found(self, macaroon: BakeryMacaroon) -> Unbound | None:
-        """The discharges that another request has collected meanwhile."""
+        """The discharges that another request has collected in the meantime; None if there are none."""
         for held in (self._own, *self._given.values()):
             if held is not None and held.macaroon is macaroon and not held.is_dead:
                 return held.unbound
@@ -162,7 +162,7 @@ class TokenAuth(httpx.Auth):
             self._own = _Held(macaroon, unbound=unbound)
 
     def _flow(self, request: httpx.Request) -> _Part[None]:
-        """Yields requests to be sent, and is sent their responses; macaroons, and is sent them discharged."""
+        """Yields requests, and receives their responses; yields macaroons, and receives them with their discharges."""
         if not _goes_to(request, self._origin):
             yield request
             return
@@ -186,7 +186,7 @@ class TokenAuth(httpx.Auth):
                 return
 
     def _attach(self, request: httpx.Request) -> _Part[None]:
-        """Put the credentials on the request; first collect the discharges that they lack."""
+        """Put the credentials on the request. Collects missing discharges first."""
         request.headers.update(PROTOCOL)
         held, path = self._held(request)
         if held is None:
@@ -209,14 +209,14 @@ class TokenAuth(httpx.Auth):
         """Present from now on what the origin asked for."""
         held, path = self._held(request)
         if was_redirected and path is not None and held is not None and not held.is_dead:
-            return  # a redirect leaves cookies behind: what is at hand may be just right
+            return  # httpx drops cookies at a redirect: the macaroon that is stored may be accepted
         if not _is_below(request.url.path, asked.path):
             raise BadDischarge(f"{shown(request.url)} gives a macaroon for other paths than the one asked")
         others = {path: held for path, held in self._given.items() if not _is_below(request.url.path, path)}
         self._given = {**others, asked.path: _Held(asked.macaroon, asked.cookie)}
 
     def _lacks(self, request: httpx.Request) -> bool:
-        """Whether the token went out as it is and has third-party caveats; then discharges are collected for it."""
+        """Whether the token was sent without discharges and has third-party caveats. Then they are collected."""
         if self._text is None or request.headers.get("Authorization") != f"Bearer {self._text}":
             return False
         bundle = Bundle.decode(self._text)
@@ -225,7 +225,7 @@ class TokenAuth(httpx.Auth):
         return has_third_parties(bundle)
 
     def _refused(self, request: httpx.Request, *, is_refused: bool) -> bool:
-        """Whether discharges that were good once are refused now; then they are collected anew."""
+        """Whether discharges that were accepted before are refused now. Then they are collected again."""
         held, path = self._held(request)
         if held is None or held.unbound is None or not held.unbound.discharges:
             return False
@@ -237,7 +237,7 @@ class TokenAuth(httpx.Auth):
         return False
 
     def _held(self, request: httpx.Request) -> tuple[_Held | None, str | None]:
-        """What is presented with this request, and for which path the origin wanted it; None for the token's own."""
+        """What this request presents, and the path that the origin gave it for; no path for the token itself."""
         given = self._given
         below = [path for path in given if _is_below(request.url.path, path)]
         path = max(below, key=len, default=None)
@@ -278,7 +278,7 @@ def _has_expired(discharge: Macaroon) -> bool:
 
 
 def _limited(response: httpx.Response) -> LimitedStream:
-    """The stream of an answer, which raises `BadDischarge` once it is too large or too slow."""
+    """The stream of an answer. It raises `BadDischarge` if the body is too large or too slow."""
     limit = BodyLimit(
         response, largest=LARGEST_ANSWER, deadline=runner.clock() + SECONDS, clock=runner.clock, gzip=True
     )
@@ -298,8 +298,8 @@ def _set_cookie(request: httpx.Request, name: str, value: str) -> None:
 
 
 def _asks(response: httpx.Response) -> bool:
-    """Whether the head of this answer lets its body be a request for discharges, in either form."""
-    if packing_of(response) not in ("", "gzip"):  # others that httpx knows would unpack to any size
+    """Whether status and headers say that the body may ask for discharges, in one of the two forms."""
+    if packing_of(response) not in ("", "gzip"):  # httpx unpacks other encodings without a limit on the size
         return False
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/problem+json":

@@ -1,8 +1,8 @@
 """The two clients: `Client`, and `AsyncClient` with the same methods awaited.
 
-Knows the service's address, the token that is presented and the time that an answer may take. What a call sends and
-how its answer is read stands in `api.calls`; how a request is sent stands in `transport`. A method is here only for
-what apps do every day; everything else is `client.send(calls....)`. The two classes differ in the await alone.
+A client holds the service's address, the token that it presents and the time that an answer may take. `api.calls` says
+what each call sends and how its answer is read; `transport` says how a request is sent. The methods are what apps do
+every day; for everything else, use `client.send(calls....)`. The two classes differ only in `await`.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BROWSER = Interact(visit=open_browser)
-"""A person, and their browser."""
+"""Asks a person, who signs in with their browser."""
 LARGEST_ANSWER = 8 * 1024 * 1024
-"""Bytes of an answer of the service."""
+"""The most bytes that an answer of the service may have."""
 
 
 class _Base:
-    """What both clients know: where the service is, and the token that they present."""
+    """What both clients share: the service's address, the token that they present, and how a request is built."""
 
     def __init__(self, url: str, token: Token | None, timeout: float, *, allow_http: bool) -> None:
         self._url = checked_address(url, allow_http=allow_http)
@@ -84,15 +84,15 @@ class _Base:
         return {**options(self._url), "base_url": self._url, "timeout": self._timeout}
 
     def _deadline(self) -> float:
-        """By when an answer has to be there, in seconds on `time.monotonic`."""
+        """The time by which the whole answer must have arrived, in seconds on `time.monotonic`."""
         return time.monotonic() + 2 * self._timeout
 
     def _request(
         self, http: httpx.Client | httpx.AsyncClient, call: Call[Any], token: Token | None
     ) -> tuple[httpx.Request, httpx.Auth | None]:
-        """What is sent for `call`, and the token that goes along: `token`, else this client's own."""
+        """The request for `call`, and what adds the token to it: `token`, else this client's own."""
         headers = call.headers
-        if call.cookie is not None:  # without an origin, the service lets a cookie change nothing
+        if call.cookie is not None:  # the service refuses changes with a cookie and no Origin
             headers = {**headers, "Origin": shown(self._url)}
         request = http.build_request(
             call.method, call.path, content=call.content, params=call.query, headers=headers
@@ -120,7 +120,7 @@ class _Base:
         *,
         allow_private: bool,
     ) -> tuple[Steps[Unbound], Allowlist]:
-        """The steps that collect the discharges, and who may be asked. This service may, and may know who asks."""
+        """The steps that collect the discharges, and the third parties that may be asked: this service, and `allow`."""
         allowlist = Allowlist.to(
             allow, own=(self._url,), allow_private=allow_private, allow_http=self._allow_http
         )
@@ -137,7 +137,7 @@ class _Base:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what goes wrong on the way into errors of the client's family."""
+        """Turn errors of httpx and of the answer's body into a `ClientError`."""
         try:
             with connection_errors(self._url, within=f"within {self._timeout:g} seconds"):
                 yield
@@ -153,9 +153,9 @@ class Client(_Base):
         with Client("https://auth.example") as client:
             token = client.login("alice", password, scope="photos:*", expires_in="8h")
 
-    `login` makes the client hold the token that it returns; calls that need a credential present it. What has no
-    method here is a call: `client.send(calls.disable_user("bob"))`. Redirects are not followed, cookies are not kept,
-    and plain http is refused except to this machine.
+    `login` stores the token in the client, and every call that needs a credential presents it. Endpoints without a
+    method are reached by `send`: `client.send(calls.disable_user("bob"))`. The client follows no redirect, keeps no
+    cookie, and refuses plain http except to this machine.
     """
 
     def __init__(
@@ -167,7 +167,9 @@ class Client(_Base):
         transport: httpx.BaseTransport | None = None,
         allow_http: bool = False,
     ) -> None:
-        """`timeout`: seconds for each step of a request; an answer may take twice that to come in.
+        """`token`: presented until `login` stores another.
+
+        `timeout`: seconds for each step of a request. The whole answer may take twice as long.
 
         `transport`: an httpx transport, for tests. `allow_http`: plain http to any machine.
         Raises `UnusableAddress`, `caveats.MalformedToken`.
@@ -188,7 +190,7 @@ class Client(_Base):
     def send(self, call: Call[T], token: Token | None = None) -> T:
         """The result of `call`, built by a function of `caveats_client.calls`. Raises `ClientError`.
 
-        `token`: presented in place of this client's own, where the call needs a credential.
+        `token`: presented instead of this client's own, if the call needs a credential.
         """
         request, auth = self._request(self._http, call, token)
         with self._errors():
@@ -199,7 +201,7 @@ class Client(_Base):
     # Accounts
 
     def register(self, username: str, password: str, *, as_admin: bool = False) -> UserRecord:
-        """Make an account; `as_admin` with this client's token, else where registration is open. Raises `Conflict`."""
+        """Make an account. `as_admin`: with this client's token; otherwise registration must be open. Raises `Conflict`."""
         return self.send(calls.register_user(username, password, as_admin=as_admin))
 
     def change_password(self, username: str, password: str | None, new_password: str) -> None:
@@ -209,7 +211,7 @@ class Client(_Base):
     # Tokens
 
     def login(self, username: str, password: str, **wanted: Unpack[TokenKeywords]) -> Macaroon:
-        """A token for a user and their password, which this client holds from now on.
+        """A token for a user and their password. This client stores it and presents it from now on.
 
         `wanted`: the fields of `calls.TokenKeywords`: `scope`, `audience`, `expires_in`, `caveats`, `note`.
         """
@@ -223,24 +225,24 @@ class Client(_Base):
         return self.send(calls.issue(**wanted), token)
 
     def renew(self, token: Token | None = None, *, expires_in: Lifetime | None = None) -> Issued:
-        """`token` with a later expiry. Without `token`: this client's own, and the client holds the new one."""
+        """`token` with a later expiry. Without `token`: this client's own, and the client stores the new one instead."""
         issued = self.send(calls.renew(expires_in=expires_in), token)
         return issued if token is not None else self._hold(issued)
 
     def whoami(self, token: Token | None = None) -> TokenIdentity:
-        """The identity that `token`, or this client's own, speaks for. Raises `NotAuthenticated` if it is not live."""
+        """The user, token id and scopes of `token`, or of this client's own. Raises `NotAuthenticated` if it is not live."""
         return self.send(calls.whoami(self._own(token)))
 
     def tokens(self, *, after: str | None = None, limit: int | None = None) -> TokenPage:
-        """The caller's labelled tokens, newest first; `after`: the last page's `next`; `limit`: 1 to 1000."""
+        """A page of the caller's labelled tokens, newest first. `after`: `next` of the page before. `limit`: 1 to 1000."""
         return self.send(calls.list_tokens(after=after, limit=limit))
 
     # Verification and revocation
 
     def verify(self, token: Token, **facts: Unpack[FactKeywords]) -> Verification:
-        """Whether this token is good for this request, by the fields of `RequestFacts` that are given.
+        """Whether the service grants this token for a request. `facts`: the fields of `RequestFacts`.
 
-        Raises `NotAuthenticated` if it is not authentic or not alive.
+        Raises `NotAuthenticated` if the token is not authentic or not live.
         """
         return self.send(calls.verify(token, RequestFacts(**facts)))
 
@@ -251,11 +253,11 @@ class Client(_Base):
         return self.send(calls.verify_many(questions))
 
     def revoke(self, token: Token) -> RevocationEntry:
-        """Revoke this copy of a token and what descends from it. Holding the copy is all the right it needs."""
+        """Revoke this copy of a token, and all copies made from it. Who holds a copy may revoke it."""
         return self.send(calls.revoke_presented(), token)
 
     def revoke_token(self, token_id: str) -> RevocationEntry:
-        """Revoke all copies of one of the caller's tokens; of anybody's, for administrators."""
+        """Revoke all copies of one of the caller's tokens. Administrators may revoke any user's."""
         return self.send(calls.revoke_token(token_id))
 
     # Third parties
@@ -268,10 +270,10 @@ class Client(_Base):
         allow_private: bool = False,
         interact: Interact = BROWSER,
     ) -> Unbound:
-        """A token and the discharges that it needs, unbound: to be kept, and bound anew whenever it is narrowed.
+        """A token and the discharges that it needs, unbound: keep it, and bind it again after each narrowing.
 
-        Asks third parties at this service and at the origins in `allow`, and no others; `allow_private`: also on
-        this machine or in a private network. `interact`: for those that want to know who asks. Raises
+        Asks third parties at this service and at the origins in `allow`, and no others. `allow_private`: these may
+        be on this machine or in a private network. `interact`: how to show a third party who asks. Raises
         `UnusableAddress`, `InteractionRequired`, `Forbidden`, `BadDischarge`, `Unavailable`.
         """
         steps, allowlist = self._collecting(token, allow, interact, allow_private=allow_private)
@@ -286,15 +288,15 @@ class Client(_Base):
         allow_private: bool = False,
         interact: Interact = BROWSER,
     ) -> Bundle:
-        """A token with the discharges that it needs, ready to present; `attenuate`: narrowed before they are bound.
+        """A token with the discharges that it needs, ready to present. `attenuate`: caveats to add before they are bound.
 
-        Asks as `collect` does, and raises the same. Discharges that were bound to it before are collected anew.
+        Asks the same third parties as `collect`, and raises the same. Discharges that `token` has are collected again.
         """
         unbound = self.collect(token, allow=allow, allow_private=allow_private, interact=interact)
         return unbound.attenuate(*attenuate).bind()
 
     def third_party(self, url: str | None = None) -> BakeryParty:
-        """The third party at `url`, or this service as one: for `Macaroon.require_discharge`. Raises `BadDischarge`."""
+        """The third party at `url`, or this service, for `Macaroon.require_discharge`. Raises `BadDischarge`."""
         steps, allowlist = self._finding(url)
         return runner.run(steps, allowlist)
 
@@ -332,7 +334,7 @@ class AsyncClient(_Base):
     async def send(self, call: Call[T], token: Token | None = None) -> T:
         """The result of `call`, built by a function of `caveats_client.calls`. Raises `ClientError`.
 
-        `token`: presented in place of this client's own, where the call needs a credential.
+        `token`: presented instead of this client's own, if the call needs a credential.
         """
         request, auth = self._request(self._http, call, token)
         with self._errors():
@@ -343,7 +345,7 @@ class AsyncClient(_Base):
     # Accounts
 
     async def register(self, username: str, password: str, *, as_admin: bool = False) -> UserRecord:
-        """Make an account; `as_admin` with this client's token, else where registration is open. Raises `Conflict`."""
+        """Make an account. `as_admin`: with this client's token; otherwise registration must be open. Raises `Conflict`."""
         return await self.send(calls.register_user(username, password, as_admin=as_admin))
 
     async def change_password(self, username: str, password: str | None, new_password: str) -> None:
@@ -353,7 +355,7 @@ class AsyncClient(_Base):
     # Tokens
 
     async def login(self, username: str, password: str, **wanted: Unpack[TokenKeywords]) -> Macaroon:
-        """A token for a user and their password, which this client holds from now on.
+        """A token for a user and their password. This client stores it and presents it from now on.
 
         `wanted`: the fields of `calls.TokenKeywords`: `scope`, `audience`, `expires_in`, `caveats`, `note`.
         """
@@ -367,24 +369,24 @@ class AsyncClient(_Base):
         return await self.send(calls.issue(**wanted), token)
 
     async def renew(self, token: Token | None = None, *, expires_in: Lifetime | None = None) -> Issued:
-        """`token` with a later expiry. Without `token`: this client's own, and the client holds the new one."""
+        """`token` with a later expiry. Without `token`: this client's own, and the client stores the new one instead."""
         issued = await self.send(calls.renew(expires_in=expires_in), token)
         return issued if token is not None else self._hold(issued)
 
     async def whoami(self, token: Token | None = None) -> TokenIdentity:
-        """The identity that `token`, or this client's own, speaks for. Raises `NotAuthenticated` if it is not live."""
+        """The user, token id and scopes of `token`, or of this client's own. Raises `NotAuthenticated` if it is not live."""
         return await self.send(calls.whoami(self._own(token)))
 
     async def tokens(self, *, after: str | None = None, limit: int | None = None) -> TokenPage:
-        """The caller's labelled tokens, newest first; `after`: the last page's `next`; `limit`: 1 to 1000."""
+        """A page of the caller's labelled tokens, newest first. `after`: `next` of the page before. `limit`: 1 to 1000."""
         return await self.send(calls.list_tokens(after=after, limit=limit))
 
     # Verification and revocation
 
     async def verify(self, token: Token, **facts: Unpack[FactKeywords]) -> Verification:
-        """Whether this token is good for this request, by the fields of `RequestFacts` that are given.
+        """Whether the service grants this token for a request. `facts`: the fields of `RequestFacts`.
 
-        Raises `NotAuthenticated` if it is not authentic or not alive.
+        Raises `NotAuthenticated` if the token is not authentic or not live.
         """
         return await self.send(calls.verify(token, RequestFacts(**facts)))
 
@@ -395,11 +397,11 @@ class AsyncClient(_Base):
         return await self.send(calls.verify_many(questions))
 
     async def revoke(self, token: Token) -> RevocationEntry:
-        """Revoke this copy of a token and what descends from it. Holding the copy is all the right it needs."""
+        """Revoke this copy of a token, and all copies made from it. Who holds a copy may revoke it."""
         return await self.send(calls.revoke_presented(), token)
 
     async def revoke_token(self, token_id: str) -> RevocationEntry:
-        """Revoke all copies of one of the caller's tokens; of anybody's, for administrators."""
+        """Revoke all copies of one of the caller's tokens. Administrators may revoke any user's."""
         return await self.send(calls.revoke_token(token_id))
 
     # Third parties
@@ -412,10 +414,10 @@ class AsyncClient(_Base):
         allow_private: bool = False,
         interact: Interact = BROWSER,
     ) -> Unbound:
-        """A token and the discharges that it needs, unbound: to be kept, and bound anew whenever it is narrowed.
+        """A token and the discharges that it needs, unbound: keep it, and bind it again after each narrowing.
 
-        Asks third parties at this service and at the origins in `allow`, and no others; `allow_private`: also on
-        this machine or in a private network. `interact`: for those that want to know who asks. Raises
+        Asks third parties at this service and at the origins in `allow`, and no others. `allow_private`: these may
+        be on this machine or in a private network. `interact`: how to show a third party who asks. Raises
         `UnusableAddress`, `InteractionRequired`, `Forbidden`, `BadDischarge`, `Unavailable`.
         """
         steps, allowlist = self._collecting(token, allow, interact, allow_private=allow_private)
@@ -430,14 +432,14 @@ class AsyncClient(_Base):
         allow_private: bool = False,
         interact: Interact = BROWSER,
     ) -> Bundle:
-        """A token with the discharges that it needs, ready to present; `attenuate`: narrowed before they are bound.
+        """A token with the discharges that it needs, ready to present. `attenuate`: caveats to add before they are bound.
 
-        Asks as `collect` does, and raises the same. Discharges that were bound to it before are collected anew.
+        Asks the same third parties as `collect`, and raises the same. Discharges that `token` has are collected again.
         """
         unbound = await self.collect(token, allow=allow, allow_private=allow_private, interact=interact)
         return unbound.attenuate(*attenuate).bind()
 
     async def third_party(self, url: str | None = None) -> BakeryParty:
-        """The third party at `url`, or this service as one: for `Macaroon.require_discharge`. Raises `BadDischarge`."""
+        """The third party at `url`, or this service, for `Macaroon.require_discharge`. Raises `BadDischarge`."""
         steps, allowlist = self._finding(url)
         return await runner.run_async(steps, allowlist)

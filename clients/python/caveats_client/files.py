@@ -1,6 +1,6 @@
-"""Private files: only their owner can read them, and they are replaced whole.
+"""Private files: only their owner can read them, and a write replaces the whole file.
 
-Knows files, modes and locks. Does not know what a file holds, and says nothing about it in an error.
+Knows files, modes and locks. Does not know what a file contains, and no error shows it.
 A crash while a file is written leaves the old file or the new one, never a part of one.
 """
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class NotPrivate(Exception):
-    """The file is not one that only its owner can use. The message names the file and says why."""
+    """Users other than the owner can use the file, or it is no regular file. The message names it and says why."""
 
 
 class ReadableByOthers(NotPrivate):
-    """The mode of the file lets others read or write it: what it holds may be known to them."""
+    """The mode of the file lets others read or write it: they may know its content."""
 
 
 def open_regular(path: Path) -> BinaryIO:
     """A regular file, opened for reading. Raises `NotPrivate` for a pipe or a device, `OSError`."""
-    # Non-blocking: to open a named pipe would wait until somebody writes to it.
+    # Non-blocking: otherwise, opening a named pipe waits for a writer.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     file = os.fdopen(handle, "rb")
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -37,9 +37,9 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_private(path: Path, *, largest: int, any_owner: bool = False) -> bytes:
-    """What a private file holds. Raises `NotPrivate`, `ReadableByOthers`, `OSError`.
+    """The content of a private file. Raises `NotPrivate`, `ReadableByOthers`, `OSError`.
 
-    `largest`: raises `ValueError` where it holds more bytes than that.
+    `largest`: bytes. Raises `ValueError` for a larger file.
     `any_owner`: the file may belong to another user, as when a container's root reads a file of its host's user.
     """
     with open_regular(path) as file:
@@ -58,7 +58,7 @@ def read_private(path: Path, *, largest: int, any_owner: bool = False) -> bytes:
 def write_private(path: Path, parts: Iterable[bytes], *, new: bool = False) -> None:
     """Write `parts`, one after another, as the whole content of `path`, with mode 0600. Raises `OSError`.
 
-    `new`: only where there is no such file. Raises `FileExistsError`.
+    `new`: never replace a file. Raises `FileExistsError`.
     """
     aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     try:
@@ -76,7 +76,7 @@ def write_private(path: Path, parts: Iterable[bytes], *, new: bool = False) -> N
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    if os.name == "posix":  # the new name is on the disk once the folder is
+    if os.name == "posix":  # only then is the new name on the disk
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -85,9 +85,10 @@ def write_private(path: Path, parts: Iterable[bytes], *, new: bool = False) -> N
 
 
 def lock(path: Path, *, wait: bool) -> int | None:
-    """An exclusive lock on the file `path`, made if it is missing, as a handle: `os.close` gives the lock back.
+    """An exclusive lock on the file `path`, as a file descriptor: `os.close` releases it. Makes the file if it is missing.
 
-    None if another process has it and `wait` is False. Where the platform has no such locks, everybody gets one.
+    None if another process has the lock and `wait` is False. A platform without `fcntl` has no locks: every caller
+    gets one.
     Raises `OSError`.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,7 +1,7 @@
-"""How requests leave this package: where they may go, how httpx is set up, and how much of an answer is read.
+"""HTTP transport: checks addresses, sets httpx up, and limits how much of an answer is read.
 
-Knows httpx, TLS, proxies and clocks. Knows no endpoint and no token: those are `api`'s. Everything here that opens a
-connection does so with `options`: no redirects, no cookies, the platform's certificates, no proxy to this machine.
+Knows httpx, TLS, proxies and clocks. Knows no endpoint and no token: those are `api`'s. Every connection of this package
+uses `options`: no redirects, no cookies, the platform's certificates, and no proxy to this machine.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def checked_address(address: str | httpx.URL, *, allow_http: bool = False) -> ht
     if url.scheme not in ("http", "https") or not url.host:
         raise UnusableAddress(f"{shown(url)} is not the address of a service: expected https://host")
     if url.port is not None and not 0 < url.port < 2**16:
-        raise UnusableAddress(f"{shown(url)} has a port that there is not")
+        raise UnusableAddress(f"{shown(url)} has a port that does not exist: expected 1 to 65535")
     if url.userinfo:
         raise UnusableAddress(
             "an address with a user name or a password in it ends up in logs: leave them out"
@@ -57,7 +57,7 @@ def checked_address(address: str | httpx.URL, *, allow_http: bool = False) -> ht
 
 
 def is_loopback(url: httpx.URL) -> bool:
-    """Whether `url` is this machine, by its name or address; no name server is asked."""
+    """Whether the host of `url` is `localhost` or a loopback address. Asks no name server."""
     if url.host == "localhost":
         return True
     try:
@@ -79,8 +79,8 @@ def shown(url: httpx.URL) -> str:
 def options(*addresses: httpx.URL) -> dict[str, Any]:
     """The arguments that every `httpx.Client` and `httpx.AsyncClient` of this package is made with.
 
-    `addresses`: where it will send to. Those on this machine are reached without a proxy, which would carry to
-    another machine what plain http was allowed for on this one.
+    `addresses`: where it will send to. Those on this machine are reached without a proxy: a proxy would send plain
+    http, which is allowed here because it stays on this machine, to another machine.
     """
     return {
         "verify": tls(),
@@ -106,9 +106,10 @@ def tls() -> ssl.SSLContext:
 def connection_errors(
     url: httpx.URL, *, within: str, is_late: Callable[[], bool] = lambda: False
 ) -> Iterator[None]:
-    """Turn httpx's errors on the way to `url` into `Unavailable` and `UnreadableBody`. `within`: the time that was given, in words.
+    """Turn httpx's errors into `Unavailable` and `UnreadableBody`. `within`: the time limit, in words, for the message.
 
-    `is_late`: whether the deadline is over. A connection that was cut at its deadline fails in many ways.
+    `is_late`: whether the deadline has passed. Then every error counts as a timeout: a connection that is closed at its
+    deadline fails in many ways.
     """
     try:
         yield
@@ -128,18 +129,18 @@ def connection_errors(
 
 
 class UnreadableBody(Exception):
-    """The body of an answer is not read. The message goes on from the name of who answered."""
+    """The body of an answer cannot be read. The message continues a sentence that begins with the host's name."""
 
 
 class TooSlow(UnreadableBody):
-    """It came in too slowly."""
+    """The body did not arrive before the deadline."""
 
 
 class BodyLimit:
-    """Counts the body of one answer as it comes in, and stops it.
+    """Counts the bytes of one answer's body, and raises an error at the limit.
 
-    `largest`: bytes. `deadline`: seconds on `clock`; None where the caller keeps the time. `gzip`: whether the body
-    may be compressed so; then what it unpacks to is counted too. Raises `UnreadableBody`, `TooSlow` for the deadline.
+    `largest`: bytes. `deadline`: seconds on `clock`; None if the caller has a deadline of its own. `gzip`: accept a
+    body compressed with gzip, and count its unpacked bytes too. Raises `UnreadableBody`, `TooSlow` for the deadline.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class BodyLimit:
             self._unpack = zlib.decompressobj(_GZIP)
 
     def count(self, chunk: bytes) -> None:
-        """Count the next piece."""
+        """Count the next bytes of the body. Raises `UnreadableBody`, `TooSlow`."""
         self._left -= len(chunk)
         if self._unpack is not None:
             try:
@@ -182,7 +183,7 @@ def packing_of(response: httpx.Response) -> str:
 
 
 def read_reply(response: httpx.Response, *, largest: int, deadline: float | None = None) -> Reply:
-    """The whole answer, which was sent for with `stream=True`, and the connection given back.
+    """The whole answer to a request that was sent with `stream=True`. Closes the response.
 
     `largest`: bytes. `deadline`: seconds on `time.monotonic`. Raises `UnreadableBody`, `TooSlow`.
     """
@@ -216,7 +217,7 @@ def _reply(response: httpx.Response, body: bytearray) -> Reply:
 
 
 class LimitedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """The stream of an answer to another client's request, counted by `limit`; `wrap` turns `UnreadableBody` around."""
+    """A response's stream, counted by `limit`. `wrap` makes the error that is raised from an `UnreadableBody`."""
 
     def __init__(
         self, response: httpx.Response, limit: BodyLimit, wrap: Callable[[UnreadableBody], Exception]
@@ -242,9 +243,9 @@ class LimitedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             raise self._wrap(error) from error
 
     def close(self) -> None:
-        """Close the stream beneath."""
+        """Close the response's own stream."""
         self._stream.close()
 
     async def aclose(self) -> None:
-        """Close the stream beneath."""
+        """Close the response's own stream."""
         await self._stream.aclose()

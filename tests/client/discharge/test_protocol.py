@@ -159,7 +159,7 @@ def test_a_form_is_filled_in(there: Site, client: type, version: int) -> None:
 def test_what_is_no_form_is_a_typed_error(there: Site, schema: Any) -> None:
     ThirdParty(there, ways=("form",))
     there.places["/form"] = lambda _: said(schema)
-    with pytest.raises(BadDischarge, match="no form"):
+    with pytest.raises(BadDischarge, match="a form that cannot be read"):
         discharge(root(3, there.url), **nearby(there, interact=Interact(fill=pytest.fail)))
 
 
@@ -333,7 +333,7 @@ def test_a_third_party_that_asks_a_robot_again_is_shown_a_person_and_is_not_aske
     )
     visited: list[str] = []
     who = Interact(Agent(AGENT_KEY, {there.url: "robot"}), visit=visited.append)
-    with pytest.raises(Forbidden, match="does not take what its own sign-in gave"):
+    with pytest.raises(Forbidden, match="does not accept the token that its own sign-in gave"):
         discharge(root(3, there.url), client=client, **nearby(there, interact=who))
     assert len(visited) == 1
     assert there.paths() == ["/discharge", "/login", "/discharge", "/wait", "/discharge"]

@@ -1,20 +1,20 @@
-"""The errors of the client: one class for each thing that a caller can do. Knows no HTTP library and no token.
+"""The errors of the client: one class for each thing that a caller can do about it. Knows no HTTP library.
 
     ClientError
-    ├── UnusableAddress      the address is none that a token may be sent to: give another
+    ├── UnusableAddress      a token must not be sent to this address: give another
     ├── NotAuthenticated     401: sign in (again)
     ├── Forbidden            403: `failures` says which caveats refuse, and what would pass
     ├── NotFound             404
-    ├── Conflict             409: taken, or changed meanwhile
+    ├── Conflict             409: the name is taken, or the thing has changed
     ├── BadRequest           400, 413, 415, 431: correct the request
-    ├── RateLimited          429: slow down, `retry_after`
-    ├── Unavailable          502, 503, 504, a timeout, or nobody there: try again, `retry_after`
-    ├── UnexpectedResponse   an answer that no caveats service gives: is this its address?
-    ├── InteractionRequired  a third party wants to know who asks: give it a person or an agent
-    └── BadDischarge         a third party's answer is no discharge of what was asked: tell who runs it
+    ├── RateLimited          429: try again after `retry_after`
+    ├── Unavailable          502, 503, 504, a timeout, or no connection: try again after `retry_after`
+    ├── UnexpectedResponse   not the answer of a caveats service: check the address
+    ├── InteractionRequired  a third party wants to know who asks: give `interact`
+    └── BadDischarge         a third party's answer is not the discharge that was asked for: tell its operator
 
-Errors carry the status, the service's stable `code` and its words, which may come from a stranger: they are escaped and
-free of tokens, so they can be printed and logged.
+An error has the status, the service's stable `code` and its message. Tokens are cut out of the message and control
+characters are escaped, since any server may have written it: it can be printed and logged.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def without_tokens(text: str) -> str:
 
 
 def safe(text: str) -> str:
-    """`text` with control characters as escapes, so that a terminal does not obey them."""
+    """`text` with control characters as escapes, so that a terminal does not execute them."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class ClientError(Exception):
-    """The root of the family. `status`: of the answer, None if there was none; `code`: the service's stable word."""
+    """The base class. `status`: the answer's, None without an answer. `code`: the service's name for the error."""
 
     def __init__(self, detail: str, *, code: str = "", status: int | None = None) -> None:
-        """`detail`: for people; tokens are cut out and control characters escaped."""
+        """`detail`: the message for people. Tokens are cut out of it, and control characters escaped."""
         self.detail = safe(without_tokens(detail))
         self.code = code
         self.status = status
@@ -52,7 +52,7 @@ class ClientError(Exception):
 
 
 class UnusableAddress(ClientError):
-    """The address is not http(s), or a token would travel there in the clear."""
+    """The address is not http(s), or is plain http to another machine."""
 
 
 class NotAuthenticated(ClientError):
@@ -60,17 +60,17 @@ class NotAuthenticated(ClientError):
 
 
 class Forbidden(ClientError):
-    """The token is live and does not allow this. `failures`: the caveats that refuse, if it is they."""
+    """The token is live and does not allow this. `failures`: the caveats that refuse, if caveats refuse."""
 
     failures: Sequence[Failure] = ()
 
 
 class NotFound(ClientError):
-    """There is no such thing, or the caller may not know of it."""
+    """The thing does not exist, or the caller may not know that it does."""
 
 
 class Conflict(ClientError):
-    """The name is taken, or the thing has changed meanwhile."""
+    """The name is taken, or the thing was changed by another request."""
 
 
 class BadRequest(ClientError):
@@ -90,12 +90,12 @@ class Unavailable(ClientError):
 
 
 class UnexpectedResponse(ClientError):
-    """The answer is none that a caveats service gives, or none that this client understands."""
+    """The answer is not that of a caveats service, or this client cannot read it."""
 
 
 class InteractionRequired(ClientError):
-    """A third party wants to know who asks, and neither a person nor an agent that it takes was given."""
+    """A third party wants to know who asks, and `interact` has no way that it accepts."""
 
 
 class BadDischarge(ClientError):
-    """A third party's answer is no discharge of what it was asked: too large, for another caveat, or nonsense."""
+    """A third party's answer is not the discharge that was asked for: too large, for another caveat, or malformed."""

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class WrongShape(ValueError):
-    """A member is missing or of another type. The message names the member, never its value."""
+    """A member is missing or has another type. The message names the member, and never shows its value."""
 
 
 # One member
@@ -120,7 +120,7 @@ def any_base64(members: Members, name: str) -> bytes:
 
 
 class Member(NamedTuple):
-    """How a field is read where its type does not say it, and the member's name if it is another than the field's."""
+    """The reader of a field whose type does not say it, and the member's name if it differs from the field's."""
 
     read: Callable[[Members, str], Any]
     name: str | None = None
@@ -140,7 +140,7 @@ _BY_TYPE: dict[Any, Callable[[Members, str], Any]] = {
 
 
 class Body:
-    """A value that reads itself from the members of a JSON object: each field by its type."""
+    """A dataclass that is read from the members of a JSON object, each field by its type."""
 
     __slots__ = ()
 

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP response: status, body, and the two headers that calls read."""
+    """An HTTP response: its status, its body, and the two headers that calls read."""
 
     status: int
     body: bytes = field(repr=False)
@@ -47,13 +47,13 @@ class Call(Generic[T]):
     method: str
     path: str
     read: Callable[[Members], T] = field(repr=False)
-    """Makes the result of the members of the answer. Raises `WrongShape`."""
+    """Makes the result from the members of the answer. Raises `WrongShape`."""
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     query: Mapping[str, str] = field(default_factory=dict)
     authenticated: bool = True
     """Whether the client presents a token with it."""
     cookie: str | None = field(default=None, repr=False)
-    """A session cookie, `name=value`, which is presented in place of a token."""
+    """A session cookie, `name=value`, which is sent instead of a token."""
 
     @property
     def content(self) -> bytes | None:
@@ -62,12 +62,12 @@ class Call(Generic[T]):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that belong to this call, without the token."""
+        """The headers of this call, without the token."""
         headers = {} if self.body is None else {"Content-Type": "application/json"}
         return headers if self.cookie is None else {**headers, "Cookie": self.cookie}
 
     def answer(self, reply: Reply) -> T:
-        """The result. Raises the `ClientError` that stands for a refusal."""
+        """The result, from a reply with a 2xx status. Raises a `ClientError` for any other."""
         if not 200 <= reply.status < 300:
             raise problem(reply)
         try:
@@ -77,7 +77,7 @@ class Call(Generic[T]):
             return self.read(members)
         except WrongShape as error:
             raise UnexpectedResponse(
-                f"the answer to {self.method} {self.path} is not as a caveats service gives it: {error}",
+                f"the answer to {self.method} {self.path} is not that of a caveats service: {error}",
                 status=reply.status,
             ) from error
 
@@ -99,7 +99,7 @@ _BY_STATUS: Mapping[int, type[ClientError]] = {
 
 
 def problem(reply: Reply) -> ClientError:
-    """The error that a reply stands for whose status is not 2xx."""
+    """The error for a reply whose status is not 2xx."""
     try:
         members = _object(reply.body)
         code, title = _said(members, "code"), _said(members, "title")
@@ -107,7 +107,9 @@ def problem(reply: Reply) -> ClientError:
     except WrongShape:
         members, code, detail = {}, "", ""
     if reply.status < 400:
-        where = "the service answers with a redirect, which is not followed: give its address as it is"
+        where = (
+            "the service answers with a redirect, which is not followed: give the address that it leads to"
+        )
         return UnexpectedResponse(where, status=reply.status)
     if reply.status == 404 and not code:
         return UnexpectedResponse("whatever answers there is not a caveats service", status=reply.status)

@@ -1,4 +1,4 @@
-"""What counts as a token in this package, and its text. Knows no addresses."""
+"""The forms of a token that this package accepts, and its text. Knows no addresses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeAlias
 from caveats import Bundle, Macaroon
 
 Token: TypeAlias = str | Macaroon | Bundle
-"""A token in any form that an app has it in: text, macaroon, or bundle with discharges."""
+"""A token as text, as a macaroon, or as a bundle with its discharges."""
 
 
 def token_text(token: Token) -> str:

@@ -1,6 +1,6 @@
-"""The key of an agent, a program that shows third parties who it is, and the file that holds it.
+"""The key of an agent, which is a program that signs in at third parties, and its key file.
 
-Knows the form of the bakery's agent files. Knows no file system and sends nothing.
+Knows the format of the bakery's agent files. Opens no file and sends nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """An agent's private key, and its usernames at the third parties that know it."""
+    """An agent's private key, and its username at each third party that knows it."""
 
     key: PrivateKey
     usernames: Mapping[str, str]
@@ -36,12 +36,12 @@ class Agent:
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # which may show the key
             raise ValueError("not an agent file: expected a key, and agents with url and username") from None
         if not fits:
-            raise ValueError("the private key of this agent file does not go with its public key")
+            raise ValueError("the private key of this agent file does not match its public key")
         if not all(type(text) is str for text in (*usernames, *usernames.values())):
             raise ValueError("an agent's url and username are text")
         return cls(key, usernames)
 
     def username(self, location: str) -> str | None:
-        """The agent's username at the third party `location`; None where it is not known."""
+        """The agent's username at the third party `location`; None if the file names none."""
         names = {url.rstrip("/"): username for url, username in self.usernames.items()}
         return names.get(location.rstrip("/"))

@@ -1,7 +1,7 @@
-"""Where requests for discharges may go: whole origins on a list, and what their names may stand for.
+"""Where requests for discharges may go: origins on a list, and the IP addresses that their names may have.
 
-Knows addresses, as names and as numbers. Opens nothing and asks no name server: `runner` resolves a name, has
-`Allowlist.checked` look at every address of it, and connects to one of those and no other.
+Knows URLs and IP addresses. Opens nothing and asks no name server: `runner` resolves a name, checks all its addresses
+with `Allowlist.checked`, and connects to one of those that were checked.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 _UNICAST = IPv6Network("2000::/3")
 _WRAPPING = (IPv6Network("2001::/32"), IPv6Network("2002::/16"))
-"""Teredo and 6to4 hold IPv4 addresses. So do mapped and compatible ones and NAT64, which are not unicast ones."""
+"""Teredo and 6to4 contain IPv4 addresses. Mapped, compatible and NAT64 addresses do too, but are not unicast."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An address that may be sent to: a third party's, or one that it named at the same origin."""
+    """A URL that requests may go to: a third party's, or one that it named at the same origin."""
 
     url: httpx.URL = field(repr=False)
-    """It may hold a secret, and so only `shown` is for messages."""
+    """It may contain a secret: messages show only `shown`."""
 
     def __str__(self) -> str:
         return str(self.url)
@@ -40,7 +40,7 @@ class Place:
 
     @property
     def origin(self) -> httpx.Origin:
-        """Scheme, host and port, to be compared."""
+        """Scheme, host and port, for comparison."""
         return self.url.origin
 
     @property
@@ -53,8 +53,8 @@ class Place:
         return Place(self.url.join(path))
 
     def sibling(self, reference: str) -> Place | None:
-        """What a link at this place leads to; None for another origin, and for what is no address."""
-        if not reference or "\\" in reference:  # which browsers read as a slash
+        """The target of a link at this place; None if it has another origin or is no URL."""
+        if not reference or "\\" in reference:  # browsers read a backslash as a slash
             return None
         try:
             url = self.url.join(reference)
@@ -71,11 +71,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Allowlist:
-    """The origins that may be sent to, and whether they may be on this machine or in a private network."""
+    """The origins that requests may go to, and whether these may be on this machine or in a private network."""
 
     origins: frozenset[httpx.Origin]
     own: frozenset[httpx.Origin] = field(default_factory=frozenset)
-    """Those that a person named as their service: such a name may stand for any address."""
+    """The origins of the caller's own service: its name may have any IP address."""
     allow_private: bool = False
     """Whether the others may be on this machine or in a private network."""
     allow_http: bool = False
@@ -97,7 +97,7 @@ class Allowlist:
     def place(self, location: str) -> Place:
         """The third party at `location`, if its origin is on the list. Raises `UnusableAddress`."""
         if not location:
-            raise UnusableAddress("a third-party caveat does not say whom to ask")
+            raise UnusableAddress("a third-party caveat has no location: nobody can be asked")
         url = checked_address(location, allow_http=self.allow_http)
         if url.query or url.fragment:
             raise UnusableAddress(f"a third party at {shown(url)} has a query in its address")
@@ -105,13 +105,13 @@ class Allowlist:
             raise UnusableAddress(
                 f"{shown(url)} is not on the list of third parties to ask: allow it (allow, --allow)"
             )
-        path = url.raw_path.partition(b"?")[0]  # as it was written: decoded, it may be no path any more
+        path = url.raw_path.partition(b"?")[0]  # as it was written: decoded, it may be no valid path
         return Place(url.copy_with(raw_path=path.rstrip(b"/") + b"/"))
 
     def checked(self, url: httpx.URL, addresses: Sequence[str]) -> tuple[str, ...]:
-        """`addresses`, which the host of `url` stands for, if all may be connected to. Raises `UnusableAddress`."""
+        """`addresses`, the IP addresses of the host of `url`, if all are allowed. Raises `UnusableAddress`."""
         if not addresses:
-            raise UnusableAddress(f"{shown(url)}: there is no such host")
+            raise UnusableAddress(f"{shown(url)}: the host has no address")
         if url.origin not in self.own:
             for address in addresses:
                 self._check(url, address)
@@ -121,9 +121,9 @@ class Allowlist:
         try:
             ip = ip_address(address)
         except ValueError:
-            raise UnusableAddress(f"{shown(url)}: there is no such host") from None
+            raise UnusableAddress(f"{shown(url)}: the host has no address") from None
         if ip.is_multicast or ip.is_unspecified:
-            raise UnusableAddress(f"{shown(url)} is at {address}, which is no host's address")
+            raise UnusableAddress(f"{shown(url)} is at {address}, which cannot be the address of a host")
         if not (self.allow_private or is_public(ip)):
             raise UnusableAddress(
                 f"{shown(url)} is at {address}, on this machine or in a private network: "
@@ -132,7 +132,7 @@ class Allowlist:
 
 
 def is_public(ip: IPv4Address | IPv6Address) -> bool:
-    """Whether `ip` is on the public Internet. One that wraps another, as mapped IPv4 and NAT64 do, is not."""
+    """Whether `ip` is on the public Internet. An address that contains another (mapped IPv4, NAT64) is not."""
     if isinstance(ip, IPv6Address) and (
         ip not in _UNICAST or ip.scope_id or any(ip in network for network in _WRAPPING)
     ):

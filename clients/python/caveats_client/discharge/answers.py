@@ -1,6 +1,6 @@
-"""The answers of third parties, read as hostile input: JSON to values, everything else to typed errors.
+"""Reads the answers of third parties as hostile input: returns values, or raises an error of `ClientError`'s family.
 
-Knows the bakery's bodies and error codes. Sends nothing and knows no state.
+Knows the bakery's bodies and error codes. Sends nothing and has no state.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def info_of(reply: Reply, code: str) -> Members | None:
 
 
 def success(place: Place, reply: Reply) -> Members:
-    """The members of a successful answer. Raises the `ClientError` that any other one stands for."""
+    """The members of a successful answer. Raises a `ClientError` for any other answer."""
     members = members_of(reply)
     if 200 <= reply.status < 300:
         if members is None:
@@ -61,7 +61,7 @@ def macaroon_in(place: Place, members: Members, name: str) -> BakeryMacaroon:
 
 
 def token_in(place: Place, members: Members) -> Mapping[str, str]:
-    """The token that a sign-in gave, as the fields of the next question. Raises `BadDischarge`."""
+    """The token that a sign-in gave, as fields of the next request for the discharge. Raises `BadDischarge`."""
     kind = members.get("kind")
     for name in ("token", "token64"):
         value = members.get(name)
@@ -71,7 +71,7 @@ def token_in(place: Place, members: Members) -> Mapping[str, str]:
 
 
 def sibling(place: Place, reference: object) -> Place:
-    """The address that an answer names, which must be at the same origin. Raises `BadDischarge`."""
+    """The URL that an answer names. Raises `BadDischarge` for another origin."""
     found = place.sibling(reference) if isinstance(reference, str) else None
     if found is None:
         raise BadDischarge(f"{place.shown} leads to another site, which is not followed")
@@ -79,7 +79,7 @@ def sibling(place: Place, reference: object) -> Place:
 
 
 def _refusal(place: Place, reply: Reply, members: Members) -> ClientError:
-    """The error that a third party's reply stands for, with its own words."""
+    """The error for a third party's reply, with the reply's own message."""
     if reply.status < 400:
         return BadDischarge(
             f"{place.shown} answers with a redirect, which is not followed", status=reply.status
@@ -99,10 +99,10 @@ def _refusal(place: Place, reply: Reply, members: Members) -> ClientError:
 
 
 def _either(members: Members, name: str) -> Any:
-    """The member `name`, which some third parties write in lower case."""
+    """The member `name`. Some third parties write the name in lower case."""
     return members.get(name, members.get(name.lower()))
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether `text` has no lone surrogate, which no form can carry."""
+    """Whether `text` can be encoded in UTF-8. A lone surrogate cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,9 +1,9 @@
-"""The protocol by which discharges are collected: what to ask a third party, in which state, and when to stop.
+"""The protocol that collects discharges: what to ask a third party in each state, and when to stop.
 
 Knows requests and replies as values. Knows no HTTP library and does no I/O: `collecting` and `finding` are generators
-that yield steps and are sent what came of each; `runner` takes the steps. A third party is a stranger whose address
-stood in a token, so nothing is sent but to origins on the allowlist. The protocol is the bakery's (docs/third-parties.md);
-tickets of the project's own format travel the same way.
+that yield steps and receive the result of each; `runner` carries the steps out. Requests go only to origins on the
+allowlist, since anybody may have written a third party's address into a token. The protocol is the bakery's
+(docs/third-parties.md); tickets of this project's own format are sent the same way.
 
     Asking ──discharge──> Discharged
       │ ▲
@@ -44,15 +44,15 @@ T = TypeVar("T")
 PROTOCOL_HEADER = "Bakery-Protocol-Version"
 PROTOCOL = {PROTOCOL_HEADER: str(V3)}
 REQUESTS = 16
-"""Requests for all discharges of one token together."""
+"""The most requests for all discharges of one token together."""
 SECONDS = 10.0
-"""Seconds for all of them together, without the time that persons take."""
+"""Seconds for these requests together, without the time that people take."""
 PATIENCE = 300.0
-"""Seconds that persons have."""
+"""Seconds that people have to sign in or decide, by default."""
 POLL_PAUSE = 1.0
 """Seconds between two polls for a person's decision."""
 LARGEST_ANSWER = 64 * 1024
-"""Bytes of a third party's answer."""
+"""The most bytes that a third party's answer may have."""
 
 _AGENT, _BROWSER, _FORM = "agent", "browser-window", "form"
 _NOT_YET = frozenset((202, 204, 408, 425, 429, 502, 503, 504))
@@ -60,16 +60,16 @@ _NOT_YET = frozenset((202, 204, 408, 425, 429, 502, 503, 504))
 
 @dataclass(frozen=True, slots=True)
 class Interact:
-    """How to show a third party who asks: with an agent's key, a form, or a browser. Tried in this order."""
+    """How to show a third party who asks: an agent's key, a form, or a browser. They are tried in this order."""
 
     agent: Agent | None = None
     _: KW_ONLY
     fill: Callable[[Members], Members] | None = field(default=None, repr=False)
-    """Answers a form: from its schema, which describes each field by name, to the fields' values."""
+    """Fills in a form: takes its schema, which describes each field by name, and returns the fields' values."""
     visit: Callable[[str], object] | None = field(default=None, repr=False)
-    """Takes a person to an address: `open_browser`, or whatever shows it to them."""
+    """Shows a URL to a person: `open_browser`, or a function of your own."""
     patience: float = PATIENCE
-    """Seconds that persons have, for all discharges together."""
+    """Seconds that people have, for all discharges together."""
 
 
 NOBODY = Interact()
@@ -84,7 +84,7 @@ class Send:
 
     method: str
     place: Place = field(repr=False)
-    """May hold the secret by which an asker waits."""
+    """It may contain the secret that identifies a waiting asker."""
     headers: Mapping[str, str] = field(repr=False)
     content: bytes | None = field(repr=False)
     until: float
@@ -92,7 +92,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Take the person to `url`. The step that follows waits for them."""
+    """Show `url` to the person. The next step waits for them."""
 
     url: str = field(repr=False)
     visit: Callable[[str], object] = field(repr=False)
@@ -100,7 +100,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """Have this form filled in."""
+    """Fill in this form."""
 
     schema: Members
     fill: Callable[[Members], Members] = field(repr=False)
@@ -115,7 +115,7 @@ class Pause:
 
 Step: TypeAlias = Send | Visit | Fill | Pause
 Steps: TypeAlias = Generator[Step, Any, T]
-"""`Send` is answered with a `Reply`, `Fill` with the fields, the others with None; a `ClientError` is thrown in."""
+"""The result of `Send` is a `Reply`, of `Fill` the fields, of the others None. A `ClientError` is thrown into it."""
 
 
 # States of one discharge
@@ -123,12 +123,12 @@ Steps: TypeAlias = Generator[Step, Any, T]
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """The third party is to be asked for the discharge."""
+    """The next request asks the third party for the discharge."""
 
     token: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The fields with which a sign-in shows who asks; empty before there was one."""
+    """The fields that a sign-in gave, which show who asks; empty before the first."""
     as_person: bool = False
-    """Whether the sign-in was the last one there can be."""
+    """Whether no other sign-in may follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +137,12 @@ class Identifying:
 
     offers: Members
     as_person: bool
-    """Whether an agent's key has been shown: then only a person can do more."""
+    """Whether an agent's key has been used: then only a person can sign in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discharged:
-    """The end: the third party gave the discharge."""
+    """The third party gave the discharge. No request follows."""
 
     macaroon: BakeryMacaroon
 
@@ -182,21 +182,23 @@ def finding(location: str, allowlist: Allowlist, *, clock: Callable[[], float]) 
     place = allowlist.place(location)
     reply = yield from acquisition.send("GET", place.endpoint("discharge/info"), PROTOCOL)
     version = V3
-    if reply.status == 404:  # it speaks an old version
+    if reply.status == 404:  # it has an old version
         reply = yield from acquisition.send("GET", place.endpoint("publickey"), PROTOCOL)
         version = V1
     members = success(place, reply)
     try:
         told = members.get("Version", version)
         if type(told) is not int or told < V1:
-            raise BadDischarge(f"{place.shown} speaks no version of the protocol that is known here")
+            raise BadDischarge(
+                f"{place.shown} speaks a version of the protocol that this client does not know"
+            )
         return BakeryParty(location.rstrip("/"), decode_any_base64(members["PublicKey"]), min(told, V3))
     except (CaveatsError, LookupError, TypeError, AttributeError) as error:
-        raise BadDischarge(f"{place.shown} tells no public key") from error
+        raise BadDischarge(f"{place.shown} gives no public key") from error
 
 
 class _Acquisition:
-    """The discharges of one token on their way: what is left of requests, time and patience."""
+    """The collection of one token's discharges: the requests and the seconds that are left."""
 
     def __init__(
         self,
@@ -214,7 +216,7 @@ class _Acquisition:
         self._patience = interact.patience
 
     def discharge(self, needed: Needed) -> Steps[BakeryMacaroon]:
-        """Acquire the discharge of one caveat."""
+        """Get the discharge of one caveat."""
         place = self._allowlist.place(needed.location)
         state: Asking | Identifying | Discharged = Asking()
         while not isinstance(state, Discharged):
@@ -235,7 +237,7 @@ class _Acquisition:
 
     def _count(self, place: Place) -> None:
         if not self._requests:
-            raise BadDischarge(f"{REQUESTS} requests were not enough: {place.shown} wants ever more")
+            raise BadDischarge(f"{REQUESTS} requests were not enough: {place.shown} asks for more")
         self._requests -= 1
 
     # Asking
@@ -246,11 +248,13 @@ class _Acquisition:
         if offers is None:
             return Discharged(macaroon_in(place, success(place, reply), "Macaroon"))
         if state.as_person or (state.token and state.token["token-kind"] != _AGENT):
-            raise Forbidden(f"{place.shown} does not take what its own sign-in gave", status=reply.status)
+            raise Forbidden(
+                f"{place.shown} does not accept the token that its own sign-in gave", status=reply.status
+            )
         return Identifying(offers, as_person=bool(state.token))
 
     def _question(self, place: Place, needed: Needed, token: Mapping[str, str]) -> Steps[Reply]:
-        """The reply to the question, asked as the holder of a bearer token where there is one for that origin."""
+        """The reply to the request for the discharge, with the bearer token for that origin if there is one."""
         form = _binary("id", needed.identifier)
         if needed.payload is not None:
             form["caveat64"] = encode_base64(needed.payload)
@@ -262,13 +266,13 @@ class _Acquisition:
             authorized = {**headers, "Authorization": f"Bearer {bearer}"}
             reply = yield from self.send("POST", there, authorized, content)
             if reply.status not in (401, 403) or info_of(reply, INTERACTION_REQUIRED) is not None:
-                return reply  # else that token is not good for it, and nobody is shown
+                return reply  # otherwise the origin does not accept that token: ask without it
         return (yield from self.send("POST", there, headers, content))
 
     # Identifying
 
     def _identify(self, place: Place, location: str, state: Identifying) -> Steps[Asking | Discharged]:
-        """Sign in, in the first way that both sides have. The oldest way gives the discharge itself."""
+        """Sign in, in the first way that both sides know. The oldest way gives the discharge itself."""
         offered = state.offers.get("InteractionMethods")
         methods: Members = offered if isinstance(offered, dict) else {}
         agent = self._interact.agent
@@ -299,7 +303,7 @@ class _Acquisition:
     def _as_agent(
         self, place: Place, agent: Agent, username: str, method: Members
     ) -> Steps[Mapping[str, str]]:
-        """Discharge the login macaroon with the agent's key. The fields of the next question."""
+        """Discharge the login macaroon with the agent's key. Returns the fields of the next request for the discharge."""
         public = b64encode(agent.key.public_key).decode("ascii")
         there = sibling(place, method.get("login-url")).with_query(
             {"username": username, "public-key": public}
@@ -312,7 +316,7 @@ class _Acquisition:
         except StopIteration as done:
             bundle = done.value.bind()
         except CaveatsError as error:
-            raise BadDischarge(f"{place.shown} asks an agent for what its key does not answer") from error
+            raise BadDischarge(f"{place.shown} asks an agent for more than a proof of its key") from error
         else:
             raise BadDischarge(f"{place.shown} sends an agent on to somebody else")
         return {"token64": encode_base64(encode_binaries(bundle)), "token-kind": _AGENT}
@@ -320,11 +324,11 @@ class _Acquisition:
     def _by_form(
         self, place: Place, fill: Callable[[Members], Members], there: Place
     ) -> Steps[Mapping[str, str]]:
-        """Have the form filled in, and send it. The fields of the next question."""
+        """Fill in the form and send it. Returns the fields of the next request for the discharge."""
         reply = yield from self.send("GET", there, PROTOCOL)
         schema = success(place, reply).get("schema")
         if not isinstance(schema, dict) or not all(isinstance(each, dict) for each in schema.values()):
-            raise BadDischarge(f"{place.shown} shows what is no form")
+            raise BadDischarge(f"{place.shown} gives a form that cannot be read")
         began = self._clock()
         fields: Members = yield Fill(schema, fill)
         self._spent(began)
@@ -339,7 +343,7 @@ class _Acquisition:
     def _by_browser(
         self, place: Place, visit: Callable[[str], object], there: Place, wait: Place
     ) -> Steps[Members]:
-        """Take the person to `there`, and poll `wait` for what they decide: its answer."""
+        """Show `there` to the person, and poll `wait` until they decide. Returns the answer."""
         began = self._clock()
         until = began + self._patience
         self._count(wait)
@@ -347,10 +351,10 @@ class _Acquisition:
         while True:
             try:
                 reply = yield Send("GET", wait, {}, None, until)
-                # Only spaces: the connection was kept alive, and ended without an answer.
+                # Only spaces: they keep the connection open, and it ended without an answer.
                 if reply.status not in _NOT_YET and not reply.body.isspace():
                     break
-            except Unavailable as error:  # a reply that was lost can be had again
+            except Unavailable as error:  # a lost reply can be asked for again
                 if self._clock() >= until:
                     raise Unavailable(f"nobody has decided at {place.shown} in time") from error
                 if self._clock() + POLL_PAUSE >= until:
@@ -362,7 +366,7 @@ class _Acquisition:
         return success(place, reply)
 
     def _spent(self, began: float) -> None:
-        """Take the time since `began` from the person's patience, and give it to the third party's deadline."""
+        """Subtract the seconds since `began` from the person's time, and add them to the third party's deadline."""
         spent = self._clock() - began
         self._patience -= spent
         self._until += spent

@@ -1,4 +1,4 @@
-"""What has to be discharged: of a token that one has, and of the macaroon with which a first party answers.
+"""Which macaroon has to be discharged: the caller's token, or the macaroon that a first party's answer contains.
 
 Knows bundles, and the two forms of the answer: the bakery's `macaroon discharge required`, and this project's problem
 `discharge_required`. Sends nothing.
@@ -25,7 +25,7 @@ _SUFFIX = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def envelope(token: Token | BakeryMacaroon) -> BakeryMacaroon:
-    """`token` as `protocol.collecting` takes it. Discharges that are bound to it are left out, to be collected anew."""
+    """`token` as `protocol.collecting` takes it, without the discharges that are bound to it: they are collected again."""
     if isinstance(token, BakeryMacaroon):
         return token
     bundle = Bundle.decode(token) if isinstance(token, str) else token
@@ -44,19 +44,19 @@ def lacks_discharges(bundle: Bundle) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Required:
-    """What a first party wants presented: this macaroon, once it is discharged, for these paths, in this cookie."""
+    """What a first party asks for: this macaroon with its discharges, on these paths, in this cookie."""
 
     macaroon: BakeryMacaroon
     path: str
-    """It is presented at this path and below."""
+    """The macaroon is presented at this path and below."""
     cookie: str
-    """The cookie's name; empty where it goes as a bearer token."""
+    """The cookie's name; empty if the macaroon is sent as a bearer token."""
 
 
 def required(place: Place, reply: Reply) -> Required | None:
-    """What the first party at `place` wants presented, if `reply` says that; None for any other reply.
+    """What the first party at `place` asks for in `reply`; None if it asks for no macaroon.
 
-    Raises `BadDischarge` for nonsense, and for a macaroon to present to another site.
+    Raises `BadDischarge` if the reply is malformed, or names another site.
     """
     members = info_of(reply, DISCHARGE_REQUIRED)
     if members is None:
@@ -70,7 +70,7 @@ def required(place: Place, reply: Reply) -> Required | None:
 
 
 def _required_by_problem(place: Place, reply: Reply) -> Required | None:
-    """The token in the problem `discharge_required`; None where there is none."""
+    """The token in the problem `discharge_required`; None if it has none."""
     members = members_of(reply) if wants_discharges(reply) else None
     if members is None or "token" not in members:
         return None

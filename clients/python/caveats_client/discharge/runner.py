@@ -1,8 +1,8 @@
-"""Takes the steps of `protocol`: sends requests to the addresses that were checked and no others, within the deadline.
+"""Carries out the steps of `protocol`: sends requests, only to addresses that were checked, within the deadline.
 
-Knows sockets, threads and TLS; knows no macaroon. A name is resolved once, every address is checked, and the
-connection goes to one of them, with the name in the Host header and in the TLS handshake. No proxy, no redirect, no
-cookie, and no connection used twice: names that share an address do not share a connection.
+Knows sockets, threads and TLS; knows no macaroon. It resolves a name once, checks every address, and connects to one of
+them, with the name in the Host header and in the TLS handshake. It uses no proxy, follows no redirect, keeps no cookie,
+and uses no connection twice: two names with the same address never share one.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ T = TypeVar("T")
 clock = time.monotonic
 """The clock of every deadline: seconds, as `time.monotonic` gives them."""
 _CONNECT = 3.0
-"""Seconds to connect to one address, so that another one can be tried."""
+"""Seconds to connect to one address. After them, the next address is tried."""
 
 
 def run(steps: Steps[T], allowlist: Allowlist) -> T:
-    """Take the steps, and return their result. Raises what they raise."""
+    """Carry out the steps, and return their result. Raises the same errors as the steps."""
     with httpx.Client(**_options()) as http:
         answer: Any = None
         failed: ClientError | None = None
@@ -98,7 +98,7 @@ async def run_async(steps: Steps[T], allowlist: Allowlist) -> T:
 
 
 def open_browser(url: str) -> None:
-    """Open `url` in the person's browser. Raises `Unavailable` if there is none."""
+    """Open `url` in the default browser. Raises `Unavailable` if there is none."""
     if not webbrowser.open(url):
         raise Unavailable(f"there is no browser here to open {url}")
 
@@ -120,9 +120,9 @@ def _send(http: httpx.Client, step: Send, allowlist: Allowlist) -> Reply:
                         raise
                     continue
                 reply = read_reply(response, largest=LARGEST_ANSWER)
-                left()  # a connection that was cut can look like one that ended
+                left()  # a connection closed at the deadline can look like a complete answer
                 return reply
-    raise AssertionError  # there is an address, else `checked` had raised
+    raise AssertionError  # unreachable: `checked` raises if there is no address
 
 
 async def _send_async(http: httpx.AsyncClient, step: Send, allowlist: Allowlist) -> Reply:
@@ -139,12 +139,12 @@ async def _send_async(http: httpx.AsyncClient, step: Send, allowlist: Allowlist)
                         raise
                     continue
                 return await aread_reply(response, largest=LARGEST_ANSWER)
-    raise AssertionError  # there is an address, else `checked` had raised
+    raise AssertionError  # unreachable: `checked` raises if there is no address
 
 
 @contextmanager
 def _sending(step: Send) -> Iterator[Callable[[], float]]:
-    """The function that says how many seconds are left. Turns what goes wrong into errors of the client's family."""
+    """A function that returns the seconds that are left. Turns errors of httpx into a `ClientError`."""
 
     def left() -> float:
         seconds = step.until - clock()
@@ -162,10 +162,10 @@ def _sending(step: Send) -> Iterator[Callable[[], float]]:
 def _request(
     http: httpx.Client | httpx.AsyncClient, step: Send, address: str, left: float, trace: Any = None
 ) -> httpx.Request:
-    """The request to one address of the host, whatever the name stands for by now.
+    """The request to one address of the host. The name is not resolved again.
 
-    The path is given to the connection alone: httpx logs the URL of every request, and a path may hold the secret by
-    which an asker waits.
+    The path is given only to the connection: httpx logs the URL of every request, and a path may contain the secret
+    that identifies a waiting asker.
     """
     timeout = {"connect": min(left, _CONNECT), "read": left, "write": left, "pool": left}
     extensions: dict[str, Any] = {
@@ -194,7 +194,7 @@ def _options() -> dict[str, Any]:
 
 
 def _look_up(url: httpx.URL) -> Future[list[str]]:
-    """The addresses of the host. A thread of its own looks them up, so that a slow name server cannot hold us up."""
+    """The addresses of the host. A thread looks them up, so that a slow name server does not block past the deadline."""
     found: Future[list[str]] = Future()
 
     def look() -> None:
@@ -224,7 +224,7 @@ def _addresses(url: httpx.URL) -> list[str]:
 
 
 class _Cut:
-    """Shuts a blocking connection down at its deadline, however slowly bytes come. `asyncio.timeout` does it for tasks."""
+    """Closes a blocking connection at its deadline, even if bytes still arrive. For tasks, `asyncio.timeout` does this."""
 
     def __init__(self, seconds: float) -> None:
         self._lock = threading.Lock()
@@ -244,7 +244,7 @@ class _Cut:
                 self._socket = None
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Called by httpcore. Keeps a handle on the new connection, which TLS does not replace."""
+        """Called by httpcore. Stores a duplicate of the new connection's socket. TLS does not replace that one."""
         if event == "connection.connect_tcp.complete":
             with self._lock:
                 self._socket = info["return_value"].get_extra_info("socket").dup()
@@ -254,5 +254,5 @@ class _Cut:
             if self._socket is not None:
                 try:
                     self._socket.shutdown(socket.SHUT_RDWR)
-                except OSError:  # gone already
+                except OSError:  # closed already
                     pass

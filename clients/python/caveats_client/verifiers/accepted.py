@@ -1,7 +1,7 @@
-"""The tokens that the service accepted lately, within bounds of entries, bytes and time. Safe to use from many threads.
+"""A cache of the tokens that the service accepted, bounded in entries, bytes and time. Safe to use from many threads.
 
-Knows macaroons on the wire and seconds. Knows no caveat kind and asks nobody. Unlike the cache of `caveats.Verifier`,
-which finds a token by its whole text, this one finds the longest token that another one was made of.
+Knows macaroons on the wire and seconds. Knows no caveat kind and sends nothing. The cache of `caveats.Verifier` finds a
+token by its whole text; this one finds the longest token that the presented one was made from.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Accepted:
-    """A token that the service found authentic and live. Its signature is a live credential: it has no repr."""
+    """A token that the service found authentic and live. It has no repr: its signature is a live credential."""
 
     wire: WireMacaroon
     until: float
-    """Seconds on the clock of `AcceptedTokens`."""
+    """When it is forgotten, in seconds on the caller's monotonic clock."""
     revoked: frozenset[bytes] | None
     """The branch ids, 16 bytes each, of the token's revoked copies; None if the service did not say."""
 
     @property
     def size(self) -> int:
-        """Bytes that it takes, roughly."""
+        """Bytes in memory, estimated."""
         own = len(self.wire.identifier) + sum(map(len, self.wire.caveats))
         return 1024 + 2 * own + 64 * len(self.revoked or ())
 
 
 class AcceptedTokens:
-    """At most `entries` tokens of together about `size` bytes; with 0 entries, none. The oldest go first."""
+    """At most `entries` tokens, with about `size` bytes in all. The oldest are removed first. 0 entries: no cache."""
 
     def __init__(self, entries: int, size: int) -> None:
         self._entries = entries
@@ -49,11 +49,11 @@ class AcceptedTokens:
 
     @property
     def generation(self) -> int:
-        """Grows when something is forgotten. To be read before the service is asked, and given to `add` after."""
+        """A number that grows when a token is forgotten. Read it before asking the service, and give it to `add`."""
         return self._generation
 
     def find(self, wire: WireMacaroon, tick: float) -> Accepted | None:
-        """The longest token here that `wire` begins with, itself included; None for none. `tick`: now, in seconds."""
+        """The longest token here that `wire` begins with, or `wire` itself; else None. `tick`: now, in seconds."""
         with self._changing:
             best: Accepted | None = None
             for accepted in self._by_identifier.get(wire.identifier, ()):
@@ -83,14 +83,14 @@ class AcceptedTokens:
                 self._drop(oldest)
 
     def forget(self, identifier: bytes) -> None:
-        """Forget every copy of a token, those that the service is asked about at the moment included."""
+        """Forget every copy of a token. Answers of the service that are still on their way are not added either."""
         with self._changing:
             self._generation += 1
             for accepted in list(self._by_identifier.get(identifier, ())):
                 self._drop(accepted)
 
     def clear(self) -> None:
-        """Forget all tokens, those that the service is asked about at the moment included."""
+        """Forget all tokens. Answers of the service that are still on their way are not added either."""
         with self._changing:
             self._generation += 1
             self._all.clear()

@@ -1,7 +1,7 @@
-"""How the feed of revocations is asked for and read: which request, when again, which bytes are lines. Pure.
+"""Requests for the feed of revocations: which one to send, when to send the next, and how to split answers into lines.
 
-Knows the feed's HTTP: server-sent events, long-poll, everything at once and compressed. Knows no page, no key, and
-opens nothing. A proxy that holds events back is noticed by its silence; then the verifier polls.
+Pure: opens nothing. Knows the three forms of the feed: server-sent events, long-poll, and the whole feed compressed.
+Knows no page and no key. If a proxy holds events back, no line arrives; then the verifier polls.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 PATH = "/v1/revocations/feed"
 PROOF_HEADER = "X-Feed-Proof"
 SILENCE = 6.0
-"""Seconds without a line after which a stream is given up: three heartbeats."""
+"""Seconds without a line after which a stream counts as broken: three heartbeats."""
 POLL_SECONDS = 4
-"""How long a long-poll waits. Short enough that what only a page's keys say is heard within five seconds."""
+"""Seconds that a long-poll waits: short enough that a change of keys alone, which ends no poll, is seen in five."""
 LONGEST_LINE = 32 * 1024 * 1024
 """Bytes of a line."""
 _POLL_FOR = 300.0
-"""Seconds after which events are tried again."""
+"""Seconds of polling after which events are tried again."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 5.0
-"""Seconds between failures: the first, doubled up to the second."""
+"""Seconds to wait after a failure: the first value, doubled at each failure up to the second."""
 _LONGEST_ASKED = 30.0
-"""Seconds that the service may ask to wait."""
+"""The most seconds that the service may ask to wait."""
 _NO_STREAM = frozenset((404, 405, 406, 415, 500, 501, 505))
 
 
 class Mode(Enum):
-    """How the feed is asked for."""
+    """The form in which the feed is requested."""
 
     CATCH_UP = "catch up"
     """Everything up to now, compressed."""
@@ -45,10 +45,10 @@ class Mode(Enum):
 
 
 class CannotRead(Exception):
-    """What came is not the feed.
+    """The answer is not the feed.
 
-    `retry_after`: seconds that the service asked to wait. `unsuited`: another mode may do. `unproved`: the key that
-    was shown does not open the feed any more.
+    `retry_after`: seconds that the service asked to wait. `unsuited`: another mode may work. `unproved`: the service no
+    longer accepts the key that the request proved.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class FeedRequest:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     patience: float
-    """Seconds that may pass between one line and the next."""
+    """The most seconds between two lines."""
 
 
 def feed_request(
     mode: Mode, audience: str, place: Place, proof: str, poll_seconds: int = POLL_SECONDS
 ) -> FeedRequest:
-    """The request for what comes after `place`. `proof`: shows that a key of the audience is held.
+    """The request for the pages after `place`. `proof`: proves that this verifier has a key of the audience.
 
     `poll_seconds`: how long a long-poll may wait for news.
     """
@@ -106,10 +106,10 @@ class LineReader:
             )
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if self._events and kind != "text/event-stream":
-            raise CannotRead("something on the way answers with no event stream", unsuited=True)
+            raise CannotRead("a proxy answers with something other than an event stream", unsuited=True)
 
     def take(self, chunk: bytes) -> Iterator[str]:
-        """The lines that are whole now."""
+        """The lines that are complete with these bytes."""
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
             self._rest += chunk[start:end]
@@ -135,34 +135,34 @@ class LineReader:
 
 @dataclass(slots=True)
 class Backoff:
-    """Which mode to ask in next, and after how many seconds, from what the last attempts came to."""
+    """The mode of the next request, and the seconds to wait before it, by the results of the last ones."""
 
     random: Callable[[], float]
-    """From 0 to 1: so that a thousand verifiers do not come back at the same moment."""
+    """A random number from 0 to 1: it keeps a thousand verifiers from asking at the same moment."""
     failures: int = 0
     _poll_until: float = field(default=float("-inf"))
 
     def mode(self, *, behind: bool, tick: float) -> Mode:
-        """The mode to ask in. `behind`: there is a whole history to read, which comes compressed. `tick`: seconds."""
+        """The mode of the next request. `behind`: the whole feed is to be read, which is sent compressed. `tick`: seconds."""
         if behind:
             return Mode.CATCH_UP
         return Mode.POLL if tick < self._poll_until else Mode.STREAM
 
     def ended(self, mode: Mode, *, news: bool, seconds: float) -> float:
-        """Seconds to wait after an answer that came to its end. `news`: it said something new. `seconds`: it took."""
+        """Seconds to wait after an answer that ended. `news`: it contained something new. `seconds`: how long it took."""
         if not news:
             return self.failed()
         self.failures = 0
-        if mode is Mode.STREAM:  # the node stopped, or let us go
+        if mode is Mode.STREAM:  # the node stopped, or closed the stream
             return 0.2 * self.random()
         return max(0.0, 0.2 - seconds) if mode is Mode.POLL else 0.0
 
     def no_stream(self, tick: float) -> None:
-        """Events do not come through: poll for a while, then try them again."""
+        """No events arrive: poll for some minutes, then try events again."""
         self._poll_until = tick + _POLL_FOR
 
     def failed(self, retry_after: float = 0.0) -> float:
-        """Seconds to wait after an attempt that taught nothing; at least as many as the service asked for."""
+        """Seconds to wait after a failed attempt; at least as many as the service asked for."""
         self.failures += 1
         wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self.failures - 1, 10)) * (0.5 + self.random() / 2)
         return max(wait, min(retry_after, _LONGEST_ASKED))

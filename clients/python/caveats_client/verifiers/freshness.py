@@ -1,6 +1,6 @@
-"""Whether a verifier knows enough to say yes: its replica, its `caveats.Verifier`, and the bounds on both clocks.
+"""Decides whether a verifier may grant: whether its keys and revocations are recent enough, on two clocks.
 
-Knows clocks and bounds, knows no network. The thread that follows the feed changes the gate, any thread asks it:
+Knows clocks and limits, knows no network. The thread that reads the feed changes the gate, and any thread asks it:
 changes take a lock, questions take none.
 """
 
@@ -26,16 +26,16 @@ OnStale: TypeAlias = Literal["refuse", "accept"]
 
 
 class Health(Enum):
-    """Whether a verifier knows enough to say yes."""
+    """Whether a verifier may grant."""
 
     STARTING = "starting"
     """Not yet: it has no keys, or has never read all revocations. It refuses every token."""
     FRESH = "fresh"
     """Yes."""
     STALE = "stale"
-    """It has heard nothing of revocations for longer than `max_staleness`, or its keys ended. It refuses every token."""
+    """It has no news of revocations for longer than `max_staleness`, or its keys ended. It refuses every token."""
     ACCEPTING = "accepting"
-    """It has heard nothing of revocations for longer than `max_staleness`; with `on_stale="accept"` it says yes."""
+    """It has no news of revocations for longer than `max_staleness`. With `on_stale="accept"` it still grants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,35 +43,35 @@ class Status:
     """A verifier's health, for health checks and logs."""
 
     ready: bool
-    """Whether it can say yes."""
+    """Whether it may grant."""
     health: Health
     fresh_at: datetime | None
-    """Everything that was revoked before this is known; on the service's clock."""
+    """The verifier knows every revocation before this time, on the service's clock."""
     staleness: timedelta | None
     """How long ago that was."""
     epoch: int
     position: int
     key_ids: tuple[str, ...]
     keys_until: datetime | None
-    """When the keys run out, unless they are confirmed before."""
+    """When the keys end, unless the service confirms them before."""
     problem: str
-    """Why it is not fresh, and what fails at the moment; empty for nothing."""
+    """Why it is not fresh, and what fails now; empty if nothing does."""
 
 
 class _View(NamedTuple):
-    """What questions are answered from. Replaced whole, so that they need no lock."""
+    """The values that questions read. They are replaced together, so that a question needs no lock."""
 
     fresh: Fresh | None
     keys_until: Instant | None
     sure: tuple[float, float]
-    """It is fresh for certain before these seconds: on the wall clock, and on the one that only runs forward."""
+    """The verifier is fresh before these seconds: on the wall clock, and on the monotonic clock."""
 
 
 _NEVER = (-math.inf, -math.inf)
 
 
 class FreshnessGate:
-    """A verifier and its replica. `check` raises `Stale` while they do not know enough to say yes.
+    """A verifier and its replica. `check` raises `Stale` while the verifier may not grant.
 
     `max_staleness`: how old the knowledge of revocations may be. `on_stale`: what happens then. `clock`,
     `monotonic`: seconds, as `time.time` and `time.monotonic` give them. The rest as for `caveats.Verifier`.
@@ -106,7 +106,7 @@ class FreshnessGate:
             cache_bytes=cache_bytes,
         )
         self.problems: dict[str, str] = {}
-        """The last failure with `keys` and with the `feed`, in words, until it goes well again."""
+        """The last failure with `keys` and with the `feed`, in words; removed at the next success."""
         self._clock = clock
         self._monotonic = monotonic
         self._most = max_staleness.total_seconds()
@@ -118,7 +118,7 @@ class FreshnessGate:
 
     @property
     def problem(self) -> str:
-        """All that fails at the moment, in words."""
+        """All that fails now, in words."""
         return "; ".join(f"{what}: {words}" for what, words in sorted(self.problems.items()))
 
     def now(self) -> datetime:
@@ -130,7 +130,7 @@ class FreshnessGate:
         return Instant(self.now(), self._monotonic())
 
     def check(self) -> None:
-        """Return if the verifier may say yes. Raises `Stale`."""
+        """Return if the verifier may grant. Raises `Stale` if not."""
         until, tick_until = self._view.sure
         if self._clock() < until and self._monotonic() < tick_until:
             return
@@ -177,14 +177,14 @@ class FreshnessGate:
     # Changes
 
     def take_box(self, box: bytes) -> None:
-        """A key bundle. Raises `RejectedDelivery`."""
+        """Take in a key bundle. Raises `RejectedDelivery`."""
         instant = self.instant()
         with self._changing:
             self.replica.take_bundle(box, instant)
             self._publish(instant)
 
     def take_line(self, line: str) -> Next:
-        """A line of the feed. Raises `RejectedDelivery`, and `UnknownSeal` for one under a key that is not here."""
+        """Take in a line of the feed. Raises `RejectedDelivery`; `UnknownSeal` if the key that opens it is not here."""
         instant = self.instant()
         with self._changing:
             taken = self.replica.take_line(line, instant)
@@ -192,7 +192,7 @@ class FreshnessGate:
         return taken
 
     def recall(self, memory: Memory, kept: RevocationSet | None) -> None:
-        """Know again what was known before a restart. Raises `RejectedDelivery` where the keys have ended meanwhile."""
+        """Take in the state from before a restart. Raises `RejectedDelivery` if the keys have ended since."""
         instant = self.instant()
         with self._changing:
             try:
@@ -201,7 +201,7 @@ class FreshnessGate:
                 self._publish(instant)
 
     def memory(self) -> tuple[Memory, RevocationSet | None]:
-        """What to write down. The set, if there is one, holds the revocations up to `kept`, which no file has yet."""
+        """The state to write to files. The set, if any, has the revocations up to `kept`, which no file has yet."""
         with self._changing:
             known, whole = self.replica.known, None
             if known is not None and known.kept is None:
@@ -209,7 +209,7 @@ class FreshnessGate:
             return self.replica.memory(), whole
 
     def not_kept(self) -> None:
-        """The set that `memory` gave could not be written down."""
+        """Note that the set that `memory` gave could not be written to a file."""
         with self._changing:
             if self.replica.known is not None:
                 self.replica.known.kept = None
@@ -220,7 +220,7 @@ class FreshnessGate:
         self.verifier.revocations.prune(self.now())
 
     def _publish(self, instant: Instant) -> None:
-        """Give the verifier its keys and revocations first, freshness last: it never counts as fresh too early."""
+        """Give the verifier its keys and revocations, and only then the new limits: it is never called fresh too early."""
         replica = self.replica
         if replica.keyring is not None and replica.keyring is not self.verifier.keyring:
             self.verifier.keyring = replica.keyring
@@ -242,7 +242,7 @@ class FreshnessGate:
         self._view = _View(fresh, until, self._sure(fresh, until))
 
     def _sure(self, fresh: Fresh | None, until: Instant | None) -> tuple[float, float]:
-        """The earlier of the two bounds, on each clock."""
+        """The earlier of the two limits, on each clock."""
         if fresh is None or until is None:
             return _NEVER
         return (

@@ -1,11 +1,11 @@
-"""Verification in the app itself: keys in memory, revocations followed in the background, an answer in microseconds.
+"""Verification in the app itself, in microseconds: keys in memory, and revocations read in the background.
 
     with LocalVerifier.from_file("photos.verifier", state_dir="/var/lib/photos") as verifier:
         grant = verifier.verify(text, Context(now=..., scopes=("photos/42:read",)))
 
-`verify` waits for the network in one case: a token under a key that is not here makes it fetch the keys, once for all
-callers that wait, for a second at most. A verifier whose knowledge is too old refuses every token with `caveats.Stale`.
-Knows threads, tasks and forks; what is known and whether it is enough is `freshness`'s, the background work `sync`'s.
+`verify` waits for the network in one case: if a token names a key that is not here, it fetches the keys, once for all
+callers that wait, for a second at most. A verifier whose revocations are too old refuses every token with
+`caveats.Stale`. Knows threads, tasks and forks; `freshness` decides whether to grant, and `sync` works in the background.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _CLOSED = "this verifier has been closed"
 
 
 class _Local:
-    """What both verifiers share: how one is put together, and the questions that need no waiting."""
+    """What both verifiers share: the constructor, and the questions that never wait."""
 
     def __init__(
         self,
@@ -79,11 +79,11 @@ class _Local:
         """`url`: the service. `audience`, `verifier_id`, `service_public_key` (32 bytes): as registration answered.
 
         `private_key`: the verifier's own, X25519, 32 bytes. `start_timeout`: seconds that the first question, or a
-        context manager, waits until the verifier is ready. `state_dir`: a folder for keys and revocations, sealed, so
-        that a restart needs no service. `max_staleness`: how long to go on without hearing of revocations; then
-        `on_stale="refuse"` refuses every token, `"accept"` goes on without knowing what was revoked meanwhile, until
-        the keys end. `on_change` is called with the status, from the background, when the health changes.
-        `feed_url`: a mirror of the feed. `location`, `limits`, `cache_entries`, `cache_bytes`: as for
+        context manager, waits until the verifier is ready. `state_dir`: a folder for keys and revocations, encrypted,
+        so that the verifier can restart without the service. `max_staleness`: how long the verifier grants without
+        news of revocations. After it, `on_stale="refuse"` refuses every token; `"accept"` grants without the newest
+        revocations until the keys end. `on_change`: called with the status, in the background, when the health
+        changes. `feed_url`: a mirror of the feed. `location`, `limits`, `cache_entries`, `cache_bytes`: as for
         `caveats.Verifier`. `transport`: an httpx transport, for tests. `allow_http`: plain http to any machine.
         `clock`, `monotonic`: seconds, as `time.time` and `time.monotonic` give them.
         Raises `UnusableAddress`, `caveats.InvalidKey`.
@@ -115,7 +115,7 @@ class _Local:
         self._prepare()
 
     def _prepare(self) -> None:
-        """Set up what a thread or a task needs. Nothing runs yet."""
+        """Set the attributes for a thread or a task. Starts nothing."""
         raise NotImplementedError
 
     @classmethod
@@ -138,7 +138,7 @@ class _Local:
         return self._identity.audience
 
     def status(self) -> Status:
-        """The status now, for health checks. Asks nobody."""
+        """The status now, for health checks. Sends nothing."""
         return self._gate.status()
 
     def __repr__(self) -> str:
@@ -175,8 +175,8 @@ class _Local:
 class LocalVerifier(_Local):
     """Verifies tokens of one audience, from any thread of the process. A background thread keeps it up to date.
 
-    It starts with the first `verify`, with `start`, or as a context manager, and each of these waits until it is
-    ready. In the child of a fork it starts anew. Close it, or let it live as long as the process.
+    The first `verify`, `start` and the context manager start the thread, and wait until the verifier is ready. In the
+    child of a fork, the verifier starts a new thread. Without `close`, it runs until the process ends.
     """
 
     def _prepare(self) -> None:
@@ -193,12 +193,12 @@ class LocalVerifier(_Local):
         self._waited = False
 
     def _forked(self) -> None:
-        """Start anew in a child process: the thread stayed with the parent, and its locks may be held for ever."""
+        """Reset the verifier in a child process: the thread is not there, and nothing may ever release its locks."""
         self._gate = self._make()
         self._fresh_process()
 
     def start(self, timeout: float | None = None) -> Self:
-        """Start, and wait until it is ready. Raises `Stale` after `timeout` seconds, and goes on trying."""
+        """Start, and wait until ready. Raises `Stale` after `timeout` seconds; the background work continues."""
         seconds = self._start_timeout if timeout is None else timeout
         with self._starting:
             if self._closed:
@@ -230,7 +230,7 @@ class LocalVerifier(_Local):
             pass
 
     def close(self) -> None:
-        """Stop the background work, and write the state down."""
+        """Stop the background work, and write the state to its files."""
         with self._starting:
             self._closed = True
             thread, self._thread = self._thread, None
@@ -247,8 +247,8 @@ class LocalVerifier(_Local):
     def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
         """The grant for this token and this request. Raises as `caveats.Verifier.verify`.
 
-        Also raises `Stale`: the knowledge of revocations or keys is too old. Without `context`, the request has a
-        time and nothing else.
+        Also raises `Stale` if the revocations or keys are too old. Without `context`, the time is the only known fact
+        of the request.
         """
         # Written out here and in `authenticate`: a helper that both hand a lambda would cost 0.2 us a token.
         if not self._waited or self._closed:
@@ -325,7 +325,7 @@ class AsyncLocalVerifier(_Local):
         self._waited = False
 
     async def start(self, timeout: float | None = None) -> Self:  # noqa: ASYNC109  # as `LocalVerifier.start`
-        """Start, and wait until it is ready. Raises `Stale` after `timeout` seconds, and goes on trying."""
+        """Start, and wait until ready. Raises `Stale` after `timeout` seconds; the background work continues."""
         seconds = self._start_timeout if timeout is None else timeout
         if self._closed:
             raise Stale(_CLOSED)
@@ -342,7 +342,7 @@ class AsyncLocalVerifier(_Local):
         return self
 
     async def close(self) -> None:
-        """Stop the background work, and write the state down."""
+        """Stop the background work, and write the state to its files."""
         self._closed = True
         task, self._task = self._task, None
         if task is not None:

@@ -1,9 +1,9 @@
-"""The key file of a verifier: its key pair, and what the service answered when the public half was registered.
+"""The key file of a verifier: its key pair, and the service's answer to the registration of the public key.
 
     caveats verifier init photos.verifier          makes the file, with the private key
-    caveats verifier register photos.verifier ...  an administrator registers the public key; the rest is filled in
+    caveats verifier register photos.verifier ...  an administrator registers the public key; completes the file
 
-Knows one small private file. A thief of the file gets the audience's keys, and can mint tokens with them.
+Knows one small private file. Who steals the file can fetch the audience's keys and mint tokens with them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _LARGEST = 64 * 1024
 
 
 class RegistrationError(CaveatsError):
-    """The file cannot be used as it is. The message says what to do about it."""
+    """The file cannot be used. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A verifier's private key and, once it is registered, what the service answered; empty before."""
+    """A verifier's private key and the service's answer, whose fields are empty until it is registered."""
 
     private_key: PrivateKey = field(repr=False)
     url: str = ""
@@ -38,7 +38,7 @@ class Registration:
 
     @classmethod
     def generate(cls) -> Registration:
-        """A fresh key. Its public key in base64url never begins with `-`: it is typed at command lines."""
+        """A new key pair. The public key in base64url never begins with `-`, since people type it as an argument."""
         while True:
             key = PrivateKey.generate()
             if not encode_base64(key.public_key).startswith("-"):
@@ -46,7 +46,7 @@ class Registration:
 
     @property
     def public_key(self) -> bytes:
-        """The public half: X25519, 32 bytes."""
+        """The public key: X25519, 32 bytes."""
         return self.private_key.public_key
 
     @property
@@ -59,7 +59,7 @@ class Registration:
     def registered(
         self, *, url: str, audience: str, verifier_id: str, service_public_key: bytes
     ) -> Registration:
-        """This registration with the service's answer. Raises `RegistrationError` if that makes no sense."""
+        """This registration with the service's answer. Raises `RegistrationError` if the answer is malformed."""
         try:
             ThirdParty("service", service_public_key)
         except InvalidKey as error:
@@ -85,11 +85,11 @@ class Registration:
         except files.NotPrivate as error:
             raise RegistrationError(str(error)) from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            # The cause would show what the file holds.
+            # The cause would show the content of the file.
             raise RegistrationError(f"{path} is not a verifier's file") from None
 
     def save(self, path: Path | str, *, new: bool = False) -> None:
-        """Write the file, which only its owner can read; `new`: only where there is none. Raises `RegistrationError`."""
+        """Write the file with mode 0600. `new`: never replace a file. Raises `RegistrationError`."""
         path = Path(path)
         members = {
             "version": 1,

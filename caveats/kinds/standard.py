@@ -491,7 +491,7 @@ class StandardKind(NamedTuple):
 
 STANDARD = (
     StandardKind(User, check_user, "", "Whose token it is."),
-    StandardKind(Scope, check_scope, "PATTERNS", "What it is good for, such as photos/42:read."),
+    StandardKind(Scope, check_scope, "PATTERNS", "What the token allows, such as photos/42:read."),
     StandardKind(Expires, check_expires, "WHEN", "When it dies: 2026-12-01T18:00:00Z."),
     StandardKind(NotBefore, check_not_before, "WHEN", "From when on it is good."),
     StandardKind(Audience, check_audience, "NAME", "Which apps may take it."),

@@ -253,7 +253,7 @@ class Client(_Base):
         return self.send(calls.verify_many(questions))
 
     def revoke(self, token: Token) -> RevocationEntry:
-        """Revoke this copy of a token, and all copies made from it. Who holds a copy may revoke it."""
+        """Revoke this copy of a token, and all tokens made from it. Who holds a copy may revoke it."""
         return self.send(calls.revoke_presented(), token)
 
     def revoke_token(self, token_id: str) -> RevocationEntry:
@@ -397,7 +397,7 @@ class AsyncClient(_Base):
         return await self.send(calls.verify_many(questions))
 
     async def revoke(self, token: Token) -> RevocationEntry:
-        """Revoke this copy of a token, and all copies made from it. Who holds a copy may revoke it."""
+        """Revoke this copy of a token, and all tokens made from it. Who holds a copy may revoke it."""
         return await self.send(calls.revoke_presented(), token)
 
     async def revoke_token(self, token_id: str) -> RevocationEntry:

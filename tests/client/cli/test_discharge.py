@@ -115,7 +115,7 @@ def test_no_browser_prints_the_address(run: Run, idm: Site, no_browser: list[str
     done = run("discharge", token(idm), "--no-browser", *nearby(idm))
     assert is_good(done.stdout)
     assert f"to go on, open {idm.url}/visit?w=1" in done.stderr
-    assert "that address is for you alone" in done.stderr
+    assert "do not share that address" in done.stderr
     assert "the page says what to send them" in done.stderr
     assert no_browser == []
 

@@ -193,7 +193,7 @@ def test_a_page_with_a_row_that_cannot_be_read_moves_nothing() -> None:
 
 def test_a_line_is_opened_with_the_keys_that_are_here() -> None:
     model = Model()
-    with pytest.raises(RejectedDelivery, match="no key"):
+    with pytest.raises(RejectedDelivery, match="a key that is not here"):
         Replica(IDENTITY).take_line(model.line(), model.instant)
     replica = new_replica(model)
     assert replica.take_line(model.line(), model.instant).news

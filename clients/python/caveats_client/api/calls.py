@@ -3,7 +3,7 @@
     client.send(calls.disable_user("bob"))
 
 Knows methods, paths, bodies and the readers of answers. Does not know how a call is sent: both clients send the same
-`Call` and hand its `answer` the `Reply`. The functions stand in the order of the service's route list.
+`Call` and give the `Reply` to its `answer`. The functions are in the order of the service's route list.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ CaveatLike: TypeAlias = Caveat | str | bytes
 
 
 def register_user(username: str, password: str, *, as_admin: bool = False) -> Call[responses.UserRecord]:
-    """Make an account. Without `as_admin`, the service must have open registration. Raises `Conflict`."""
+    """Make an account. `as_admin`: with a token; otherwise registration must be open. Raises `Conflict`."""
     body = {"username": username, "password": password}
     return Call("POST", "/v1/users", responses.UserRecord.read, body, authenticated=as_admin)
 
 
 def list_users(*, after: str | None = None, limit: int | None = None) -> Call[responses.UserPage]:
-    """Accounts by name, for administrators; `limit`: 1 to 1000."""
+    """A page of accounts in the order of their names, for administrators. `limit`: 1 to 1000."""
     return Call("GET", "/v1/users", responses.UserPage.read, query=_page(after, limit))
 
 
@@ -70,7 +70,7 @@ def enable_user(username: str) -> Call[responses.UserRecord]:
 
 
 def list_groups(*, after: str | None = None, limit: int | None = None) -> Call[responses.GroupPage]:
-    """Groups by name; `limit`: 1 to 1000."""
+    """A page of groups in the order of their names. `limit`: 1 to 1000."""
     return Call("GET", "/v1/groups", responses.GroupPage.read, query=_page(after, limit))
 
 
@@ -80,7 +80,7 @@ def get_group(group: str) -> Call[responses.GroupRecord]:
 
 
 def set_group(group: str, members: Iterable[str]) -> Call[responses.GroupRecord]:
-    """Give a group these members and no others; make it where there is none. At most 1000 usernames."""
+    """Give a group exactly these members, at most 1000 usernames. Makes the group if it does not exist."""
     body = {"members": list(members)}
     return Call("PUT", f"/v1/groups/{_segment(group)}", responses.GroupRecord.read, body)
 
@@ -97,24 +97,24 @@ def add_group_member(group: str, username: str) -> Call[responses.GroupRecord]:
 
 
 def remove_group_member(group: str, username: str) -> Call[responses.GroupRecord]:
-    """Take a user out of a group."""
+    """Remove a user from a group."""
     path = f"/v1/groups/{_segment(group)}/members/{_segment(username)}"
     return Call("DELETE", path, responses.GroupRecord.read)
 
 
 def register_agent(username: str, public_key: bytes, name: str = "") -> Call[responses.AgentRecord]:
-    """Let a program with this X25519 public key, 32 bytes, sign in as `username` where a discharge is asked for."""
+    """Let the program with this X25519 public key, 32 bytes, sign in as `username` when it asks for a discharge."""
     body = {"username": username, "public_key": encode_base64(public_key), "name": name}
     return Call("POST", "/v1/agents", responses.AgentRecord.read, body)
 
 
 def list_agents(*, after: str | None = None, limit: int | None = None) -> Call[responses.AgentPage]:
-    """Agents, oldest first; `limit`: 1 to 1000."""
+    """A page of agents, oldest first. `limit`: 1 to 1000."""
     return Call("GET", "/v1/agents", responses.AgentPage.read, query=_page(after, limit))
 
 
 def remove_agent(agent_id: str) -> Call[None]:
-    """Accept an agent's key no longer. Raises `NotFound`."""
+    """Remove an agent: its key is no longer accepted. Raises `NotFound`."""
     return Call("DELETE", f"/v1/agents/{_segment(agent_id)}", _nothing)
 
 
@@ -122,12 +122,12 @@ def remove_agent(agent_id: str) -> Call[None]:
 
 
 def discharge_info() -> Call[responses.DischargeInfo]:
-    """The service's public key as a third party, and the newest version of the protocol that it speaks."""
+    """The service's public key as a third party, and the newest version of the protocol that it supports."""
     return Call("GET", "/discharge/info", responses.DischargeInfo.read, authenticated=False)
 
 
 def public_key() -> Call[bytes]:
-    """The same public key, 32 bytes, from the endpoint that the oldest clients ask."""
+    """The same public key, 32 bytes, from the endpoint for the oldest clients."""
     return Call("GET", "/publickey", only("PublicKey", any_base64), authenticated=False)
 
 
@@ -161,7 +161,7 @@ def issue(**wanted: Unpack[TokenKeywords]) -> Call[responses.Issued]:
 
 
 def list_tokens(*, after: str | None = None, limit: int | None = None) -> Call[responses.TokenPage]:
-    """The caller's labelled tokens, newest first; `limit`: 1 to 1000."""
+    """A page of the caller's labelled tokens, newest first. `limit`: 1 to 1000."""
     return Call("GET", "/v1/tokens", responses.TokenPage.read, query=_page(after, limit))
 
 
@@ -176,7 +176,7 @@ def get_token(token_id: str) -> Call[responses.TokenRecord]:
 
 
 def delete_token(token_id: str) -> Call[None]:
-    """Revoke all copies of a token, as `revoke_token` does, without the entry as an answer."""
+    """Revoke all copies of a token, as `revoke_token` does. The answer is empty."""
     return Call("DELETE", f"/v1/tokens/{_segment(token_id)}", _nothing)
 
 
@@ -185,7 +185,7 @@ def delete_token(token_id: str) -> Call[None]:
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts(Facts):
-    """The facts of the request that a token came with. A caveat that asks for a fact which is missing refuses."""
+    """The facts of the request that presents a token. A caveat refuses if the fact that it needs is missing."""
 
     scope: ScopeLike | None = None
     audience: str | None = None
@@ -213,13 +213,13 @@ def verify(token: Token, facts: RequestFacts) -> Call[responses.Verification]:
 def verify_many(
     questions: Iterable[tuple[Token, RequestFacts]],
 ) -> Call[tuple[responses.Verification | responses.NotLive, ...]]:
-    """Verify up to 100 tokens, each by itself. The answers come in the order asked."""
+    """Verify up to 100 tokens, each separately. The results are in the order of the questions."""
     body = {"tokens": [_question(token, facts) for token, facts in questions]}
     return Call("POST", "/v1/verify", rows_of("results", responses.read_result), body, authenticated=False)
 
 
 def whoami(token: Token) -> Call[responses.TokenIdentity]:
-    """The identity that a live token speaks for, whatever its other caveats allow. Raises `NotAuthenticated`."""
+    """The user, token id and scopes of a live token; its other caveats do not count. Raises `NotAuthenticated`."""
     bundle = Bundle.decode(token) if isinstance(token, str) else token
     macaroon = bundle.macaroon if isinstance(bundle, Bundle) else bundle
     identifier = macaroon.unverified_identifier
@@ -234,22 +234,22 @@ def _identity(members: Members) -> responses.TokenIdentity:
     return responses.TokenIdentity(seen.user, seen.token_id, seen.audience, seen.scopes, seen.expires_at)
 
 
-# Sessions: a token in a cookie, for browsers and for what stands in for them. The clients keep no cookie.
+# Sessions: a token in a cookie, for browsers and their tests. The clients keep no cookie.
 
 
 def sign_in(username: str, password: str, *, scope: ScopeLike | None = None) -> Call[responses.Session]:
-    """Begin a session. The answer's `cookie` is what the other two calls present."""
+    """Begin a session. `get_session` and `sign_out` take the answer's `cookie`."""
     body = _given(username=username, password=password, scope=_scope(scope))
     return Call("POST", "/v1/session", responses.Session.read, body, authenticated=False)
 
 
 def get_session(cookie: str) -> Call[responses.Session]:
-    """The session of this cookie, `name=value`; asking moves its expiry, so the answer has a new cookie."""
+    """The session of this cookie, `name=value`. The call extends the session, so the answer has a new cookie."""
     return Call("GET", "/v1/session", responses.Session.read, authenticated=False, cookie=cookie)
 
 
 def sign_out(cookie: str) -> Call[None]:
-    """End the session of this cookie, `name=value`: its token is revoked."""
+    """End the session of this cookie, `name=value`, and revoke its token."""
     return Call("DELETE", "/v1/session", _nothing, authenticated=False, cookie=cookie)
 
 
@@ -257,7 +257,7 @@ def sign_out(cookie: str) -> Call[None]:
 
 
 def revoke_presented() -> Call[responses.RevocationEntry]:
-    """Revoke the presented copy of a token and what descends from it."""
+    """Revoke the presented copy of a token, and all tokens made from it."""
     return Call("POST", "/v1/revocations", responses.RevocationEntry.read, {})
 
 
@@ -267,7 +267,7 @@ def revoke_token(token_id: str) -> Call[responses.RevocationEntry]:
 
 
 def revoke_branch(token_id: str, branch_id: str) -> Call[responses.RevocationEntry]:
-    """Revoke a copy that is not at hand. `branch_id`: 32 hex digits, as a verification names them."""
+    """Revoke one copy by its branch id: 32 hex digits, as in `Verification.branches`."""
     body = {"token_id": token_id, "branch_id": branch_id}
     return Call("POST", "/v1/revocations", responses.RevocationEntry.read, body)
 
@@ -278,7 +278,7 @@ def revoke_user(username: str) -> Call[responses.RevocationEntry]:
 
 
 def list_revocations(*, after: int = 0, limit: int | None = None) -> Call[responses.RevocationPage]:
-    """Revocations after the sequence `after`, for administrators; `limit`: 1 to 5000."""
+    """A page of the revocations after the sequence `after`, for administrators. `limit`: 1 to 5000."""
     query = _page(str(after) if after else None, limit)
     return Call("GET", "/v1/revocations", responses.RevocationPage.read, query=query)
 
@@ -298,12 +298,12 @@ def list_verifiers() -> Call[tuple[responses.VerifierRecord, ...]]:
 
 
 def revoke_verifier(verifier_id: str) -> Call[None]:
-    """Give a verifier no more keys, for administrators. Raises `NotFound`."""
+    """Stop giving keys to a verifier, for administrators. Raises `NotFound`."""
     return Call("DELETE", f"/v1/verifiers/{_segment(verifier_id)}", _nothing)
 
 
 def get_verifier_keys(verifier_id: str) -> Call[bytes]:
-    """The audience's keys in a NaCl box, which only the verifier's private key opens. Raises `NotFound`."""
+    """The audience's keys in a NaCl box. Only the verifier's private key opens it. Raises `NotFound`."""
     path = f"/v1/verifiers/{_segment(verifier_id)}/keys"
     return Call("GET", path, only("box", binary), authenticated=False)
 
@@ -317,12 +317,12 @@ def list_keys() -> Call[tuple[responses.KeyRecord, ...]]:
 
 
 def rotate_keys(*, now: bool = False) -> Call[responses.KeyRecord]:
-    """Publish a new master key. `now`: issue under it at once, before every node can have it."""
+    """Publish a new master key. `now`: issue tokens under it at once, before every node can have it."""
     return Call("POST", "/v1/keys/rotate", responses.KeyRecord.read, {"now": True} if now else {})
 
 
 def retire_key(key_id: str, *, force: bool = False) -> Call[responses.KeyRecord]:
-    """Destroy a master key. `force`: also while tokens under it may be live; else raises `Conflict`."""
+    """Destroy a master key. Raises `Conflict` while tokens under it may be live, except with `force`."""
     path = f"/v1/keys/{_segment(key_id)}/retire"
     return Call("POST", path, responses.KeyRecord.read, {"force": True} if force else {})
 
@@ -336,12 +336,12 @@ def about() -> Call[responses.About]:
 
 
 def health() -> Call[None]:
-    """Nothing, where the process answers."""
+    """None if the process answers."""
     return Call("GET", "/healthz", _nothing, authenticated=False)
 
 
 def ready() -> Call[None]:
-    """Nothing, where the service can issue and revoke. Raises `Unavailable`."""
+    """None if the service can issue and revoke. Raises `Unavailable` if not."""
     return Call("GET", "/readyz", _nothing, authenticated=False)
 
 
@@ -401,13 +401,13 @@ def _page(after: str | None, limit: int | None) -> dict[str, str]:
 
 
 def _segment(name: str) -> str:
-    """`name` as one segment of a path. Raises `BadRequest` for what no path can hold: nothing, `.` and `..`."""
+    """`name` as one segment of a path. Raises `BadRequest` for the empty name, `.`, `..` and lone surrogates."""
     try:
         segment = quote(name, safe="")
     except UnicodeEncodeError:
         segment = ""
     if segment in ("", ".", ".."):
-        raise BadRequest(f"not a name: {name!r}")
+        raise BadRequest(f"{name!r} cannot be part of an address: give another name")
     return segment
 
 

@@ -24,7 +24,7 @@ from caveats_client.api.members import (
 
 @dataclass(frozen=True, slots=True)
 class Issued(Body):
-    """A new token, and what the service says of it."""
+    """A new token, and what the service says about it."""
 
     token: Macaroon
     token_id: str
@@ -37,7 +37,7 @@ class Issued(Body):
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord(Body):
-    """What the service keeps of a labelled token: enough to find and revoke it, not the token itself."""
+    """The service's record of a labelled token: enough to find and revoke it, without the token itself."""
 
     token_id: str
     note: str
@@ -50,7 +50,7 @@ class TokenRecord(Body):
 
 @dataclass(frozen=True, slots=True)
 class TokenPage(Body):
-    """Some of the caller's labelled tokens. `next`: where the following page begins; None at the end."""
+    """A page of the caller's labelled tokens. `next`: where the next page begins; None on the last page."""
 
     tokens: tuple[TokenRecord, ...]
     next: str | None
@@ -61,7 +61,7 @@ class TokenPage(Body):
 
 @dataclass(frozen=True, slots=True)
 class JudgedCaveat(Body):
-    """One caveat, and whether the request satisfies it; if not, `reason` and `hint`: what it had, what would pass."""
+    """One caveat, and whether the request satisfies it. If not: `reason` says why, `hint` what would satisfy it."""
 
     index: int
     kind: str
@@ -74,7 +74,7 @@ class JudgedCaveat(Body):
 
 @dataclass(frozen=True, slots=True)
 class Verification(Body):
-    """The verification of an authentic, live token: whose it is, and what each caveat says of the request."""
+    """The verification of an authentic, live token: its user, and the result of each caveat."""
 
     granted: bool
     user: str
@@ -94,14 +94,14 @@ class Verification(Body):
 
 @dataclass(frozen=True, slots=True)
 class NotLive(Body):
-    """One of several tokens that is not authentic or not live. `code`: the service's stable word for it."""
+    """The result for a token that is not authentic or not live. `code`: the service's name for the error."""
 
     granted: ClassVar[Literal[False]] = False
     code: str
 
 
 def read_result(members: Members) -> Verification | NotLive:
-    """One result of several. Of a token that is not live the service tells the code alone."""
+    """One result of several. For a token that is not live, the service gives only the code."""
     return NotLive.read(members) if members.get("token_id") is None else Verification.read(members)
 
 
@@ -119,7 +119,7 @@ def read_failure(members: Members) -> Failure:
 
 @dataclass(frozen=True, slots=True)
 class TokenIdentity:
-    """Whom a live token speaks for."""
+    """The user and the scopes of a live token."""
 
     user: str
     token_id: str
@@ -142,12 +142,12 @@ class RevocationEntry(Body):
     user: str | None
     expires_at: datetime
     issued_up_to: datetime | None = None
-    """Of a `user` entry: tokens issued later live."""
+    """Only in a `user` entry: tokens issued after this time are not revoked."""
 
 
 @dataclass(frozen=True, slots=True)
 class RevocationPage(Body):
-    """Revocations in the order they were written. `resync`: some may be missing, so begin again at 0."""
+    """Revocations in the order of their sequences. `resync`: some may be missing; read again from 0."""
 
     epoch: int
     last_sequence: int
@@ -171,7 +171,7 @@ class UserRecord(Body):
 
 @dataclass(frozen=True, slots=True)
 class UserPage(Body):
-    """Some of the accounts. `next`: where the following page begins; None at the end."""
+    """A page of accounts. `next`: where the next page begins; None on the last page."""
 
     users: tuple[UserRecord, ...]
     next: str | None
@@ -188,7 +188,7 @@ class GroupRecord(Body):
 
 @dataclass(frozen=True, slots=True)
 class GroupPage(Body):
-    """Some of the groups. `next`: where the following page begins; None at the end."""
+    """A page of groups. `next`: where the next page begins; None on the last page."""
 
     groups: tuple[GroupRecord, ...]
     next: str | None
@@ -207,7 +207,7 @@ class AgentRecord(Body):
 
 @dataclass(frozen=True, slots=True)
 class AgentPage(Body):
-    """Some of the agents. `next`: where the following page begins; None at the end."""
+    """A page of agents. `next`: where the next page begins; None on the last page."""
 
     agents: tuple[AgentRecord, ...]
     next: str | None
@@ -232,7 +232,7 @@ class Session(Body):
 
 @dataclass(frozen=True, slots=True)
 class VerifierRecord(Body):
-    """A registered verifier, and the service's public key, which it pins. Both keys are base64url texts."""
+    """A registered verifier, and the service's public key that it trusts. Both keys are text in base64url."""
 
     verifier_id: str
     audience: str
@@ -266,7 +266,7 @@ class DischargeInfo(Body):
 
 @dataclass(frozen=True, slots=True)
 class About(Body):
-    """What answers at the service's address."""
+    """The name and version of the service."""
 
     service: str
     version: str

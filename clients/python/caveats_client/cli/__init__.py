@@ -1,14 +1,14 @@
 """The program `caveats`: tokens from the command line.
 
-Each command is a function in the module of its subject, and one line of the table in `app`. A command finds its
-inputs, asks the library or the service, and shows the answer: data on standard output, words on standard error. No
-password is taken from an argument. Must not know how anything is sent: that is the client's.
+Each command is a function in the module of its subject, and one line of the table in `app`. A command reads its
+inputs, asks the library or the service, and writes data to standard output and messages to standard error. No command
+takes a password from an argument. Commands do not know how requests are sent: the client does that.
 
 To read, in this order: `app` (the table), `commands` (how they are loaded), `parameters`, `exit_codes`; then a command,
 such as `inspect`; then what commands share: `inputs`, `service`, `credentials`, `output`, `render`, `durations`,
 `third_parties`, and last `failures` (how each error ends).
 
-This module starts the program and stops it. It imports little, so that Ctrl-C is heard from the first moment.
+This module starts the program and stops it. It imports few modules, so that Ctrl-C works from the start.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import sys
 from typing import NoReturn
 
 INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C ended: 128 and the signal's number."""
+"""The exit code of a command that Ctrl-C ended: 128 plus the signal's number."""
 
 
 def main() -> NoReturn:
     """Run `caveats` on this process's arguments, and exit."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a note in Greek is shown in escapes on an ASCII terminal
+        if hasattr(stream, "reconfigure"):  # an ASCII terminal shows other characters as escapes
             stream.reconfigure(errors="backslashreplace")
     try:
         from caveats_client.cli.app import app  # noqa: PLC0415  # Ctrl-C during the import must end like any other

@@ -50,7 +50,7 @@ def login(
       pass auth.example | caveats login alice --password-stdin
     """
     credentials = Credentials.here()
-    credentials.load()  # a file that cannot be used is reported before a password is typed
+    credentials.load()  # report an unusable file before the person types a password
     with client_for(find_url(url), allow_http=allow_http) as client:
         if password_stdin and username is None:
             raise click.BadParameter("with --password-stdin the name is an argument", param_hint="USERNAME")
@@ -79,7 +79,7 @@ def login(
 def logout(*, url: str | None, forget: bool, allow_http: bool) -> None:
     """Sign out: revoke the stored token, and remove it.
 
-    All that was made of the token is revoked with it.
+    All tokens that were made from it are revoked too.
 
     For example:
 
@@ -95,7 +95,7 @@ def logout(*, url: str | None, forget: bool, allow_http: bool) -> None:
             try:
                 client.revoke(stored.token)
             except NotAuthenticated:
-                message("the token was not valid any more")
+                message("the token was no longer valid")
     credentials.forget(stored.url)
     message(f"signed out of {stored.url}" + (": the token stays valid until it expires" if forget else ""))
 
@@ -138,7 +138,7 @@ def whoami(*, token: str | None, url: str | None, as_json: bool, allow_http: boo
 @click.option(
     "--as-admin",
     is_flag=True,
-    help="Act as an administrator: with --token, or as who is signed in.",
+    help="Act as an administrator: with --token, or with the stored login.",
 )
 @parameters.acting_token
 @parameters.url

@@ -1,6 +1,6 @@
 """The program `caveats`: the table of its commands, its help and its version.
 
-Knows in which module each command stands, and imports none of them: what a command needs is imported when it runs.
+Knows the module of each command and imports none of them: a command's module is imported when the command runs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import click
 from caveats_client.cli.commands import CommandGroup, DeferredCommand, Program
 from caveats_client.cli.exit_codes import EXIT_CODES
 
-_VERIFIERS = "Apps that verify tokens themselves: their key pairs and registrations."
+_VERIFIERS = "Key pairs and registrations of apps that verify tokens themselves."
 
 verifier = CommandGroup(
     "verifier",
@@ -55,7 +55,7 @@ verifier = CommandGroup(
         ],
         "Tokens": [
             DeferredCommand(
-                "issue", "tokens:issue", "Issue a new token against the one you hold, and print it."
+                "issue", "tokens:issue", "Issue a new token against the one you have, and print it."
             ),
             DeferredCommand("renew", "tokens:renew", "Get the same token with a later expiry."),
             DeferredCommand(
@@ -73,7 +73,7 @@ verifier = CommandGroup(
                 "verify", "verify:verify", "Ask the service if a token is good for a request, and why not."
             ),
             DeferredCommand(
-                "revoke", "tokens:revoke", "Revoke a copy of a token, and all that was made of it."
+                "revoke", "tokens:revoke", "Revoke a copy of a token, and all tokens made from it."
             ),
             DeferredCommand("tokens", "tokens:tokens", "List your labelled tokens, with their last use."),
         ],

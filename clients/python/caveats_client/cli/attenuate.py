@@ -1,7 +1,7 @@
-"""`caveats attenuate`: from flags to caveats, and to a narrower token. Knows kinds, the table of them above all.
+"""`caveats attenuate`: makes caveats from flags, and a narrower token. Knows the kinds of `caveats.kinds.STANDARD`.
 
-Each kind of the table `caveats.kinds.STANDARD` that a person adds has a flag of its name. A flag given twice widens its
-one caveat (`--scope a:read --scope b:read` allows both); notes and predicates are a caveat each.
+Each kind of that table that a person adds has a flag with its name. A flag given twice adds another value to one caveat
+(`--scope a:read --scope b:read` allows both); every note and every predicate is a caveat of its own.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def caveats_for(
 
 
 def _typed(kind: Any, texts: Sequence[str]) -> Iterable[Caveat]:
-    """The caveats of one kind that a person has written as `texts`."""
+    """The caveats of one kind, from the values that a person typed."""
     if issubclass(kind, MomentCaveat):
         return map(kind, map(read_moment, texts))
     if issubclass(kind, WordsCaveat):
@@ -67,7 +67,7 @@ def _typed(kind: Any, texts: Sequence[str]) -> Iterable[Caveat]:
 
 
 def read_moment(text: str) -> datetime:
-    """A time as a person writes it: ISO 8601 with its zone. Raises `MalformedCaveat`."""
+    """A time that a person typed: ISO 8601 with its zone. Raises `MalformedCaveat`."""
     try:
         return parse_moment(text)
     except MalformedCaveat:
@@ -82,7 +82,7 @@ def read_moment(text: str) -> datetime:
 
 
 def read_predicate(text: str) -> Caveat:
-    """The caveat that `text` is. A plug-in's kind need not be known here, any other must. Raises `MalformedCaveat`."""
+    """The caveat in `text`. Its kind must be known, unless it is a plug-in's. Raises `MalformedCaveat`."""
     caveat = parse_predicate(text.encode("utf-8", "surrogateescape"), STANDARD_KINDS)
     if not isinstance(caveat, UnknownCaveat):
         return caveat
@@ -95,7 +95,7 @@ def read_predicate(text: str) -> Caveat:
         raise MalformedCaveat(f"{text!r}: {caveat.why}")
     if "/" not in kind:
         similar = get_close_matches(kind, STANDARD_KINDS, n=1)
-        hint = f"; did you mean {similar[0]}?" if similar else "; a plug-in's kind has its vendor/ before it"
+        hint = f"; did you mean {similar[0]}?" if similar else "; a plug-in's kind begins with its vendor/"
         raise MalformedCaveat(f"there is no kind {kind!r}{hint}")
     check_value(value)
     return caveat
@@ -118,7 +118,7 @@ def _kind_flags(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--third-party",
     metavar="URL",
-    help="A service that must confirm every --condition before the token is good.",
+    help="A service that must confirm every --condition before the token is valid.",
 )
 @click.option(
     "--condition",
@@ -129,9 +129,11 @@ def _kind_flags(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--public-key",
     metavar="BASE64",
-    help="The third party's key; without it, the third party is asked for it.",
+    help="The third party's key. Default: the third party is asked for it.",
 )
-@click.option("--bakery", is_flag=True, help="The third party is a bakery's, and reads only its tickets.")
+@click.option(
+    "--bakery", is_flag=True, help="The third party is a bakery's, and reads only a bakery's tickets."
+)
 @parameters.allow_http
 def attenuate(
     *,
@@ -147,9 +149,9 @@ def attenuate(
 ) -> None:
     """Narrow a token, offline, and print the narrower copy.
 
-    No request is sent, and the token itself stays as it was. Only --third-party
-    asks that service for its key, unless --public-key gives it. A caveat cannot
-    be removed again. A flag given twice allows either value; to require both,
+    No request is sent, and the token itself does not change. With --third-party
+    and no --public-key, that service is asked for its key. A caveat cannot be
+    removed again. A flag given twice allows either value; to require both,
     narrow twice.
 
     For example:
@@ -178,7 +180,7 @@ def attenuate(
     if bundle.discharges:
         raise CliError(
             ExitCode.USAGE,
-            "this token has discharges bound to it, which narrowing would unbind: narrow the token first, then discharge it",
+            "this token has discharges bound to it, and narrowing makes them invalid: narrow the token first, then discharge it",
         )
     narrower = bundle.macaroon.attenuate(*added)
     if third_party is not None:
@@ -191,13 +193,13 @@ def attenuate(
 
 
 def _warn(before: tuple[Any, ...], added: tuple[Caveat, ...]) -> None:
-    """Report a caveat that adds nothing, and a copy that is good for nothing."""
+    """Report a caveat that changes nothing, and a copy that allows nothing."""
     caveats = [caveat for caveat in before if isinstance(caveat, Caveat)]
     for one in repeated([*caveats, *added]):
         if one.index >= len(caveats):
             message(f"{one.caveat} adds nothing: {one.because}")
     left, was = effective([*caveats, *added]), effective(caveats)
     if was.scopes and not left.scopes:
-        message("the scopes have nothing in common with the token's: the copy is good for nothing")
+        message("the scopes have nothing in common with the token's: the copy allows nothing")
     if left.expires_at is not None and left.expires_at <= inputs.now():
         message("the copy has expired already")

@@ -1,7 +1,7 @@
-"""How commands hang together: groups in sections, and commands whose modules are imported when they are run.
+"""Groups of commands in sections, and commands whose modules are imported when they are run.
 
-Knows click. Knows no command, and imports none until it is run, completed or asked for its help: `caveats --help`
-shows the lines that stand in the assembly.
+Knows click. Knows no command, and imports one only to run it, to complete it or to show its help: `caveats --help`
+shows the lines of the table in `app`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Command(click.Command):
 
 
 class DeferredCommand(click.Command):
-    """A command of which only the name and the help line are known before it is run.
+    """A command that has only its name and help line until it is run.
 
-    `place`: `module:function`, where the module is one of this package.
+    `place`: `module:function`, with a module of this package.
     """
 
     def __init__(self, name: str, place: str, line: str) -> None:
@@ -43,7 +43,7 @@ class DeferredCommand(click.Command):
         self.place = place
 
     def load(self) -> click.Command:
-        """The command itself; its module is imported."""
+        """The command itself. Imports its module."""
         module, _, function = self.place.partition(":")
         command: click.Command = getattr(import_module(f"{__package__}.{module}"), function)
         return command
@@ -55,7 +55,7 @@ class DeferredCommand(click.Command):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """A context of the command itself: from here on click runs, completes or explains that one."""
+        """A context of the command itself, which click then runs, completes or explains."""
         return self.load().make_context(info_name, args, parent, **extra)
 
 
@@ -88,7 +88,7 @@ class CommandGroup(Command, click.Group):
 
 
 class Program(CommandGroup):
-    """The group that is the program: it ends the process with an `ExitCode`, whatever happens in a command."""
+    """The program's group. It ends the process with an `ExitCode` for every error of a command."""
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command that the arguments name, and exit. The arguments are those of `click.Command.main`."""

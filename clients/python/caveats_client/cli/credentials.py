@@ -1,7 +1,7 @@
 """The stored logins: one file, which only its owner can read.
 
-Knows files and JSON, knows no service. A token is kept under the address that it came from and is never offered
-for another. The file is replaced whole, so that a crash leaves the old one or the new one.
+Knows files and JSON, knows no service. A token is stored under the address of its service and is never sent to
+another. A write replaces the whole file, so that a crash leaves the old one or the new one.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _LARGEST = 1024 * 1024
 
 
 class CredentialsError(Exception):
-    """The file cannot be used as it is; the message says what to do about it."""
+    """The file cannot be used. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A stored token, and where it came from."""
+    """A stored token, and the address of its service."""
 
     url: str
     username: str
@@ -50,7 +50,7 @@ class Logins:
         return None if wanted is None else self.by_url.get(wanted)
 
     def having(self, login: Login) -> Logins:
-        """These logins and `login`, which becomes the current one."""
+        """These logins with `login`, which becomes the current one."""
         return Logins({**self.by_url, _key(login.url): login}, _key(login.url))
 
     def without(self, url: str) -> Logins:
@@ -95,7 +95,7 @@ class Credentials:
         except files.NotPrivate as error:
             raise CredentialsError(str(error)) from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            # The cause would show what the file holds.
+            # The cause would show the content of the file.
             raise CredentialsError(
                 f"{self.path} is not a file of logins: remove it and sign in again"
             ) from None
@@ -112,7 +112,7 @@ class Credentials:
 
     @contextmanager
     def _changing(self) -> Iterator[Logins]:
-        """The stored logins, while no other process can change them."""
+        """The stored logins, locked against changes by other processes."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = files.lock(self.path.with_suffix(".lock"), wait=True)

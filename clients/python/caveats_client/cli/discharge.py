@@ -31,7 +31,7 @@ from caveats_client.cli.output import data, data_json, message
     envvar="BAKERY_AGENT_FILE",
     show_envvar=True,
     metavar="FILE",
-    help="An agent's key file, for third parties that know the agent.",
+    help="A key file, to sign in as an agent at third parties that know it.",
 )
 @click.option("--no-browser", is_flag=True, help="Print the address to visit instead of opening a browser.")
 @click.option("--form", is_flag=True, help="Fill in a third party's form in the terminal.")
@@ -54,9 +54,9 @@ def discharge(
 
     Asks the third parties that the token names, if they are allowed: those given
     with --allow, and the service that you are signed in to, which learns who you
-    are. A third party that wants to know who asks is opened in your browser, and
-    the command waits. The discharges are bound to the token: narrow it first,
-    then discharge it.
+    are. If a third party wants to know who asks, its page is opened in your
+    browser, and the command waits. The discharges are bound to the token: narrow
+    it first, then discharge it.
 
     For example:
 

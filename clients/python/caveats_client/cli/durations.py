@@ -1,4 +1,4 @@
-"""Lengths of time as people read them: `in 7 h 59 min`, `3 min ago`. Knows no clock."""
+"""Durations for people: `in 7 h 59 min`, `3 min ago`. Knows no clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WORDS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def in_words(length: timedelta) -> str:
-    """`length` to the nearest of its two largest units: `7 h 59 min`, `3 d`, `42 s`. The sign does not count."""
+    """`length` rounded to its two largest units: `7 h 59 min`, `3 d`, `42 s`. The sign is ignored."""
     seconds = round(abs(length).total_seconds())
     for (unit, size), (smaller, smaller_size) in pairwise(_WORDS):
         rounded = round(seconds / smaller_size) * smaller_size

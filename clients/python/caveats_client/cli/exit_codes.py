@@ -1,4 +1,4 @@
-"""The exit codes, and the error that ends a command with one of them. Knows no other error: `failures` does."""
+"""The exit codes, and the error that ends a command with one of them. `failures` knows all other errors."""
 
 from __future__ import annotations
 

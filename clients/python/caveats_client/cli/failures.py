@@ -1,6 +1,6 @@
 """The message and the exit code for each error that ends a command.
 
-Knows every error family that a command can meet. Writes to standard error only, and no token.
+Knows every class of errors that a command can raise. Writes only to standard error, and never a token.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from caveats_client.cli.output import data, message
 
 
 def report(error: Exception) -> int:
-    """Tell the person at the terminal what went wrong. Returns the exit code."""
+    """Write the error's message for the person. Returns the exit code."""
     match error:
         case click.ClickException():
             _wrong_usage(error)
@@ -52,7 +52,7 @@ def report(error: Exception) -> int:
 
 
 def _where(error: Exception) -> str:
-    """Function and line that raised the error: enough for a bug report, and no data."""
+    """The function and line that raised the error: enough for a bug report, without any data."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
@@ -64,7 +64,7 @@ def _wrong_usage(error: click.ClickException) -> None:
         data(error.format_message())
         return
     context = getattr(error, "ctx", None)
-    message(without_tokens(error.format_message()))  # an argument too many may well be a token
+    message(without_tokens(error.format_message()))  # a surplus argument may be a token: do not show it
     if context is not None:
         message(f"try: {context.command_path} --help", label="")
 

@@ -1,7 +1,7 @@
-"""Where a command takes things from: a token, a password, a user's name, the time.
+"""The inputs of commands: a token, a password, a username, the time.
 
-Knows arguments, standard input, the environment and the file of logins; knows no service. A token that was signed in
-for at one address is never offered to another.
+Knows arguments, standard input, the environment and the file of logins; knows no service. A stored token is never sent
+to another address than its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PASSWORD_VARIABLE = "CAVEATS_PASSWORD"  # noqa: S105
 NEW_PASSWORD_VARIABLE = "CAVEATS_NEW_PASSWORD"  # noqa: S105
 STANDARD_INPUT = "-"
 REMIND_AFTER = 5.0
-"""Seconds without input after which the person is told that the command waits for it."""
+"""Seconds without input after which a message says that the command waits for it."""
 _LONGEST = 64 * 1024
 
 
@@ -43,7 +43,7 @@ class TokenInput:
     text: str = field(repr=False)
     where: str
     login: Login | None = None
-    """The stored login, if that is where it was found."""
+    """The stored login, if the token was found there."""
 
     @property
     def bundle(self) -> Bundle:
@@ -52,10 +52,10 @@ class TokenInput:
 
 
 def find_token(argument: str | None, *, url: str | None = None, piped: bool = False) -> TokenInput | None:
-    """The token that a command is about, or acts with.
+    """The token that a command works on or acts with; None if there is none.
 
-    In this order: the argument (`-` is standard input); standard input, where the command takes a token that is
-    piped into it; the environment; the login stored for `url`, or the current one.
+    It is looked for in this order: the argument (`-` is standard input); standard input if `piped`, and if something
+    is piped into the command; the environment; the login stored for `url`, or the current one.
     """
     given = given_token(argument, piped=piped)
     if given is not None:
@@ -99,7 +99,7 @@ def need_token(argument: str | None, *, url: str | None = None, piped: bool = Fa
 
 
 def _is_piped() -> bool:
-    """Whether something was piped or redirected into this command; a terminal and /dev/null are neither."""
+    """Whether standard input is a pipe or a regular file, and not a terminal or /dev/null."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (OSError, ValueError, AttributeError):
@@ -108,7 +108,7 @@ def _is_piped() -> bool:
 
 
 def _standard_input() -> str:
-    """All of standard input, up to a limit. After `REMIND_AFTER` seconds the person is told what the command waits for."""
+    """All of standard input, up to 64 KiB. After `REMIND_AFTER` seconds, a message says what the command waits for."""
     reminder = threading.Timer(REMIND_AFTER, message, ["reading a token from standard input"])
     reminder.daemon = True
     reminder.start()
@@ -124,7 +124,7 @@ def _standard_input() -> str:
 
 
 def password(prompt: str, *, stdin: bool, variable: str = PASSWORD_VARIABLE, twice: bool = False) -> str:
-    """A password: a line of standard input, or from the environment, or typed without being shown."""
+    """A password: a line of standard input, the variable in the environment, or typed without being shown."""
     if stdin:
         line = sys.stdin.readline(_LONGEST)
         given = line.rstrip("\r\n")
@@ -150,7 +150,7 @@ def _typed(prompt: str, variable: str, *, twice: bool) -> str:
 
 
 def username(given: str | None) -> str:
-    """A user's name: `given`, or typed in at the terminal."""
+    """A username: `given`, or typed at the terminal."""
     if given:
         return given
     if not sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""`inspect`: what a token says of itself, as JSON for programs, and by `tree` for people. Knows no keys."""
+"""`inspect`: shows the content of a token, as JSON for programs, and with `tree` for people. Knows no keys."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def inspect(*, token: str | None, as_json: bool) -> None:
     """Show a token's caveats, offline, and what they allow.
 
-    Shows who added each caveat, what all of them allow, and which of them add
-    nothing. Nothing is verified: anybody can write a token that looks good.
-    Nothing secret is shown.
+    Shows who added each caveat, what all of them allow together, and which of
+    them change nothing. Nothing is verified: anybody can write a token that
+    looks valid. Nothing secret is shown.
 
     For example:
 
@@ -48,7 +48,7 @@ def inspect(*, token: str | None, as_json: bool) -> None:
 
 
 def discharges(inspection: Inspection) -> list[dict[str, Any]]:
-    """Every third-party caveat, and the discharge that meets it, as members for JSON."""
+    """Every third-party caveat, and its discharge, as members for JSON."""
     return [
         {
             "location": link.location,
@@ -63,7 +63,7 @@ def discharges(inspection: Inspection) -> list[dict[str, Any]]:
 
 
 def _lists(left: Authority) -> dict[str, Any]:
-    """What is left of the words of each kind that lists some: one list where they are intersected, else one a caveat."""
+    """The words that each kind with lists allows: one list if they can be intersected, else one for each caveat."""
     return {
         f"{name.replace('-', '_')}s": jsonable(
             left.words_of(name) if kind.intersected else left.lists.get(name, ())
@@ -74,7 +74,7 @@ def _lists(left: Authority) -> dict[str, Any]:
 
 
 def members(inspection: Inspection, now: datetime) -> dict[str, Any]:
-    """All of an inspection, as members for JSON."""
+    """The whole inspection, as members for JSON."""
     identifier, left = inspection.identifier, inspection.authority
     return {
         "verified": False,

@@ -1,6 +1,6 @@
-"""What a token says of itself: who added which caveat, and what all of them leave. Pure, and offline.
+"""The content of a token: who added which caveat, and what all of them allow together. Pure, and offline.
 
-Knows tokens and kinds, knows no keys: nothing here is verified, and what shows it must say so.
+Knows tokens and kinds, knows no keys: nothing here is verified, and commands that show it must say so.
 """
 
 from __future__ import annotations
@@ -29,37 +29,37 @@ ISSUER, HOLDER, DISCHARGER, UNKNOWN = "issuer", "holder", "discharger", "unknown
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A first-party caveat in its place."""
+    """A first-party caveat, and its position."""
 
     index: int
-    """Its place among all that a verifier would judge, from 0: the same as in a refusal."""
+    """Its position among all caveats that a verifier judges, from 0: the same as in a refusal."""
     caveat: Caveat
     added_by: str
-    """`issuer`, `holder` or `discharger`; `unknown` where the identifier does not tell."""
+    """`issuer`, `holder` or `discharger`; `unknown` if the identifier does not say."""
     redundant: str | None
-    """Why it takes nothing away, if it takes nothing away."""
+    """Why it changes nothing; None if it narrows the token."""
 
     @property
     def unknown(self) -> str | None:
-        """Why no kind known here reads it, if none does."""
+        """Why no known kind can read it; None if one can."""
         return self.caveat.why if isinstance(self.caveat, UnknownCaveat) else None
 
 
 @dataclass(frozen=True, slots=True)
 class ThirdPartyLink:
-    """A caveat that somebody else must discharge, with the discharge if it came along."""
+    """A third-party caveat, and its discharge if the bundle has it."""
 
     location: str
     added_by: str
     discharge: Chain | None
     ticket: bytes
-    """What only the third party can read; the discharge has the same for its identifier."""
+    """The ticket, which only the third party can read. It is also the identifier of the discharge."""
     number: int | None
-    """Which discharge of the bundle it is, from 1."""
+    """The position of the discharge in the bundle, from 1."""
 
     @property
     def format(self) -> str:
-        """Whose ticket this is: `caveats`, `bakery 1` to `bakery 3`, or `unknown`."""
+        """The format of the ticket: `caveats`, `bakery 1` to `bakery 3`, or `unknown`."""
         from caveats.third_party import is_ticket  # noqa: PLC0415  # most tokens have no third party
 
         if is_ticket(self.ticket):
@@ -68,7 +68,7 @@ class ThirdPartyLink:
 
     @property
     def expires_at(self) -> datetime | None:
-        """When its discharge says that it ends, without what that needs itself."""
+        """The expiry of its discharge, without the discharges that this one needs itself."""
         if self.discharge is None:
             return None
         from caveats.bakery import expiry_of  # noqa: PLC0415  # most tokens have no discharge
@@ -87,14 +87,14 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a token says of itself."""
+    """The content of a token."""
 
     identifier: Identifier | None
     raw_identifier: bytes
     chain: Chain
     authority: Authority
     stray_discharges: int
-    """Discharges that no caveat asks for: with one of them, every verifier refuses."""
+    """The number of discharges that no caveat needs. With one of them, every verifier refuses."""
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -108,7 +108,7 @@ class Inspection:
 
     @property
     def audiences(self) -> tuple[str, ...] | None:
-        """Which apps can accept it: the one it was issued for, if no caveat excludes that. None: not told."""
+        """The apps that can accept it: its audience, if no caveat excludes that. None: the token does not say."""
         if self.identifier is None:
             return self.authority.audiences
         audience = self.identifier.audience
@@ -116,12 +116,12 @@ class Inspection:
         return (audience,) if allowed is None or audience in allowed else ()
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether its time is up."""
+        """Whether it has expired."""
         return self.authority.expires_at is not None and now >= self.authority.expires_at
 
 
 def inspection_of(token: Bundle | Macaroon) -> Inspection:
-    """What a token says of itself, its discharges included."""
+    """The content of a token and its discharges."""
     bundle = token if isinstance(token, Bundle) else Bundle(token)
     root = bundle.macaroon
     identifier = root.unverified_identifier

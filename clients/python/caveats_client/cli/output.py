@@ -1,6 +1,6 @@
-"""What a command writes: data to standard output, messages for people to standard error. Knows streams and JSON.
+"""The output of commands: data to standard output, messages to standard error. Knows streams and JSON.
 
-Tables and colours are `render`'s.
+`render` knows tables and colours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def data(text: str) -> None:
-    """Write one line of data, as it is."""
+    """Write one line of data, unchanged."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -30,7 +30,7 @@ def data_json(value: Any) -> None:
 
 
 def message(text: str, *, label: str = "caveats: ", end: str = "\n") -> None:
-    """Tell the person at the terminal something."""
+    """Write a message for the person at the terminal."""
     sys.stderr.write(f"{label}{safe(text)}{end}")
     sys.stderr.flush()
 
@@ -46,7 +46,7 @@ def iso(at: datetime) -> str:
 
 
 def jsonable(value: Any) -> Any:
-    """`value` in what JSON has: dataclasses as objects, times as text."""
+    """`value` in types of JSON: dataclasses as objects, times as text."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: jsonable(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, datetime):
@@ -59,7 +59,7 @@ def jsonable(value: Any) -> Any:
 
 
 def until(issued: Issued, now: datetime) -> str:
-    """When an issued token ends, in words."""
+    """The expiry of an issued token, in words."""
     return f"until {moment(issued.expires_at)} ({relative(issued.expires_at, now)})"
 
 
@@ -73,7 +73,7 @@ def print_issued(issued: Issued, now: datetime, *, as_json: bool) -> None:
 
 
 def renamed(value: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The members of an answer as the service names them: `scope` is one text there."""
+    """The members of an answer with the service's names: `scopes` becomes `scope`, one text."""
     members = {name: getattr(value, name) for name in value.__slots__ if name not in without}
     return {
         ("scope" if name == "scopes" else name): (" ".join(member) if name == "scopes" else member)

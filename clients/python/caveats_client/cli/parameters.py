@@ -6,7 +6,7 @@ import click
 
 
 def _lifetime(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
-    """The text of a length of time. Raises `BadParameter` before any request is sent."""
+    """The text of a duration, checked. Raises `BadParameter` before any request is sent."""
     from caveats.durations import parse_duration  # noqa: PLC0415  # the library takes a while to import
 
     if text is not None:
@@ -52,7 +52,7 @@ allow_http = click.option(
     is_flag=True,
     envvar="CAVEATS_ALLOW_HTTP",
     show_envvar=True,
-    help="Allow plain http, where nobody can read what is sent.",
+    help="Allow plain http. Use it only where nobody can read the traffic.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 password_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
@@ -60,22 +60,22 @@ scope = click.option(
     "--scope",
     metavar="PATTERNS",
     multiple=True,
-    help="What it is good for, such as photos/42:read. Repeatable.",
+    help="What the token allows, such as photos/42:read. Repeatable.",
 )
 expires_in = click.option(
     "--expires-in",
     metavar="TIME",
     callback=_lifetime,
-    help="When it expires, counted from now: 90s, 15m, 8h, 30d.",
+    help="How long the token lives from now: 90s, 15m, 8h, 30d.",
 )
 audience = click.option(
     "--audience", metavar="NAME", help="The app, or group of apps, that the token is for."
 )
-note = click.option("--note", metavar="TEXT", help="A label: `caveats tokens` lists labelled tokens.")
+note = click.option("--note", metavar="TEXT", help="A label. `caveats tokens` lists labelled tokens.")
 predicates = click.option(
     "--caveat",
     "predicates",
     metavar="'KIND = VALUE'",
     multiple=True,
-    help="Any caveat, written out. Repeatable.",
+    help="Any caveat, as text. Repeatable.",
 )

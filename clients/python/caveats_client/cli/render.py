@@ -1,7 +1,7 @@
-"""How answers look on a terminal: tables, and texts in colour. Knows rich, which each function imports when it draws.
+"""Shows answers on a terminal: tables, and texts in colour. Knows rich, which each function imports when it runs.
 
-Rich takes longer to import than most commands take to run, and a command that prints JSON needs none of it. Whatever
-came from elsewhere is shown without control characters and never read as markup.
+Rich takes longer to import than most commands take to run, and a command that prints JSON does not need it. Text from
+others is shown without control characters and is never read as markup.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _UNBROKEN = 4096
-"""Columns of a line that no terminal shows: it is not broken."""
+"""More columns than any terminal has: such a line is never broken."""
 
 
 def show(renderable: object) -> None:
@@ -75,7 +75,7 @@ def table(columns: Mapping[str, bool], body: Iterable[Iterable[str]]) -> Table:
 
 
 def expiry(at: datetime | None, now: datetime) -> Text:
-    """When something ends, in words relative to now, and the moment itself."""
+    """An expiry: relative to now in words, and the time itself."""
     if at is None:
         return styled("never", "yellow")
     if at <= now:

@@ -1,6 +1,6 @@
-"""Which service a command calls, and the client that it calls it with. Knows the file of logins.
+"""The service that a command calls, and the client for it. Knows the file of logins.
 
-The client and its HTTP library take longer to import than most commands take to run: they are imported by the call.
+The client and its HTTP library take longer to import than most commands take to run: the functions import them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def plain_url(url: str) -> str:
-    """An address in the form under which its login is stored. What is no address comes back as it is: the client refuses it."""
+    """An address in the form under which its login is stored. An invalid one is returned unchanged: the client refuses it."""
     import httpx2 as httpx  # noqa: PLC0415  # see above
 
     try:
@@ -27,7 +27,7 @@ def plain_url(url: str) -> str:
 
 
 def find_url(url: str | None, login: Login | None = None) -> str:
-    """The service's address: `url`, or the one that `login` is for, or that of the last sign-in. Raises `CliError`."""
+    """The service's address: `url`, else that of `login`, else that of the last sign-in. Raises `CliError`."""
     if url is not None:
         return url
     if login is not None:

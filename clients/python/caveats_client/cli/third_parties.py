@@ -1,6 +1,6 @@
-"""Third parties, from the command line: who may be asked, with which agent's key, and how a person is told to visit one.
+"""Third parties on the command line: which may be asked, with which agent's key, and how a person visits their pages.
 
-Knows the stored logins and the terminal. How discharges are collected stands in `caveats_client.discharge`.
+Knows the stored logins and the terminal. `caveats_client.discharge` collects the discharges.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class Visitor:
-    """Sends the person at the terminal to an address, and shows that the command waits for them."""
+    """Shows an address to the person at the terminal, and shows that the command waits for them."""
 
     def __init__(self, *, browser: bool) -> None:
         self._browser = browser
@@ -53,16 +53,16 @@ class Visitor:
         self._waiting.close()
 
     def visit(self, url: str) -> None:
-        """Open `url` in the browser, or print it. `url` is a secret of this person's.
+        """Open `url` in the browser, or print it. Only this person may see `url`.
 
-        The sign of waiting is shown until the command ends, or the next address is visited.
+        A line says that the command waits, until it ends or the next address is visited.
         """
         self._waiting.close()
         if self._browser and webbrowser.open(url):
             message(f"opened {url} in your browser")
         else:
             message(f"to go on, open {url}")
-        message("that address is for you alone: where others must approve, the page says what to send them")
+        message("do not share that address: if others must approve, the page says what to send them")
         host = httpx.URL(url).host
         if not sys.stderr.isatty():
             message(f"waiting for {host}, {in_words(timedelta(seconds=PATIENCE))} at most")
@@ -75,7 +75,7 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True)
 class DischargeCollector:
-    """Who may be asked for discharges, and how to show them who asks."""
+    """Collects discharges: knows which third parties may be asked, and how to show them who asks."""
 
     url: str | None
     allow: tuple[str, ...]
@@ -86,7 +86,7 @@ class DischargeCollector:
     form: bool
 
     def collect(self, bundle: Bundle) -> Unbound:
-        """The token with the discharges that it needs, from the service one is signed in to and from `allow`."""
+        """The token with the discharges that it needs, from the service of the stored login and from `allow`."""
         login = Credentials.here().load().find(self.url)
         service = self.url or (login.url if login else None)
         reach = Allowlist.to(
@@ -106,7 +106,7 @@ class DischargeCollector:
 
 
 def fill_in(schema: Mapping[str, Any]) -> dict[str, str]:
-    """The answers to a third party's form, asked at the terminal. Secrets are typed without being shown."""
+    """The values for a third party's form, typed at the terminal. Secrets are not shown."""
     if not sys.stdin.isatty():
         raise CliError(ExitCode.USAGE, "no terminal to fill in a form at: give the token as an argument")
     places = {name: about.get("position") for name, about in schema.items()}
@@ -123,7 +123,7 @@ def fill_in(schema: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_agent(file: Path | None) -> Agent | None:
-    """The agent of a key file. Raises `CliError` if it holds none."""
+    """The agent in a key file. Raises `CliError` if the file is no agent file."""
     if file is None:
         return None
     try:
@@ -149,7 +149,7 @@ def find_party(url: str, public_key: str | None, *, allow_http: bool) -> BakeryP
 def require(macaroon: Macaroon, party: BakeryParty, conditions: Sequence[str], *, bakery: bool) -> Macaroon:
     """`macaroon` with a caveat that `party` must discharge: one for all conditions; for a bakery, one for each."""
     if bakery:
-        asked = BakeryMacaroon(macaroon, V2)  # whose tickets travel inside the token
+        asked = BakeryMacaroon(macaroon, V2)  # the token contains the bakery's tickets
         for condition in conditions:
             asked = asked.require_discharge(party, condition)
         return asked.macaroon

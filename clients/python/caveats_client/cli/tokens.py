@@ -46,9 +46,9 @@ def issue(
     as_json: bool,
     allow_http: bool,
 ) -> None:
-    """Issue a new token against the one you hold, and print it.
+    """Issue a new token against the one you have, and print it.
 
-    The new token allows no more than yours, and is revoked with it. To narrow
+    The new token allows no more than yours, and is revoked together with it. To narrow
     a copy offline, see `attenuate`.
 
     For example:
@@ -80,9 +80,9 @@ def renew(
 ) -> None:
     """Get the same token with a later expiry.
 
-    The stored login is renewed where it is stored, and nothing is printed. For
-    any other token, the new text is printed. A token from `issue` expires with
-    the one it was issued against: renew that one, and issue again.
+    A stored login is replaced by the new token, and nothing is printed. For any
+    other token, the new text is printed. A token from `issue` expires with the
+    one it was issued against: renew that one, and issue again.
 
     For example:
 
@@ -129,9 +129,9 @@ def revoke(
     as_json: bool,
     allow_http: bool,
 ) -> None:
-    """Revoke a copy of a token, and all that was made of it.
+    """Revoke a copy of a token, and all tokens made from it.
 
-    The token that the copy was made of stays valid. Whoever has a copy may
+    The token that the copy was made from stays valid. Who has a copy may
     revoke it. --token-id and --user revoke more: for these you act with
     --token, CAVEATS_TOKEN or the stored login. To revoke the stored login
     itself, see `logout`.
@@ -144,7 +144,7 @@ def revoke(
     """
     by_id = token_id is not None or user is not None
     if (token_id is not None and user is not None) or (by_id and copy is not None):
-        raise click.BadParameter("give one of a token, --token-id and --user", param_hint="TOKEN")
+        raise click.BadParameter("give only one of these: a token, --token-id, --user", param_hint="TOKEN")
     if branch_id is not None and token_id is None:
         raise click.BadParameter("goes with --token-id", param_hint="--branch-id")
     if by_id:
@@ -165,13 +165,13 @@ def revoke(
             words = f"revoked every token that was issued to {user} until now"
         elif token_id is not None and branch_id is not None:
             entry = client.send(calls.revoke_branch(token_id, branch_id))
-            words = f"revoked branch {branch_id} of token {token_id}, and all that was made of it"
+            words = f"revoked branch {branch_id} of token {token_id}, and all tokens made from it"
         elif token_id is not None:
             entry = client.revoke_token(token_id)
             words = f"revoked all copies of token {token_id}"
         else:
             entry = client.revoke(found.bundle)
-            words = f"revoked this copy of token {entry.token_id}, and all that was made of it"
+            words = f"revoked this copy of token {entry.token_id}, and all tokens made from it"
     if as_json:
         data_json(entry)
     message(words)

@@ -1,4 +1,4 @@
-"""What a token says of itself, for people: the tree of its caveats, and a table of what they allow. Knows rich, no keys."""
+"""Shows a token to people: the tree of its caveats, and a table of what they allow. Knows rich, no keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TITLES = {
 
 
 def tree(inspection: Inspection, now: datetime) -> Tree:
-    """The caveats in order, the issuer's apart from the holders'."""
+    """The caveats in order: first the issuer's, then the holders'."""
     root = Tree(_title(inspection, now), guide_style="dim")
     for added_by, title in _TITLES.items():
         links = [link for link in inspection.chain.links if link.added_by == added_by]
@@ -89,7 +89,7 @@ def _line(link: Link, now: datetime) -> Text:
 
 
 def authority(inspection: Inspection, now: datetime) -> Table:
-    """What all the caveats allow, in two columns."""
+    """What all the caveats allow together, in two columns."""
     left = inspection.authority
     lines: list[tuple[str, str | Text]] = [("user", left.user or Text("none named", style="yellow"))]
     lines.append(("scopes", " ".join(left.scopes) or _nothing("the scope caveats contradict each other")))

@@ -1,7 +1,7 @@
-"""`verifier init`, `register`, `list` and `revoke`: apps that verify tokens themselves.
+"""`verifier init`, `register`, `list` and `revoke`: the registrations of apps that verify tokens themselves.
 
-An app's file stays on its machine: `init` makes it there, and an administrator needs only the public key. If both are
-the same person, `register` takes the file and completes it.
+`init` makes an app's file on the app's machine, and an administrator needs only the public key. If the administrator
+has the file, `register` also completes it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def init(*, file: Path, as_json: bool) -> None:
 @click.argument(
     "app",
     metavar="FILE|PUBLIC_KEY",
-    help="The verifier's file, which is completed, or the public key that `init` printed"
+    help="The verifier's file, which the command completes, or the public key that `init` printed"
     " (after --, if it begins with -).",
 )
 @click.option("--audience", metavar="NAME", required=True, help="The audience whose tokens the app verifies.")
@@ -91,8 +91,8 @@ def register(
 ) -> None:
     """Let an app fetch the keys of an audience. For administrators.
 
-    With these keys an app verifies tokens of the audience offline. It could also
-    mint them: register only apps that you trust with that.
+    With these keys an app verifies tokens of the audience offline. It can also
+    mint such tokens: register only apps that you trust.
 
     For example:
 
@@ -169,8 +169,8 @@ def list_(*, token: str | None, url: str | None, as_json: bool, allow_http: bool
 def revoke(*, verifier_id: str, token: str | None, url: str | None, allow_http: bool) -> None:
     """Stop giving keys to a verifier. For administrators.
 
-    The keys that the verifier has stay good until they are retired. To take
-    them away, rotate the keys and retire the old ones.
+    The keys that the verifier has stay valid until they are retired. To make
+    them invalid, rotate the keys and retire the old ones.
 
     For example:
 
@@ -180,7 +180,7 @@ def revoke(*, verifier_id: str, token: str | None, url: str | None, allow_http: 
         raise click.BadParameter("not a verifier's id", param_hint="ID")
     with _client(token, url, allow_http=allow_http) as client:
         client.send(calls.revoke_verifier(verifier_id))
-    message(f"verifier {verifier_id} is given no more keys")
+    message(f"verifier {verifier_id} gets no more keys")
 
 
 def _own(app: str) -> Registration | None:

@@ -1,4 +1,4 @@
-"""`verify`: whether a token is good for a request, asked of the service and shown caveat by caveat."""
+"""`verify`: asks the service whether it grants a token for a request, and shows the result of each caveat."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _fact_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` with an option for each fact that is one text, in the library's order."""
+    """`command` with an option for each fact that has one text, in the library's order."""
     for fact, words in reversed(TEXT_FACTS.items()):
         flag = f"--{fact.replace('_', '-')}"
         command = click.option(flag, metavar=words["asks"], help=words["summary"])(command)
@@ -56,7 +56,7 @@ def verify(
 ) -> None:
     """Ask the service if a token is good for a request, and why not.
 
-    Exit codes: 0 if it is good, 4 if its caveats refuse, 3 if it is not valid.
+    Exit codes: 0 if granted, 4 if its caveats refuse, 3 if it is not valid.
 
     For example:
 

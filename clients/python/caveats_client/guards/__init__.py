@@ -1,7 +1,7 @@
-"""Guards: the token of every request is judged before an app's endpoint runs.
+"""Guards verify the token of every request before an app's endpoint runs.
 
-Each integration imports its own framework and no other, and nothing imports them by default. They find the parts of
-a framework's request; what is a rule stands in `guard`, `rules` and `caveats.http`, and knows no framework.
+Each integration imports only its own framework, and no module imports an integration by default. An integration reads
+the framework's request; the rules are in `guard`, `rules` and `caveats.http`, which know no framework.
 
 Reading order: `guard` (judge one request), `rules` (what a request needs), then one integration:
 

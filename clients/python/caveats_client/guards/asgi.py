@@ -2,8 +2,8 @@
 
     app = TokenMiddleware(app, verifier, audience="photos", scopes=("photos:read",), public=("/healthz",))
 
-The app finds its `Grant` with `grant_of(scope)`; in Starlette and FastAPI it is `request.state.grant`. A CORS
-middleware belongs outside of it: a preflight carries no token.
+The app finds its `Grant` with `grant_of(scope)`; in Starlette and FastAPI it is `request.state.grant`. Put a CORS
+middleware around it: a preflight request has no token.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def grant_of(scope: Mapping[str, Any]) -> Grant:
 
 
 class TokenMiddleware:
-    """Lets requests through to the app whose token allows them; answers the others with a problem."""
+    """Calls the app for requests that their token allows; answers the others with a problem."""
 
     def __init__(
         self,
@@ -47,10 +47,10 @@ class TokenMiddleware:
         extra: Callable[[Scope], Extra] | None = None,
         **options: Unpack[GuardOptions],
     ) -> None:
-        """`scopes`: what every request needs, or a function from the ASGI scope to what this request needs.
+        """`scopes`: what every request needs, or a function that returns what a request needs from its ASGI scope.
 
-        `public`: paths (`/healthz`, `/static/*`) that need no token, or a function that says so. `extra`: facts
-        for plug-in kinds. `options`: as for `Guard`.
+        `public`: paths (`/healthz`, `/static/*`) that need no token, or a function that says whether a request
+        needs none. `extra`: facts for plug-in kinds. `options`: see `GuardOptions`.
         """
         self.app = app
         self._guard = Guard(verifier, **options)
@@ -76,7 +76,7 @@ class TokenMiddleware:
 
 
 async def send_problem(problem: Problem, scope: Mapping[str, Any], send: Send) -> None:
-    """Send the problem as the response. A WebSocket's handshake is answered too, where the server can."""
+    """Send the problem as the response, also to a WebSocket's handshake if the server supports it."""
     kind = "http.response"
     if scope["type"] == "websocket":
         if "websocket.http.response" not in scope.get("extensions", {}):

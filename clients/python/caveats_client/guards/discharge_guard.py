@@ -1,12 +1,12 @@
-"""A guard that asks a third party: a request gets past it with a discharge. For any ASGI app; imports no framework.
+"""A guard that asks a third party: it grants requests that present a discharge. For any ASGI app; imports no framework.
 
     auth = BakeryParty("https://auth.example", public_key)
     guard = DischargeGuard(secret, auth, "member-of = ops")
     app = DischargeMiddleware(app, guard, public=("/healthz",))
 
-Clients that speak the bakery's protocol are answered in it; others get a problem with the location, the ticket and the
-token to complete. Both send the token back with its discharge: in a cookie `macaroon-...`, in the header `Macaroons`,
-or as `Authorization: Bearer`. Nothing is stored: the keys are derived from `secret`.
+Clients of the bakery's protocol get its error; others get a problem with the location, the ticket and the token to
+complete. Both send the token back with its discharge: in a cookie `macaroon-...`, in the header `Macaroons`, or as
+`Authorization: Bearer`. Nothing is stored: the keys are derived from `secret`.
 """
 
 from __future__ import annotations
@@ -63,15 +63,15 @@ class Agreement:
     """What a third party has agreed to."""
 
     user: str | None
-    """Who asks, as the third party says; None if it does not say."""
+    """The asker's name, as the third party says; None if it does not say."""
     declared: Mapping[str, str]
-    """What else the third party declares, of the names in `declared`."""
+    """The values that the third party declares, by name; only names that the guard asked for."""
     agreement_id: str
     """The same each time that this agreement is presented."""
 
 
 class DischargeRequired(Problem):
-    """401, or 407 for version 0 of the protocol, that asks for a discharge as bakeries do."""
+    """The bakery's answer that asks for a discharge: 401, or 407 for version 0 of the protocol."""
 
     def __init__(self, version: int, info: Mapping[str, Any]) -> None:
         super().__init__(401 if version else 407, "discharge_required", _MESSAGE)
@@ -85,7 +85,7 @@ class DischargeRequired(Problem):
 
     @property
     def headers(self) -> dict[str, str]:
-        """All headers. One client compares the content type and the challenge as whole texts."""
+        """All headers. At least one client compares the whole content type and challenge: add nothing to them."""
         return {
             "Content-Type": "application/json",
             "WWW-Authenticate": "Macaroon",
@@ -95,7 +95,7 @@ class DischargeRequired(Problem):
 
 
 class DischargeGuard:
-    """Asks one third party for one condition, and judges what comes back. Made once; safe to use from many threads."""
+    """Asks one third party for one condition, and judges the discharges. Make one; safe to use from many threads."""
 
     def __init__(
         self,
@@ -115,10 +115,10 @@ class DischargeGuard:
     ) -> None:
         """`secret`: 32 bytes or more, the same on all nodes. Raises `ValueError` for one that is shorter, or all zero.
 
-        `name`: of the cookie. A token is good for one name, condition and party: not where something else is asked.
-        `declared`: the names of what the third party is to declare. `life`: of the token; the discharge may end sooner.
-        `path`: below which clients send the token. `accept`: asked last, of each agreement that is otherwise good; if
-        it refuses, the third party is asked anew. `trusted_proxies`: as for a `Guard`.
+        `name`: of the cookie. A token is valid for one name, condition and third party.
+        `declared`: the names whose values the third party must declare. `life`: of the token; the discharge may end
+        earlier. `path`: clients send the token at this path and below. `accept`: called last, with an agreement that
+        is valid; if it returns False, the third party is asked again. `trusted_proxies`: as for a `Guard`.
         """
         if len(secret) < _LEAST_SECRET or not any(secret):
             raise ValueError(f"a secret has at least {_LEAST_SECRET} bytes, and is not all zero")
@@ -137,7 +137,7 @@ class DischargeGuard:
         self._random = random
 
     def judge(self, request: IncomingRequest) -> Agreement:
-        """The agreement that this request presents. Raises a `Problem` that says how to get one."""
+        """The agreement that this request presents. Raises a `Problem` that asks for a discharge."""
         for read, text in islice(self._presented(request.headers), _MOST_PRESENTED):
             try:
                 agreed = self._agreed(read(text), request)
@@ -148,7 +148,7 @@ class DischargeGuard:
         raise self._required(request)
 
     def _presented(self, headers: Sequence[tuple[bytes, bytes]]) -> Iterator[_Presented]:
-        """The credentials in these headers, not decoded; the cookie of this name first: others may be anybody's."""
+        """The credentials in these headers, not decoded. This guard's own cookie is first."""
         others: list[_Presented] = []
         for name, raw in headers:
             value = raw.decode("latin-1")

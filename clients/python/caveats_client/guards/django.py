@@ -8,7 +8,7 @@
 
     middleware = guard.middleware(scopes=..., public=("/healthz",))     # tokens.py; in MIDDLEWARE: "site.tokens.middleware"
 
-Sync and async views and servers alike. It does not touch `request.user`.
+It works with sync and async views and servers. It does not change `request.user`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _Question: TypeAlias = tuple[IncomingRequest, tuple[str, ...], Extra]
 
 
 class TokenGuard:
-    """Guards views, or the whole site. What is behind it finds its `Grant` in `request.grant`."""
+    """Guards views, or the whole site. A guarded view finds its `Grant` in `request.grant`."""
 
     def __init__(
         self,
@@ -41,10 +41,10 @@ class TokenGuard:
         decoded_paths: bool = False,
         **options: Unpack[GuardOptions],
     ) -> None:
-        """`extra`: facts for plug-in kinds. `options`: as for `Guard`.
+        """`extra`: facts for plug-in kinds. `options`: see `GuardOptions`.
 
-        `decoded_paths`: where the server keeps no path as it came (`manage.py runserver`), judge the decoded one;
-        otherwise a path caveat refuses there.
+        `decoded_paths`: if the server does not give the unchanged path (`manage.py runserver`), judge the decoded
+        one. Otherwise path caveats refuse on such a server.
         """
         self._guard = Guard(verifier, wait=async_to_sync(awaited), **options)
         self._extra = extra or no_facts
@@ -53,10 +53,10 @@ class TokenGuard:
     def requires(
         self, *scopes: str, when: Callable[[HttpRequest], Iterable[str]] | None = None
     ) -> Callable[[View], View]:
-        """A decorator: the view runs if the token covers these scopes, and those that `when` names.
+        """A decorator: the view runs if the token covers these scopes and those of `when`.
 
-        `{name}` in a scope is filled from the view's keyword arguments. Raises `caveats.MalformedCaveat` for what
-        is no scope. On a class: `@method_decorator(guard.requires(...), name="dispatch")`.
+        `{name}` in a scope is filled from the view's keyword arguments. Raises `caveats.MalformedCaveat` for a
+        malformed scope. On a class: `@method_decorator(guard.requires(...), name="dispatch")`.
         """
         rule = RouteRule(scopes, when)
 
@@ -76,7 +76,7 @@ class TokenGuard:
         scopes: str | Iterable[str] | Callable[[HttpRequest], Iterable[str]] = (),
         public: Iterable[str] | Callable[[HttpRequest], bool] = (),
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """A middleware that guards every request; a path that no rule names is refused. `public` paths need no token."""
+        """A middleware that guards every request. Requests need the `scopes`; `public` paths need no token."""
         rule = SiteRule(scopes, public)
 
         def question(request: HttpRequest, _arguments: Mapping[str, object]) -> _Question | None:
@@ -122,5 +122,5 @@ class TokenGuard:
 
 
 def _response(problem: Problem, request: HttpRequest) -> HttpResponse:
-    body = b"" if request.method == "HEAD" else problem.body  # not every server would leave it out
+    body = b"" if request.method == "HEAD" else problem.body  # not every server leaves the body out
     return HttpResponse(body, status=problem.status, headers=problem.headers)

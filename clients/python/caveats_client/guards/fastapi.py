@@ -7,7 +7,7 @@
     def photo(photo_id: int, grant: Annotated[Grant, Depends(guard.requires("photos/{photo_id}:read"))]) -> str:
         return f"photo {photo_id} for {grant.user}"
 
-/openapi.json then says that a token is needed, and both ways to send it.
+/openapi.json then says that a token is needed, and shows the two ways to send it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class TokenGuard:
         extra: Callable[[Request], Extra] | None = None,
         **options: Unpack[GuardOptions],
     ) -> None:
-        """`extra`: facts for plug-in kinds. `options`: as for `Guard`."""
+        """`extra`: facts for plug-in kinds. `options`: see `GuardOptions`."""
         self._guard = Guard(verifier, **options)
         self._extra = extra or no_facts
 
@@ -75,9 +75,9 @@ class TokenGuard:
     def requires(
         self, *scopes: str, when: Callable[[Request], Iterable[str]] | None = None
     ) -> Callable[..., Awaitable[Grant]]:
-        """A dependency: the grant of a token that covers these scopes, and those that `when` names.
+        """A dependency: the grant of a token that covers these scopes and those of `when`.
 
-        `{name}` in a scope is filled from the path. Raises `caveats.MalformedCaveat` for what is no scope.
+        `{name}` in a scope is filled from the path. Raises `caveats.MalformedCaveat` for a malformed scope.
         """
         rule = RouteRule(scopes, when)
 

@@ -44,10 +44,10 @@ class TokenGuard:
         decoded_paths: bool = False,
         **options: Unpack[GuardOptions],
     ) -> None:
-        """`extra`: facts for plug-in kinds. `options`: as for `Guard`.
+        """`extra`: facts for plug-in kinds. `options`: see `GuardOptions`.
 
-        `decoded_paths`: where the server keeps no path as it came (wsgiref), judge the decoded one; otherwise a
-        path caveat refuses there.
+        `decoded_paths`: if the server does not give the unchanged path (wsgiref), judge the decoded one. Otherwise
+        path caveats refuse on such a server.
         """
         self._guard = Guard(verifier, **options)
         self._extra = extra or no_facts
@@ -56,9 +56,9 @@ class TokenGuard:
     def requires(
         self, *scopes: str, when: Callable[[Request], Iterable[str]] | None = None
     ) -> Callable[[Callable[P, Returned]], Callable[P, ResponseReturnValue]]:
-        """A decorator, below the route's: the view runs if the token covers these scopes, and those `when` names.
+        """A decorator, placed below the route's: the view runs if the token covers these scopes and those of `when`.
 
-        `{name}` in a scope is filled from the view's arguments. Raises `caveats.MalformedCaveat` for what is no scope.
+        `{name}` in a scope is filled from the view's arguments. Raises `caveats.MalformedCaveat` for a malformed scope.
         """
         rule = RouteRule(scopes, when)
 
@@ -83,7 +83,7 @@ class TokenGuard:
         scopes: str | Iterable[str] | Callable[[Request], Iterable[str]] = (),
         public: Iterable[str] | Callable[[Request], bool] = (),
     ) -> None:
-        """Guard every request to `app`; a path that no rule names is refused. `public` paths need no token."""
+        """Guard every request to `app`. Requests need the `scopes`; `public` paths need no token."""
         rule = SiteRule(scopes, public)
 
         def before() -> Response | None:

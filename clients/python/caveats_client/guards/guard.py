@@ -1,10 +1,10 @@
-"""What every guard does alike: read a request's head, have its token judged, turn errors into problems.
+"""What all guards share: read a request's head, verify its token, turn errors into problems.
 
     guard = Guard(verifier, audience="photos", trusted_proxies=("10.0.0.0/8",))
     grant = guard.judge(request, scopes=["photos/42:read"])     # or raises `caveats.http.Problem`
 
-Knows `caveats.http`, the library's errors and the client's. Knows no framework; opens nothing: verifier and clock
-are arguments. A problem has the status, code, challenge and body that the service's /v1/authorize would give.
+Knows `caveats.http`, the library's errors and the client's. Knows no framework and opens nothing: verifier and clock
+are arguments. A problem has the same status, code, challenge and body as an answer of the service's /v1/authorize.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _PROBLEMS: Mapping[type[Exception], Row] = {**PROBLEMS, ClientError: unavailable
 Extra: TypeAlias = Mapping[str, Any]
 """Facts for plug-in kinds, by name."""
 Answers: TypeAlias = Mapping[type[Exception], Row]
-"""For a class of errors: a status and a code, or a function from the error to its `Problem`."""
+"""For each class of errors: a status and a code, or a function that makes a `Problem` from the error."""
 
 
 class Verifies(Protocol):
-    """Anything that grants or refuses: `caveats.Verifier`, a local or a remote verifier, sync or async."""
+    """An object that grants or refuses: `caveats.Verifier`, a local or a remote verifier, sync or async."""
 
     def verify(self, presented: str, context: Context, /) -> Grant | Awaitable[Grant]:
         """The grant, or something to await for it. Raises the library's errors."""
@@ -73,10 +73,10 @@ def no_facts(_native: object) -> Extra:
 
 
 class Guard:
-    """Judges requests. Made once, where the app is put together; safe to use from many threads and tasks.
+    """Judges requests. Make one when the app starts; safe to use from many threads and tasks.
 
-    An error of the verifier that has no row in `caveats.http.PROBLEMS` or `answers` is a fault of the program: it is
-    raised unchanged, and the request is not let through.
+    An error of the verifier without a row in `caveats.http.PROBLEMS` or `answers` is a bug of the program: it is
+    raised unchanged, and the request is not granted.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class Guard:
     ) -> None:
         """`audience`, `trusted_proxies`, `answers`, `now`: as `GuardOptions` says.
 
-        `wait`: how `judge` waits for an async verifier; None: in an event loop of its own.
-        Raises `ValueError` for a proxy that is no network.
+        `wait`: runs an async verifier's answer for `judge`; None: in a new event loop.
+        Raises `ValueError` if a proxy is not an IP network.
         """
         self.verifier = verifier
         self.audience = audience
@@ -105,7 +105,7 @@ class Guard:
     def judge(self, request: IncomingRequest, scopes: Sequence[str] = (), extra: Extra = _NO_FACTS) -> Grant:
         """The grant for this request. Raises `Problem`.
 
-        For threads without an event loop; on one, use `judge_async`.
+        For threads without an event loop. In an event loop, use `judge_async`.
         """
         text, context = self._question(request, scopes, extra)
         try:
@@ -117,7 +117,7 @@ class Guard:
     async def judge_async(
         self, request: IncomingRequest, scopes: Sequence[str] = (), extra: Extra = _NO_FACTS
     ) -> Grant:
-        """The grant for this request, from a verifier of either kind. Raises `Problem`."""
+        """The grant for this request, from a sync or async verifier. Raises `Problem`."""
         text, context = self._question(request, scopes, extra)
         try:
             answer = self.verifier.verify(text, context)
@@ -126,7 +126,7 @@ class Guard:
             raise self.problem(error) from error
 
     def _question(self, request: IncomingRequest, scopes: Sequence[str], extra: Extra) -> tuple[str, Context]:
-        """The token's text, and the facts to judge it by. Raises `Problem`: 400, or 401 without a token."""
+        """The token's text, and the facts of the request. Raises `Problem`: 400 if malformed, 401 without a token."""
         path = (request.path or "").encode("ascii", "backslashreplace")
         check_url(path, request.query, [value for name, value in request.headers if name == b"referer"])
         credential = token_of(request.headers)
@@ -136,7 +136,7 @@ class Guard:
         return credential.text, context
 
     def problem(self, error: Exception) -> Problem:
-        """The problem that a verifier's error is. Raises the error itself if it has no row."""
+        """The problem for a verifier's error. Raises the error itself if it has no row."""
         problem = find_problem(error, self._problems)
         if problem is None:
             raise error
@@ -151,12 +151,12 @@ async def awaited(answer: Awaitable[Grant]) -> Grant:
 
 
 def run_alone(answer: Awaitable[Grant]) -> Grant:
-    """The result of an awaitable, in an event loop made for it."""
+    """The result of an awaitable, run in a new event loop."""
     return asyncio.run(awaited(answer))
 
 
 def _granted(answer: object) -> Grant:
-    """The answer, if it is a grant. Raises `TypeError` for anything else, True included."""
+    """The answer, if it is a `Grant`. Raises `TypeError` for anything else, also for True."""
     if not isinstance(answer, Grant):
         raise TypeError(f"a verifier answers with a Grant or raises; this one gave {type(answer).__name__}")
     return answer

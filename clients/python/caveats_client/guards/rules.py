@@ -1,9 +1,9 @@
-"""What requests need: scopes, by route or for a whole site, and the paths that need no token.
+"""The scopes that requests need, by route or for a whole site, and the paths that need no token.
 
     RouteRule(("photos/{photo_id}:read",), None).scopes(request, {"photo_id": 42})     # ("photos/42:read",)
     SiteRule("photos:read", ("/healthz", "/static/*"))
 
-Knows scopes and paths. Knows no framework: `Native` is whatever request or connection a framework has.
+Knows scopes and paths. Knows no framework: `Native` is the class of a framework's request or connection.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class RouteRule(Generic[Native]):
     """The scopes that the requests of one route need."""
 
     def __init__(self, scopes: Iterable[str], when: Callable[[Native], Iterable[str]] | None) -> None:
-        """`scopes`: `{name}` in them is a parameter of the route. `when`: names more of them by the request.
+        """`scopes`: `{name}` is replaced by that parameter of the route. `when`: a function that returns more of them.
 
-        Raises `caveats.MalformedCaveat` for what is no scope.
+        Raises `caveats.MalformedCaveat` for a malformed scope.
         """
         self._scopes = checked_scopes(scopes)
         self._when = when
@@ -49,9 +49,9 @@ class SiteRule(Generic[Native]):
         scopes: str | Iterable[str] | Callable[[Native], Iterable[str]],
         public: Iterable[str] | Callable[[Native], bool],
     ) -> None:
-        """`scopes`: or a function that names them by the request. `public`: paths, or a function that says so.
+        """`scopes`: or a function that returns them for a request. `public`: paths, or a function that decides.
 
-        Raises `caveats.MalformedCaveat` for what is no scope and for what is no path.
+        Raises `caveats.MalformedCaveat` for a malformed scope or path.
         """
         self._scopes = scopes if callable(scopes) else checked_scopes(scopes)
         self._public = public if callable(public) else checked_paths(public)
@@ -66,9 +66,9 @@ class SiteRule(Generic[Native]):
 
 
 def checked_scopes(scopes: str | Iterable[str]) -> tuple[str, ...]:
-    """Scopes, one text with spaces between or several; `{name}` stands for a parameter of the path.
+    """Scopes, from one text with single spaces between them or from several; `{name}` is a parameter of the path.
 
-    Raises `caveats.MalformedCaveat`: a mistyped one is found where the app is put together.
+    Raises `caveats.MalformedCaveat` for a malformed scope, so that a typing error is found when the app starts.
     """
     named = tuple(scopes.split(" ") if isinstance(scopes, str) else scopes)
     for scope in named:
@@ -77,9 +77,9 @@ def checked_scopes(scopes: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def filled_scopes(scopes: Sequence[str], parameters: Mapping[str, object]) -> tuple[str, ...]:
-    """`photos/{photo_id}:read` with the path's parameters in it. Raises `KeyError` for one that is not there.
+    """The scopes with the path's parameters filled in. Raises `KeyError` for a parameter that is missing.
 
-    A value fills one segment: with a slash, a colon or a dot segment in it, it makes a scope that no token covers.
+    A value fills one segment. A value with a slash, a colon or a dot segment makes a scope that no token covers.
     """
     return tuple(
         _PARAMETER.sub(lambda found: quote(str(parameters[found[1]]), safe="@~+"), scope)
@@ -96,7 +96,7 @@ def checked_paths(patterns: Iterable[str]) -> tuple[str, ...]:
 
 
 def is_public(patterns: Sequence[str], request: IncomingRequest) -> bool:
-    """Whether the path, as it came, equals a pattern or lies below its `/*`. A path in disguise never does."""
+    """Whether the path, as received, equals a pattern or is below its `/*`. Never for a path with escapes or dots."""
     path = request.path
     return (
         path is not None and is_plain_path(path) and any(path_covers(pattern, path) for pattern in patterns)

@@ -1,7 +1,7 @@
 """The head of a request in a WSGI environ (PEP 3333): `guard.judge(request_of(environ), ["photos:read"])`.
 
-Knows how servers name the target of the request line. Knows no framework. A server joins repeated headers with a
-comma before an environ is made; `caveats.http` counts what was joined.
+Knows the names that servers give to the target of the request line. Knows no framework. A server joins repeated headers
+with a comma; `caveats.http` counts the values that were joined.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _TARGETS = ("REQUEST_URI", "RAW_URI")
-"""Where the target of the request line is, as it came. Apache, uWSGI, waitress, Werkzeug: the first; gunicorn: the second."""
+"""Names of the unchanged target of the request line. Apache, uWSGI, waitress and Werkzeug: the first; gunicorn: the second."""
 
 
 def request_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> IncomingRequest:
-    """The request in `environ`. `decoded_paths`: take PATH_INFO where the server does not keep the path as it came."""
+    """The request in `environ`. `decoded_paths`: use PATH_INFO if the server does not give the unchanged path."""
     target = next((environ[name] for name in _TARGETS if environ.get(name)), None)
     if target is not None:
         path = path_text(_bytes(target).partition(b"?")[0])

@@ -3,13 +3,13 @@
     with RemoteVerifier("https://auth.example", audience="photos") as verifier:
         grant = verifier.verify(text, Context(now=..., scopes=("photos/42:read",)))
 
-What the service accepted is remembered for a few seconds: the token itself, and every copy that a holder makes of it,
-since the chain goes on from its signature. Their caveats are judged here, for every request anew. Tokens with
-third-party caveats, and with kinds that are unknown here, are asked for every time.
+The verifier remembers a token that the service accepted for a few seconds. In that time it also verifies every narrower
+copy of that token, whose chain continues from its signature. It judges the caveats itself, for every request. About a
+token with third-party caveats, or with a kind that it does not know, it asks the service every time.
 
-So a revocation takes up to `remember_for` to be seen, and no longer: without a key, the feed of revocations can be
-neither read nor believed. Where that is too long, hold a key (`caveats_client.verifiers.local`), or remember for 0
-seconds. Knows the service's answers and the chain; sends through `caveats_client.client`.
+A revocation therefore takes effect within `remember_for`. If that is too late, use a key
+(`caveats_client.verifiers.local`), or set `remember_for` to 0 seconds. Without a key, a verifier cannot read the feed of
+revocations. Knows the service's answers and the chain; sends through `caveats_client.client`.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ if TYPE_CHECKING:
     from caveats_client.api.messages import Call
 
 Transport = TypeVar("Transport")
-"""The kind of httpx transport that the client takes."""
+"""The class of httpx transports that the client takes."""
 _MOST_BRANCHES = 1000
 
 
 class _Answer(NamedTuple):
-    """What the service answers of an authentic, live token."""
+    """The service's answer about an authentic, live token."""
 
     verification: Verification
     revoked: frozenset[bytes] | None
@@ -82,7 +82,7 @@ class _Answer(NamedTuple):
 
 
 class _Presented(NamedTuple):
-    """A token as it was presented: well formed, and not yet authenticated."""
+    """A presented token: well formed, not yet authenticated."""
 
     bundle: Bundle
     wire: WireMacaroon
@@ -95,7 +95,7 @@ class _Presented(NamedTuple):
 
 
 class _Remote(Generic[Transport]):
-    """What both verifiers share: when the service has to be asked, and what its answer means."""
+    """What both verifiers share: the constructor, the cache, and how the service's answer is read."""
 
     def __init__(
         self,
@@ -133,11 +133,11 @@ class _Remote(Generic[Transport]):
         raise NotImplementedError
 
     def forget(self, presented: str | Bundle | Macaroon) -> None:
-        """Ask the service again about this token and all its copies, as after revoking one."""
+        """Forget this token and all its copies, for example after revoking one: the next `verify` asks the service."""
         self._accepted.forget(self._read(presented).wire.identifier)
 
     def clear(self) -> None:
-        """Ask the service again about every token."""
+        """Forget every token: the next `verify` asks the service."""
         self._accepted.clear()
 
     def _read(self, presented: str | Bundle | Macaroon) -> _Presented:
@@ -163,7 +163,7 @@ class _Remote(Generic[Transport]):
         return context
 
     def _typed(self, wire: WireMacaroon) -> tuple[Caveat, ...] | None:
-        """The first-party caveats, typed; None if this app does not know the kind of one."""
+        """The first-party caveats as objects; None if one has a kind that this app does not know."""
         typed = tuple(
             self._checkers.parse(caveat)
             for caveat in wire.caveats
@@ -172,7 +172,7 @@ class _Remote(Generic[Transport]):
         return None if any(isinstance(caveat, UnknownCaveat) for caveat in typed) else typed
 
     def _from_memory(self, presented: _Presented, context: Context) -> Grant | None:
-        """The grant for a token that is remembered, or made of one that is; None if the service has to be asked.
+        """The grant for a token that is remembered, or was made from one; None if the service must be asked.
 
         Raises `BadSignature`, `Revoked` or `UnsatisfiedCaveats`.
         """
@@ -209,7 +209,7 @@ class _Remote(Generic[Transport]):
         return replace(calls.verify(presented.bundle, facts), read=_read_answer)  # type: ignore[arg-type, return-value]
 
     def _conclude(self, presented: _Presented, answer: _Answer, generation: int, asked_at: float) -> Grant:
-        """The grant that the service's answer stands for, which is remembered. Raises `UnsatisfiedCaveats`."""
+        """The grant in the service's answer, which is remembered. Raises `UnsatisfiedCaveats`."""
         verification, wire = answer.verification, presented.wire
         caveats = tuple(self._checkers.parse(each.predicate.encode()) for each in verification.caveats)
         if (
@@ -244,7 +244,7 @@ def _read_answer(members: Members) -> _Answer:
 
 
 def _refusal(error: ClientError, presented: _Presented) -> Refused | MalformedToken:
-    """The refusal that an error of the service stands for."""
+    """The verifier's error for an error of the service."""
     match error:
         case NotAuthenticated() if error.code == "damaged_token":
             return DamagedToken("the token was cut off or mistyped")
@@ -273,7 +273,7 @@ class RemoteVerifier(_Remote["httpx.BaseTransport"]):
     def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
         """The grant for this token and this request. Raises as `caveats.Verifier.verify`.
 
-        Raises `Refused` itself where the service does not say why, `Stale` where it cannot be asked.
+        Also raises `Refused` itself if the service gives no reason, and `Stale` if the service cannot be asked.
         """
         context = self._context(context)
         read = self._read(presented)

@@ -1,8 +1,8 @@
-"""A verifier's replica of what the service knows: keys, revocations, and as of when.
+"""A verifier's replica of the service's keys and revocations, and the time up to which it is complete.
 
-Takes key bundles, pages of the feed and clocks; answers where to go on reading and whether keys are to be fetched.
-Knows no network, no file, no token. The law of this module: whatever order or subset of authentic pages arrives, it
-never says that it is fresh as of a time while a revocation that was live then is missing.
+Takes key bundles, pages of the feed and times; says where to read on and whether to fetch keys. Knows no network, no
+file, no token. The law of this module: in whatever order authentic pages arrive, and if some are missing, it never says
+that it is complete up to a time while a revocation from before that time is missing.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from caveats.revocation import Page, Row
 
 SKEW = timedelta(minutes=5)
-"""How far ahead the service's clock may be. The service allows the app's clock the same."""
+"""How far ahead of the app's clock the service's may be. The service allows the app the same."""
 _LOST_AFTER = timedelta(seconds=10)
-"""How long pages may end before what is known, until the feed counts as lost."""
+"""How long pages may end before the known position. After it, the service counts as having lost entries."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MOST_RECENT = 10_000
-"""Entries after `kept` that are written down again and again, before a new base is."""
+"""The most entries after `kept`. They are written at every save; with more, a new base is written."""
 
 
 class Instant(NamedTuple):
-    """One moment on two clocks: the wall's, which people set, and one that only runs forward."""
+    """One moment on two clocks: the wall clock, which people can set, and the monotonic clock."""
 
     now: datetime
     tick: float
@@ -39,48 +39,48 @@ class Instant(NamedTuple):
 
 
 class Fresh(NamedTuple):
-    """Everything that was revoked before `at` is known. `tick`: when that was first heard here."""
+    """The replica has every revocation before `at`. `tick`: when it first had, on the monotonic clock."""
 
     at: datetime
     tick: float
 
     def age(self, instant: Instant) -> float:
-        """Seconds since then, on the clock on which they are more: turning one back makes nothing fresh."""
+        """Seconds since then, on the clock that shows more of them: setting a clock back makes nothing fresh."""
         return max((instant.now - self.at).total_seconds(), instant.tick - self.tick)
 
 
 class Place(NamedTuple):
-    """Where to go on reading: after this sequence, of this epoch; None for the service's present one."""
+    """Where to read on: after this sequence, in this epoch; None for the service's present epoch."""
 
     after: int
     epoch: int | None
 
 
 class Next(NamedTuple):
-    """What is to be done after a page."""
+    """What to do after a page."""
 
     fetch_keys: bool = False
-    """Fetch keys: the page names one that is not here."""
+    """Fetch keys: the page names a key that is not here."""
     reconnect: bool = False
-    """Read again from `Replica.place`: the page does not join what is known."""
+    """Read again from `Replica.place`: entries are missing between the replica and the page."""
     news: bool = False
-    """The page said something new: a revocation, or that there is none up to a later time."""
+    """The page had something new: a revocation, or a later time up to which there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifierIdentity:
-    """A registered verifier, and the service that it believes."""
+    """A registered verifier, and the service that it trusts."""
 
     verifier_id: str
     audience: str
     private_key: PrivateKey
     service_public_key: bytes
-    """X25519, 32 bytes: the pinned key that every key bundle has to come from."""
+    """X25519, 32 bytes. The verifier accepts key bundles from this key only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is kept for a restart, without the revocations up to `kept`, which have a file of their own."""
+    """The state for a restart, without the revocations up to `kept`, which have their own file."""
 
     box: bytes
     serial: int
@@ -95,19 +95,19 @@ class Memory:
 
 @dataclass(slots=True)
 class Known:
-    """The feed of one epoch, taken in up to `position`."""
+    """The feed of one epoch, read up to `position`."""
 
     epoch: int
     position: int = 0
     revocations: RevocationSet = field(default_factory=RevocationSet)
     fresh: Fresh | None = None
     kept: int | None = None
-    """The position at which a file holds everything; None: none does."""
+    """The position up to which a file has all revocations; None if there is no file."""
     recent: list[Row] = field(default_factory=list)
-    """What came after `kept`."""
+    """The entries after `kept`."""
 
     def add(self, page: Page, rows: Sequence[Row]) -> None:
-        """Take in a page that joins."""
+        """Take in a page that begins at or before `position`."""
         self.revocations.add_rows(rows, self.position)
         if self.kept is not None:
             self.recent.extend(row for row in rows if row[0] > self.position)
@@ -117,21 +117,21 @@ class Known:
 
 
 class Replica:
-    """What a verifier has been told so far. Not safe to change from two threads at once."""
+    """The keys and revocations that a verifier has received. Not safe to change from two threads at once."""
 
     def __init__(self, identity: VerifierIdentity) -> None:
         self.identity = identity
         self.epoch = 0
-        """The newest epoch heard of. Pages and bundles of an older one are refused."""
+        """The newest known epoch. Pages and bundles of an older one are refused."""
         self.bundle: KeyBundle | None = None
         self.box = b""
-        """The bundle in its NaCl box, as it came."""
+        """The bundle in its NaCl box, as it was received."""
         self.keyring: AudienceKeyring | None = None
-        """The keys that verify: those of the bundle that no newer page has dropped."""
+        """The keys that verify: those of the bundle, without the ones that a newer page no longer names."""
         self.dead: frozenset[str] = frozenset()
-        """Ids of keys that were dropped while newer ones stayed: they do not come back in this epoch."""
+        """Ids of keys that were removed while newer ones stayed: they cannot come back in this epoch."""
         self.known: Known | None = None
-        """The revocations to verify against; None before the feed has been read to its end for the first time."""
+        """The revocations to verify against; None until the feed has been read to its end once."""
         self.serial = 0
         """The serial of the newest bundle. No older bundle is taken."""
         self._building: Known | None = Known(0)
@@ -158,7 +158,9 @@ class Replica:
             newer_than=self.serial,
         )
         if _made_at(bundle) > instant.now + SKEW:
-            raise RejectedDelivery("a key bundle from the future: is one of the two clocks wrong?")
+            raise RejectedDelivery(
+                "a key bundle from the future: check the clocks of this machine and of the service"
+            )
         if bundle.epoch < self.epoch:
             raise RejectedDelivery("a key bundle from before the service was restored from a backup")
         if bundle.epoch > self.epoch:
@@ -167,13 +169,13 @@ class Replica:
         return self._choose_keys()
 
     def proof(self, now: datetime) -> str | None:
-        """The proof that this verifier holds a key, which lets it read the feed; None before it has one."""
+        """The proof that this verifier has a key, which the service asks for at the feed; None without a key."""
         if self.keyring is None or not self.keyring.keys:
             return None
         return prove_reader(max(self.keyring.keys, key=_number), now)
 
     def _hear_of_keys(self, page: Page) -> bool:
-        """Drop the keys that the page does not name; True if it names one that is not here."""
+        """Remove the keys that the page does not name; True if the page names one that is not here."""
         if self._stated is not None and page.at <= self._stated[0]:
             return False
         self._stated = (page.at, page.keys)
@@ -202,7 +204,7 @@ class Replica:
 
     @property
     def place(self) -> Place:
-        """Where to go on reading."""
+        """Where to read on."""
         at = self._building or self.known
         assert at is not None
         return Place(at.position, at.epoch or None)
@@ -215,13 +217,15 @@ class Replica:
     def take_line(self, line: str, instant: Instant) -> Next:
         """Open a line of the feed and take its page. Raises `RejectedDelivery`; `UnknownSeal` where the key is not here."""
         if self.keyring is None:
-            raise RejectedDelivery("a page of the feed, and no key here to open it with")
+            raise RejectedDelivery("a page of the feed under a key that is not here")
         return self.take_page(*open_rows(line, self.keyring), instant)
 
     def take_page(self, page: Page, rows: Sequence[Row], instant: Instant) -> Next:
         """Take a page and its rows. Raises `RejectedDelivery` for a page from the future or from an older epoch."""
         if page.at > instant.now + SKEW:
-            raise RejectedDelivery("a page of the feed from the future: is one of the two clocks wrong?")
+            raise RejectedDelivery(
+                "a page of the feed from the future: check the clocks of this machine and of the service"
+            )
         if page.epoch < self.epoch:
             raise RejectedDelivery("a page from before the service was restored from a backup")
         if page.epoch > self.epoch:
@@ -249,7 +253,7 @@ class Replica:
         return Next(fetch, news=news or at.position > before)
 
     def _enter(self, epoch: int) -> None:
-        """Begin a new epoch: sequences start again at 0, and what older pages said of keys does not count."""
+        """Begin a new epoch: sequences start again at 0, and removed keys may come back."""
         self.epoch = epoch
         self.dead, self._stated = frozenset(), None
         self._building = None if self.known is not None and self.known.epoch == epoch else Known(epoch)
@@ -257,8 +261,8 @@ class Replica:
     def _lost(self, at: Known, page: Page) -> bool:
         """Whether to read the whole feed again, after a page that ends before what is known.
 
-        It may come from a node that is behind for a moment. Where it goes on for 10 seconds, the service has lost
-        what it told: what is known is kept, and the feed is read from the beginning.
+        Such a page may come from a node that is late. If they continue for 10 seconds, the service has lost entries:
+        the replica keeps its own, and the feed is read from the beginning.
         """
         since = self._short_since = min(self._short_since or page.at, page.at)
         if page.at - since < _LOST_AFTER:
@@ -285,9 +289,9 @@ class Replica:
         )
 
     def recall(self, memory: Memory, kept: RevocationSet | None, instant: Instant) -> None:
-        """Know again what was written down. `kept`: the revocations up to `memory.kept`. To be called first.
+        """Take in the state from before a restart. `kept`: the revocations up to `memory.kept`. Call this first.
 
-        Raises `RejectedDelivery` for keys that have ended; the rest is known again all the same.
+        Raises `RejectedDelivery` if the keys have ended; the rest is taken in all the same.
         """
         self.epoch, self.serial = memory.epoch, memory.serial
         self.dead, self._stated = frozenset(memory.dead), memory.stated

@@ -1,10 +1,10 @@
-"""The files that a local verifier keeps in its folder, sealed under a key made from its private key.
+"""The files that a local verifier keeps in its folder, encrypted under a key derived from its private key.
 
-    <verifier id>.base      the revocations up to a sequence, compressed; written now and then
+    <verifier id>.base      the revocations up to a sequence, compressed; written rarely
     <verifier id>.recent    keys, place in the feed, freshness, and what was revoked since; small, written often
 
-Knows the form of the files and their seal; `caveats_client.files` writes them. A file that is damaged, cut off or
-another verifier's is no error: the verifier starts without it, and the log says why.
+Knows the format of the files and their encryption; `caveats_client.files` writes them. If a file is damaged, cut off or
+another verifier's, the verifier starts without it and logs the reason.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("caveats_client.verifiers.local")
 _MAGIC = b"CVV1"
 _LARGEST_PART = 64 * 1024 * 1024
-"""Bytes of one sealed value."""
+"""The most bytes of one value."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
 
 class _Unusable(Exception):
-    """The file is not one that this verifier wrote, whole."""
+    """This verifier did not write the file, or the file is not complete."""
 
 
 class StateFiles:
@@ -57,7 +57,7 @@ class StateFiles:
         self._key = hkdf(identity.private_key.secret, whose.encode() + identity.service_public_key, 32)
 
     def load(self) -> tuple[Memory, RevocationSet | None] | None:
-        """What was written down, and the revocations up to `kept`; None if there is nothing of use."""
+        """The stored state, and the revocations up to `kept`; None if no file can be used."""
         try:
             memory = self._load_recent()
         except (_Unusable, OSError) as error:
@@ -83,7 +83,7 @@ class StateFiles:
             self._write(self._base, _after([head], chunks))
 
     def close(self) -> None:
-        """Give the lock back, so that another process may write."""
+        """Release the lock, so that another process may write."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -106,7 +106,7 @@ class StateFiles:
         revocations = RevocationSet()
         try:
             if next(parts, None) != {"epoch": epoch, "position": position}:
-                raise _Unusable("not the one that the other file goes with")
+                raise _Unusable("it does not match the other file")
             for rows in parts:
                 revocations.add_rows(rows)
         except (MalformedCaveat, TypeError) as error:
@@ -114,7 +114,7 @@ class StateFiles:
         return revocations
 
     def _parts(self, path: Path) -> Iterator[Any]:
-        """The values in a file, unsealed one after another. The last one is marked, so that a cut is noticed."""
+        """The values in a file, decrypted one after another. A file without the marked last value was cut off."""
         try:
             file = files.open_regular(path)
         except FileNotFoundError:
@@ -150,7 +150,7 @@ class StateFiles:
         files.write_private(path, self._sealed(values))
 
     def _sealed(self, values: Iterable[Any]) -> Iterator[bytes]:
-        """The bytes of a file that holds `values`, each sealed by itself."""
+        """The bytes of a file with `values`, each encrypted separately."""
         yield _MAGIC
         for index, last, value in _marked(values):
             nonce = os.urandom(_NONCE)
@@ -159,7 +159,7 @@ class StateFiles:
             yield len(sealed).to_bytes(4, "big") + sealed
 
     def _may_write(self) -> bool:
-        """Whether this process holds the lock of the files, which it takes if nobody has it."""
+        """Whether this process has the lock of the files. Takes it if no process has it."""
         if self._lock is not None:
             return True
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -167,7 +167,7 @@ class StateFiles:
         if lock is None:
             return False
         self._lock = lock
-        for leftover in self._folder.glob(f"{self._recent.stem}.*.tmp"):  # of a process that was killed
+        for leftover in self._folder.glob(f"{self._recent.stem}.*.tmp"):  # left by a process that was killed
             with suppress(OSError):
                 leftover.unlink()
         return True

@@ -1,7 +1,7 @@
-"""The background work of a local verifier: follow the feed, fetch keys, write state down. One asyncio task for all.
+"""The background work of a local verifier, in one asyncio task: reads the feed, fetches keys, writes the state.
 
-Opens connections and waits. What to ask for is decided in `feed_client`, what to believe in `replica`, whether that is
-enough in `freshness`; this module carries it out. No lock is held across I/O, and a fetch under way is shared.
+Opens connections and waits. `feed_client` decides what to ask for, `replica` what to accept, and `freshness` whether to
+grant; this module does the I/O. It holds no lock during I/O. Callers that need the same fetch share it.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("caveats_client.verifiers.local")
 _KEYS_EVERY = 3600.0
-"""Seconds between two fetches of keys, at most."""
+"""The most seconds between two fetches of keys."""
 _MISSES_STAY = 1.0
-"""Seconds for which an unknown key id is believed to be unknown, and between two fetches that nobody waits for."""
+"""Seconds until the service is asked again about an unknown key id, and between two fetches in the background."""
 _MOST_MISSES = 3
-"""Unknown key ids that the service is asked about within that time."""
+"""The most unknown key ids that the service is asked about in that time."""
 _FETCH_WITHIN = 5.0
 """Seconds for a fetch of keys."""
 _CONNECT_WITHIN = 5.0
 """Seconds for a connection to the feed."""
 _LARGEST_BOX = 1024 * 1024
-"""Bytes of an answer with keys."""
+"""The most bytes of an answer with keys."""
 _LONG_LINE = 64 * 1024
-"""Characters from which a line is opened in a thread."""
+"""Characters: a longer line is decrypted in a thread."""
 _SAVE_EVERY = 5.0
 _WATCH_EVERY = 0.25
 _PRUNE_EVERY = 600.0
@@ -55,7 +55,7 @@ _PRUNE_EVERY = 600.0
 
 @dataclass(slots=True)
 class _Attempt:
-    """What came of one request for the feed."""
+    """The result of one request for the feed."""
 
     heard: bool = False
     news: bool = False
@@ -65,8 +65,8 @@ class _Attempt:
 class SyncLoop:
     """The background work of one verifier, in one event loop.
 
-    `feed_url`: a mirror of the feed, in place of the service. `on_change` is called with the status when the health
-    changes, `on_ready` when the verifier can say yes.
+    `feed_url`: a mirror of the feed, used instead of the service. `on_change`: called with the status when the health
+    changes. `on_ready`: called when the verifier may grant.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class SyncLoop:
         self._save_problem = ""
 
     async def run(self) -> None:
-        """Work until cancelled; then write the state down."""
+        """Work until cancelled, then write the state to its files."""
         try:
             await self._recall()
             async with httpx.AsyncClient(**self._options()) as self._http, asyncio.TaskGroup() as tasks:
@@ -146,7 +146,7 @@ class SyncLoop:
         return False
 
     def _may_ask_for(self, key_id: str) -> bool:
-        """Whether this key was not asked for within a second, and fewer than three others were."""
+        """Whether the service may be asked: not about this key within a second, and about fewer than three others."""
         tick = self._tick()
         self._missed = {other: at for other, at in self._missed.items() if tick - at < _MISSES_STAY}
         if key_id in self._missed or len(self._missed) >= _MOST_MISSES:
@@ -195,12 +195,14 @@ class SyncLoop:
         try:
             return self._keys_call.answer(await aread_reply(response, largest=_LARGEST_BOX))
         except NotFound:
-            raise CannotRead("the service knows no such verifier (any more)") from None
+            raise CannotRead(
+                "the service does not know this verifier: it was never registered, or was revoked"
+            ) from None
         except (ClientError, UnreadableBody) as error:
             raise CannotRead(f"the service gives no keys: {error}") from error
 
     async def _tend_keys(self) -> None:
-        """Fetch keys well before they end, and when the feed names a new one."""
+        """Fetch keys long before they end, and when the feed names a new one."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, self._keys_due - self._tick())):
@@ -265,9 +267,9 @@ class SyncLoop:
             async for chunk in response.aiter_bytes():
                 for line in lines.take(chunk):
                     until = limit.when()
-                    limit.reschedule(None)  # what takes time here is no fault of theirs
+                    limit.reschedule(None)  # the time that is spent here is not the service's
                     taken = await self._take(line)
-                    # Only news buys time: not bytes that make no line, and not pages of long ago.
+                    # Only news extends the deadline: incomplete lines and old pages do not.
                     limit.reschedule(loop.time() + asked.patience if taken.news else until)
                     attempt.heard = True
                     if taken.fetch_keys:
@@ -288,7 +290,7 @@ class SyncLoop:
         return await self._take_once(line)
 
     async def _take_once(self, line: str) -> Next:
-        if len(line) > _LONG_LINE:  # thousands of entries: other tasks go on meanwhile
+        if len(line) > _LONG_LINE:  # thousands of entries: other tasks run in the meantime
             return await asyncio.to_thread(self._gate.take_line, line)
         return self._gate.take_line(line)
 
@@ -303,7 +305,7 @@ class SyncLoop:
         try:
             await asyncio.to_thread(self._gate.recall, *found)
         except RejectedDelivery as error:
-            _log.warning("keys written down are of no use any more: %s", error)
+            _log.warning("the stored keys cannot be used any more: %s", error)
         self._keys_came.set()
         self._changed.set()
         self._tell_if_ready()
@@ -378,7 +380,7 @@ class SyncLoop:
         _log.debug("verifier, %s: %s", what, words)
 
     def _tick(self) -> float:
-        """Seconds on the gate's clock that only runs forward."""
+        """Seconds on the gate's monotonic clock."""
         return self._gate.instant().tick
 
 

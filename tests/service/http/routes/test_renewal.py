@@ -65,6 +65,7 @@ def test_a_third_party_caveat_is_replayed_and_discharged_anew(timed: Service, cl
         bundle = _discharged(copy, private)
         again = renew(http, bundle)
         assert again.status_code == 200, again.text
+        assert again.json()["expires_at"] == "2026-11-21T13:10:00Z"
         renewed = Macaroon.decode(again.json()["token"])
         before, after = (
             [c for c in m.wire.caveats if isinstance(c, ThirdPartyCaveat)] for m in (copy, renewed)

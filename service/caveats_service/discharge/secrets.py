@@ -1,12 +1,12 @@
 """The secrets of an interaction, and the hashes of them by which the store finds it. Knows bytes only.
 
-Two are random, and all else follows from them, one way:
+Two are random. The others are hashes of them, in one direction:
 
     visit (the asker's page)  ->  approve (the approvers' page)  ->  visit hash
     wait (where the program waits)  ->  wait token (what it shows when it asks again)  ->  token hash
     wait  ->  wait hash
 
-An approver cannot find the asker's page from their own, and the store knows nothing that opens either.
+An approver cannot compute the address of the asker's page from their own, nor can the store compute either.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InteractionSecrets:
-    """The two random secrets, base64url of 32 bytes each. They are told to the asker's program once."""
+    """The two random secrets, base64url of 32 bytes each. The asker's program gets them once."""
 
     visit: str = field(repr=False)
     wait: str = field(repr=False)
 
     @classmethod
     def new(cls, random: Callable[[int], bytes] = os.urandom) -> Self:
-        """Fresh ones."""
+        """Two new secrets."""
         return cls(encode_base64(random(32)), encode_base64(random(32)))
 
 
@@ -41,17 +41,17 @@ def approve_secret(visit: str) -> str:
 
 
 def visit_hash(visit: str) -> bytes:
-    """The store's name of an interaction (32 bytes), from the secret of the asker's page."""
+    """The hash (32 bytes) by which the store finds an interaction, from the secret of the asker's page."""
     return approve_hash(approve_secret(visit))
 
 
 def approve_hash(approve: str) -> bytes:
-    """The same name, from the secret of the approvers' page."""
+    """The same hash (32 bytes), from the secret of the approvers' page."""
     return _hash("visit", approve.encode("utf-8", "replace"))
 
 
 def wait_hash(wait: str) -> bytes:
-    """What the store knows of the secret in the address where the program waits: 32 bytes."""
+    """The hash (32 bytes) that the store keeps of the secret in the address where the program waits."""
     return _hash("wait", wait.encode("utf-8", "replace"))
 
 
@@ -61,7 +61,7 @@ def wait_token(wait: str) -> bytes:
 
 
 def token_hash(token: bytes) -> bytes:
-    """What the store knows of that token: 32 bytes."""
+    """The hash (32 bytes) that the store keeps of that token."""
     return _hash("hash", token)
 
 

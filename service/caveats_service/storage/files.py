@@ -20,7 +20,7 @@ _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, err
 
 @contextlib.contextmanager
 def temporary_beside(target: Path) -> Iterator[Path]:
-    """A new empty file (0600) in the folder of `target`; gone afterwards, whatever happened to it."""
+    """A new empty file (0600) in the folder of `target`. It is deleted at the end, unless it was renamed."""
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
     os.close(handle)
     temporary = Path(name)
@@ -31,7 +31,7 @@ def temporary_beside(target: Path) -> Iterator[Path]:
 
 
 def place(temporary: Path, target: Path) -> None:
-    """Give a finished file its name, durably; `FileExistsError` if the name is taken, also by a race."""
+    """Give a finished file its name, durably. Raises `FileExistsError` if there is one, also one made meanwhile."""
     sync_file(temporary)
     try:
         os.link(temporary, target)

@@ -1,7 +1,7 @@
-"""Open the store with the key that seals what is in it. Knows both, and in which order they are asked for.
+"""Open the store together with its seal key. Knows both, and in which order they are opened.
 
-Whether there is a database is asked before anything is made: a seal key is made for a new database only, never
-beside one that another key sealed.
+The first step asks whether there is a database: a seal key is made only for a new one, never for one that another key
+has sealed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class NoDatabase(StoreError):
-    """There is no database here, and this is not the place to make one."""
+    """There is no database, and the caller does not want one made."""
 
 
 async def open_store(settings: Settings, *, create: bool = True) -> tuple[Store, SealKey]:
-    """The store, its schema up to date, and the seal key that fits it. Close the store in the end.
+    """The store, its schema up to date, and its seal key. The caller closes the store.
 
-    Raises `NoDatabase` if there is none and `create` is false, `SealKeyError` for a missing or wrong key, and
-    `StoreError`, `SettingsError` for a folder that cannot be made; nothing is left open then.
+    Raises `NoDatabase` if there is none and `create` is false, `SealKeyError` for a missing or wrong key,
+    `SettingsError` for a folder that cannot be made, and `StoreError`. Then nothing is left open.
     """
     store = Store(settings.store_url)
     try:

@@ -21,7 +21,7 @@ _DIGEST_SIZE = 32
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An account. `scope` is the most that its tokens may have."""
+    """An account. `scope`: scope patterns with one space between, the most that its tokens may have."""
 
     username: str
     password_hash: str = field(repr=False)
@@ -68,31 +68,31 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """A question to people. It is found by the hash of one of its secrets, none of which is kept."""
+    """A question to people. The store finds it by the hash (32 bytes) of one of its secrets; it keeps no secret."""
 
     visit_hash: bytes = field(repr=False)
     """The hash of the secret in the address of the approvers' page, which follows from that of the asker's page."""
     wait_hash: bytes = field(repr=False)
     """The hash of the secret in the address where the asker waits."""
     token_hash: bytes = field(repr=False)
-    """The hash of the token that the asker gets there and shows when they ask again."""
+    """The hash of the token that the asker gets there and sends when they ask again."""
     identifier: bytes = field(repr=False)
-    """The name of the ticket, or the ticket itself."""
+    """The identifier of the third-party caveat: the ticket, or its name if the ticket is the payload."""
     payload: bytes | None = field(repr=False)
-    """The ticket, if it travels apart from its name."""
+    """The ticket, if it is sent apart from its name."""
     client_ip: str
     asker: str | None
     approvers: tuple[str, ...]
     decision: Decision
     created_at: datetime
     expires_at: datetime
-    """From this time on nothing is decided and nobody is told."""
+    """From this time on the store does not find it."""
     decided_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SealedKey:
-    """A master key as it lies at rest: sealed, and empty once retired. `caveats.MasterKey` is the opened one."""
+    """A master key at rest. `sealed`: its bytes, encrypted; empty once it is retired."""
 
     row_id: int
     key_id: str
@@ -107,7 +107,7 @@ class SealedKey:
 
 @dataclass(frozen=True, slots=True)
 class LabelledToken:
-    """A token that its user wants to find again; not the token itself: nothing here can be presented."""
+    """What is kept of a token with a note. It does not hold the token, and cannot be presented as one."""
 
     token_id: str
     username: str
@@ -132,7 +132,7 @@ class RevocationRecord:
 
 @dataclass(frozen=True, slots=True)
 class RevocationPage:
-    """A part of the feed. Every sequence above `floor`, up to `last_sequence`, can still be read."""
+    """A part of the feed. The entries with sequences above `floor`, up to `last_sequence`, have not been pruned."""
 
     epoch: int
     last_sequence: int
@@ -166,7 +166,7 @@ class UserChange:
 
 @dataclass(frozen=True, slots=True)
 class VerifierApp:
-    """An app that verifies locally. `public_key`: X25519, 32 bytes; the box with its audience's keys is made for it."""
+    """An app that verifies locally. `public_key`: X25519, 32 bytes; the keys of its audience are encrypted for it."""
 
     verifier_id: str
     audience: str
@@ -181,9 +181,9 @@ class VerifierApp:
 class Idempotency:
     """A request that its caller may send again, because the reply can get lost.
 
-    `key` is the caller's choice and theirs alone, `digest` (32 bytes) is of what they ask for. `seal_reply` makes
-    the reply that is kept from the operation's result. It runs within the transaction: quick, no I/O, and
-    perhaps more than once.
+    `key`: the caller's choice; other callers may use the same one. `digest`: 32 bytes, of what they ask for.
+    `seal_reply` makes the reply that is kept of the operation's result. It runs within the transaction, perhaps more
+    than once, and must do no I/O.
     """
 
     caller: str

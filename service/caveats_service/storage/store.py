@@ -1,10 +1,9 @@
 """The store: one database and a repository for each kind of thing that the service remembers.
 
 Knows which repositories there are, and no SQL. Operations take `now` (aware) and, if they change anything,
-`actor`: who is named in the audit row that is written in the same transaction. They return frozen values
-(`records`) and raise `StoreError`s (`errors`); whatever goes wrong in the driver, on the disk or on the way is
-`StoreUnavailable`. Operations that take `once` (an `Idempotency`) remember what was answered, and answer a
-repetition with `AlreadyDone`.
+`actor`: the name in the audit row, which is written in the same transaction. They return frozen values (`records`) and
+raise a `StoreError` (`errors`); a failure of the driver, the disk or the network is `StoreUnavailable`. Operations that
+take `once` (an `Idempotency`) keep their reply, and raise `AlreadyDone` with it when they are repeated.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 class Store(Database):
     """One database: `Store(url)`, `await migrate()` at start, `await close()` at the end.
 
-    `url` is `sqlite:///path`, `sqlite_url(path)` or `postgresql://user@host:port/database`; nothing else
-    depends on which it is, but that a server has its own tools for backups.
+    `url`: `sqlite:///path`, `sqlite_url(path)` or `postgresql://user@host:port/database`. Only `backup` differs: it
+    raises `BackupElsewhere` for PostgreSQL.
     """
 
     def __init__(self, url: URL | str, *, patience: timedelta | None = None) -> None:

@@ -28,7 +28,7 @@ _DIGEST_SIZE = 32
 
 @bakery_endpoint
 async def agent(request: RequestContext) -> Response:
-    """The macaroon that the agent has to discharge with its key; a 403 for anybody who is no agent."""
+    """The macaroon that the agent must discharge with its key; a 403 if it is not registered."""
     query = request.http.query_params
     try:
         digest = decode_base64(request.param("ticket"))
@@ -68,7 +68,7 @@ async def agent_login(request: RequestContext) -> Response:
 async def _challenge(
     request: RequestContext, username: str, public_key: str, digest: bytes
 ) -> BakeryMacaroon:
-    """What a registered agent has to complete. Raises `InvalidRequest`, or `DischargeRefused` for anybody else."""
+    """The challenge for a registered agent. Raises `InvalidRequest`, and `DischargeRefused` if it is not registered."""
     key = protocol.read_base64(public_key.encode("utf-8", "replace"), "the public key")
     return await request.runtime.discharges.challenge(
         username, key, digest, version=protocol_version(request)

@@ -78,7 +78,7 @@ def discharge_response(macaroon: BakeryMacaroon) -> Response:
 
 
 async def _caller(request: RequestContext) -> str | None:
-    """The signed-in user whose whole account the credential stands for. A narrower copy was given away for less."""
+    """The user whose whole account the credential stands for, or None without one. A narrower copy is not enough."""
     return None if request.credential is None else (await require_account(request)).username
 
 

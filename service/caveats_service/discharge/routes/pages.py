@@ -1,7 +1,7 @@
 """The pages where people sign in and approve: the asker's, and the approvers'.
 
-A page never acts for another site, and an error is a page as well, never a 401: browsers would ask for a password in a
-window of their own.
+A page takes no form from another site. An error is a page as well, and never a 401, for which a browser would ask for a
+password in a window of its own.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ async def approve(request: RequestContext) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """What somebody has just tried on a page: who they are, and what went wrong."""
+    """An attempt to decide on a page: who made it, and what went wrong."""
 
     username: str = ""
     """As it was typed."""
@@ -72,7 +72,7 @@ class _Attempt:
         return 200 if self.problem is None else _page_status(self.problem)
 
     def form(self, signed_in: str | None) -> PageForm:
-        """The form, with what can stay of what was typed."""
+        """The form for the next attempt, with the username that was typed."""
         problem = self.problem
         if problem is None:
             return PageForm(signed_in)

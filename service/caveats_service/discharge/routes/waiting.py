@@ -1,7 +1,7 @@
 """Where programs wait for a decision, and what they get.
 
-Proxies cut connections on which nothing comes for a while, and most programs do not ask again. So after
-`poll_keepalive` the answer begins, as a 200, with spaces, which may stand before JSON.
+Proxies close connections on which nothing is sent for a while, and most programs do not ask again. So after
+`poll_keepalive` the answer begins, as a 200, with spaces, which JSON allows before an object.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ async def _when_decided(request: RequestContext, answer: _Answer, *, late: Colle
 async def _spaces_and_answer(
     request: RequestContext, keepalives: AsyncIterator[None], answer: _Answer, late: Collection[Decision]
 ) -> AsyncIterator[bytes]:
-    """Spaces, and in the end the answer's body. After an error only the spaces: who asks again is told the error."""
+    """Spaces, and in the end the answer's body. After an error only the spaces: the client asks again and gets it."""
     yield b" "
     try:
         async for _ in keepalives:

@@ -1,4 +1,4 @@
-"""Revocations, as a feed: a reader that has missed an entry is told so.
+"""Revocations, as a feed. A reader can tell whether it has missed an entry.
 
 Knows ids, branch ids and times. Must not know tokens. Sequences have no gaps: they come from a counter in `meta` that
 moves in the transaction of the entry. Pruning deletes entries for tokens that have all expired, and keeps the highest
@@ -82,7 +82,7 @@ class RevocationRepository(Repository):
 
     @operation
     async def page(self, after_sequence: int, *, limit: int = 1000) -> RevocationPage:
-        """At most `limit` entries after a sequence. `must_resync` of the page: whether the reader may have missed some."""
+        """At most `limit` entries after a sequence. The page's `must_resync` says whether some may be missing."""
         sequence = revocations.c.sequence
         query = select(revocations).where(sequence > after_sequence).order_by(sequence).limit(limit)
         async with self._database.read() as connection:

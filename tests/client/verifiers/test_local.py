@@ -264,7 +264,7 @@ def test_a_service_that_is_not_the_pinned_one_is_not_believed(world: World, maki
 
 def test_a_verifier_that_nobody_registered_is_told_so(world: World, making: Making) -> None:
     verifier = making(world, verifier_id=new_token_id(now()), start_timeout=0.5)
-    with pytest.raises(Stale, match="no such verifier"):
+    with pytest.raises(Stale, match="does not know this verifier"):
         verifier.start()
 
 
@@ -550,7 +550,7 @@ def test_a_verifier_that_was_revoked_gets_no_more_keys_and_says_so(own: World, m
     own.admin("DELETE", f"/v1/verifiers/{registration.verifier_id}")
     own.admin("POST", "/v1/keys/rotate", {"now": True})
     assert outcome(lambda: verifier.verify(own.token(), context())) == "Stale"
-    assert "no such verifier" in verifier.status().problem
+    assert "does not know this verifier" in verifier.status().problem
 
 
 # A hostile mirror

@@ -141,7 +141,7 @@ def test_a_base_of_another_time_is_not_taken(tmp_path: Path, warnings: pytest.Lo
     state = written(tmp_path)
     state.save_base(2, 19, iter([]))
     assert StateFiles(tmp_path, IDENTITY).load() == (MEMORY, None)
-    assert "goes with" in warnings.text
+    assert "does not match the other file" in warnings.text
 
 
 @pytest.mark.parametrize(

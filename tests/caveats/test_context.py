@@ -6,10 +6,10 @@ from dataclasses import FrozenInstanceError
 from datetime import datetime
 
 import pytest
-from law_support import NOW
 
 from caveats import Context
 from caveats.context import facts_of
+from tests.support.law import NOW
 
 
 @pytest.mark.parametrize("now", [datetime(2026, 11, 21), None, "2026-11-21T00:00:00Z", 0, NOW.date()])

@@ -6,7 +6,6 @@ import pymacaroons
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from law_support import KEYRING, NOW, PARTY, PARTY_KEY, REQUEST, identifier, issue, outcome
 
 from caveats import (
     BadSignature,
@@ -23,6 +22,7 @@ from caveats import (
 )
 from caveats.token import encode_base64
 from caveats.token.legacy import encode_v1
+from tests.support.law import KEYRING, NOW, PARTY, PARTY_KEY, REQUEST, identifier, issue, outcome
 
 VERSIONS = [pymacaroons.MACAROON_V1, pymacaroons.MACAROON_V2]
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(

@@ -9,19 +9,6 @@ import random
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from law_support import (
-    ALL_EXAMPLES,
-    CONTEXTS,
-    HOUR,
-    KEYRING,
-    NOW,
-    PARTY,
-    REQUEST,
-    counter_random,
-    identifier,
-    issue,
-    outcome,
-)
 
 from caveats import (
     Audience,
@@ -52,6 +39,19 @@ from caveats import (
 from caveats.token import WireMacaroon, decode_base64, encode_base64
 from caveats.token.legacy import encode_v1
 from caveats.token.wire import decode_binary, decode_text, encode_binary, encode_text
+from tests.support.law import (
+    ALL_EXAMPLES,
+    CONTEXTS,
+    HOUR,
+    KEYRING,
+    NOW,
+    PARTY,
+    REQUEST,
+    counter_random,
+    identifier,
+    issue,
+    outcome,
+)
 
 CHECKERS = standard_checkers()
 VERIFIER = Verifier(KEYRING, audience="photos")

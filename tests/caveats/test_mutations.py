@@ -11,11 +11,11 @@ import random
 
 import pytest
 from hypothesis import settings
-from law_support import outcome
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
 from caveats import Bundle, CaveatsError, Macaroon, authenticate
+from tests.support.law import outcome
 
 KEY = b"the root key of the reference"
 COUNT = settings().max_examples * 10_000 // 60

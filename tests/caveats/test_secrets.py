@@ -11,7 +11,6 @@ import traceback
 from dataclasses import replace
 
 import pytest
-from law_support import HOUR, MASTER, NOW, PARTY_KEY, REQUEST, TOKEN_ID, counter_random, issue
 
 import caveats
 from caveats import (
@@ -51,6 +50,7 @@ from caveats import (
 from caveats.token import chain
 from caveats.token.legacy import encode_v1
 from caveats.verification.authenticate import authenticate_wire
+from tests.support.law import HOUR, MASTER, NOW, PARTY_KEY, REQUEST, TOKEN_ID, counter_random, issue
 
 KEYS = MasterKeyring([MASTER])
 TOKEN = issue(scope="photos:read").require_discharge(

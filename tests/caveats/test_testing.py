@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
-from law_support import CONTEXTS, EXAMPLES, NOW
 
 from caveats import Caveat, Checkers, Context, MalformedCaveat, Note, Unmet, standard_checkers
 from caveats.kinds import STANDARD
 from caveats.testing import check_kind
+from tests.support.law import CONTEXTS, EXAMPLES, NOW
 
 MALFORMED = {
     "user": ["", " alice", "alice ", "a\tb", "a\x00", "a = b", "a\x85", "a\u2028b", "\ud800"],

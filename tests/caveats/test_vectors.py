@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
-from law_support import NOW, at_most, outcome, vectors
 
 from caveats import (
     BadSignature,
@@ -36,6 +35,7 @@ from caveats import (
     unsatisfied,
 )
 from caveats.token import chain, legacy, wire
+from tests.support.law import NOW, at_most, outcome, vectors
 
 CLASSES: dict[str, tuple[type[CaveatsError], ...]] = {
     "malformed": (MalformedToken, LimitExceeded),

@@ -11,13 +11,13 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from bakery_support import AGENT_KEY, KEY, Asked, FirstParty, Site, ThirdParty, said, site
 
 from caveats import Bundle, Expires, Macaroon, Method, Refused, authenticate, discharge, open_ticket
 from caveats import ThirdParty as Party
 from caveats.bakery import BakeryMacaroon, BakeryParty, TimeBefore
 from caveats.token import decode_any_base64
 from caveats_client import Agent, BadDischarge, Client, Interact, TokenAuth, UnusableAddress
+from tests.support.bakery import AGENT_KEY, KEY, Asked, FirstParty, Site, ThirdParty, said, site
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from bakery_support import KEY, Asked, Site, said, site
 
 from caveats import (
     Bundle,
@@ -34,6 +33,7 @@ from caveats.token import decode_any_base64
 from caveats_client import BadDischarge, Client, Forbidden, Interact, TokenAuth, UnusableAddress
 from caveats_client.guards.discharge_guard import DischargeGuard
 from caveats_client.guards.guard import Guard
+from tests.support.bakery import KEY, Asked, Site, said, site
 
 KEYRING = MasterKeyring([MasterKey("k1", bytes(range(1, 33)))])
 both = pytest.mark.parametrize("awaiting", [False, True], ids=["sync", "async"])

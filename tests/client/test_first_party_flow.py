@@ -10,12 +10,12 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from discharge_support import Browser, FirstParty, guarded, heading, sent_to
-from service_support import Service, User, admin_token, bearer, new_user, serving
 
 from caveats import Macaroon, PrivateKey
 from caveats.bakery import decode_header
 from caveats_client import Agent, Client, Forbidden, Interact, InteractionRequired, TokenAuth
+from tests.support.discharge import Browser, FirstParty, guarded, heading, sent_to
+from tests.support.service import Service, User, admin_token, bearer, new_user, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 both = pytest.mark.parametrize("awaiting", [False, True], ids=["sync", "async"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from cluster_support import Cluster, PrivatePostgres, cluster, private_postgres, shared_database
+
+from tests.support.cluster import Cluster, PrivatePostgres, cluster, private_postgres, shared_database
 
 
 @pytest.fixture

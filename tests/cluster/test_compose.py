@@ -20,10 +20,10 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 import yaml
-from cluster_support import SEAL_KEY
-from service_support import bearer, free_port, narrow, until
 
 from caveats_service.settings import describe_settings
+from tests.support.cluster import SEAL_KEY
+from tests.support.service import bearer, free_port, narrow, until
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())

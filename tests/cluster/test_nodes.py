@@ -6,8 +6,9 @@ from statistics import median
 from time import monotonic
 
 import pytest
-from cluster_support import Cluster, accepted, at_once, authorized, seconds_until, sql, until
-from service_support import bearer, narrow
+
+from tests.support.cluster import Cluster, accepted, at_once, authorized, seconds_until, sql, until
+from tests.support.service import bearer, narrow
 
 
 def test_nodes_that_start_at_once_on_an_empty_database_agree_on_one_key_and_one_admin(two: Cluster) -> None:

@@ -8,14 +8,14 @@ from datetime import timedelta
 
 import httpx2 as httpx
 import pytest
-from cluster_support import Cluster, Load, accepted, until
-from local_support import Cable
-from service_support import bearer, narrow
 
 from caveats import Context, Revoked, Stale
 from caveats_client.guards.guard import utc_now
 from caveats_client.verifiers.freshness import Health
 from caveats_client.verifiers.local import LocalVerifier
+from tests.support.cluster import Cluster, Load, accepted, until
+from tests.support.local import Cable
+from tests.support.service import bearer, narrow
 
 BOUND = timedelta(seconds=4)
 

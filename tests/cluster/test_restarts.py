@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from cluster_support import (
+
+from tests.support.cluster import (
     Load,
     accepted,
     authorized,
@@ -21,7 +22,7 @@ from cluster_support import (
     server_of,
     until,
 )
-from service_support import ADMIN_PASSWORD, basic, bearer, free_port, narrow
+from tests.support.service import ADMIN_PASSWORD, basic, bearer, free_port, narrow
 
 
 class RoundRobin:

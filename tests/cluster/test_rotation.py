@@ -11,11 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from cluster_support import AUDIENCE, Cluster, Load, accepted, authorized, cluster, sql, until
-from service_support import ADMIN_PASSWORD, basic, bearer
 
 from caveats_client.guards.guard import utc_now
 from caveats_client.verifiers.local import LocalVerifier
+from tests.support.cluster import AUDIENCE, Cluster, Load, accepted, authorized, cluster, sql, until
+from tests.support.service import ADMIN_PASSWORD, basic, bearer
 
 ROTATIONS = int(os.environ.get("CAVEATS_TEST_ROTATIONS", "20"))
 """How many; the long run has 1,000 and takes 20 minutes."""

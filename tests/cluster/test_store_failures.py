@@ -9,7 +9,9 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from cluster_support import (
+
+from caveats_client.verifiers.local import LocalVerifier
+from tests.support.cluster import (
     AUDIENCE,
     Cluster,
     Load,
@@ -22,9 +24,7 @@ from cluster_support import (
     sql,
     until,
 )
-from service_support import ADMIN_PASSWORD, basic, bearer, narrow
-
-from caveats_client.verifiers.local import LocalVerifier
+from tests.support.service import ADMIN_PASSWORD, basic, bearer, narrow
 
 SOON = 2.0
 

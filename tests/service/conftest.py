@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from service_support import Clock, Service, User, admin_token, new_user, serving
+
+from tests.support.service import Clock, Service, User, admin_token, new_user, serving
 
 
 @pytest.fixture(scope="session", autouse=True)

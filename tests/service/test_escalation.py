@@ -7,7 +7,11 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from service_support import (
+
+from caveats import Expires, Identifier, Macaroon, Parent, Scope, new_token_id
+from caveats import User as UserCaveat
+from caveats_service.core.clock import utc_now
+from tests.support.service import (
     ADMIN_PASSWORD,
     Service,
     User,
@@ -18,10 +22,6 @@ from service_support import (
     new_user,
     problem,
 )
-
-from caveats import Expires, Identifier, Macaroon, Parent, Scope, new_token_id
-from caveats import User as UserCaveat
-from caveats_service.core.clock import utc_now
 
 ACCOUNT = [
     ("GET", "/v1/tokens"),

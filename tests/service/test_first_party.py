@@ -11,18 +11,18 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 import requests
-from discharge_support import Browser, ask, guarded, heading, macaroon, party, sent_to
 from macaroonbakery import bakery as theirs
 from macaroonbakery import checkers as their_checkers
 from macaroonbakery import httpbakery
 from pymacaroons.serializers.json_serializer import JsonSerializer
-from service_support import Service, User, bearer, new_user
 
 from caveats import Bundle, Macaroon, Unbound
 from caveats.bakery import BakeryMacaroon, decode_header, encode_header
 from caveats.token import decode_base64
 from caveats_client import Interact, TokenAuth
 from caveats_client.guards.discharge_guard import Agreement, DischargeGuard
+from tests.support.discharge import Browser, ask, guarded, heading, macaroon, party, sent_to
+from tests.support.service import Service, User, bearer, new_user
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -21,7 +21,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
-from service_support import (
+
+from caveats_service.app import ROUTES
+from caveats_service.core import revoking
+from caveats_service.core.accounts import OPERATOR
+from caveats_service.discharge.routes.schemas import AgentLoginRequest, FillInRequest
+from caveats_service.http import schemas
+from tests.support.service import (
     ADMIN_PASSWORD,
     PASSWORD,
     Service,
@@ -32,12 +38,6 @@ from service_support import (
     new_user,
     serving,
 )
-
-from caveats_service.app import ROUTES
-from caveats_service.core import revoking
-from caveats_service.core.accounts import OPERATOR
-from caveats_service.discharge.routes.schemas import AgentLoginRequest, FillInRequest
-from caveats_service.http import schemas
 
 pytestmark = pytest.mark.slow
 REQUESTS = int(os.environ.get("CAVEATS_FUZZ", "2000"))

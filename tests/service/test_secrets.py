@@ -10,7 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from service_support import (
+
+from caveats import Bundle, Macaroon
+from caveats_service.core.clock import utc_now
+from caveats_service.core.master_keys import MasterKeys
+from caveats_service.runtime import ServiceRuntime
+from caveats_service.server.logging import configure
+from caveats_service.settings import Settings
+from caveats_service.storage.open import open_store
+from tests.support.service import (
     ADMIN_PASSWORD,
     Process,
     basic,
@@ -20,14 +28,6 @@ from service_support import (
     narrow,
     process,
 )
-
-from caveats import Bundle, Macaroon
-from caveats_service.core.clock import utc_now
-from caveats_service.core.master_keys import MasterKeys
-from caveats_service.runtime import ServiceRuntime
-from caveats_service.server.logging import configure
-from caveats_service.settings import Settings
-from caveats_service.storage.open import open_store
 
 SECRET_PASSWORDS = [
     "correct horse battery",

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from service_support import User, new_user
-from web_support import Auth, Window, serving, window
+
+from tests.support.service import User, new_user
+from tests.support.web import Auth, Window, serving, window
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 Open = Callable[..., Awaitable[Window]]

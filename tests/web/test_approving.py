@@ -6,9 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from discharge_support import denied, ours, predicates
-from service_support import User, bearer, new_user
-from web_support import Auth, Begun
+
+from tests.support.discharge import denied, ours, predicates
+from tests.support.service import User, bearer, new_user
+from tests.support.web import Auth, Begun
 
 pytestmark = [
     pytest.mark.slow,

@@ -7,10 +7,11 @@ from html import escape
 from typing import Any
 
 import pytest
-from bakery_support import Site, site
-from discharge_support import ours, predicates, ticket
-from service_support import User
-from web_support import Auth, Begun
+
+from tests.support.bakery import Site, site
+from tests.support.discharge import ours, predicates, ticket
+from tests.support.service import User
+from tests.support.web import Auth, Begun
 
 pytestmark = [
     pytest.mark.slow,

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from discharge_support import denied, ours, predicates, ticket
-from service_support import User, new_user
-from web_support import NARROW, Auth, Begun, serving
+
+from tests.support.discharge import denied, ours, predicates, ticket
+from tests.support.service import User, new_user
+from tests.support.web import NARROW, Auth, Begun, serving
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from discharge_support import FirstParty, public_key
-from service_support import User, new_user
-from web_support import Auth
 
 from caveats import Bundle, Macaroon, ThirdParty, authenticate
 from caveats_client import Client, Forbidden, Interact
+from tests.support.discharge import FirstParty, public_key
+from tests.support.service import User, new_user
+from tests.support.web import Auth
 
 pytestmark = [
     pytest.mark.slow,

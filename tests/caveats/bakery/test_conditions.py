@@ -8,7 +8,6 @@ from itertools import combinations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from law_support import HOUR, KEYRING, NOW, REQUEST, issue, outcome
 
 from caveats import Context, Expires, MalformedCaveat, UnknownCaveat, Verifier, standard_checkers, unsatisfied
 from caveats.bakery import (
@@ -27,6 +26,7 @@ from caveats.bakery import (
     third_party_checkers,
 )
 from caveats.bakery.conditions import FIRST_PARTY, THIRD_PARTY, OldClientIpAddr, OldOrigin
+from tests.support.law import HOUR, KEYRING, NOW, REQUEST, issue, outcome
 
 CHECKERS = third_party_checkers(first_party_checkers())
 HERE = Context(now=NOW)

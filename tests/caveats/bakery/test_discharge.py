@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from law_support import NOW, PARTY_KEY, ROOT_KEY, counter_random, outcome
 
 from caveats import (
     BadSignature,
@@ -43,6 +42,7 @@ from caveats.bakery import (
     third_party_checkers,
 )
 from caveats.token import chain
+from tests.support.law import NOW, PARTY_KEY, ROOT_KEY, counter_random, outcome
 
 VERSIONS = (V1, V2, V3)
 OTHER_KEY = PrivateKey(b"q" * 32)

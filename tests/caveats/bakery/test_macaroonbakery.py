@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 import nacl.public
 import pytest
-from law_support import NOW, PARTY_KEY, outcome
 from macaroonbakery import bakery as theirs
 from macaroonbakery import checkers as their_checkers
 from macaroonbakery import httpbakery
@@ -46,6 +45,7 @@ from caveats.bakery import (
     seal_ticket,
     third_party_checkers,
 )
+from tests.support.law import NOW, PARTY_KEY, outcome
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -8,7 +8,6 @@ from base64 import b64decode, b64encode, urlsafe_b64encode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from law_support import NOW, PARTY_KEY, ROOT_KEY, at_most, counter_random, issue, outcome
 
 from caveats import Bundle, InvalidKey, LimitExceeded, Limits, Macaroon, MalformedCaveat, MalformedToken, Note
 from caveats.bakery import (
@@ -30,6 +29,7 @@ from caveats.bakery import (
     open_ticket,
 )
 from caveats.token import legacy
+from tests.support.law import NOW, PARTY_KEY, ROOT_KEY, at_most, counter_random, issue, outcome
 
 VERSIONS = (V1, V2, V3)
 ROOT = Macaroon.mint(ROOT_KEY, b"root", location="https://app.example")

@@ -8,13 +8,13 @@ from base64 import b64decode, b64encode, urlsafe_b64encode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from law_support import PARTY_KEY, at_most, counter_random, outcome, vectors
 from nacl.bindings import crypto_box
 
 from caveats import InvalidKey, Limits, MalformedCaveat, MalformedTicket, MalformedToken, PrivateKey
 from caveats.bakery import STANDARD, V1, V2, V3, BakeryParty, Namespace, open_ticket, seal_ticket
 from caveats.bakery.tickets import need_declared
 from caveats.token import decode_any_base64
+from tests.support.law import PARTY_KEY, at_most, counter_random, outcome, vectors
 
 VERSIONS = (V1, V2, V3)
 FIRST = PrivateKey(b"f" * 32)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hostile_heads import GRANTED, HEADS, Answer, Head
 
 import caveats
 from caveats.http import (
@@ -18,6 +17,7 @@ from caveats.http import (
     path_text,
     token_of,
 )
+from tests.support.hostile_heads import GRANTED, HEADS, Answer, Head
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 COOKIE = "__Host-caveats-session"

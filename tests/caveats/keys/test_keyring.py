@@ -6,7 +6,6 @@ import hmac
 import json
 
 import pytest
-from law_support import KEYRING, MASTER, REQUEST, identifier, issue, outcome, vectors
 
 from caveats import (
     AudienceKey,
@@ -24,6 +23,7 @@ from caveats import (
     verify,
 )
 from caveats.keys import hkdf
+from tests.support.law import KEYRING, MASTER, REQUEST, identifier, issue, outcome, vectors
 
 HKDF = [
     pytest.param(test, id=f"tc{test['tcId']}")

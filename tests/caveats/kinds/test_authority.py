@@ -8,7 +8,6 @@ from typing import ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from law_support import ALL_EXAMPLES, CONTEXTS, HOUR, NOW, OTHER_TOKEN_ID
 
 from caveats import (
     Audience,
@@ -32,6 +31,7 @@ from caveats import (
     unsatisfied,
 )
 from caveats.kinds import parse_scope
+from tests.support.law import ALL_EXAMPLES, CONTEXTS, HOUR, NOW, OTHER_TOKEN_ID
 
 
 def test_nothing_restricts_an_empty_chain():

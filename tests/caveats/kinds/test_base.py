@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
-from law_support import issue, outcome
 
 from caveats import Caveat, MalformedCaveat, Note, UnknownCaveat, User
 from caveats.kinds import STANDARD_KINDS, check_value, is_kind, parse_predicate
+from tests.support.law import issue, outcome
 
 KINDS = [
     ("a", True),

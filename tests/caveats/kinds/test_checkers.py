@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
-from law_support import EXAMPLES, KEYRING, NOW, REQUEST, issue
 
 from caveats import (
     Caveat,
@@ -26,6 +25,7 @@ from caveats import (
     unsatisfied,
 )
 from caveats.kinds import STANDARD
+from tests.support.law import EXAMPLES, KEYRING, NOW, REQUEST, issue
 
 HERE = Context(now=NOW)
 

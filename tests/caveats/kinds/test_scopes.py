@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from law_support import NOW, at_most
 
 from caveats import Context, Scope, effective, standard_checkers
 from caveats.kinds import ScopePattern, parse_scope
 from caveats.kinds.scopes import MOST_PATTERNS, intersect, reduce_patterns
+from tests.support.law import NOW, at_most
 
 COVERS = [
     ("photos:read", "photos:read", True),

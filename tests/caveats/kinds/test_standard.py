@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 import pytest
-from law_support import EXAMPLES, HOUR, NOW, OTHER_TOKEN_ID, at_most, outcome
 
 from caveats import (
     Audience,
@@ -28,6 +27,7 @@ from caveats import (
 )
 from caveats.kinds import is_plain_path, parse_address, parse_host, write_moment
 from caveats.kinds.facts import _parse_address
+from tests.support.law import EXAMPLES, HOUR, NOW, OTHER_TOKEN_ID, at_most, outcome
 
 CHECKERS = standard_checkers()
 SECOND = timedelta(seconds=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from law_support import NOW, PARTY, PARTY_KEY, at_most, counter_random, issue, outcome
 
 from caveats import (
     Bundle,
@@ -18,6 +17,7 @@ from caveats import (
     open_ticket,
 )
 from caveats.token import encode_base64
+from tests.support.law import NOW, PARTY, PARTY_KEY, at_most, counter_random, issue, outcome
 
 ROOT = issue().require_discharge(PARTY, random=counter_random())
 ANSWER = discharge(open_ticket(ROOT.wire.caveats[-1].ticket, PARTY_KEY), now=NOW)

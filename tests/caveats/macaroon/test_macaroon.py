@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import ClassVar
 
 import pytest
-from law_support import HOUR, NOW, PARTY, PARTY_KEY, ROOT_KEY, counter_random, identifier, issue, outcome
 
 from caveats import (
     BadSignature,
@@ -29,6 +28,17 @@ from caveats import (
     authenticate,
     discharge,
     open_ticket,
+)
+from tests.support.law import (
+    HOUR,
+    NOW,
+    PARTY,
+    PARTY_KEY,
+    ROOT_KEY,
+    counter_random,
+    identifier,
+    issue,
+    outcome,
 )
 
 

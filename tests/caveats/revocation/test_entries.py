@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from law_support import HOUR, NOW, TOKEN_ID, outcome
 
 from caveats import (
     BranchRevocation,
@@ -17,6 +16,7 @@ from caveats import (
     UserRevocation,
 )
 from caveats.revocation import entry_of, row_of
+from tests.support.law import HOUR, NOW, TOKEN_ID, outcome
 
 LAST = NOW + HOUR
 BRANCH = b"b" * 16

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from law_support import HOUR, NOW, OTHER_TOKEN_ID, TOKEN_ID
 
 from caveats import (
     BranchRevocation,
@@ -24,6 +23,7 @@ from caveats import (
 )
 from caveats.revocation import row_of
 from caveats.token.identifier import milliseconds, ulid_time
+from tests.support.law import HOUR, NOW, OTHER_TOKEN_ID, TOKEN_ID
 
 LAST = NOW + HOUR
 BRANCH, OTHER_BRANCH = b"b" * 16, b"c" * 16

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from law_support import at_most, outcome
 
 from caveats import (
     BindingMismatch,
@@ -21,6 +20,7 @@ from caveats import (
     authenticate,
     collect,
 )
+from tests.support.law import at_most, outcome
 
 KEY = b"a root key"
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import ClassVar
 
 import pytest
-from law_support import HOUR, NOW, PARTY, PARTY_KEY, ROOT_KEY, counter_random, issue, outcome
 
 from caveats import (
     Bundle,
@@ -32,6 +31,7 @@ from caveats import (
     open_ticket,
 )
 from caveats.token import chain
+from tests.support.law import HOUR, NOW, PARTY, PARTY_KEY, ROOT_KEY, counter_random, issue, outcome
 
 OTHER_KEY = PrivateKey(b"q" * 32)
 OTHER = ThirdParty("https://other.example", OTHER_KEY.public_key)

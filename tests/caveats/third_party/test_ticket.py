@@ -8,7 +8,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from law_support import HOUR, NOW, PARTY, PARTY_KEY, ROOT_KEY, at_most, counter_random, outcome
 from nacl.bindings import crypto_box, crypto_box_seed_keypair
 
 from caveats import (
@@ -21,6 +20,7 @@ from caveats import (
     discharge,
     open_ticket,
 )
+from tests.support.law import HOUR, NOW, PARTY, PARTY_KEY, ROOT_KEY, at_most, counter_random, outcome
 
 TICKET, CAVEAT_KEY = PARTY.seal_ticket(
     ("is a member", "of group ä"), audience="photos", expires_at=NOW + HOUR, random=counter_random()

@@ -7,10 +7,10 @@ import hmac
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from law_support import outcome, vectors
 
 from caveats import BadSignature, InvalidKey
 from caveats.token import chain
+from tests.support.law import outcome, vectors
 
 HMAC = [
     pytest.param(group, test, id=f"tc{test['tcId']}")

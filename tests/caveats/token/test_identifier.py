@@ -9,12 +9,12 @@ from random import seed
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from law_support import NOW, PARTY, TOKEN_ID, issue
 from ulid import ULID
 
 from caveats import Identifier, new_token_id
 from caveats.token import is_audience, is_key_id, is_token_id, issue_time, parse_identifier
 from caveats.token.identifier import from_milliseconds, milliseconds, ulid_time
+from tests.support.law import NOW, PARTY, TOKEN_ID, issue
 
 ROWS = [
     ("ours", f"1.k1.photos.{TOKEN_ID}.3", Identifier("k1", "photos", TOKEN_ID, 3)),

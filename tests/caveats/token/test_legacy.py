@@ -6,11 +6,11 @@ import json
 
 import pymacaroons
 import pytest
-from law_support import PARTY, ROOT_KEY, at_most, counter_random, outcome
 
 from caveats import LimitExceeded, Limits, Macaroon, MalformedToken, Note, ThirdPartyCaveat
 from caveats.token import WireMacaroon, encode_base64
 from caveats.token.legacy import decode_legacy, decode_v1, encode_v1, is_legacy
+from tests.support.law import PARTY, ROOT_KEY, at_most, counter_random, outcome
 
 PLAIN = Macaroon.mint(ROOT_KEY, b"id", location="loc", caveats=[b"a = b"])
 WITH_PARTY = PLAIN.require_discharge(PARTY, random=counter_random()).attenuate(b"c = d")

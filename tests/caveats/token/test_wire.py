@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from law_support import EXAMPLES, PARTY, ROOT_KEY, at_most, counter_random, issue, outcome
 
 from caveats import (
     DamagedToken,
@@ -24,6 +23,7 @@ from caveats.token.wire import (
     encode_binary,
     encode_text,
 )
+from tests.support.law import EXAMPLES, PARTY, ROOT_KEY, at_most, counter_random, issue, outcome
 
 SIGNATURE = bytes(range(1, 33))
 VID = bytes(72)

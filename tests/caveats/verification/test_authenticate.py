@@ -6,7 +6,6 @@ import itertools
 import time
 
 import pytest
-from law_support import NOW, PARTY, PARTY_KEY, ROOT_KEY, at_most, counter_random, identifier, outcome
 
 from caveats import (
     BadSignature,
@@ -29,6 +28,7 @@ from caveats import (
     unsatisfied,
     verify,
 )
+from tests.support.law import NOW, PARTY, PARTY_KEY, ROOT_KEY, at_most, counter_random, identifier, outcome
 
 KEY = b"a root key"
 

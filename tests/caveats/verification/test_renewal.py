@@ -3,19 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from law_support import (
-    HOUR,
-    KEYRING,
-    NOW,
-    PARTY,
-    PARTY_KEY,
-    REQUEST,
-    ROOT_KEY,
-    counter_random,
-    identifier,
-    issue,
-    outcome,
-)
 
 from caveats import (
     Bundle,
@@ -36,6 +23,19 @@ from caveats import (
 )
 from caveats.token import chain
 from caveats.verification import first_branches
+from tests.support.law import (
+    HOUR,
+    KEYRING,
+    NOW,
+    PARTY,
+    PARTY_KEY,
+    REQUEST,
+    ROOT_KEY,
+    counter_random,
+    identifier,
+    issue,
+    outcome,
+)
 
 LATER = NOW + 5 * HOUR
 

@@ -11,23 +11,6 @@ from datetime import timedelta
 from typing import ClassVar
 
 import pytest
-from law_support import (
-    EXAMPLES,
-    HOUR,
-    KEYRING,
-    MASTER,
-    NOW,
-    OTHER_TOKEN_ID,
-    PARTY,
-    PARTY_KEY,
-    REQUEST,
-    ROOT_KEY,
-    TOKEN_ID,
-    counter_random,
-    identifier,
-    issue,
-    outcome,
-)
 
 from caveats import (
     Audience,
@@ -69,6 +52,23 @@ from caveats import (
 )
 from caveats.kinds import parse_scope
 from caveats.token import chain, encode_base64
+from tests.support.law import (
+    EXAMPLES,
+    HOUR,
+    KEYRING,
+    MASTER,
+    NOW,
+    OTHER_TOKEN_ID,
+    PARTY,
+    PARTY_KEY,
+    REQUEST,
+    ROOT_KEY,
+    TOKEN_ID,
+    counter_random,
+    identifier,
+    issue,
+    outcome,
+)
 
 LAST = NOW + HOUR
 

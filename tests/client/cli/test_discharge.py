@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bakery_support import AGENT_KEY, CONDITION, KEY, Asked, Site, ThirdParty, said, site
 from click.testing import CliRunner, Result
 
 from caveats import Bundle, Expires, Macaroon, ThirdPartyCaveat, authenticate, discharge, open_ticket
@@ -20,6 +19,7 @@ from caveats.bakery import BakeryMacaroon, BakeryParty, first_party_checkers
 from caveats.token import decode_any_base64
 from caveats_client.cli.app import app
 from caveats_client.cli.credentials import Credentials, Login
+from tests.support.bakery import AGENT_KEY, CONDITION, KEY, Asked, Site, ThirdParty, said, site
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from local_support import World, context, now, world_in
 
 from caveats import PrivateKey, new_token_id
 from caveats.token import decode_base64, encode_base64
@@ -20,6 +19,7 @@ from caveats_client.cli.app import app
 from caveats_client.client import Client
 from caveats_client.verifiers.local import LocalVerifier
 from caveats_client.verifiers.registration import Registration, RegistrationError
+from tests.support.local import World, context, now, world_in
 
 Caveats = Callable[..., Result]
 

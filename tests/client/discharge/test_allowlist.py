@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from bakery_support import KEY, ThirdParty, said, site
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,6 +22,7 @@ from caveats_client import Unavailable, UnusableAddress, transport
 from caveats_client.discharge import runner
 from caveats_client.discharge.allowlist import Allowlist, is_public
 from caveats_client.discharge.protocol import Steps, finding
+from tests.support.bakery import KEY, ThirdParty, said, site
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

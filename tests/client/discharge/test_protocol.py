@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from bakery_support import AGENT_KEY, CONDITION, KEY, Asked, Site, ThirdParty, said, site
 
 from caveats import Bundle, Macaroon, Note, authenticate
 from caveats import ThirdParty as Party
@@ -32,6 +31,7 @@ from caveats_client import (
 from caveats_client.discharge import protocol, runner
 from caveats_client.discharge.allowlist import Place
 from caveats_client.discharge.protocol import Send, Visit
+from tests.support.bakery import AGENT_KEY, CONDITION, KEY, Asked, Site, ThirdParty, said, site
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guard_support import AUDIENCE, FAR, NOW, STALE, Tenant
-from hostile_heads import HEADS, Answer, Head
-from raw_http import Reply, ask
 
 from caveats import (
     Audience,
@@ -40,6 +37,9 @@ from caveats import (
 from caveats import (
     Path as PathCaveat,
 )
+from tests.support.guard import AUDIENCE, FAR, NOW, STALE, Tenant
+from tests.support.hostile_heads import HEADS, Answer, Head
+from tests.support.raw_http import Reply, ask
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from guard_support import NOW, now
-from hostile_heads import GRANTED, HEADS, Answer, Head
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.authentication import AuthenticationError
@@ -39,6 +37,8 @@ from caveats.kinds import parse_scope
 from caveats_client.api.errors import ClientError, Unavailable, UnexpectedResponse
 from caveats_client.guards import asgi, rules, wsgi
 from caveats_client.guards.guard import Guard
+from tests.support.guard import NOW, now
+from tests.support.hostile_heads import GRANTED, HEADS, Answer, Head
 
 KEYRING = MasterKeyring([MasterKey("k1", bytes(range(1, 33)))])
 ISSUED = (User("alice"), Expires.after(timedelta(hours=8), now=NOW), Scope("*"))

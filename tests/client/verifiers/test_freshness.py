@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from local_support import DAY, IDENTITY, Model
 
 from caveats import (
     DEFAULT_LIMITS,
@@ -24,6 +23,7 @@ from caveats import (
     new_token_id,
 )
 from caveats_client.verifiers.freshness import FreshnessGate, Health
+from tests.support.local import DAY, IDENTITY, Model
 
 
 class Clocks:

@@ -18,19 +18,6 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from local_support import (
-    Cable,
-    Clock,
-    Mirror,
-    World,
-    context,
-    is_stale,
-    now,
-    options,
-    outcome,
-    wait_until,
-    world_in,
-)
 
 from caveats import (
     BadSignature,
@@ -52,6 +39,19 @@ from caveats_client.api.errors import UnusableAddress
 from caveats_client.verifiers.local import AsyncLocalVerifier, Health, LocalVerifier, Status
 from caveats_client.verifiers.registration import RegistrationError
 from caveats_service.storage.engines.backup import backup_database, restore_database
+from tests.support.local import (
+    Cable,
+    Clock,
+    Mirror,
+    World,
+    context,
+    is_stale,
+    now,
+    options,
+    outcome,
+    wait_until,
+    world_in,
+)
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,6 @@ import httpx2 as httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from local_support import World, context, now, options, outcome, world_in
 
 from caveats import (
     Audience,
@@ -54,6 +53,7 @@ from caveats import (
 )
 from caveats_client.verifiers.local import LocalVerifier
 from caveats_client.verifiers.remote import AsyncRemoteVerifier, RemoteVerifier
+from tests.support.local import World, context, now, options, outcome, world_in
 
 RING = MasterKeyring([MasterKey("k1", bytes(range(1, 33)))])
 HOUR = timedelta(hours=1)

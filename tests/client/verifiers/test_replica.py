@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from local_support import DAY, IDENTITY, NOW, Model, new_replica, secret, take
 
 from caveats import MasterKey, MasterKeyring, RejectedDelivery, RevocationSet, UserRevocation
 from caveats.revocation import UnknownSeal, check_reader
 from caveats_client.verifiers.replica import Fresh, Instant, Place, Replica
+from tests.support.local import DAY, IDENTITY, NOW, Model, new_replica, secret, take
 
 
 def hits(replica: Replica) -> set[str]:

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from local_support import DAY, IDENTITY, NOW, Model, new_replica
 
 from caveats import BranchRevocation, PrivateKey, RevocationSet, TokenRevocation, UserRevocation, new_token_id
 from caveats.revocation import row_of
 from caveats_client.verifiers import state_files as module
 from caveats_client.verifiers.replica import Memory
 from caveats_client.verifiers.state_files import StateFiles
+from tests.support.local import DAY, IDENTITY, NOW, Model, new_replica
 
 TOKENS = [new_token_id(NOW) for _ in range(30)]
 ENTRIES = [

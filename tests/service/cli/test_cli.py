@@ -15,7 +15,12 @@ from pathlib import Path
 
 import click
 import pytest
-from service_support import (
+
+from caveats import AudienceKeyring, Context, Verifier
+from caveats.token import encode_base64
+from caveats_service.cli.app import app
+from caveats_service.core.clock import utc_now
+from tests.support.service import (
     ADMIN_PASSWORD,
     User,
     bearer,
@@ -28,12 +33,7 @@ from service_support import (
     serving,
     until,
 )
-from store_support import KINDS, new_place
-
-from caveats import AudienceKeyring, Context, Verifier
-from caveats.token import encode_base64
-from caveats_service.cli.app import app
-from caveats_service.core.clock import utc_now
+from tests.support.store import KINDS, new_place
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +216,7 @@ def test_agents_are_added_listed_and_removed(folder: Path) -> None:
 
 
 def _dies(http, token: str) -> None:  # type: ignore[no-untyped-def]
-    from service_support import until
+    from tests.support.service import until
 
     assert until(lambda: http.get("/v1/authorize", headers=bearer(token)).status_code == 401) < 1
 
@@ -232,7 +232,7 @@ def test_keys_are_listed_rotated_retired_while_the_service_runs(tmp_path: Path) 
         assert "sealed" not in str(listed)
         assert cli(tmp_path, "keys", "retire", "k1", expect=1).stderr.count("may be alive") == 1
         cli(tmp_path, "keys", "retire", "k1", "--force")
-        from service_support import until
+        from tests.support.service import until
 
         until(lambda: http.get("/v1/authorize", headers=bearer(old)).status_code == 401)
         assert http.get("/v1/authorize", headers=bearer(user.token())).status_code == 200

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from service_support import ADMIN_PASSWORD, Service, bearer, narrow, new_user, problem
 
 from caveats_service.settings import SettingsError
+from tests.support.service import ADMIN_PASSWORD, Service, bearer, narrow, new_user, problem
 
 SOURCE = """
 import threading
@@ -109,7 +109,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def plugged(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    from service_support import serving
+    from tests.support.service import serving
 
     with serving(tmp_path_factory.mktemp("plugged"), checkers="acme", checker_deadline=0.5) as running:
         yield running
@@ -237,7 +237,7 @@ def test_a_plug_in_that_does_not_load_refuses_to_start(
 def test_a_check_that_never_ends_does_not_keep_the_service_from_ending(
     installed: Path, tmp_path: Path
 ) -> None:
-    from service_support import process
+    from tests.support.service import process
 
     given = {"CHECKERS": "acme", "PYTHONPATH": str(installed), "OPEN_REGISTRATION": "true"}
     with process(tmp_path, CHECKER_DEADLINE="0.2", **given) as running, running.client() as http:

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2 as httpx
 import pytest
-from service_support import Service, User, basic, new_user, problem
+
+from tests.support.service import Service, User, basic, new_user, problem
 
 PROXIED = {"trusted_proxies": "127.0.0.0/8"}
 

@@ -7,11 +7,12 @@ import threading
 
 import pytest
 import requests
-from discharge_support import Browser, FirstParty
 from macaroonbakery import bakery as theirs
 from macaroonbakery import httpbakery
 from macaroonbakery.httpbakery import agent as their_agent
-from service_support import Service, User, bearer
+
+from tests.support.discharge import Browser, FirstParty
+from tests.support.service import Service, User, bearer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -10,7 +10,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from discharge_support import (
+
+from caveats import BadSignature, Bundle, Context, Macaroon, PrivateKey, ThirdParty, authenticate, unsatisfied
+from caveats.bakery import BakeryMacaroon, BakeryParty, declared_by, first_party_checkers, seal_ticket
+from caveats.token import encode_base64
+from tests.support.discharge import (
     BAKERY_3,
     KEY,
     ask,
@@ -23,7 +27,7 @@ from discharge_support import (
     public_key,
     ticket,
 )
-from service_support import (
+from tests.support.service import (
     PASSWORD,
     Clock,
     Service,
@@ -35,10 +39,6 @@ from service_support import (
     new_user,
     problem,
 )
-
-from caveats import BadSignature, Bundle, Context, Macaroon, PrivateKey, ThirdParty, authenticate, unsatisfied
-from caveats.bakery import BakeryMacaroon, BakeryParty, declared_by, first_party_checkers, seal_ticket
-from caveats.token import encode_base64
 
 VERSIONS = (1, 2, 3)
 BAD = (400, "bad request")

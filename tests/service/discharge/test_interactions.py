@@ -14,7 +14,11 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from discharge_support import (
+
+from caveats import PrivateKey
+from caveats.bakery import BakeryMacaroon, collect, encode_binaries
+from caveats_service.discharge.secrets import approve_secret
+from tests.support.discharge import (
     BAKERY_3,
     Browser,
     ask,
@@ -29,12 +33,8 @@ from discharge_support import (
     token_fields,
     waited,
 )
-from service_support import Clock, Service, User, admin_token, bearer, execute, new_user, problem
-from store_support import KINDS, new_place
-
-from caveats import PrivateKey
-from caveats.bakery import BakeryMacaroon, collect, encode_binaries
-from caveats_service.discharge.secrets import approve_secret
+from tests.support.service import Clock, Service, User, admin_token, bearer, execute, new_user, problem
+from tests.support.store import KINDS, new_place
 
 NO = (401, "permission denied")
 GONE = (404, "not found")

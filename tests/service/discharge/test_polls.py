@@ -20,7 +20,12 @@ from urllib.parse import urlsplit
 import httpx2 as httpx
 import pytest
 import requests
-from discharge_support import (
+from macaroonbakery import httpbakery
+
+from caveats import Macaroon
+from caveats.bakery import BakeryMacaroon
+from caveats_client import Client, Interact
+from tests.support.discharge import (
     Browser,
     FirstParty,
     ask,
@@ -32,12 +37,7 @@ from discharge_support import (
     token_fields,
     waited,
 )
-from macaroonbakery import httpbakery
-from service_support import Clock, Service, User, new_user
-
-from caveats import Macaroon
-from caveats.bakery import BakeryMacaroon
-from caveats_client import Client, Interact
+from tests.support.service import Clock, Service, User, new_user
 
 pytestmark = pytest.mark.slow
 

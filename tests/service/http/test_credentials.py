@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import httpx2 as httpx
 import pytest
-from service_support import Service, User, basic, bearer, new_user, problem, raw, status_of
+
+from tests.support.service import Service, User, basic, bearer, new_user, problem, raw, status_of
 
 COOKIE = "__Host-caveats-session"
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from service_support import Service, admin_token, basic, bearer, new_user, problem
 from starlette.requests import ClientDisconnect
 
 import caveats
@@ -18,6 +17,7 @@ from caveats.http import TITLES, Problem
 from caveats_service import storage as stores
 from caveats_service.core import errors
 from caveats_service.http.errors import problem_response
+from tests.support.service import Service, admin_token, basic, bearer, new_user, problem
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 

@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hostile_heads import BAD, GRANTED, HEADS, Answer, Head
-from service_support import CHEAP, narrow
 
 from caveats_service.app import create_app
 from caveats_service.settings import Settings
+from tests.support.hostile_heads import BAD, GRANTED, HEADS, Answer, Head
+from tests.support.service import CHEAP, narrow
 
 PEERS = {"stranger": ("127.0.0.1", 1), "proxy": ("127.0.0.2", 1), "socket": None}
 WITH_A_QUERY_OF_ITS_OWN = "/v1/authorize"

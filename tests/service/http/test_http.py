@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from service_support import Service, User, bearer, problem, raw, status_of
 
 from caveats_service.app import ROUTES
+from tests.support.service import Service, User, bearer, problem, raw, status_of
 
 ALLOWED: dict[str, set[str]] = {}
 for _method, _path, _ in ROUTES:

@@ -10,19 +10,22 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from service_support import (
+
+from tests.support.service import (
     ADMIN_PASSWORD,
     CLIENT,
     Process,
     basic,
     bearer,
     command,
+    environment,
     execute,
     free_port,
     narrow,
     process,
     rows,
     spawn,
+    spawn_in,
     until,
 )
 
@@ -48,12 +51,10 @@ def live(http: httpx.Client, token: str) -> bool:
 def test_the_first_start_shows_the_admins_password_once(tmp_path: Path) -> None:
     import re
 
-    import service_support
-
     def start() -> tuple[Process, str]:
-        given = service_support.environment(tmp_path)
+        given = environment(tmp_path)
         del given["CAVEATS_ADMIN_PASSWORD"]
-        return service_support.spawn_in(given), given["CAVEATS_DATA_DIR"]
+        return spawn_in(given), given["CAVEATS_DATA_DIR"]
 
     running, _ = start()
     until(lambda: "Password:" in "\n".join(running.output))

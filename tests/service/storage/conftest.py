@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from store_support import KINDS, SqlitePlace, new_place
 
 from caveats_service.storage import (
     Store,
     sqlite_url,
 )
+from tests.support.store import KINDS, SqlitePlace, new_place
 
 
 @pytest_asyncio.fixture(params=KINDS)

@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from service_support import ADMIN_PASSWORD, CLIENT, bearer, narrow, process
-from store_support import KINDS, new_place
 
 from caveats import new_token_id
 from caveats.token import encode_base64
+from tests.support.service import ADMIN_PASSWORD, CLIENT, bearer, narrow, process
+from tests.support.store import KINDS, new_place
 
 pytestmark = pytest.mark.slow
 

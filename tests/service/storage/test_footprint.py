@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from service_support import Service, bearer, narrow, new_user, rows
 
 from caveats_service.core.issuing import IssueRequest, bounds_of_user, plan
+from tests.support.service import Service, bearer, narrow, new_user, rows
 
 pytestmark = pytest.mark.slow
 

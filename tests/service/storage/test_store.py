@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import URL
-from store_support import (
-    NOW,
-)
 
 from caveats_service.storage import (
     Store,
     StoreError,
     sqlite_url,
+)
+from tests.support.store import (
+    NOW,
 )
 
 

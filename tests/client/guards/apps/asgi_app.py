@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 
-from guard_support import AUDIENCE, PUBLIC, TRUSTED, extra, needed, now, seen, serve_asgi, verifier
-
 from caveats_client.guards.asgi import TokenMiddleware, grant_of
+from tests.support.guard import AUDIENCE, PUBLIC, TRUSTED, extra, needed, now, seen, serve_asgi, verifier
 
 
 async def app(scope, receive, send):

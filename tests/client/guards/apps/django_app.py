@@ -10,7 +10,9 @@ from django.http import JsonResponse
 from django.urls import re_path
 from django.utils.decorators import method_decorator
 from django.views import View
-from guard_support import (
+
+from caveats_client.guards.django import TokenGuard
+from tests.support.guard import (
     AUDIENCE,
     PUBLIC,
     TRUSTED,
@@ -22,8 +24,6 @@ from guard_support import (
     serve_wsgi,
     verifier,
 )
-
-from caveats_client.guards.django import TokenGuard
 
 guard = TokenGuard(
     verifier(),

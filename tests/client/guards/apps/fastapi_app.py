@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
-from guard_support import AUDIENCE, TRUSTED, extra, now, seen, serve_asgi, verifier
 
 from caveats import Grant
 from caveats_client.guards.fastapi import TokenGuard
+from tests.support.guard import AUDIENCE, TRUSTED, extra, now, seen, serve_asgi, verifier
 
 guard = TokenGuard(
     verifier(),

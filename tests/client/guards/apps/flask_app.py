@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from flask import Flask, g, request
-from guard_support import AUDIENCE, PUBLIC, TRUSTED, extra, needed, now, seen, serve_wsgi, verifier
 
 from caveats_client.guards.flask import TokenGuard
+from tests.support.guard import AUDIENCE, PUBLIC, TRUSTED, extra, needed, now, seen, serve_wsgi, verifier
 
 app = Flask(__name__, static_folder=None)
 app.url_map.merge_slashes = False

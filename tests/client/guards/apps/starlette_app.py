@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from guard_support import AUDIENCE, PUBLIC, TRUSTED, extra, needed, now, seen, serve_asgi, verifier
 from starlette.applications import Starlette
 from starlette.authentication import requires
 from starlette.middleware import Middleware
@@ -11,6 +10,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from caveats_client.guards.starlette import TokenBackend
+from tests.support.guard import AUDIENCE, PUBLIC, TRUSTED, extra, needed, now, seen, serve_asgi, verifier
 
 
 async def public(request):

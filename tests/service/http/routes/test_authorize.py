@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx2 as httpx
 import pytest
-from service_support import Service, User, bearer, narrow, new_user, problem, raw, status_of
 
 from caveats_service.http.routes import authorize
+from tests.support.service import Service, User, bearer, narrow, new_user, problem, raw, status_of
 
 PROXY = {"trusted_proxies": "127.0.0.0/8, 10.0.0.0/8"}
 
@@ -14,7 +14,7 @@ PROXY = {"trusted_proxies": "127.0.0.0/8, 10.0.0.0/8"}
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     """A service whose peer, 127.0.0.1, is a trusted proxy."""
-    from service_support import serving
+    from tests.support.service import serving
 
     with serving(tmp_path_factory.mktemp("behind"), **PROXY) as running:
         yield running

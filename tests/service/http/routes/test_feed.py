@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 import httpx2 as httpx
 import pytest
-from service_support import ADMIN_PASSWORD, Service, basic, bearer, new_user
 
 from caveats.revocation import Page, entry_of, open_rows, prove_reader
+from tests.support.service import ADMIN_PASSWORD, Service, basic, bearer, new_user
 
 ADMIN = basic("admin", ADMIN_PASSWORD)
 LONG = 30

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import httpx2 as httpx
 import pytest
-from service_support import Service, User, bearer, new_user, problem
+
+from tests.support.service import Service, User, bearer, new_user, problem
 
 
 def test_a_group_is_put_read_changed_and_deleted(service: Service, http: httpx.Client, admin: str) -> None:

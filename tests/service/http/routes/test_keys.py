@@ -9,7 +9,9 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from service_support import (
+
+from caveats import Macaroon
+from tests.support.service import (
     ADMIN_PASSWORD,
     Clock,
     Service,
@@ -22,8 +24,6 @@ from service_support import (
     rows,
     until,
 )
-
-from caveats import Macaroon
 
 
 def key_of(token: str) -> str:

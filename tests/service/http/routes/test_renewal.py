@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from service_support import Clock, Service, bearer, narrow, new_user, problem
 
 from caveats import Bundle, Macaroon, PrivateKey, ThirdParty, ThirdPartyCaveat
+from tests.support.service import Clock, Service, bearer, narrow, new_user, problem
 
 
 def renew(http, token: str, **asked):  # type: ignore[no-untyped-def]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from service_support import (
+
+from tests.support.service import (
     ADMIN_PASSWORD,
     Service,
     User,
@@ -237,7 +238,7 @@ def test_a_burst_of_revocations_elsewhere_is_followed_to_its_end(
 
 
 def test_a_restart_remembers(start: Callable[..., Service], tmp_path: Path) -> None:
-    from service_support import serving
+    from tests.support.service import serving
 
     with serving(tmp_path) as before, before.client() as http:
         user = new_user(before)

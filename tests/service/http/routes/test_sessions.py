@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import httpx2 as httpx
 import pytest
-from service_support import Clock, Service, User, admin_of, bearer, narrow, new_user, problem
+
+from tests.support.service import Clock, Service, User, admin_of, bearer, narrow, new_user, problem
 
 NAME = "__Host-caveats-session"
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from service_support import (
+
+from caveats import Macaroon
+from tests.support.service import (
     Clock,
     Service,
     User,
@@ -20,8 +22,6 @@ from service_support import (
     new_user,
     problem,
 )
-
-from caveats import Macaroon
 
 
 def predicates(token: str) -> list[str]:

@@ -8,7 +8,10 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from service_support import (
+
+from caveats_service.core.errors import Busy
+from caveats_service.core.passwords import PasswordHasher, PasswordProfile
+from tests.support.service import (
     ADMIN_PASSWORD,
     Clock,
     Service,
@@ -23,9 +26,6 @@ from service_support import (
     problem,
     rows,
 )
-
-from caveats_service.core.errors import Busy
-from caveats_service.core.passwords import PasswordHasher, PasswordProfile
 
 
 def register(
@@ -391,7 +391,7 @@ def test_only_administrators_disable_and_enable(
 
 
 def test_an_administrator_who_is_one_no_more_administers_no_more(start: Callable[..., Service]) -> None:
-    from service_support import cli
+    from tests.support.service import cli
 
     service = start()
     folder = service.settings.data_dir.parent
@@ -407,7 +407,7 @@ def test_an_administrator_who_is_one_no_more_administers_no_more(start: Callable
 
 
 def test_a_disabled_administrators_token_on_a_warm_cache_is_a_401(start: Callable[..., Service]) -> None:
-    from service_support import cli
+    from tests.support.service import cli
 
     service = start()
     folder = service.settings.data_dir.parent

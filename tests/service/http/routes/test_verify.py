@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from service_support import Clock, Service, User, bearer, narrow, new_user, problem
 
 from caveats import BranchRevocation
+from tests.support.service import Clock, Service, User, bearer, narrow, new_user, problem
 
 
 def test_a_grant_says_whose_it_is_and_how_every_caveat_was_met(timed: Service) -> None:

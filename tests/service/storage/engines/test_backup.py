@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from store_support import token_id
 
 from caveats import TokenRevocation
 from caveats_service.storage import (
@@ -30,6 +29,7 @@ from caveats_service.storage import (
     sqlite_url,
 )
 from caveats_service.storage.engines.backup import integrity_problems
+from tests.support.store import token_id
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from store_support import Line, SqlitePlace, eventually, new_place
 
 from caveats import UserRevocation
 from caveats_service.storage import Change, ChangeKind, Store
+from tests.support.store import Line, SqlitePlace, eventually, new_place
 
 pytestmark = pytest.mark.slow
 

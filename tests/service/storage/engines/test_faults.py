@@ -22,13 +22,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from store_support import SqlitePlace, token_id
 
 from caveats import TokenRevocation, UserRevocation
 from caveats_service.storage import Idempotency, LabelledToken, Store, StoreError, StoreUnavailable
 from caveats_service.storage.engines.backup import integrity_problems
 from caveats_service.storage.engines.transactions import Repository
 from caveats_service.storage.repositories import idempotency, labels, revocations
+from tests.support.store import SqlitePlace, token_id
 
 pytestmark = pytest.mark.slow
 

@@ -19,11 +19,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect
-from store_support import new_place, token_id
 
 from caveats import KeyState, TokenRevocation
 from caveats_service.storage import Change, ChangeKind, SchemaError, SchemaTooNew, Store, tables
 from caveats_service.storage.engines import migrate
+from tests.support.store import new_place, token_id
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from store_support import Line, eventually, new_place
 
 from caveats import KeyState, UserRevocation
 from caveats_service.storage import (
@@ -37,6 +36,7 @@ from caveats_service.storage import (
     StoreUnavailable,
     TransactionAborted,
 )
+from tests.support.store import Line, eventually, new_place
 
 pytestmark = pytest.mark.slow
 

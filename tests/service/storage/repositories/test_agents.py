@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from store_support import NOW, add_agent, alice
 
 from caveats_service.storage import (
     AgentExists,
@@ -11,6 +10,7 @@ from caveats_service.storage import (
     UnknownAgent,
     UnknownUser,
 )
+from tests.support.store import NOW, add_agent, alice
 
 
 async def test_an_agent_is_found_by_its_key_while_its_user_is_enabled(store: Store) -> None:

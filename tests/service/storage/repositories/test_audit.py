@@ -7,7 +7,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from store_support import (
+
+from caveats import BranchRevocation, TokenRevocation, UserRevocation
+from caveats_service.storage import (
+    Decision,
+    Store,
+    StoreUnavailable,
+    tables,
+)
+from tests.support.store import (
     DAY,
     NOW,
     VISIT,
@@ -19,14 +27,6 @@ from store_support import (
     rotate,
     seal,
     token_id,
-)
-
-from caveats import BranchRevocation, TokenRevocation, UserRevocation
-from caveats_service.storage import (
-    Decision,
-    Store,
-    StoreUnavailable,
-    tables,
 )
 
 BRANCH = bytes(range(16))

@@ -5,11 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from store_support import (
-    DAY,
-    NOW,
-    alice,
-)
 
 from caveats_service.storage import (
     GroupExists,
@@ -17,6 +12,11 @@ from caveats_service.storage import (
     UnknownGroup,
     UnknownUser,
     UserExists,
+)
+from tests.support.store import (
+    DAY,
+    NOW,
+    alice,
 )
 
 

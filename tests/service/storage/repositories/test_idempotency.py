@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from store_support import refuse_a_second_record, token_id
 
 from caveats import BranchRevocation, TokenRevocation, UserRevocation
 from caveats_service.storage import (
@@ -25,6 +24,7 @@ from caveats_service.storage import (
     StoreUnavailable,
     UnknownUser,
 )
+from tests.support.store import refuse_a_second_record, token_id
 
 pytestmark = pytest.mark.slow
 

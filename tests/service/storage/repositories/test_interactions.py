@@ -7,12 +7,6 @@ from datetime import timedelta
 from typing import Any, get_args
 
 import pytest
-from store_support import (
-    DAY,
-    NOW,
-    VISIT,
-    interaction,
-)
 
 from caveats_service.storage import (
     Decision,
@@ -21,6 +15,12 @@ from caveats_service.storage import (
     UnknownInteraction,
 )
 from caveats_service.storage.repositories.interactions import HashColumn
+from tests.support.store import (
+    DAY,
+    NOW,
+    VISIT,
+    interaction,
+)
 
 
 async def test_an_interaction_is_found_by_each_of_its_hashes_until_its_time_is_up(store: Store) -> None:

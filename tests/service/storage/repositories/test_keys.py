@@ -8,14 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_support import (
-    DAY,
-    NOW,
-    alice,
-    label,
-    rotate,
-    seal,
-)
 
 from caveats import KeyState
 from caveats_service.storage import (
@@ -23,6 +15,14 @@ from caveats_service.storage import (
     KeyInUse,
     Store,
     UnknownMasterKey,
+)
+from tests.support.store import (
+    DAY,
+    NOW,
+    alice,
+    label,
+    rotate,
+    seal,
 )
 
 

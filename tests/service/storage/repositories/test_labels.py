@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from store_support import DAY, NOW, alice, label
 
 from caveats_service.storage import (
     LabelExists,
     Store,
 )
+from tests.support.store import DAY, NOW, alice, label
 
 
 async def test_a_users_labelled_tokens_are_listed_newest_first_page_by_page(store: Store) -> None:

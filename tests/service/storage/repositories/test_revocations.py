@@ -9,12 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from store_support import (
-    DAY,
-    NOW,
-    refuse_a_second_record,
-    token_id,
-)
 
 import caveats
 from caveats import BranchRevocation, TokenRevocation, UserRevocation, new_token_id
@@ -24,6 +18,12 @@ from caveats_service.storage import (
     RevocationRecord,
     Store,
     StoreError,
+)
+from tests.support.store import (
+    DAY,
+    NOW,
+    refuse_a_second_record,
+    token_id,
 )
 
 BRANCH = bytes(range(16))

@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from store_support import (
-    DAY,
-    NOW,
-    alice,
-    label,
-)
 
 from caveats import UserRevocation
 from caveats_service.storage import (
     Store,
     UnknownUser,
     UserExists,
+)
+from tests.support.store import (
+    DAY,
+    NOW,
+    alice,
+    label,
 )
 
 

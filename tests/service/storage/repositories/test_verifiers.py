@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from store_support import DAY, NOW, add_verifier
 
 from caveats.token import is_token_id
 from caveats_service.storage import (
@@ -14,6 +13,7 @@ from caveats_service.storage import (
     UnknownVerifier,
     VerifierApp,
 )
+from tests.support.store import DAY, NOW, add_verifier
 
 
 async def test_a_verifier_is_found_as_registered_under_an_id_of_its_own(store: Store) -> None:

@@ -18,12 +18,12 @@ import uvicorn
 from macaroonbakery import bakery as theirs
 from macaroonbakery import checkers as their_checkers
 from macaroonbakery import httpbakery
-from service_support import CLIENT, Service, User
 
 from caveats import Macaroon, ThirdParty
 from caveats.bakery import BakeryMacaroon, BakeryParty, seal_ticket
 from caveats_client.guards.discharge_guard import DischargeGuard as Guard
 from caveats_client.guards.discharge_guard import DischargeMiddleware
+from tests.support.service import CLIENT, Service, User
 
 KEY = b"caveat root key of 24 by"
 SECRET = bytes(range(32))

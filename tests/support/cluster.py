@@ -24,12 +24,12 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import httpx2 as httpx
 import pytest
-from service_support import ADMIN_PASSWORD, GENEROUS, Process, basic, bearer, free_port, spawn, until
 
 from caveats import CaveatsError, Context, PrivateKey
 from caveats.token import decode_base64, encode_base64
 from caveats_client.guards.guard import utc_now
 from caveats_client.verifiers.local import LocalVerifier
+from tests.support.service import ADMIN_PASSWORD, GENEROUS, Process, basic, bearer, free_port, spawn, until
 
 T = TypeVar("T")
 POSTGRES = os.environ.get("CAVEATS_TEST_POSTGRES", "postgresql://root@127.0.0.1:5432/test")

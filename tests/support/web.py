@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2 as httpx
-from discharge_support import ask, info, waited
-from service_support import Process, User, admin_token, bearer, process, rows
 
 from caveats_service.discharge.secrets import approve_secret, wait_hash
+from tests.support.discharge import ask, info, waited
+from tests.support.service import Process, User, admin_token, bearer, process, rows
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
-from service_support import ADMIN_PASSWORD, Service, bearer, serving
 
 from caveats import (
     Context,
@@ -32,6 +31,7 @@ from caveats.revocation import Page, page_text, row_of, seal_text
 from caveats.token import decode_base64, encode_base64
 from caveats_client.verifiers.registration import Registration
 from caveats_client.verifiers.replica import Instant, Replica, VerifierIdentity
+from tests.support.service import ADMIN_PASSWORD, Service, bearer, serving
 
 __all__ = ["ADMIN_PASSWORD", "Service", "bearer", "serving"]
 

@@ -1,10 +1,11 @@
 """Who the client is behind proxies, and the facts of its request. Knows which proxies are trusted, judges no token.
 
-An `X-Forwarded-*` header is believed only where a trusted proxy sent it: any client can write one.
+`X-Forwarded-*` and `Forwarded` (RFC 7239) are believed only where a trusted proxy sent them: any client can write one.
 """
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,16 @@ UNIX = "unix"
 """Stands in a list of trusted proxies for all peers on a Unix socket, which have no address."""
 
 
+_WITH_PORT = re.compile(r"(?:([0-9.]+)|\[([0-9A-Fa-f]*:[0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?")
+"""An address as IIS, Azure and others write it, with the client's port; an IPv6 address then has brackets."""
+_HIGHEST_PORT = 65_535
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PAIR = re.compile(rf'[ \t]*({_WORD})=(?:({_WORD})|"((?:[^"\\]|\\.)*)")[ \t]*([;,]|\Z)')
+"""One parameter of a `Forwarded` header, and what ends it: `;` before the next one, `,` before the next hop's."""
+
+
 class TrustedProxies:
-    """The proxies whose `X-Forwarded-For` and `X-Forwarded-Host` are believed."""
+    """The proxies whose `X-Forwarded-For`, `Forwarded` and `X-Forwarded-Host` are believed."""
 
     def __init__(self, trusted: str | Iterable[str | Network] = ()) -> None:
         """`trusted`: addresses, networks such as `10.0.0.0/8`, and `unix` for peers on a Unix socket.
@@ -47,19 +56,35 @@ class TrustedProxies:
         )
 
     def client_address(self, request: IncomingRequest) -> str | None:
-        """The client's address: the peer's, or the last address in `X-Forwarded-For` that is not a trusted proxy's.
+        """The client's address: the peer's, or the last one in `X-Forwarded-For` or `Forwarded` that no trusted proxy has.
 
-        The header is read from its end, and only while the address found so far is a trusted proxy's. None if the
-        address is not known: on a Unix socket without that header, or where a trusted proxy sends no valid address.
+        Ports are dropped. A header is read from its end, and only while the address found so far is a trusted proxy's. None if the address
+        is not known: on a Unix socket without such a header, where a trusted proxy sends no valid address, and where
+        the two headers contradict each other, one of which may be the client's own.
         """
         address = request.peer or None
         if not self.trusts(address):
             return address
-        lines = [value for name, value in request.headers if name == b"x-forwarded-for"]
-        hops = [hop.strip(WHITE_SPACE) for line in lines for hop in line.decode("latin-1").split(",")]
+        listed: list[bytes] = []
+        forwarded: list[bytes] = []
+        for name, value in request.headers:
+            if name == b"x-forwarded-for":
+                listed.append(value)
+            elif name == b"forwarded":
+                forwarded.append(value)
+        if not forwarded:
+            return self._client_among(_listed_hops(listed), address)
+        found = self._client_among(_forwarded_hops(forwarded), address)
+        if not listed or found is None:
+            return found
+        other = self._client_among(_listed_hops(listed), address)
+        return found if other is not None and parse_address(other) == parse_address(found) else None
+
+    def _client_among(self, hops: list[str], address: str | None) -> str | None:
+        """The last of `hops` that is no trusted proxy's, or else the first. `address`: the peer's, if there are none."""
         while hops and self.trusts(address):
-            address = hops.pop()
-            if parse_address(address) is None:
+            address = _without_port(hops.pop())
+            if address is None:
                 return None
         return address
 
@@ -74,6 +99,42 @@ class TrustedProxies:
             if values:
                 return values[0].decode("ascii", "backslashreplace") if len(values) == 1 else None
         return None
+
+
+def _listed_hops(lines: list[bytes]) -> list[str]:
+    """The hops in `X-Forwarded-For`, which is a list without a grammar."""
+    return [hop.strip(WHITE_SPACE) for line in lines for hop in line.decode("latin-1").split(",")]
+
+
+def _forwarded_hops(lines: list[bytes]) -> list[str]:
+    """The `for` of each hop in `Forwarded` (RFC 7239, section 4); empty where it is missing, doubled or malformed."""
+    text = ", ".join(line.decode("latin-1") for line in lines)
+    hops: list[str] = []
+    named: list[str] = []
+    position, end = 0, ","
+    while end:
+        pair = _PAIR.match(text, position)
+        if pair is None:
+            return [""]
+        name, plain, quoted, end = pair.groups()
+        if name.lower() == "for":
+            named.append(plain or re.sub(r"\\(.)", r"\1", quoted or ""))
+        if end != ";":
+            hops.append(named[0] if len(named) == 1 else "")
+            named = []
+        position = pair.end()
+    return hops
+
+
+def _without_port(hop: str) -> str | None:
+    """The address that a proxy wrote, without its port and brackets. None for anything else, such as `unknown`."""
+    if parse_address(hop) is not None:
+        return hop
+    match = _WITH_PORT.fullmatch(hop)
+    if match is None or int(match[3] or 0) > _HIGHEST_PORT:
+        return None
+    address = match[1] or match[2]
+    return address if parse_address(address) is not None else None
 
 
 def context_of(

@@ -45,8 +45,20 @@ def request(peer: str | None, *forwarded: bytes) -> IncomingRequest:
         pytest.param(("127.0.0.1",), "127.0.0.1", [b""], None, id="an empty line"),
         pytest.param(("127.0.0.1",), "127.0.0.1", [b"10.0.0.1", b""], None, id="an empty second line"),
         pytest.param(("127.0.0.1",), "127.0.0.1", [b"unknown"], None, id="unknown"),
-        pytest.param(("127.0.0.1",), "127.0.0.1", [b"10.0.0.1:80"], None, id="a port"),
-        pytest.param(("127.0.0.1",), "127.0.0.1", [b"[::1]"], None, id="brackets"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"10.0.0.1:80"], "10.0.0.1", id="a port"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"[2001:db8::1]"], "2001:db8::1", id="brackets"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"[2001:db8::1]:443"], "2001:db8::1", id="brackets and a port"),
+        pytest.param(("127.0.0.1", "10.0.0.0/8"), "127.0.0.1", [b"192.0.2.7:51422, 10.0.0.1:9"], "192.0.2.7", id="a port at every hop"),
+        pytest.param(("127.0.0.1", "2001:db8::/64"), "127.0.0.1", [b"192.0.2.7, [2001:db8::2]:9"], "192.0.2.7", id="a proxy in brackets"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"2001:db8::1:443"], "2001:db8::1:443", id="no port without brackets"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"[10.0.0.1]:80"], None, id="brackets around IPv4"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"[fe80::1%eth0]:80"], None, id="a zone in brackets"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"10.0.0.1:"], None, id="a colon and no port"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"10.0.0.1:65536"], None, id="no port"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"10.0.0.1:http"], None, id="a port in words"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"[2001:db8::1"], None, id="half of the brackets"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b'"10.0.0.1"'], None, id="quotes, which are Forwarded's"),
+        pytest.param(("127.0.0.1",), "127.0.0.1", [b"photos.example:80"], None, id="a name and a port"),
         pytest.param(("127.0.0.1",), "127.0.0.1", [b"fe80::1%eth0"], None, id="a zone"),
         pytest.param(("127.0.0.1",), "127.0.0.1", [b"010.0.0.1"], None, id="a leading zero"),
         pytest.param(("unix",), None, [b"unix"], None, id="the word itself"),
@@ -62,6 +74,62 @@ def test_only_a_trusted_proxy_is_asked_who_the_client_is(
 def test_what_is_no_network_is_not_trusted_silently(trusted: str) -> None:
     with pytest.raises(ValueError, match=r"does not appear|has host bits"):
         TrustedProxies((trusted,))
+
+
+@pytest.mark.parametrize(
+    ("headers", "address"),
+    [
+        pytest.param(["for=192.0.2.43"], "192.0.2.43", id="an address"),
+        pytest.param(
+            ["For=192.0.2.43;proto=https;by=10.0.0.1;host=photos.example"], "192.0.2.43", id="with more"
+        ),
+        pytest.param(['proto=https; for="192.0.2.43:4711" ; by=_a'], "192.0.2.43", id="a port, in quotes"),
+        pytest.param(['for="[2001:db8:cafe::17]:4711"'], "2001:db8:cafe::17", id="IPv6"),
+        pytest.param(['for="[2001:db8:cafe::17]"'], "2001:db8:cafe::17", id="IPv6 without a port"),
+        pytest.param(["for=6.6.6.6, for=192.0.2.43"], "192.0.2.43", id="the last hop counts"),
+        pytest.param(["for=192.0.2.43, for=127.0.0.1"], "192.0.2.43", id="through two proxies"),
+        pytest.param(["for=6.6.6.6", "for=192.0.2.43"], "192.0.2.43", id="two lines"),
+        pytest.param([r'for="192.0.2\.43"'], "192.0.2.43", id="a quoted pair"),
+        pytest.param(["for=unknown"], None, id="unknown"),
+        pytest.param(["for=_hidden"], None, id="a hidden one"),
+        pytest.param(["proto=https"], None, id="no for"),
+        pytest.param(["for=192.0.2.43;for=6.6.6.6"], None, id="two in one hop"),
+        pytest.param(["for=192.0.2.43,"], None, id="an empty hop"),
+        pytest.param([""], None, id="an empty line"),
+        pytest.param(["for=192.0.2.43:80"], None, id="a port without quotes"),
+        pytest.param(["for=[2001:db8::1]"], None, id="brackets without quotes"),
+        pytest.param(["for =192.0.2.43"], None, id="a blank in the pair"),
+        pytest.param(['for=6.6.6.6;x=", for=192.0.2.43'], None, id="an open quote before the proxy's hop"),
+        pytest.param(['for=6.6.6.6;x="', 'for="192.0.2.43"'], None, id="an open quote on a line of its own"),
+        pytest.param(['x="\\', "for=192.0.2.43"], None, id="an open backslash"),
+    ],
+)
+def test_forwarded_of_a_trusted_proxy_says_who_the_client_is(headers: list[str], address: str | None) -> None:
+    """RFC 7239. From anybody else it is not read."""
+    lines = [(b"forwarded", line.encode()) for line in headers]
+    trusted = TrustedProxies(("127.0.0.1",))
+    assert trusted.client_address(IncomingRequest("GET", "/", b"", lines, "127.0.0.1")) == address
+    assert trusted.client_address(IncomingRequest("GET", "/", b"", lines, "127.0.0.9")) == "127.0.0.9"
+
+
+@pytest.mark.parametrize(
+    ("listed", "forwarded", "address"),
+    [
+        pytest.param("192.0.2.7", "for=192.0.2.7", "192.0.2.7", id="the same"),
+        pytest.param("192.0.2.7:1", 'for="192.0.2.7:2"', "192.0.2.7", id="the same but for the ports"),
+        pytest.param("192.0.2.7", "for=6.6.6.6", None, id="another"),
+        pytest.param("192.0.2.7", "for=_hidden", None, id="Forwarded says nothing"),
+        pytest.param("unknown", "for=6.6.6.6", None, id="X-Forwarded-For says nothing"),
+        pytest.param("unknown", "for=unknown", None, id="both say nothing"),
+    ],
+)
+def test_two_headers_that_contradict_each_other_name_nobody(
+    listed: str, forwarded: str, address: str | None
+) -> None:
+    """A proxy that writes one of them passes the client's own other one on."""
+    headers = [(b"x-forwarded-for", listed.encode()), (b"forwarded", forwarded.encode())]
+    request = IncomingRequest("GET", "/", b"", headers, "127.0.0.1")
+    assert TrustedProxies(("127.0.0.1",)).client_address(request) == address
 
 
 # whose host

@@ -1,7 +1,8 @@
 """The revocations in force: a set that answers in constant time. Knows no keys, no I/O.
 
-An entry takes about a hundred bytes: keys are ASCII bytes, expiries are whole hours, and the branches of a token are one
-byte string of records: a branch id (16 bytes) and an hour (4 bytes).
+An entry takes about a hundred bytes: keys are ASCII bytes, and expiries are whole hours. Most tokens have few revoked
+branches: they are one byte string of records, a branch id (16 bytes) and an hour (4 bytes) each. More than eight are a
+dict from branch id to hour, so that neither adding one nor asking for one depends on how many there are.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 _HOUR = 3600
 _RECORD = BRANCH_ID_SIZE + 4
+_FEW = 8
+"""The most branches of a token that are kept as one byte string, which is searched from its beginning."""
 _AT_ONCE = 500
+_Branches = bytes | dict[bytes, int]
 
 
 class RevocationSet:
@@ -36,7 +40,7 @@ class RevocationSet:
         self.sequence = 0
         self.changes = 0
         self._tokens: dict[bytes, int] = {}
-        self._branches: dict[bytes, bytes] = {}
+        self._branches: dict[bytes, _Branches] = {}
         self._users: dict[str, bytes] = {}
         self._hours: dict[int, int] = {}
         self._writing = Lock()
@@ -49,7 +53,7 @@ class RevocationSet:
 
     def _count(self) -> int:
         """Called under the lock: another thread can run even while the values of a dict are copied, in a callback of `gc`."""
-        branches = sum(len(records) // _RECORD for records in self._branches.values())
+        branches = sum(map(_count_of, self._branches.values()))
         return len(self._tokens) + branches + len(self._users)
 
     def add(self, revocation: Revocation, sequence: int | None = None) -> None:
@@ -95,7 +99,13 @@ class RevocationSet:
 
     def _put_branch(self, token_id: str, branch_id: bytes, hour: int) -> None:
         key = token_id.encode("ascii")
-        self._branches[key] = _with_branch(self._branches.get(key, b""), branch_id, hour)
+        known = self._branches.get(key)
+        if known is None:
+            self._branches[key] = _pack([(branch_id, hour)])
+            return
+        many = dict(_each(known)) if isinstance(known, bytes) else known
+        many[branch_id] = max(self._hours.setdefault(hour, hour), many.get(branch_id, 0))
+        self._branches[key] = many if len(many) > _FEW else _pack(many.items())
 
     def _put_user(self, user: str, up_to: int, hour: int) -> None:
         known = self._users.get(user, b"")
@@ -105,13 +115,17 @@ class RevocationSet:
     def rows(self, size: int = 5000) -> Iterator[list[Row]]:
         """All entries as lists of up to `size` rows, for a file. Their sequence is 0, their expiry a whole hour."""
         with self._writing:
-            tokens, branches, users = self._tokens.copy(), self._branches.copy(), self._users.copy()
+            tokens, users = self._tokens.copy(), self._users.copy()
+            branches = {
+                key: known if isinstance(known, bytes) else known.copy()
+                for key, known in self._branches.items()
+            }
         every = chain(
             ([0, "t", clamp_second(hour * _HOUR), key.decode("ascii")] for key, hour in tokens.items()),
             (
-                [0, "b", _hour(record[BRANCH_ID_SIZE:]), key.decode("ascii"), record[:BRANCH_ID_SIZE].hex()]
-                for key, records in branches.items()
-                for record in _records(records)
+                [0, "b", clamp_second(hour * _HOUR), key.decode("ascii"), branch_id.hex()]
+                for key, known in branches.items()
+                for branch_id, hour in _each(known)
             ),
             (
                 [0, "u", _hour(known[ULID_TIME_SIZE:]), user, _milliseconds(known)]
@@ -135,10 +149,24 @@ class RevocationSet:
         known = self._users.get(user)
         return known is not None and token_id[:ULID_TIME_SIZE].encode("ascii") <= known[:ULID_TIME_SIZE]
 
+    def branch_count(self, token_id: str) -> int:
+        """How many branches of this token are revoked. Almost always 0: then no branch id need be computed."""
+        return _count_of(self._branches.get(token_id.encode("ascii"), b""))
+
+    def hits_branch(self, token_id: str, branch_ids: Iterable[bytes]) -> bool:
+        """Whether one of these branches (16 bytes each) of this token is revoked."""
+        known = self._branches.get(token_id.encode("ascii"))
+        if known is None:
+            return False
+        if isinstance(known, bytes):
+            known = dict(_each(known))
+        return any(branch_id in known for branch_id in branch_ids)
+
     def branches_of(self, token_id: str) -> Sequence[bytes]:
-        """The revoked branch ids (16 bytes each) of this token. Almost always none: then no branch id need be computed."""
-        records = self._branches.get(token_id.encode("ascii"))
-        return _branch_ids(records) if records else ()
+        """The revoked branch ids (16 bytes each) of this token. Takes as long as there are many: see `branch_count`."""
+        with self._writing:
+            known = self._branches.get(token_id.encode("ascii"))
+            return () if known is None else tuple(branch_id for branch_id, _ in _each(known))
 
     def prune(self, now: datetime) -> int:
         """Remove the entries that had expired by the hour of `now`. Returns how many were removed."""
@@ -149,17 +177,13 @@ class RevocationSet:
             self._users = {
                 user: known for user, known in self._users.items() if known[ULID_TIME_SIZE:] > last
             }
-            kept = ((token_id, _live(records, hour)) for token_id, records in self._branches.items())
-            self._branches = {token_id: records for token_id, records in kept if records}
+            kept = ((token_id, _live(known, hour)) for token_id, known in self._branches.items())
+            self._branches = {token_id: known for token_id, known in kept if known}
             self._hours = {}
             return before - self._count()
 
     def __repr__(self) -> str:
         return f"RevocationSet({len(self)} entries, sequence {self.sequence})"
-
-
-def _records(records: bytes) -> Iterator[bytes]:
-    return (records[at : at + _RECORD] for at in range(0, len(records), _RECORD))
 
 
 def _hour(last: bytes) -> int:
@@ -172,20 +196,25 @@ def _milliseconds(known: bytes) -> int:
     return milliseconds(issue_time(known[:ULID_TIME_SIZE].decode("ascii")))
 
 
-def _branch_ids(records: bytes) -> tuple[bytes, ...]:
-    return tuple(records[at : at + BRANCH_ID_SIZE] for at in range(0, len(records), _RECORD))
+def _count_of(known: _Branches) -> int:
+    return len(known) // _RECORD if isinstance(known, bytes) else len(known)
 
 
-def _with_branch(records: bytes, branch_id: bytes, hour: int) -> bytes:
-    last = hour.to_bytes(4, "big")
-    known = _branch_ids(records)
-    if branch_id not in known:
-        return records + branch_id + last
-    at = known.index(branch_id) * _RECORD + BRANCH_ID_SIZE
-    return records[:at] + max(last, records[at : at + 4]) + records[at + 4 :]
-
-
-def _live(records: bytes, hour: int) -> bytes:
-    return b"".join(
-        record for record in _records(records) if int.from_bytes(record[BRANCH_ID_SIZE:], "big") > hour
+def _each(known: _Branches) -> Iterable[tuple[bytes, int]]:
+    """The branch ids, each with the hour after which it is forgotten."""
+    if isinstance(known, dict):
+        return known.items()
+    return (
+        (known[at : at + BRANCH_ID_SIZE], int.from_bytes(known[at + BRANCH_ID_SIZE : at + _RECORD], "big"))
+        for at in range(0, len(known), _RECORD)
     )
+
+
+def _pack(branches: Iterable[tuple[bytes, int]]) -> bytes:
+    return b"".join(branch_id + hour.to_bytes(4, "big") for branch_id, hour in branches)
+
+
+def _live(known: _Branches, hour: int) -> _Branches:
+    """The branches that are kept after this hour."""
+    live = {branch_id: last for branch_id, last in _each(known) if last > hour}
+    return live if len(live) > _FEW else _pack(live.items())

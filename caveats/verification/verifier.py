@@ -247,7 +247,7 @@ class Verifier:
         )
         token = Authenticated(macaroon, identifier, grant.caveats, signatures, discharged)
         entry = Entry(grant, checks)
-        if self._revocations.branches_of(identifier.token_id):  # while the signatures are at hand
+        if self._revocations.branch_count(identifier.token_id):  # while the signatures are at hand
             self._add_branches(entry, token)
         return token, entry
 
@@ -274,17 +274,16 @@ class Verifier:
         user, token_id = entry.grant.user, entry.grant.identifier.token_id
         if revocations.hits_token(token_id) or revocations.hits_user(user, token_id):
             raise Revoked("the token has been revoked")
-        revoked = revocations.branches_of(token_id)
-        if revoked:
+        if revocations.branch_count(token_id):
             if not entry.branches:
                 self._add_branches(entry, self._authenticate(presented)[0])
-            if not set(revoked).isdisjoint((*entry.own_branches, *entry.branches)):
+            if revocations.hits_branch(token_id, (*entry.own_branches, *entry.branches)):
                 raise Revoked("this copy of the token has been revoked")
         for parent in entry.grant.caveats:
             if type(parent) is Parent and (
                 revocations.hits_token(parent.token_id)
                 or revocations.hits_user(user, parent.token_id)
-                or not set(revocations.branches_of(parent.token_id)).isdisjoint(parent.branches)
+                or revocations.hits_branch(parent.token_id, parent.branches)
             ):
                 raise Revoked("the token that this one was issued against has been revoked")
 

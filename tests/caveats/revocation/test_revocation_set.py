@@ -163,6 +163,88 @@ def test_a_million_entries_take_about_a_hundred_bytes_each():
     assert kept / count < 150
 
 
+def test_the_branches_of_one_token_take_about_a_hundred_bytes_each():
+    count = 20_000
+    revoked = RevocationSet()
+    for number in range(count):
+        revoked.add(BranchRevocation(TOKEN_ID, number.to_bytes(16, "big"), LAST + number * HOUR / 100))
+    (known,) = revoked._branches.values()
+    assert isinstance(known, dict)
+    kept = sys.getsizeof(known) + sum(map(sys.getsizeof, known))
+    kept += sum({id(hour): sys.getsizeof(hour) for hour in known.values()}.values())
+    assert len(revoked) == count
+    assert kept / count < 150
+
+
+def steps(work):
+    """How many calls and returns of functions `work` takes: a measure of its cost that no other process disturbs."""
+    taken = 0
+
+    def count(frame, event, argument):
+        nonlocal taken
+        taken += 1
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return taken
+
+
+def test_the_cost_of_a_branch_does_not_depend_on_how_many_branches_its_token_has():
+    def branch(number):
+        return BranchRevocation(TOKEN_ID, number.to_bytes(16, "big"), LAST)
+
+    revoked, costs = RevocationSet(), []
+    for count in (100, 5_000):
+        for number in range(revoked.branch_count(TOKEN_ID), count):
+            revoked.add(branch(number))
+        rows = [row_of(count + n, branch(count + n)) for n in range(10)]
+        costs.append(
+            [
+                steps(lambda: revoked.add(branch(0))),
+                steps(lambda rows=rows: revoked.add_rows(rows)),
+                steps(lambda: revoked.hits_branch(TOKEN_ID, (BRANCH, OTHER_BRANCH))),
+                steps(lambda: revoked.branch_count(TOKEN_ID)),
+                steps(lambda: revoked.may_hit(TOKEN_ID, "alice")),
+            ]
+        )
+    assert costs[0] == costs[1]
+
+
+changes = st.lists(
+    st.tuples(st.integers(0, 25), st.integers(0, 5), st.sampled_from([TOKEN_ID, OTHER_TOKEN_ID])), max_size=60
+)
+
+
+@given(changes, st.integers(0, 5))
+def test_few_branches_and_many_follow_the_same_law(entries, pruned):
+    """A dict of sets and the latest hour is the model."""
+    revoked, model = RevocationSet(), {}
+    for number, hours, token_id in entries:
+        branch_id = number.to_bytes(16, "big")
+        revoked.add(BranchRevocation(token_id, branch_id, NOW + hours * HOUR))
+        model[token_id, branch_id] = max(hours, model.get((token_id, branch_id), 0))
+    for hour in (None, pruned):
+        if hour is not None:
+            gone = {key for key, last in model.items() if last <= hour}
+            assert revoked.prune(NOW + hour * HOUR) == len(gone)
+            model = {key: last for key, last in model.items() if key not in gone}
+        again = RevocationSet()
+        for rows in revoked.rows(7):
+            again.add_rows(rows)
+        for found in (revoked, again):
+            assert len(found) == len(model)
+            for token_id in (TOKEN_ID, OTHER_TOKEN_ID):
+                branches = {branch_id for name, branch_id in model if name == token_id}
+                assert set(found.branches_of(token_id)) == branches
+                assert found.branch_count(token_id) == len(branches)
+                for number in range(26):
+                    branch_id = number.to_bytes(16, "big")
+                    assert found.hits_branch(token_id, (BRANCH, branch_id)) == (branch_id in branches)
+
+
 def test_it_can_be_counted_while_others_add_and_the_collector_calls_somebody_back():
     """The collector may run in the middle of a copy, its callbacks are Python, and then other threads get their turn."""
     revoked, done = RevocationSet(), threading.Event()
@@ -208,6 +290,7 @@ def test_many_threads_add_prune_and_ask():
             repr(revoked)
             revoked.may_hit(TOKEN_ID, "user-1-1")
             revoked.branches_of(TOKEN_ID)
+            revoked.hits_branch(TOKEN_ID, (BRANCH,))
             revoked.hits_user("user-1-1", TOKEN_ID)
 
     def prune():

@@ -501,6 +501,22 @@ def test_a_renewal_whose_key_is_gone_in_between_is_refused():
     assert outcome(checking.verify, again, REQUEST) is UnknownKey
 
 
+def test_no_list_of_a_token_s_revoked_branches_is_made_to_judge_it():
+    """There may be any number of them, and whoever has a copy makes more."""
+
+    class Crowded(RevocationSet):
+        def branches_of(self, token_id):
+            raise AssertionError("as long as there are branches")
+
+    token = issue()
+    copy, sibling = token.attenuate(Note("copy")), token.attenuate(Note("sibling"))
+    entries = [BranchRevocation(TOKEN_ID, number.to_bytes(16, "big"), LAST) for number in range(20)]
+    checking = verifier(revocations=Crowded([*entries, BranchRevocation(TOKEN_ID, branch(copy), LAST)]))
+    for _ in range(2):
+        assert outcome(checking.verify, sibling.encode(), REQUEST) is None
+        assert outcome(checking.verify, copy.encode(), REQUEST) is Revoked
+
+
 def test_branch_ids_are_computed_only_for_tokens_with_revoked_branches(monkeypatch):
     computed = []
     original = chain.branch_id

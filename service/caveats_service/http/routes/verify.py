@@ -49,7 +49,6 @@ async def _judge(request: RequestContext, asked: schemas.VerifyRequest) -> schem
     token, failures = await request.runtime.tokens.failures(asked.token, context)
     if not failures:
         request.runtime.tokens.used(token.identifier, request.now)
-    revoked = request.runtime.feed.revocation_set.branches_of(token.token_id)
     return schemas.VerifyResponse(
         granted=not failures,
         code="caveats_unsatisfied" if failures else None,
@@ -61,8 +60,16 @@ async def _judge(request: RequestContext, asked: schemas.VerifyRequest) -> schem
         expires_at=token.expires_at,
         caveats=judged(token, failures),
         branches=[branch.hex() for branch in token.branches],
-        revoked_branches=None if len(revoked) > _MOST_REVOKED else [branch.hex() for branch in revoked],
+        revoked_branches=_revoked_branches(request, token.token_id),
     )
+
+
+def _revoked_branches(request: RequestContext, token_id: str) -> list[str] | None:
+    """The revoked branches of the token in hex; None if there are more than an answer names."""
+    revocations = request.runtime.feed.revocation_set
+    if revocations.branch_count(token_id) > _MOST_REVOKED:
+        return None
+    return [branch.hex() for branch in revocations.branches_of(token_id)]
 
 
 def judged(token: Introspection, failures: Iterable[Failure]) -> list[schemas.JudgedCaveat]:

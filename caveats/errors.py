@@ -15,7 +15,7 @@
         ├── MissingDischarge    a third-party caveat has no discharge
         ├── UnusedDischarge     a discharge that no caveat, or more than one, asks for
         ├── DischargeRefused    a third party does not agree
-        ├── Revoked             authentic, and revoked
+        ├── Revoked             authentic, and revoked, or came of a token that is
         ├── Stale               the verifier's keys or revocations are too old to decide
         ├── WrongAudience       authentic, and meant for another app
         └── UnsatisfiedCaveats  authentic, and its caveats say no
@@ -86,10 +86,16 @@ class Refused(CaveatsError):
     """The token is well formed and is refused. `failures` is empty unless caveats refused."""
 
     failures: Sequence[Failure] = ()
+    missing_key: str | None = None
+    """The id of the key that the keyring lacks, where that is the reason: with it, the answer may be another."""
 
 
 class UnknownKey(Refused):
-    """The keyring has no key for the token's identifier."""
+    """The keyring has no key for the token's identifier. `missing_key` is None if the identifier is not ours."""
+
+    def __init__(self, message: str, missing_key: str | None = None) -> None:
+        super().__init__(message)
+        self.missing_key = missing_key
 
 
 class BadSignature(Refused):
@@ -125,7 +131,14 @@ class DischargeRefused(Refused):
 
 
 class Revoked(Refused):
-    """The token, its branch, or everything its user held has been revoked."""
+    """The token, its branch, or everything its user held has been revoked; or a token that it was issued against.
+
+    `missing_key`: the key of such a token, which the keyring lacks; None for a revocation.
+    """
+
+    def __init__(self, message: str, missing_key: str | None = None) -> None:
+        super().__init__(message)
+        self.missing_key = missing_key
 
 
 class Stale(Refused):

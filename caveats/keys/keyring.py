@@ -104,6 +104,9 @@ class Keyring(Protocol):
     def root_pads(self, key_id: str, audience: str) -> Pads | None:
         """The HMAC key that derives root keys for this key id and audience. None if the keyring has none."""
 
+    def has_key(self, key_id: str) -> bool:
+        """Whether tokens under the master key of this id are verified: it is neither unknown nor retired."""
+
 
 class MasterKeyring:
     """The keys of every audience, derived from the master keys. For issuers. Immutable: rotation makes a new one."""
@@ -141,6 +144,10 @@ class MasterKeyring:
             ready = self._ready[key_id, audience] = master.audience_key(audience).root_pads()
         return ready
 
+    def has_key(self, key_id: str) -> bool:
+        """See `Keyring`."""
+        return key_id in self._masters
+
     def root_key(self, identifier: Identifier) -> bytes:
         """The root key to mint `identifier` under, 32 bytes. Raises `InvalidKey` without its master key."""
         master = self._masters.get(identifier.key_id)
@@ -175,6 +182,10 @@ class AudienceKeyring:
     def root_pads(self, key_id: str, audience: str) -> Pads | None:
         """See `Keyring`."""
         return self._ready.get(key_id) if audience == self.audience else None
+
+    def has_key(self, key_id: str) -> bool:
+        """See `Keyring`. The keys of every audience have the ids of their master keys."""
+        return key_id in self._keys
 
     def to_json(self) -> dict[str, object]:
         """The keyring as JSON members, with the secret keys. Only the app of this audience may read them."""

@@ -25,7 +25,7 @@ from caveats.kinds.facts import (
 from caveats.kinds.scopes import MOST_PATTERNS, ScopePattern, intersect, parse_scope, reduce_patterns
 from caveats.kinds.values import MomentCaveat, TextCaveat, WordsCaveat, write_moment
 from caveats.token.chain import BRANCH_ID_SIZE
-from caveats.token.identifier import is_audience, is_token_id
+from caveats.token.identifier import is_audience, is_key_id, is_token_id
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -435,20 +435,24 @@ _BRANCH = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True, slots=True)
 class Parent(_Label):
-    """The token that this one was issued against: its token id and branch ids, written by the issuer.
+    """The token that this one was issued against: its key id, token id and branch ids, written by the issuer.
 
-    The verifier refuses the token if the parent or one of the branches is revoked. The check always answers True.
+    The verifier refuses the token if the parent or one of the branches is revoked, and if the parent's key is gone: what
+    came of a stolen key dies with the key. The check always answers True.
     """
 
     kind: ClassVar[str] = "parent"
     canonical: ClassVar[bool] = False
     issuer_only: ClassVar[bool] = True
     check_decides: ClassVar[bool] = False
+    key_id: str
     token_id: str
     branches: tuple[bytes, ...]
     """16 bytes each."""
 
     def __post_init__(self) -> None:
+        if not is_key_id(self.key_id):
+            raise MalformedCaveat(f"not a key id: {self.key_id!r}")
         if not is_token_id(self.token_id):
             raise MalformedCaveat(f"not a token id: {self.token_id!r}")
         if len(set(self.branches)) != len(self.branches) or any(
@@ -458,16 +462,17 @@ class Parent(_Label):
 
     @property
     def value(self) -> str:
-        """The parent's token id, then branch ids in hex."""
-        return " ".join((self.token_id, *(branch.hex() for branch in self.branches)))
+        """The parent's key id and token id, then branch ids in hex."""
+        return " ".join((self.key_id, self.token_id, *(branch.hex() for branch in self.branches)))
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """A token id and branch ids with one space between."""
-        token_id, *branches = value.split(" ")
+        """A key id, a token id and branch ids with one space between."""
+        key_id, _, rest = value.partition(" ")
+        token_id, *branches = rest.split(" ")
         if not all(map(_BRANCH.fullmatch, branches)):
-            raise MalformedCaveat("a parent caveat reads: token id, then branch ids in hex")
-        return cls(token_id, tuple(map(bytes.fromhex, branches)))
+            raise MalformedCaveat("a parent caveat reads: key id, token id, then branch ids in hex")
+        return cls(key_id, token_id, tuple(map(bytes.fromhex, branches)))
 
 
 def check_label(caveat: Caveat, context: Context) -> Answer:

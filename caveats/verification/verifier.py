@@ -240,16 +240,30 @@ class Verifier:
         if pads is None:
             if self.audience is not None and identifier.audience != self.audience:
                 raise WrongAudience(identifier.audience, self.audience)
-            raise UnknownKey(f"no key {identifier.key_id} here")
+            raise UnknownKey(f"no key {identifier.key_id} here", identifier.key_id)
         derived_key = chain.derive_from(pads, macaroon.identifier)
         grant, checks, signatures, discharged = _authenticated(
             macaroon, discharges, identifier, derived_key, self._checkers, self.limits
         )
+        if checks is None:  # there may be a parent
+            self._check_parents_keys(grant)
         token = Authenticated(macaroon, identifier, grant.caveats, signatures, discharged)
         entry = Entry(grant, checks)
         if self._revocations.branch_count(identifier.token_id):  # while the signatures are at hand
             self._add_branches(entry, token)
         return token, entry
+
+    def _check_parents_keys(self, grant: Grant) -> None:
+        """Raises `Revoked` if a token that this one came of, in any generation, was under a key that is gone.
+
+        The answer is remembered as long as the keyring: another keyring forgets everything.
+        """
+        for parent in grant.caveats:
+            if type(parent) is Parent and not self._keyring.has_key(parent.key_id):
+                raise Revoked(
+                    f"the token was issued against one under key {parent.key_id}, which is not here",
+                    parent.key_id,
+                )
 
     def _audience(self, identifier: Identifier, context: Context) -> str:
         """The audience of token, verifier and context. Raises `WrongAudience` if they name different ones."""
@@ -290,7 +304,7 @@ class Verifier:
     def _derived_key(self, identifier: Identifier) -> bytes:
         pads = self._keyring.root_pads(identifier.key_id, identifier.audience)
         if pads is None:
-            raise UnknownKey(f"no key {identifier.key_id} here")
+            raise UnknownKey(f"no key {identifier.key_id} here", identifier.key_id)
         return chain.derive_from(pads, identifier.encode())
 
 

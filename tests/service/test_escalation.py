@@ -331,7 +331,7 @@ def test_a_token_minted_beyond_all_time_breaks_nothing(
         [UserCaveat("x"), b"expires = never", b"scope = "],
         [UserCaveat("\u00e9\u4e2d"), Expires(utc_now() + timedelta(hours=1)), Scope("*")],
         [Scope("*"), UserCaveat("x")],
-        [UserCaveat("x"), *[Parent(new_token_id(utc_now()), ()) for _ in range(3)]],
+        [UserCaveat("x"), *[Parent("k1", new_token_id(utc_now()), ()) for _ in range(3)]],
     ],
     ids=["a user", "no expiry", "another order", "garbage", "name beyond ASCII", "user second", "parents"],
 )

@@ -68,7 +68,7 @@ EXAMPLES: dict[type[Caveat], list[Caveat]] = {
     ClientIp: [ClientIp("10.0.0.0/8", "2001:db8::/32"), ClientIp("10.1.2.3"), ClientIp("192.0.2.0/24")],
     Note: [Note("for the nightly build"), Note("für Ä=1")],
     Renewed: [Renewed(NOW)],
-    Parent: [Parent(OTHER_TOKEN_ID, (b"\xab" * 16,)), Parent(OTHER_TOKEN_ID, ())],
+    Parent: [Parent("k1", OTHER_TOKEN_ID, (b"\xab" * 16,)), Parent("k1", OTHER_TOKEN_ID, ())],
 }
 ALL_EXAMPLES = [caveat for examples in EXAMPLES.values() for caveat in examples]
 

@@ -108,7 +108,8 @@ def bounds_of_user(user: str, scope: str, *, is_admin: bool) -> Bounds:
 def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, any_audience: bool) -> Bounds:
     """The bounds of what is issued against a token: no more than it allows, and it dies when that token does.
 
-    `branches`: its branch ids, 16 bytes each. The new token names all of them and dies with any. Raises `Forbidden`.
+    `branches`: its branch ids, 16 bytes each. The new token names all of them, and the key; it dies with any of these.
+    Raises `Forbidden`.
     """
     identified = authenticated.identified
     assert identified is not None
@@ -117,7 +118,7 @@ def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, 
         raise Forbidden("the token's users contradict each other")
     inherited = [caveat for caveat in authenticated.caveats if caveat.inherited]
     parents = [
-        Parent(identified.token_id, tuple(branches[at : at + _BRANCHES_IN_ONE_CAVEAT]))
+        Parent(identified.key_id, identified.token_id, tuple(branches[at : at + _BRANCHES_IN_ONE_CAVEAT]))
         for at in range(0, len(branches), _BRANCHES_IN_ONE_CAVEAT)
     ]
     return Bounds(

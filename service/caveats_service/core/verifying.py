@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 import caveats
 from caveats import (
     Authenticated,
-    Bundle,
     Checkers,
     Context,
     Failure,
@@ -19,6 +18,8 @@ from caveats import (
     Identifier,
     Introspection,
     MasterKeyring,
+    Refused,
+    Revoked,
     UnknownKey,
     UnsatisfiedCaveats,
     Verifier,
@@ -74,7 +75,7 @@ class TokenVerifier:
 
     async def authenticate(self, text: str) -> Authenticated:
         """The authentic, live token with its signatures. An unknown key is looked for in the store once."""
-        return await self._with_fresh_keys(text, lambda: self.verifier.authenticate(text))
+        return await self._with_fresh_keys(lambda: self.verifier.authenticate(text))
 
     async def authenticate_live(self, text: str, context: Context) -> Authenticated:
         """As `authenticate`, and the caveats of its kinds with `liveness` hold. Raises `UnsatisfiedCaveats`.
@@ -95,19 +96,16 @@ class TokenVerifier:
         else:
             try:
                 grant = self.verifier.verify(text, context)
-            except UnknownKey:
-                grant = await self._with_fresh_keys(text, lambda: self.verifier.verify(text, context))
+            except (UnknownKey, Revoked) as refusal:
+                if not await self._missing_key_turned_up(refusal):
+                    raise
+                grant = self.verifier.verify(text, context)
         self.used(grant.identifier, context.now)
         return grant
 
     async def introspect(self, text: str, *, even_revoked: bool = False) -> Introspection:
         """What can be said of the authentic, live token without a request. An unknown key is looked for once."""
-        try:
-            return self.verifier.introspect(text, even_revoked=even_revoked)
-        except UnknownKey:
-            return await self._with_fresh_keys(
-                text, lambda: self.verifier.introspect(text, even_revoked=even_revoked)
-            )
+        return await self._with_fresh_keys(lambda: self.verifier.introspect(text, even_revoked=even_revoked))
 
     async def failures(self, text: str, context: Context) -> tuple[Introspection, tuple[Failure, ...]]:
         """The authentic, live token, and every caveat that refuses."""
@@ -132,18 +130,20 @@ class TokenVerifier:
         if uses:
             await self._store.labels.mark_used(uses)
 
-    async def _with_fresh_keys(self, text: str, attempt: Callable[[], _T]) -> _T:
+    async def _with_fresh_keys(self, attempt: Callable[[], _T]) -> _T:
         try:
             return attempt()
-        except UnknownKey:
-            identifier = Bundle.decode(text).macaroon.unverified_identifier
-            if identifier is None or not await self._key_turned_up(identifier.key_id):
+        except (UnknownKey, Revoked) as refusal:
+            if not await self._missing_key_turned_up(refusal):
                 raise
         return attempt()
 
-    async def _key_turned_up(self, key_id: str) -> bool:
+    async def _missing_key_turned_up(self, refusal: Refused) -> bool:
+        """Whether the store has the key that this node lacked, the token's own or that of one that it came of."""
         try:
-            return await self._master_keys.refresh_for(key_id)
+            return refusal.missing_key is not None and await self._master_keys.refresh_for(
+                refusal.missing_key
+            )
         except StoreError:
             return False
 

@@ -65,7 +65,7 @@ def test_the_most_restrictive_counts():
             Note("one"),
             Note("two"),
             Renewed(NOW),
-            Parent(OTHER_TOKEN_ID, ()),
+            Parent("k1", OTHER_TOKEN_ID, ()),
             unknown,
         ]
     )
@@ -203,7 +203,7 @@ REPEATED = [
     (User("alice"), User("bob"), None),
     (Note("x"), Note("x"), None),
     (Renewed(NOW), Renewed(NOW), None),
-    (Parent(OTHER_TOKEN_ID, ()), Parent(OTHER_TOKEN_ID, ()), None),
+    (Parent("k1", OTHER_TOKEN_ID, ()), Parent("k1", OTHER_TOKEN_ID, ()), None),
     (UnknownCaveat(b"x"), UnknownCaveat(b"x"), None),
     (Host("a.example"), Host("a.example", "b.example"), "no wider"),
     (Host("a.example", "b.example"), Host("a.example"), None),

@@ -80,9 +80,10 @@ NOT_MADE = [
     ("client-ip-none", ClientIp),
     ("client-ip-host-bits", lambda: ClientIp("10.0.0.1/8")),
     ("client-ip-zone", lambda: ClientIp("fe80::1%eth0")),
-    ("parent-no-token-id", lambda: Parent("x", ())),
-    ("parent-branch-short", lambda: Parent(OTHER_TOKEN_ID, (b"x" * 15,))),
-    ("parent-branch-twice", lambda: Parent(OTHER_TOKEN_ID, (b"x" * 16,) * 2)),
+    ("parent-no-key-id", lambda: Parent("1", OTHER_TOKEN_ID, ())),
+    ("parent-no-token-id", lambda: Parent("k1", "x", ())),
+    ("parent-branch-short", lambda: Parent("k1", OTHER_TOKEN_ID, (b"x" * 15,))),
+    ("parent-branch-twice", lambda: Parent("k1", OTHER_TOKEN_ID, (b"x" * 16,) * 2)),
 ]
 
 
@@ -111,8 +112,8 @@ MADE = [
     (ClientIp("10.0.0.0/8", "10.0.0.1", "10.0.0.1/32", "2001:db8::/32", "::1"), None),
     (ClientIp("0.0.0.0/0", "::/0"), "0.0.0.0/0 ::/0"),
     (Note("for the nightly build"), "for the nightly build"),
-    (Parent(OTHER_TOKEN_ID, (b"\xab" * 16,)), f"{OTHER_TOKEN_ID} {'ab' * 16}"),
-    (Parent(OTHER_TOKEN_ID, ()), OTHER_TOKEN_ID),
+    (Parent("k1", OTHER_TOKEN_ID, (b"\xab" * 16,)), f"k1 {OTHER_TOKEN_ID} {'ab' * 16}"),
+    (Parent("k1", OTHER_TOKEN_ID, ()), f"k1 {OTHER_TOKEN_ID}"),
 ]
 
 

@@ -23,6 +23,7 @@ from caveats import (
     Expires,
     Grant,
     InvalidKey,
+    KeyState,
     LimitExceeded,
     Limits,
     Macaroon,
@@ -457,7 +458,7 @@ def test_a_token_issued_against_another_dies_with_it_or_with_the_branch_it_came_
     parent = issue(token_id=OTHER_TOKEN_ID)
     copy = parent.attenuate(Note("copy"))
     branches = verifier().authenticate(copy).branches()
-    child = issue(Parent(OTHER_TOKEN_ID, branches)).attenuate(Note("narrower"))
+    child = issue(Parent("k1", OTHER_TOKEN_ID, branches)).attenuate(Note("narrower"))
     entries = [
         (TokenRevocation(OTHER_TOKEN_ID, LAST), Revoked),
         (BranchRevocation(OTHER_TOKEN_ID, branch(copy), LAST), Revoked),
@@ -473,6 +474,33 @@ def test_a_token_issued_against_another_dies_with_it_or_with_the_branch_it_came_
         checking.revocations.add(entry)
         assert outcome(checking.verify, text, REQUEST) is error
         assert outcome(checking.verify, text, REQUEST) is error
+
+
+@pytest.mark.parametrize("question", ["verify", "introspect", "authenticate", "failures"])
+def test_a_token_dies_with_the_key_of_any_token_that_it_came_of(question):
+    """A parent and a grandparent, in what the issuer wrote; and one that a holder named, who can only say no."""
+    masters = [MasterKey(f"k{n}", bytes([n]) * 32, KeyState.VERIFYING) for n in (1, 2, 3)]
+    named = [Parent("k2", new_token_id(NOW), ()), Parent("k1", OTHER_TOKEN_ID, (b"x" * 16,))]
+    child = issue(*named, key_id="k3", keyring=MasterKeyring(masters))
+    later = issue(key_id="k3", keyring=MasterKeyring(masters)).attenuate(named[1])
+    for text in (child.encode(), child.attenuate(Note("narrower")).encode(), later.encode()):
+        checking = verifier(keyring=MasterKeyring(masters))
+        ask = getattr(checking, question)
+        arguments = (text, REQUEST) if question in ("verify", "failures") else (text,)
+        assert outcome(ask, *arguments) is None
+        for keys in (masters[1:], [masters[0], masters[2]], [masters[2]]):
+            checking.keyring = MasterKeyring(keys).export("photos")
+            dead = text != later.encode() or masters[0] not in keys
+            assert outcome(ask, *arguments) is (Revoked if dead else None)
+        checking.keyring = MasterKeyring(masters)
+        assert outcome(ask, *arguments) is None
+
+
+def test_a_parent_without_a_key_is_no_parent():
+    """Older services wrote no key: whether that one is still here nobody can say."""
+    old = issue(f"parent = {OTHER_TOKEN_ID}".encode())
+    (failure,) = verifier().failures(old, REQUEST)
+    assert failure.predicate == f"parent = {OTHER_TOKEN_ID}"
 
 
 def test_tokens_not_laid_out_as_issued_ones_have_branches_too():

@@ -13,6 +13,7 @@ from caveats import (
     Expires,
     Identifier,
     Macaroon,
+    Parent,
     RejectedDelivery,
     Revoked,
     Scope,
@@ -66,9 +67,9 @@ def ready(model: Model, **given: Any) -> FreshnessGate:
     return made
 
 
-def token(model: Model) -> tuple[str, str]:
-    identifier = Identifier(model.masters.active.key_id, "photos", new_token_id(model.now), 3)
-    caveats = (User("alice"), Expires(model.now.replace(microsecond=0) + DAY), Scope("*"))
+def token(model: Model, *parents: Parent) -> tuple[str, str]:
+    caveats = (User("alice"), Expires(model.now.replace(microsecond=0) + DAY), Scope("*"), *parents)
+    identifier = Identifier(model.masters.active.key_id, "photos", new_token_id(model.now), len(caveats))
     return Macaroon.mint(
         model.masters.root_key(identifier), identifier, caveats=caveats
     ).encode(), identifier.token_id
@@ -226,6 +227,25 @@ def test_a_dropped_key_is_dead_for_tokens_that_are_remembered_too() -> None:
     with pytest.raises(UnknownKey):
         made.verifier.verify(text, context)
     assert made.status().key_ids == ("k2",)
+
+
+def test_what_was_issued_against_a_token_dies_with_that_tokens_key() -> None:
+    model = Model()
+    model.rotate()
+    made = ready(model)
+    child, _ = token(model, Parent("k1", new_token_id(model.now), ()))
+    context = Context(now=model.now, scopes=("photos:read",))
+    assert made.verifier.verify(child, context).user == "alice"
+    model.pass_time(1)
+    model.retire()
+    made.take_line(model.line())
+    memory, whole = made.memory()
+    again = gate(model)
+    again.recall(memory, whole)
+    for one in (made, again):
+        with pytest.raises(Revoked) as refused:
+            one.verifier.verify(child, context)
+        assert refused.value.missing_key == "k1"
 
 
 def test_after_a_restart_it_is_as_fresh_as_it_was() -> None:

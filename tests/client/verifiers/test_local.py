@@ -25,6 +25,7 @@ from caveats import (
     Identifier,
     Macaroon,
     MalformedToken,
+    Parent,
     PrivateKey,
     Revoked,
     Scope,
@@ -44,6 +45,7 @@ from tests.support.local import (
     Clock,
     Mirror,
     World,
+    bearer,
     context,
     is_stale,
     now,
@@ -470,8 +472,11 @@ def test_a_key_retired_by_force_is_dead_within_five_seconds(own: World, making: 
     verifier.verify(old, context())
     own.admin("POST", "/v1/keys/rotate", {"now": True})
     new = own.token()
+    child = own.http.post("/v1/tokens", json={"scope": "*"}, headers=bearer(old)).json()["token"]
+    assert verifier.verify(child, context())
     own.admin("POST", "/v1/keys/k1/retire", {"force": True})
     assert wait_until(lambda: outcome(lambda: verifier.verify(old, context())) == "UnknownKey") < 5
+    assert outcome(lambda: verifier.verify(child, context())) == "Revoked"
     assert verifier.verify(new, context())
     assert verifier.status().key_ids == ("k2",)
 
@@ -505,6 +510,21 @@ def test_fifty_that_meet_an_unknown_key_share_one_fetch(own: World, making: Maki
 def _under(key_id: str) -> str:
     identifier = Identifier(key_id, "photos", new_token_id(now()), 1)
     return Macaroon.mint(b"k" * 32, identifier, caveats=(User("alice"),)).encode()
+
+
+def test_a_parents_key_that_is_not_here_yet_is_fetched_as_the_tokens_own_is(
+    own: World, making: Making, clock: Clock
+) -> None:
+    mirror = Mirror()
+    verifier = making(own, transport=mirror, monotonic=clock)
+    verifier.verify(own.token(), context())
+    clock.pass_time(1.1)
+    mirror.lie = lambda request, body: body if request.url.path.endswith("/keys") else b""
+    own.admin("POST", "/v1/keys/rotate", {"now": True})
+    caveats = (User("alice"), Scope("*"), Parent("k2", new_token_id(now()), ()))
+    identifier = Identifier("k1", "photos", new_token_id(now()), len(caveats))
+    root_key = own.service.runtime.master_keys.keyring.root_key(identifier)
+    assert verifier.verify(Macaroon.mint(root_key, identifier, caveats=caveats), context())
 
 
 def test_a_key_that_nobody_has_is_asked_for_once_a_second(world: World, making: Making, clock: Clock) -> None:

@@ -365,7 +365,8 @@ def test_where_the_service_does_not_say_what_was_revoked_every_copy_is_asked_for
     [
         pytest.param(lambda token: token.attenuate(b"acme/kind = x"), id="a kind that is unknown here"),
         pytest.param(
-            lambda token: token.attenuate(Parent(new_token_id(now()), (b"b" * 16,))), id="another parent"
+            lambda token: token.attenuate(Parent("k1", new_token_id(now()), (b"b" * 16,))),
+            id="another parent",
         ),
         pytest.param(lambda token: token.attenuate(Renewed(now().replace(microsecond=0))), id="renewed"),
     ],

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from caveats import (
     DEFAULT_LIMITS,
-    Bundle,
     Context,
     PrivateKey,
+    Revoked,
     Stale,
     UnknownKey,
     UnsatisfiedCaveats,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     import httpx2 as httpx
 
-    from caveats import Authenticated, Checkers, Failure, Grant, Limits, Macaroon
+    from caveats import Authenticated, Bundle, Checkers, Failure, Grant, Limits, Macaroon, Refused
 
 __all__ = ["AsyncLocalVerifier", "Health", "LocalVerifier", "Status"]
 
@@ -158,15 +158,6 @@ class _Local:
             on_ready=on_ready,
         )
 
-    def _missing_key(self, presented: str | Bundle | Macaroon) -> str | None:
-        """The key id that a token names; None if it is not a token of this service for this audience."""
-        bundle = Bundle.decode(presented) if isinstance(presented, str) else presented
-        macaroon = bundle.macaroon if isinstance(bundle, Bundle) else bundle
-        identifier = macaroon.unverified_identifier
-        if identifier is None or identifier.audience != self.audience:
-            return None
-        return identifier.key_id
-
     def _not_ready(self, seconds: float) -> Stale:
         status = self._gate.status()
         return Stale(f"not ready within {seconds:g} s: {status.problem or 'the service takes too long'}")
@@ -260,8 +251,8 @@ class LocalVerifier(_Local):
         verifier = gate.verifier
         try:
             return verifier.verify(presented, context)
-        except UnknownKey:
-            if not self._key_turned_up(presented):
+        except (UnknownKey, Revoked) as refusal:
+            if not self._missing_key_turned_up(refusal):
                 raise
         return verifier.verify(presented, context)
 
@@ -273,8 +264,8 @@ class LocalVerifier(_Local):
         verifier = self._gate.verifier
         try:
             return verifier.authenticate(presented)
-        except UnknownKey:
-            if not self._key_turned_up(presented):
+        except (UnknownKey, Revoked) as refusal:
+            if not self._missing_key_turned_up(refusal):
                 raise
         return verifier.authenticate(presented)
 
@@ -288,8 +279,8 @@ class LocalVerifier(_Local):
             return tuple(refusal.failures)
         return ()
 
-    def _key_turned_up(self, presented: str | Bundle | Macaroon) -> bool:
-        key_id = self._missing_key(presented)
+    def _missing_key_turned_up(self, refusal: Refused) -> bool:
+        key_id = refusal.missing_key
         if key_id is None or self._running is None or self._loop is None:
             return False
         try:
@@ -358,11 +349,11 @@ class AsyncLocalVerifier(_Local):
     async def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
         """As `LocalVerifier.verify`."""
         facts = Context(self._gate.now()) if context is None else context
-        return await self._ask(presented, lambda: self._gate.verifier.verify(presented, facts))
+        return await self._ask(lambda: self._gate.verifier.verify(presented, facts))
 
     async def authenticate(self, presented: str | Bundle | Macaroon) -> Authenticated:
         """The authentic, live token, whose caveats are not judged. Raises as `verify`, except `UnsatisfiedCaveats`."""
-        return await self._ask(presented, lambda: self._gate.verifier.authenticate(presented))
+        return await self._ask(lambda: self._gate.verifier.authenticate(presented))
 
     async def failures(
         self, presented: str | Bundle | Macaroon, context: Context | None = None
@@ -374,14 +365,14 @@ class AsyncLocalVerifier(_Local):
             return tuple(refusal.failures)
         return ()
 
-    async def _ask(self, presented: str | Bundle | Macaroon, question: Callable[[], T]) -> T:
+    async def _ask(self, question: Callable[[], T]) -> T:
         if not self._waited or self._closed:
             await self.start()
         self._gate.check()
         try:
             return question()
-        except UnknownKey:
-            key_id = self._missing_key(presented)
+        except (UnknownKey, Revoked) as refusal:
+            key_id = refusal.missing_key
             if key_id is None or self._running is None or not await self._running.key_turned_up(key_id):
                 raise
         self._gate.check()

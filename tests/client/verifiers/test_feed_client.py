@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from caveats_client.verifiers.feed_client import (
     LONGEST_LINE,
+    MOST_LINES_WITHOUT_NEWS,
+    MOST_WITHOUT_NEWS,
     PROOF_HEADER,
     SILENCE,
+    SLICE,
     Backoff,
     CannotRead,
     LineReader,
@@ -84,6 +90,103 @@ def test_a_line_without_an_end_is_given_up() -> None:
     with pytest.raises(CannotRead, match="without an end"):
         for _ in range(LONGEST_LINE // 2**20 + 1):
             list(read.take(b"x" * 2**20))
+
+
+PACKED = {**NDJSON, "content-encoding": "gzip"}
+
+
+def test_an_event_without_an_end_is_given_up() -> None:
+    read = reading(Mode.STREAM)
+    line = b"data: " + b"x" * (SLICE - 7) + b"\n"
+    with pytest.raises(CannotRead, match="event without an end"):
+        for _ in range(LONGEST_LINE // SLICE + 2):
+            list(read.take(line))
+            read.heard_news()
+
+
+@pytest.mark.parametrize(
+    ("mode", "line"),
+    [
+        pytest.param(Mode.CATCH_UP, b"\n", id="empty lines"),
+        pytest.param(Mode.POLL, b"k1 00 {}\n", id="lines"),
+        pytest.param(Mode.STREAM, b"\r\n", id="events without data"),
+        pytest.param(Mode.STREAM, b": a comment\n", id="comments"),
+        pytest.param(Mode.STREAM, b"data: a\n\n", id="events"),
+    ],
+)
+def test_lines_without_news_are_bounded_whatever_they_are(mode: Mode, line: bytes) -> None:
+    packed = gzip.compress(line * 200_000)
+    read = reading(mode, headers={**(EVENTS if mode is Mode.STREAM else NDJSON), "content-encoding": "gzip"})
+    taken = 0
+    with pytest.raises(CannotRead, match="lines without anything new"):
+        for part in read.slices(packed):
+            for _ in read.take(part):
+                taken += 1
+    assert taken <= MOST_LINES_WITHOUT_NEWS
+
+
+def test_an_answer_with_news_in_it_goes_on_for_as_long_as_it_has_any() -> None:
+    read = reading(Mode.CATCH_UP, headers=PACKED)
+    lines = b"k1 00 {}\n" * (3 * MOST_LINES_WITHOUT_NEWS)
+    count = 0
+    for part in read.slices(gzip.compress(lines)):
+        for _ in read.take(part):
+            read.heard_news()
+            count += 1
+    assert count == 3 * MOST_LINES_WITHOUT_NEWS
+
+
+@pytest.mark.parametrize("headers", [NDJSON, PACKED], ids=["plain", "packed"])
+@pytest.mark.parametrize("size", [0, 1, SLICE - 1, SLICE, SLICE + 1, 5 * SLICE])
+def test_an_answer_comes_in_slices_and_whole(headers: dict[str, str], size: int) -> None:
+    body = (b"0123456789abcde\n" * (size // 16 + 1))[:size]
+    sent = gzip.compress(body) if headers is PACKED else body
+    read = reading(Mode.POLL, headers=headers)
+    parts = [part for at in range(0, len(sent), 7) for part in read.slices(sent[at : at + 7])]
+    assert b"".join(parts) == body
+    assert all(len(part) <= SLICE for part in reading(Mode.POLL, headers=headers).slices(sent))
+
+
+def test_a_packed_answer_is_bounded_after_unpacking_in_bytes_and_in_memory() -> None:
+    packed = gzip.compress(bytes(8 * MOST_WITHOUT_NEWS))
+    read = reading(Mode.CATCH_UP, headers=PACKED)
+    size = 0
+    tracemalloc.start()
+    with pytest.raises(CannotRead, match="without anything new"):
+        for part in read.slices(packed):
+            size += len(part)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert size <= MOST_WITHOUT_NEWS
+    assert peak < 1_000_000
+
+
+def test_a_packed_answer_that_unpacks_to_nothing_is_bounded_as_well() -> None:
+    read = reading(Mode.CATCH_UP, headers=PACKED)
+    assert list(read.slices(gzip.compress(b"")[:10])) == [b""]
+    with pytest.raises(CannotRead, match="without anything new"):
+        for _ in range(MOST_WITHOUT_NEWS // 50_000 + 1):
+            assert not any(read.slices(b"\x00\x00\x00\xff\xff" * 10_000))
+
+
+@pytest.mark.parametrize("packing", ["gzip, gzip", "br", "zstd", "deflate", "x"])
+def test_an_answer_packed_in_another_way_is_not_unpacked(packing: str) -> None:
+    with pytest.raises(CannotRead, match="encoding"):
+        reading(Mode.CATCH_UP, headers={**NDJSON, "content-encoding": packing})
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        pytest.param(b"not packed at all", "cannot be unpacked", id="not packed"),
+        pytest.param(gzip.compress(b"a\n") + b"b", "after its end", id="more behind it"),
+        pytest.param(gzip.compress(b"a\n") * 2, "after its end", id="twice"),
+    ],
+)
+def test_a_packed_answer_that_is_none_is_given_up(body: bytes, says: str) -> None:
+    read = reading(Mode.CATCH_UP, headers=PACKED)
+    with pytest.raises(CannotRead, match=says):
+        list(read.slices(body))
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Requests for the feed of revocations: which one to send, when to send the next, and how to split answers into lines.
 
 Pure: opens nothing. Knows the three forms of the feed: server-sent events, long-poll, and the whole feed compressed.
-Knows no page and no key. If a proxy holds events back, no line arrives; then the verifier polls.
+Knows no page and no key. If a proxy holds events back, no line arrives; then the verifier polls. Whoever answers may be
+a mirror that means harm: what is read without news is bounded in bytes and lines, after unpacking.
 """
 
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -22,8 +24,15 @@ SILENCE = 6.0
 """Seconds without a line after which a stream counts as broken: three heartbeats."""
 POLL_SECONDS = 4
 """Seconds that a long-poll waits: short enough that a change of keys alone, which ends no poll, is seen in five."""
-LONGEST_LINE = 32 * 1024 * 1024
-"""Bytes of a line."""
+LONGEST_LINE = 4 * 1024 * 1024
+"""Bytes of a line, and of an event. A page of 5000 entries has 750 KiB at most."""
+MOST_WITHOUT_NEWS = 8 * 1024 * 1024
+"""Bytes of an answer, packed and unpacked, without anything new in them."""
+MOST_LINES_WITHOUT_NEWS = 1000
+"""Lines of an answer, empty ones too, without anything new in them."""
+SLICE = 16 * 1024
+"""Bytes that are unpacked and handled at a time: some milliseconds of work."""
+_GZIP = 16 + zlib.MAX_WBITS
 _POLL_FOR = 300.0
 """Seconds of polling after which events are tried again."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 5.0
@@ -91,13 +100,16 @@ def feed_request(
 
 
 class LineReader:
-    """The lines of the feed in an answer's bytes as they come."""
+    """The lines of the feed in an answer's bytes as they come, within bounds."""
 
     def __init__(self, asked: FeedRequest, status: int, headers: Mapping[str, str]) -> None:
         """Raises `CannotRead` for an answer that is not the feed."""
         self._events = asked.mode is Mode.STREAM
         self._rest = bytearray()
         self._data: list[str] = []
+        self._data_size = 0
+        self._packed = None
+        self.heard_news()
         if status != 200:
             unsuited = self._events and status in _NO_STREAM
             retry_after = _seconds(headers.get("retry-after", ""))
@@ -107,11 +119,54 @@ class LineReader:
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if self._events and kind != "text/event-stream":
             raise CannotRead("a proxy answers with something other than an event stream", unsuited=True)
+        packing = headers.get("content-encoding", "").strip().lower()
+        if packing == "gzip":
+            self._packed = zlib.decompressobj(_GZIP)
+        elif packing not in ("", "identity"):
+            raise CannotRead("an answer in an encoding that was not asked for")
+
+    def heard_news(self) -> None:
+        """Begin to count anew: the lines so far had news."""
+        self._bytes_left = MOST_WITHOUT_NEWS
+        self._lines_left = MOST_LINES_WITHOUT_NEWS
+
+    def slices(self, chunk: bytes) -> Iterator[bytes]:
+        """The bytes of the answer in a chunk of its body as it was sent, unpacked, at most `SLICE` bytes at a time.
+
+        Raises `CannotRead` for what cannot be unpacked, and for more bytes than an answer may have without news.
+        """
+        self._count_bytes(len(chunk))
+        if self._packed is None:
+            for start in range(0, len(chunk), SLICE):
+                yield chunk[start : start + SLICE]
+            return
+        full = False  # whether zlib may hold more than the last slice had room for
+        while chunk or full:
+            try:
+                part = self._packed.decompress(chunk, SLICE)
+            except zlib.error:
+                raise CannotRead("an answer that cannot be unpacked") from None
+            if self._packed.unused_data:
+                raise CannotRead("an answer that goes on after its end")
+            chunk, full = self._packed.unconsumed_tail, len(part) == SLICE
+            self._count_bytes(len(part))
+            yield part
+
+    def _count_bytes(self, count: int) -> None:
+        self._bytes_left -= count
+        if self._bytes_left < 0:
+            raise CannotRead(f"more than {MOST_WITHOUT_NEWS} bytes without anything new")
 
     def take(self, chunk: bytes) -> Iterator[str]:
-        """The lines that are complete with these bytes."""
+        """The lines that are complete with these bytes.
+
+        Raises `CannotRead` for a line that is too long, and for more lines than an answer may have without news.
+        """
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
+            self._lines_left -= 1
+            if self._lines_left < 0:
+                raise CannotRead(f"more than {MOST_LINES_WITHOUT_NEWS} lines without anything new")
             self._rest += chunk[start:end]
             line = self._line(self._rest.removesuffix(b"\r").decode("ascii", "replace"))
             self._rest.clear()
@@ -127,8 +182,11 @@ class LineReader:
             return text or None
         if text.startswith("data:"):
             self._data.append(text[5:].removeprefix(" "))
+            self._data_size += len(text)
+            if self._data_size > LONGEST_LINE:
+                raise CannotRead("an event without an end")
         elif not text and self._data:
-            data, self._data = "\n".join(self._data), []
+            data, self._data, self._data_size = "\n".join(self._data), [], 0
             return data
         return None
 

@@ -264,23 +264,27 @@ class SyncLoop:
         ):
             loop = asyncio.get_running_loop()
             lines = LineReader(asked, response.status_code, response.headers)
-            async for chunk in response.aiter_bytes():
-                for line in lines.take(chunk):
-                    until = limit.when()
-                    limit.reschedule(None)  # the time that is spent here is not the service's
-                    taken = await self._take(line)
-                    # Only news extends the deadline: incomplete lines and old pages do not.
-                    limit.reschedule(loop.time() + asked.patience if taken.news else until)
-                    attempt.heard = True
-                    if taken.fetch_keys:
-                        self._keys_wanted.set()
-                    if taken.news:
-                        attempt.news = True
-                        self._gate.problems.pop("feed", None)
-                        self._changed.set()
-                    if taken.reconnect:
-                        attempt.gap = True
-                        return
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            async for chunk in response.stream:  # as it was sent: httpx would unpack it without a limit
+                for part in lines.slices(chunk):
+                    for line in lines.take(part):
+                        until = limit.when()
+                        limit.reschedule(None)  # the time that is spent here is not the service's
+                        taken = await self._take(line)
+                        # Only news extends the deadline: incomplete lines and old pages do not.
+                        limit.reschedule(loop.time() + asked.patience if taken.news else until)
+                        attempt.heard = True
+                        if taken.fetch_keys:
+                            self._keys_wanted.set()
+                        if taken.news:
+                            lines.heard_news()
+                            attempt.news = True
+                            self._gate.problems.pop("feed", None)
+                            self._changed.set()
+                        if taken.reconnect:
+                            attempt.gap = True
+                            return
+                    await asyncio.sleep(0)  # other tasks of the app run between two slices
 
     async def _take(self, line: str) -> Next:
         try:

@@ -305,6 +305,90 @@ def test_an_apps_token_with_the_id_of_anothers_does_not_kill_that_one(
     assert http.get("/v1/authorize", headers=bearer(victim["token"])).status_code == 200
 
 
+def test_what_an_app_writes_into_its_token_revokes_no_branch_of_anothers(
+    service: Service, http: httpx.Client
+) -> None:
+    """The parent caveat of a token for an app names the id and the branches of the account's token."""
+    account = new_user(service).issue()
+    seen = service.call(lambda: service.runtime.tokens.verifier.introspect(account["token"]))
+    branch_id = seen.branches[-1].hex()
+    for_app = http.post("/v1/tokens", json={"audience": "photos"}, headers=bearer(account["token"])).json()
+    assert any(branch_id in str(caveat) for caveat in Macaroon.decode(for_app["token"]).unverified_caveats)
+    forged = minted_by_app(service, "photos", account["token_id"], *_usual(account["user"]))
+    body = {"token_id": account["token_id"], "branch_id": branch_id}
+    assert problem(http.post("/v1/revocations", json=body, headers=bearer(forged))) == (403, "forbidden")
+    assert http.get("/v1/authorize", headers=bearer(account["token"])).status_code == 200
+
+
+def test_an_apps_token_revokes_itself_by_its_own_branch_id(service: Service, http: httpx.Client) -> None:
+    token = minted_by_app(service, "photos", new_token_id(utc_now()), *_usual("alice"))
+    seen = service.call(lambda: service.runtime.tokens.verifier.introspect(token))
+    body = {"token_id": seen.token_id, "branch_id": seen.branches[-1].hex()}
+    assert http.post("/v1/revocations", json=body, headers=bearer(token)).status_code == 201
+    assert http.get("/v1/authorize?audience=photos", headers=bearer(token)).status_code == 401
+
+
+@pytest.mark.parametrize("by", ["token", "its branch", "token_id", "delete"])
+def test_the_audit_names_the_audience_of_a_token_that_an_app_may_have_written(
+    service: Service, http: httpx.Client, by: str
+) -> None:
+    token = minted_by_app(service, "photos", new_token_id(utc_now()), *_usual("admin"))
+    seen = service.call(lambda: service.runtime.tokens.verifier.introspect(token))
+    bodies: dict[str, dict[str, str]] = {
+        "token": {"token": token},
+        "its branch": {"token_id": seen.token_id, "branch_id": seen.branches[-1].hex()},
+        "token_id": {"token_id": seen.token_id},
+    }
+    if by == "delete":
+        http.delete(f"/v1/tokens/{seen.token_id}", headers=bearer(token)).raise_for_status()
+    else:
+        http.post("/v1/revocations", json=bodies[by], headers=bearer(token)).raise_for_status()
+    (entry,) = [
+        entry
+        for entry in service.run(service.runtime.store.audit.list(limit=20))
+        if entry.subject == seen.token_id
+    ]
+    assert entry.actor == "a token of audience photos"
+
+
+def test_what_an_app_writes_into_its_token_labels_nothing_of_a_users(
+    service: Service, http: httpx.Client
+) -> None:
+    user = new_user(service)
+    forged = minted_by_app(service, "photos", new_token_id(utc_now()), *_usual(user.username))
+    answer = http.post("/v1/tokens", json={"note": "my laptop"}, headers=bearer(forged))
+    assert answer.status_code == 201
+    assert http.get("/v1/tokens", headers=bearer(user.token())).json()["tokens"] == []
+
+
+def test_the_use_of_an_apps_token_is_no_use_of_the_token_whose_id_it_has(
+    service: Service, http: httpx.Client
+) -> None:
+    user = new_user(service)
+    account = user.token()
+    labelled = user.issue(note="my laptop", scope="photos:read")
+    forged = minted_by_app(
+        service, "photos", labelled["token_id"], *_usual(user.username), b"note = my laptop"
+    )
+
+    def last_use() -> object:
+        return http.get(f"/v1/tokens/{labelled['token_id']}", headers=bearer(account)).json()["last_used_at"]
+
+    assert http.get("/v1/authorize?audience=photos", headers=bearer(forged)).status_code == 200
+    http.post("/v1/verify", json={"token": forged, "audience": "photos"}).raise_for_status()
+    service.run(service.runtime.tokens.write_uses())
+    assert last_use() is None
+    assert http.get("/v1/authorize?scope=photos:read", headers=bearer(labelled["token"])).status_code == 200
+    assert last_use() is not None
+
+
+def test_an_apps_token_in_the_cookie_is_nobodys_session(service: Service, http: httpx.Client) -> None:
+    forged = minted_by_app(service, "photos", new_token_id(utc_now()), *_usual("admin"))
+    answer = http.get("/v1/session", headers={"Cookie": f"__Host-caveats-session={forged}"})
+    assert problem(answer) == (401, "invalid_token")
+    assert "Set-Cookie" not in answer.headers
+
+
 @pytest.mark.parametrize("token_id", ["7ZZZZZZZZZZZZZZZZZZZZZZZZZ", "00000000000000000000000000"])
 def test_a_token_minted_beyond_all_time_breaks_nothing(
     service: Service, http: httpx.Client, token_id: str

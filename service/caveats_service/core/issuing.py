@@ -18,6 +18,7 @@ from caveats import (
     Checkers,
     Expires,
     Identifier,
+    Introspection,
     LimitExceeded,
     Macaroon,
     MalformedCaveat,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from caveats_service.settings import Settings
 
 DEFAULT_AUDIENCE = "default"
+"""The audience of tokens for accounts. Nobody but the service has its keys."""
 DEFAULT_SCOPE = "*"
 _EXPIRES_AT = 1
 """The place of the issuer's expiry among the caveats of an issued token."""
@@ -74,6 +76,8 @@ class Bounds:
     """The only audience; None for any."""
     inherited: tuple[Caveat, ...] = ()
     """Caveats that go into the new token as they are."""
+    user_proven: bool = True
+    """Whether the service itself knows who the user is, or an app may have written the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,8 @@ class Plan:
     audience: str
     caveats: tuple[Caveat, ...]
     scope: str
-    note: str | None
+    label: str | None
+    """The note under which its user finds the token in their list; None for one that is not listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,7 @@ def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, 
         expires_at=authority.expires_at,
         audience=None if any_audience else identified.audience,
         inherited=(*dict.fromkeys(inherited), *parents),
+        user_proven=identified.audience == DEFAULT_AUDIENCE,
     )
 
 
@@ -147,7 +153,18 @@ def plan(asked: IssueRequest, bounds: Bounds, lives: Lives, checkers: Checkers, 
     caveats += bounds.inherited
     if asked.note is not None:
         caveats.append(Note(asked.note))
-    return Plan(bounds.user, audience, tuple(caveats), scope.value, asked.note)
+    label = asked.note if bounds.user_proven else None  # an app writes into nobody's list
+    return Plan(bounds.user, audience, tuple(caveats), scope.value, label)
+
+
+def actor_of(token: Introspection) -> str:
+    """Who acts with a token, for the audit: its user or, where an app may have written the name, the audience.
+
+    A username has no space, so neither can be taken for the other.
+    """
+    if token.audience == DEFAULT_AUDIENCE:
+        return token.user
+    return f"a token of audience {token.audience}"
 
 
 def _scope(text: str, bounds: Bounds) -> Scope:
@@ -256,11 +273,11 @@ class TokenIssuer:
             lambda: Macaroon.mint(root_key, identifier, location=self._location, caveats=planned.caveats)
         )
         issued = IssuedToken.of(macaroon, identifier, planned.caveats)
-        if planned.note is not None:
+        if planned.label is not None:
             label = LabelledToken(
                 identifier.token_id,
                 planned.user,
-                planned.note,
+                planned.label,
                 planned.scope,
                 planned.audience,
                 now,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from caveats import BranchRevocation, Introspection, Revocation, TokenRevocation, UserRevocation
 from caveats.token import issue_time
 from caveats_service.core.clock import utc_now
+from caveats_service.core.issuing import actor_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +70,7 @@ class Revoker:
         It is revoked by the last of its branch ids, never by its token id: an app that has its audience's keys can put
         any id into a token.
         """
-        return await self.revoke_branch(token.token_id, token.branches[-1], actor=token.user)
+        return await self.revoke_branch(token.token_id, token.branches[-1], actor=actor_of(token))
 
     async def revoke_user(
         self, username: str, *, actor: str, once: Idempotency | None = None

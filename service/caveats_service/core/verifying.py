@@ -61,8 +61,8 @@ class TokenVerifier:
 
     def __init__(self, verifier: Verifier, master_keys: MasterKeys, store: Store, settings: Settings) -> None:
         self.verifier = verifier
-        self.uses: dict[str, datetime] = {}
-        """The last use, by token id, of what may be a labelled token, since it was last written down."""
+        self.uses: dict[tuple[str, str], datetime] = {}
+        """The last use, by audience and token id, of what may be a labelled token, since it was last written down."""
         self._master_keys = master_keys
         self._store = store
         self._deadline = settings.checker_deadline
@@ -122,7 +122,7 @@ class TokenVerifier:
     def used(self, identifier: Identifier, now: datetime) -> None:
         """Remember when a token was last used, if it may be a labelled one."""
         if identifier.issuer_caveats > 3 and len(self.uses) < _MOST_USES:  # user, expires, scope, and a note
-            self.uses[identifier.token_id] = now
+            self.uses[identifier.audience, identifier.token_id] = now
 
     async def write_uses(self) -> None:
         """Write the last uses to the store. Raises `StoreError`, and then they are lost."""

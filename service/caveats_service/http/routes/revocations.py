@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from caveats import BranchRevocation, Introspection, UserRevocation
 from caveats.http import Problem, TokenCredential, bad_request
 from caveats.token import BRANCH_ID_SIZE, is_token_id
+from caveats_service.core.issuing import DEFAULT_AUDIENCE, actor_of
 from caveats_service.core.usernames import check_username
 from caveats_service.http import schemas
 from caveats_service.http.credentials import require_admin, require_owner_or_admin, require_token
@@ -77,15 +78,19 @@ async def revoke_whole(request: RequestContext, token_id: str) -> RevocationReco
 
 
 async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str) -> RevocationRecord:
-    """A branch by its id: for the token's user, for a holder of the whole token or of that copy, or for an admin."""
+    """A branch by its id: for the token's user, for a holder of the whole token or of that copy, or for an admin.
+
+    An app can put any id into a token of its audience, and so it revokes no branch but its own: another may be one of
+    a token for an account.
+    """
     branch = _read_branch_id(branch_id)
     presented = await _presented(request, token_id)
     if presented is None:
         actor = (await _require_owner_or_admin(request, token_id)).username
-    elif presented.whole or branch == presented.branches[-1]:
-        actor = presented.user
+    elif branch == presented.branches[-1] or (presented.whole and presented.audience == DEFAULT_AUDIENCE):
+        actor = actor_of(presented)
     else:
-        raise forbidden("a narrowed copy may revoke itself, not other branches")
+        raise forbidden("a narrowed copy, or a token for an app, may revoke itself, not other branches")
     return await request.runtime.revocations.revoke_branch(token_id, branch, actor=actor)
 
 

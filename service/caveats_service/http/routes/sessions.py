@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from caveats import CaveatsError, Expires
-from caveats.http import PasswordCredential, TokenCredential, credential_of, credential_required
+from caveats.http import (
+    PasswordCredential,
+    TokenCredential,
+    credential_of,
+    credential_required,
+    invalid_token,
+)
 from caveats_service.core.errors import Forbidden
-from caveats_service.core.issuing import IssueRequest, plan, renewal_expiry
+from caveats_service.core.issuing import DEFAULT_AUDIENCE, IssueRequest, plan, renewal_expiry
 from caveats_service.http import schemas
 from caveats_service.http.credentials import live_token, require_token, user_of
 from caveats_service.http.request import NO_STORE, RequestContext, reply
@@ -58,6 +64,9 @@ async def who(request: RequestContext) -> Response:
     if not credential.from_cookie:
         raise credential_required()
     authenticated = await live_token(request)
+    identified = authenticated.identified
+    if identified is None or identified.audience != DEFAULT_AUDIENCE:
+        raise invalid_token()  # an app may have written who the user is: this is nobody's session
     try:
         expires_at = renewal_expiry(
             authenticated,

@@ -125,9 +125,8 @@ async def one(request: RequestContext) -> Response:
 
 def label_response(request: RequestContext, token: LabelledToken) -> schemas.LabelResponse:
     """A labelled token, its last use as this node knows it."""
-    uses = [
-        at for at in (token.last_used_at, request.runtime.tokens.uses.get(token.token_id)) if at is not None
-    ]
+    here = request.runtime.tokens.uses.get((token.audience, token.token_id))
+    uses = [at for at in (token.last_used_at, here) if at is not None]
     return schemas.LabelResponse(
         token_id=token.token_id,
         note=token.note,

@@ -84,10 +84,11 @@ class LabelRepository(Repository):
             return await all_records(connection, LabelledToken, query)
 
     @operation
-    async def mark_used(self, uses: Mapping[str, datetime]) -> None:
-        """Write the times of last use, by token id. A later time stays, and unknown ids are ignored.
+    async def mark_used(self, uses: Mapping[tuple[str, str], datetime]) -> None:
+        """Write the times of last use, by audience and token id. A later time stays, and unknown ids are ignored.
 
-        Not audited, because nobody decides it.
+        An app can put any id into a token of its audience: that is no use of the token of another audience that has
+        this id. Not audited, because nobody decides it.
         """
         if not uses:
             return
@@ -96,11 +97,15 @@ class LabelRepository(Repository):
             update(labelled_tokens)
             .where(
                 labelled_tokens.c.token_id == bindparam("used_id"),
+                labelled_tokens.c.audience == bindparam("used_for"),
                 or_(last.is_(None), last < bindparam("used_at", type_=last.type)),
             )
             .values(last_used_at=bindparam("used_at", type_=last.type))
         )
-        rows = [{"used_id": token_id, "used_at": at} for token_id, at in sorted(uses.items())]
+        rows = [
+            {"used_id": token_id, "used_for": audience, "used_at": at}
+            for (audience, token_id), at in sorted(uses.items(), key=lambda use: use[0][1])
+        ]
         async with self._database.write() as connection:
             await connection.execute(statement, rows)
 

@@ -37,8 +37,8 @@ async def test_a_last_use_only_moves_forward(store: Store) -> None:
     await alice(store)
     for name in ("T1", "T2", "T3"):
         await store.labels.add(label(name), now=NOW, actor="alice")
-    await store.labels.mark_used({"T1": NOW + DAY, "T2": NOW, "unknown": NOW})
-    await store.labels.mark_used({"T1": NOW, "T2": NOW + DAY})
+    await store.labels.mark_used({("photos", "T1"): NOW + DAY, ("photos", "T2"): NOW, ("x", "unknown"): NOW})
+    await store.labels.mark_used({("photos", "T1"): NOW, ("photos", "T2"): NOW + DAY})
     await store.labels.mark_used({})
     used = {token.token_id: token.last_used_at for token in await store.labels.list("alice")}
     assert used == {"T1": NOW + DAY, "T2": NOW + DAY, "T3": None}

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import threading
-from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from caveats_service.settings import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from caveats import Checkers
 
 _T = TypeVar("_T")
@@ -41,59 +42,123 @@ class PluginFailure(Exception):
 
 
 class PluginThreadPool:
-    """At most `count` threads for plug-ins' checks, started when they are needed."""
+    """At most `count` threads for plug-ins' checks, started when they are needed.
 
-    def __init__(self, count: int, name: str) -> None:
+    A check that runs on after its deadline has its thread for itself; another thread takes its place, for up to
+    `most_lost` of them. Checks that wait longer than their deadline, or that are more than `most_waiting`, are never begun.
+    """
+
+    def __init__(self, count: int, name: str, *, most_lost: int = 56, most_waiting: int = 1000) -> None:
         self._count = count
         self._name = name
-        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._idle = threading.Semaphore(0)
-        self._made = 0
+        self._most_lost = most_lost
+        self._most_waiting = most_waiting
+        self._changed = threading.Condition()
+        self._waiting: dict[_Work, None] = {}
+        """What no thread has begun, first come first served."""
+        self._idle = 0
+        self._threads = 0
+        self._lost = 0
+        """Threads, of `_threads`, whose check has run past its deadline."""
+        self._closed = False
 
     async def run(self, work: Callable[[], _T], deadline: float) -> _T:
-        """What `work` returns or raises. Raises `TimeoutError` after `deadline` seconds, and `PluginFailure`."""
+        """What `work` returns or raises.
+
+        Raises `TimeoutError` after `deadline` seconds, or at once where too many wait, and `PluginFailure`.
+        """
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[_T] = loop.create_future()
-        self._work.put((work, loop, answer))
-        if not self._idle.acquire(blocking=False) and self._made < self._count:
-            self._made += 1
-            threading.Thread(target=self._serve, name=f"{self._name}-{self._made}", daemon=True).start()
-        return await asyncio.wait_for(answer, deadline)
+        item = _Work(work, loop, loop.create_future())
+        with self._changed:
+            if len(self._waiting) >= self._most_waiting:
+                raise TimeoutError
+            self._waiting[item] = None
+            self._find_thread()
+        try:
+            return await asyncio.wait_for(item.answer, deadline)
+        finally:
+            self._leave(item)
 
     def close(self) -> None:
         """Let the idle threads end. A check that hangs runs on until the process ends."""
-        for _ in range(self._made):
-            self._work.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _find_thread(self) -> None:
+        """Wake or start a thread for what waits. Called under the lock."""
+        if self._idle >= len(self._waiting):
+            self._changed.notify()
+        elif self._threads - self._lost < self._count and self._threads < self._count + self._most_lost:
+            self._threads += 1
+            threading.Thread(target=self._serve, name=f"{self._name}-{self._threads}", daemon=True).start()
+
+    def _leave(self, item: _Work) -> None:
+        """Nobody waits for this any more."""
+        with self._changed:
+            if item in self._waiting:
+                del self._waiting[item]
+            elif not item.ended:
+                item.lost = True
+                self._lost += 1
+                if self._waiting:
+                    self._find_thread()
 
     def _serve(self) -> None:
-        while (item := self._work.get()) is not None:
-            work, loop, answer = item
-            if not answer.cancelled():
-                self._one(work, loop, answer)
-            self._idle.release()
+        while (item := self._next()) is not None:
+            item.run()
+            with self._changed:
+                item.ended = True
+                self._lost -= item.lost
+            item.tell()
 
-    def _one(
-        self, work: Callable[[], Any], loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Any]
-    ) -> None:
-        result: Any = None
-        failure: BaseException | None = None
+    def _next(self) -> _Work | None:
+        """What to do next; None if this thread is to end: the pool is closed, or another has taken its place."""
+        with self._changed:
+            while True:
+                if self._closed or self._threads - self._lost > self._count:
+                    self._threads -= 1
+                    return None
+                if self._waiting:
+                    item = next(iter(self._waiting))
+                    del self._waiting[item]
+                    return item
+                self._idle += 1
+                self._changed.wait()
+                self._idle -= 1
+
+
+@dataclass(eq=False, slots=True)
+class _Work:
+    """One check: what it is, who waits for it, and how it ended."""
+
+    work: Callable[[], Any]
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[Any]
+    ended: bool = False
+    lost: bool = False
+    """Whether it ran when its deadline came."""
+    result: Any = None
+    failure: BaseException | None = None
+
+    def run(self) -> None:
+        """Do it, in a thread."""
         try:
-            result = work()
+            self.result = self.work()
         except Exception as error:  # noqa: BLE001  # it is raised where the answer is awaited
-            failure = error
+            self.failure = error
         except BaseException as error:  # noqa: BLE001  # SystemExit and its like end this piece of work and no more
-            failure = PluginFailure(type(error).__name__)
+            self.failure = PluginFailure(type(error).__name__)
+
+    def tell(self) -> None:
+        """Hand the result to who waits for it."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(_settle, answer, result, failure)
+            self.loop.call_soon_threadsafe(self._settle)
 
-
-_Work = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
-
-
-def _settle(answer: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:
-    if answer.done():
-        return
-    if failure is None:
-        answer.set_result(result)
-    else:
-        answer.set_exception(failure)
+    def _settle(self) -> None:
+        if self.answer.done():
+            return
+        if self.failure is None:
+            self.answer.set_result(self.result)
+        else:
+            self.answer.set_exception(self.failure)

@@ -1,9 +1,13 @@
 """Caveat kinds from entry points: enabled by name, judged within a deadline, and whatever they do, nobody else waits."""
 
+# ruff: noqa: ASYNC110  a test has its loop to itself and may block
+
 from __future__ import annotations
 
+import asyncio
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +16,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
+from caveats_service.core.plugins import PluginThreadPool
 from caveats_service.settings import SettingsError
 from tests.support.service import ADMIN_PASSWORD, Service, bearer, narrow, new_user, problem
 
@@ -231,6 +236,86 @@ def test_a_plug_in_that_does_not_load_refuses_to_start(
 ) -> None:
     with pytest.raises(SettingsError, match=says):
         start(checkers=name)
+
+
+# The pool by itself
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    """What checks that hang wait for; set in the end, so that no thread outlives its test."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+async def hang(pool: PluginThreadPool, release: threading.Event, times: int) -> list[object]:
+    """So many checks that hang, one after the other has begun, and how each ended."""
+    ended: list[object] = []
+    for _ in range(times):
+        ended += await asyncio.gather(pool.run(release.wait, 0.02), return_exceptions=True)
+    return ended
+
+
+async def test_a_check_that_timed_out_before_it_began_leaves_the_queue(release: threading.Event) -> None:
+    pool = PluginThreadPool(1, "test", most_lost=0)
+    begun: list[int] = []
+    await hang(pool, release, 1)
+    late = await asyncio.gather(
+        *(pool.run(lambda n=n: begun.append(n), 0.02) for n in range(100)),  # type: ignore[misc]
+        return_exceptions=True,
+    )
+    assert {type(error) for error in late} == {TimeoutError}
+    assert not pool._waiting
+    release.set()
+    assert await pool.run(lambda: "well", 5) == "well"
+    assert begun == [], "what nobody waits for any more was begun"
+
+
+async def test_more_checks_than_may_wait_are_refused_at_once(release: threading.Event) -> None:
+    pool = PluginThreadPool(1, "test", most_lost=0, most_waiting=3)
+    running = asyncio.create_task(pool.run(release.wait, 30))
+    await asyncio.sleep(0)
+    while pool._waiting:  # until a thread has begun it
+        await asyncio.sleep(0)
+    waiting = [asyncio.create_task(pool.run(lambda: "well", 30)) for _ in range(5)]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    assert len(pool._waiting) == 3
+    release.set()
+    ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [end if end == "well" else type(end) for end in ended] == ["well"] * 3 + [TimeoutError] * 2
+    assert await running
+
+
+async def test_lost_threads_are_replaced_within_a_bound_and_come_back(release: threading.Event) -> None:
+    pool = PluginThreadPool(2, "test", most_lost=4)
+    for lost in range(1, 6):
+        assert [type(error) for error in await hang(pool, release, 1)] == [TimeoutError]
+        assert await pool.run(lambda: "well", 5) == "well", f"{lost} checks hang, and a good one is refused"
+    assert pool._threads <= 2 + 4
+    await hang(pool, release, 20)
+    assert pool._threads == 2 + 4
+    with pytest.raises(TimeoutError):
+        await pool.run(lambda: "no thread is left", 0.02)
+    release.set()
+    assert await pool.run(lambda: "well", 5) == "well"
+    while pool._threads > 2:
+        await asyncio.sleep(0)
+    assert pool._lost == 0
+    pool.close()
+    while pool._threads:
+        await asyncio.sleep(0)
+
+
+async def test_a_caller_who_goes_away_leaves_nothing_in_the_queue(release: threading.Event) -> None:
+    pool = PluginThreadPool(1, "test", most_lost=1)
+    tasks = [asyncio.create_task(pool.run(release.wait, 30)) for _ in range(20)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert not pool._waiting
+    assert await pool.run(lambda: "well", 5) == "well"
 
 
 @pytest.mark.slow

@@ -203,9 +203,14 @@ class OneOf(WordsCaveat):
     intersected: ClassVar[bool] = False
     """True if a word matches only itself. Of several caveats, the words that all of them list count."""
 
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The words, as an `Authority` lists them."""
+        return tuple(map(str, self._first))
+
     def narrow(self, authority: Authority) -> Authority:
         """The authority with one more list or, if `intersected`, with the words that both lists have."""
-        words = tuple(map(str, self._first))
+        words = self.allowed
         lists = authority.lists.get(self.kind, ())
         if lists and self.intersected:
             lists = (tuple(word for word in lists[0] if word in words),)
@@ -256,7 +261,10 @@ _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
 
 @dataclass(frozen=True, slots=True, init=False)
 class Method(OneOf):
-    """Which HTTP methods the token is good for: `Method("GET", "HEAD")`. Several: those that all of them list."""
+    """Which HTTP methods the token is good for: `Method("GET", "PUT")`. Several: those that all of them allow.
+
+    `GET` stands for `HEAD` as well, whose answer is the head of that to GET and nothing else (RFC 9110, section 9.3.2).
+    """
 
     kind: ClassVar[str] = "method"
     canonical: ClassVar[bool] = True
@@ -275,16 +283,27 @@ class Method(OneOf):
         """In upper case."""
         return word.upper()
 
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The methods that are listed, and HEAD if GET is."""
+        if "GET" not in self.methods or "HEAD" in self.methods:
+            return self.methods
+        return (*self.methods, "HEAD")
+
+    def covers(self, word: str) -> bool:
+        """Whether this method is allowed."""
+        return word in self.allowed
+
 
 def check_method(caveat: Method, context: Context) -> Answer:
-    """The request's method is listed."""
+    """The request's method is listed, or is HEAD where GET is."""
     if context.method is None:
         return Unmet("the request has no method", f"one of: {caveat.value}")
     if _METHOD.fullmatch(context.method) is None:
         return Unmet(f"{context.method!r} is no HTTP method in upper case", f"one of: {caveat.value}")
-    return context.method in caveat.methods or Unmet(
-        f"the request's method is {context.method}", f"one of: {caveat.value}"
-    )
+    if context.method in caveat.methods or caveat.covers(context.method):
+        return True
+    return Unmet(f"the request's method is {context.method}", f"one of: {caveat.value}")
 
 
 _PATH_PATTERN = re.compile(rf"/\*|(?:/{SEGMENT})+(?:/\*?)?|/")

@@ -444,6 +444,25 @@ def test_method_row(method, granted):
 
 
 @pytest.mark.parametrize(
+    ("caveats", "allowed"),
+    [
+        pytest.param([Method("GET")], ["GET", "HEAD"], id="GET"),
+        pytest.param([Method("HEAD")], ["HEAD"], id="not the reverse"),
+        pytest.param([Method("PUT", "GET")], ["PUT", "GET", "HEAD"], id="GET among others"),
+        pytest.param([Method("POST", "PUT")], ["POST", "PUT"], id="without GET"),
+        pytest.param([Method("GET"), Method("HEAD")], ["HEAD"], id="narrowed to HEAD"),
+        pytest.param([Method("HEAD", "PUT"), Method("GET")], ["HEAD"], id="HEAD is what is left"),
+        pytest.param([Method("GET"), Method("PUT")], [], id="nothing is left"),
+    ],
+)
+def test_get_stands_for_head_which_tells_less(caveats, allowed):
+    """RFC 9110, section 9.3.2. The authority that is shown lists what is granted."""
+    for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS", "TRACE"):
+        assert all(holds(caveat, method=method) is True for caveat in caveats) is (method in allowed)
+    assert list(effective(caveats).methods) == allowed
+
+
+@pytest.mark.parametrize(
     ("audience", "granted"),
     [("photos", True), ("thumbs", True), ("photo", False), ("Photos", False), ("", False)],
 )

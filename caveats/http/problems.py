@@ -143,9 +143,9 @@ def invalid_credentials() -> Problem:
     return Problem(401, "invalid_credentials", headers=headers)
 
 
-def unavailable(retry_after: float = 1) -> Problem:
+def unavailable(retry_after: float = 1, detail: str = "") -> Problem:
     """503: the client may try again after `retry_after` seconds, at least one."""
-    return Problem(503, "unavailable", headers={"Retry-After": str(max(1, int(retry_after)))})
+    return Problem(503, "unavailable", detail, headers={"Retry-After": str(max(1, int(retry_after)))})
 
 
 # The problem of each error of the library

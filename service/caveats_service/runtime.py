@@ -11,8 +11,7 @@ import contextlib
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
+from caveats_service.core import log
 from caveats_service.core.accounts import Accounts, FirstAdmin
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import BadPassword
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from caveats import MasterKeyring
     from caveats_service.storage.encryption import SealKey
 
-_log = structlog.get_logger("caveats")
 _TEND_EVERY = 2.0
 """Seconds between two rounds of `_tend`."""
 _RETRY_AFTER = 0.5
@@ -86,6 +84,11 @@ class ServiceRuntime:
         )
         self.first_admin: FirstAdmin | None = None
         """The administrator that this very start made."""
+        self.on_failure: Callable[[], None] = lambda: None
+        """Called when background work has ended by itself: the server then ends the process."""
+        self.ended_work: str | None = None
+        """The background work that has ended by itself; None while all of it goes on."""
+        self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._prune_next = now() + _PRUNE_EVERY
 
@@ -104,10 +107,12 @@ class ServiceRuntime:
             await self.store.close()
             raise
         self._tasks = [
-            asyncio.create_task(_forever(self.feed.follow, 0.0, "feed")),
-            asyncio.create_task(_forever(self.feed.listen, 0.0, "listen")),
-            asyncio.create_task(_forever(self._tend, _TEND_EVERY, "tend")),
+            asyncio.create_task(_forever(self.feed.follow, 0.0, "feed"), name="feed"),
+            asyncio.create_task(_forever(self.feed.listen, 0.0, "listen"), name="listen"),
+            asyncio.create_task(_forever(self._tend, _TEND_EVERY, "tend"), name="tend"),
         ]
+        for task in self._tasks:
+            task.add_done_callback(self._work_ended)
 
     async def _assemble(self, seal_key: SealKey) -> None:
         settings, store, now = self.settings, self.store, self.now
@@ -142,17 +147,26 @@ class ServiceRuntime:
     async def stop(self) -> None:
         """Write down what is only in memory, and close."""
         self.take_leave()
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(StoreError):
             await self.tokens.write_uses()
         self.passwords.close()
         self.tokens.close()
         self.discharges.close()
         await self.store.close()
+
+    def _work_ended(self, task: asyncio.Task[None]) -> None:
+        """A node without its background work hears of no revocation: it answers no longer than it must."""
+        if self._stopping:
+            return
+        self.ended_work = task.get_name()
+        error = "CancelledError" if task.cancelled() else type(task.exception()).__name__
+        log.error("background_work_ended", work=self.ended_work, error=error)
+        self.take_leave()
+        self.on_failure()
 
     def _keys_changed(self, keyring: MasterKeyring) -> None:
         self.tokens.verifier.keyring = keyring
@@ -180,10 +194,10 @@ async def _forever(work: Callable[[], Coroutine[Any, Any, None]], every: float, 
             await work()
         except Exception as error:  # noqa: BLE001  # the process edge: whatever it was, the work goes on
             if well:
-                _log.warning("background_work_failed", work=name, error=type(error).__name__)
+                log.warning("background_work_failed", work=name, error=type(error).__name__)
             well = False
             await asyncio.sleep(_RETRY_AFTER)
         else:
             if not well:
-                _log.info("background_work_resumed", work=name)
+                log.info("background_work_resumed", work=name)
             well = True

@@ -11,9 +11,8 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import structlog
-
 from caveats import Scope
+from caveats_service.core import log
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import (
     Busy,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from caveats_service.core.revoking import Revoker
     from caveats_service.settings import Settings
 
-_log = structlog.get_logger("caveats")
 ADMIN = "admin"
 """The username of the administrator that the first start makes."""
 _LONGEST_COUNTED = 64
@@ -150,7 +148,7 @@ class Accounts:
             stored = user.password_hash if user is not None and user.is_enabled else None
             check = await self._passwords.verify(stored, password)
             if check.corrupt:
-                _log.error("password_hash_corrupt", user=username)
+                log.error("password_hash_corrupt", user=username)
             if user is None or not check.ok:
                 await attempt.failed()
                 raise InvalidCredentials

@@ -10,9 +10,8 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-import structlog
-
 from caveats import KeyState, MasterKey, MasterKeyring
+from caveats_service.core import log
 from caveats_service.storage import KeyConflict, SealedKey, Store
 from caveats_service.storage.encryption import SealKey, seal, unseal
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from caveats_service.settings import Settings
 
-_log = structlog.get_logger("caveats")
 _PURPOSE = "master key"
 _ACTOR = "service"
 _MISSES_STAY = 1.0
@@ -131,10 +129,10 @@ class MasterKeys:
         for row in self.rows:
             if row.state is KeyState.PUBLISHED and now >= row.created_at + settings.key_propagation:
                 await self.activate(row.key_id)
-                _log.info("key_activated", key_id=row.key_id)
+                log.info("key_activated", key_id=row.key_id)
             elif row.state is KeyState.VERIFYING and row.retire_after and now >= row.retire_after:
                 await self.retire(row.key_id, force=False, actor=_ACTOR)
-                _log.info("key_retired", key_id=row.key_id)
+                log.info("key_retired", key_id=row.key_id)
         active = next((row for row in self.rows if row.state is KeyState.ACTIVE), None)
         waiting = any(row.state is KeyState.PUBLISHED for row in self.rows)
         old = (
@@ -145,7 +143,7 @@ class MasterKeys:
         if active and old and not waiting:
             try:
                 row = await self.publish(replacing=active.key_id)
-                _log.info("key_published", key_id=row.key_id)
+                log.info("key_published", key_id=row.key_id)
             except KeyConflict:
                 await self.refresh()
 

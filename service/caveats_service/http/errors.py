@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from caveats import DischargeRefused, MalformedCaveat, MalformedTicket
 from caveats.durations import BadDuration
 from caveats.http import PROBLEMS, Problem, Row, bad_request, find_problem, invalid_credentials, unavailable
+from caveats_service.core import log
 from caveats_service.core.errors import (
     Busy,
     CeilingReached,
@@ -48,7 +48,6 @@ from caveats_service.storage import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_log = structlog.get_logger("caveats")
 _FULL = 60
 """Seconds until a client comes back that found no place for its interaction."""
 
@@ -69,7 +68,7 @@ def rate_limited(retry_after: int) -> Problem:
 
 
 def _store_unavailable(error: StoreUnavailable) -> Problem:
-    _log.error("store_unavailable", error=type(error).__name__)
+    log.error("store_unavailable", error=type(error).__name__)
     return unavailable()
 
 
@@ -128,7 +127,7 @@ def problem_of(error: Exception) -> Problem:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     where = f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else ""
-    _log.error("internal_error", error=type(error).__name__, where=where)
+    log.error("internal_error", error=type(error).__name__, where=where)
     return Problem(500, "internal")
 
 

@@ -58,7 +58,7 @@ def serve(settings: Settings, workers: int = 1) -> None:
         app = create_app(settings, on_start=_end_streams_on_signal)
         server = _Server(uvicorn.Config(app, **options(settings)))
         server.run()
-        if not server.started:
+        if not server.started or app.state.runtime.ended_work is not None:
             raise SystemExit(1)
         return
     asyncio.run(_prepare(settings))
@@ -79,7 +79,12 @@ def worker() -> Starlette:
     if quiet:
         os.environ[_QUIET] = quiet
     configure(settings)
-    return create_app(settings, on_start=_end_streams_on_signal)
+    return create_app(settings, on_start=_worker_started)
+
+
+def _worker_started(runtime: ServiceRuntime) -> None:
+    _end_streams_on_signal(runtime)
+    runtime.on_failure = lambda: signal.raise_signal(signal.SIGTERM)  # the parent starts another worker
 
 
 def _end_streams_on_signal(runtime: ServiceRuntime) -> None:
@@ -123,9 +128,13 @@ async def _prepare(settings: Settings) -> None:
 class _Server(uvicorn.Server):
     """Prints the address once requests are accepted there, and after the first start the admin."""
 
+    def _exit(self) -> None:
+        self.should_exit = True
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         app: Any = self.config.app
         runtime: ServiceRuntime = app.state.runtime
+        runtime.on_failure = self._exit
         await runtime.start()  # here, so that an error reaches `serve`: uvicorn would log its traceback
         await super().startup(sockets)
         if self.started:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from caveats.http import TITLES, Problem
 from caveats_service import storage as stores
 from caveats_service.core import errors
 from caveats_service.http.errors import problem_response
-from tests.support.service import Service, admin_token, basic, bearer, new_user, problem
+from tests.support.service import Service, admin_token, basic, bearer, execute, new_user, problem
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -144,6 +145,24 @@ def test_without_the_store_what_was_issued_goes_on_and_changes_are_a_503(
         for answer in away:
             assert problem(answer) == (503, "unavailable")
         assert http.get("/v1/authorize", headers=bearer(token)).status_code == 200
+
+
+def test_a_database_that_can_be_read_and_not_written_is_not_ready(
+    start: Callable[..., Service], tmp_path: Path
+) -> None:
+    """A full disk, a read-only database. While writes go well, nothing is written for the question."""
+    service = start()
+    store = service.runtime.store
+    with service.client() as http:
+        execute(tmp_path, "CREATE TRIGGER full BEFORE UPDATE ON meta BEGIN SELECT RAISE(ABORT, 'full'); END")
+        assert http.get("/readyz").status_code == 200  # the start has written
+        store._written_at = -9
+        for _ in range(2):
+            assert problem(http.get("/readyz")) == (503, "unavailable")
+        assert http.get("/healthz").status_code == 200
+        execute(tmp_path, "DROP TRIGGER full")
+        assert http.get("/readyz").status_code == 200
+        assert store._written_at > 0
 
 
 def test_a_revocation_that_was_not_written_down_is_not_said_to_be(

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from starlette.responses import JSONResponse, Response
 
+from caveats.http import unavailable
 from caveats_service.http.request import NO_STORE, RequestContext
 
 
@@ -26,7 +27,11 @@ async def healthz(request: RequestContext) -> Response:
 
 
 async def readyz(request: RequestContext) -> Response:
-    """The service can issue and revoke: the store answers, and a key is active."""
+    """The service can issue and revoke: its background work goes on, the store can be read and written, a key is active."""
+    ended = request.runtime.ended_work
+    if ended is not None:
+        raise unavailable(detail=f"the background work {ended} has ended, and the process is about to")
     await request.runtime.store.ping()
+    await request.runtime.store.check_writable()
     key_id = request.runtime.master_keys.keyring.active.key_id
     return JSONResponse({"status": "ready", "active_key": key_id}, headers=NO_STORE)

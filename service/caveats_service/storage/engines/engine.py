@@ -57,6 +57,9 @@ class Engine(Protocol):
     exclusive_queue: FairQueue
     """The queue for `exclusive_write`."""
 
+    write_nothing: tuple[str, ...]
+    """Statements that change nothing together, and take the room of a revocation where room can run out."""
+
     def open(self) -> None:
         """Register this process as a user of the database, before its first connection."""
 

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from caveats_service.storage.engines.backup import backup_database
-from caveats_service.storage.engines.engine import COUNTERS, Counters, Progress
+from caveats_service.storage.engines.engine import COUNTERS, META, Counters, Progress
 from caveats_service.storage.engines.file_lock import FileLock
 from caveats_service.storage.engines.queue import Clock, FairQueue
 from caveats_service.storage.errors import DatabaseInUse, StoreUnavailable
@@ -55,6 +55,10 @@ class Sqlite:
     """A SQLite file, used by one process. `patience`: how long to wait for a writer or a connection."""
 
     deadline: float | None = None
+    write_nothing = (  # eight pages and back
+        f"UPDATE {META} SET instance_id = instance_id || hex(zeroblob(16384))",  # noqa: S608  # no input in it
+        f"UPDATE {META} SET instance_id = substr(instance_id, 1, length(instance_id) - 32768)",  # noqa: S608  # as above
+    )
 
     def __init__(self, path: Path, *, patience: timedelta = PATIENCE) -> None:
         self._path = path

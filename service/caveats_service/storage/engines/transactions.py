@@ -12,6 +12,7 @@ import contextvars
 import functools
 import os
 import random
+import time
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -38,6 +39,9 @@ _Result = TypeVar("_Result")
 _PAUSES = (0.0, 0.02, 0.08, 0.32)
 """Seconds, at most, before each repetition."""
 
+_WRITE_PROVES = 5.0
+"""Seconds for which a committed write shows that the database takes writes."""
+
 _POSTGRES = ("postgresql://", "postgres://")
 _SQLITE = "sqlite:///"
 
@@ -54,6 +58,8 @@ class Database:
         self._engine = _engine(url, {} if patience is None else {"patience": patience})
         self._running: set[asyncio.Task[Any]] = set()
         self._pid = 0
+        self._written_at = -_WRITE_PROVES
+        self._probe: asyncio.Task[None] | None = None
 
     # its life
 
@@ -85,6 +91,24 @@ class Database:
                 (await connection.exec_driver_sql(COUNTERS)).one()
 
         await self.run(work)
+
+    async def check_writable(self) -> None:
+        """Return if the database takes writes, as one of this process within the last 5 s has shown.
+
+        Otherwise write, once for all callers at a time. Raises `StoreUnavailable`: read-only, full or locked.
+        """
+        if time.monotonic() - self._written_at < _WRITE_PROVES:
+            return
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self.run(self._write_nothing))
+            self._probe.add_done_callback(self._settled)
+        await asyncio.shield(self._probe)
+
+    async def _write_nothing(self) -> None:
+        """A write that changes nothing, and takes the room and the locks of one that does."""
+        async with self.exclusive_write() as connection:
+            for statement in self._engine.write_nothing:
+                await connection.exec_driver_sql(statement)
 
     async def checkpoint(self) -> bool:
         """Remove overwritten bytes from the disk; False if that is not possible now."""
@@ -125,6 +149,7 @@ class Database:
             self._open()
             async with self._engine.write() as connection:
                 yield connection
+            self._written_at = time.monotonic()
 
     @contextlib.asynccontextmanager
     async def exclusive_write(self) -> AsyncIterator[AsyncConnection]:
@@ -133,6 +158,7 @@ class Database:
             self._open()
             async with self._engine.exclusive_write() as connection:
                 yield connection
+            self._written_at = time.monotonic()
 
     def exclusive_turn(self) -> AbstractAsyncContextManager[None]:
         """The turn for `exclusive_write`, for an operation that decides what to write once it has the turn."""

@@ -233,7 +233,15 @@ async def main():
                 break
     assert failed == 5, "the disk was never full"
     await store.ping()
+    store._written_at = -9
+    try:
+        await store.check_writable()
+    except StoreUnavailable:
+        pass
+    else:
+        raise AssertionError("a full disk takes no writes")
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    await store.check_writable()
     assert (await revoke(store, "room")).sequence == written + 1
     await store.close()
     assert integrity_problems(PATH) == ()

@@ -383,8 +383,11 @@ async def test_a_server_that_no_longer_takes_writes_is_left_for_the_one_that_doe
     await place.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     await place.kill()
     assert "read-only" in str(await unavailable(revoke(store, "T1")))
+    await store.ping()
+    assert "read-only" in str(await unavailable(store.check_writable()))
     await (await place.own()).execute("SET default_transaction_read_only = off")
     await place.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    await store.check_writable()
     await revoke(store, "T1")
 
 

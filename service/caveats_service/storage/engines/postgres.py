@@ -47,7 +47,7 @@ _WITH_VALUES = ("22", "23")
 class Postgres:
     """A PostgreSQL database, used by one process. `patience`: after how long an operation is given up."""
 
-    write_nothing = (f"UPDATE {META} SET epoch = epoch",)  # noqa: S608  # no input in it
+    write_nothing: tuple[str, ...] = (f"UPDATE {META} SET epoch = epoch",)  # noqa: S608  # no input in it
 
     def __init__(self, url: str, *, patience: timedelta = PATIENCE) -> None:
         self._url = url

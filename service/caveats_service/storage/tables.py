@@ -203,7 +203,7 @@ revocations = Table(
         name="revocations_target",
     ),
 )
-Index("revocations_by_token", revocations.c.token_id)
+Index("revocations_by_branch", revocations.c.token_id, revocations.c.branch_id)
 Index("revocations_by_user", revocations.c.username)
 Index("revocations_by_expiry", revocations.c.expires_at)
 

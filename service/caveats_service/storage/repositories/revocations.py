@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, insert, or_, select, update
 
 from caveats import BranchRevocation, Revocation, TokenRevocation, UserRevocation
 from caveats.revocation import LAST_SECOND
@@ -228,7 +228,7 @@ async def _write(
         if refusal is not None:
             outcomes.append(refusal)
             continue
-        records = known.setdefault(_name(pending.entry), [])
+        records = known.setdefault(_about(pending.entry), [])
         record = next((one for one in records if _covers(one.entry, pending.entry)), None)
         if record is None:
             record = pending.record(last + len(made) + 1)
@@ -250,21 +250,41 @@ async def _write(
 
 async def _may_cover(
     connection: AsyncConnection, entries: Iterable[Revocation]
-) -> dict[str, list[RevocationRecord]]:
-    """The records that may cover these entries, oldest first, by token id or user."""
-    found: dict[str, list[RevocationRecord]] = {}
+) -> dict[tuple[str, str, bytes], list[RevocationRecord]]:
+    """The records that may cover these entries, oldest first, by what they are about."""
+    found: dict[tuple[str, str, bytes], list[RevocationRecord]] = {}
+    for query in may_cover(entries):
+        for record in map(_record, await connection.execute(query)):
+            found.setdefault(_about(record.entry), []).append(record)
+    return found
+
+
+def may_cover(entries: Iterable[Revocation]) -> list[Select[Any]]:
+    """Queries for the records that may cover these entries, one for each kind. They use the indexes."""
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for entry in entries:
         by_kind.setdefault(entry.kind, []).append(_target(entry))
-    for targets in by_kind.values():
-        wanted = []
-        for name in targets[0]:
-            column, values = revocations.c[name], {target[name] for target in targets}
-            wanted.append(column >= min(values) if name in _REACHES else column.in_(values))
-        query = select(revocations).where(*wanted).order_by(revocations.c.sequence)
-        for record in map(_record, await connection.execute(query)):
-            found.setdefault(_name(record.entry), []).append(record)
-    return found
+    queries = []
+    for kind, targets in by_kind.items():
+        query = select(revocations).where(revocations.c.kind == kind).order_by(revocations.c.sequence)
+        for name in _REACHES & targets[0].keys():
+            query = query.where(revocations.c[name] >= min(target[name] for target in targets))
+        queries.append(query.where(_is_one_of(targets)))
+    return queries
+
+
+def _is_one_of(targets: Sequence[dict[str, Any]]) -> ColumnElement[bool]:
+    """Whether a record is about one of these targets, all of one kind."""
+    first = targets[0]
+    if "branch_id" not in first:
+        (name,) = {"token_id", "username"} & first.keys()
+        return revocations.c[name].in_({target[name] for target in targets})
+    branches: dict[str, set[bytes]] = {}
+    for target in targets:
+        branches.setdefault(target["token_id"], set()).add(target["branch_id"])
+    # Each token with its own branches: SQLite looks up every pair of two lists, and reads the table for a list of pairs.
+    token_id, branch_id = revocations.c.token_id, revocations.c.branch_id
+    return or_(*(and_(token_id == token, branch_id.in_(some)) for token, some in branches.items()))
 
 
 def _covers(there: Revocation, asked: Revocation) -> bool:
@@ -276,9 +296,11 @@ def _covers(there: Revocation, asked: Revocation) -> bool:
     return replace(there, expires_at=asked.expires_at) == asked
 
 
-def _name(entry: Revocation) -> str:
-    """The token id or the user."""
-    return entry.user if isinstance(entry, UserRevocation) else entry.token_id
+def _about(entry: Revocation) -> tuple[str, str, bytes]:
+    """What an entry revokes, whenever it ends. One that covers it is about the same."""
+    if isinstance(entry, UserRevocation):
+        return entry.kind, entry.user, b""
+    return entry.kind, entry.token_id, entry.branch_id if isinstance(entry, BranchRevocation) else b""
 
 
 def _kept(at: datetime) -> datetime:
@@ -354,7 +376,7 @@ def _audit_entry(record: RevocationRecord) -> dict[str, object]:
         at=record.created_at,
         actor=record.revoked_by,
         action=f"revocation.{entry.kind}",
-        subject=_name(entry),
+        subject=_about(entry),
         sequence=record.sequence,
         reason=record.reason,
         **detail,

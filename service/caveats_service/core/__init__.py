@@ -2,5 +2,5 @@
 
 Each part holds its own state; `caveats_service/runtime.py` joins them. What goes wrong is raised as a `ServiceError`.
 Reading order: `errors` (what is refused), `issuing`, `verifying`, `revoking`, `feed`, `accounts`, `passwords`,
-`rate_limit`, `usernames`, `master_keys`, `service_keys`, `plugins`, `clock`.
+`turns`, `rate_limit`, `usernames`, `master_keys`, `service_keys`, `plugins`, `clock`.
 """

@@ -113,13 +113,13 @@ class Accounts:
             if is_admin:
                 raise Forbidden("an administrator makes administrators")
             await self._rate_limiter.register(actor.address)
-            by = username
+            by, address = username, actor.address
         else:
             _require_admin(actor)
-            by = actor.username
+            by, address = actor.username, ""
         check_username(username)
         Scope(scope)
-        hashed = await self._passwords.hash(password)
+        hashed = await self._passwords.hash(password, account=by, address=address)
         return await self._store.users.create(
             username, hashed, now=self._now(), actor=by, is_admin=is_admin, scope=scope
         )
@@ -143,10 +143,11 @@ class Accounts:
 
         An unknown user costs as much as a known one. Raises `InvalidCredentials`, `RateLimited`, `Busy`.
         """
-        async with self._rate_limiter.attempt(username[:_LONGEST_COUNTED], address) as attempt:
+        counted = username[:_LONGEST_COUNTED]
+        async with self._rate_limiter.attempt(counted, address) as attempt:
             user = await self._store.users.get(username)
             stored = user.password_hash if user is not None and user.is_enabled else None
-            check = await self._passwords.verify(stored, password)
+            check = await self._passwords.verify(stored, password, account=counted, address=address)
             if check.corrupt:
                 log.error("password_hash_corrupt", user=username)
             if user is None or not check.ok:
@@ -155,7 +156,7 @@ class Accounts:
             await attempt.succeeded()
         if check.needs_rehash and stored is not None:
             with contextlib.suppress(Busy, StoreUnavailable):  # the next sign-in will do as well
-                fresh = await self._passwords.rehash(password)
+                fresh = await self._passwords.rehash(password, account=counted, address=address)
                 await self._store.users.replace_hash(username, stored, fresh, now=self._now(), actor=username)
         return user
 
@@ -166,7 +167,7 @@ class Accounts:
         """
         _require_owner_or_admin(actor, username)
         check_username(username)
-        hashed = await self._passwords.hash(new_password)
+        hashed = await self._passwords.hash(new_password, account=username)
         moment = self._revocations.until_now()
         change = await self._store.users.set_password(
             username,

@@ -1,6 +1,7 @@
 """Passwords: checked, hashed by argon2id and verified, in a pool bounded in threads and queue.
 
-Knows the password's bytes for as long as one hash takes. Must not know users, the store or HTTP. An unknown
+Knows the password's bytes for as long as one hash takes. Must not know users, the store or HTTP; the name of an account
+and an address only tell it who waits, since the queue is shared fairly among them. An unknown
 user costs as much as a known one: without a stored hash, the work is done against a made-up one. A stored
 hash is read strictly and its costs are capped before argon2 sees it, so that a corrupt row is a refusal and
 an alert, never a huge allocation.
@@ -10,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import re
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +23,7 @@ from nacl.exceptions import RuntimeError as OutOfMemory
 from nacl.pwhash import argon2id
 
 from caveats_service.core.errors import BadPassword, Busy
+from caveats_service.core.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,7 @@ _STORED = re.compile(
 _MOST_MEMORY_KIB = 256 * 1024
 _LEAST_MEMORY_KIB = argon2id.MEMLIMIT_MIN // 1024
 _MOST_PASSES = 16
+_BUSY = "too many sign-ins at once"
 _Result = TypeVar("_Result")
 
 
@@ -81,7 +84,10 @@ def new_password(password: str, *, min_length: int = SHORTEST) -> bytes:
 
 
 class PasswordHasher:
-    """Hashes and verifies passwords, `workers` at a time while at most `queue` wait. One more raises `Busy`."""
+    """Hashes and verifies passwords, `workers` at a time while at most `queue` wait. One more raises `Busy`.
+
+    `account`, `address`: for whom and from where. Whatever comes of it, each has its turns: see `Turns`.
+    """
 
     def __init__(
         self,
@@ -93,20 +99,22 @@ class PasswordHasher:
     ) -> None:
         self._profile = profile
         self._min_length = min_length
-        self._room = workers + queue
-        self._lock = threading.Lock()
+        self._turns = Turns(workers, queue, why=_BUSY)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="argon2")
         self._dummy = _made_up(profile)
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, *, account: str = "", address: str = "") -> str:
         """The hash to store for a new password. Raises `BadPassword` before any work, `Busy`."""
-        return await self._run(self._hash, new_password(password, min_length=self._min_length))
+        new = new_password(password, min_length=self._min_length)
+        return await self._run((account, address), self._hash, new)
 
-    async def rehash(self, password: str) -> str:
+    async def rehash(self, password: str, *, account: str = "", address: str = "") -> str:
         """The hash to store for a password that was just verified: the rules for new ones are not asked. Raises `Busy`."""
-        return await self._run(self._hash, _usable(password))
+        return await self._run((account, address), self._hash, _usable(password))
 
-    async def verify(self, stored: str | None, password: str) -> PasswordCheck:
+    async def verify(
+        self, stored: str | None, password: str, *, account: str = "", address: str = ""
+    ) -> PasswordCheck:
         """Whether this is the password. `stored` None (unknown or disabled user) is a no at the same cost.
 
         Raises `BadPassword` for what cannot be a password, `Busy`.
@@ -114,9 +122,9 @@ class PasswordHasher:
         encoded = _usable(password)
         cost = None if stored is None else _cost_of(stored)
         if stored is None or cost is None:
-            await self._run(_matches, self._dummy, encoded)
+            await self._run((account, address), _matches, self._dummy, encoded)
             return PasswordCheck(ok=False, corrupt=stored is not None)
-        ok = await self._run(_matches, stored, encoded)
+        ok = await self._run((account, address), _matches, stored, encoded)
         return PasswordCheck(ok=ok, needs_rehash=ok and cost != self._profile)
 
     def close(self) -> None:
@@ -128,30 +136,25 @@ class PasswordHasher:
             password, opslimit=self._profile.passes, memlimit=self._profile.memory_kib * 1024
         ).decode("ascii")
 
-    async def _run(self, work: Callable[..., _Result], *arguments: Any) -> _Result:
-        with self._lock:
-            if self._room == 0:
-                raise _busy()
-            self._room -= 1
+    async def _run(self, whose: tuple[str, str], work: Callable[..., _Result], *arguments: Any) -> _Result:
+        await self._turns.take(*whose)
         try:
             future = self._pool.submit(work, *arguments)
         except RuntimeError as error:
-            self._leave()
-            raise _busy() from error  # closed: the service is on its way out
-        # Room is given back when the work ends, not when its caller goes away: a thread runs on.
-        future.add_done_callback(self._leave)
+            self._turns.give_back()
+            raise Busy(_BUSY, 1) from error  # closed: the service is on its way out
+        loop = asyncio.get_running_loop()
+
+        def ended(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._turns.give_back)
+
+        # The turn ends when the work does, not when its caller goes away: a thread runs on.
+        future.add_done_callback(ended)
         try:
             return await asyncio.wrap_future(future)
         except OutOfMemory as error:
-            raise _busy() from error
-
-    def _leave(self, _future: Future[Any] | None = None) -> None:
-        with self._lock:
-            self._room += 1
-
-
-def _busy() -> Busy:
-    return Busy("too many sign-ins at once", 1)
+            raise Busy(_BUSY, 1) from error
 
 
 def _usable(password: str) -> bytes:

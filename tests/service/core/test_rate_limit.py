@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2 as httpx
 import pytest
 
+from caveats_service.core.passwords import PasswordProfile
 from tests.support.service import Service, User, basic, new_user, problem
 
 PROXIED = {"trusted_proxies": "127.0.0.0/8"}
@@ -73,6 +75,30 @@ def test_right_passwords_are_not_counted(guarded: Service) -> None:
     with guarded.client() as http, ThreadPoolExecutor(40) as pool:
         answers = list(pool.map(lambda _: guess(http, user.username, user.password, "192.0.2.1"), range(100)))
     assert {answer.status_code for answer in answers} == {201}
+
+
+@pytest.mark.slow
+def test_accounts_that_sign_in_rightly_without_end_leave_others_their_turn(
+    start: Callable[..., Service],
+) -> None:
+    """Six accounts, five at a time each, for 1 + 12 places; a seventh from the same address signs in all the same."""
+    service = start(password_workers=1, password_queue=12, password_profile=PasswordProfile(1, 4096))
+    greedy, other = [new_user(service) for _ in range(6)], new_user(service)
+    over = threading.Event()
+
+    def loop(user: User) -> set[int]:
+        answers = set()
+        with service.client() as http:
+            while not over.is_set():
+                answers.add(guess(http, user.username, user.password, "192.0.2.1").status_code)
+        return answers
+
+    with service.client() as http, ThreadPoolExecutor(30) as pool:
+        looping = [pool.submit(loop, user) for user in greedy * 5]
+        answers = [guess(http, other.username, other.password, "192.0.2.1").status_code for _ in range(20)]
+        over.set()
+    assert answers == [201] * 20
+    assert 503 in set().union(*(one.result() for one in looping)), "the queue was never full"
 
 
 def test_one_address_that_tries_many_accounts_is_stopped(guarded: Service) -> None:

@@ -376,7 +376,7 @@ def _audit_entry(record: RevocationRecord) -> dict[str, object]:
         at=record.created_at,
         actor=record.revoked_by,
         action=f"revocation.{entry.kind}",
-        subject=_about(entry),
+        subject=entry.user if isinstance(entry, UserRevocation) else entry.token_id,
         sequence=record.sequence,
         reason=record.reason,
         **detail,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import httpx2 as httpx
 import pytest
 
 from caveats import Expires, Identifier, Macaroon, MasterKeyring, Parent, Scope, User, new_token_id
+from caveats.token.identifier import ulid_time
 from caveats_service.core.clock import utc_now
-from tests.support.service import ADMIN_PASSWORD, Service, basic, bearer, problem, rows, serving
+from tests.support.service import ADMIN_PASSWORD, Clock, Service, basic, bearer, problem, rows, serving
 
 ADMIN = basic("admin", ADMIN_PASSWORD)
 ENDPOINTS: list[tuple[str, str, Any]] = [
@@ -124,3 +125,72 @@ def test_a_parents_key_that_this_node_has_not_seen_is_looked_for_as_the_tokens_o
     for _ in range(20):
         assert problem(http.get("/v1/authorize", headers=bearer(orphan))) == (401, "invalid_token")
     assert len(looked) < 20
+
+
+# A token whose id claims a strange time: an app with its audience's keys can write any
+
+_REST_OF_ID = "ABCDEFGHJKMNPQRS"
+LONG_AGO, LONG_HENCE = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+
+
+def claiming(keyring: MasterKeyring, millisecond: int, *caveats: Expires) -> str:
+    """A token of audience photos whose id says that it was issued then."""
+    identifier = Identifier("k1", "photos", ulid_time(millisecond) + _REST_OF_ID, 1 + len(caveats))
+    root_key = keyring.root_key(identifier)
+    return Macaroon.mint(root_key, identifier, caveats=(User("alice"), *caveats)).encode()
+
+
+@pytest.mark.parametrize("by", ["text", "id"])
+@pytest.mark.parametrize("lives_until", [None, datetime(2300, 1, 1, tzinfo=UTC)], ids=["without end", "2300"])
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        pytest.param(0, id="1970"),
+        pytest.param(1, id="a millisecond later"),
+        pytest.param(1_787_500_000_000, id="as long ago as a token lives"),
+        pytest.param(1_795_262_400_000, id="now"),
+        pytest.param(1_795_262_400_001, id="a millisecond ahead"),
+        pytest.param(17_000_000_000_000, id="2508"),
+        pytest.param(2**48 - 1, id="10889"),
+    ],
+)
+def test_a_revoked_token_stays_revoked_whatever_time_its_id_claims(
+    timed: Service, clock: Clock, tmp_path: Path, *, claimed: int, lives_until: datetime | None, by: str
+) -> None:
+    expiry = () if lives_until is None else (Expires(lives_until),)
+    token_id = ulid_time(claimed) + _REST_OF_ID
+    token = claiming(timed.runtime.master_keys.keyring, claimed, *expiry)
+    sibling = claiming(timed.runtime.master_keys.keyring, claimed + 1 if claimed < 2**48 - 1 else 7, *expiry)
+
+    def live(http: httpx.Client, text: str) -> bool:
+        asked = http.post("/v1/verify", json={"token": text, "audience": "photos"})
+        return asked.status_code == 200 and bool(asked.json()["granted"])
+
+    with timed.client() as http:
+        assert live(http, token)
+        branch = http.post("/v1/verify", json={"token": token, "audience": "photos"}).json()["branches"][-1]
+        body = {"token_id": token_id, "branch_id": branch} if by == "id" else {}
+        assert http.post("/v1/revocations", json=body, headers=bearer(token)).status_code == 201
+        assert not live(http, token)
+        clock.forward(days=400)
+        timed.run(timed.runtime.store.revocations.prune(now=clock(), actor="x"))
+        timed.call(lambda: timed.runtime.feed.revocation_set.prune(clock()))
+        assert not live(http, token)
+    with serving(tmp_path, now=clock) as again, again.client() as http:
+        assert not live(http, token)
+        assert live(http, sibling)
+
+
+@pytest.mark.parametrize("claimed", [LONG_AGO, LONG_HENCE], ids=["1970", "9999"])
+def test_an_entry_for_an_id_that_cannot_be_believed_is_kept_for_the_longest_life_and_written_once_a_day(
+    timed: Service, clock: Clock, tmp_path: Path, claimed: datetime
+) -> None:
+    token_id = new_token_id(claimed)
+    with timed.client(headers=ADMIN) as http:
+        for _ in range(3):
+            answer = http.post("/v1/revocations", json={"token_id": token_id})
+            assert answer.status_code == 201
+            kept = datetime.fromisoformat(answer.json()["expires_at"]) - clock()
+            assert timedelta(0) <= kept - timed.settings.longest_life <= timedelta(days=1)
+            clock.forward(hours=3)
+    assert len(rows(tmp_path, "SELECT 1 FROM revocations")) == 1

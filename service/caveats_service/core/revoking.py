@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RACE = timedelta(milliseconds=250)
 """How far ahead of now all of a user's tokens are revoked: see `Revoker.settle`."""
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC, microsecond=0)
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,20 @@ class Revoker:
         self._known = known
 
     def outlives(self, token_id: str) -> datetime:
-        """When the last renewal of this token has ended, and a revocation of it can be forgotten."""
-        issued_at = issue_time(token_id)
-        return issued_at + min(self._longest_life, _END_OF_TIME - issued_at)
+        """When the last renewal of this token has ended, and a revocation of it can be forgotten.
+
+        An app with its audience's keys can write any time into an id. One that no living token of this service can
+        have is not believed: the revocation is kept as if the token had been issued by the end of today, which is the
+        same however often it is repeated today.
+        """
+        now, issued_at = self._now(), issue_time(token_id)
+        if not now - self._longest_life < issued_at <= now:
+            issued_at = now.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY
+        return issued_at + self._longest_life
+
+    def outlives_copy(self, token: Introspection) -> datetime:
+        """As `outlives`, for a token whose caveats are known: an app can have given it a longer life than the service does."""
+        return max(self.outlives(token.token_id), token.expires_at or _END_OF_TIME)
 
     async def revoke_token(self, token_id: str, *, actor: str) -> RevocationRecord:
         """Revoke a whole token. Repeating it changes nothing."""
@@ -70,7 +82,8 @@ class Revoker:
         It is revoked by the last of its branch ids, never by its token id: an app that has its audience's keys can put
         any id into a token.
         """
-        return await self.revoke_branch(token.token_id, token.branches[-1], actor=actor_of(token))
+        entry = BranchRevocation(token.token_id, token.branches[-1], self.outlives_copy(token))
+        return await self._revoke(entry, actor_of(token))
 
     async def revoke_user(
         self, username: str, *, actor: str, once: Idempotency | None = None

@@ -87,7 +87,9 @@ async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str)
     presented = await _presented(request, token_id)
     if presented is None:
         actor = (await _require_owner_or_admin(request, token_id)).username
-    elif branch == presented.branches[-1] or (presented.whole and presented.audience == DEFAULT_AUDIENCE):
+    elif branch == presented.branches[-1]:
+        return await request.runtime.revocations.revoke_presented(presented)
+    elif presented.whole and presented.audience == DEFAULT_AUDIENCE:
         actor = actor_of(presented)
     else:
         raise forbidden("a narrowed copy, or a token for an app, may revoke itself, not other branches")

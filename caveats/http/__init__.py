@@ -37,10 +37,11 @@ from caveats.http.problems import (
     unavailable,
     unavailable_as_told,
 )
-from caveats.http.proxies import UNIX, TrustedProxies, context_of
+from caveats.http.proxies import DEFAULT_PORTS, UNIX, TrustedProxies, context_of, origins_of
 from caveats.http.request import Headers, IncomingRequest, path_text
 
 __all__ = [
+    "DEFAULT_PORTS",
     "PROBLEMS",
     "TITLES",
     "UNIX",
@@ -61,6 +62,7 @@ __all__ = [
     "find_problem",
     "invalid_credentials",
     "invalid_token",
+    "origins_of",
     "path_text",
     "token_of",
     "two_credentials",

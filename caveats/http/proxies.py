@@ -32,6 +32,24 @@ _PAIR = re.compile(rf'[ \t]*({_WORD})=(?:({_WORD})|"((?:[^"\\]|\\.)*)")[ \t]*([;
 """One parameter of a `Forwarded` header, and what ends it: `;` before the next one, `,` before the next hop's."""
 
 
+DEFAULT_PORTS: Mapping[str, str] = MappingProxyType({"http": ":80", "https": ":443"})
+"""What stands for the port of each scheme at the end of a host, and is left out of an origin (RFC 6454)."""
+
+
+def origins_of(host: str | None) -> frozenset[str]:
+    """The origins that a host with its port may be, in lower case: behind a proxy the scheme is not known.
+
+    An implied port is left out, as browsers do, and kept as well. Empty if `host` is None.
+    """
+    if host is None:
+        return frozenset()
+    host = host.lower()
+    hosts = {f"{scheme}://{host}" for scheme in DEFAULT_PORTS}
+    return frozenset(
+        hosts | {f"{scheme}://{host.removesuffix(port)}" for scheme, port in DEFAULT_PORTS.items()}
+    )
+
+
 class TrustedProxies:
     """The proxies whose `X-Forwarded-For`, `Forwarded` and `X-Forwarded-Host` are believed."""
 

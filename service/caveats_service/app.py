@@ -13,6 +13,7 @@ from caveats_service.core.clock import utc_now
 from caveats_service.core.passwords import INTERACTIVE, PasswordProfile
 from caveats_service.discharge.routes import agents as agent_logins
 from caveats_service.discharge.routes import discharge, forms, pages, waiting
+from caveats_service.http.cors import CrossOrigin
 from caveats_service.http.edge import Edge
 from caveats_service.http.errors import problem_response
 from caveats_service.http.request import Handler, endpoint
@@ -125,10 +126,23 @@ def create_app(
     app = Starlette(
         lifespan=lifespan,
         exception_handlers={Exception: _problem},
-        middleware=[Middleware(Edge, endpoints=endpoints, max_header_bytes=settings.max_header_bytes)],
+        middleware=_middleware(settings, endpoints),
     )
     app.state.runtime = runtime
     return app
+
+
+def _middleware(settings: Settings, endpoints: Router) -> list[Middleware]:
+    """What a request passes before `endpoints`, from the outside in."""
+    edge = Middleware(Edge, endpoints=endpoints, max_header_bytes=settings.max_header_bytes)
+    if not settings.allowed_origins and not settings.bearer_from_any_origin:
+        return [edge]
+    cross_origin = Middleware(
+        CrossOrigin,
+        allowed_origins=settings.allowed_origins,
+        bearer_from_anywhere=settings.bearer_from_any_origin,
+    )
+    return [cross_origin, edge]
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from caveats.durations import ACCEPTED, parse_duration
-from caveats.http import UNIX
+from caveats.http import DEFAULT_PORTS, UNIX
 from caveats.kinds import Network
 
 if TYPE_CHECKING:
@@ -139,7 +139,15 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-_origin = _matching(_ORIGIN, "not an origin")
+_plain_origin = _matching(_ORIGIN, "not an origin")
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers write it: without the port that its scheme implies (RFC 6454, section 6.2)."""
+    scheme, _, host = _plain_origin(text).partition("://")
+    return f"{scheme}://{host.removesuffix(DEFAULT_PORTS[scheme])}"
+
+
 _ORIGIN_FORM = "an origin such as https://auth.example (lower case, no path)"
 
 Switch: TypeAlias = Annotated[bool, Accepts("true or false")]

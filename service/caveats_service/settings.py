@@ -95,7 +95,13 @@ class Settings(BaseSettings):
         None, description="Where browsers reach the service. Unset: taken from the request's Host header."
     )
     allowed_origins: Origins = Field(
-        (), description="Other origins whose pages may use the session cookie, comma-separated."
+        (),
+        description="Other origins whose pages may use the service (CORS), with the session cookie as well; "
+        "comma-separated.",
+    )
+    bearer_from_any_origin: Switch = Field(
+        default=False,
+        description="Whether pages of all origins may use the service with a token in a header, never with cookies.",
     )
     trusted_proxies: Proxies = Field(
         (),

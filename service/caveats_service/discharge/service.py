@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from caveats import Bundle, CaveatsError, Checkers, DischargeRefused, PrivateKey
+from caveats.http import origins_of
 from caveats_service.core.plugins import PluginFailure, PluginThreadPool
 from caveats_service.core.usernames import is_username
 from caveats_service.discharge import questions
@@ -59,11 +60,11 @@ class Discharges:
     def open(self, identifier: bytes, payload: bytes | None, *, host: str) -> Question:
         """The question in the ticket of a third-party caveat.
 
-        `host`: the request's Host, which locates this service as long as CAVEATS_PUBLIC_URL is not set. Raises
+        `host`: the one that the request was made to, which locates this service as long as CAVEATS_PUBLIC_URL is not set. Raises
         `MalformedTicket` or `DischargeRefused`.
         """
         public_url = self._settings.public_url
-        here = {public_url} if public_url else {f"{scheme}://{host}" for scheme in ("http", "https")}
+        here = {public_url} if public_url else origins_of(host)
         return questions.open_question(
             identifier, payload, self._key, self._checkers, locations=frozenset(here), now=self._now()
         )

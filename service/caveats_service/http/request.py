@@ -25,6 +25,7 @@ from caveats.http import (
     bad_request,
     context_of,
     credential_of,
+    origins_of,
 )
 from caveats.kinds import parse_address
 from caveats_service.http.errors import problem_response
@@ -143,19 +144,21 @@ class RequestContext:
         return credential
 
     @property
-    def own_origin(self) -> str:
+    def own_url(self) -> str:
         """Where this service is: as it is configured or, while it is not, as the request has it."""
         here = self.http.url
-        return self.runtime.settings.public_url or f"{here.scheme}://{here.netloc}"
+        return self.runtime.settings.public_url or f"{here.scheme}://{self.own_host or here.netloc}"
+
+    @property
+    def own_host(self) -> str | None:
+        """The host that the request was made to, through trusted proxies; None if it is not known."""
+        return self.runtime.settings.proxies.host(self.head)
 
     def require_own_site(self) -> None:
         """Refuse a request that a page of another site sent, or may have sent. Raises a 403 `Problem`."""
         settings, headers = self.runtime.settings, self.http.headers
         origin = headers.get("origin")
-        if settings.public_url:
-            own = {settings.public_url}
-        else:  # behind a proxy the scheme may be another one than the browser sees
-            own = {f"{scheme}://{headers.get('host', '')}" for scheme in ("http", "https")}
+        own = {settings.public_url} if settings.public_url else origins_of(self.own_host)
         if origin is None or (origin not in own and origin not in settings.allowed_origins):
             raise Problem(403, "cross_site")
         if headers.get("sec-fetch-site") == "cross-site" and origin not in settings.allowed_origins:

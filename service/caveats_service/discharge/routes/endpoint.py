@@ -63,8 +63,8 @@ def _content_type(request: RequestContext) -> str:
 
 
 def host(request: RequestContext) -> str:
-    """The Host that the request names."""
-    return request.http.headers.get("host", "")
+    """The host that the request was made to; empty if it is not known."""
+    return request.own_host or ""
 
 
 def open_question(request: RequestContext, identifier: bytes, payload: bytes | None) -> Question:

@@ -169,7 +169,7 @@ async def _asker_page(request: RequestContext, interaction: Interaction, attempt
     form = attempt.form(await _signed_in(request))
     if interaction.asker is None:
         return pages.sign_in_page(question, interaction.client_ip, form)
-    approve_url = f"{request.own_origin}/discharge/approve/{approve_secret(request.param('visit'))}"
+    approve_url = f"{request.own_url}/discharge/approve/{approve_secret(request.param('visit'))}"
     return pages.waiting_page(question, interaction.asker, approve_url, form)
 
 

@@ -13,7 +13,7 @@ from caveats_service.cli.store import with_store
     "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many entries."
 )
 @click.option(
-    "--before", type=click.IntRange(min=1), help="Only entries older than this id: the last one shown."
+    "--before", type=click.IntRange(1, 2**63 - 1), help="Only entries older than this id: the last one shown."
 )
 @json_option
 def show_audit(*, limit: int, before: int | None, as_json: bool) -> None:

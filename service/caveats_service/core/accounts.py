@@ -15,13 +15,14 @@ from caveats import Scope
 from caveats_service.core import log
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import (
+    BadPassword,
     Busy,
     Forbidden,
     InvalidCredentials,
     NotFound,
     RegistrationClosed,
 )
-from caveats_service.core.usernames import check_username
+from caveats_service.core.usernames import check_username, is_username
 from caveats_service.storage import Idempotency, RevocationRecord, Store, StoreUnavailable, User, UserExists
 
 if TYPE_CHECKING:
@@ -145,9 +146,13 @@ class Accounts:
         """
         counted = username[:_LONGEST_COUNTED]
         async with self._rate_limiter.attempt(counted, address) as attempt:
-            user = await self._store.users.get(username)
+            user = await self._store.users.get(username) if is_username(username) else None
             stored = user.password_hash if user is not None and user.is_enabled else None
-            check = await self._passwords.verify(stored, password, account=counted, address=address)
+            try:
+                check = await self._passwords.verify(stored, password, account=counted, address=address)
+            except BadPassword:  # no password at all, and a guess like any other
+                await attempt.failed()
+                raise
             if check.corrupt:
                 log.error("password_hash_corrupt", user=username)
             if user is None or not check.ok:

@@ -29,6 +29,7 @@ from caveats_service.core.errors import (
 from caveats_service.discharge.protocol import UnsupportedForm
 from caveats_service.storage import (
     AgentExists,
+    BadText,
     GroupExists,
     IdempotencyConflict,
     InteractionsFull,
@@ -84,6 +85,7 @@ _TABLE: Mapping[type[Exception], Row] = {
     MalformedTicket: (400, "bad_request"),
     BadDuration: (400, "bad_request"),
     InvalidRequest: (400, "bad_request"),
+    BadText: (400, "bad_request"),
     ClientDisconnect: lambda _: bad_request("the body is not whole"),  # nobody is there to read it
     # the caller may not have it
     InvalidCredentials: lambda _: invalid_credentials(),

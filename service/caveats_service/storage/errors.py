@@ -13,6 +13,7 @@
     ├── UnknownMasterKey · UnknownVerifier
     ├── KeyConflict          the key is not in a state that allows this, or another node was faster
     │   └── KeyInUse         ... because tokens under it may still live; can be forced
+    ├── BadText              a text that no database can keep
     ├── AlreadyDone          this request has been answered before: the error holds that answer
     ├── IdempotencyConflict  the caller has used this key for another request
     └── BackupError          a backup or restore that was refused before anything was changed
@@ -26,6 +27,8 @@ None of them carries a password hash, a sealed key or a statement's parameters.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DontWrapMixin
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -124,6 +127,16 @@ class KeyInUse(KeyConflict):
         self.key_id = key_id
         self.until = until
         self.labelled = labelled
+
+
+class BadText(StoreError, DontWrapMixin):
+    """A text with NUL, which PostgreSQL does not keep, or with half of a surrogate pair, which UTF-8 does not have.
+
+    Nothing of such a name can be in the store. SQLAlchemy would wrap the error of a column's type.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("a text has a character that cannot be stored: NUL, or half of a surrogate pair")
 
 
 class AlreadyDone(StoreError):

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 from caveats import KeyState
+from caveats_service.storage.errors import BadText
 from caveats_service.storage.records import Decision
 
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
@@ -64,6 +65,28 @@ class Moment(TypeDecorator[datetime]):
         """From the database."""
         del dialect
         return None if value is None else moment(value)
+
+
+class PlainText(TypeDecorator[str]):
+    """Text that every database keeps, or `BadText`. The check stands here for each text that reaches a query."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """To the database."""
+        del dialect
+        if value is not None and ((not value.isascii() and not _is_utf8(value)) or "\0" in value):
+            raise BadText
+        return value
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Enumerated(TypeDecorator[Enum]):
@@ -121,7 +144,7 @@ meta = Table(
     Column(
         "id", Integer, CheckConstraint("id = 1", name="meta_one_row"), primary_key=True, autoincrement=False
     ),
-    Column("instance_id", Text, nullable=False),
+    Column("instance_id", PlainText, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("revocation_sequence", BigInteger, nullable=False),
     Column("revocation_floor", BigInteger, nullable=False),
@@ -132,10 +155,10 @@ meta = Table(
 users = Table(
     "users",
     metadata,
-    Column("username", Text, primary_key=True),
-    Column("password_hash", Text, nullable=False),
+    Column("username", PlainText, primary_key=True),
+    Column("password_hash", PlainText, nullable=False),
     Column("is_admin", Boolean, nullable=False),
-    Column("scope", Text, nullable=False),
+    Column("scope", PlainText, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("disabled_at", Moment),
     Column("password_changed_at", Moment, nullable=False),
@@ -145,7 +168,7 @@ master_keys = Table(
     "master_keys",
     metadata,
     Column("row_id", Integer, primary_key=True, autoincrement=False),
-    Column("key_id", Text, nullable=False, unique=True),
+    Column("key_id", PlainText, nullable=False, unique=True),
     Column("state", Enumerated(KeyState), nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Column("created_at", Moment, nullable=False),
@@ -168,11 +191,11 @@ for _state in ("active", "published"):
 labelled_tokens = Table(
     "labelled_tokens",
     metadata,
-    Column("token_id", Text, primary_key=True),
-    Column("username", Text, ForeignKey("users.username", name="labelled_tokens_user"), nullable=False),
-    Column("note", Text, nullable=False),
-    Column("scope", Text, nullable=False),
-    Column("audience", Text, nullable=False),
+    Column("token_id", PlainText, primary_key=True),
+    Column("username", PlainText, ForeignKey("users.username", name="labelled_tokens_user"), nullable=False),
+    Column("note", PlainText, nullable=False),
+    Column("scope", PlainText, nullable=False),
+    Column("audience", PlainText, nullable=False),
     Column("issued_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
     Column("last_used_at", Moment),
@@ -184,15 +207,15 @@ revocations = Table(
     "revocations",
     metadata,
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
-    Column("kind", Text, nullable=False),
-    Column("token_id", Text),
+    Column("kind", PlainText, nullable=False),
+    Column("token_id", PlainText),
     Column("branch_id", LargeBinary),
-    Column("username", Text),
+    Column("username", PlainText),
     Column("issued_up_to", Moment),
     Column("expires_at", Moment, nullable=False),
     Column("created_at", Moment, nullable=False),
-    Column("revoked_by", Text, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("revoked_by", PlainText, nullable=False),
+    Column("reason", PlainText, nullable=False),
     CheckConstraint(
         "(kind = 'token' AND token_id IS NOT NULL AND branch_id IS NULL"
         " AND username IS NULL AND issued_up_to IS NULL)"
@@ -212,21 +235,21 @@ audit = Table(
     metadata,
     Column("id", Counter, primary_key=True),
     Column("at", Moment, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("action", Text, nullable=False),
-    Column("subject", Text, nullable=False),
+    Column("actor", PlainText, nullable=False),
+    Column("action", PlainText, nullable=False),
+    Column("subject", PlainText, nullable=False),
     Column("detail", Json(dict), nullable=False),
 )
 
 verifiers = Table(
     "verifiers",
     metadata,
-    Column("verifier_id", Text, primary_key=True),
-    Column("audience", Text, nullable=False),
+    Column("verifier_id", PlainText, primary_key=True),
+    Column("audience", PlainText, nullable=False),
     Column("public_key", LargeBinary, nullable=False),
-    Column("name", Text, nullable=False),
+    Column("name", PlainText, nullable=False),
     Column("created_at", Moment, nullable=False),
-    Column("created_by", Text, nullable=False),
+    Column("created_by", PlainText, nullable=False),
     Column("revoked_at", Moment),
     CheckConstraint("length(public_key) = 32", name="verifiers_public_key"),
 )
@@ -236,7 +259,7 @@ Index("verifiers_by_audience", verifiers.c.audience, verifiers.c.verifier_id)
 service_keys = Table(
     "service_keys",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", PlainText, primary_key=True),
     Column("sealed", LargeBinary, nullable=False),
 )
 
@@ -244,8 +267,8 @@ service_keys = Table(
 idempotency = Table(
     "idempotency",
     metadata,
-    Column("caller", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
+    Column("caller", PlainText, primary_key=True),
+    Column("key", PlainText, primary_key=True),
     Column("digest", LargeBinary, nullable=False),
     Column("sealed_reply", LargeBinary, nullable=False),
     Column("created_at", Moment, nullable=False),
@@ -257,27 +280,27 @@ Index("idempotency_by_expiry", idempotency.c.expires_at)
 groups = Table(
     "groups",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", PlainText, primary_key=True),
     Column("created_at", Moment, nullable=False),
 )
 
 group_members = Table(
     "group_members",
     metadata,
-    Column("group_name", Text, ForeignKey("groups.name", name="group_members_group"), primary_key=True),
-    Column("username", Text, ForeignKey("users.username", name="group_members_user"), primary_key=True),
+    Column("group_name", PlainText, ForeignKey("groups.name", name="group_members_group"), primary_key=True),
+    Column("username", PlainText, ForeignKey("users.username", name="group_members_user"), primary_key=True),
 )
 Index("group_members_by_user", group_members.c.username, group_members.c.group_name)
 
 agents = Table(
     "agents",
     metadata,
-    Column("agent_id", Text, primary_key=True),
-    Column("username", Text, ForeignKey("users.username", name="agents_user"), nullable=False),
+    Column("agent_id", PlainText, primary_key=True),
+    Column("username", PlainText, ForeignKey("users.username", name="agents_user"), nullable=False),
     Column("public_key", LargeBinary, nullable=False),
-    Column("name", Text, nullable=False),
+    Column("name", PlainText, nullable=False),
     Column("created_at", Moment, nullable=False),
-    Column("created_by", Text, nullable=False),
+    Column("created_by", PlainText, nullable=False),
     CheckConstraint("length(public_key) = 32", name="agents_public_key"),
 )
 Index("agents_by_key", agents.c.public_key, unique=True)
@@ -291,8 +314,8 @@ interactions = Table(
     Column("token_hash", LargeBinary, nullable=False),
     Column("identifier", LargeBinary, nullable=False),
     Column("payload", LargeBinary),
-    Column("client_ip", Text, nullable=False),
-    Column("asker", Text),
+    Column("client_ip", PlainText, nullable=False),
+    Column("asker", PlainText),
     Column("approvers", Json(tuple), nullable=False),
     Column("decision", Enumerated(Decision), nullable=False),
     Column("created_at", Moment, nullable=False),

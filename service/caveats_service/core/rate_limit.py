@@ -2,7 +2,8 @@
 
 Failed sign-ins count against an address, and against an account from that address. A success clears the second count.
 An owner who signs in from another address is not locked out by somebody's guesses. Concurrent attempts cannot outrun
-the count: at most as many run as may still fail, the others wait for them to end.
+the count: at most as many run as may still fail, the others wait for them to end. Each count is bounded, also for somebody
+who comes from ever new addresses.
 """
 
 from __future__ import annotations
@@ -11,35 +12,92 @@ import asyncio
 import contextlib
 import math
 import time
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from limits import RateLimitItem, parse
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import MovingWindowRateLimiter
+from limits import parse
 
 from caveats_service.core.errors import RateLimited
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from caveats_service.settings import Settings
 
-_ACCOUNT = "account"
-_ADDRESS = "address"
-_REGISTER = "register"
-_INTERACTION = "interaction"
+MOST_COUNTED = 100_000
+"""Events that one `MovingWindow` remembers, of all keys: some 45 MB if each is of another key."""
+MOST_WAITERS = 100
+"""Attempts at one account from one address that run or wait."""
+_TOO_MANY = "too many attempts"
+
+
+class MovingWindow:
+    """Events by key, so many of each in a time. Bounded: past `most`, keys without an event for longest are forgotten.
+
+    To be forgotten early one needs `most` events of others in that time, from as many addresses: whoever has those is not
+    held by a count of one address.
+    """
+
+    def __init__(
+        self, rate: str, *, most: int = MOST_COUNTED, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`rate`: as in "10/minute". `clock`: seconds."""
+        parsed = parse(rate)
+        self._amount = parsed.amount
+        self._seconds = parsed.get_expiry()
+        self._most = most
+        self._clock = clock
+        self._events: OrderedDict[tuple[str, ...], list[float]] = OrderedDict()
+        """The times of each key's events, oldest first; the key with the latest event last."""
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def left(self, *key: str) -> int:
+        """How many more events of this key are allowed now."""
+        return self._amount - len(self._live(key))
+
+    def hit(self, *key: str) -> bool:
+        """Count an event, if one more is allowed."""
+        now, live = self._clock(), self._live(key)
+        if len(live) >= self._amount:
+            return False
+        self.clear(*key)
+        self._events[key] = [*live, now]  # the last one now
+        self._count += len(live) + 1
+        while self._count > self._most or self._is_over(next(iter(self._events))):
+            self.clear(*next(iter(self._events)))
+        return True
+
+    def _live(self, key: tuple[str, ...]) -> list[float]:
+        """The times of the key's events that still count."""
+        since = self._clock() - self._seconds
+        return [at for at in self._events.get(key, ()) if at > since]
+
+    def _is_over(self, key: tuple[str, ...]) -> bool:
+        return self._events[key][-1] <= self._clock() - self._seconds
+
+    def clear(self, *key: str) -> None:
+        """Forget the events of this key."""
+        self._count -= len(self._events.pop(key, ()))
+
+    def refusal(self, *key: str) -> RateLimited:
+        """The error for one event too many; it says when the oldest of this key no longer counts."""
+        now = self._clock()
+        first = min(self._live(key), default=now)
+        return RateLimited(_TOO_MANY, math.ceil(first + self._seconds - now))
 
 
 class RateLimiter:
     """The counts of one process, in memory: N workers together allow at most N times as much."""
 
     def __init__(self, settings: Settings) -> None:
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._account = parse(settings.login_limit_account)
-        self._address = parse(settings.login_limit_address)
-        self._register = parse(settings.register_limit_address)
-        self._interaction = parse(settings.interaction_limit_address)
+        self._account = MovingWindow(settings.login_limit_account)
+        self._address = MovingWindow(settings.login_limit_address)
+        self._register = MovingWindow(settings.register_limit_address)
+        self._interaction = MovingWindow(settings.interaction_limit_address)
         self._lines: dict[tuple[str, str], _Line] = {}
 
     @contextlib.asynccontextmanager
@@ -48,15 +106,17 @@ class RateLimiter:
 
         `address`: the client's, an IPv6 one cut to its /64.
         """
-        if not await self._limiter.test(self._address, _ADDRESS, address):
-            raise await self._refusal(self._address, _ADDRESS, address)
+        if not self._address.left(address):
+            raise self._address.refusal(address)
         key = (username, address)
         line = self._lines.setdefault(key, _Line())
+        if line.waiters >= MOST_WAITERS:
+            raise RateLimited(_TOO_MANY, 1)
         line.waiters += 1
         try:
-            while (left := await self._left(key)) <= line.inside:
+            while (left := self._account.left(*key)) <= line.inside:
                 if left == 0:
-                    raise await self._refusal(self._account, _ACCOUNT, *key)
+                    raise self._account.refusal(*key)
                 line.somebody_left.clear()
                 await line.somebody_left.wait()
             line.inside += 1
@@ -70,31 +130,24 @@ class RateLimiter:
             if not line.waiters:
                 del self._lines[key]
 
-    async def _left(self, key: tuple[str, str]) -> int:
-        return int((await self._limiter.get_window_stats(self._account, _ACCOUNT, *key)).remaining)
-
     async def succeeded(self, username: str, address: str) -> None:
         """Clear the account's count from this address: the password was right."""
-        await self._limiter.clear(self._account, _ACCOUNT, username, address)
+        self._account.clear(username, address)
 
     async def failed(self, username: str, address: str) -> None:
         """Count a failure against the account from this address, and against the address."""
-        await self._limiter.hit(self._account, _ACCOUNT, username, address)
-        await self._limiter.hit(self._address, _ADDRESS, address)
+        self._account.hit(username, address)
+        self._address.hit(address)
 
     async def register(self, address: str) -> None:
         """Count a registration by a caller without a credential. Raises `RateLimited`."""
-        if not await self._limiter.hit(self._register, _REGISTER, address):
-            raise await self._refusal(self._register, _REGISTER, address)
+        if not self._register.hit(address):
+            raise self._register.refusal(address)
 
     async def interact(self, address: str) -> None:
         """Count an interaction that is about to begin. Raises `RateLimited`."""
-        if not await self._limiter.hit(self._interaction, _INTERACTION, address):
-            raise await self._refusal(self._interaction, _INTERACTION, address)
-
-    async def _refusal(self, rate: RateLimitItem, *key: str) -> RateLimited:
-        stats = await self._limiter.get_window_stats(rate, *key)
-        return RateLimited("too many attempts", math.ceil(stats.reset_time - time.time()))
+        if not self._interaction.hit(address):
+            raise self._interaction.refusal(address)
 
 
 @dataclass(slots=True)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2 as httpx
 import pytest
 
+from caveats_service.core.errors import RateLimited
 from caveats_service.core.passwords import PasswordProfile
+from caveats_service.core.rate_limit import MOST_COUNTED, MOST_WAITERS, MovingWindow, RateLimiter
+from caveats_service.settings import Settings
 from tests.support.service import Service, User, basic, new_user, problem
 
 PROXIED = {"trusted_proxies": "127.0.0.0/8"}
@@ -152,3 +157,83 @@ def test_nothing_is_kept_of_those_who_have_left(guarded: Service) -> None:
     with guarded.client() as http, ThreadPoolExecutor(30) as pool:
         list(pool.map(lambda n: guess(http, user.username, "wrong one", f"192.0.2.{n % 3}"), range(90)))
     assert guarded.runtime.rate_limiter._lines == {}
+
+
+# The counts by themselves
+
+
+class Ticks:
+    """Seconds that a test turns on."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+def test_so_many_in_any_stretch_of_time_and_then_again() -> None:
+    ticks = Ticks()
+    window = MovingWindow("3/minute", clock=ticks)
+    for _ in range(3):
+        assert window.hit("a")
+        ticks.at += 10
+    assert (window.hit("a"), window.left("a"), window.hit("b")) == (False, 0, True)
+    assert window.refusal("a").retry_after == 30
+    ticks.at += 30
+    assert (window.left("a"), window.hit("a"), window.hit("a")) == (1, True, False)
+    window.clear("a")
+    assert window.left("a") == 3
+
+
+def test_what_is_over_leaves_the_table() -> None:
+    ticks = Ticks()
+    window = MovingWindow("3/minute", clock=ticks)
+    for n in range(1000):
+        window.hit(f"address{n}")
+    ticks.at += 60
+    window.hit("another")
+    assert len(window) == 1
+
+
+def test_ever_new_addresses_do_not_lengthen_a_table_past_its_bound() -> None:
+    window = MovingWindow("3/minute", most=100)
+    for n in range(100):
+        window.hit(f"address{n}")
+    for _ in range(2):
+        window.hit("address0")  # the latest now
+    for n in range(100, 197):
+        window.hit(f"address{n}")
+    assert len(window) == 100
+    assert (window.left("address0"), window.left("address99"), window.left("address196")) == (0, 3, 2)
+
+
+@pytest.mark.slow
+def test_a_full_table_takes_the_memory_that_it_says() -> None:
+    tracemalloc.start()
+    window = MovingWindow("60/minute")
+    for n in range(MOST_COUNTED + 1000):
+        window.hit(f"some-account-of-a-name-of-some-length-{n}", f"2001:0db8:{n:04x}:0001")
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(window) == MOST_COUNTED
+    assert taken < 50_000_000
+
+
+async def test_attempts_that_wait_for_one_account_are_bounded() -> None:
+    limiter = RateLimiter(Settings.load(login_limit_account="1/minute"))
+    over = asyncio.Event()
+
+    async def attempt() -> None:
+        async with limiter.attempt("alice", "192.0.2.1"):
+            await over.wait()
+
+    tasks = [asyncio.create_task(attempt()) for _ in range(MOST_WAITERS)]
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimited):
+        await attempt()
+    async with limiter.attempt("alice", "198.51.100.1"):
+        pass
+    over.set()
+    await asyncio.gather(*tasks)
+    assert limiter._lines == {}

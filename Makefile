@@ -15,7 +15,7 @@ LEAST := (3, 11)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test slow cluster lint format types imports wheel coverage bench bench-cluster faults check lock clean
+.PHONY: help run demo test slow cluster lint format types imports wheel coverage bench bench-cluster faults mutants check lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ wheel: $(VENV)/with-test ## build the wheel into dist, and test a wheel as insta
 	rm -rf dist
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	$(BIN)/pytest -m wheel tests/test_wheel.py $(ARGS)
+
+mutants: $(VENV)/with-test $(VENV)/with-mutation ## change the core line by line: do the tests notice? ARGS="--show keys" names a room
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 coverage: $(VENV)/with-test ## the library's own tests leave no branch of it untested
 	$(BIN)/coverage run -m pytest -q tests/caveats
@@ -102,6 +105,6 @@ lock: ## pin the newest versions that fit, in constraints.txt
 	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; python="$$folder/bin/python"; \
 	$(PYTHON) -m venv "$$folder"; \
 	"$$python" -m pip install --quiet --upgrade pip; \
-	"$$python" -m pip install --quiet $(EXTRAS) --group build --group test --group lint --group bench; \
+	"$$python" -m pip install --quiet $(EXTRAS) --group build --group test --group lint --group bench --group mutation; \
 	{ echo '# Made by `make lock`: every version that the checks run with.'; \
 	  "$$python" -m pip freeze --all --exclude-editable --exclude setuptools; } > constraints.txt

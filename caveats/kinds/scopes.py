@@ -118,7 +118,7 @@ def _ancestors(resource: str) -> Iterable[str]:
 def reduce_patterns(patterns: Iterable[ScopePattern]) -> tuple[ScopePattern, ...]:
     """The patterns that no other covers, sorted; at most `MOST_PATTERNS`."""
     kept: set[ScopePattern] = set()
-    for pattern in sorted(set(patterns), key=lambda p: (p.resource, p.below_only, p.action != "*", p.action)):
+    for pattern in sorted(set(patterns)):  # a pattern comes before those that it covers
         if not _covered(pattern, kept):
             if len(kept) == MOST_PATTERNS:
                 break

@@ -336,3 +336,39 @@ def test_a_kind_without_equals_is_not_of_that_kind_whatever_its_parser_reads(pre
     assert type(checkers.parse(b"photos/anything = x")) is Anything
     assert type(checkers.parse(predicate)) is UnknownCaveat
     assert unsatisfied([checkers.parse(predicate)], checkers, HERE)
+
+
+def test_plain_predicates_come_with_their_checks_and_are_typed_once():
+    checkers = standard_checkers()
+    predicates = [b"user = alice", b"scope = photos:read", b"note = a"]
+    caveats, questions = checkers.parse_all(predicates)
+    assert caveats == (User("alice"), Scope("photos:read"), Note("a"))
+    assert questions == [(checkers.check_for(caveat), caveat) for caveat in caveats]
+    again, _ = checkers.parse_all(predicates)
+    assert all(one is other for one, other in zip(caveats, again, strict=True))
+
+
+@pytest.mark.parametrize(
+    "predicates",
+    [
+        pytest.param([b"user = alice", b"user = alice"], id="a second claim"),
+        pytest.param([b"user = alice", b"audience = photos"], id="an audience, which the verifier fills in"),
+        pytest.param([b"user = alice", b"audience = photos", b"note = a"], id="and something plain after it"),
+    ],
+)
+def test_checks_alone_do_not_decide_where_a_verifier_has_more_to_ask(predicates):
+    caveats, questions = standard_checkers().parse_all(predicates)
+    assert len(caveats) == len(predicates)
+    assert questions is None
+
+
+def test_a_kind_with_one_space_may_have_a_prefix_and_others_may_not():
+    @dataclass(frozen=True)
+    class Origin(Caveat):
+        kind: ClassVar[str] = "http:origin"
+        spaced: ClassVar[bool] = True
+
+    Checkers().register(Origin, lambda _caveat, _context: True)
+    Origin.spaced = False
+    with pytest.raises(ValueError, match="must read"):
+        Checkers().register(Origin, lambda _caveat, _context: True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement, product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -186,3 +188,36 @@ def test_a_pattern_that_another_covers_is_left_out():
     ]
     assert list(map(str, reduce_patterns(held))) == ["*", "caveats:x"]
     assert list(map(str, reduce_patterns(held[:3]))) == ["photos:*"]
+
+
+SMALL = [
+    ScopePattern(resource, below_only, action)
+    for resource, below_only, action in product(("a", "a/b", "a/b/c", "ab"), (False, True), ("r", "*"))
+]
+PAIRS = list(combinations_with_replacement(SMALL, 2))
+ASKED = [
+    parse_scope(f"{resource}:{action}") for resource in ("a", "a/b", "a/b/c", "a/x", "ab") for action in "rw"
+]
+
+
+def _allowed(patterns):
+    return {asked for asked in ASKED if any(pattern.covers(asked) for pattern in patterns)}
+
+
+@pytest.mark.parametrize("left", PAIRS, ids=lambda some: " ".join(map(str, some)))
+def test_two_lists_together_allow_exactly_what_both_allow(left):
+    for right in PAIRS:
+        assert _allowed(intersect(left, right)) == _allowed(left) & _allowed(right)
+
+
+def test_of_any_three_patterns_those_stay_that_no_other_covers():
+    for some in product(SMALL, repeat=3):
+        kept = reduce_patterns(some)
+        assert set(kept) == {
+            one for one in some if not any(other != one and other.covers(one) for other in some)
+        }, some
+
+
+def test_patterns_are_sorted_by_their_text():
+    patterns = [parse_scope("a:w"), parse_scope("a/*:r")]
+    assert list(map(str, reduce_patterns(patterns))) == ["a/*:r", "a:w"]

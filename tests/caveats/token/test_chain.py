@@ -115,3 +115,31 @@ def test_a_root_key_of_another_issuer_has_any_length(key):
 
 def test_pads_do_not_show_the_key():
     assert repr(chain.pads(b"secret")) == "Pads(...)"
+
+
+def sha(key: bytes, message: bytes) -> bytes:
+    return hmac.digest(key, message, "sha256")
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=72, max_size=72), st.binary(max_size=80))
+def test_a_third_party_caveat_is_signed_by_the_macs_of_its_two_halves(signature, vid, ticket):
+    expected = sha(signature, sha(signature, vid) + sha(signature, ticket))
+    assert chain.extend_sealed(signature, vid, ticket) == expected
+
+
+def test_links_of_both_parties_are_signed_in_turn_each_its_own_way():
+    key, vid = b"k" * 32, b"v" * 72
+    first = sha(key, b"one")
+    second = sha(first, sha(first, vid) + sha(first, b"ticket"))
+    links = [b"one", ("https://third.example", vid, b"ticket"), b"two"]
+    assert chain.extend_links(key, links) == [first, second, sha(second, b"two")]
+
+
+def test_a_caveat_key_is_a_labelled_mac_of_what_it_is_for():
+    assert chain.caveat_key(b"k" * 32, b"about") == sha(b"k" * 32, b"caveats/v1/third-party/about")
+
+
+@pytest.mark.parametrize("size", [63, 64, 65])
+def test_a_key_is_hashed_only_beyond_a_block(size):
+    key = bytes(range(size))
+    assert chain.mac(chain.pads(key), b"message") == sha(key, b"message")

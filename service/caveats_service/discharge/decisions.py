@@ -2,7 +2,8 @@
 
 Knows who may decide what and when, the store, and the hashes by which it finds an interaction; knows no HTTP. The asker
 signs in on a page of their own; approvers have another, from which nobody can become the asker. There is one decision,
-and the audit names the person who made it. Each use checks the accounts again: one that is disabled counts no more.
+and the audit names the person who made it. Each step, and the discharge at the end, judges again what everybody has
+shown: whoever is disabled counts no more, nor whoever has had all revoked since, nor a credential that has ended.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from caveats import DischargeRefused
 from caveats_service.core.errors import Busy
 from caveats_service.discharge import secrets
 from caveats_service.discharge.secrets import InteractionSecrets
-from caveats_service.storage import Decision, Interaction, Store, UnknownInteraction
+from caveats_service.storage import Decision, Interaction, ShownCredential, Store, UnknownInteraction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
     from caveats.bakery import BakeryMacaroon
-    from caveats_service.discharge.questions import ConditionVerdict, Question
+    from caveats_service.discharge.questions import AskerFacts, ConditionVerdict, Question
     from caveats_service.discharge.service import Discharges
     from caveats_service.discharge.waiters import Waiters
     from caveats_service.settings import Settings
@@ -47,9 +48,9 @@ class Decisions:
         self._now = now
 
     async def begin(
-        self, question: Question, *, asker: str | None, client_ip: str | None
+        self, question: Question, *, asker: ShownCredential | None, client_ip: str | None
     ) -> InteractionSecrets:
-        """A new interaction about this question. `asker`: the user who is known to ask, if any.
+        """A new interaction about this question. `asker`: what the user who asks has shown, if they are known.
 
         Raises `InteractionsFull`.
         """
@@ -61,11 +62,12 @@ class Decisions:
             identifier=question.identifier,
             payload=question.payload,
             client_ip=client_ip or "",
-            asker=asker,
+            asker=None if asker is None else asker.username,
             approvers=(),
             decision=Decision.OPEN,
             created_at=now,
             expires_at=now + self._settings.interaction_lifetime,
+            credentials=() if asker is None else (asker,),
         )
         await self._store.interactions.begin(interaction, most=self._settings.max_interactions, now=now)
         return made
@@ -103,11 +105,14 @@ class Decisions:
 
     # what a person does
 
-    async def ask(self, interaction: Interaction, person: str, *, allow: bool, host: str) -> Interaction:
+    async def ask(
+        self, interaction: Interaction, shown: ShownCredential, *, allow: bool, host: str
+    ) -> Interaction:
         """The asker confirms, or gives up (`allow` false), on the asker's page. Returns the interaction after that.
 
         `host`: the request's Host. Raises `DischargeRefused` if this person may not, and then nothing has changed.
         """
+        person = shown.username
         if interaction.asker not in (None, person):
             raise DischargeRefused(
                 f"{interaction.asker} asks this. Approve at the address that this page shows."
@@ -115,43 +120,46 @@ class Decisions:
         if not allow:
             return await self._decide(interaction, Decision.DENIED, person)
         question = self.question(interaction, host=host)
-        verdict = await self._judge(interaction, question, person)
+        verdict = await self._judge(interaction, question, person, shown)
         if not verdict.open:
             verdict.require()
         elif interaction.asker == person:
             raise DischargeRefused(_NO_SELF_APPROVAL)
-        interaction = await self._take_part(interaction, person, as_asker=True)
+        interaction = await self._take_part(interaction, shown, as_asker=True)
         if interaction.asker != person:
             raise DischargeRefused("Somebody else has signed in here meanwhile.")
         return await self._settle(interaction, question, person)
 
-    async def approve(self, interaction: Interaction, person: str, *, allow: bool, host: str) -> Interaction:
+    async def approve(
+        self, interaction: Interaction, shown: ShownCredential, *, allow: bool, host: str
+    ) -> Interaction:
         """A second person approves or denies, on the approvers' page. Returns the interaction after that.
 
         A person whose approval would change nothing may not deny either. Raises `DischargeRefused` as `ask` does.
         """
-        asker = interaction.asker
+        asker, person = interaction.asker, shown.username
         if asker is None:
             raise DischargeRefused("The person who asks has not signed in yet.")
         if asker == person:
             raise DischargeRefused(_NO_SELF_APPROVAL)
         question = self.question(interaction, host=host)
         without = await self._judge(interaction, question, asker)
-        with_approval = await self._judge(interaction, question, asker, person)
+        with_approval = await self._judge(interaction, question, asker, shown)
         if len(without.failures) == len(with_approval.failures):
             raise DischargeRefused(f"It is not for {person} to approve this.")
         if not allow:
             return await self._decide(interaction, Decision.DENIED, person)
-        interaction = await self._take_part(interaction, person, as_asker=False)
+        interaction = await self._take_part(interaction, shown, as_asker=False)
         return await self._settle(interaction, question, person)
 
-    async def sign_in(self, interaction: Interaction, question: Question, username: str) -> None:
+    async def sign_in(self, interaction: Interaction, question: Question, shown: ShownCredential) -> None:
         """Grant the discharge to an asker who has signed in by a form or with an agent's key.
 
         Raises `DischargeRefused` if a condition does not hold, or if somebody else has signed in before.
         """
-        (await self._judge(interaction, question, username)).require()
-        interaction = await self._take_part(interaction, username, as_asker=True)
+        username = shown.username
+        (await self._judge(interaction, question, username, shown)).require()
+        interaction = await self._take_part(interaction, shown, as_asker=True)
         if interaction.asker == username:
             interaction = await self._settle(interaction, question, username)
         if interaction.asker != username or interaction.decision is not Decision.GRANTED:
@@ -168,7 +176,7 @@ class Decisions:
             raise DischargeRefused("it was denied" if interaction.decided_at else "nobody has decided yet")
         question = self.question(interaction, host=host)
         client_ip = interaction.client_ip or None
-        facts = await self._discharges.facts(interaction.asker, interaction.approvers)
+        facts = await self._facts(interaction, interaction.asker)
         (await self._discharges.judge(question, facts, client_ip=client_ip)).require()
         return self._discharges.discharge(
             question, facts, decided_at=interaction.decided_at, client_ip=client_ip
@@ -177,14 +185,29 @@ class Decisions:
     # the steps
 
     async def _judge(
-        self, interaction: Interaction, question: Question, asker: str, *more_approvers: str
+        self, interaction: Interaction, question: Question, asker: str, *more: ShownCredential
     ) -> ConditionVerdict:
-        facts = await self._discharges.facts(asker, (*interaction.approvers, *more_approvers))
+        facts = await self._facts(interaction, asker, *more)
         return await self._discharges.judge(question, facts, client_ip=interaction.client_ip or None)
 
-    async def _take_part(self, interaction: Interaction, person: str, *, as_asker: bool) -> Interaction:
+    async def _facts(self, interaction: Interaction, asker: str | None, *more: ShownCredential) -> AskerFacts:
+        """What is known now of the asker and of the approvers, `more` included, whose credentials are still good.
+
+        Raises `DischargeRefused` if the asker's is not.
+        """
+        shown = (*interaction.credentials, *more)
+        good = await self._store.credentials.still_good(shown, now=self._now())
+        ended = {one.username for one in shown if one not in good}
+        counting = [one.username for one in shown if one.username not in ended]
+        if asker is not None and asker not in counting:
+            raise DischargeRefused("what the asker has signed in with is no longer good: ask again")
+        return await self._discharges.facts(asker, [name for name in counting if name != asker])
+
+    async def _take_part(
+        self, interaction: Interaction, shown: ShownCredential, *, as_asker: bool
+    ) -> Interaction:
         return await self._store.interactions.take_part(
-            interaction.visit_hash, person, as_asker=as_asker, now=self._now(), actor=person
+            interaction.visit_hash, shown, as_asker=as_asker, now=self._now(), actor=shown.username
         )
 
     async def _settle(self, interaction: Interaction, question: Question, person: str) -> Interaction:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from caveats import Bundle, CaveatsError, Checkers, DischargeRefused, PrivateKey
 from caveats.http import origins_of
 from caveats_service.core.plugins import PluginFailure, PluginThreadPool
+from caveats_service.core.shown_credentials import shown_agent_key
 from caveats_service.core.usernames import is_username
 from caveats_service.discharge import questions
 from caveats_service.discharge.agents import AgentChallenges
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from caveats.bakery import BakeryMacaroon
     from caveats_service.settings import Settings
-    from caveats_service.storage import Store
+    from caveats_service.storage import ShownCredential, Store
 
 _THREADS = 8
 
@@ -129,8 +130,8 @@ class Discharges:
             username, public_key, digest, nonce=os.urandom(16), now=self._now(), version=version
         )
 
-    async def agent_user(self, question: Question, read: Callable[[], Bundle]) -> str:
-        """The user of the agent that has completed the challenge for this ticket.
+    async def agent_user(self, question: Question, read: Callable[[], Bundle]) -> ShownCredential:
+        """What the agent has shown that has completed the challenge for this ticket.
 
         `read`: decodes the completed challenge. Raises `DischargeRefused`.
         """
@@ -139,7 +140,7 @@ class Discharges:
         except CaveatsError as error:
             raise DischargeRefused("the agent's token is not valid") from error
         await self._require_agent(username, public_key)
-        return username
+        return shown_agent_key(username, public_key)
 
     async def _require_agent(self, username: str, public_key: bytes) -> None:
         agent = await self._store.agents.find(public_key)

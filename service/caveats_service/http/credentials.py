@@ -14,11 +14,12 @@ from caveats.http import PasswordCredential, TokenCredential, credential_require
 from caveats.kinds import OWN_NAMESPACE
 from caveats_service.core.accounts import Actor
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
+from caveats_service.core.shown_credentials import shown_password, shown_token
 from caveats_service.http.errors import forbidden
 
 if TYPE_CHECKING:
     from caveats_service.http.request import RequestContext
-    from caveats_service.storage import User
+    from caveats_service.storage import ShownCredential, User
 
 ADMIN_SCOPE = f"{OWN_NAMESPACE}:admin"
 
@@ -37,6 +38,17 @@ async def require_account(request: RequestContext) -> Actor:
             context = request.context(audience=DEFAULT_AUDIENCE)
             grant = await request.runtime.tokens.verify(credential.text, context)
             return Actor(grant.user)
+
+
+async def shown_for_account(request: RequestContext) -> ShownCredential:
+    """As `require_account`, the credential itself, so that it can be judged again later."""
+    await require_account(request)
+    match request.credential:
+        case TokenCredential() as credential:
+            return shown_token(await request.runtime.tokens.introspect(credential.text))
+        case credential:
+            assert credential is not None
+            return shown_password(await user_of(request, credential))
 
 
 async def require_admin(request: RequestContext) -> Actor:

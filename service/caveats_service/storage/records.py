@@ -58,6 +58,22 @@ class Agent:
     created_by: str
 
 
+@dataclass(frozen=True, slots=True)
+class ShownCredential:
+    """A credential with which somebody has taken part in an interaction. It names the credential and holds no secret."""
+
+    username: str
+    password_changed_at: datetime | None = None
+    """Of the account, if a password was shown."""
+    lineage: tuple[str, ...] = ()
+    """If a token was shown: the token, then those that it was issued against, as values of `parent` caveats."""
+    expires_at: datetime | None = None
+    agent_key: bytes | None = None
+    """X25519, 32 bytes, if an agent has signed in."""
+    after_sequence: int | None = None
+    """Where the feed of revocations stood when it was written down."""
+
+
 class Decision(StrEnum):
     """The state of an interaction."""
 
@@ -88,6 +104,8 @@ class Interaction:
     expires_at: datetime
     """From this time on the store does not find it."""
     decided_at: datetime | None = None
+    credentials: tuple[ShownCredential, ...] = ()
+    """What the asker and each approver have shown."""
 
 
 @dataclass(frozen=True, slots=True)

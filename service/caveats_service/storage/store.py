@@ -14,6 +14,7 @@ from caveats_service.storage.engines.change_stream import ChangeStream
 from caveats_service.storage.engines.transactions import Database
 from caveats_service.storage.repositories.agents import AgentRepository
 from caveats_service.storage.repositories.audit import AuditRepository
+from caveats_service.storage.repositories.credentials import CredentialRepository
 from caveats_service.storage.repositories.groups import GroupRepository
 from caveats_service.storage.repositories.idempotency import ReplyRepository
 from caveats_service.storage.repositories.instance import InstanceRepository
@@ -42,6 +43,7 @@ class Store(Database):
         self.users = UserRepository(self)
         self.groups = GroupRepository(self)
         self.agents = AgentRepository(self)
+        self.credentials = CredentialRepository(self)
         self.keys = KeyRepository(self)
         self.labels = LabelRepository(self)
         self.revocations = RevocationRepository(self)

@@ -30,7 +30,7 @@ from sqlalchemy.types import TypeDecorator
 
 from caveats import KeyState
 from caveats_service.storage.errors import BadText
-from caveats_service.storage.records import Decision
+from caveats_service.storage.records import Decision, ShownCredential
 
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -129,6 +129,52 @@ class Json(TypeDecorator[Any]):
         """From the database."""
         del dialect
         return None if value is None else self.kind(json.loads(value))
+
+
+class Credentials(TypeDecorator[tuple[ShownCredential, ...]]):
+    """Credentials that were shown, kept as JSON."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[ShownCredential, ...] | None, dialect: Dialect) -> str | None:
+        """To the database."""
+        del dialect
+        return None if value is None else json.dumps([_credential_members(one) for one in value])
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[ShownCredential, ...] | None:
+        """From the database."""
+        del dialect
+        return None if value is None else tuple(map(_credential, json.loads(value)))
+
+
+def _credential_members(shown: ShownCredential) -> dict[str, Any]:
+    times = {
+        name: None if at is None else milliseconds(at)
+        for name, at in (
+            ("password_changed_at", shown.password_changed_at),
+            ("expires_at", shown.expires_at),
+        )
+    }
+    return {
+        "username": shown.username,
+        "lineage": shown.lineage,
+        "agent_key": None if shown.agent_key is None else shown.agent_key.hex(),
+        "after_sequence": shown.after_sequence,
+        **times,
+    }
+
+
+def _credential(members: dict[str, Any]) -> ShownCredential:
+    changed_at, expires_at, key = (members[k] for k in ("password_changed_at", "expires_at", "agent_key"))
+    return ShownCredential(
+        members["username"],
+        None if changed_at is None else moment(changed_at),
+        tuple(members["lineage"]),
+        None if expires_at is None else moment(expires_at),
+        None if key is None else bytes.fromhex(key),
+        members["after_sequence"],
+    )
 
 
 # SQLite numbers rows by itself only in a column of exactly INTEGER.
@@ -321,6 +367,7 @@ interactions = Table(
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
     Column("decided_at", Moment),
+    Column("credentials", Credentials, nullable=False, server_default=text("'[]'")),
     CheckConstraint("decision IN ('open', 'granted', 'denied')", name="interactions_decision"),
 )
 Index("interactions_by_wait", interactions.c.wait_hash, unique=True)

@@ -15,9 +15,10 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from caveats import PrivateKey
-from caveats.bakery import BakeryMacaroon, collect, encode_binaries
+from caveats import Bundle, Macaroon, PrivateKey
+from caveats.bakery import BakeryMacaroon, collect, encode_binaries, encode_header
 from caveats_service.discharge.secrets import approve_secret
+from caveats_service.storage import Decision
 from tests.support.discharge import (
     BAKERY_3,
     Browser,
@@ -33,7 +34,7 @@ from tests.support.discharge import (
     token_fields,
     waited,
 )
-from tests.support.service import Clock, Service, User, admin_token, bearer, execute, new_user, problem
+from tests.support.service import Clock, Service, User, admin_token, bearer, cli, execute, new_user, problem
 from tests.support.store import KINDS, new_place
 
 NO = (401, "permission denied")
@@ -552,6 +553,176 @@ def test_the_form_is_for_programs_that_ask_themselves(service: Service, user: Us
     assert predicates(answer)[0] == f"declared username {user.username}"
 
 
+# what ends the credential that somebody has taken part with
+
+
+def change_password(service: Service, user: User, token: str) -> None:
+    body = {"password": user.password, "new_password": "another password"}
+    with service.client() as http:
+        http.put(f"/v1/users/{user.username}/password", json=body).raise_for_status()
+    user.password = "another password"
+
+
+def disable(service: Service, user: User, token: str) -> None:
+    with service.client() as http:
+        http.post(f"/v1/users/{user.username}/disable", headers=bearer(admin_token(service)))
+
+
+def disable_and_enable(service: Service, user: User, token: str) -> None:
+    disable(service, user, token)
+    with service.client() as http:
+        http.post(f"/v1/users/{user.username}/enable", headers=bearer(admin_token(service)))
+
+
+def revoke_all(service: Service, user: User, token: str) -> None:
+    with service.client() as http:
+        headers = bearer(admin_token(service))
+        http.post("/v1/revocations", json={"user": user.username}, headers=headers).raise_for_status()
+
+
+def revoke_the_token(service: Service, user: User, token: str) -> None:
+    with service.client() as http:
+        http.post("/v1/revocations", json={"token": token}).raise_for_status()
+
+
+def retire_the_key(service: Service, user: User, token: str) -> None:
+    key_id = Macaroon.decode(token).identifier.decode().split(".")[1]
+    cli(service.settings.data_dir.parent, "keys", "rotate", "--now")
+    cli(service.settings.data_dir.parent, "keys", "retire", key_id, "--force")
+
+
+ENDINGS = [change_password, disable, disable_and_enable, revoke_all, revoke_the_token]
+Ending = Callable[[Service, User, str], None]
+
+
+def approval_asked(service: Service, token: str, approver: User) -> tuple[str, str]:
+    """The approvers' page, and where the asker waits who has this token."""
+    name = f"g{approver.username}"
+    members(service, name, approver)
+    told = info(ask(service, ours(service, f"approved-by = {name}"), bearer(token)))
+    return sent_to(Browser(service).read(told["VisitURL"])), told["WaitURL"]
+
+
+@pytest.mark.parametrize("decided", [False, True], ids=["before the decision", "before it is fetched"])
+@pytest.mark.parametrize("of_token", ["itself", "its parent"])
+@pytest.mark.parametrize("end", [*ENDINGS, pytest.param(retire_the_key, marks=pytest.mark.slow)])
+def test_a_discharge_is_not_handed_out_once_the_credential_that_asked_for_it_has_ended(
+    start: Callable[..., Service], end: Ending, of_token: str, decided: bool
+) -> None:
+    service = start()
+    ann, bob = new_user(service), new_user(service)
+    token = parent = ann.token()
+    if of_token == "its parent":
+        with service.client() as http:
+            token = http.post("/v1/tokens", json={}, headers=bearer(parent)).json()["token"]
+    approve, wait = approval_asked(service, token, bob)
+    if decided:
+        assert heading(Browser(service).decide(approve, bob)) == "Done"
+        assert waited(service, wait).status_code == 200
+    end(service, ann, parent)
+    if not decided:
+        assert heading(Browser(service).decide(approve, bob)) != "Done"
+        assert service.run(_decision(service, wait)) is Decision.OPEN
+    else:
+        assert denied(waited(service, wait)) == NO
+
+
+async def _decision(service: Service, wait: str) -> Decision:
+    return (await service.runtime.decisions.of_wait(wait.rpartition("/")[2])).decision
+
+
+@pytest.mark.parametrize("end", ENDINGS[:-1])
+@pytest.mark.parametrize("by", ["password", "form"])
+def test_a_discharge_for_whoever_signed_in_with_a_password_ends_with_that_password(
+    service: Service, user: User, end: Ending, by: str
+) -> None:
+    asked = ticket(service, "is-authenticated-user")
+    told = info(ask(service, asked))
+    if by == "password":
+        assert heading(Browser(service).decide(told["VisitURL"], user)) == "Done"
+    else:
+        body = {"form": {"username": user.username, "password": user.password}}
+        with service.client() as http:
+            http.post(f"/{told['InteractionMethods']['form']['url']}", json=body).raise_for_status()
+    assert waited(service, told["WaitURL"]).status_code == 200
+    end(service, user, "")
+    assert denied(waited(service, told["WaitURL"])) == NO
+
+
+def test_a_discharge_for_whoever_came_with_a_session_ends_with_the_session(
+    service: Service, user: User
+) -> None:
+    with service.client() as http:
+        answer = http.post("/v1/session", json={"username": user.username, "password": user.password})
+        cookie = answer.headers["Set-Cookie"].partition(";")[0]
+        told = info(ask(service, ticket(service, "is-authenticated-user")))
+        assert heading(Browser(service, cookie).decide(told["VisitURL"], None)) == "Done"
+        assert waited(service, told["WaitURL"]).status_code == 200
+        http.delete("/v1/session", headers={"Cookie": cookie, "Origin": service.url}).raise_for_status()
+    assert denied(waited(service, told["WaitURL"])) == NO
+
+
+@pytest.mark.parametrize("end", ENDINGS[:-1])
+def test_an_approval_counts_only_while_the_credential_that_gave_it_is_good(
+    service: Service, end: Ending
+) -> None:
+    ann, bob = new_user(service), new_user(service)
+    approve, wait = approval_asked(service, ann.token(), bob)
+    assert heading(Browser(service).decide(approve, bob)) == "Done"
+    end(service, bob, "")
+    assert denied(waited(service, wait)) == NO
+
+
+def test_what_is_begun_with_a_new_password_right_after_the_change_goes_on(
+    service: Service, user: User
+) -> None:
+    change_password(service, user, "")
+    told = info(ask(service, ticket(service, "is-authenticated-user")))
+    assert heading(Browser(service).decide(told["VisitURL"], user)) == "Done"
+    assert waited(service, told["WaitURL"]).status_code == 200
+
+
+def test_what_one_node_began_another_does_not_complete_for_a_credential_that_has_ended(
+    start: Callable[..., Service], database: dict[str, Any]
+) -> None:
+    one, other = start(**database), start(**database)
+    ann, bob = new_user(one), new_user(one)
+    token = ann.token()
+    approve, wait = approval_asked(one, token, bob)
+    revoke_the_token(other, ann, token)
+    approve = approve.replace(one.url, other.url)
+    assert heading(Browser(other).decide(approve, bob)) != "Done"
+    assert other.run(_decision(other, wait)) is Decision.OPEN
+
+
+def test_a_discharge_for_an_asker_whose_token_has_expired_is_not_handed_out(
+    start: Callable[..., Service], clock: Clock
+) -> None:
+    service = start(now=clock)
+    ann, bob = new_user(service), new_user(service)
+    approve, wait = approval_asked(service, ann.token(expires_in=60), bob)
+    clock.forward(seconds=61)
+    assert heading(Browser(service).decide(approve, bob)) != "Done"
+    assert service.run(_decision(service, wait)) is Decision.OPEN
+
+
+def test_a_discharge_for_an_agent_that_was_removed_is_not_handed_out(service: Service, user: User) -> None:
+    """The older way: the agent signs in, then waits for its discharge."""
+    key = agent(service, user)
+    told = info(ask(service, ticket(service, "is-authenticated-user")))
+    login = f"/{told['VisitURL']}".replace("/visit/", "/agent-login/")
+    body = {"username": user.username, "public_key": b64encode(key.public_key).decode()}
+    with service.client() as http:
+        asked = http.post(login, json=body, headers=BAKERY_3).json()["Info"]["Macaroon"]
+        cookie = {"Cookie": f"macaroon-agent={encode_header(completed_by(asked, key))}"}
+        assert http.post(login, json=body, headers={**BAKERY_3, **cookie}).json() == {"agent_login": True}
+        assert waited(service, told["WaitURL"]).status_code == 200
+        agents = http.get("/v1/agents?limit=1000", headers=bearer(admin_token(service))).json()["agents"]
+        agent_id = next(one["agent_id"] for one in agents if one["username"] == user.username)
+        http.delete(f"/v1/agents/{agent_id}", headers=bearer(admin_token(service))).raise_for_status()
+    assert denied(waited(service, told["WaitURL"])) == NO
+
+
 # agents
 
 
@@ -590,12 +761,17 @@ def challenge(service: Service, asked: bytes, user: User, key: PrivateKey) -> ht
 def signed(answer: httpx.Response, key: PrivateKey) -> dict[str, str]:
     """An agent's token: what `collect` makes of the challenge with the key."""
     assert answer.status_code == 200, answer.text
-    collecting = collect(BakeryMacaroon.from_members(answer.json()["macaroon"]), key)
+    completed = encode_binaries(completed_by(answer.json()["macaroon"], key))
+    return {"token64": b64encode(completed).decode(), "token-kind": "agent"}
+
+
+def completed_by(members: dict[str, Any], key: PrivateKey) -> Bundle:
+    collecting = collect(BakeryMacaroon.from_members(members), key)
     try:
         next(collecting)
     except StopIteration as done:
-        bundle = done.value.bind()
-    return {"token64": b64encode(encode_binaries(bundle)).decode(), "token-kind": "agent"}
+        return done.value.bind()
+    raise AssertionError("another third party is asked")
 
 
 def test_an_agents_token_is_for_one_ticket_and_a_minute(start: Callable[..., Service], clock: Clock) -> None:

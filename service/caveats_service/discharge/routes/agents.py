@@ -58,10 +58,10 @@ async def agent_login(request: RequestContext) -> Response:
         return bakery_response(
             protocol.discharge_required("show that you have the key", info, protocol_version(request))
         )
-    username = await request.runtime.discharges.agent_user(question, lambda: decode_header(cookie))
-    if username != body.username:
+    shown = await request.runtime.discharges.agent_user(question, lambda: decode_header(cookie))
+    if shown.username != body.username:
         raise DischargeRefused("there is no such agent")
-    await decisions.sign_in(interaction, question, username)
+    await decisions.sign_in(interaction, question, shown)
     return bakery_response(BakeryAnswer({"agent_login": True}))
 
 

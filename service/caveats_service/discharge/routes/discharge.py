@@ -18,16 +18,17 @@ from caveats_service.discharge.routes.endpoint import (
     protocol_version,
     read_discharge_form,
 )
-from caveats_service.http.credentials import require_account
+from caveats_service.http.credentials import shown_for_account
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.responses import Response
 
-    from caveats_service.discharge.questions import AskerFacts, ConditionVerdict, Question
+    from caveats_service.discharge.questions import ConditionVerdict, Question
     from caveats_service.discharge.secrets import InteractionSecrets
     from caveats_service.http.request import RequestContext
+    from caveats_service.storage import ShownCredential
 
 _KINDS = f"{protocol.BROWSER_WINDOW}, {protocol.FORM} or {protocol.AGENT}"
 
@@ -56,16 +57,17 @@ async def discharge(request: RequestContext) -> Response:
     discharges = request.runtime.discharges
     match form.token_kind:
         case None:
-            facts = await discharges.facts(await _caller(request))
+            asker = None if request.credential is None else await shown_for_account(request)
         case protocol.AGENT:
-            facts = await discharges.facts(await _agent(request, question, form))
+            asker = await _agent(request, question, form)
         case protocol.BROWSER_WINDOW | protocol.FORM:
             return await _decided(request, question, form)
         case _:
             raise bad_request(f"a token is of kind {_KINDS}")
+    facts = await discharges.facts(None if asker is None else asker.username)
     verdict = await discharges.judge(question, facts, client_ip=request.client_ip)
     if verdict.open:
-        return await _interaction(request, question, facts, verdict)
+        return await _interaction(request, question, asker, verdict)
     verdict.require()
     return discharge_response(
         discharges.discharge(question, facts, decided_at=request.now, client_ip=request.client_ip)
@@ -77,13 +79,8 @@ def discharge_response(macaroon: BakeryMacaroon) -> Response:
     return bakery_response(BakeryAnswer({"Macaroon": macaroon.to_members()}))
 
 
-async def _caller(request: RequestContext) -> str | None:
-    """The user whose whole account the credential stands for, or None without one. A narrower copy is not enough."""
-    return None if request.credential is None else (await require_account(request)).username
-
-
-async def _agent(request: RequestContext, question: Question, form: DischargeForm) -> str:
-    """The user whose agent has completed a challenge."""
+async def _agent(request: RequestContext, question: Question, form: DischargeForm) -> ShownCredential:
+    """What the agent has shown that has completed a challenge."""
     token = form.token
     assert token is not None
     return await request.runtime.discharges.agent_user(question, lambda: decode_binaries(token))
@@ -98,11 +95,11 @@ async def _decided(request: RequestContext, question: Question, form: DischargeF
 
 
 async def _interaction(
-    request: RequestContext, question: Question, facts: AskerFacts, verdict: ConditionVerdict
+    request: RequestContext, question: Question, asker: ShownCredential | None, verdict: ConditionVerdict
 ) -> Response:
     """A new interaction. Its addresses are relative to the third party's location."""
     await request.runtime.rate_limiter.interact(request.throttle_key)
-    made = await request.runtime.decisions.begin(question, asker=facts.user, client_ip=request.client_ip)
+    made = await request.runtime.decisions.begin(question, asker=asker, client_ip=request.client_ip)
     info: dict[str, Any] = {
         "VisitURL": f"discharge/visit/{made.visit}",
         "WaitURL": f"discharge/wait/{made.wait}",

@@ -6,6 +6,7 @@ from base64 import b64encode
 from typing import TYPE_CHECKING
 
 from caveats.http import PasswordCredential
+from caveats_service.core.shown_credentials import shown_password
 from caveats_service.discharge import protocol
 from caveats_service.discharge.protocol import BakeryAnswer
 from caveats_service.discharge.routes.endpoint import bakery_endpoint, bakery_response, host
@@ -34,6 +35,6 @@ async def fill_in(request: RequestContext) -> Response:
     interaction = await decisions.of_wait(request.param("wait"))
     user = await user_of(request, PasswordCredential(body.form.username, body.form.password))
     question = decisions.question(interaction, host=host(request))
-    await decisions.sign_in(interaction, question, user.username)
+    await decisions.sign_in(interaction, question, shown_password(user))
     token = b64encode(wait_token(request.param("wait"))).decode("ascii")
     return reply(FillInResponse(token=FormToken(kind=protocol.FORM, value=token)))

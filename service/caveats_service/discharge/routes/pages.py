@@ -14,16 +14,17 @@ from starlette.responses import RedirectResponse, Response
 from caveats import CaveatsError
 from caveats.http import PasswordCredential, Problem, TokenCredential, bad_request
 from caveats_service.core.errors import ServiceError
+from caveats_service.core.shown_credentials import shown_password
 from caveats_service.discharge import pages
 from caveats_service.discharge.decisions import Decisions
 from caveats_service.discharge.pages import PageForm
 from caveats_service.discharge.protocol import BakeryAnswer
 from caveats_service.discharge.routes.endpoint import bakery_response, host, page_response, read_page_form
 from caveats_service.discharge.secrets import approve_secret
-from caveats_service.http.credentials import require_account, user_of
+from caveats_service.http.credentials import require_account, shown_for_account, user_of
 from caveats_service.http.errors import problem_of
 from caveats_service.http.request import NO_STORE, RequestContext
-from caveats_service.storage import Decision, Interaction, UnknownInteraction
+from caveats_service.storage import Decision, Interaction, ShownCredential, UnknownInteraction
 
 _GONE = "The time is up, or the address is not whole. Begin again where you came from."
 
@@ -105,10 +106,10 @@ async def _decision(request: RequestContext, find: _Find, take: _Take, show: _Sh
                 raise bad_request("the decision is allow or deny")
             allow = fields["decision"] == "allow"
             try:
-                person = await _person(request, fields)
-                attempt = replace(attempt, person=person)
+                shown = await _person(request, fields)
+                attempt = replace(attempt, person=shown.username)
                 decisions = request.runtime.decisions
-                interaction = await take(decisions, interaction, person, allow=allow, host=host(request))
+                interaction = await take(decisions, interaction, shown, allow=allow, host=host(request))
             except Exception as error:  # noqa: BLE001  # the page again, as it is by now, with what went wrong
                 interaction, attempt = await find(request), replace(attempt, problem=problem_of(error))
         if interaction.decision is not Decision.OPEN:
@@ -127,15 +128,15 @@ async def _of_approve(request: RequestContext) -> Interaction:
     return await request.runtime.decisions.of_approve(request.param("approve"))
 
 
-async def _person(request: RequestContext, fields: dict[str, str]) -> str:
-    """The user whose password was given or, without one, whose session the browser has."""
+async def _person(request: RequestContext, fields: dict[str, str]) -> ShownCredential:
+    """The password that was given or, without one, the session that the browser has."""
     username = fields.get("username", "")
     if username:
-        return (await user_of(request, PasswordCredential(username, fields.get("password", "")))).username
-    person = await _signed_in(request)
-    if person is None:
+        password = PasswordCredential(username, fields.get("password", ""))
+        return shown_password(await user_of(request, password))
+    if await _signed_in(request) is None:
         raise Problem(401, "invalid_credentials", "Give your username and your password.")
-    return person
+    return await shown_for_account(request)
 
 
 async def _signed_in(request: RequestContext) -> str | None:

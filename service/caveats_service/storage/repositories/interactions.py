@@ -6,17 +6,17 @@ The first decision stands. An interaction can be read until it expires.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from sqlalchemy import func, insert, select, update
 
 from caveats_service.storage.engines.transactions import Repository, in_batches, operation
 from caveats_service.storage.errors import InteractionsFull, UnknownInteraction
-from caveats_service.storage.records import Decision, Interaction
+from caveats_service.storage.records import Decision, Interaction, ShownCredential
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.repositories.rows import delete_expired, find_record
-from caveats_service.storage.tables import interactions
+from caveats_service.storage.tables import interactions, meta
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -40,7 +40,9 @@ class InteractionRepository(Repository):
         async with self._database.write() as connection:
             if (await connection.execute(alive)).scalar_one() >= most:
                 raise InteractionsFull(f"there are {most} interactions already")
-            await connection.execute(insert(interactions).values(asdict(interaction)))
+            kept = replace(interaction, credentials=await _as_of_now(connection, *interaction.credentials))
+            values = {field.name: getattr(kept, field.name) for field in fields(kept)}
+            await connection.execute(insert(interactions).values(values))
 
     @operation
     async def find(self, by: HashColumn, value: bytes, *, now: datetime) -> Interaction | None:
@@ -50,13 +52,14 @@ class InteractionRepository(Repository):
 
     @operation
     async def take_part(
-        self, visit_hash: bytes, username: str, *, as_asker: bool, now: datetime, actor: str
+        self, visit_hash: bytes, shown: ShownCredential, *, as_asker: bool, now: datetime, actor: str
     ) -> Interaction:
-        """Write down that this user asks, or that they approve. Returns the interaction after that.
+        """Write down that the user who has shown this asks, or that they approve. Returns the interaction after that.
 
         It is unchanged if somebody asks already, if 64 people have approved, or once there is a decision. `visit_hash`:
         32 bytes. Raises `UnknownInteraction`.
         """
+        username = shown.username
         async with self._database.exclusive_write() as connection:
             before = await _existing(connection, visit_hash, now)
             if before.decision is not Decision.OPEN:
@@ -69,6 +72,7 @@ class InteractionRepository(Repository):
                 if username in before.approvers or len(before.approvers) >= _MOST_APPROVERS:
                     return before
                 values = {"approvers": (*before.approvers, username)}
+            values["credentials"] = (*before.credentials, *await _as_of_now(connection, shown))
             await connection.execute(
                 update(interactions).where(interactions.c.visit_hash == visit_hash).values(values)
             )
@@ -124,6 +128,12 @@ class InteractionRepository(Repository):
     async def _prune(self, now: datetime) -> int:
         async with self._database.write() as connection:
             return await delete_expired(connection, interactions, now=now, limit=_BATCH)
+
+
+async def _as_of_now(connection: AsyncConnection, *shown: ShownCredential) -> tuple[ShownCredential, ...]:
+    """The credentials with the sequence that the feed has now: a later entry about their users ends them."""
+    sequence: int = (await connection.execute(select(meta.c.revocation_sequence))).scalar_one()
+    return tuple(replace(one, after_sequence=sequence) for one in shown)
 
 
 async def _find(

@@ -128,7 +128,7 @@ async def test_a_database_of_the_first_schema_is_brought_up_with_all_that_it_hol
     after = await content(place)
     assert {table: rows for table, rows in after.items() if table in before} == {
         **before,
-        "alembic_version": [("0004",)],
+        "alembic_version": [("0005",)],
         "meta": [(*before["meta"][0], 0)],
     }
     store: Store = place.store()
@@ -164,7 +164,7 @@ async def test_a_newer_schema_is_refused_clearly_and_left_alone(place: Any) -> N
     await migrated(place)
     await place.execute("UPDATE alembic_version SET version_num = '0042'")
     before = await content(place)
-    with pytest.raises(SchemaTooNew, match=r"0042.*0004"):
+    with pytest.raises(SchemaTooNew, match=r"0042.*0005"):
         await migrated(place)
     assert await content(place) == before
 
@@ -179,8 +179,8 @@ async def test_a_database_of_another_program_is_refused_and_left_alone(place: An
 
 NEXT = '''"""A revision that dies, or fails, half-way.
 
-Revision ID: 0005
-Revises: 0004
+Revision ID: 0006
+Revises: 0005
 """
 
 import os
@@ -188,8 +188,8 @@ import os
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 
 
 def upgrade():

@@ -11,6 +11,7 @@ import pytest
 from caveats import BranchRevocation, TokenRevocation, UserRevocation
 from caveats_service.storage import (
     Decision,
+    ShownCredential,
     Store,
     StoreUnavailable,
     tables,
@@ -74,10 +75,10 @@ MUTATIONS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "agent.add": lambda store: add_agent(store, 2, actor="root"),
     "agent.remove": remove_an_agent,
     "interaction.ask": lambda store: store.interactions.take_part(
-        VISIT, "alice", as_asker=True, now=NOW, actor="root"
+        VISIT, ShownCredential("alice"), as_asker=True, now=NOW, actor="root"
     ),
     "interaction.approve": lambda store: store.interactions.take_part(
-        VISIT, "alice", as_asker=False, now=NOW, actor="root"
+        VISIT, ShownCredential("alice"), as_asker=False, now=NOW, actor="root"
     ),
     "interaction.granted": lambda store: store.interactions.decide(
         VISIT, Decision.GRANTED, until=NOW + DAY, now=NOW, actor="root"

@@ -11,6 +11,7 @@ import pytest
 from caveats_service.storage import (
     Decision,
     InteractionsFull,
+    ShownCredential,
     Store,
     UnknownInteraction,
 )
@@ -60,14 +61,18 @@ async def test_there_is_one_asker_and_one_decision_however_many_want_to_be_it(
     names = [f"user{n}" for n in range(8)]
     asked = await asyncio.gather(
         *(
-            (store, other)[n % 2].interactions.take_part(VISIT, name, as_asker=True, now=NOW, actor=name)
+            (store, other)[n % 2].interactions.take_part(
+                VISIT, ShownCredential(name), as_asker=True, now=NOW, actor=name
+            )
             for n, name in enumerate(names)
         )
     )
     assert len({one.asker for one in asked}) == 1
     await asyncio.gather(
         *(
-            (store, other)[n % 2].interactions.take_part(VISIT, name, as_asker=False, now=NOW, actor=name)
+            (store, other)[n % 2].interactions.take_part(
+                VISIT, ShownCredential(name), as_asker=False, now=NOW, actor=name
+            )
             for n, name in enumerate(names)
         )
     )
@@ -87,5 +92,7 @@ async def test_there_is_one_asker_and_one_decision_however_many_want_to_be_it(
     assert len(set(decided)) == 1
     assert sorted(decided[0].approvers) == names
     assert await store.interactions.settled([decided[0].wait_hash], now=NOW) == {decided[0].wait_hash}
-    late = await store.interactions.take_part(VISIT, "late", as_asker=False, now=NOW, actor="late")
+    late = await store.interactions.take_part(
+        VISIT, ShownCredential("late"), as_asker=False, now=NOW, actor="late"
+    )
     assert late == decided[0]

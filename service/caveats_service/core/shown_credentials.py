@@ -1,0 +1,34 @@
+"""What is kept of a credential while people decide, so that it is judged again when they have. No secret is kept.
+
+Knows users, tokens and agents' keys; knows no store. Whether it is still good is the question of
+`storage/repositories/credentials`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from caveats import Parent
+from caveats_service.storage import ShownCredential
+
+if TYPE_CHECKING:
+    from caveats import Introspection
+    from caveats_service.storage import User
+
+
+def shown_password(user: User) -> ShownCredential:
+    """A password that was right: good until the account's password is another."""
+    return ShownCredential(user.username, password_changed_at=user.password_changed_at)
+
+
+def shown_token(token: Introspection) -> ShownCredential:
+    """A token that stood for the account: good as long as it, and each token that it was issued against."""
+    own = Parent(token.identifier.key_id, token.token_id, tuple(dict.fromkeys(token.branches)))
+    parents = [caveat for caveat in token.caveats if isinstance(caveat, Parent)]
+    lineage = tuple(parent.value for parent in (own, *parents))
+    return ShownCredential(token.user, lineage=lineage, expires_at=token.expires_at)
+
+
+def shown_agent_key(username: str, public_key: bytes) -> ShownCredential:
+    """The key (32 bytes) of an agent: good until the agent is removed."""
+    return ShownCredential(username, agent_key=public_key)

@@ -6,7 +6,7 @@ their way to an app).
 
 from __future__ import annotations
 
-from caveats.keys.boxes import PrivateKey, open_box, seal_box
+from caveats.keys.boxes import PrivateKey, check_box_key, is_box_key, open_box, seal_box
 from caveats.keys.keybundle import KeyBundle, open_bundle, seal_bundle
 from caveats.keys.keyring import (
     AudienceKey,
@@ -27,7 +27,9 @@ __all__ = [
     "MasterKey",
     "MasterKeyring",
     "PrivateKey",
+    "check_box_key",
     "hkdf",
+    "is_box_key",
     "open_box",
     "open_bundle",
     "seal_box",

@@ -18,6 +18,19 @@ BOX_KEY_SIZE = 32
 """Bytes of an X25519 key, public or private."""
 BOX_NONCE_SIZE = 24
 """Bytes of a box's nonce."""
+_LOW_ORDER = frozenset(
+    bytes.fromhex(point)
+    for point in (
+        "0000000000000000000000000000000000000000000000000000000000000000",  # 0, of order 4
+        "0100000000000000000000000000000000000000000000000000000000000000",  # 1, of order 1
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",  # of order 8
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",  # of order 8
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",  # p - 1, of order 2
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",  # p, which is 0
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",  # p + 1, which is 1
+    )
+)
+"""The points with which X25519 gives zero bytes to everybody (RFC 7748, section 6.1). The top bit does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +40,8 @@ class PrivateKey:
     secret: bytes
 
     def __post_init__(self) -> None:
-        check_box_key(self.secret)
+        if type(self.secret) is not bytes or len(self.secret) != BOX_KEY_SIZE or not any(self.secret):
+            raise InvalidKey(f"an X25519 private key is {BOX_KEY_SIZE} bytes, not all zero")
 
     @classmethod
     def generate(cls, random: Callable[[int], bytes] = os.urandom) -> PrivateKey:
@@ -49,9 +63,18 @@ class PrivateKey:
 
 
 def check_box_key(key: object) -> None:
-    """Raises `InvalidKey` unless `key` is 32 bytes, not all zero."""
-    if type(key) is not bytes or len(key) != BOX_KEY_SIZE or not any(key):
-        raise InvalidKey(f"an X25519 key is {BOX_KEY_SIZE} bytes, not all zero")
+    """Raises `InvalidKey` unless `key` is an X25519 public key: 32 bytes, and no point of low order."""
+    if not is_box_key(key):
+        raise InvalidKey(
+            f"an X25519 public key is {BOX_KEY_SIZE} bytes, and no point of low order (such as zero)"
+        )
+
+
+def is_box_key(key: object) -> bool:
+    """Whether `key` is 32 bytes with which X25519 gives two parties a secret of their own."""
+    if type(key) is not bytes or len(key) != BOX_KEY_SIZE:
+        return False
+    return key[:-1] + bytes((key[-1] & 0x7F,)) not in _LOW_ORDER
 
 
 def seal_box(

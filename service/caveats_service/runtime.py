@@ -11,6 +11,7 @@ import contextlib
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from caveats.keys import is_box_key
 from caveats_service.core import log
 from caveats_service.core.accounts import Accounts, FirstAdmin
 from caveats_service.core.clock import utc_now
@@ -88,6 +89,7 @@ class ServiceRuntime:
         """Called when background work has ended by itself: the server then ends the process."""
         self.ended_work: str | None = None
         """The background work that has ended by itself; None while all of it goes on."""
+        self._damaged: tuple[str, ...] = ()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._prune_next = now() + _PRUNE_EVERY
@@ -121,6 +123,7 @@ class ServiceRuntime:
         self.tokens = TokenVerifier(verifier, self.master_keys, store, settings)
         self.feed = RevocationFeed(store, self.master_keys, verifier, now=now)
         await self.master_keys.start()
+        self.master_keys.check_active()
         self.service_keys = await load_service_keys(store, seal_key)
         self.issuer = TokenIssuer(store, self.master_keys, settings)
         self.revocations = Revoker(store, settings, now=now, known=self.feed.take)
@@ -131,6 +134,7 @@ class ServiceRuntime:
         self.waiters = Waiters(store, now)
         self.decisions = Decisions(store, self.discharges, self.waiters, settings, now)
         await self.feed.load()
+        await self._look_for_damage()
 
     async def _add_first_admin(self) -> FirstAdmin | None:
         chosen = self.settings.admin_password
@@ -168,6 +172,31 @@ class ServiceRuntime:
         self.take_leave()
         self.on_failure()
 
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """The rows of the store that cannot be used: what each is, and its id. The rest goes on without them."""
+        return (*(f"master key {key_id}" for key_id in self.master_keys.damaged), *self._damaged)
+
+    async def _look_for_damage(self) -> None:
+        """Look for verifiers and agents whose public key is none: whoever needs one of them gets an error."""
+        found: list[str] = []
+        after = ""
+        while verifiers := await self.store.verifiers.list(after=after):
+            found += (
+                f"verifier {app.verifier_id}"
+                for app in verifiers
+                if app.revoked_at is None and not is_box_key(app.public_key)
+            )
+            after = verifiers[-1].verifier_id
+        after = ""
+        while agents := await self.store.agents.list(after=after, limit=1000):
+            found += (f"agent {agent.agent_id}" for agent in agents if not is_box_key(agent.public_key))
+            after = agents[-1].agent_id
+        for row in found:
+            if row not in self._damaged:
+                log.error("row_damaged", row=row)
+        self._damaged = tuple(found)
+
     def _keys_changed(self, keyring: MasterKeyring) -> None:
         self.tokens.verifier.keyring = keyring
         self.feed.look()
@@ -183,6 +212,7 @@ class ServiceRuntime:
             await self.store.labels.prune(now=now, actor=_ACTOR)
             await self.store.replies.prune(now=now)
             await self.store.interactions.prune(now=now)
+            await self._look_for_damage()
 
 
 async def _forever(work: Callable[[], Coroutine[Any, Any, None]], every: float, name: str) -> None:

@@ -26,11 +26,12 @@ def list_keys(*, as_json: bool) -> None:
     async def work(masters: MasterKeys) -> MasterKeys:
         return masters
 
+    keys = with_master_keys(work)
     print_records(
-        with_master_keys(work).rows,
+        keys.rows,
         {
             "id": lambda key: key.key_id,
-            "state": lambda key: key.state.value,
+            "state": lambda key: key.state.value + (" (damaged)" if key.key_id in keys.damaged else ""),
             "created": lambda key: minute(key.created_at),
             "active since": lambda key: minute(key.activated_at),
             "can retire after": lambda key: minute(key.retire_after),
@@ -39,6 +40,8 @@ def list_keys(*, as_json: bool) -> None:
         as_json=as_json,
         without=("sealed", "row_id"),
     )
+    for damage in keys.damaged.values():
+        note(f"damaged: {damage}")
 
 
 @click.command

@@ -10,10 +10,10 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from caveats import KeyState, MasterKey, MasterKeyring
+from caveats import InvalidKey, KeyState, MasterKey, MasterKeyring
 from caveats_service.core import log
 from caveats_service.storage import KeyConflict, SealedKey, Store
-from caveats_service.storage.encryption import SealKey, seal, unseal
+from caveats_service.storage.encryption import SealKey, SealKeyError, seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,10 @@ _MOST_MISSES = 32
 
 
 class MasterKeys:
-    """The master keys of this process, opened. `changed` is called with every new keyring."""
+    """The master keys of this process, opened. `changed` is called with every new keyring.
+
+    A key whose row cannot be opened is left out: tokens under it are refused, all others go on. It can be retired.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,8 @@ class MasterKeys:
     ) -> None:
         self.keyring = MasterKeyring(())
         self.rows: tuple[SealedKey, ...] = ()
+        self.damaged: dict[str, str] = {}
+        """What is wrong with each key that cannot be opened, by key id."""
         self._store = store
         self._seal_key = seal_key
         self._settings = settings
@@ -59,6 +64,15 @@ class MasterKeys:
         await self._load()
         if not any(row.state is KeyState.ACTIVE for row in self.rows):
             await self._first()
+
+    def check_active(self) -> None:
+        """Return if there is a key to issue under. Raises `SealKeyError` if it cannot be opened."""
+        for row in self.rows:
+            if row.state is KeyState.ACTIVE and row.key_id in self.damaged:
+                raise SealKeyError(
+                    f"{self.damaged[row.key_id]}. It is the active key: if the seal key is the right one, run "
+                    f"`caveats-service keys rotate --now`, then `caveats-service keys retire {row.key_id} --force`"
+                )
 
     async def _first(self) -> None:
         """Make the first key, active at once: no node or verifier has an older one."""
@@ -98,7 +112,13 @@ class MasterKeys:
     async def publish(
         self, *, replacing: str | None = None, first: bool = False, actor: str = _ACTOR
     ) -> SealedKey:
-        """Make a key that verifies and waits to be activated. Raises `KeyConflict`, `StoreError`."""
+        """Make a key that verifies and waits to be activated. Raises `KeyConflict`, `StoreError`.
+
+        A damaged key that waits is retired first: nothing was ever issued under it.
+        """
+        for waiting in self.rows:
+            if waiting.state is KeyState.PUBLISHED and waiting.key_id in self.damaged:
+                await self.retire(waiting.key_id, force=False, actor=actor)
         row = await self._store.keys.publish(
             self._fresh, now=self._now(), actor=actor, replacing=replacing, first=first
         )
@@ -110,6 +130,8 @@ class MasterKeys:
 
         Raises `UnknownMasterKey`, `KeyConflict`, `StoreError`.
         """
+        if key_id in self.damaged:
+            raise KeyConflict(f"{key_id} is damaged: retire it")
         now = self._now()
         retire_after = now + self._settings.longest_life
         row = await self._store.keys.activate(key_id, retire_after=retire_after, now=now, actor=actor)
@@ -127,6 +149,8 @@ class MasterKeys:
         await self.refresh()
         now, settings = self._now(), self._settings
         for row in self.rows:
+            if row.key_id in self.damaged and row.state is not KeyState.VERIFYING:
+                continue
             if row.state is KeyState.PUBLISHED and now >= row.created_at + settings.key_propagation:
                 await self.activate(row.key_id)
                 log.info("key_activated", key_id=row.key_id)
@@ -134,7 +158,7 @@ class MasterKeys:
                 await self.retire(row.key_id, force=False, actor=_ACTOR)
                 log.info("key_retired", key_id=row.key_id)
         active = next((row for row in self.rows if row.state is KeyState.ACTIVE), None)
-        waiting = any(row.state is KeyState.PUBLISHED for row in self.rows)
+        waiting = any(row.state is KeyState.PUBLISHED and row.key_id not in self.damaged for row in self.rows)
         old = (
             settings.key_rotation_age
             and active
@@ -152,11 +176,22 @@ class MasterKeys:
 
     async def _load(self) -> None:
         rows = await self._store.keys.list()
-        keys = [self._open(row) for row in rows if row.state is not KeyState.RETIRED]
+        keys, damaged = [], {}
+        for row in rows:
+            if row.state is KeyState.RETIRED:
+                continue
+            try:
+                keys.append(self._open(row))
+            except (SealKeyError, InvalidKey) as error:
+                damaged[row.key_id] = str(error)
+                if row.key_id not in self.damaged:
+                    log.error("key_damaged", key_id=row.key_id, state=row.state.value, error=str(error))
         changed = {key.key_id: key.state for key in keys} != {
-            row.key_id: row.state for row in self.rows if row.state is not KeyState.RETIRED
+            row.key_id: row.state
+            for row in self.rows
+            if row.state is not KeyState.RETIRED and row.key_id not in self.damaged
         }
-        self.rows = rows
+        self.rows, self.damaged = rows, damaged
         if changed:
             live = {key.key_id for key in keys}
             self._opened = {key_id: secret for key_id, secret in self._opened.items() if key_id in live}

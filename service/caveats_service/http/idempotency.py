@@ -19,8 +19,8 @@ from caveats.keys import hkdf
 from caveats.token import mac, pads
 from caveats_service.core.errors import InvalidRequest
 from caveats_service.http.request import Handler, RequestContext, json_reply, reply, to_json
-from caveats_service.storage import AlreadyDone, Idempotency
-from caveats_service.storage.encryption import seal, unseal
+from caveats_service.storage import AlreadyDone, Idempotency, IdempotencyConflict
+from caveats_service.storage.encryption import SealKeyError, seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -86,15 +86,20 @@ class Once:
         )
 
     def again(self, done: AlreadyDone) -> bytes:
-        """The reply (JSON) that was given the first time."""
+        """The reply (JSON) that was given the first time. Raises `IdempotencyConflict` if it is damaged."""
         assert self._made is not None
-        return unseal(
-            self._request.runtime.service_keys.seal,
-            done.sealed_reply,
-            row_id=0,
-            key_id=f"{self._made.caller}/{self._made.key}",
-            purpose=_PURPOSE,
-        )
+        try:
+            return unseal(
+                self._request.runtime.service_keys.seal,
+                done.sealed_reply,
+                row_id=0,
+                key_id=f"{self._made.caller}/{self._made.key}",
+                purpose=_PURPOSE,
+            )
+        except SealKeyError:
+            raise IdempotencyConflict(
+                "this was done, and its reply is damaged: ask under another key"
+            ) from None
 
 
 def idempotent(

@@ -27,11 +27,15 @@ async def healthz(request: RequestContext) -> Response:
 
 
 async def readyz(request: RequestContext) -> Response:
-    """The service can issue and revoke: its background work goes on, the store can be read and written, a key is active."""
+    """The service can issue and revoke: its background work goes on, the store can be read and written, a key is active.
+
+    `damaged` names rows that cannot be used; the service is ready without them.
+    """
     ended = request.runtime.ended_work
     if ended is not None:
         raise unavailable(detail=f"the background work {ended} has ended, and the process is about to")
     await request.runtime.store.ping()
     await request.runtime.store.check_writable()
     key_id = request.runtime.master_keys.keyring.active.key_id
-    return JSONResponse({"status": "ready", "active_key": key_id}, headers=NO_STORE)
+    damaged = {"damaged": list(request.runtime.damaged)} if request.runtime.damaged else {}
+    return JSONResponse({"status": "ready", "active_key": key_id, **damaged}, headers=NO_STORE)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from caveats import InvalidKey, ThirdParty
-from caveats.http import bad_request
-from caveats.keys import KeyBundle, seal_bundle
+from caveats import InvalidKey
+from caveats.http import Problem, bad_request
+from caveats.keys import KeyBundle, check_box_key, seal_bundle
 from caveats.token import decode_base64, encode_base64, is_audience, is_token_id
 from caveats_service.http import schemas
 from caveats_service.http.credentials import require_admin
@@ -30,7 +30,7 @@ async def register(request: RequestContext) -> Response:
         raise bad_request("an audience reads a-z, then a-z, 0-9 and -, at most 32 characters")
     try:
         public_key = decode_base64(body.public_key)
-        ThirdParty("verifier", public_key)
+        check_box_key(public_key)
     except (ValueError, InvalidKey):
         raise bad_request("public_key is an X25519 key: 32 bytes in base64url without padding") from None
     app = await request.runtime.store.verifiers.add(
@@ -65,7 +65,12 @@ async def keys(request: RequestContext) -> Response:
         serial=int(request.now.timestamp() * 1000),
         not_after=request.now + _BUNDLE_LIFE,
     )
-    box = seal_bundle(bundle, app.public_key, request.runtime.service_keys.box)
+    try:
+        box = seal_bundle(bundle, app.public_key, request.runtime.service_keys.box)
+    except InvalidKey:
+        raise Problem(
+            409, "conflict", "this verifier's public key cannot be used: register another"
+        ) from None
     return reply(schemas.VerifierKeysResponse(box=encode_base64(box)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import threading
@@ -66,12 +67,14 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 def issued_body(token: Macaroon) -> dict[str, str]:
+    identifier = token.unverified_identifier
+    assert identifier is not None
     return {
         "token": token.encode(),
-        "token_id": "01KAJ5M3W8E2RZ6V8Q4T0N9XCD",
+        "token_id": identifier.token_id,
         "user": "alice",
         "audience": "default",
-        "scope": "*",
+        "scope": "photos:*",
         "issued_at": "2026-11-21T12:00:00Z",
         "expires_at": "2026-11-21T20:00:00Z",
     }
@@ -137,7 +140,7 @@ async def test_revoke_presents_the_copy_and_not_the_clients_own_token(run: Run, 
             json={
                 "sequence": 1,
                 "kind": "branch",
-                "token_id": "01K",
+                "token_id": narrow.unverified_identifier.token_id,
                 "branch_id": "00",
                 "user": None,
                 "expires_at": "2026-11-21T20:00:00Z",
@@ -149,8 +152,8 @@ async def test_revoke_presents_the_copy_and_not_the_clients_own_token(run: Run, 
     assert seen == [(f"Bearer {narrow.encode()}", b"{}")] * 2
 
 
-async def test_renew_replaces_the_clients_own_token_and_no_other(token: Macaroon, mint: Any) -> None:
-    renewed = mint(Note("renewed"))
+async def test_renew_replaces_the_clients_own_token_and_no_other(token: Macaroon) -> None:
+    renewed = token.attenuate(Note("other"), Note("renewed"))
     seen = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -186,7 +189,8 @@ async def test_what_anybody_may_ask_is_asked_without_the_token(run: Run, token: 
 
     def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request)
-        return httpx.Response(200, json={"results": []})
+        asked = hashlib.sha256(request.content).hexdigest()
+        return httpx.Response(200, json={"results": [], "request_sha256": asked})
 
     await run(handler, lambda client: client.verify_many([(token, RequestFacts())]), token=token)
     assert "authorization" not in seen[0].headers

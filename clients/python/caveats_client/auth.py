@@ -20,6 +20,7 @@ from caveats.bakery import BakeryMacaroon, encode_header, expiry_of
 from caveats_client.api.errors import BadDischarge
 from caveats_client.api.messages import Reply
 from caveats_client.api.tokens import Token, token_text
+from caveats_client.connections import PerLoop
 from caveats_client.discharge import runner
 from caveats_client.discharge.allowlist import Allowlist, Place
 from caveats_client.discharge.protocol import LARGEST_ANSWER, NOBODY, PROTOCOL, SECONDS, Interact, collecting
@@ -31,6 +32,7 @@ from caveats_client.discharge.required import (
     required,
     wants_discharges,
 )
+from caveats_client.forks import renewed_after_fork
 from caveats_client.transport import BodyLimit, LimitedStream, checked_address, packing_of, shown
 
 if TYPE_CHECKING:
@@ -102,8 +104,12 @@ class TokenAuth(httpx.Auth):
             self._own = _Held(envelope(bundle))
         self._given: Mapping[str, _Held] = {}
         """What the origin wants presented, by path. Replaced whole, so that threads read it without a lock."""
+        renewed_after_fork(self, TokenAuth._renew)
+
+    def _renew(self) -> None:
+        """Make the locks. What is held is replaced whole, and is the child's as well as the parent's."""
         self._lock = threading.Lock()  # requests in several threads wait for one collection
-        self._turn = asyncio.Lock()
+        self._turns = PerLoop(asyncio.Lock)  # and so do several tasks
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Send the request with its credentials. Send it again, at most twice, if the answer asks for discharges."""
@@ -136,7 +142,7 @@ class TokenAuth(httpx.Auth):
             except StopIteration:
                 return
             if isinstance(wanted, BakeryMacaroon):
-                async with self._turn:
+                async with self._turns.here():
                     answer = self._found(wanted)
                     if answer is None:
                         answer = await runner.run_async(self._collecting(wanted), self._allowlist)

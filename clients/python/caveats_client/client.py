@@ -11,14 +11,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-import httpx2 as httpx
-
 from caveats import Bundle, Unbound
 from caveats_client.api import calls
 from caveats_client.api.calls import FactKeywords, RequestFacts, TokenKeywords
 from caveats_client.api.errors import NotAuthenticated, Unavailable, UnexpectedResponse
 from caveats_client.api.tokens import token_text
 from caveats_client.auth import BearerAuth
+from caveats_client.connections import AsyncConnections, Connections
 from caveats_client.discharge import runner
 from caveats_client.discharge.allowlist import Allowlist
 from caveats_client.discharge.protocol import Interact, collecting, finding
@@ -38,6 +37,8 @@ from caveats_client.transport import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    import httpx2 as httpx
 
     from caveats import Caveat, Macaroon
     from caveats.bakery import BakeryMacaroon, BakeryParty
@@ -108,6 +109,12 @@ class _Base:
             raise NotAuthenticated("this client holds no token: sign in, or give it one")
         return own
 
+    def _presented(self, call: Call[Any], token: Token | None) -> Macaroon | None:
+        """The token that `call` presents, if its answer is compared with it."""
+        if not call.authenticated or call.check is None:
+            return None
+        return Bundle.decode(token_text(self._own(token))).macaroon
+
     def _hold(self, issued: Issued) -> Issued:
         self._token = issued.token.encode()
         return issued
@@ -155,7 +162,8 @@ class Client(_Base):
 
     `login` stores the token in the client, and every call that needs a credential presents it. Endpoints without a
     method are reached by `send`: `client.send(calls.disable_user("bob"))`. The client follows no redirect, keeps no
-    cookie, and refuses plain http except to this machine.
+    cookie, and refuses plain http except to this machine. It may be used from many threads, and in the children of a
+    fork: each process has its own connections.
     """
 
     def __init__(
@@ -175,11 +183,11 @@ class Client(_Base):
         Raises `UnusableAddress`, `caveats.MalformedToken`.
         """
         super().__init__(url, token, timeout, allow_http=allow_http)
-        self._http = httpx.Client(transport=transport, **self._options())
+        self._connections = Connections(transport, self._options())
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._connections.close()
 
     def __enter__(self) -> Self:
         return self
@@ -192,11 +200,12 @@ class Client(_Base):
 
         `token`: presented instead of this client's own, if the call needs a credential.
         """
-        request, auth = self._request(self._http, call, token)
+        http = self._connections.here()
+        request, auth = self._request(http, call, token)
         with self._errors():
-            response = self._http.send(request, auth=auth, stream=True)
+            response = http.send(request, auth=auth, stream=True)
             reply = read_reply(response, largest=LARGEST_ANSWER, deadline=self._deadline())
-        return call.answer(reply)
+        return call.answer(reply, self._presented(call, token))
 
     # Accounts
 
@@ -306,6 +315,8 @@ class AsyncClient(_Base):
 
     async with AsyncClient("https://auth.example") as client:
         token = await client.login("alice", password, scope="photos:*", expires_in="8h")
+
+    It may be used from several event loops: each has its own connections.
     """
 
     def __init__(
@@ -319,11 +330,11 @@ class AsyncClient(_Base):
     ) -> None:
         """As `Client`."""
         super().__init__(url, token, timeout, allow_http=allow_http)
-        self._http = httpx.AsyncClient(transport=transport, **self._options())
+        self._connections = AsyncConnections(transport, self._options())
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._connections.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -336,11 +347,12 @@ class AsyncClient(_Base):
 
         `token`: presented instead of this client's own, if the call needs a credential.
         """
-        request, auth = self._request(self._http, call, token)
+        http = await self._connections.here()
+        request, auth = self._request(http, call, token)
         with self._errors():
-            response = await self._http.send(request, auth=auth, stream=True)
+            response = await http.send(request, auth=auth, stream=True)
             reply = await aread_reply(response, largest=LARGEST_ANSWER, deadline=self._deadline())
-        return call.answer(reply)
+        return call.answer(reply, self._presented(call, token))
 
     # Accounts
 

@@ -51,6 +51,8 @@ class RequestContext:
         self.http = http
         self.runtime = runtime
         self.now = runtime.now()
+        self.body = b""
+        """The bytes of the body, once it was read."""
         self.proven: tuple[PasswordCredential, User] | None = None
         """The password that was looked at already, with its user."""
 
@@ -98,7 +100,7 @@ class RequestContext:
         return await self._read(adapter.validate_python)
 
     async def _read(self, validate: Callable[[Any], _Body]) -> _Body:
-        raw = await self.raw()
+        raw = self.body = await self.raw()
         if raw:
             media_type = self.http.headers.get("content-type", "").partition(";")[0].strip().lower()
             if media_type != "application/json":

@@ -244,6 +244,7 @@ class VerifyResponse:
     """The answer: granted or not, caveat by caveat.
 
     `revoked_branches`: those of the token's other copies, for whoever goes on with the chain by themselves.
+    `request_sha256`: of the body that asked, in hex; in a batch, the batch says it.
     """
 
     granted: bool
@@ -257,13 +258,15 @@ class VerifyResponse:
     caveats: list[JudgedCaveat] = field(default_factory=list)
     branches: list[str] = field(default_factory=list)
     revoked_branches: list[str] | None = None
+    request_sha256: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class VerifyManyResponse:
-    """The answers, in the order asked."""
+    """The answers, in the order asked. `request_sha256`: of the body that asked, in hex."""
 
     results: list[VerifyResponse]
+    request_sha256: str
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import re
@@ -417,6 +418,8 @@ def test_neither_call_nor_reply_show_what_they_carry() -> None:
 
 
 def answer(call: Call[Any], body: Any, status: int = 200) -> Any:
+    if call.named:
+        body = {**body, "request_sha256": hashlib.sha256(call.content or b"").hexdigest()}
     return call.answer(Reply(status, json.dumps(body).encode()))
 
 
@@ -432,7 +435,7 @@ def test_labelled_tokens_are_read() -> None:
     page = answer(calls.list_tokens(), {"tokens": [LABEL, used], "next": "01K"})
     assert page.next == "01K"
     assert [record.last_used_at for record in page.tokens] == [None, AT.replace(microsecond=250_000)]
-    assert answer(calls.get_token("01K"), LABEL) == page.tokens[0]
+    assert answer(calls.get_token(str(LABEL["token_id"])), LABEL) == page.tokens[0]
 
 
 def test_a_verification_is_read() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -122,6 +123,7 @@ class Online:
             ],
             "branches": [branch.hex() for branch in self.verifier.introspect(body["token"]).branches],
         }
+        answer["request_sha256"] = hashlib.sha256(request.content).hexdigest()
         if self.says_branches:
             answer["revoked_branches"] = [
                 branch.hex() for branch in self.revocations.branches_of(identified.token_id)
@@ -622,21 +624,31 @@ def test_branches_that_are_none_are_no_answer(revoked: Any, online: Online, remo
         remote.verify(token, context())
 
 
-def test_an_answer_about_another_token_is_none(online: Online, remote: RemoteVerifier) -> None:
-    mine, other = mint(), mint()
-    answer = online(
-        httpx.Request(
-            "POST",
-            "https://x/",
-            json={"token": other.encode(), "audience": "photos", "scope": "photos/42:read"},
-        )
+def test_an_answer_to_another_question_is_none(online: Online, remote: RemoteVerifier) -> None:
+    """Another token, another copy of the same one, the same token for another scope, and an answer that names none."""
+    mine = mint(Method("GET"))
+    asked = {"audience": "photos", "scope": "photos/42:read", "method": "GET"}
+
+    def answered(token: Macaroon, **more: str) -> httpx.Response:
+        return online(httpx.Request("POST", "https://x/", json={"token": token.encode(), **asked, **more}))
+
+    nameless = answered(mine)
+    nameless = httpx.Response(
+        200, json={name: value for name, value in nameless.json().items() if name != "request_sha256"}
     )
-    online.answer = lambda _: answer
-    with pytest.raises(Stale, match="another token"):
-        remote.verify(mine, context())
+    for answer in (
+        answered(mint()),
+        answered(mine.attenuate(Note("narrower"))),
+        answered(mine, scope="photos/43:read"),
+        nameless,
+    ):
+        assert answer.json()["granted"]
+        online.answer = lambda _, answer=answer: answer  # type: ignore[misc]
+        with pytest.raises(Stale, match="another request"):
+            remote.verify(mine, context(method="GET"))
     online.answer = lambda _: None
     online.asked = 0
-    assert remote.verify(mine, context())
+    assert remote.verify(mine, context(method="GET"))
     assert online.asked == 1
 
 

@@ -18,6 +18,7 @@ from caveats.context import Facts, facts_of
 from caveats.token import encode_base64
 from caveats_client.api import responses
 from caveats_client.api.errors import BadRequest, NotAuthenticated
+from caveats_client.api.matching import issued_as_asked, matches, renewed_as_presented, revoked_as_presented
 from caveats_client.api.members import any_base64, binary, only, rows_of
 from caveats_client.api.messages import Call
 
@@ -152,12 +153,14 @@ class TokenKeywords(TypedDict, total=False):
 def login(username: str, password: str, **wanted: Unpack[TokenKeywords]) -> Call[responses.Issued]:
     """Issue a token for a user and their password."""
     body = {"username": username, "password": password, **_wanted(**wanted)}
-    return Call("POST", "/v1/tokens", responses.Issued.read, body, authenticated=False)
+    check = issued_as_asked(body)
+    return Call("POST", "/v1/tokens", responses.Issued.read, body, authenticated=False, check=check)
 
 
 def issue(**wanted: Unpack[TokenKeywords]) -> Call[responses.Issued]:
     """Issue a token against the presented one. The new token allows no more and lives no longer."""
-    return Call("POST", "/v1/tokens", responses.Issued.read, _wanted(**wanted))
+    body = _wanted(**wanted)
+    return Call("POST", "/v1/tokens", responses.Issued.read, body, check=issued_as_asked(body))
 
 
 def list_tokens(*, after: str | None = None, limit: int | None = None) -> Call[responses.TokenPage]:
@@ -167,12 +170,14 @@ def list_tokens(*, after: str | None = None, limit: int | None = None) -> Call[r
 
 def renew(*, expires_in: Lifetime | None = None) -> Call[responses.Issued]:
     """Issue the presented token again with a later expiry."""
-    return Call("POST", "/v1/tokens/renew", responses.Issued.read, _given(expires_in=_lifetime(expires_in)))
+    body = _given(expires_in=_lifetime(expires_in))
+    return Call("POST", "/v1/tokens/renew", responses.Issued.read, body, check=renewed_as_presented)
 
 
 def get_token(token_id: str) -> Call[responses.TokenRecord]:
     """One of the caller's labelled tokens. Raises `NotFound`."""
-    return Call("GET", f"/v1/tokens/{_segment(token_id)}", responses.TokenRecord.read)
+    path = f"/v1/tokens/{_segment(token_id)}"
+    return Call("GET", path, responses.TokenRecord.read, check=matches(token_id=token_id))
 
 
 def delete_token(token_id: str) -> Call[None]:
@@ -207,7 +212,7 @@ class FactKeywords(TypedDict, total=False):
 def verify(token: Token, facts: RequestFacts) -> Call[responses.Verification]:
     """Verify a token for a request. Raises `NotAuthenticated` for one that is not authentic or not live."""
     body = _question(token, facts)
-    return Call("POST", "/v1/verify", responses.Verification.read, body, authenticated=False)
+    return Call("POST", "/v1/verify", responses.Verification.read, body, authenticated=False, named=True)
 
 
 def verify_many(
@@ -215,7 +220,8 @@ def verify_many(
 ) -> Call[tuple[responses.Verification | responses.NotLive, ...]]:
     """Verify up to 100 tokens, each separately. The results are in the order of the questions."""
     body = {"tokens": [_question(token, facts) for token, facts in questions]}
-    return Call("POST", "/v1/verify", rows_of("results", responses.read_result), body, authenticated=False)
+    read = rows_of("results", responses.read_result)
+    return Call("POST", "/v1/verify", read, body, authenticated=False, named=True)
 
 
 def whoami(token: Token) -> Call[responses.TokenIdentity]:
@@ -224,7 +230,7 @@ def whoami(token: Token) -> Call[responses.TokenIdentity]:
     macaroon = bundle.macaroon if isinstance(bundle, Bundle) else bundle
     identifier = macaroon.unverified_identifier
     body = _question(bundle, RequestFacts(audience=identifier.audience if identifier else None))
-    return Call("POST", "/v1/verify", _identity, body, authenticated=False)
+    return Call("POST", "/v1/verify", _identity, body, authenticated=False, named=True)
 
 
 def _identity(members: Members) -> responses.TokenIdentity:
@@ -258,23 +264,25 @@ def sign_out(cookie: str) -> Call[None]:
 
 def revoke_presented() -> Call[responses.RevocationEntry]:
     """Revoke the presented copy of a token, and all tokens made from it."""
-    return Call("POST", "/v1/revocations", responses.RevocationEntry.read, {})
+    return Call("POST", "/v1/revocations", responses.RevocationEntry.read, {}, check=revoked_as_presented)
 
 
 def revoke_token(token_id: str) -> Call[responses.RevocationEntry]:
     """Revoke all copies of a token."""
-    return Call("POST", "/v1/revocations", responses.RevocationEntry.read, {"token_id": token_id})
+    read, body = responses.RevocationEntry.read, {"token_id": token_id}
+    return Call("POST", "/v1/revocations", read, body, check=matches(token_id=token_id))
 
 
 def revoke_branch(token_id: str, branch_id: str) -> Call[responses.RevocationEntry]:
     """Revoke one copy by its branch id: 32 hex digits, as in `Verification.branches`."""
     body = {"token_id": token_id, "branch_id": branch_id}
-    return Call("POST", "/v1/revocations", responses.RevocationEntry.read, body)
+    return Call("POST", "/v1/revocations", responses.RevocationEntry.read, body, check=matches(**body))
 
 
 def revoke_user(username: str) -> Call[responses.RevocationEntry]:
     """Revoke every token that was issued to a user up to now."""
-    return Call("POST", "/v1/revocations", responses.RevocationEntry.read, {"user": username})
+    read, body = responses.RevocationEntry.read, {"user": username}
+    return Call("POST", "/v1/revocations", read, body, check=matches(user=username))
 
 
 def list_revocations(*, after: int = 0, limit: int | None = None) -> Call[responses.RevocationPage]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -23,6 +24,7 @@ from caveats_client.api.responses import read_failure
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from caveats import Macaroon
     from caveats_client.api.members import Members
 
 T = TypeVar("T")
@@ -54,6 +56,10 @@ class Call(Generic[T]):
     """Whether the client presents a token with it."""
     cookie: str | None = field(default=None, repr=False)
     """A session cookie, `name=value`, which is sent instead of a token."""
+    named: bool = False
+    """Whether the answer names this request by the SHA-256 of its body, in `request_sha256`."""
+    check: Callable[[T, Macaroon | None], None] | None = field(default=None, repr=False)
+    """Compares the result with what was asked and the token that was presented. Raises `WrongShape`."""
 
     @property
     def content(self) -> bytes | None:
@@ -66,15 +72,27 @@ class Call(Generic[T]):
         headers = {} if self.body is None else {"Content-Type": "application/json"}
         return headers if self.cookie is None else {**headers, "Cookie": self.cookie}
 
-    def answer(self, reply: Reply) -> T:
-        """The result, from a reply with a 2xx status. Raises a `ClientError` for any other."""
+    def answer(self, reply: Reply, presented: Macaroon | None = None) -> T:
+        """The result, from a reply with a 2xx status. Raises a `ClientError` for any other.
+
+        An answer to another question raises `UnexpectedResponse`: a proxy or a pool of connections can mix them up.
+        `presented`: the token that went with the request.
+        """
         if not 200 <= reply.status < 300:
             raise problem(reply)
         try:
             members = _object(reply.body) if reply.body else {}
             if reply.set_cookie is not None:
                 members = {**members, "cookie": reply.set_cookie.partition(";")[0]}
-            return self.read(members)
+            if (
+                self.named
+                and members.get("request_sha256") != hashlib.sha256(self.content or b"").hexdigest()
+            ):
+                raise WrongShape("it is the answer to another request")
+            result = self.read(members)
+            if self.check is not None:
+                self.check(result, presented)
+            return result
         except WrongShape as error:
             raise UnexpectedResponse(
                 f"the answer to {self.method} {self.path} is not that of a caveats service: {error}",

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import threading
 import time
-import weakref
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -29,6 +27,7 @@ from caveats import (
     UnknownKey,
     UnsatisfiedCaveats,
 )
+from caveats_client.forks import renewed_after_fork
 from caveats_client.verifiers.freshness import FreshnessGate, Health, OnStale, Status
 from caveats_client.verifiers.registration import Registration
 from caveats_client.verifiers.replica import VerifierIdentity
@@ -171,10 +170,11 @@ class LocalVerifier(_Local):
     """
 
     def _prepare(self) -> None:
-        self._fresh_process()
-        _here.add(self)
+        renewed_after_fork(self, LocalVerifier._fresh_process)
 
     def _fresh_process(self) -> None:
+        """Begin anew in a child process: the thread is not there, and nothing may ever release its locks."""
+        self._gate = self._make()
         self._starting = threading.Lock()
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
@@ -182,11 +182,6 @@ class LocalVerifier(_Local):
         self._running: SyncLoop | None = None
         self._stop: Callable[[], object] = lambda: None
         self._waited = False
-
-    def _forked(self) -> None:
-        """Reset the verifier in a child process: the thread is not there, and nothing may ever release its locks."""
-        self._gate = self._make()
-        self._fresh_process()
 
     def start(self, timeout: float | None = None) -> Self:
         """Start, and wait until ready. Raises `Stale` after `timeout` seconds; the background work continues."""
@@ -292,18 +287,6 @@ class LocalVerifier(_Local):
             ) from None
         self._gate.check()
         return found
-
-
-_here: weakref.WeakSet[LocalVerifier] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for verifier in list(_here):
-        verifier._forked()  # noqa: SLF001  # of this module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 class AsyncLocalVerifier(_Local):

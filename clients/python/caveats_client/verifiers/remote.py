@@ -55,6 +55,7 @@ from caveats_client.api.errors import BadRequest, ClientError, Forbidden, NotAut
 from caveats_client.api.members import WrongShape, member
 from caveats_client.api.responses import Verification
 from caveats_client.client import AsyncClient, Client
+from caveats_client.forks import renewed_after_fork
 from caveats_client.transport import DEFAULT_TIMEOUT
 from caveats_client.verifiers.accepted import Accepted, AcceptedTokens
 
@@ -125,8 +126,13 @@ class _Remote(Generic[Transport]):
         self._limits = limits
         self._seconds = remember_for.total_seconds()
         self._monotonic = monotonic
-        self._accepted = AcceptedTokens(cache_entries if self._seconds > 0 else 0, cache_bytes)
+        self._cache = (cache_entries if self._seconds > 0 else 0, cache_bytes)
+        renewed_after_fork(self, _Remote._renew)
         self._connect(url, timeout, transport, allow_http=allow_http)
+
+    def _renew(self) -> None:
+        """Begin with an empty cache: the one before a fork may be in the middle of a change."""
+        self._accepted = AcceptedTokens(*self._cache)
 
     def _connect(self, url: str, timeout: float, transport: Transport | None, *, allow_http: bool) -> None:
         """Make the client that asks the service."""
@@ -263,7 +269,10 @@ def _refusal(error: ClientError, presented: _Presented) -> Refused | MalformedTo
 
 
 class RemoteVerifier(_Remote["httpx.BaseTransport"]):
-    """Verifies tokens of one audience by asking the service. Holds no key. Safe to use from many threads."""
+    """Verifies tokens of one audience by asking the service. Holds no key.
+
+    Safe to use from many threads, and in the children of a fork.
+    """
 
     def _connect(
         self, url: str, timeout: float, transport: httpx.BaseTransport | None, *, allow_http: bool
@@ -309,7 +318,7 @@ class RemoteVerifier(_Remote["httpx.BaseTransport"]):
 
 
 class AsyncRemoteVerifier(_Remote["httpx.AsyncBaseTransport"]):
-    """`RemoteVerifier` with its methods awaited."""
+    """`RemoteVerifier` with its methods awaited. It may be used from several event loops."""
 
     def _connect(
         self, url: str, timeout: float, transport: httpx.AsyncBaseTransport | None, *, allow_http: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import caveats
@@ -23,11 +24,13 @@ _MOST_REVOKED = 1000
 async def verify(request: RequestContext) -> Response:
     """Granted or refused, caveat by caveat. Anybody who holds the token may ask."""
     body = await request.read_as(schemas.VerifyAnyRequest)
+    asked = hashlib.sha256(request.body).hexdigest()
     if isinstance(body, schemas.VerifyManyRequest):
-        return reply(
-            schemas.VerifyManyResponse(results=[await _judged(request, each) for each in body.tokens])
-        )
-    return reply(await _judge(request, body))
+        results = [await _judged(request, each) for each in body.tokens]
+        return reply(schemas.VerifyManyResponse(results=results, request_sha256=asked))
+    verdict = await _judge(request, body)
+    verdict.request_sha256 = asked
+    return reply(verdict)
 
 
 async def _judged(request: RequestContext, asked: schemas.VerifyRequest) -> schemas.VerifyResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import httpx2 as httpx
@@ -17,10 +18,11 @@ def test_a_grant_says_whose_it_is_and_how_every_caveat_was_met(timed: Service) -
     issued = user.issue(scope="photos:*", expires_in="1h", audience="photos")
     copy = narrow(issued["token"], "method = GET", "note = for you")
     with timed.client() as http:
-        answer = http.post(
+        replied = http.post(
             "/v1/verify",
             json={"token": copy, "audience": "photos", "scope": "photos/42:read", "method": "GET"},
-        ).json()
+        )
+    answer = replied.json()
     branches = answer.pop("branches")
     assert len(branches) == 6
     assert all(len(branch) == 32 for branch in branches)
@@ -35,6 +37,7 @@ def test_a_grant_says_whose_it_is_and_how_every_caveat_was_met(timed: Service) -
         "issued_at": "2026-11-21T12:00:00Z",
         "expires_at": "2026-11-21T13:00:00Z",
         "revoked_branches": [],
+        "request_sha256": sha256(replied.request.content).hexdigest(),
         "caveats": [
             {"index": 0, "kind": "user", "predicate": f"user = {user.username}", "added_by": "issuer", **row},
             {

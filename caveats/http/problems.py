@@ -96,6 +96,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "rate_limited": "Too many attempts; wait",
         "registration_closed": "Only an administrator can add users here",
         "too_large": "The request is too large",
+        "too_many_branches": "Too many copies of this token are revoked one by one",
         "two_credentials": "One request carries one credential",
         "unavailable": "The service cannot do that now; try again",
         "unsupported_media_type": "Send application/json",

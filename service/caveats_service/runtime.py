@@ -126,7 +126,14 @@ class ServiceRuntime:
         self.master_keys.check_active()
         self.service_keys = await load_service_keys(store, seal_key)
         self.issuer = TokenIssuer(store, self.master_keys, settings)
-        self.revocations = Revoker(store, settings, now=now, known=self.feed.take)
+        self.revocations = Revoker(
+            store,
+            self.rate_limiter,
+            settings,
+            now=now,
+            known=self.feed.take,
+            branch_count=self.feed.branch_count,
+        )
         self.accounts = Accounts(
             store, self.passwords, self.revocations, self.rate_limiter, settings, now=now
         )

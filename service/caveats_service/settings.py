@@ -167,6 +167,19 @@ class Settings(BaseSettings):
         "120/minute", description="Accounts that one address may register (rate)."
     )
 
+    revoke_limit_token: Rate = Field(
+        "100/hour", description="Copies of one token that may be revoked one by one (rate)."
+    )
+    revoke_limit_address: Rate = Field(
+        "1000/day", description="Copies that one address may revoke one by one (rate)."
+    )
+    max_revoked_branches: Annotated[Count, Accepts("a whole number, 1 to 1000000")] = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="Revoked copies of one token that are kept at a time; then the token has to be revoked (count).",
+    )
+
     key_rotation_age: Duration = Field(
         timedelta(days=30), description="Age at which the active master key is replaced (duration; 0: never)."
     )

@@ -73,8 +73,9 @@ def with_accounts(work: Callable[[Accounts], Awaitable[_T]], *, create: bool = F
     async def with_parts(store: Store, _seal_key: SealKey, settings: Settings) -> _T:
         passwords = PasswordHasher(workers=1, min_length=settings.password_min_length)
         try:
+            limiter = RateLimiter(settings)
             return await work(
-                Accounts(store, passwords, Revoker(store, settings), RateLimiter(settings), settings)
+                Accounts(store, passwords, Revoker(store, limiter, settings), limiter, settings)
             )
         finally:
             passwords.close()

@@ -9,7 +9,9 @@
     │   ├── RegistrationClosed    ... an administrator adds accounts here
     │   └── CeilingReached    ... nobody may: the token lives no longer, get a new one
     ├── NotFound              name another one: there is none of that name or id
+    ├── TooManyBranches       revoke the copy that they were made from, or the token
     ├── RateLimited           wait `retry_after` seconds: too many attempts
+    │   └── TooManyRevocations    ... or revoke the copy that they were made from, or the token
     └── Busy                  wait `retry_after` seconds: too much work at once
 
 Knows no HTTP: `http/errors.py` has the table of their statuses. The message of each is for the caller and holds no
@@ -55,6 +57,10 @@ class NotFound(ServiceError):
     """There is nothing of that name or id, or the caller may not know of it."""
 
 
+class TooManyBranches(ServiceError):
+    """As many copies of this token are revoked as may be."""
+
+
 class _Wait(ServiceError):
     """Something to try again later. `retry_after`: seconds, at least 1."""
 
@@ -65,6 +71,10 @@ class _Wait(ServiceError):
 
 class RateLimited(_Wait):
     """Too many attempts of this kind from this caller."""
+
+
+class TooManyRevocations(RateLimited):
+    """Too many copies of this token, or from this address, were revoked."""
 
 
 class Busy(_Wait):

@@ -135,6 +135,10 @@ class RevocationFeed:
         """What this node's verifier heeds."""
         return self._verifier.revocations
 
+    def branch_count(self, token_id: str) -> int:
+        """How many branches of a token are revoked."""
+        return self.revocation_set.branch_count(token_id)
+
     @property
     def head(self) -> Page | None:
         """The newest page, without entries; None until the feed has been read for the first time."""

@@ -167,6 +167,21 @@ def actor_of(token: Introspection) -> str:
     return f"a token of audience {token.audience}"
 
 
+def final_expiry(token: Introspection) -> datetime | None:
+    """When this copy, all made from it and all their renewals have expired; None where no caveat says so.
+
+    A renewal moves the issuer's first expiry and no other, and what was issued against another token is not renewed.
+    Discharges do not count: others may be had.
+    """
+    own = [
+        (place, caveat)
+        for place, (caveat, who) in enumerate(zip(token.caveats, token.added_by, strict=True))
+        if who != "discharger"
+    ]
+    moved = None if any(isinstance(caveat, Parent) for _, caveat in own) else _EXPIRES_AT
+    return min((c.at for place, c in own if isinstance(c, Expires) and place != moved), default=None)
+
+
 def _scope(text: str, bounds: Bounds) -> Scope:
     scope = Scope(text)
     for pattern in scope.patterns:

@@ -1,4 +1,4 @@
-"""Rate limits: failed sign-ins, registrations and interactions. Knows rates and addresses, knows no passwords.
+"""Rate limits: failed sign-ins, registrations, interactions and revoked copies. Knows rates and addresses, knows no passwords.
 
 Failed sign-ins count against an address, and against an account from that address. A success clears the second count.
 An owner who signs in from another address is not locked out by somebody's guesses. Concurrent attempts cannot outrun
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 from limits import parse
 
-from caveats_service.core.errors import RateLimited
+from caveats_service.core.errors import RateLimited, TooManyRevocations
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from caveats_service.settings import Settings
 
@@ -30,6 +30,7 @@ MOST_COUNTED = 100_000
 MOST_WAITERS = 100
 """Attempts at one account from one address that run or wait."""
 _TOO_MANY = "too many attempts"
+_REVOKE_ABOVE = "revoke the copy that these were made from, or the whole token"
 
 
 class MovingWindow:
@@ -98,6 +99,8 @@ class RateLimiter:
         self._address = MovingWindow(settings.login_limit_address)
         self._register = MovingWindow(settings.register_limit_address)
         self._interaction = MovingWindow(settings.interaction_limit_address)
+        self._copies_of = MovingWindow(settings.revoke_limit_token)
+        self._copies_from = MovingWindow(settings.revoke_limit_address)
         self._lines: dict[tuple[str, str], _Line] = {}
 
     @contextlib.asynccontextmanager
@@ -148,6 +151,19 @@ class RateLimiter:
         """Count an interaction that is about to begin. Raises `RateLimited`."""
         if not self._interaction.hit(address):
             raise self._interaction.refusal(address)
+
+    def revoke(self, token_ids: Iterable[str], address: str) -> None:
+        """Count a copy that is about to be revoked: against the address, and against each of the tokens that it came of.
+
+        Raises `TooManyRevocations`.
+        """
+        if not self._copies_from.hit(address):
+            wait = self._copies_from.refusal(address).retry_after
+            raise TooManyRevocations(f"too many copies were revoked from this address: {_REVOKE_ABOVE}", wait)
+        for token_id in token_ids:
+            if not self._copies_of.hit(token_id):
+                wait = self._copies_of.refusal(token_id).retry_after
+                raise TooManyRevocations(f"too many copies of this token were revoked: {_REVOKE_ABOVE}", wait)
 
 
 @dataclass(slots=True)

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from caveats import BranchRevocation, Introspection, Revocation, TokenRevocation, UserRevocation
+from caveats import BranchRevocation, Introspection, Parent, Revocation, TokenRevocation, UserRevocation
 from caveats.token import issue_time
 from caveats_service.core.clock import utc_now
-from caveats_service.core.issuing import actor_of
+from caveats_service.core.errors import TooManyBranches
+from caveats_service.core.issuing import DEFAULT_AUDIENCE, actor_of, final_expiry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from caveats_service.core.rate_limit import RateLimiter
     from caveats_service.settings import Settings
     from caveats_service.storage import Idempotency, RevocationRecord, Store
 
@@ -36,21 +38,39 @@ class UntilNow:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class AlreadyDead:
+    """Nothing was written, since what was to be revoked had died before."""
+
+    entry: Revocation
+    """What it was revoked by; of an expired copy, what would have been written."""
+    why: str
+    """`revoked` or `expired`."""
+    sequence: int = 0
+    """Of the entry; 0 if it was not written."""
+
+
 class Revoker:
     """Writes revocations down. `known` is called with each of them: this node heeds it from then on."""
 
     def __init__(
         self,
         store: Store,
+        rate_limiter: RateLimiter,
         settings: Settings,
         *,
         now: Callable[[], datetime] = utc_now,
         known: Callable[[RevocationRecord], None] = lambda _: None,
+        branch_count: Callable[[str], int] = lambda _: 0,
     ) -> None:
+        """`branch_count`: how many branches of a token are revoked, as this node knows it."""
         self._store = store
+        self._rate_limiter = rate_limiter
         self._longest_life = settings.longest_life
+        self._most_branches = settings.max_revoked_branches
         self._now = now
         self._known = known
+        self._branch_count = branch_count
 
     def outlives(self, token_id: str) -> datetime:
         """When the last renewal of this token has ended, and a revocation of it can be forgotten.
@@ -65,24 +85,53 @@ class Revoker:
         return issued_at + self._longest_life
 
     def outlives_copy(self, token: Introspection) -> datetime:
-        """As `outlives`, for a token whose caveats are known: an app can have given it a longer life than the service does."""
-        return max(self.outlives(token.token_id), token.expires_at or _END_OF_TIME)
+        """As `outlives`, for a copy whose caveats are known: the copies made from it and their renewals included.
+
+        An app can have given its token a longer life than the service does, and a holder a copy a shorter one.
+        """
+        expires_at = max(self.outlives(token.token_id), token.expires_at or _END_OF_TIME)
+        return min(expires_at, final_expiry(token) or _END_OF_TIME)
 
     async def revoke_token(self, token_id: str, *, actor: str) -> RevocationRecord:
         """Revoke a whole token. Repeating it changes nothing."""
         return await self._revoke(TokenRevocation(token_id, self.outlives(token_id)), actor)
 
-    async def revoke_branch(self, token_id: str, branch_id: bytes, *, actor: str) -> RevocationRecord:
-        """Revoke one copy and all that descends from it. `branch_id`: 16 bytes. Repeating it changes nothing."""
-        return await self._revoke(BranchRevocation(token_id, branch_id, self.outlives(token_id)), actor)
+    async def revoke_branch(
+        self, token_id: str, branch_id: bytes, *, actor: str, counted_at: str | None
+    ) -> RevocationRecord | AlreadyDead:
+        """Revoke one copy and all that descends from it. `branch_id`: 16 bytes. Repeating it changes nothing.
 
-    async def revoke_presented(self, token: Introspection) -> RevocationRecord:
+        `counted_at`: the caller's address; None for an administrator, whose revocations are not counted. Raises
+        `TooManyBranches`, `TooManyRevocations`.
+        """
+        entry = BranchRevocation(token_id, branch_id, self.outlives(token_id))
+        found = await self._find(entry, [TokenRevocation(token_id, entry.expires_at)])
+        if found is not None:
+            return found
+        if counted_at is not None:
+            self._count(token_id, [token_id], counted_at)
+        return await self._revoke(entry, actor)
+
+    async def revoke_presented(
+        self, token: Introspection, *, counted_at: str
+    ) -> RevocationRecord | AlreadyDead:
         """Revoke this copy and what descends from it: the whole token, renewals included, if no holder narrowed it.
 
         It is revoked by the last of its branch ids, never by its token id: an app that has its audience's keys can put
-        any id into a token.
+        any id into a token. Copies are counted, and so is what may be made without end as copies may: what was issued
+        against another token, and tokens for apps. What was issued for a password is not counted.
+
+        `counted_at`: the caller's address. Raises `TooManyBranches`, `TooManyRevocations`.
         """
         entry = BranchRevocation(token.token_id, token.branches[-1], self.outlives_copy(token))
+        if entry.expires_at <= self._now():
+            return AlreadyDead(entry, "expired")
+        found = await self._find(entry, _reasons(token, entry.expires_at))
+        if found is not None:
+            return found
+        parents = [caveat.token_id for caveat in token.caveats if isinstance(caveat, Parent)]
+        if parents or not token.whole or token.audience != DEFAULT_AUDIENCE:
+            self._count(token.token_id, dict.fromkeys((token.token_id, *parents)), counted_at)
         return await self._revoke(entry, actor_of(token))
 
     async def revoke_user(
@@ -121,9 +170,45 @@ class Revoker:
         )
         return self._heed(again)
 
+    async def _find(
+        self, entry: BranchRevocation, reasons: Sequence[Revocation]
+    ) -> RevocationRecord | AlreadyDead | None:
+        """The record of this very entry, or of one of the `reasons` for which its copy is dead already."""
+        record = await self._store.revocations.find([entry, *reasons])
+        if record is None:
+            return None
+        self._heed(record)
+        if isinstance(record.entry, BranchRevocation) and record.entry.branch_id == entry.branch_id:
+            return record
+        return AlreadyDead(record.entry, "revoked", record.sequence)
+
+    def _count(self, token_id: str, came_of: Iterable[str], address: str) -> None:
+        """Raises `TooManyBranches` or `TooManyRevocations` if no further copy may be revoked by itself."""
+        if self._branch_count(token_id) >= self._most_branches:
+            raise TooManyBranches(
+                f"{self._most_branches} copies of this token are revoked, as many as may be:"
+                " revoke the copy that these were made from, or the whole token"
+            )
+        self._rate_limiter.revoke(came_of, address)
+
     async def _revoke(self, entry: Revocation, actor: str) -> RevocationRecord:
         return self._heed(await self._store.revocations.revoke(entry, now=self._now(), actor=actor))
 
     def _heed(self, record: RevocationRecord) -> RevocationRecord:
         self._known(record)
         return record
+
+
+def _reasons(token: Introspection, until: datetime) -> list[Revocation]:
+    """The revocations that would kill this token as well, as long as until then."""
+    reasons: list[Revocation] = [
+        TokenRevocation(token.token_id, until),
+        *(BranchRevocation(token.token_id, branch, until) for branch in token.branches),
+        UserRevocation(token.user, token.issued_at, until),
+    ]
+    for parent in token.caveats:
+        if isinstance(parent, Parent):
+            reasons.append(TokenRevocation(parent.token_id, until))
+            reasons += [BranchRevocation(parent.token_id, branch, until) for branch in parent.branches]
+            reasons.append(UserRevocation(token.user, issue_time(parent.token_id), until))
+    return reasons

@@ -25,6 +25,8 @@ from caveats_service.core.errors import (
     NotFound,
     RateLimited,
     RegistrationClosed,
+    TooManyBranches,
+    TooManyRevocations,
 )
 from caveats_service.discharge.protocol import UnsupportedForm
 from caveats_service.storage import (
@@ -63,9 +65,9 @@ def not_found(detail: str = "") -> Problem:
     return Problem(404, "not_found", detail)
 
 
-def rate_limited(retry_after: int) -> Problem:
+def rate_limited(retry_after: int, detail: str = "") -> Problem:
     """429: come back after `retry_after` seconds."""
-    return Problem(429, "rate_limited", headers={"Retry-After": str(max(1, retry_after))})
+    return Problem(429, "rate_limited", detail, headers={"Retry-After": str(max(1, retry_after))})
 
 
 def _store_unavailable(error: StoreUnavailable) -> Problem:
@@ -110,8 +112,10 @@ _TABLE: Mapping[type[Exception], Row] = {
     LabelExists: (409, "conflict"),
     KeyConflict: (409, "conflict"),
     KeyInUse: _key_in_use,
+    TooManyBranches: (409, "too_many_branches"),
     # not now
     RateLimited: lambda error: rate_limited(error.retry_after),
+    TooManyRevocations: lambda error: rate_limited(error.retry_after, str(error)),
     Busy: lambda error: unavailable(error.retry_after),
     InteractionsFull: lambda _: unavailable(_FULL),
     StoreUnavailable: _store_unavailable,

@@ -298,7 +298,11 @@ class RevokeRequest(Schema):
 
 @dataclass(slots=True, kw_only=True)
 class RevocationResponse:
-    """One entry of the feed."""
+    """One entry of the feed.
+
+    `already`: nothing was written, since what was to be revoked is dead: `revoked` by the entry that is shown, or
+    `expired` for good, with sequence 0.
+    """
 
     sequence: int
     kind: str
@@ -307,6 +311,7 @@ class RevocationResponse:
     user: str | None
     issued_up_to: Instant | None
     expires_at: Moment
+    already: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)

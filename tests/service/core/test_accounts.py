@@ -61,7 +61,7 @@ class House:
         )
         self.store = store
         self.passwords = PasswordHasher(PasswordProfile(1, 8), workers=1)
-        self.revoker = Revoker(store, settings, now=now)
+        self.revoker = Revoker(store, RateLimiter(settings), settings, now=now)
         limiter = RateLimiter(settings)
         self.accounts = Accounts(store, self.passwords, self.revoker, limiter, settings, now=now)
 

@@ -143,6 +143,9 @@ class RevocationEntry(Body):
     expires_at: datetime
     issued_up_to: datetime | None = None
     """Only in a `user` entry: tokens issued after this time are not revoked."""
+    already: str | None = None
+    """Why nothing was written, since what was to be revoked is dead: `revoked` by this entry, or `expired` for good, with
+    sequence 0."""
 
 
 @dataclass(frozen=True, slots=True)

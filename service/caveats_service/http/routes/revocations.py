@@ -8,6 +8,7 @@ from caveats import BranchRevocation, Introspection, UserRevocation
 from caveats.http import Problem, TokenCredential, bad_request
 from caveats.token import BRANCH_ID_SIZE, is_token_id
 from caveats_service.core.issuing import DEFAULT_AUDIENCE, actor_of
+from caveats_service.core.revoking import AlreadyDead
 from caveats_service.core.usernames import check_username
 from caveats_service.http import schemas
 from caveats_service.http.credentials import require_admin, require_owner_or_admin, require_token
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 _NOT_YOURS = "you have no labelled token of this id; present the token itself, or revoke all of yours"
 
 
-def revocation_response(record: RevocationRecord) -> schemas.RevocationResponse:
-    """An entry as the feed shows it."""
+def revocation_response(record: RevocationRecord | AlreadyDead) -> schemas.RevocationResponse:
+    """An entry as the feed shows it, or the one for which there is nothing to revoke."""
     revoked = record.entry
     of_user = revoked if isinstance(revoked, UserRevocation) else None
     of_token = None if isinstance(revoked, UserRevocation) else revoked
@@ -37,11 +38,12 @@ def revocation_response(record: RevocationRecord) -> schemas.RevocationResponse:
         user=None if of_user is None else of_user.user,
         issued_up_to=None if of_user is None else of_user.issued_up_to,
         expires_at=revoked.expires_at,
+        already=record.why if isinstance(record, AlreadyDead) else None,
     )
 
 
 @idempotent(revocation_response)
-async def create(request: RequestContext, once: Once) -> RevocationRecord:
+async def create(request: RequestContext, once: Once) -> RevocationRecord | AlreadyDead:
     """Revoke the presented copy, or what the body names."""
     body = await request.read(schemas.RevokeRequest)
     targets = [body.token is not None, body.token_id is not None, body.user is not None]
@@ -56,18 +58,18 @@ async def create(request: RequestContext, once: Once) -> RevocationRecord:
     return await _revoke_presented(request, body.token)
 
 
-async def _revoke_presented(request: RequestContext, text: str | None) -> RevocationRecord:
+async def _revoke_presented(request: RequestContext, text: str | None) -> RevocationRecord | AlreadyDead:
     """The copy that is presented, whatever its caveats say. It may be revoked already."""
     presented = text if text is not None else require_token(request).text
     token = await request.runtime.tokens.introspect(presented, even_revoked=True)
-    return await request.runtime.revocations.revoke_presented(token)
+    return await request.runtime.revocations.revoke_presented(token, counted_at=request.throttle_key)
 
 
-async def revoke_whole(request: RequestContext, token_id: str) -> RevocationRecord:
+async def revoke_whole(request: RequestContext, token_id: str) -> RevocationRecord | AlreadyDead:
     """A whole token: the one presented if no holder narrowed it, a labelled one of the caller's, or for an admin any."""
     presented = await _presented(request, token_id)
     if presented is not None and presented.whole:
-        return await request.runtime.revocations.revoke_presented(presented)
+        return await request.runtime.revocations.revoke_presented(presented, counted_at=request.throttle_key)
     try:
         caller = await _require_owner_or_admin(request, token_id)
     except Problem as problem:
@@ -77,7 +79,9 @@ async def revoke_whole(request: RequestContext, token_id: str) -> RevocationReco
     return await request.runtime.revocations.revoke_token(token_id, actor=caller.username)
 
 
-async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str) -> RevocationRecord:
+async def _revoke_branch(
+    request: RequestContext, token_id: str, branch_id: str
+) -> RevocationRecord | AlreadyDead:
     """A branch by its id: for the token's user, for a holder of the whole token or of that copy, or for an admin.
 
     An app can put any id into a token of its audience, and so it revokes no branch but its own: another may be one of
@@ -85,15 +89,20 @@ async def _revoke_branch(request: RequestContext, token_id: str, branch_id: str)
     """
     branch = _read_branch_id(branch_id)
     presented = await _presented(request, token_id)
+    counted_at: str | None = request.throttle_key
     if presented is None:
-        actor = (await _require_owner_or_admin(request, token_id)).username
+        caller = await _require_owner_or_admin(request, token_id)
+        actor = caller.username
+        counted_at = None if caller.administers else counted_at
     elif branch == presented.branches[-1]:
-        return await request.runtime.revocations.revoke_presented(presented)
+        return await request.runtime.revocations.revoke_presented(presented, counted_at=request.throttle_key)
     elif presented.whole and presented.audience == DEFAULT_AUDIENCE:
         actor = actor_of(presented)
     else:
         raise forbidden("a narrowed copy, or a token for an app, may revoke itself, not other branches")
-    return await request.runtime.revocations.revoke_branch(token_id, branch, actor=actor)
+    return await request.runtime.revocations.revoke_branch(
+        token_id, branch, actor=actor, counted_at=counted_at
+    )
 
 
 def _read_branch_id(text: str) -> bytes:
@@ -125,7 +134,7 @@ async def _require_owner_or_admin(request: RequestContext, token_id: str) -> Act
 
 async def _revoke_user(
     request: RequestContext, username: str, body: schemas.RevokeRequest, once: Once
-) -> RevocationRecord:
+) -> RevocationRecord | AlreadyDead:
     check_username(username)
     actor = await require_owner_or_admin(request, username)
     return await request.runtime.accounts.revoke_all(

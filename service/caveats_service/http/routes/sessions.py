@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -14,7 +15,7 @@ from caveats.http import (
     credential_required,
     invalid_token,
 )
-from caveats_service.core.errors import Forbidden
+from caveats_service.core.errors import Forbidden, TooManyBranches, TooManyRevocations
 from caveats_service.core.issuing import DEFAULT_AUDIENCE, IssueRequest, plan, renewal_expiry
 from caveats_service.http import schemas
 from caveats_service.http.credentials import live_token, require_token, user_of
@@ -55,7 +56,10 @@ async def _end_previous(request: RequestContext) -> None:
             token = await request.runtime.tokens.introspect(previous.text)
         except CaveatsError:
             return
-        await request.runtime.revocations.revoke_presented(token)
+        with contextlib.suppress(
+            TooManyBranches, TooManyRevocations
+        ):  # of a copy; it does not keep anybody out
+            await request.runtime.revocations.revoke_presented(token, counted_at=request.throttle_key)
 
 
 async def who(request: RequestContext) -> Response:
@@ -91,7 +95,7 @@ async def sign_out(request: RequestContext) -> Response:
     if not credential.from_cookie:
         raise credential_required()
     token = await request.runtime.tokens.introspect(credential.text)
-    await request.runtime.revocations.revoke_presented(token)
+    await request.runtime.revocations.revoke_presented(token, counted_at=request.throttle_key)
     return Response(status_code=204, headers={**NO_STORE, **_cookie(request, "", 0)})
 
 

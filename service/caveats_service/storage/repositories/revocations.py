@@ -81,6 +81,20 @@ class RevocationRepository(Repository):
         raise pending.outcome
 
     @operation
+    async def find(self, entries: Sequence[Revocation]) -> RevocationRecord | None:
+        """The record that revokes what one of these entries would, for as long; None if there is none."""
+        asked = list(map(_as_kept, entries))
+        async with self._database.read() as connection:
+            known = await _may_cover(connection, asked)
+        covering = (
+            record
+            for entry in asked
+            for record in known.get(_about(entry), ())
+            if _covers(record.entry, entry)
+        )
+        return next(covering, None)
+
+    @operation
     async def page(self, after_sequence: int, *, limit: int = 1000) -> RevocationPage:
         """At most `limit` entries after a sequence. The page's `must_resync` says whether some may be missing."""
         sequence = revocations.c.sequence

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
 import pytest
 
+from caveats import Macaroon
 from tests.support.service import (
     ADMIN_PASSWORD,
+    Clock,
     Service,
     User,
     admin_of,
@@ -62,7 +66,6 @@ def test_a_copy_may_be_named_in_the_body_instead(http: httpx.Client, user: User)
 @pytest.mark.parametrize(
     "caveats",
     [
-        ["expires = 2020-01-01T00:00:00Z"],
         ["client-ip = 192.0.2.1"],
         ["scope = photos:read", "method = GET", "path = /nowhere"],
         ["acme/x = 1"],
@@ -309,3 +312,205 @@ def test_a_token_deleted_by_itself_is_dead_in_every_copy_and_renewal(http: httpx
     child = http.post("/v1/tokens", json={}, headers=bearer(copies[3])).json()["token"]
     assert http.delete(f"/v1/tokens/{issued['token_id']}", headers=bearer(renewed)).status_code == 204
     assert not any(live(http, token) for token in (*copies, child))
+
+
+# Nothing is written for what is dead already
+
+
+def written(service: Service) -> list[Any]:
+    """The numbers of revocations and of audit rows about them."""
+    folder = service.settings.data_dir.parent
+    return [
+        rows(folder, "SELECT count(*) FROM revocations"),
+        rows(folder, "SELECT count(*) FROM audit WHERE action LIKE 'revocation.%'"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dead_of", "kind"),
+    [("the copy above", "branch"), ("the token", "token"), ("its user", "user"), ("its parent", "branch")],
+)
+def test_nothing_is_written_for_what_is_revoked_already(
+    service: Service, http: httpx.Client, dead_of: str, kind: str
+) -> None:
+    user = new_user(service)
+    token = user.token()
+    copy = narrow(token, "note = a copy")
+    below = narrow(copy, "note = below")
+    if dead_of == "its parent":
+        below = narrow(http.post("/v1/tokens", json={}, headers=bearer(copy)).json()["token"], "note = below")
+    branch = branches(http, below)[-1]
+    cause: dict[str, Any] = {
+        "the copy above": lambda: revoke(http, copy),
+        "the token": lambda: revoke(http, admin_token(service), token_id=token_id_of(token)),
+        "its user": lambda: revoke(http, token, user=user.username),
+        "its parent": lambda: revoke(http, copy),
+    }
+    entry = cause[dead_of]().json()
+    before = written(service)
+    for text in (below, *(narrow(below, f"note = {n}") for n in range(3)), below):
+        answer = revoke(http, token=text)
+        assert answer.status_code == 201
+        assert answer.json() == {**entry, "already": "revoked"}
+        assert answer.json()["kind"] == kind
+    if dead_of == "the token":
+        by_id = revoke(http, admin_token(service), token_id=token_id_of(below), branch_id=branch)
+        assert by_id.json() == {**entry, "already": "revoked"}
+    assert written(service) == before
+
+
+def token_id_of(token: str) -> str:
+    identifier = Macaroon.decode(token).unverified_identifier
+    assert identifier is not None
+    return identifier.token_id
+
+
+def test_nothing_is_written_for_a_copy_that_has_expired_for_good(timed: Service, clock: Clock) -> None:
+    with timed.client() as http:
+        token = new_user(timed).token()
+        copy = narrow(token, f"expires = {clock() + timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}")
+        child = http.post("/v1/tokens", json={}, headers=bearer(copy)).json()["token"]
+        clock.forward(minutes=6)
+        before = written(timed)
+        for text in (copy, narrow(copy, "note = below"), child, narrow(child, "note = below")):
+            answer = revoke(http, token=text)
+            assert answer.status_code == 201
+            assert (answer.json()["already"], answer.json()["sequence"]) == ("expired", 0)
+        assert written(timed) == before
+
+
+def test_an_expired_token_is_not_dead_while_it_may_have_been_renewed(timed: Service, clock: Clock) -> None:
+    with timed.client() as http:
+        token = new_user(timed).token()
+        clock.forward(hours=7)
+        renewed = http.post("/v1/tokens/renew", headers=bearer(token)).json()["token"]
+        clock.forward(hours=2)
+        assert live(http, renewed)
+        assert revoke(http, token=token).json()["already"] is None
+        assert not live(http, renewed)
+
+
+def test_a_copy_is_kept_until_its_holders_expiry_and_not_longer(timed: Service, clock: Clock) -> None:
+    def kept(answer: httpx.Response) -> timedelta:
+        assert answer.json()["already"] is None
+        return datetime.fromisoformat(answer.json()["expires_at"]) - clock()
+
+    with timed.client() as http:
+        token = new_user(timed).token()
+        expiry = f"expires = {clock() + timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}"
+        copy = narrow(token, expiry, f"expires = {clock() + timedelta(minutes=9):%Y-%m-%dT%H:%M:%SZ}")
+        assert timedelta(minutes=4) < kept(revoke(http, copy)) <= timedelta(minutes=5)
+        by_id = narrow(token, expiry, "note = by id")
+        body = {"token_id": token_id_of(token), "branch_id": branches(http, by_id)[-1]}
+        assert timedelta(minutes=4) < kept(revoke(http, by_id, **body)) <= timedelta(minutes=5)
+        child = http.post("/v1/tokens", json={}, headers=bearer(token)).json()["token"]
+        assert timedelta(hours=7) < kept(revoke(http, child)) <= timedelta(hours=8)
+        assert kept(revoke(http, token)) > timedelta(days=89)
+
+
+# A holder's revocations of copies are bounded
+
+
+def copies(token: str, count: int, note: str = "copy") -> list[str]:
+    return [narrow(token, f"note = {note} {n}") for n in range(count)]
+
+
+def test_copies_of_one_token_are_revoked_at_a_bounded_rate_and_the_token_whenever(
+    start: Callable[..., Service],
+) -> None:
+    service = start(revoke_limit_token="3/hour")
+    user = new_user(service)
+    with service.client() as http:
+        token, other, third = user.token(), user.token(), user.token()
+        some = copies(token, 4)
+        assert [revoke(http, copy).status_code for copy in some] == [201, 201, 201, 429]
+        refused = revoke(http, some[3])
+        assert problem(refused) == (429, "rate_limited")
+        assert 1 <= int(refused.headers["retry-after"]) <= 3600
+        assert "revoke the copy that these were made from, or the whole token" in refused.json()["detail"]
+        assert live(http, some[3])
+        by_id = {"token_id": token_id_of(token), "branch_id": branches(http, some[3])[-1]}
+        assert revoke(http, token, **by_id).status_code == 429  # the same by its id
+        assert revoke(http, token=some[0]).status_code == 201  # nothing new
+        assert revoke(http, narrow(other, "note = another token")).status_code == 201
+        assert revoke(http, admin_token(service), **by_id).status_code == 201
+        assert revoke(http, token).status_code == 201
+        assert not live(http, token)
+        assert [revoke(http, copy).status_code for copy in copies(third, 4)] == [201, 201, 201, 429]
+        assert revoke(http, third, user=user.username).status_code == 201
+        assert not live(http, third)
+
+
+def test_what_is_issued_against_a_token_counts_as_its_copies_do(start: Callable[..., Service]) -> None:
+    """Else a copy that cannot be revoked any more is exchanged, and what came of it revoked, without end."""
+    service = start(revoke_limit_token="3/hour")
+    user = new_user(service)
+
+    def exchanged(token: str) -> str:
+        return str(http.post("/v1/tokens", json={}, headers=bearer(token)).json()["token"])
+
+    with service.client() as http:
+        token = user.token()
+        children = [exchanged(exchanged(token)) for _ in range(4)]
+        assert [revoke(http, child).status_code for child in children] == [201, 201, 201, 429]
+        assert revoke(http, narrow(token, "note = a copy")).status_code == 429
+        assert revoke(http, token).status_code == 201
+        assert not any(live(http, child) for child in children)
+
+
+def test_copies_from_one_address_are_revoked_at_a_bounded_rate_and_whole_tokens_whenever(
+    start: Callable[..., Service],
+) -> None:
+    service = start(revoke_limit_address="3/day", trusted_proxies="127.0.0.0/8")
+    user = new_user(service)
+    with service.client(headers={"X-Forwarded-For": "192.0.2.1"}) as http:
+        tokens = [user.token() for _ in range(5)]
+        answers = [revoke(http, narrow(token, "note = a copy")) for token in tokens[:4]]
+        assert [answer.status_code for answer in answers] == [201, 201, 201, 429]
+        assert "whole token" in answers[3].json()["detail"]
+        app = user.token(audience="photos")
+        assert (
+            revoke(http, app).status_code == 429
+        )  # whoever has the keys of photos makes as many as they like
+        assert all(revoke(http, token).status_code == 201 for token in tokens)
+        assert revoke(http, user.token(), user=user.username).status_code == 201
+        assert not live(http, app)
+    with service.client(headers={"X-Forwarded-For": "198.51.100.1"}) as elsewhere:
+        assert revoke(elsewhere, narrow(user.token(), "note = a copy")).status_code == 201
+
+
+def test_so_many_copies_of_one_token_are_kept_revoked_and_the_token_can_be_revoked_whenever(
+    start: Callable[..., Service],
+) -> None:
+    service = start(max_revoked_branches=3)
+    user = new_user(service)
+    with service.client() as http:
+        token = user.token()
+        above = narrow(token, "note = above")
+        some = copies(above, 4)
+        assert [revoke(http, copy).status_code for copy in some] == [201, 201, 201, 409]
+        refused = revoke(http, some[3])
+        assert problem(refused) == (409, "too_many_branches")
+        assert "revoke the copy that these were made from, or the whole token" in refused.json()["detail"]
+        assert revoke(http, token=some[0]).status_code == 201  # nothing new
+        by_id = {"token_id": token_id_of(token), "branch_id": branches(http, some[3])[-1]}
+        assert revoke(http, admin_token(service), **by_id).status_code == 201
+        assert revoke(http, narrow(user.token(), "note = another token")).status_code == 201
+        assert revoke(http, token).status_code == 201
+        assert not live(http, above)
+
+
+def test_a_browser_whose_old_session_can_not_be_revoked_signs_in_all_the_same(
+    start: Callable[..., Service],
+) -> None:
+    service = start(revoke_limit_token="1/hour")
+    user = new_user(service)
+    with service.client() as http:
+        session = {"username": user.username, "password": user.password}
+        cookie = http.post("/v1/session", json=session).cookies["__Host-caveats-session"]
+        old = [narrow(cookie, f"note = {n}") for n in range(2)]
+        for text in old:
+            http.cookies.clear()
+            headers = {"Cookie": f"__Host-caveats-session={text}", "Origin": str(http.base_url).rstrip("/")}
+            assert http.post("/v1/session", json=session, headers=headers).status_code == 201
+        assert [live(http, text) for text in old] == [False, True]

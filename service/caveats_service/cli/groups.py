@@ -10,7 +10,7 @@ from caveats_service.cli.output import json_option, minute, note, print_records,
 from caveats_service.cli.store import ACTOR, all_pages, with_store
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import BadName
-from caveats_service.core.usernames import check_group
+from caveats_service.core.usernames import check_group, fold_username
 
 if TYPE_CHECKING:
     from caveats_service.storage import Group
@@ -40,7 +40,13 @@ def set_group(*, name: str, members: tuple[str, ...]) -> None:
         check_group(name)
     except BadName as error:
         wrong_usage(str(error))
-    _note_members(with_store(lambda store: store.groups.put(name, members, now=utc_now(), actor=ACTOR)))
+    _note_members(
+        with_store(
+            lambda store: store.groups.put(
+                name, [fold_username(member) for member in members], now=utc_now(), actor=ACTOR
+            )
+        )
+    )
 
 
 @click.command
@@ -49,7 +55,9 @@ def set_group(*, name: str, members: tuple[str, ...]) -> None:
 def add_member(*, name: str, username: str) -> None:
     """Add a user to a group."""
     _note_members(
-        with_store(lambda store: store.groups.add_member(name, username, now=utc_now(), actor=ACTOR))
+        with_store(
+            lambda store: store.groups.add_member(name, fold_username(username), now=utc_now(), actor=ACTOR)
+        )
     )
 
 
@@ -59,7 +67,11 @@ def add_member(*, name: str, username: str) -> None:
 def remove_member(*, name: str, username: str) -> None:
     """Remove a user from a group."""
     _note_members(
-        with_store(lambda store: store.groups.remove_member(name, username, now=utc_now(), actor=ACTOR))
+        with_store(
+            lambda store: store.groups.remove_member(
+                name, fold_username(username), now=utc_now(), actor=ACTOR
+            )
+        )
     )
 
 

@@ -12,7 +12,7 @@ from caveats_service.cli.output import json_option, minute, note, print_records,
 from caveats_service.cli.store import all_pages, with_accounts, with_store
 from caveats_service.core.accounts import OPERATOR, Accounts
 from caveats_service.core.errors import BadName
-from caveats_service.core.usernames import check_username
+from caveats_service.core.usernames import check_username, fold_username
 
 if TYPE_CHECKING:
     from caveats_service.storage import User
@@ -21,9 +21,11 @@ _password_stdin = click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input."
 )
 
+_username = click.argument("username", callback=lambda _context, _parameter, typed: fold_username(typed))
+
 
 @click.command
-@click.argument("username")
+@_username
 @click.option("--admin", is_flag=True, help="Make the user an administrator.")
 @click.option(
     "--scope", default="*", show_default=True, help="The scopes that the user's tokens may have at most."
@@ -64,7 +66,7 @@ def list_users(*, as_json: bool) -> None:
 
 
 @click.command
-@click.argument("username")
+@_username
 @_password_stdin
 def set_password(*, username: str, password_stdin: bool) -> None:
     """Set a password. Revokes everything that was issued to the user until now."""
@@ -74,7 +76,7 @@ def set_password(*, username: str, password_stdin: bool) -> None:
 
 
 @click.command
-@click.argument("username")
+@_username
 def disable_user(*, username: str) -> None:
     """Disable an account: nobody can sign in as this user. Revokes everything that was issued to them."""
     with_accounts(lambda accounts: accounts.disable(username, actor=OPERATOR))
@@ -82,7 +84,7 @@ def disable_user(*, username: str) -> None:
 
 
 @click.command
-@click.argument("username")
+@_username
 def enable_user(*, username: str) -> None:
     """Enable a disabled account again. Revoked tokens stay revoked."""
     with_accounts(lambda accounts: accounts.enable(username, actor=OPERATOR))
@@ -90,7 +92,7 @@ def enable_user(*, username: str) -> None:
 
 
 @click.command
-@click.argument("username")
+@_username
 @click.option("--revoke", is_flag=True, help="Make the user an ordinary user again.")
 def set_admin(*, username: str, revoke: bool) -> None:
     """Make a user an administrator, or an ordinary user again."""

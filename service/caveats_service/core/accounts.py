@@ -22,7 +22,7 @@ from caveats_service.core.errors import (
     NotFound,
     RegistrationClosed,
 )
-from caveats_service.core.usernames import check_username, is_username
+from caveats_service.core.usernames import check_username, fold_username, is_username
 from caveats_service.storage import Idempotency, RevocationRecord, Store, StoreUnavailable, User, UserExists
 
 if TYPE_CHECKING:
@@ -114,11 +114,12 @@ class Accounts:
             if is_admin:
                 raise Forbidden("an administrator makes administrators")
             await self._rate_limiter.register(actor.address)
+            username = check_username(username)
             by, address = username, actor.address
         else:
             _require_admin(actor)
+            username = check_username(username)
             by, address = actor.username, ""
-        check_username(username)
         Scope(scope)
         hashed = await self._passwords.hash(password, account=by, address=address)
         return await self._store.users.create(
@@ -144,6 +145,7 @@ class Accounts:
 
         An unknown user costs as much as a known one. Raises `InvalidCredentials`, `RateLimited`, `Busy`.
         """
+        username = fold_username(username)
         counted = username[:_LONGEST_COUNTED]
         async with self._rate_limiter.attempt(counted, address) as attempt:
             user = await self._store.users.get(username) if is_username(username) else None
@@ -170,6 +172,7 @@ class Accounts:
 
         Raises `BadName`, `BadPassword`, `UnknownUser`, `Busy`.
         """
+        username = fold_username(username)
         _require_owner_or_admin(actor, username)
         check_username(username)
         hashed = await self._passwords.hash(new_password, account=username)
@@ -190,7 +193,7 @@ class Accounts:
         Raises `BadName`, `UnknownUser`.
         """
         _require_admin(actor)
-        check_username(username)
+        username = check_username(username)
         moment = self._revocations.until_now()
         change = await self._store.users.disable(
             username, now=moment.issued_up_to, actor=actor.username, revoke_until=moment.expires_at
@@ -202,13 +205,13 @@ class Accounts:
     async def enable(self, username: str, *, actor: Actor) -> User:
         """Let the user sign in again. What was revoked stays revoked. Raises `BadName`, `UnknownUser`."""
         _require_admin(actor)
-        check_username(username)
+        username = check_username(username)
         return await self._store.users.enable(username, now=self._now(), actor=actor.username)
 
     async def set_admin(self, username: str, *, is_admin: bool, actor: Actor) -> User:
         """Make the user an administrator, or an ordinary user. Raises `BadName`, `UnknownUser`."""
         _require_admin(actor)
-        check_username(username)
+        username = check_username(username)
         return await self._store.users.set_admin(
             username, is_admin=is_admin, now=self._now(), actor=actor.username
         )
@@ -217,6 +220,7 @@ class Accounts:
         self, username: str, *, actor: Actor, once: Idempotency | None = None
     ) -> RevocationRecord:
         """Revoke everything that was issued to the user until now. Raises `BadName`, `NotFound`."""
+        username = fold_username(username)
         _require_owner_or_admin(actor, username)
         check_username(username)
         if actor.username != username and await self._store.users.get(username) is None:

@@ -14,6 +14,7 @@ import base64
 import contextlib
 import os
 import re
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -64,7 +65,7 @@ INTERACTIVE = PasswordProfile(passes=2, memory_kib=64 * 1024)
 class PasswordCheck:
     """The answer to a password. `corrupt`: the stored hash is none of ours, an operator has to look.
 
-    `needs_rehash`: right, and hashed at another cost than the present one.
+    `needs_rehash`: right, and hashed at another cost than the present one, or as it was typed.
     """
 
     ok: bool
@@ -73,14 +74,15 @@ class PasswordCheck:
 
 
 def new_password(password: str, *, min_length: int = SHORTEST) -> bytes:
-    """The UTF-8 of a password that is to be set: at least `min_length` characters, at most 1024 bytes, no NUL.
+    """The bytes to hash of a password that is to be set: at least `min_length` characters, at most 1024 bytes, no NUL.
 
     Raises `BadPassword`.
     """
-    encoded = _usable(password)
-    if len(password) < min_length:
+    _usable(password)
+    prepared = _prepared(password)
+    if len(prepared) < min_length:
         raise BadPassword(f"a password has at least {min_length} characters")
-    return encoded
+    return prepared.encode()
 
 
 class PasswordHasher:
@@ -110,7 +112,7 @@ class PasswordHasher:
 
     async def rehash(self, password: str, *, account: str = "", address: str = "") -> str:
         """The hash to store for a password that was just verified: the rules for new ones are not asked. Raises `Busy`."""
-        return await self._run((account, address), self._hash, _usable(password))
+        return await self._run((account, address), self._hash, _spellings(password)[0])
 
     async def verify(
         self, stored: str | None, password: str, *, account: str = "", address: str = ""
@@ -119,13 +121,14 @@ class PasswordHasher:
 
         Raises `BadPassword` for what cannot be a password, `Busy`.
         """
-        encoded = _usable(password)
+        spellings = _spellings(password)
         cost = None if stored is None else _cost_of(stored)
         if stored is None or cost is None:
-            await self._run((account, address), _matches, self._dummy, encoded)
+            await self._run((account, address), _first_match, self._dummy, spellings)
             return PasswordCheck(ok=False, corrupt=stored is not None)
-        ok = await self._run((account, address), _matches, stored, encoded)
-        return PasswordCheck(ok=ok, needs_rehash=ok and cost != self._profile)
+        match = await self._run((account, address), _first_match, stored, spellings)
+        outdated = match is not None and (match > 0 or cost != self._profile)
+        return PasswordCheck(ok=match is not None, needs_rehash=outdated)
 
     def close(self) -> None:
         """Stop: hashes that wait are given up, those that run end."""
@@ -176,6 +179,25 @@ def _usable(password: str) -> bytes:
     return encoded
 
 
+def _prepared(password: str) -> str:
+    """The password in one spelling, whatever keyboard it was typed on: OpaqueString of RFC 8265, section 4.2.
+
+    Spaces of other scripts become plain ones, then NFC. What is no Unicode text or too long is refused by `_usable`.
+    """
+    plain = "".join(" " if unicodedata.category(one) == "Zs" else one for one in password)
+    return unicodedata.normalize("NFC", plain)
+
+
+def _spellings(password: str) -> tuple[bytes, ...]:
+    """What may have been hashed of this password: the prepared one, and what was typed if that is another.
+
+    Hashes were once made of passwords as they were typed.
+    """
+    typed = _usable(password)
+    prepared = _prepared(password).encode()
+    return (prepared,) if prepared == typed else (prepared, typed)
+
+
 def _cost_of(stored: str) -> PasswordProfile | None:
     """The cost of verifying this hash; None if it is none of ours or costs too much."""
     match = _STORED.fullmatch(stored)
@@ -192,6 +214,11 @@ def _matches(stored: str, password: bytes) -> bool:
         return bool(argon2id.verify(stored.encode("ascii"), password))
     except InvalidkeyError:
         return False
+
+
+def _first_match(stored: str, spellings: tuple[bytes, ...]) -> int | None:
+    """The index of the spelling that was hashed. None costs as much for a made-up hash as for a user's."""
+    return next((index for index, one in enumerate(spellings) if _matches(stored, one)), None)
 
 
 def _made_up(profile: PasswordProfile) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from caveats.http import Problem
 from caveats_service.http.errors import problem_response
@@ -52,11 +53,21 @@ class Router:
         await endpoint(scope, receive, send)
 
     def _match(self, path: str, scope: Scope) -> dict[str, ASGIApp]:
-        """The endpoints of a path with parameters, which go into the scope. Empty: there is no such path."""
+        """The endpoints of a path with parameters, which go into the scope. Empty: there is no such path.
+
+        A slash that came as `%2F` belongs to its parameter: a mail address may hold one.
+        """
+        raw: bytes = scope.get("raw_path") or b""
+        escaped = b"%2F" in raw.upper()
+        if escaped:
+            path = raw.decode("latin-1").removeprefix(scope.get("root_path", ""))
         for pattern, methods in self._patterns:
             found = pattern.fullmatch(path)
             if found is not None:
-                scope["path_params"] = found.groupdict()
+                found_params = found.groupdict()
+                scope["path_params"] = (
+                    {name: unquote(text) for name, text in found_params.items()} if escaped else found_params
+                )
                 return methods
         return {}
 

@@ -168,7 +168,8 @@ async def test_where_registration_is_closed_only_administrators_add_accounts(sto
 @pytest.mark.parametrize(
     ("name", "password", "scope", "refusal"),
     [
-        ("Alice", OLD, "*", BadName),
+        ("ali ce", OLD, "*", BadName),
+        ("Alice", OLD, "*", UserExists),
         ("carol", "short", "*", BadPassword),
         ("carol", OLD, "no scope", MalformedCaveat),
         ("alice", OLD, "*", UserExists),
@@ -203,6 +204,62 @@ async def test_a_sign_in_gives_the_user_and_wrong_ones_are_told_nothing_and_coun
     with pytest.raises(RateLimited):
         await house.accounts.sign_in("alice", OLD, address="192.0.2.1")
     assert (await house.accounts.sign_in("alice", OLD, address="192.0.2.2")).username == "alice"
+
+
+NFC, NFD = "pa\u00dfw\u00f6rter", "pa\u00dfwo\u0308rter"
+
+
+async def test_capitals_name_the_same_person_in_every_operation(house: House) -> None:
+    """As telephones type them. The name is stored, shown and written into the audit in lower case."""
+    user = await house.accounts.register("O'Brien@Example.com", OLD, actor=Anonymous("192.0.2.1"))
+    assert user.username == "o'brien@example.com"
+    assert (await house.audited())[-1][0::2] == ("o'brien@example.com", "o'brien@example.com")
+    for typed in ("o'brien@example.com", "O'BRIEN@example.com"):
+        assert (await house.accounts.sign_in(typed, OLD, address="192.0.2.1")).username == user.username
+    await house.accounts.set_password("Alice", NEW, actor=ALICE)
+    assert (await house.accounts.sign_in("ALICE", NEW, address="192.0.2.1")).username == "alice"
+    assert (await house.accounts.disable("ALICE", actor=ROOT)).username == "alice"
+    assert (await house.accounts.enable("aLICE", actor=ROOT)).username == "alice"
+    assert (await house.accounts.set_admin("Alice", is_admin=True, actor=ROOT)).username == "alice"
+    record = await house.accounts.revoke_all("Alice", actor=ALICE)
+    assert isinstance(record.entry, UserRevocation)
+    assert record.entry.user == "alice"
+
+
+async def test_capitals_buy_no_more_guesses(house: House) -> None:
+    for typed in ("alice", "Alice", "ALICE"):
+        with pytest.raises(InvalidCredentials):
+            await house.accounts.sign_in(typed, NEW, address="192.0.2.1")
+    with pytest.raises(RateLimited):
+        await house.accounts.sign_in("aLiCe", OLD, address="192.0.2.1")
+
+
+@pytest.mark.parametrize(("set_as", "typed"), [(NFC, NFD), (NFD, NFC), (NFD, NFD), (NFC, NFC)])
+async def test_the_same_password_from_another_keyboard_signs_in(
+    house: House, set_as: str, typed: str
+) -> None:
+    await house.accounts.set_password("alice", set_as, actor=ALICE)
+    assert (await house.accounts.sign_in("alice", typed, address="192.0.2.1")).username == "alice"
+
+
+async def test_a_password_that_was_hashed_as_typed_is_hashed_anew_at_the_sign_in(house: House) -> None:
+    """After which every keyboard will do."""
+    as_typed = house.passwords._hash(NFD.encode())
+    alice = await house.store.users.get("alice")
+    assert alice is not None
+    await house.store.users.replace_hash("alice", alice.password_hash, as_typed, now=NOW, actor="alice")
+    with pytest.raises(InvalidCredentials):
+        await house.accounts.sign_in("alice", NFC, address="192.0.2.1")
+    for typed in (NFD, NFC):
+        assert (await house.accounts.sign_in("alice", typed, address="192.0.2.1")).username == "alice"
+
+
+async def test_two_spellings_of_a_guess_are_one_guess(house: House) -> None:
+    for name in ("alice", "alice", "alice"):
+        with pytest.raises(InvalidCredentials):
+            await house.accounts.sign_in(name, f"{NFD}x", address="192.0.2.1")
+    with pytest.raises(RateLimited):
+        await house.accounts.sign_in("alice", OLD, address="192.0.2.1")
 
 
 async def test_nobody_signs_in_to_a_disabled_account(house: House) -> None:

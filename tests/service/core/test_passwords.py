@@ -13,6 +13,7 @@ import pytest
 from nacl.exceptions import RuntimeError as NaClRuntimeError
 from nacl.pwhash import argon2id
 
+from caveats_service.core import passwords
 from caveats_service.core.errors import BadPassword, Busy
 from caveats_service.core.passwords import (
     INTERACTIVE,
@@ -85,6 +86,66 @@ async def test_what_is_no_password_is_refused_before_hashing(
 async def test_a_good_password_is_taken_as_it_is(hasher: PasswordHasher, password: str) -> None:
     assert (await hasher.verify(await hasher.hash(password), password)).ok
     assert new_password(password) == password.encode()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param("caf\u00e9 caf\u00e9", "cafe\u0301 cafe\u0301", id="composed and not"),
+        pytest.param("\uac00 password", "\u1100\u1161 password", id="Hangul"),
+        pytest.param("two\u00a0words", "two words", id="a no-break space"),
+        pytest.param("two\u3000words", "two words", id="an ideographic space"),
+        pytest.param("\u212bngstr\u00f6m", "\u00c5ngstro\u0308m", id="a sign that is a letter"),
+    ],
+)
+async def test_spellings_of_one_password_are_one_password(
+    hasher: PasswordHasher, one: str, other: str
+) -> None:
+    """OpaqueString of RFC 8265."""
+    assert await hasher.verify(await hasher.hash(one), other) == PasswordCheck(ok=True)
+    assert await hasher.verify(await hasher.hash(other), one) == PasswordCheck(ok=True)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param("Password", "password", id="capitals"),
+        pytest.param("password\uff11", "password1", id="full width"),
+        pytest.param("pass\u00adword", "password", id="a soft hyphen"),
+        pytest.param("pass word", "password", id="a space"),
+        pytest.param("\ufb01rst one", "first one", id="a ligature"),
+    ],
+)
+async def test_other_passwords_stay_others(hasher: PasswordHasher, one: str, other: str) -> None:
+    assert not (await hasher.verify(await hasher.hash(one), other)).ok
+    assert not (await hasher.verify(await hasher.hash(other), one)).ok
+
+
+async def test_a_password_hashed_as_it_was_typed_verifies_and_is_to_be_hashed_anew(
+    hasher: PasswordHasher,
+) -> None:
+    typed = "cafe\u0301 cafe\u0301"
+    stored = hasher._hash(typed.encode())
+    assert await hasher.verify(stored, typed) == PasswordCheck(ok=True, needs_rehash=True)
+    assert await hasher.verify(await hasher.rehash(typed), typed) == PasswordCheck(ok=True)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+@pytest.mark.parametrize(("typed", "computations"), [("wrong one", 1), ("wrong oe\u0301", 2)])
+async def test_a_wrong_password_costs_the_same_for_a_known_user_and_an_unknown_one(
+    hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch, typed: str, computations: int, *, known: bool
+) -> None:
+    stored = await hasher.hash(PASSWORD) if known else None
+    made: list[bytes] = []
+    monkeypatch.setattr(passwords, "_matches", lambda _, password: bool(made.append(password)))
+    assert await hasher.verify(stored, typed) == PasswordCheck(ok=False)
+    assert len(made) == computations
+
+
+async def test_the_length_of_a_password_is_counted_in_one_spelling() -> None:
+    with pytest.raises(BadPassword, match="8"):
+        new_password("cafe\u0301" + "e\u0301e\u0301")
+    assert new_password("e\u0301" * 8) == ("\u00e9" * 8).encode()
 
 
 async def test_a_short_password_cannot_be_set_but_an_old_one_still_verifies() -> None:

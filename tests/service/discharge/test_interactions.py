@@ -815,7 +815,12 @@ def test_agents_are_for_administrators(service: Service, http: httpx.Client, use
     assert http.delete(f"/v1/agents/{agent_id}", headers=bearer(admin)).status_code == 204
     assert problem(http.delete(f"/v1/agents/{agent_id}", headers=bearer(admin))) == (404, "not_found")
     no_point = b64encode(b"\1" + bytes(31)).decode()
-    for wrong in ({"public_key": "x"}, {"public_key": "A" * 43}, {"public_key": no_point}, {"username": "A"}):
+    for wrong in (
+        {"public_key": "x"},
+        {"public_key": "A" * 43},
+        {"public_key": no_point},
+        {"username": "A B"},
+    ):
         answer = http.post("/v1/agents", json={**body, **wrong}, headers=bearer(admin))
         assert problem(answer) == (400, "bad_request")
     assert json.dumps(listed)

@@ -9,7 +9,7 @@ import pytest
 from caveats_service.http.router import Router
 
 
-async def asked(router: Router, method: str, path: str, root_path: str = "") -> Any:
+async def asked(router: Router, method: str, path: str, root_path: str = "", **scope: Any) -> Any:
     """What an endpoint was given, or the status and Allow of the router's own answer."""
     sent: list[Any] = []
 
@@ -19,7 +19,8 @@ async def asked(router: Router, method: str, path: str, root_path: str = "") -> 
     async def receive() -> Any:
         raise AssertionError("nothing is read")
 
-    await router({"type": "http", "method": method, "path": path, "root_path": root_path}, receive, send)
+    head = {"type": "http", "method": method, "path": path, "root_path": root_path, **scope}
+    await router(head, receive, send)
     if isinstance(sent[0], tuple):
         return sent[0]
     return sent[0]["status"], dict(sent[0]["headers"]).get(b"allow", b"").decode()
@@ -75,3 +76,19 @@ async def test_a_method_and_a_path_lead_to_one_endpoint_or_to_none(
 )
 async def test_the_path_that_the_app_is_mounted_at_is_left_out(path: str, answer: object) -> None:
     assert await asked(ROUTER, "GET", path, "/auth") == answer
+
+
+@pytest.mark.parametrize(
+    ("raw", "decoded", "answer"),
+    [
+        ("/things/a%2Fb", "/things/a/b", ("one", {"thing": "a/b"})),
+        ("/things/a%2fb%27", "/things/a/b'", ("one", {"thing": "a/b'"})),
+        ("/things/a/parts/%2F", "/things/a/parts//", (405, "PUT")),
+        ("/things%2Fa", "/things/a", (404, "")),
+        ("/things/a%2Fparts%2Fb", "/things/a/parts/b", ("one", {"thing": "a/parts/b"})),
+    ],
+)
+async def test_an_escaped_slash_belongs_to_its_parameter(raw: str, decoded: str, answer: Any) -> None:
+    """A mail address may hold one."""
+    for root in ("", "/auth"):
+        assert await asked(ROUTER, "GET", root + decoded, root, raw_path=(root + raw).encode()) == answer

@@ -8,6 +8,7 @@ from caveats import DischargeRefused, MalformedToken
 from caveats.bakery import BakeryMacaroon, decode_header
 from caveats.http import bad_request
 from caveats.token import decode_base64
+from caveats_service.core.usernames import fold_username
 from caveats_service.discharge import protocol
 from caveats_service.discharge.protocol import BakeryAnswer
 from caveats_service.discharge.routes.endpoint import (
@@ -59,7 +60,7 @@ async def agent_login(request: RequestContext) -> Response:
             protocol.discharge_required("show that you have the key", info, protocol_version(request))
         )
     shown = await request.runtime.discharges.agent_user(question, lambda: decode_header(cookie))
-    if shown.username != body.username:
+    if shown.username != fold_username(body.username):
         raise DischargeRefused("there is no such agent")
     await decisions.sign_in(interaction, question, shown)
     return bakery_response(BakeryAnswer({"agent_login": True}))
@@ -71,5 +72,5 @@ async def _challenge(
     """The challenge for a registered agent. Raises `InvalidRequest`, and `DischargeRefused` if it is not registered."""
     key = protocol.read_base64(public_key.encode("utf-8", "replace"), "the public key")
     return await request.runtime.discharges.challenge(
-        username, key, digest, version=protocol_version(request)
+        fold_username(username), key, digest, version=protocol_version(request)
     )

@@ -135,7 +135,7 @@ async def _require_owner_or_admin(request: RequestContext, token_id: str) -> Act
 async def _revoke_user(
     request: RequestContext, username: str, body: schemas.RevokeRequest, once: Once
 ) -> RevocationRecord | AlreadyDead:
-    check_username(username)
+    username = check_username(username)
     actor = await require_owner_or_admin(request, username)
     return await request.runtime.accounts.revoke_all(
         username, actor=actor, once=once.by(actor.username, body)

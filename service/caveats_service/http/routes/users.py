@@ -9,7 +9,7 @@ from starlette.responses import Response
 from caveats.http import PasswordCredential, TokenCredential, bad_request
 from caveats_service.core.accounts import Actor, Anonymous
 from caveats_service.core.errors import InvalidCredentials
-from caveats_service.core.usernames import check_username
+from caveats_service.core.usernames import check_username, fold_username
 from caveats_service.http import schemas
 from caveats_service.http.credentials import require_account, require_admin, user_of
 from caveats_service.http.request import NO_STORE, RequestContext, reply
@@ -54,7 +54,10 @@ async def _who_changes(request: RequestContext, username: str, present: str | No
             raise bad_request("the present password is your own: leave it out to set another user's")
         await user_of(request, PasswordCredential(username, present))
         return Actor(username)
-    if isinstance(request.credential, PasswordCredential) and request.credential.username == username:
+    if (
+        isinstance(request.credential, PasswordCredential)
+        and fold_username(request.credential.username) == username
+    ):
         return await require_account(request)
     if request.credential is None:
         raise InvalidCredentials

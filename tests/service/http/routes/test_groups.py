@@ -56,7 +56,7 @@ def test_groups_are_for_administrators(http: httpx.Client, user: User, method: s
         ("/v1/groups/ops", {"members": "admin"}, (400, "bad_request")),
         ("/v1/groups/ops", {"members": ["admin"] * 1001}, (400, "bad_request")),
         ("/v1/groups/nowhere/members/admin", {}, (404, "not_found")),
-        ("/v1/groups/nowhere/members/A", {}, (400, "bad_request")),
+        ("/v1/groups/nowhere/members/A B", {}, (400, "bad_request")),
     ],
 )
 def test_a_group_that_cannot_be_is_refused(

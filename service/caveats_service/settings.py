@@ -163,6 +163,20 @@ class Settings(BaseSettings):
     )
     login_limit_address: Rate = Field("60/minute", description="Failed sign-ins from one address (rate).")
 
+    max_labels: Annotated[Count, Accepts("a whole number, 2 to 1000000")] = Field(
+        1000,
+        ge=2,
+        le=1_000_000,
+        description="Labelled tokens of one account that have not expired; tokens that do not stand for the account "
+        "may take half of the places (count).",
+    )
+    keep_limit_holder: Rate = Field(
+        "1000/hour",
+        description="Labelled tokens, and replies under idempotency keys, that one token with all that came of it, "
+        "or one account's password, may have kept (rate).",
+    )
+    keep_limit_address: Rate = Field("10000/hour", description="The same for one address (rate).")
+
     register_limit_address: Rate = Field(
         "120/minute", description="Accounts that one address may register (rate)."
     )

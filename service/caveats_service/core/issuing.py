@@ -269,14 +269,21 @@ class TokenIssuer:
         self._store = store
         self._master_keys = master_keys
         self._location = settings.location
+        self._most_labels = settings.max_labels
 
     async def issue(
-        self, planned: Plan, *, actor: str, now: datetime, once: Idempotency | None = None
+        self,
+        planned: Plan,
+        *,
+        actor: str,
+        now: datetime,
+        once: Idempotency | None = None,
+        for_account: bool = True,
     ) -> IssuedToken:
         """Mint what was planned. A labelled token is written down first; no other leaves a trace.
 
         `now`: a time from before the credential was looked at, so that what is revoked meanwhile hits the new token
-        as well. With `once`, the reply is kept in the same transaction. Raises `AlreadyDone` if this request has been
+        as well. `for_account`: whether the credential stands for the whole account; others may label half as many. With `once`, the reply is kept in the same transaction. Raises `AlreadyDone` if this request has been
         answered before, `IdempotencyConflict`, and `InvalidRequest` for a token that would be too long.
         """
         keyring = self._master_keys.keyring
@@ -298,7 +305,8 @@ class TokenIssuer:
                 now,
                 issued.expires_at,
             )
-            await self._store.labels.add(label, now=now, actor=actor, once=once, result=issued)
+            most = self._most_labels if for_account else self._most_labels // 2
+            await self._store.labels.add(label, most=most, now=now, actor=actor, once=once, result=issued)
         elif once is not None:
             await self._store.replies.remember(once, issued, now=now)
         return issued

@@ -1,9 +1,9 @@
-"""Rate limits: failed sign-ins, registrations, interactions and revoked copies. Knows rates and addresses, knows no passwords.
+"""Rate limits: failed sign-ins, registrations, interactions, revoked copies and what is kept for holders.
 
-Failed sign-ins count against an address, and against an account from that address. A success clears the second count.
-An owner who signs in from another address is not locked out by somebody's guesses. Concurrent attempts cannot outrun
-the count: at most as many run as may still fail, the others wait for them to end. Each count is bounded, also for somebody
-who comes from ever new addresses.
+Knows rates and addresses, knows no passwords. Failed sign-ins count against an address, and against an account from that
+address. A success clears the second count. An owner who signs in from another address is not locked out by somebody's
+guesses. Concurrent attempts cannot outrun the count: at most as many run as may still fail, the others wait for them to
+end. Each count is bounded, also for somebody who comes from ever new addresses.
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ class RateLimiter:
         self._interaction = MovingWindow(settings.interaction_limit_address)
         self._copies_of = MovingWindow(settings.revoke_limit_token)
         self._copies_from = MovingWindow(settings.revoke_limit_address)
+        self._kept_holder = MovingWindow(settings.keep_limit_holder)
+        self._kept_address = MovingWindow(settings.keep_limit_address)
         self._lines: dict[tuple[str, str], _Line] = {}
 
     @contextlib.asynccontextmanager
@@ -164,6 +166,14 @@ class RateLimiter:
             if not self._copies_of.hit(token_id):
                 wait = self._copies_of.refusal(token_id).retry_after
                 raise TooManyRevocations(f"too many copies of this token were revoked: {_REVOKE_ABOVE}", wait)
+
+    def keep(self, holder: str, address: str) -> None:
+        """Count a labelled token or a reply that is about to be kept for this holder. Raises `RateLimited`."""
+        if not self._kept_holder.left(holder):
+            raise self._kept_holder.refusal(holder)
+        if not self._kept_address.hit(address):
+            raise self._kept_address.refusal(address)
+        self._kept_holder.hit(holder)
 
 
 @dataclass(slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from caveats import Authenticated, UnsatisfiedCaveats
+from caveats import Authenticated, Parent, UnsatisfiedCaveats
 from caveats.http import PasswordCredential, TokenCredential, credential_required, invalid_token
-from caveats.kinds import OWN_NAMESPACE
+from caveats.kinds import ISSUER, OWN_NAMESPACE
 from caveats_service.core.accounts import Actor
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.core.shown_credentials import shown_password, shown_token
@@ -95,6 +95,23 @@ async def user_of(request: RequestContext, credential: PasswordCredential) -> Us
     )
     request.proven = (credential, user)
     return user
+
+
+def require_room(request: RequestContext, username: str) -> None:
+    """Count that something is kept for whoever asks this in the name of `username`. Raises `RateLimited`.
+
+    Counted are a password's account, or a token with all that came of it; of tokens for apps the audience, since an app can
+    write any id into them.
+    """
+    holder = f"account {username}"
+    if isinstance(request.credential, TokenCredential):
+        token = request.runtime.tokens.verifier.introspect(request.credential.text)
+        by_issuer = zip(token.caveats, token.added_by, strict=True)
+        parents = [c.token_id for c, who in by_issuer if isinstance(c, Parent) and who == ISSUER]
+        holder = f"token {[*parents, token.token_id][0]}"
+        if token.identifier.audience != DEFAULT_AUDIENCE:
+            holder = f"audience {token.identifier.audience}"
+    request.runtime.rate_limiter.keep(holder, request.throttle_key)
 
 
 def require_token(request: RequestContext) -> TokenCredential:

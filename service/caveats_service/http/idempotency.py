@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from caveats.http import TokenCredential
 from caveats.keys import hkdf
 from caveats.token import mac, pads
-from caveats_service.core.errors import InvalidRequest
+from caveats_service.core.errors import InvalidRequest, RateLimited
+from caveats_service.http.credentials import require_room
 from caveats_service.http.request import Handler, RequestContext, json_reply, reply, to_json
 from caveats_service.storage import AlreadyDone, Idempotency, IdempotencyConflict
 from caveats_service.storage.encryption import SealKeyError, seal, unseal
@@ -44,11 +45,12 @@ class Once:
         self._render = render
         self._made: Idempotency | None = None
 
-    def by(self, caller: str, body: BaseModel) -> Idempotency | None:
+    def by(self, caller: str, body: BaseModel, *, must_go_on: bool = False) -> Idempotency | None:
         """What the store needs to do this once for `caller` (a username); None if the request has no key.
 
         What one copy of a token was answered is for that copy: a narrower one with the same key does not get it.
-        Raises `InvalidRequest` for a key that cannot be used.
+        Raises `InvalidRequest` for a key that cannot be used, and `RateLimited` where too many replies are kept; with
+        `must_go_on`, for what may be done twice, it is None then.
         """
         request = self._request
         key = request.http.headers.get(HEADER)
@@ -56,6 +58,12 @@ class Once:
             return None
         if _KEY.fullmatch(key) is None:
             raise InvalidRequest("an Idempotency-Key has 8 to 128 letters, digits and . _ : ~ + / = -")
+        try:
+            require_room(request, caller)
+        except RateLimited:
+            if must_go_on:
+                return None
+            raise
         if isinstance(request.credential, TokenCredential):
             verifier = request.runtime.tokens.verifier
             branches = verifier.introspect(request.credential.text).branches

@@ -9,7 +9,7 @@
     ├── GroupExists · UnknownGroup
     ├── AgentExists · UnknownAgent
     ├── UnknownInteraction · InteractionsFull
-    ├── LabelExists
+    ├── LabelExists · LabelsFull
     ├── UnknownMasterKey · UnknownVerifier
     ├── KeyConflict          the key is not in a state that allows this, or another node was faster
     │   └── KeyInUse         ... because tokens under it may still live; can be forced
@@ -103,6 +103,10 @@ class InteractionsFull(StoreError):
 
 class LabelExists(StoreError):
     """There is a labelled token with this id already."""
+
+
+class LabelsFull(StoreError):
+    """The user has as many labelled tokens as the settings allow."""
 
 
 class UnknownMasterKey(StoreError):

@@ -138,7 +138,7 @@ async def _revoke_user(
     username = check_username(username)
     actor = await require_owner_or_admin(request, username)
     return await request.runtime.accounts.revoke_all(
-        username, actor=actor, once=once.by(actor.username, body)
+        username, actor=actor, once=once.by(actor.username, body, must_go_on=True)
     )
 
 

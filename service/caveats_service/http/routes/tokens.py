@@ -20,7 +20,7 @@ from caveats_service.core.issuing import (
     renewal_expiry,
 )
 from caveats_service.http import schemas
-from caveats_service.http.credentials import live_token, require_account, user_of
+from caveats_service.http.credentials import live_token, require_account, require_room, user_of
 from caveats_service.http.errors import not_found
 from caveats_service.http.idempotency import Once, idempotent
 from caveats_service.http.request import NO_STORE, RequestContext, reply
@@ -52,8 +52,11 @@ async def issue(request: RequestContext, once: Once) -> IssuedToken:
     bounds = await _bounds(request, body)
     asked = IssueRequest(body.scope, body.audience, lifetime(body.expires_in), tuple(body.caveats), body.note)
     planned = plan(asked, bounds, request.runtime.lives, request.runtime.checkers, now=request.now)
+    kept = once.by(bounds.user, body)
+    if kept is None and planned.label is not None:
+        require_room(request, bounds.user)
     return await request.runtime.issuer.issue(
-        planned, actor=bounds.user, now=request.now, once=once.by(bounds.user, body)
+        planned, actor=bounds.user, now=request.now, once=kept, for_account=bounds.audience is None
     )
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from caveats_service.storage.engines.transactions import Repository, in_batches, operation
-from caveats_service.storage.errors import LabelExists
+from caveats_service.storage.errors import LabelExists, LabelsFull
 from caveats_service.storage.records import Idempotency, LabelledToken
 from caveats_service.storage.repositories import audit, idempotency
 from caveats_service.storage.repositories.rows import all_records, delete_expired, find_record
@@ -22,6 +22,8 @@ from caveats_service.storage.tables import labelled_tokens
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 _BATCH = 5000
 
@@ -34,6 +36,7 @@ class LabelRepository(Repository):
         self,
         token: LabelledToken,
         *,
+        most: int | None = None,
         now: datetime,
         actor: str,
         once: Idempotency | None = None,
@@ -41,12 +44,17 @@ class LabelRepository(Repository):
     ) -> None:
         """Add a labelled token, and keep the reply that `once` makes of `result`.
 
-        Raises `UnknownUser`, `LabelExists` for an id that is there already, and `AlreadyDone` or `IdempotencyConflict`
+        `most`: of the user's labelled tokens that have not expired; None for any number. Raises `UnknownUser`, `LabelsFull`,
+        `LabelExists` for an id that is there already, and `AlreadyDone` or `IdempotencyConflict`
         if the key of `once` has been used.
         """
         async with self._database.write() as connection:
             await idempotency.check(connection, once, now=now)
             await existing_user(connection, token.username)
+            if most is not None and await _count(connection, token.username, now) >= most:
+                raise LabelsFull(
+                    f"the account has {most} labelled tokens, as many as it may: ask without a note, or let some expire"
+                )
             try:
                 await connection.execute(insert(labelled_tokens).values(asdict(token)))
             except IntegrityError as error:
@@ -122,3 +130,13 @@ class LabelRepository(Repository):
                     connection, at=now, actor=actor, action="token.prune", subject="", count=count
                 )
             return count
+
+
+async def _count(connection: AsyncConnection, username: str, now: datetime) -> int:
+    """How many labelled tokens of this user have not expired."""
+    query = (
+        select(func.count())
+        .select_from(labelled_tokens)
+        .where(labelled_tokens.c.username == username, labelled_tokens.c.expires_at > now)
+    )
+    return int((await connection.execute(query)).scalar_one())

@@ -18,6 +18,9 @@ INTERRUPTED = 130
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # an ASCII terminal shows other characters as escapes
+            stream.reconfigure(errors="backslashreplace")
     try:
         from caveats_service.cli.app import app  # noqa: PLC0415  # Ctrl-C during the import must end like any other
 

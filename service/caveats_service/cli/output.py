@@ -1,6 +1,7 @@
 """What commands print: data to standard output as a table or as JSON, messages to standard error.
 
-Knows no store. Data never goes to standard error, and a message never to standard output, so that output can be piped.
+Knows no store. Names and labels are what strangers wrote: they are shown without control characters, and never read as
+markup. Data never goes to standard error, and a message never to standard output, so that output can be piped.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from caveats.token import encode_base64
+from caveats_service.core.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -31,7 +33,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def note(message: str) -> None:
     """Say what was done."""
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)
 
 
 def fail(message: str) -> NoReturn:
@@ -45,7 +47,8 @@ def wrong_usage(message: str) -> NoReturn:
 
 
 def _end(message: str, code: int) -> NoReturn:
-    click.secho(f"caveats-service: {message}", fg="red", err=True)
+    for line in f"caveats-service: {message}".splitlines():
+        click.secho(printable(line), fg="red", err=True)
     raise SystemExit(code)
 
 
@@ -66,7 +69,7 @@ def print_records(
         return
     table = Table(*columns, box=None, pad_edge=False)
     for record in records:
-        table.add_row(*(Text(cell(record)) for cell in columns.values()))
+        table.add_row(*(Text(printable(cell(record))) for cell in columns.values()))
     Console(highlight=False).print(table)
 
 

@@ -12,6 +12,7 @@ from hashlib import sha256
 from html import escape as escape_markup
 from typing import TYPE_CHECKING
 
+from caveats_service.core.printable import printable
 from caveats_service.discharge.descriptions import describe
 
 if TYPE_CHECKING:
@@ -183,8 +184,7 @@ def page(title: str, *parts: str) -> str:
 
 def escape(text: str) -> str:
     """Text that somebody else chose, without markup, and with every unseen character (such as U+202E) spelled out."""
-    seen = text if text.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
-    return escape_markup(seen)
+    return escape_markup(printable(text))
 
 
 def _alert(text: str) -> str:

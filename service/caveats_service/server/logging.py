@@ -1,6 +1,7 @@
 """Logging: one line an event, for people or as JSON. Knows structlog and what a token looks like.
 
 Events carry names, ids and codes, never a token. As a last line of defence, text that looks like one is replaced.
+Some names are what strangers wrote: a line stays one line, and a terminal obeys nothing in it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import structlog
+
+from caveats_service.core.printable import printable
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
@@ -61,18 +64,20 @@ def configure(settings: Settings) -> None:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace text that looks like a token, in values of any depth."""
-    return {name: _redacted(value) for name, value in event.items()}
+    """Replace text that looks like a token, and characters that are not printed, in values of any depth."""
+    return {name: _shown(value, lines=name == "exception") for name, value in event.items()}
 
 
-def _redacted(value: object) -> object:
+def _shown(value: object, *, lines: bool = False) -> object:
     match value:
+        case str() if lines:  # a traceback
+            return "\n".join(str(_shown(line)) for line in value.split("\n"))
         case str():
-            return _TOKEN.sub("cav1_[redacted]", value)
+            return _TOKEN.sub("cav1_[redacted]", printable(value))
         case dict():
-            return {name: _redacted(inner) for name, inner in value.items()}
+            return {name: _shown(inner) for name, inner in value.items()}
         case list() | tuple():
-            return [_redacted(inner) for inner in value]
+            return [_shown(inner) for inner in value]
         case _:
             return value
 

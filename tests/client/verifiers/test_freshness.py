@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from typing import Any
 
@@ -129,7 +130,8 @@ def test_and_is_back_with_the_next_page() -> None:
     ("wall_off", "passed", "health"),
     [
         pytest.param(-3600, 31, Health.STALE, id="set back an hour, and no word for 31 s"),
-        pytest.param(-3600, 5, Health.FRESH, id="set back an hour, and heard 5 s ago"),
+        pytest.param(-3600, 5, Health.STALE, id="set back an hour, and heard 5 s ago"),
+        pytest.param(-300, 5, Health.FRESH, id="set back as far as clocks may differ, and heard 5 s ago"),
         pytest.param(31, 0, Health.STALE, id="set ahead"),
         pytest.param(DAY.total_seconds(), 0, Health.STALE, id="a day ahead: the keys are over too"),
     ],
@@ -279,7 +281,119 @@ def test_what_is_long_dead_is_forgotten() -> None:
     assert len(made.verifier.revocations) == 1
     model.pass_time(7300)
     made.prune()
+    assert len(made.verifier.revocations) == 1  # by the feed's time, and no page has told of a later one
+    made.take_line(model.line())
+    made.prune()
     assert len(made.verifier.revocations) == 0
+
+
+def revoked(model: Model, made: FreshnessGate, life: timedelta = DAY) -> str:
+    """A token that is granted, and then revoked."""
+    text, token_id = token(model)
+    model.entries.append((model.now, TokenRevocation(token_id, model.now + life)))
+    model.pass_time(1)
+    made.take_line(model.line())
+    assert says(model, made, text) == "Revoked"
+    return text
+
+
+def says(model: Model, made: FreshnessGate, text: str) -> str:
+    """What it says at the right time."""
+    try:
+        made.check()
+        made.verifier.verify(text, Context(now=model.now, scopes=("photos:read",)))
+    except (Stale, Revoked) as refusal:
+        return type(refusal).__name__
+    return "Grant"
+
+
+@pytest.mark.parametrize("days", [100, -100, 0.02])
+def test_a_clock_that_jumps_and_comes_back_makes_the_verifier_forget_nothing(days: float) -> None:
+    model = Model()
+    clocks = Clocks(model)
+    made = ready(model, clocks=clocks)
+    text = revoked(model, made)
+    clocks.wall_off = timedelta(days=days)
+    made.prune()
+    assert made.health is Health.STALE
+    with contextlib.suppress(RejectedDelivery):
+        made.take_line(model.line())
+    made.prune()
+    clocks.wall_off = timedelta(0)
+    assert says(model, made, text) == "Revoked"
+    model.pass_time(1)
+    made.take_line(model.line())
+    assert made.health is Health.FRESH
+    assert says(model, made, text) == "Revoked"
+
+
+def test_what_was_dropped_while_the_service_was_ahead_too_is_asked_for_again_before_anything_is_believed() -> (
+    None
+):
+    """The service leaves out what has expired by its clock, and both clocks were ahead for a while."""
+    model = Model()
+    made = ready(model)
+    text = revoked(model, made)
+    right = model.now
+    model.now += 100 * DAY
+    made.take_box(model.bundle(life=200 * DAY))
+    made.take_line(model.line())
+    made.prune()
+    assert made.health is Health.FRESH
+    assert len(made.verifier.revocations) == 0
+    model.now = right
+    assert says(model, made, text) == "Stale"
+    assert made.take_line(model.line(model.page(after=1))).reconnect
+    assert says(model, made, text) == "Stale"
+    assert made.replica.place.after == 0
+    made.take_box(model.bundle())
+    made.take_line(model.line())
+    assert says(model, made, text) == "Revoked"
+    assert made.health is Health.FRESH
+
+
+def test_a_clock_that_was_right_and_is_set_back_makes_no_old_page_new() -> None:
+    """Else whoever sets it could pass off what was recorded before a revocation."""
+    model = Model()
+    clocks = Clocks(model)
+    made = ready(model, clocks=clocks)
+    text, token_id = token(model)
+    model.pass_time(3600)
+    old = model.line()
+    made.take_line(old)
+    model.pass_time(3600)
+    model.entries.append((model.now, TokenRevocation(token_id, model.now + DAY)))
+    made.take_line(model.line())
+    clocks.wall_off = timedelta(seconds=-3600)
+    for _ in range(2):
+        with pytest.raises(RejectedDelivery, match="set back"):
+            made.take_line(old)
+        assert says(model, made, text) == "Stale"
+
+
+@pytest.mark.parametrize("restarts_ahead", [True, False])
+def test_state_from_the_future_is_read_again_from_the_service(*, restarts_ahead: bool) -> None:
+    model = Model()
+    made = ready(model)
+    text = revoked(model, made)
+    right = model.now
+    if restarts_ahead:
+        model.now += 100 * DAY
+        made.take_box(model.bundle(life=200 * DAY))
+        made.take_line(model.line())
+        made.prune()
+    else:
+        model.now -= 100 * DAY
+    memory, whole = made.memory()
+    model.now = right if restarts_ahead else model.now
+    again = gate(model)
+    with pytest.raises(RejectedDelivery, match="from the future"):
+        again.recall(memory, whole)
+    assert says(model, again, text) == "Stale"
+    model.now = right
+    again.take_box(model.bundle())
+    again.take_line(model.line())
+    assert says(model, again, text) == "Revoked"
 
 
 @pytest.mark.parametrize("wrong", [{"max_staleness": timedelta(0)}, {"on_stale": "perhaps"}])

@@ -433,8 +433,8 @@ def test_freshness_from_the_future_is_not_believed() -> None:
     again = Replica(IDENTITY)
     with pytest.raises(RejectedDelivery, match="future"):
         again.recall(memory, RevocationSet(), Instant(model.now - timedelta(hours=1), 5.0))
-    assert again.known is not None
-    assert again.known.fresh is None
+    assert again.known is None
+    assert again.place.after == 0
 
 
 def test_revocations_that_are_too_many_to_be_written_often_ask_for_a_new_file(

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from caveats import AudienceKeyring, Stale, Verifier
-from caveats_client.verifiers.replica import Fresh, Instant, Replica
+from caveats_client.verifiers.replica import SKEW, Fresh, Instant, Replica
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,11 +63,12 @@ class _View(NamedTuple):
 
     fresh: Fresh | None
     keys_until: Instant | None
-    sure: tuple[float, float]
-    """The verifier is fresh before these seconds: on the wall clock, and on the monotonic clock."""
+    sure: tuple[float, float, float]
+    """The verifier is fresh from the first of these seconds on the wall clock, before the second on it, and before the
+    third on the monotonic clock."""
 
 
-_NEVER = (-math.inf, -math.inf)
+_NEVER = (math.inf, -math.inf, -math.inf)
 
 
 class FreshnessGate:
@@ -131,8 +132,8 @@ class FreshnessGate:
 
     def check(self) -> None:
         """Return if the verifier may grant. Raises `Stale` if not."""
-        until, tick_until = self._view.sure
-        if self._clock() < until and self._monotonic() < tick_until:
+        since, until, tick_until = self._view.sure
+        if since <= self._clock() < until and self._monotonic() < tick_until:
             return
         health, why = self._judge(self.instant())
         if health not in (Health.FRESH, Health.ACCEPTING):
@@ -151,6 +152,11 @@ class FreshnessGate:
             return Health.STALE, "this verifier's keys have not been confirmed in time"
         if fresh is None:
             return Health.STARTING, "this verifier has not heard of all revocations yet"
+        if fresh.at > instant.now + SKEW:
+            return (
+                Health.STALE,
+                "what is known of revocations is from the future: a clock was wrong, then or now",
+            )
         age = fresh.age(instant)
         if age <= self._most:
             return Health.FRESH, ""
@@ -216,8 +222,10 @@ class FreshnessGate:
                 self.replica.known.recent.clear()
 
     def prune(self) -> None:
-        """Forget revocations of tokens that have expired."""
-        self.verifier.revocations.prune(self.now())
+        """Forget revocations of tokens that have expired by the feed's time, which all share, not by this machine's."""
+        fresh = self._view.fresh
+        if fresh is not None:
+            self.verifier.revocations.prune(fresh.at - SKEW)
 
     def _publish(self, instant: Instant) -> None:
         """Give the verifier its keys and revocations, and only then the new limits: it is never called fresh too early."""
@@ -241,11 +249,12 @@ class FreshnessGate:
         fresh = None if known is None else known.fresh
         self._view = _View(fresh, until, self._sure(fresh, until))
 
-    def _sure(self, fresh: Fresh | None, until: Instant | None) -> tuple[float, float]:
-        """The earlier of the two limits, on each clock."""
+    def _sure(self, fresh: Fresh | None, until: Instant | None) -> tuple[float, float, float]:
+        """The earlier of the two upper limits on each clock, and the lower limit on the wall clock."""
         if fresh is None or until is None:
             return _NEVER
         return (
+            (fresh.at - SKEW).timestamp(),
             min(fresh.at.timestamp() + self._most, until.now.timestamp()),
             min(fresh.tick + self._most, until.tick),
         )

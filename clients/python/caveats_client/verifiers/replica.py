@@ -3,6 +3,10 @@
 Takes key bundles, pages of the feed and times; says where to read on and whether to fetch keys. Knows no network, no
 file, no token. The law of this module: in whatever order authentic pages arrive, and if some are missing, it never says
 that it is complete up to a time while a revocation from before that time is missing.
+
+A clock that was ahead makes a service leave out, and a verifier forget, what is not over. So what came at a time that
+now lies in the future is dropped, and asked for again. That a clock was set back is not believed if the monotonic clock
+shows that it was right before: else old pages could be passed off as new.
 """
 
 from __future__ import annotations
@@ -136,6 +140,8 @@ class Replica:
         """The serial of the newest bundle. No older bundle is taken."""
         self._building: Known | None = Known(0)
         self._short_since: datetime | None = None
+        self._began: Instant | None = None
+        """When the first page or bundle came."""
         self._stated: tuple[datetime, tuple[str, ...]] | None = None
 
     # Keys
@@ -146,7 +152,8 @@ class Replica:
         return () if self.keyring is None else tuple(key.key_id for key in self.keyring.keys)
 
     def take_bundle(self, box: bytes, instant: Instant) -> bool:
-        """Take a key bundle in its box; True if the keys changed. Raises `RejectedDelivery`, and changes nothing."""
+        """Take a key bundle in its box; True if the keys changed. Raises `RejectedDelivery`, and takes nothing."""
+        self._drop_what_is_ahead(instant)
         identity = self.identity
         bundle = open_bundle(
             box,
@@ -226,6 +233,7 @@ class Replica:
             raise RejectedDelivery(
                 "a page of the feed from the future: check the clocks of this machine and of the service"
             )
+        self._drop_what_is_ahead(instant)
         if page.epoch < self.epoch:
             raise RejectedDelivery("a page from before the service was restored from a backup")
         if page.epoch > self.epoch:
@@ -257,6 +265,28 @@ class Replica:
         self.epoch = epoch
         self.dead, self._stated = frozenset(), None
         self._building = None if self.known is not None and self.known.epoch == epoch else Known(epoch)
+
+    def _drop_what_is_ahead(self, instant: Instant) -> None:
+        """Begin again if the newest page or bundle came at a time that now lies in the future.
+
+        Raises `RejectedDelivery` if this machine's clock, and not the earlier one, must be the wrong one: it shows less
+        time since the beginning than the monotonic clock, which nobody can set.
+        """
+        began = self._began = self._began or instant
+        if not self._is_ahead(instant):
+            return
+        if instant.now + SKEW < began.now + timedelta(seconds=instant.tick - began.tick):
+            raise RejectedDelivery(
+                "this machine's clock was set back: set it right, or restart if it is right only now"
+            )
+        self.known, self._building = None, Known(self.epoch)
+        self._stated, self.serial = None, 0
+
+    def _is_ahead(self, instant: Instant) -> bool:
+        newest = (
+            _at_serial(self.serial) if self._stated is None else max(_at_serial(self.serial), self._stated[0])
+        )
+        return newest > instant.now + SKEW
 
     def _lost(self, at: Known, page: Page) -> bool:
         """Whether to read the whole feed again, after a page that ends before what is known.
@@ -291,10 +321,15 @@ class Replica:
     def recall(self, memory: Memory, kept: RevocationSet | None, instant: Instant) -> None:
         """Take in the state from before a restart. `kept`: the revocations up to `memory.kept`. Call this first.
 
-        Raises `RejectedDelivery` if the keys have ended; the rest is taken in all the same.
+        Raises `RejectedDelivery` if the keys have ended, and the rest is taken in all the same; or if the state was
+        written at a time that lies in the future, and then no more of it than the epoch and the dead keys is.
         """
         self.epoch, self.serial = memory.epoch, memory.serial
         self.dead, self._stated = frozenset(memory.dead), memory.stated
+        if self._is_ahead(instant):
+            self._stated, self.serial = None, 0
+            self._building = Known(memory.epoch)
+            raise RejectedDelivery("the state is from the future: a clock was wrong, then or now")
         if kept is not None and memory.kept is not None:
             kept.add_rows(memory.recent)
             fresh = None
@@ -308,7 +343,11 @@ class Replica:
 
 
 def _made_at(bundle: KeyBundle) -> datetime:
-    return _EPOCH + timedelta(milliseconds=bundle.serial)
+    return _at_serial(bundle.serial)
+
+
+def _at_serial(serial: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=serial)
 
 
 def _number(key: AudienceKey) -> int:

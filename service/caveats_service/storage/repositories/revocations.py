@@ -108,11 +108,11 @@ class RevocationRepository(Repository):
     async def live_rows(
         self, after_sequence: int, upto: int, *, now: datetime, limit: int = 5000
     ) -> list[FeedRow]:
-        """The entries after a sequence, up to another, that have not expired, as rows of the feed.
+        """The entries after a sequence, up to another, that have not expired `GRACE` ago, as rows of the feed.
 
         Fewer than `limit` are all there are. A node reads a million of them when it starts, so none becomes a record.
         """
-        values = (after_sequence, upto, milliseconds(now), limit)
+        values = (after_sequence, upto, milliseconds(now - GRACE), limit)
         async with self._database.read() as connection:
             return list(map(_feed_row, await self._database.rows(connection, _LIVE, *values)))
 

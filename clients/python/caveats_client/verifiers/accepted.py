@@ -33,10 +33,14 @@ class Accepted:
 
 
 class AcceptedTokens:
-    """At most `entries` tokens, with about `size` bytes in all. The oldest are removed first. 0 entries: no cache."""
+    """At most `entries` tokens, with about `size` bytes in all. The oldest are removed first. 0 entries: no cache.
 
-    def __init__(self, entries: int, size: int) -> None:
+    `copies`: the most of one token, since all of them are looked at to find one.
+    """
+
+    def __init__(self, entries: int, size: int, *, copies: int = 64) -> None:
         self._entries = entries
+        self._copies = copies
         self._bytes = size
         self._changing = threading.Lock()
         self._generation = 0
@@ -74,8 +78,11 @@ class AcceptedTokens:
                 return
             self._drop(self._all.get(accepted.wire))
             self._all[accepted.wire] = accepted
-            self._by_identifier.setdefault(accepted.wire.identifier, []).append(accepted)
+            same = self._by_identifier.setdefault(accepted.wire.identifier, [])
+            same.append(accepted)
             self._held += accepted.size
+            if len(same) > self._copies:
+                self._drop(same[0])
             while self._all:
                 oldest = next(iter(self._all.values()))
                 if tick < oldest.until and len(self._all) <= self._entries and self._held <= self._bytes:

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 _ASKED_ABOUT = frozenset((b"x-forwarded-method", b"x-forwarded-uri", b"x-original-method", b"x-original-uri"))
 _CONTRADICTION = "X-Original-* and X-Forwarded-* contradict each other"
-_LONGEST_REMEMBERED = 512
-"""Bytes of a query. A proxy asks the same few again and again."""
+MOST_REMEMBERED = 512
+"""Queries. A proxy asks the same few again and again."""
+LONGEST_REMEMBERED = 256
+"""Bytes of a query that is remembered. All of them together take 3 MB at most, whatever strangers ask."""
 
 
 async def authorize(request: RequestContext) -> Response:
@@ -32,7 +34,7 @@ async def authorize(request: RequestContext) -> Response:
     runtime, settings, scope = request.runtime, request.runtime.settings, request.http.scope
     headers, query, client = scope["headers"], scope["query_string"], scope["client"]
     credential = token_of(headers, settings.cookie_name)
-    scopes, audience = _read_short(query) if len(query) <= _LONGEST_REMEMBERED else _read(query)
+    scopes, audience = _read_short(query) if len(query) <= LONGEST_REMEMBERED else _read(query)
     peer = client[0] if client else None
     method, path = _original(headers, trusted=settings.proxies.trusts(peer))
     if credential.from_cookie and method not in (None, *SAFE):
@@ -77,7 +79,7 @@ def _read(query: bytes) -> tuple[tuple[str, ...], str]:
     return tuple(scopes), DEFAULT_AUDIENCE if audience is None else audience
 
 
-_read_short = lru_cache(maxsize=1024)(_read)
+_read_short = lru_cache(maxsize=MOST_REMEMBERED)(_read)
 
 
 def _original(headers: Iterable[tuple[bytes, bytes]], *, trusted: bool) -> tuple[str | None, str | None]:

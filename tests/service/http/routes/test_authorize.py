@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import httpx2 as httpx
 import pytest
 
@@ -222,7 +224,26 @@ def test_a_user_whose_name_is_not_ascii_does_not_break_the_answer(service: Servi
 def test_many_different_questions_do_not_pile_up(service: Service, user: User) -> None:
     token = user.token()
     with service.client() as http:
-        for n in range(1100):
+        for n in range(600):
             http.get(f"/v1/authorize?scope=photos/{n}:read", headers=bearer(token))
         http.get("/v1/authorize?scope=" + "a" * 5000 + ":read", headers=bearer(token))
-    assert authorize._read_short.cache_info().currsize == 1024
+    assert authorize._read_short.cache_info().currsize == authorize.MOST_REMEMBERED
+
+
+@pytest.mark.slow
+def test_what_is_remembered_of_queries_is_bounded_in_bytes(http: httpx.Client) -> None:
+    """A stranger asks with ever new queries, each of as many scopes as fit."""
+    remembered = authorize._read_short
+    remembered.cache_clear()
+    tracemalloc.start()
+    for n in range(authorize.MOST_REMEMBERED + 100):
+        query = f"scope={n:05}" + "".join(f"+{word:02x}" for word in range(200))
+        remembered(query[: authorize.LONGEST_REMEMBERED].encode())
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert remembered.cache_info().currsize == authorize.MOST_REMEMBERED
+    assert taken < 3_000_000
+    remembered.cache_clear()
+    long = "scope=" + "+".join(f"s{n:04}:read" for n in range(50))
+    assert http.get(f"/v1/authorize?{long}", headers=bearer("cav1_x")).status_code == 401
+    assert remembered.cache_info().currsize == 0

@@ -167,7 +167,8 @@ class RevocationFeed:
     async def follow(self) -> None:
         """Take in what other nodes revoked since the last look, and tell those who listen."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), _LOOK_EVERY)
+            async with asyncio.timeout(_LOOK_EVERY):  # wait_for loses a cancellation that comes with the news
+                await self._news.wait()
         self._news.clear()
         read_at, after = self._now(), self._read_up_to
         page = await self._store.revocations.page(after)

@@ -220,7 +220,8 @@ class _Watch:
 
     async def wait(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), _LOOK_EVERY)
+            async with asyncio.timeout(_LOOK_EVERY):  # wait_for loses a cancellation that comes with the news
+                await self._woken.wait()
 
 
 def _alive(connection: Any, _entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:

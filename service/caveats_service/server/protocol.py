@@ -1,0 +1,104 @@
+"""HTTP/1.1 on a connection, where uvicorn's protocol over httptools would lose the place: upgrades, and early answers.
+
+Knows uvicorn's protocol; knows no request of this service. An upgrade that nobody takes is ignored, as RFC 9110, section
+7.8, has it: httptools would drop the request's body. A connection that is closed while the client still sends is closed
+in two steps, as nginx does it: what comes is thrown away, because the kernel would answer it with a reset, and a reset
+takes the answer away from a client that has not read it yet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+_LINGER = 5.0
+"""Seconds, at most, in which what a client still sends is thrown away."""
+_MOST_THROWN_AWAY = 4 * 1024 * 1024
+"""Bytes, at most."""
+
+
+class ServiceProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which takes no upgrade and reads the body, and closes without a reset."""
+
+    lingering = False
+    """Whether the last answer has been sent, and what comes is thrown away."""
+    _thrown_away = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """As uvicorn does, with a transport that closes in two steps."""
+        super().connection_made(transport)
+        self.transport = _LingeringTransport(transport, self)  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Parse `data`, unless the last answer has been sent."""
+        if self.lingering:
+            self._thrown_away += len(data)
+            if self._thrown_away > _MOST_THROWN_AWAY:
+                self.transport.close()
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser. A head that asks for an upgrade is fed to it a second time, without that wish."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self.scope["method"] == "CONNECT":  # this is an upgrade without the header
+                    raise httptools.HttpParserError from None
+                (end_of_head,) = upgrade.args
+                data = data[end_of_head:]
+                self.parser.feed_data(self._head_without_upgrade())
+            else:
+                return
+
+    def _should_upgrade(self) -> bool:
+        return True  # uvicorn then leaves a head that asks for an upgrade alone: it is for `_parse`
+
+    def _head_without_upgrade(self) -> bytes:
+        method, version = self.scope["method"].encode("ascii"), self.parser.get_http_version().encode("ascii")
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+    @property
+    def still_sending(self) -> bool:
+        """Whether the client has not sent the whole of its last request."""
+        if self.scope is not None and "method" not in self.scope:
+            return True
+        return self.cycle is not None and self.cycle.more_body
+
+
+class _LingeringTransport:
+    """A transport whose `close` is in two steps while the client is still sending."""
+
+    def __init__(self, transport: asyncio.Transport, protocol: ServiceProtocol) -> None:
+        self._transport = transport
+        self._protocol = protocol
+        self.write = transport.write
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Whether nothing more may be written."""
+        return self._protocol.lingering or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Send what is written; then close, at once or when the client has, or has had `_LINGER` seconds to."""
+        if self.is_closing() or not self._protocol.still_sending or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._protocol.lingering = True
+        self._transport.write_eof()
+        self._protocol.flow.resume_reading()
+        self._protocol.loop.call_later(_LINGER, self._transport.close)

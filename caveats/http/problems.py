@@ -78,6 +78,7 @@ class Problem(Exception):
 TITLES: Mapping[str, str] = MappingProxyType(
     {
         "bad_request": "The request is not what this endpoint takes",
+        "body_timeout": "The request's body took too long",
         "caveats_unsatisfied": "The token's caveats refuse this request",
         "ceiling_reached": "The token cannot live any longer",
         "conflict": "That is taken, or has changed meanwhile",

@@ -205,6 +205,9 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[Count, Accepts("a whole number of bytes, 1024 to 16777216")] = Field(
         64 * 1024, ge=1024, le=16 * 1024 * 1024, description="Largest request body (bytes)."
     )
+    body_timeout: Seconds = Field(
+        30.0, gt=0, le=3600, description="A request whose body takes longer is a 408 (seconds)."
+    )
     max_header_bytes: Annotated[Count, Accepts("a whole number of bytes, 8192 to 1048576")] = Field(
         72 * 1024,
         ge=8192,

@@ -1,4 +1,8 @@
-"""What every request has to pass before it is routed: a head of limited size, and no credential in its URL."""
+"""What every request has to pass before it is routed: a head of limited size, and no credential in its URL.
+
+And what every answer has to say: that the connection is closed, if it comes before the request's body was read. What
+follows on that connection could be the rest of the body, or the next request, which would be read as this one's body.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from caveats.http import Problem, check_url
 from caveats_service.http.errors import problem_response
+from caveats_service.http.request import announces_body
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Edge:
@@ -24,6 +29,8 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if announces_body(scope["headers"]):
+            receive, send = _in_step(receive, send)
         try:
             self._check(scope)
         except Problem as problem:
@@ -45,3 +52,22 @@ class Edge:
                 431, "headers_too_large", f"the request's head has at most {self._max_header_bytes} bytes"
             )
         check_url(path, query, referers)
+
+
+def _in_step(receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """The same, where an answer that starts before the last of the body was read closes the connection."""
+    unread = True
+
+    async def receive_noting() -> Message:
+        nonlocal unread
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            unread = False
+        return message
+
+    async def send_closing(message: Message) -> None:
+        if unread and message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await send(message)
+
+    return receive_noting, send_closing

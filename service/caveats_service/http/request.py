@@ -7,8 +7,9 @@ changes something must come from a page of this service.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,12 +46,13 @@ Handler = Callable[["RequestContext"], Awaitable[Response]]
 
 
 class RequestContext:
-    """One request, the service that answers it and the time that it came: what every handler is given."""
+    """One request, the service that answers it and the time that it counts from: what every handler is given."""
 
     def __init__(self, http: Request, runtime: ServiceRuntime) -> None:
         self.http = http
         self.runtime = runtime
         self.now = runtime.now()
+        """When the request was whole: its head and, once that is read, its body. All is judged by this time."""
         self.body = b""
         """The bytes of the body, once it was read."""
         self.proven: tuple[PasswordCredential, User] | None = None
@@ -91,28 +93,43 @@ class RequestContext:
         """Where a listing goes on (`?after=`, "" at first) and how many rows it has (`?limit=`, 1 to 1000)."""
         return self.http.query_params.get("after", ""), max(1, self.number("limit", 100, 1000))
 
-    async def read(self, model: type[_Model]) -> _Model:
-        """The body as `model`; none at all is as good as `{}`. Raises `Problem`: 400, 413, 415."""
-        return await self._read(model.model_validate)
+    async def read(self, model: type[_Model], *, required: bool = False) -> _Model:
+        """The body as `model`. Without `required`, none at all is as good as `{}`. Raises `Problem`: 400, 408, 413, 415."""
+        return await self._read(model.model_validate, required=required)
 
     async def read_as(self, adapter: TypeAdapter[_Body]) -> _Body:
         """As `read`, for a body of several shapes."""
         return await self._read(adapter.validate_python)
 
-    async def _read(self, validate: Callable[[Any], _Body]) -> _Body:
+    async def _read(self, validate: Callable[[Any], _Body], *, required: bool = False) -> _Body:
         raw = self.body = await self.raw()
         if raw:
             media_type = self.http.headers.get("content-type", "").partition(";")[0].strip().lower()
             if media_type != "application/json":
                 raise Problem(415, "unsupported_media_type")
+        elif required:
+            raise bad_request("say in the body what you want: a JSON object, {} for what is the default")
         try:
             return validate(_strict_json(raw) if raw else {})
         except ValidationError as error:
             raise bad_request(_explain(error)) from None
 
     async def raw(self) -> bytes:
-        """The body's bytes. Raises a 413 `Problem`."""
-        most = self.runtime.settings.max_body_bytes
+        """The body's bytes. The request counts from now on. Raises a 400, 408 or 413 `Problem`."""
+        settings = self.runtime.settings
+        try:
+            async with asyncio.timeout(settings.body_timeout):
+                body = await self._whole_body(settings.max_body_bytes)
+        except TimeoutError:
+            raise Problem(
+                408, "body_timeout", f"a body comes within {settings.body_timeout:g} seconds"
+            ) from None
+        if not body and announces_body(self.http.scope["headers"]):
+            raise bad_request("the request announces a body and has none: it was lost on the way")
+        self.now = self.runtime.now()
+        return body
+
+    async def _whole_body(self, most: int) -> bytes:
         stated = self.http.headers.get("content-length", "0")
         if stated.isascii() and stated.isdigit() and int(stated[:18]) > most:
             raise Problem(413, "too_large", f"a body has at most {most} bytes")
@@ -176,6 +193,14 @@ class RequestContext:
         return context_of(
             self.head, self.runtime.settings.proxies, now=self.now, audience=audience, scopes=scopes
         )
+
+
+def announces_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a request with these headers has a body (RFC 9112, section 6)."""
+    for name, value in headers:
+        if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 ")):
+            return True
+    return False
 
 
 def endpoint(handler: Handler, runtime: ServiceRuntime) -> ASGIApp:

@@ -1,19 +1,18 @@
 """The limit on a request's head that is not whole yet. The application sees a head only when it is whole.
 
-Knows uvicorn's protocol over httptools, which keeps all that is sent until a blank line comes.
+Knows the protocol over httptools, which keeps all that is sent until a blank line comes.
 """
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from caveats.http import Problem
+from caveats_service.server.protocol import ServiceProtocol
 
 
-class HeadLimitedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which answers 431 and closes when a head is longer than `h11_max_incomplete_event_size` bytes."""
+class HeadLimitedProtocol(ServiceProtocol):
+    """The service's protocol, which answers 431 and closes when a head is longer than `h11_max_incomplete_event_size` bytes."""
 
     _grown = 0
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-import uvicorn
 
 from caveats_service.server import uvicorn as server
 from tests.support.service import Service, bearer, new_user, raw, serving, status_of
@@ -61,7 +60,7 @@ class Connection:
 
     def answer(self) -> tuple[int, dict[str, str], bytes]:
         """The next answer: status, headers, body. Status 0: the server has closed."""
-        head, blank, rest = self._until(lambda got: b"\r\n\r\n" in got).partition(b"\r\n\r\n")
+        head, blank, _ = self._until(lambda got: b"\r\n\r\n" in got).partition(b"\r\n\r\n")
         if not blank:
             return 0, {}, head
         lines = head.decode("latin-1").split("\r\n")[1:]
@@ -151,7 +150,9 @@ def test_an_upgrade_hides_no_second_request(service: Service) -> None:
 
 
 def test_connect_is_no_method_of_this_service(service: Service) -> None:
-    answer = raw(service, b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    answer = raw(
+        service, b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    )
     assert status_of(answer) == 400
     assert answer.count(b"HTTP/1.1 ") == 1
 

@@ -141,7 +141,7 @@ def damaged_token() -> Problem:
 
 def invalid_credentials() -> Problem:
     """401: an unknown user, a wrong password or a disabled account. The same answer in every such case."""
-    headers = {"WWW-Authenticate": f'{_REALM}, Basic realm="caveats"'}
+    headers = {"WWW-Authenticate": f'{_REALM}, Basic realm="caveats", charset="UTF-8"'}
     return Problem(401, "invalid_credentials", headers=headers)
 
 

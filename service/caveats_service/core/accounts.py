@@ -20,8 +20,10 @@ from caveats_service.core.errors import (
     Forbidden,
     InvalidCredentials,
     NotFound,
+    RateLimited,
     RegistrationClosed,
 )
+from caveats_service.core.printable import printable
 from caveats_service.core.usernames import check_username, fold_username, is_username
 from caveats_service.storage import Idempotency, RevocationRecord, Store, StoreUnavailable, User, UserExists
 
@@ -58,6 +60,8 @@ class Anonymous:
     address: str
 
 
+_NOBODY = "(nobody)"
+"""Who acts, in the audit row of a failed sign-in. No account can have this name."""
 OPERATOR = Actor("operator", administers=True)
 """Whoever runs commands on the machine itself."""
 _SERVICE = Actor("service", administers=True)
@@ -143,9 +147,31 @@ class Accounts:
     async def sign_in(self, username: str, password: str, *, address: str) -> User:
         """The user whose password this is. `address`: what failed attempts are counted by.
 
-        An unknown user costs as much as a known one. Raises `InvalidCredentials`, `RateLimited`, `Busy`.
+        An unknown user costs as much as a known one. A failure is logged, and audited as often as `RateLimiter` allows.
+        Raises `InvalidCredentials`, `BadPassword`, `RateLimited`, `Busy`.
         """
-        username = fold_username(username)
+        try:
+            return await self._sign_in(fold_username(username), password, address)
+        except (InvalidCredentials, BadPassword):
+            await self._tell_of_failure("sign_in_failed", username, address)
+            raise
+        except RateLimited:
+            await self._tell_of_failure("sign_in_throttled", username, address)
+            raise
+
+    async def _tell_of_failure(self, event: str, username: str, address: str) -> None:
+        """The same for a user that is known and one that is not."""
+        tried = printable(username[:_LONGEST_COUNTED])
+        telling = self._rate_limiter.may_tell(address)
+        if telling or event != "sign_in_throttled":  # throttled attempts cost their sender nothing
+            log.warning(event, user=tried, address=address)
+        if telling:
+            with contextlib.suppress(StoreUnavailable):
+                await self._store.audit.add(
+                    at=self._now(), actor=_NOBODY, action=f"user.{event}", subject=tried, address=address
+                )
+
+    async def _sign_in(self, username: str, password: str, address: str) -> User:
         counted = username[:_LONGEST_COUNTED]
         async with self._rate_limiter.attempt(counted, address) as attempt:
             user = await self._store.users.get(username) if is_username(username) else None

@@ -91,6 +91,10 @@ class MovingWindow:
         return RateLimited(_TOO_MANY, math.ceil(first + self._seconds - now))
 
 
+_TOLD_OF_ADDRESS, _TOLD = "10/hour", "200/hour"
+"""Failed sign-ins that leave a row in the audit: of one address, and of all."""
+
+
 class RateLimiter:
     """The counts of one process, in memory: N workers together allow at most N times as much."""
 
@@ -103,6 +107,8 @@ class RateLimiter:
         self._copies_from = MovingWindow(settings.revoke_limit_address)
         self._kept_holder = MovingWindow(settings.keep_limit_holder)
         self._kept_address = MovingWindow(settings.keep_limit_address)
+        self._told_of = MovingWindow(_TOLD_OF_ADDRESS)
+        self._told = MovingWindow(_TOLD)
         self._lines: dict[tuple[str, str], _Line] = {}
 
     @contextlib.asynccontextmanager
@@ -143,6 +149,10 @@ class RateLimiter:
         """Count a failure against the account from this address, and against the address."""
         self._account.hit(username, address)
         self._address.hit(address)
+
+    def may_tell(self, address: str) -> bool:
+        """Whether a failed sign-in from this address leaves a row in the audit, which nobody may make grow."""
+        return self._told_of.hit(address) and self._told.hit()
 
     async def register(self, address: str) -> None:
         """Count a registration by a caller without a credential. Raises `RateLimited`."""

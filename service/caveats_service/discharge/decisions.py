@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caveats import DischargeRefused
+from caveats_service.core import log
 from caveats_service.core.errors import Busy
 from caveats_service.discharge import secrets
 from caveats_service.discharge.secrets import InteractionSecrets
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from caveats_service.settings import Settings
     from caveats_service.storage.repositories.interactions import HashColumn
 
+_MOST_ABOUT = 1024
+"""Characters of the conditions in an audit row."""
 _NO_SELF_APPROVAL = "You ask this yourself: a second person has to approve."
 
 
@@ -106,32 +109,32 @@ class Decisions:
     # what a person does
 
     async def ask(
-        self, interaction: Interaction, shown: ShownCredential, *, allow: bool, host: str
+        self, interaction: Interaction, shown: ShownCredential, *, allow: bool, host: str, address: str
     ) -> Interaction:
         """The asker confirms, or gives up (`allow` false), on the asker's page. Returns the interaction after that.
 
-        `host`: the request's Host. Raises `DischargeRefused` if this person may not, and then nothing has changed.
+        `host`: the request's Host. `address`: the person's, for the log and the audit. Raises `DischargeRefused` if this person may not, and then nothing has changed.
         """
         person = shown.username
         if interaction.asker not in (None, person):
             raise DischargeRefused(
                 f"{interaction.asker} asks this. Approve at the address that this page shows."
             )
-        if not allow:
-            return await self._decide(interaction, Decision.DENIED, person)
         question = self.question(interaction, host=host)
+        if not allow:
+            return await self._decide(interaction, question, Decision.DENIED, person, address)
         verdict = await self._judge(interaction, question, person, shown)
         if not verdict.open:
             verdict.require()
         elif interaction.asker == person:
             raise DischargeRefused(_NO_SELF_APPROVAL)
-        interaction = await self._take_part(interaction, shown, as_asker=True)
+        interaction = await self._take_part(interaction, question, shown, address, as_asker=True)
         if interaction.asker != person:
             raise DischargeRefused("Somebody else has signed in here meanwhile.")
-        return await self._settle(interaction, question, person)
+        return await self._settle(interaction, question, person, address)
 
     async def approve(
-        self, interaction: Interaction, shown: ShownCredential, *, allow: bool, host: str
+        self, interaction: Interaction, shown: ShownCredential, *, allow: bool, host: str, address: str
     ) -> Interaction:
         """A second person approves or denies, on the approvers' page. Returns the interaction after that.
 
@@ -148,20 +151,22 @@ class Decisions:
         if len(without.failures) == len(with_approval.failures):
             raise DischargeRefused(f"It is not for {person} to approve this.")
         if not allow:
-            return await self._decide(interaction, Decision.DENIED, person)
-        interaction = await self._take_part(interaction, shown, as_asker=False)
-        return await self._settle(interaction, question, person)
+            return await self._decide(interaction, question, Decision.DENIED, person, address)
+        interaction = await self._take_part(interaction, question, shown, address, as_asker=False)
+        return await self._settle(interaction, question, person, address)
 
-    async def sign_in(self, interaction: Interaction, question: Question, shown: ShownCredential) -> None:
-        """Grant the discharge to an asker who has signed in by a form or with an agent's key.
+    async def sign_in(
+        self, interaction: Interaction, question: Question, shown: ShownCredential, *, address: str
+    ) -> None:
+        """Grant the discharge to an asker who has signed in by a form or with an agent's key. `address`: as for `ask`.
 
         Raises `DischargeRefused` if a condition does not hold, or if somebody else has signed in before.
         """
         username = shown.username
         (await self._judge(interaction, question, username, shown)).require()
-        interaction = await self._take_part(interaction, shown, as_asker=True)
+        interaction = await self._take_part(interaction, question, shown, address, as_asker=True)
         if interaction.asker == username:
-            interaction = await self._settle(interaction, question, username)
+            interaction = await self._settle(interaction, question, username, address)
         if interaction.asker != username or interaction.decision is not Decision.GRANTED:
             raise DischargeRefused("somebody else has signed in here, or it was denied")
 
@@ -204,25 +209,53 @@ class Decisions:
         return await self._discharges.facts(asker, [name for name in counting if name != asker])
 
     async def _take_part(
-        self, interaction: Interaction, shown: ShownCredential, *, as_asker: bool
+        self,
+        interaction: Interaction,
+        question: Question,
+        shown: ShownCredential,
+        address: str,
+        *,
+        as_asker: bool,
     ) -> Interaction:
-        return await self._store.interactions.take_part(
-            interaction.visit_hash, shown, as_asker=as_asker, now=self._now(), actor=shown.username
+        about = _about(question)
+        after = await self._store.interactions.take_part(
+            interaction.visit_hash,
+            shown,
+            as_asker=as_asker,
+            now=self._now(),
+            actor=shown.username,
+            address=address,
+            conditions=about,
         )
+        event = "interaction_asked" if as_asker else "interaction_approved"
+        log.info(event, user=shown.username, address=address, conditions=about, asker=after.asker)
+        return after
 
-    async def _settle(self, interaction: Interaction, question: Question, person: str) -> Interaction:
+    async def _settle(
+        self, interaction: Interaction, question: Question, person: str, address: str
+    ) -> Interaction:
         """Grant the discharge if all conditions hold now. Of several people at once, the last sees all approvals."""
         assert interaction.asker is not None
         if (await self._judge(interaction, question, interaction.asker)).granted:
-            return await self._decide(interaction, Decision.GRANTED, person)
+            return await self._decide(interaction, question, Decision.GRANTED, person, address)
         return interaction
 
-    async def _decide(self, interaction: Interaction, decision: Decision, person: str) -> Interaction:
-        now = self._now()
+    async def _decide(
+        self, interaction: Interaction, question: Question, decision: Decision, person: str, address: str
+    ) -> Interaction:
+        now, about = self._now(), _about(question)
         until = now + self._settings.discharge_lifetime
         decided = await self._store.interactions.decide(
-            interaction.visit_hash, decision, until=until, now=now, actor=person
+            interaction.visit_hash,
+            decision,
+            until=until,
+            now=now,
+            actor=person,
+            address=address,
+            conditions=about,
         )
+        event = f"interaction_{decided.decision.value}"
+        log.info(event, user=person, address=address, conditions=about, asker=decided.asker)
         self._waiters.tell(interaction.wait_hash)
         return decided
 
@@ -233,6 +266,11 @@ def require_decided(interaction: Interaction) -> None:
         raise Busy("nobody has decided yet", 1)
     if interaction.decision is Decision.DENIED:
         raise DischargeRefused("it was denied")
+
+
+def _about(question: Question) -> str:
+    """What is asked, for the log and the audit."""
+    return "; ".join(str(condition) for condition in question.conditions)[:_MOST_ABOUT]
 
 
 def _known(interaction: Interaction | None) -> Interaction:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from caveats import MalformedCaveat, UserRevocation
 from caveats_service.core.accounts import ADMIN, OPERATOR, Accounts, Actor, Anonymous
@@ -25,7 +26,7 @@ from caveats_service.core.passwords import PasswordHasher, PasswordProfile
 from caveats_service.core.rate_limit import RateLimiter
 from caveats_service.core.revoking import RACE, Revoker
 from caveats_service.settings import Settings
-from caveats_service.storage import RevocationRecord, Store, UnknownUser, UserExists
+from caveats_service.storage import RevocationRecord, Store, StoreUnavailable, UnknownUser, UserExists
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ALICE, BOB, ROOT = Actor("alice"), Actor("bob"), Actor("root", administers=True)
@@ -286,3 +287,46 @@ async def test_a_chosen_password_of_the_first_administrator_is_not_handed_back(s
     first = await House(store).accounts.add_first_admin(OLD)
     assert first is not None
     assert first.password is None
+
+
+@pytest.mark.parametrize("username", ["alice", "nobody-here", "a\0\x1b[31m" + "x" * 100])
+async def test_a_failed_sign_in_says_in_log_and_audit_who_and_from_where_and_grows_neither(
+    store: Store, username: str
+) -> None:
+    """The same for a user who is known and one who is not. A throttled one is told of as well."""
+    house = House(store, login_limit_address="1000/minute")
+    with capture_logs() as logged:
+        for _ in range(40):
+            with pytest.raises((InvalidCredentials, RateLimited)):
+                await house.accounts.sign_in(username, "wrong", address="192.0.2.1")
+    told = [entry for entry in await store.audit.list(limit=1000) if entry.actor == "(nobody)"]
+    assert [entry.action for entry in reversed(told)] == ["user.sign_in_failed"] * 3 + [
+        "user.sign_in_throttled"
+    ] * 7
+    assert {entry.detail["address"] for entry in told} == {"192.0.2.1"}
+    (subject,) = {entry.subject for entry in told}
+    assert subject.isprintable()
+    assert subject.startswith(username[0])
+    assert [line["event"] for line in logged] == ["sign_in_failed"] * 3 + ["sign_in_throttled"] * 7
+    assert all(line["user"] == subject and line["address"] == "192.0.2.1" for line in logged)
+    assert "wrong" not in repr(logged) + repr(told)
+
+
+async def test_the_rows_of_failed_sign_ins_are_bounded_for_all_addresses_together(store: Store) -> None:
+    house = House(store)
+    for n in range(205):
+        with pytest.raises(InvalidCredentials):
+            await house.accounts.sign_in(f"user{n}", "wrong", address=f"192.0.2.{n}")
+    told = [entry for entry in await store.audit.list(limit=1000) if entry.actor == "(nobody)"]
+    assert len(told) == 200
+
+
+async def test_a_failed_sign_in_is_answered_also_when_it_cannot_be_audited(store: Store) -> None:
+    house = House(store)
+
+    async def fails(**_: object) -> None:
+        raise StoreUnavailable("full")
+
+    store.audit.add = fails  # type: ignore[method-assign, assignment]
+    with pytest.raises(InvalidCredentials):
+        await house.accounts.sign_in("alice", "wrong", address="192.0.2.1")

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
+from structlog.testing import capture_logs
 
 from caveats import Bundle, Macaroon, PrivateKey
 from caveats.bakery import BakeryMacaroon, collect, encode_binaries, encode_header
@@ -281,6 +282,32 @@ def test_a_second_person_of_the_group_approves_and_never_the_asker(service: Serv
     answer = ask(service, asked, **token_fields(waited(service, wait_token)))
     assert predicates(answer)[0] == f"user = {ann.username}"
     assert waited(service, wait).content == answer.content
+
+
+def test_an_approval_says_in_log_and_audit_who_from_where_and_what(service: Service) -> None:
+    ann, bob = new_user(service), new_user(service)
+    name = f"g{ann.username}"
+    members(service, name, ann, bob)
+    visit, _, _ = begun(service, ours(service, "signed-in = *", f"approved-by = {name}"))
+    browser = Browser(service)
+    with capture_logs() as logged:
+        approve = sent_to(browser.decide(visit, ann))
+        assert heading(browser.decide(approve, bob)) == "Done"
+    events = [line for line in logged if line["event"].startswith("interaction_")]
+    assert [(line["event"], line["user"]) for line in events] == [
+        ("interaction_asked", ann.username),
+        ("interaction_approved", bob.username),
+        ("interaction_granted", bob.username),
+    ]
+    told = [
+        entry
+        for entry in reversed(service.run(service.runtime.store.audit.list(limit=100)))
+        if entry.action.startswith("interaction.") and entry.actor in (ann.username, bob.username)
+    ]
+    assert [entry.action.partition(".")[2] for entry in told] == ["ask", "approve", "granted"]
+    for said in (*events, *(entry.detail for entry in told)):
+        assert said["address"] == "127.0.0.1"
+        assert said["conditions"] == f"signed-in = *; approved-by = {name}"
 
 
 def test_whoever_was_sent_to_approve_never_becomes_the_asker(service: Service) -> None:

@@ -62,7 +62,7 @@ async def agent_login(request: RequestContext) -> Response:
     shown = await request.runtime.discharges.agent_user(question, lambda: decode_header(cookie))
     if shown.username != fold_username(body.username):
         raise DischargeRefused("there is no such agent")
-    await decisions.sign_in(interaction, question, shown)
+    await decisions.sign_in(interaction, question, shown, address=request.client_ip or "")
     return bakery_response(BakeryAnswer({"agent_login": True}))
 
 

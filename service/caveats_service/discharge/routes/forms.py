@@ -35,6 +35,7 @@ async def fill_in(request: RequestContext) -> Response:
     interaction = await decisions.of_wait(request.param("wait"))
     user = await user_of(request, PasswordCredential(body.form.username, body.form.password))
     question = decisions.question(interaction, host=host(request))
-    await decisions.sign_in(interaction, question, shown_password(user))
+    address = request.client_ip or ""
+    await decisions.sign_in(interaction, question, shown_password(user), address=address)
     token = b64encode(wait_token(request.param("wait"))).decode("ascii")
     return reply(FillInResponse(token=FormToken(kind=protocol.FORM, value=token)))

@@ -109,7 +109,14 @@ async def _decision(request: RequestContext, find: _Find, take: _Take, show: _Sh
                 shown = await _person(request, fields)
                 attempt = replace(attempt, person=shown.username)
                 decisions = request.runtime.decisions
-                interaction = await take(decisions, interaction, shown, allow=allow, host=host(request))
+                interaction = await take(
+                    decisions,
+                    interaction,
+                    shown,
+                    allow=allow,
+                    host=host(request),
+                    address=request.client_ip or "",
+                )
             except Exception as error:  # noqa: BLE001  # the page again, as it is by now, with what went wrong
                 interaction, attempt = await find(request), replace(attempt, problem=problem_of(error))
         if interaction.decision is not Decision.OPEN:

@@ -57,7 +57,15 @@ async def record_all(connection: AsyncConnection, entries: Sequence[dict[str, ob
 
 
 class AuditRepository(Repository):
-    """Reads the audit trail."""
+    """Reads the audit trail, and writes of what changes nothing: an attempt that failed."""
+
+    @operation
+    async def add(
+        self, /, *, at: datetime, actor: str, action: str, subject: str, **detail: str | int | bool
+    ) -> None:
+        """Write a row by itself. The caller sees to it that strangers cannot make the table grow."""
+        async with self._database.write() as connection:
+            await record(connection, at=at, actor=actor, action=action, subject=subject, **detail)
 
     @operation
     async def list(self, *, before: int | None = None, limit: int = 100) -> tuple[AuditEntry, ...]:

@@ -52,11 +52,19 @@ class InteractionRepository(Repository):
 
     @operation
     async def take_part(
-        self, visit_hash: bytes, shown: ShownCredential, *, as_asker: bool, now: datetime, actor: str
+        self,
+        /,
+        visit_hash: bytes,
+        shown: ShownCredential,
+        *,
+        as_asker: bool,
+        now: datetime,
+        actor: str,
+        **detail: str,
     ) -> Interaction:
         """Write down that the user who has shown this asks, or that they approve. Returns the interaction after that.
 
-        It is unchanged if somebody asks already, if 64 people have approved, or once there is a decision. `visit_hash`:
+        `detail`: what the audit row says besides. It is unchanged if somebody asks already, if 64 people have approved, or once there is a decision. `visit_hash`:
         32 bytes. Raises `UnknownInteraction`.
         """
         username = shown.username
@@ -77,16 +85,26 @@ class InteractionRepository(Repository):
                 update(interactions).where(interactions.c.visit_hash == visit_hash).values(values)
             )
             action = "interaction.ask" if as_asker else "interaction.approve"
-            await audit.record(connection, at=now, actor=actor, action=action, subject=visit_hash.hex())
+            await audit.record(
+                connection, at=now, actor=actor, action=action, subject=visit_hash.hex(), **detail
+            )
             return await _existing(connection, visit_hash, now)
 
     @operation
     async def decide(
-        self, visit_hash: bytes, decision: Decision, *, until: datetime, now: datetime, actor: str
+        self,
+        /,
+        visit_hash: bytes,
+        decision: Decision,
+        *,
+        until: datetime,
+        now: datetime,
+        actor: str,
+        **detail: str,
     ) -> Interaction:
         """Write the decision, unless there is one. Returns the interaction after that.
 
-        `visit_hash`: 32 bytes. `until`: when the decided interaction expires. Raises `UnknownInteraction`.
+        `visit_hash`: 32 bytes. `detail`: as for `take_part`. `until`: when the decided interaction expires. Raises `UnknownInteraction`.
         """
         async with self._database.exclusive_write() as connection:
             before = await _existing(connection, visit_hash, now)
@@ -105,6 +123,7 @@ class InteractionRepository(Repository):
                 subject=visit_hash.hex(),
                 asker=before.asker or "",
                 approvers=" ".join(before.approvers),
+                **detail,
             )
             return await _existing(connection, visit_hash, now)
 

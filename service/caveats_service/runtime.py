@@ -121,7 +121,9 @@ class ServiceRuntime:
         verifier = new_verifier(self.checkers, settings)
         self.master_keys = MasterKeys(store, seal_key, settings, now=now, changed=self._keys_changed)
         self.tokens = TokenVerifier(verifier, self.master_keys, store, settings)
-        self.feed = RevocationFeed(store, self.master_keys, verifier, now=now)
+        self.feed = RevocationFeed(
+            store, self.master_keys, verifier, now=now, most_readers=settings.max_feed_readers
+        )
         await self.master_keys.start()
         self.master_keys.check_active()
         self.service_keys = await load_service_keys(store, seal_key)

@@ -194,6 +194,13 @@ class Settings(BaseSettings):
         description="Revoked copies of one token that are kept at a time; then the token has to be revoked (count).",
     )
 
+    max_feed_readers: Annotated[Count, Accepts("a whole number, 2 to 1000000")] = Field(
+        10_000,
+        ge=2,
+        le=1_000_000,
+        description="Streams and waiting polls of the feed in each process; one audience may have half (count).",
+    )
+
     key_rotation_age: Duration = Field(
         timedelta(days=30), description="Age at which the active master key is replaced (duration; 0: never)."
     )

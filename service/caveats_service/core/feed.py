@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -17,9 +18,10 @@ import caveats
 from caveats import AudienceKey, RevocationSet, Verifier
 from caveats.revocation import Page, Row, page_text, seal_text
 from caveats_service import storage as stores
+from caveats_service.core.errors import Busy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from caveats_service.core.master_keys import MasterKeys
     from caveats_service.storage import Store
@@ -115,8 +117,15 @@ class RevocationFeed:
     """What has been revoked, as this node knows it: it follows the store, and `take` is told what is revoked here."""
 
     def __init__(
-        self, store: Store, master_keys: MasterKeys, verifier: Verifier, *, now: Callable[[], datetime]
+        self,
+        store: Store,
+        master_keys: MasterKeys,
+        verifier: Verifier,
+        *,
+        now: Callable[[], datetime],
+        most_readers: int = 10_000,
     ) -> None:
+        """`most_readers`: streams and waiting polls at a time; half of them may be of one audience."""
         self.epoch = 0
         """Of the store's feed; another one after a restore."""
         self._store = store
@@ -124,6 +133,9 @@ class RevocationFeed:
         self._verifier = verifier
         self._now = now
         self._broadcast = Broadcast(self.signing_key)
+        self._most_readers = most_readers
+        self._readers: Counter[str] = Counter()
+        """Streams and waiting polls, by audience."""
         self._news = asyncio.Event()
         self._waiting = asyncio.Event()
         self._read_up_to = 0
@@ -209,6 +221,24 @@ class RevocationFeed:
         self._news.set()
 
     # telling
+
+    def require_room(self, audience: str) -> None:
+        """Return if one more may listen or wait. Raises `Busy` if there are too many, in all or of this audience."""
+        of_audience = 2 * self._readers[audience]
+        if max(of_audience, self._readers.total()) >= self._most_readers:
+            raise Busy("too many read the feed here", 5)
+
+    @contextlib.contextmanager
+    def reading(self, audience: str) -> Iterator[None]:
+        """Around a stream or a poll that waits. Raises as `require_room`."""
+        self.require_room(audience)
+        self._readers[audience] += 1
+        try:
+            yield
+        finally:
+            self._readers[audience] -= 1
+            if not self._readers[audience]:
+                del self._readers[audience]
 
     def subscribe(self, audience: str) -> Subscriber:
         """A listener that gets every page from now on."""

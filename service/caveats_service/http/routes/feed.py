@@ -6,6 +6,7 @@ may come through any cache or mirror.
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,14 @@ from starlette.responses import Response, StreamingResponse
 from caveats.http import Problem, bad_request, unavailable
 from caveats.revocation import Page, check_reader, rows_text, seal_text
 from caveats.token import is_audience
+from caveats_service.core.errors import Busy
 from caveats_service.http.request import NO_STORE, RequestContext
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from caveats import AudienceKeyring
-    from caveats_service.core.feed import RevocationFeed, Subscriber
+    from caveats_service.core.feed import RevocationFeed
 
 PROOF_HEADER = "X-Feed-Proof"
 _LONGEST_WAIT = 30
@@ -39,7 +41,8 @@ async def read(request: RequestContext) -> Response:
         return _event_stream(request, keys, after, epoch)
     wait = request.number("wait", 0, _LONGEST_WAIT)
     if wait:
-        await request.runtime.feed.wait_for_news(after, epoch, wait)
+        with request.runtime.feed.reading(keys.audience):
+            await request.runtime.feed.wait_for_news(after, epoch, wait)
     return _line_stream(request, keys, after, epoch)
 
 
@@ -48,8 +51,8 @@ def _event_stream(request: RequestContext, keys: AudienceKeyring, after: int, ep
     last_event = request.http.headers.get("last-event-id", "")
     if last_event.isascii() and last_event.isdigit() and len(last_event) <= 16:
         after = int(last_event)
-    subscriber = request.runtime.feed.subscribe(keys.audience)
-    events = _events(request.runtime.feed, keys, subscriber, after, epoch)
+    request.runtime.feed.require_room(keys.audience)
+    events = _events(request.runtime.feed, keys, after, epoch)
     return StreamingResponse(events, 200, _SSE, "text/event-stream")
 
 
@@ -77,16 +80,21 @@ def _keys_of_reader(request: RequestContext) -> AudienceKeyring:
 
 
 async def _events(
-    feed: RevocationFeed, keys: AudienceKeyring, subscriber: Subscriber, after: int, epoch: int | None
+    feed: RevocationFeed, keys: AudienceKeyring, after: int, epoch: int | None
 ) -> AsyncIterator[str]:
-    """What was missed, then what comes. The subscriber has been listening since before the first was read."""
-    try:
-        async for page, rows in feed.pages(after, epoch):
-            yield _event(seal_text(rows_text(page, rows), feed.signing_key(keys.audience)), page)
-        async for line in subscriber.follow():
-            yield f"event: page\ndata: {line}\n\n"
-    finally:
-        feed.leave(subscriber)
+    """What was missed, then what comes. The subscriber has been listening since before the first was read.
+
+    It subscribes here, since a generator that was never begun has no end either. Ends where too many came meanwhile.
+    """
+    with contextlib.suppress(Busy), feed.reading(keys.audience):
+        subscriber = feed.subscribe(keys.audience)
+        try:
+            async for page, rows in feed.pages(after, epoch):
+                yield _event(seal_text(rows_text(page, rows), feed.signing_key(keys.audience)), page)
+            async for line in subscriber.follow():
+                yield f"event: page\ndata: {line}\n\n"
+        finally:
+            feed.leave(subscriber)
 
 
 def _event(line: str, page: Page) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +14,7 @@ import httpx2 as httpx
 import pytest
 
 from caveats.revocation import Page, entry_of, open_rows, prove_reader
-from tests.support.service import ADMIN_PASSWORD, Service, basic, bearer, new_user
+from tests.support.service import ADMIN_PASSWORD, Service, basic, bearer, new_user, problem, until
 
 ADMIN = basic("admin", ADMIN_PASSWORD)
 LONG = 30
@@ -80,3 +82,54 @@ def test_a_poll_without_news_is_answered_when_its_time_is_up(own: Service) -> No
     page = poll(own, 1, after=0)
     assert time.monotonic() - begun >= 1
     assert page.upto == page.last == 0
+
+
+def reader(service: Service, audience: str) -> dict[str, str]:
+    """The proof of an app of this audience."""
+    keys = service.runtime.master_keys.keyring.export(audience)
+    return {"X-Feed-Proof": prove_reader(keys.keys[-1], datetime.now(UTC))}
+
+
+def test_streams_and_polls_are_bounded_and_one_audience_takes_half(start: Callable[..., Service]) -> None:
+    service = start(max_feed_readers=4)
+    events = {"Accept": "text/event-stream"}
+    held: list[Iterator[bytes]] = []
+    with service.client() as http, contextlib.ExitStack() as open_streams:
+
+        def stream(audience: str) -> httpx.Response:
+            headers = {**reader(service, audience), **events}
+            asked = http.stream("GET", "/v1/revocations/feed", params={"audience": audience}, headers=headers)
+            answer = open_streams.enter_context(asked)
+            if answer.status_code == 200:
+                held.append(answer.iter_bytes())  # a stream whose iterator is gone is closed
+                next(held[-1])
+            else:
+                answer.read()
+            return answer
+
+        def polled(audience: str, wait: int) -> httpx.Response:
+            params = {"audience": audience, "wait": wait}
+            return http.get("/v1/revocations/feed", params=params, headers=reader(service, audience))
+
+        assert [stream("photos").status_code for _ in range(2)] == [200, 200]
+        assert problem(stream("photos")) == (503, "unavailable")
+        assert problem(polled("photos", 1)) == (503, "unavailable")
+        assert polled("photos", 0).status_code == 200, "what does not wait takes no place"
+        assert [stream("thumbs").status_code, polled("thumbs", 1).status_code] == [200, 200]
+        assert stream("music").status_code == 200
+        assert problem(stream("video")) == (503, "unavailable"), "all places are taken"
+        open_streams.close()
+        until(lambda: not service.runtime.feed._readers)
+        assert stream("photos").status_code == 200
+
+
+def test_a_reader_who_leaves_before_the_first_byte_leaves_nothing_behind(own: Service) -> None:
+    head = (
+        "GET /v1/revocations/feed?audience=photos HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+        f"X-Feed-Proof: {reader(own, 'photos')['X-Feed-Proof']}\r\n\r\n"
+    )
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", own.port), timeout=5) as connection:
+            connection.sendall(head.encode())
+    until(lambda: not own.runtime.feed._readers)
+    assert own.call(lambda: len(own.runtime.feed._broadcast)) == 0

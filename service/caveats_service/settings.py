@@ -6,6 +6,8 @@ Knows the environment; what a variable may be is in `setting_types`. Must not op
 
 from __future__ import annotations
 
+import difflib
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -35,6 +37,12 @@ from caveats_service.setting_types import (
 )
 
 PREFIX = "CAVEATS_"
+QUIET_START = "QUIET_START"
+"""Set in the environment of workers: their parent has printed the address already."""
+_OTHERS = {QUIET_START, "ALLOW_HTTP", "CONFIG_DIR", "NEW_PASSWORD", "PASSWORD", "TOKEN", "URL", "USERNAME"}
+"""Variables that are no settings: of workers, and the client's."""
+_CLOSE = 0.8
+"""How much of a name must be that of a setting to be a slip (0 to 1). Kubernetes sets CAVEATS_SERVICE_HOST and the like."""
 
 
 class SettingsError(Exception):
@@ -229,7 +237,17 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
-        """Read the environment; what is given here wins. `SettingsError` lists everything that is wrong."""
+        """Read the environment; what is given here wins. `SettingsError` lists everything that is wrong.
+
+        A variable whose name is almost that of a setting is wrong as well: what it was to do is not done.
+        """
+        mistyped = [
+            f"{name}: there is no such setting; did you mean {meant}?"
+            for name, meant in unknown_variables()
+            if meant is not None
+        ]
+        if mistyped:
+            raise SettingsError("\n".join(mistyped))
         try:
             return cls(**overrides)
         except ValidationError as error:
@@ -318,6 +336,21 @@ def describe_settings() -> tuple[SettingRow, ...]:
         SettingRow(_variable(name), _shown(field.default), field.description or "", _accepted(name))
         for name, field in Settings.model_fields.items()
     )
+
+
+def unknown_variables() -> list[tuple[str, str | None]]:
+    """The variables `CAVEATS_*` of the environment that no setting has, each with the setting that was meant, if one is close.
+
+    The client's are left out.
+    """
+    names = [field.upper() for field in Settings.model_fields]
+    unknown = []
+    for variable in sorted(os.environ):
+        name = variable.upper()
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in {*names, *_OTHERS}:
+            close = difflib.get_close_matches(name.removeprefix(PREFIX), names, 1, _CLOSE)
+            unknown.append((variable, f"{PREFIX}{close[0]}" if close else None))
+    return unknown
 
 
 def _explain(where: tuple[int | str, ...], message: str) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+import caveats_client
 from caveats.durations import parse_duration
-from caveats_service.settings import Settings, SettingsError, describe_settings
+from caveats_service.settings import Settings, SettingsError, describe_settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -209,3 +211,47 @@ def test_every_duration_default_is_shown_in_a_form_that_is_accepted() -> None:
     rows = {row.variable: row for row in describe_settings()}
     assert parse_duration(rows["CAVEATS_MAX_LIFETIME"].default) == Settings.load().max_lifetime
     assert parse_duration(rows["CAVEATS_KEY_PROPAGATION"].default) == Settings.load().key_propagation
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("CAVEATS_TRUSTED_PROXYS", "CAVEATS_TRUSTED_PROXIES"),
+        ("CAVEATS_OPEN_REGISTRATON", "CAVEATS_OPEN_REGISTRATION"),
+        ("CAVEATS_PUBLICURL", "CAVEATS_PUBLIC_URL"),
+        ("caveats_seal_key_fiel", "CAVEATS_SEAL_KEY_FILE"),
+        ("CAVEATS_DATADIR", "CAVEATS_DATA_DIR"),
+        ("CAVEATS_MAX_LIFE_TIME", "CAVEATS_MAX_LIFETIME"),
+    ],
+)
+def test_a_mistyped_variable_is_named_with_the_setting_that_was_meant(
+    monkeypatch: pytest.MonkeyPatch, variable: str, meant: str
+) -> None:
+    monkeypatch.setenv(variable, "a secret")
+    with pytest.raises(SettingsError) as raised:
+        Settings.load()
+    assert str(raised.value) == f"{variable}: there is no such setting; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["CAVEATS_SERVICE_HOST", "CAVEATS_PORT_8080_TCP", "CAVEATS_PORT_8080_TCP_ADDR", "CAVEATS_ELSE"],
+)
+def test_a_variable_that_is_no_setting_and_like_none_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """Such as Kubernetes sets for a service called caveats. `serve` logs its name."""
+    monkeypatch.setenv(variable, "tcp://10.0.0.1:8080")
+    Settings.load()
+    assert (variable, None) in unknown_variables()
+
+
+def test_the_variables_of_the_client_are_no_slips(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(caveats_client.__file__).parent
+    source = "".join(file.read_text("utf-8") for file in folder.rglob("*.py"))
+    variables = set(re.findall(r"CAVEATS_[A-Z_]*[A-Z]", source)) - {"CAVEATS_COMPLETE"}
+    assert "CAVEATS_TOKEN" in variables
+    for variable in variables:
+        monkeypatch.setenv(variable, "x")
+    known = {f"CAVEATS_{name.upper()}" for name in Settings.model_fields}
+    assert {name for name, _ in unknown_variables()} & (variables - known) == set()

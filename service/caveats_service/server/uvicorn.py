@@ -13,10 +13,11 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from caveats_service.app import create_app
+from caveats_service.core import log
 from caveats_service.runtime import ServiceRuntime
 from caveats_service.server.header_limit import HeadLimitedProtocol
 from caveats_service.server.logging import configure
-from caveats_service.settings import PREFIX, Settings
+from caveats_service.settings import PREFIX, QUIET_START, Settings, unknown_variables
 
 if TYPE_CHECKING:
     import socket
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
-_QUIET = f"{PREFIX}QUIET_START"
-"""Set in the environment of workers. Their parent has printed the address already."""
+_QUIET = f"{PREFIX}{QUIET_START}"
 
 
 def options(settings: Settings) -> dict[str, Any]:
@@ -53,6 +53,8 @@ def serve(settings: Settings, workers: int = 1) -> None:
     Raises `SealKeyError`, `StoreError` or `SettingsError` before the first request is served.
     """
     configure(settings)
+    for variable, _ in unknown_variables():
+        log.warning("unknown_setting", variable=variable)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash writes no key from memory to a disk
     if workers == 1:
         app = create_app(settings, on_start=_end_streams_on_signal)

@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import socketserver
+import ssl
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
 
 from caveats import Audience, Caveat, ClientIp, Macaroon, Method, Note, Scope
@@ -246,17 +248,21 @@ def service(folder: Path) -> Iterator[int]:
         yield int(found[1])
 
 
+def nginx_site(**words: str) -> str:
+    """docs/proxies/nginx.conf with these words filled in."""
+    written = re.sub(r"(?m)^#.*$", "", (DOCS / "nginx.conf").read_text())
+    return re.sub(r"\$\{([A-Z_]+)\}", lambda word: words[word[1]], written)
+
+
+def without_tls(site: str) -> str:
+    """As the file says: without what is marked TLS, and without the server with the redirect."""
+    site = re.sub(r"(?m)^.*# TLS$\n", "", site)
+    return re.sub(r"(?ms)^server \{\n[^}]*return 301[^}]*\}\n", "", site)
+
+
 @contextlib.contextmanager
-def nginx(folder: Path, service: int, app: int) -> Iterator[int]:
-    """nginx with docs/proxies/nginx.conf, its three words filled in, inside of the least that nginx needs."""
-    port = free_port()
-    words = {
-        "LISTEN": f"127.0.0.1:{port}",
-        "CAVEATS_ADDRESS": f"127.0.0.1:{service}",
-        "APP_ADDRESS": f"127.0.0.1:{app}",
-    }
-    written = (DOCS / "nginx.conf").read_text()
-    site = re.sub(r"\$\{([A-Z_]+)\}", lambda word: words[word[1]], re.sub(r"(?m)^#.*$", "", written))
+def running_nginx(folder: Path, site: str, port: int) -> Iterator[None]:
+    """nginx with this site, inside of the least that nginx needs."""
     (folder / "site.conf").write_text(site)
     temporary = "".join(
         f"{what}_temp_path {folder}/{what};\n"
@@ -272,6 +278,23 @@ def nginx(folder: Path, service: int, app: int) -> Iterator[int]:
     command = [binary, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]
     with process(command, folder, {}) as said:
         until(lambda: listens(port), said)
+        yield
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, service: int, app: int) -> Iterator[int]:
+    """nginx with docs/proxies/nginx.conf, behind somebody else's TLS."""
+    port = free_port()
+    site = nginx_site(
+        SERVER_NAME="localhost",
+        LISTEN=f"127.0.0.1:{port}",
+        LISTEN_HTTP="",
+        CERTIFICATE="",
+        CERTIFICATE_KEY="",
+        CAVEATS_ADDRESS=f"127.0.0.1:{service}",
+        APP_ADDRESS=f"127.0.0.1:{app}",
+    )
+    with running_nginx(folder, without_tls(site), port):
         yield port
 
 
@@ -336,6 +359,54 @@ READ = Method("GET", "HEAD")
 INSIDE, OUTSIDE = "/albums/42/1.jpg", "/secret"
 
 
+# TLS
+
+
+@pytest.mark.parametrize("name", [pytest.param("nginx", marks=needs["nginx"])])
+def test_the_template_as_it_stands_serves_tls_alone_and_sends_http_there(
+    name: str, world: World, tmp_path: Path
+) -> None:
+    port, plain = free_port(), free_port()
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    named = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
+    subprocess.run(
+        [*made, *named, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=30
+    )
+    site = nginx_site(
+        SERVER_NAME="localhost",
+        LISTEN=f"127.0.0.1:{port}",
+        LISTEN_HTTP=f"127.0.0.1:{plain}",
+        CERTIFICATE=str(certificate),
+        CERTIFICATE_KEY=str(key),
+        CAVEATS_ADDRESS=f"127.0.0.1:{world.service}",
+        APP_ADDRESS=f"127.0.0.1:{world.app.port}",
+    )
+    trust = ssl.create_default_context(cafile=str(certificate))
+    world.app.seen.clear()
+    with running_nginx(tmp_path, site, port), httpx.Client(verify=trust, trust_env=False) as http:
+        bearer, token = world.token(READ)
+        headers = {bearer.decode(): token.decode()}
+        assert http.get(f"https://localhost:{port}{INSIDE}", headers=headers).status_code == 200
+        assert http.post(f"https://localhost:{port}{INSIDE}", headers=headers).status_code == 403
+        (seen,) = world.app.seen
+        assert seen.as_cgi("X-Forwarded-Proto") == ["https"]
+        assert http.get(f"http://localhost:{port}{INSIDE}", headers=headers).status_code == 400
+        sent_on = http.get(f"http://localhost:{plain}{INSIDE}?a=%2F", headers=headers)
+        assert (sent_on.status_code, sent_on.headers["location"]) == (301, f"https://localhost{INSIDE}?a=%2F")
+        assert len(world.app.seen) == 1
+
+
+def test_every_proxy_example_has_tls_and_says_where_it_may_be_left_out() -> None:
+    pages = [file.read_text() for file in (DOCS / "nginx.conf", DOCS / "proxies.md")]
+    for page in pages:
+        assert "LISTEN=443" in page
+        assert "CERTIFICATE" in page
+        assert "only where another proxy" in page.replace("\n# ", " ").replace("\n", " ")
+    listening = re.findall(r"(?m)^\{\$LISTEN:(.*)\} \{", (DOCS / "Caddyfile").read_text())
+    assert listening == ["photos.example"]  # without http://, Caddy has TLS
+
+
 # Who gets in
 
 
@@ -354,10 +425,11 @@ def test_what_is_granted_reaches_the_app_as_it_was_sent(method: str, proxy: int,
     assert not any("cav1_" in value for _, value in seen.headers), "the credential stays with the proxy"
 
 
-def test_head_is_a_method_of_its_own(proxy: int, world: World) -> None:
+def test_a_token_for_get_is_one_for_head_and_not_the_reverse(proxy: int, world: World) -> None:
     assert ask(proxy, INSIDE, [world.token(Method("HEAD"))], method="HEAD").status == 200
-    assert ask(proxy, INSIDE, [world.token(Method("GET"))], method="HEAD").status == 403
-    assert [seen.method for seen in world.app.seen] == ["HEAD"]
+    assert ask(proxy, INSIDE, [world.token(Method("GET"))], method="HEAD").status == 200
+    assert ask(proxy, INSIDE, [world.token(Method("HEAD"))], method="GET").status == 403
+    assert [seen.method for seen in world.app.seen] == ["HEAD", "HEAD"]
 
 
 def test_a_long_token_fits(proxy: int, world: World) -> None:

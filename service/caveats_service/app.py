@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from caveats_service.core.clock import utc_now
+from caveats_service.core.forgetting import uptime
 from caveats_service.core.passwords import INTERACTIVE, PasswordProfile
 from caveats_service.discharge.routes import agents as agent_logins
 from caveats_service.discharge.routes import discharge, forms, pages, waiting
@@ -101,11 +102,12 @@ def create_app(
     settings: Settings,
     *,
     now: Callable[[], datetime] = utc_now,
+    monotonic: Callable[[], float] = uptime,
     password_profile: PasswordProfile = INTERACTIVE,
     on_start: Callable[[ServiceRuntime], None] | None = None,
 ) -> Starlette:
     """The service as an ASGI application. `on_start` is called with the node once it is ready."""
-    runtime = ServiceRuntime(settings, now=now, password_profile=password_profile)
+    runtime = ServiceRuntime(settings, now=now, monotonic=monotonic, password_profile=password_profile)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from caveats.keys import is_box_key
@@ -17,6 +16,7 @@ from caveats_service.core.accounts import Accounts, FirstAdmin
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import BadPassword
 from caveats_service.core.feed import RevocationFeed
+from caveats_service.core.forgetting import LATE, ForgettingTime, uptime
 from caveats_service.core.issuing import Lives, TokenIssuer
 from caveats_service.core.master_keys import MasterKeys
 from caveats_service.core.passwords import INTERACTIVE, PasswordHasher, PasswordProfile
@@ -34,6 +34,7 @@ from caveats_service.storage.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from datetime import datetime
 
     from caveats import MasterKeyring
     from caveats_service.storage.encryption import SealKey
@@ -42,7 +43,8 @@ _TEND_EVERY = 2.0
 """Seconds between two rounds of `_tend`."""
 _RETRY_AFTER = 0.5
 """Seconds, after background work has failed."""
-_PRUNE_EVERY = timedelta(minutes=10)
+_PRUNE_EVERY = 600.0
+"""Seconds between two rounds of forgetting what has expired."""
 _ACTOR = "service"
 
 
@@ -66,10 +68,13 @@ class ServiceRuntime:
         settings: Settings,
         *,
         now: Callable[[], datetime] = utc_now,
+        monotonic: Callable[[], float] = uptime,
         password_profile: PasswordProfile = INTERACTIVE,
     ) -> None:
         self.settings = settings
         self.now = now
+        self.forgetting_time = ForgettingTime(now, monotonic)
+        self._monotonic = monotonic
         self.checkers = load_checkers(settings.checkers)
         self._conditions = load_conditions(settings.conditions)
         self.lives = Lives(settings.default_lifetime, settings.max_lifetime, settings.max_total_life)
@@ -92,7 +97,7 @@ class ServiceRuntime:
         self._damaged: tuple[str, ...] = ()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._prune_next = now() + _PRUNE_EVERY
+        self._prune_at = monotonic() + _PRUNE_EVERY
 
     async def start(self) -> None:
         """Open everything; the first time, make the seal key, a master key and an admin. Started already: nothing.
@@ -119,7 +124,9 @@ class ServiceRuntime:
     async def _assemble(self, seal_key: SealKey) -> None:
         settings, store, now = self.settings, self.store, self.now
         verifier = new_verifier(self.checkers, settings)
-        self.master_keys = MasterKeys(store, seal_key, settings, now=now, changed=self._keys_changed)
+        self.master_keys = MasterKeys(
+            store, seal_key, settings, now=now, tend_time=self.forgetting_time, changed=self._keys_changed
+        )
         self.tokens = TokenVerifier(verifier, self.master_keys, store, settings)
         self.feed = RevocationFeed(
             store, self.master_keys, verifier, now=now, most_readers=settings.max_feed_readers
@@ -211,12 +218,15 @@ class ServiceRuntime:
         self.feed.look()
 
     async def _tend(self) -> None:
-        now = self.now()
         await self.tokens.write_uses()
         await self.master_keys.tend()
-        if now >= self._prune_next:
-            self._prune_next = now + _PRUNE_EVERY
-            self.feed.revocation_set.prune(now)
+        if self.forgetting_time.went_back():
+            log.warning("clock_was_ahead")
+            await self.feed.load()
+        if self._monotonic() >= self._prune_at:
+            self._prune_at = self._monotonic() + _PRUNE_EVERY
+            now = self.forgetting_time()
+            self.feed.revocation_set.prune(now - LATE)
             await self.store.revocations.prune(now=now, actor=_ACTOR)
             await self.store.labels.prune(now=now, actor=_ACTOR)
             await self.store.replies.prune(now=now)

@@ -13,7 +13,17 @@ from ulid import ULID
 
 from caveats import Expires, Identifier, Macaroon, MasterKeyring, Parent, Scope, User, new_token_id
 from caveats_service.core.clock import utc_now
-from tests.support.service import ADMIN_PASSWORD, Clock, Service, basic, bearer, problem, rows, serving
+from tests.support.service import (
+    ADMIN_PASSWORD,
+    Clock,
+    Service,
+    basic,
+    bearer,
+    new_user,
+    problem,
+    rows,
+    serving,
+)
 
 ADMIN = basic("admin", ADMIN_PASSWORD)
 ENDPOINTS: list[tuple[str, str, Any]] = [
@@ -197,3 +207,80 @@ def test_an_entry_for_an_id_that_cannot_be_believed_is_kept_for_the_longest_life
             assert timedelta(0) <= kept - timed.settings.longest_life <= timedelta(days=1)
             clock.forward(hours=3)
     assert len(rows(tmp_path, "SELECT 1 FROM revocations")) == 1
+
+
+# A machine's clock that is ahead for a while
+
+
+class Uptime:
+    """Seconds that pass only when a test says so, whatever the time of day is."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.mark.parametrize("days", [100, 40_000])
+def test_a_service_whose_clock_jumps_and_comes_back_forgets_no_revocation_and_destroys_no_key(
+    start: Callable[..., Service], clock: Clock, tmp_path: Path, days: int
+) -> None:
+    """Neither this node, nor the store, which all nodes share, nor what it tells verifiers."""
+    uptime = Uptime()
+    service = start(now=clock, monotonic=uptime)
+    runtime = service.runtime
+    user = new_user(service)
+    with service.client() as http:
+        token = user.token(note="ci")
+        admin(http, "/v1/keys/rotate", {"now": True})
+        http.post("/v1/revocations", json={}, headers=bearer(token))
+        clock.forward(days=days)
+        for _ in range(2):
+            uptime.seconds += 601
+            service.run(runtime._tend())
+        service.run(runtime.feed.load())
+        for table, count in (("revocations", 1), ("labelled_tokens", 1)):
+            assert rows(tmp_path, f"SELECT count(*) FROM {table}") == [(count,)]
+        assert {row.state.value for row in runtime.master_keys.rows} == {"active", "verifying"}
+        assert len(runtime.feed.revocation_set) == 1
+        clock.forward(days=-days)
+        assert problem(http.get("/v1/authorize", headers=bearer(token))) == (401, "invalid_token")
+        uptime.seconds += 91 * 86400
+        clock.forward(days=91)
+        service.run(runtime._tend())
+        assert rows(tmp_path, "SELECT count(*) FROM revocations") == [(0,)]
+
+
+def test_what_a_node_forgot_by_a_clock_that_was_ahead_at_its_start_is_read_again(
+    start: Callable[..., Service], clock: Clock
+) -> None:
+    """The store still has it, which goes by the clock of the database or, on SQLite, by other processes'."""
+    uptime = Uptime()
+    service = start(now=clock, monotonic=uptime)
+    runtime = service.runtime
+    user = new_user(service)
+    token = user.token()
+    with service.client() as http:
+        http.post("/v1/revocations", json={}, headers=bearer(token))
+        runtime.feed.revocation_set.prune(clock() + timedelta(days=100))
+        assert http.get("/v1/authorize", headers=bearer(token)).status_code == 200
+        clock.forward(days=100)
+        uptime.seconds += 100 * 86400
+        runtime.forgetting_time.went_back()
+        clock.forward(days=-100)
+        service.run(runtime._tend())
+        assert problem(http.get("/v1/authorize", headers=bearer(token))) == (401, "invalid_token")
+
+
+def test_a_node_whose_clock_was_ahead_goes_on_telling_its_listeners_that_nothing_happened(
+    start: Callable[..., Service], clock: Clock
+) -> None:
+    service = start(now=clock, monotonic=Uptime())
+    clock.forward(days=100)
+    service.run(service.runtime.feed.follow())
+    clock.forward(days=-100)
+    service.run(service.runtime.feed.follow())
+    head = service.runtime.feed.head
+    assert head is not None
+    assert head.at == clock()

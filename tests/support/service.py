@@ -33,6 +33,7 @@ from caveats import Macaroon
 from caveats_service.app import create_app
 from caveats_service.cli.app import app as commands
 from caveats_service.core.clock import utc_now
+from caveats_service.core.forgetting import uptime
 from caveats_service.core.passwords import PasswordProfile
 from caveats_service.runtime import ServiceRuntime
 from caveats_service.server.uvicorn import options
@@ -104,12 +105,18 @@ def serving(
     folder: Path,
     *,
     now: Callable[[], datetime] = utc_now,
+    monotonic: Callable[[], float] | None = None,
     password_profile: PasswordProfile = CHEAP,
     **given: Any,
 ) -> Iterator[Service]:
-    """The service under uvicorn on a free port, in a thread of this process."""
+    """The service under uvicorn on a free port, in a thread of this process.
+
+    `monotonic`: seconds; None: they pass as on `now`, which a test turns as time passes.
+    """
+    if monotonic is None:
+        monotonic = uptime if now is utc_now else lambda: now().timestamp()
     settings = Settings.load(**{"data_dir": folder / "data", "port": 0, **GENEROUS, **given})
-    app = create_app(settings, now=now, password_profile=password_profile)
+    app = create_app(settings, now=now, monotonic=monotonic, password_profile=password_profile)
     server = uvicorn.Server(uvicorn.Config(app, **{**options(settings), "timeout_graceful_shutdown": 1}))
     loops: list[asyncio.AbstractEventLoop] = []
     started = server.startup

@@ -60,7 +60,9 @@ def with_master_keys(work: Callable[[MasterKeys], Awaitable[_T]]) -> _T:
     """As `with_store`, given the master keys."""
 
     async def with_keys(store: Store, seal_key: SealKey, settings: Settings) -> _T:
-        keys = MasterKeys(store, seal_key, settings, now=utc_now, changed=lambda _keyring: None)
+        keys = MasterKeys(
+            store, seal_key, settings, now=utc_now, tend_time=utc_now, changed=lambda _keyring: None
+        )
         await keys.start()
         return await work(keys)
 

@@ -166,7 +166,7 @@ class RevocationFeed:
         read_at = self._now()
         page = await self._store.revocations.page(0, limit=0)
         head, epoch = page.last_sequence, page.epoch
-        async for _, rows in self._live_rows(0, head, read_at):
+        async for _, rows in self._live_rows(0, head):
             fresh.add_rows(rows)
         for revocation in taken:  # revoked here meanwhile, after its page had been read
             fresh.add(revocation)
@@ -194,7 +194,7 @@ class RevocationFeed:
         head = self.head
         keys = self._master_keys.keyring.key_ids
         self._read_up_to = entries[-1][0] if entries else after
-        if entries or head is None or head.keys != keys or read_at - head.at >= _HEARTBEAT:
+        if entries or head is None or head.keys != keys or abs(read_at - head.at) >= _HEARTBEAT:
             self._publish(
                 Page(self.epoch, after, self._read_up_to, page.last_sequence, read_at, keys, entries)
             )
@@ -264,7 +264,7 @@ class RevocationFeed:
             after = 0
         elif after > head.upto:
             after = head.upto if epoch is not None else 0
-        async for upto, rows in self._live_rows(after, head.upto, head.at):
+        async for upto, rows in self._live_rows(after, head.upto):
             yield replace(head, after=after, upto=upto), rows
             after = upto
 
@@ -299,14 +299,10 @@ class RevocationFeed:
             key = self._signing_keys[audience] = active.audience_key(audience)
         return key
 
-    async def _live_rows(self, after: int, upto: int, now: datetime) -> AsyncIterator[tuple[int, list[Row]]]:
+    async def _live_rows(self, after: int, upto: int) -> AsyncIterator[tuple[int, list[Row]]]:
         """What is live in this stretch, as much as fits a page at a time, and up to where that is all."""
         while True:
-            rows = (
-                await self._store.revocations.live_rows(after, upto, now=now, limit=_PAGE)
-                if after < upto
-                else []
-            )
+            rows = await self._store.revocations.live_rows(after, upto, limit=_PAGE) if after < upto else []
             after = upto if len(rows) < _PAGE else rows[-1][0]
             yield after, rows
             if after == upto:

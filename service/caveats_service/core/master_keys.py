@@ -32,6 +32,8 @@ _MOST_MISSES = 32
 class MasterKeys:
     """The master keys of this process, opened. `changed` is called with every new keyring.
 
+    `tend_time`: the time by which keys are rotated and destroyed, which is never ahead of what has passed.
+
     A key whose row cannot be opened is left out: tokens under it are refused, all others go on. It can be retired.
     """
 
@@ -42,6 +44,7 @@ class MasterKeys:
         settings: Settings,
         *,
         now: Callable[[], datetime],
+        tend_time: Callable[[], datetime],
         changed: Callable[[MasterKeyring], None],
     ) -> None:
         self.keyring = MasterKeyring(())
@@ -52,6 +55,7 @@ class MasterKeys:
         self._seal_key = seal_key
         self._settings = settings
         self._now = now
+        self._tend_time = tend_time
         self._changed = changed
         self._opened: dict[str, bytes] = {}
         self._loading: asyncio.Task[None] | None = None
@@ -147,7 +151,7 @@ class MasterKeys:
     async def tend(self) -> None:
         """Rotate: publish a key when the active one is old, activate it when all can have it, retire keys without tokens."""
         await self.refresh()
-        now, settings = self._now(), self._settings
+        now, settings = self._tend_time(), self._settings
         for row in self.rows:
             if row.key_id in self.damaged and row.state is not KeyState.VERIFYING:
                 continue

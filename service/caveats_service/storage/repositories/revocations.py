@@ -35,7 +35,7 @@ _BATCH = 5000
 _TOGETHER = 500
 _LIVE = (
     "SELECT sequence, kind, token_id, branch_id, username, issued_up_to, expires_at FROM revocations"
-    " WHERE sequence > $1 AND sequence <= $2 AND expires_at > $3 ORDER BY sequence LIMIT $4"
+    " WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence LIMIT $3"
 )
 
 
@@ -105,14 +105,12 @@ class RevocationRepository(Repository):
             return RevocationPage(head.epoch, head.revocation_sequence, head.revocation_floor, records)
 
     @operation
-    async def live_rows(
-        self, after_sequence: int, upto: int, *, now: datetime, limit: int = 5000
-    ) -> list[FeedRow]:
-        """The entries after a sequence, up to another, that have not expired `GRACE` ago, as rows of the feed.
+    async def live_rows(self, after_sequence: int, upto: int, *, limit: int = 5000) -> list[FeedRow]:
+        """The entries after a sequence, up to another, as rows of the feed. What has expired, `prune` removes.
 
-        Fewer than `limit` are all there are. A node reads a million of them when it starts, so none becomes a record.
+        No process leaves out entries by a clock of its own, which may be ahead. Fewer than `limit` are all there are. A node reads a million of them when it starts, so none becomes a record.
         """
-        values = (after_sequence, upto, milliseconds(now - GRACE), limit)
+        values = (after_sequence, upto, limit)
         async with self._database.read() as connection:
             return list(map(_feed_row, await self._database.rows(connection, _LIVE, *values)))
 

@@ -31,6 +31,8 @@ from caveats.bakery import BakeryMacaroon, BakeryParty
 from caveats.http import IncomingRequest, Problem
 from caveats.token import decode_any_base64
 from caveats_client import BadDischarge, Client, Forbidden, Interact, TokenAuth, UnusableAddress
+from caveats_client.auth import MOST_PATHS
+from caveats_client.discharge.required import Required, envelope
 from caveats_client.guards.discharge_guard import DischargeGuard
 from caveats_client.guards.guard import Guard
 from tests.support.bakery import KEY, Asked, Site, said, site
@@ -372,3 +374,12 @@ def test_what_is_refused_though_all_was_collected_is_the_answer(app: Site, idm: 
     [answer] = get(TokenAuth(own, app.url, **nearby(idm)), f"{app.url}/things")
     assert answer.json()["code"] == "discharge_required"
     assert (len(app.asked), len(idm.asked)) == (1, 1)
+
+
+def test_what_an_origin_gives_for_ever_new_paths_is_bounded() -> None:
+    auth = TokenAuth(None, origin="https://photos.example")
+    given = envelope(Macaroon.mint(b"k" * 32, b"for one path"))
+    for n in range(3 * MOST_PATHS):
+        request = httpx.Request("GET", f"https://photos.example/albums/{n}")
+        auth._take(Required(given, f"/albums/{n}", "macaroon-x"), request, was_redirected=False)
+    assert list(auth._given) == [f"/albums/{n}" for n in range(2 * MOST_PATHS, 3 * MOST_PATHS)]

@@ -45,6 +45,8 @@ T = TypeVar("T")
 
 ROUNDS = 2
 """How many times one request is sent again with what its answer asked for."""
+MOST_PATHS = 64
+"""The most paths of an origin that have a macaroon of their own; the one given longest ago goes first."""
 
 
 class BearerAuth(httpx.Auth):
@@ -219,7 +221,8 @@ class TokenAuth(httpx.Auth):
         if not _is_below(request.url.path, asked.path):
             raise BadDischarge(f"{shown(request.url)} gives a macaroon for other paths than the one asked")
         others = {path: held for path, held in self._given.items() if not _is_below(request.url.path, path)}
-        self._given = {**others, asked.path: _Held(asked.macaroon, asked.cookie)}
+        newest = list(others.items())[1 - MOST_PATHS :]
+        self._given = {**dict(newest), asked.path: _Held(asked.macaroon, asked.cookie)}
 
     def _lacks(self, request: httpx.Request) -> bool:
         """Whether the token was sent without discharges and has third-party caveats. Then they are collected."""

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import math
 import time
+from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
     from caveats_service.settings import Settings
 
-MOST_COUNTED = 100_000
-"""Events that one `MovingWindow` remembers, of all keys: some 45 MB if each is of another key."""
+MOST_BYTES = 16 * 1024 * 1024
+"""Memory of one `MovingWindow`, estimated: some 38,000 keys of one event each, or half a million events of a few keys."""
+_KEY_BYTES, _EVENT_BYTES = 400, 32
 MOST_WAITERS = 100
 """Attempts at one account from one address that run or wait."""
 _TOO_MANY = "too many attempts"
@@ -34,14 +36,14 @@ _REVOKE_ABOVE = "revoke the copy that these were made from, or the whole token"
 
 
 class MovingWindow:
-    """Events by key, so many of each in a time. Bounded: past `most`, keys without an event for longest are forgotten.
+    """Events by key, so many of each in a time. Bounded: past `most` bytes, keys without an event for longest are forgotten.
 
-    To be forgotten early one needs `most` events of others in that time, from as many addresses: whoever has those is not
-    held by a count of one address.
+    To be forgotten early one needs tens of thousands of other keys in that time: whoever has so many addresses is not held
+    by a count of one.
     """
 
     def __init__(
-        self, rate: str, *, most: int = MOST_COUNTED, clock: Callable[[], float] = time.monotonic
+        self, rate: str, *, most: int = MOST_BYTES, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`rate`: as in "10/minute". `clock`: seconds."""
         parsed = parse(rate)
@@ -51,10 +53,10 @@ class MovingWindow:
         self._clock = clock
         self._events: OrderedDict[tuple[str, ...], list[float]] = OrderedDict()
         """The times of each key's events, oldest first; the key with the latest event last."""
-        self._count = 0
+        self._size = 0
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._events)
 
     def left(self, *key: str) -> int:
         """How many more events of this key are allowed now."""
@@ -62,27 +64,37 @@ class MovingWindow:
 
     def hit(self, *key: str) -> bool:
         """Count an event, if one more is allowed."""
-        now, live = self._clock(), self._live(key)
-        if len(live) >= self._amount:
+        events = self._live(key)
+        if len(events) >= self._amount:
             return False
-        self.clear(*key)
-        self._events[key] = [*live, now]  # the last one now
-        self._count += len(live) + 1
-        while self._count > self._most or self._is_over(next(iter(self._events))):
+        if key not in self._events:
+            self._events[key] = events
+            self._size += _KEY_BYTES
+        self._events.move_to_end(key)
+        events.append(self._clock())
+        self._size += _EVENT_BYTES
+        while self._events and (self._size > self._most or self._is_over(next(iter(self._events)))):
             self.clear(*next(iter(self._events)))
         return True
 
     def _live(self, key: tuple[str, ...]) -> list[float]:
-        """The times of the key's events that still count."""
-        since = self._clock() - self._seconds
-        return [at for at in self._events.get(key, ()) if at > since]
+        """The times of the key's events that still count. The others are dropped."""
+        events = self._events.get(key, [])
+        over = bisect_right(events, self._clock() - self._seconds)
+        if over:
+            del events[:over]
+            self._size -= _EVENT_BYTES * over
+        return events
 
     def _is_over(self, key: tuple[str, ...]) -> bool:
-        return self._events[key][-1] <= self._clock() - self._seconds
+        events = self._events[key]
+        return not events or events[-1] <= self._clock() - self._seconds
 
     def clear(self, *key: str) -> None:
         """Forget the events of this key."""
-        self._count -= len(self._events.pop(key, ()))
+        events = self._events.pop(key, None)
+        if events is not None:
+            self._size -= _KEY_BYTES + _EVENT_BYTES * len(events)
 
     def refusal(self, *key: str) -> RateLimited:
         """The error for one event too many; it says when the oldest of this key no longer counts."""

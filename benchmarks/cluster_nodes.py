@@ -86,6 +86,8 @@ def nodes(database_url: str, count: int, *, workers: int = 1) -> Iterator[list[N
                 "CAVEATS_ADMIN_PASSWORD": _PASSWORD,
                 "CAVEATS_PORT": str(port),
                 "CAVEATS_LOG_LEVEL": "warning",
+                "CAVEATS_REVOKE_LIMIT_TOKEN": "100000/minute",
+                "CAVEATS_REVOKE_LIMIT_ADDRESS": "100000/minute",
             }
             command = "from caveats_service.cli import main; main()"
             process = subprocess.Popen(

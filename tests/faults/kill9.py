@@ -98,6 +98,8 @@ class Service:
             "CAVEATS_PORT": "0",
             "CAVEATS_ADMIN_PASSWORD": PASSWORD,
             "CAVEATS_LOGIN_LIMIT_ACCOUNT": "100000/minute",
+            "CAVEATS_REVOKE_LIMIT_TOKEN": "100000/minute",
+            "CAVEATS_REVOKE_LIMIT_ADDRESS": "100000/minute",
             "CAVEATS_KEY_PROPAGATION": "1s",
             "CAVEATS_LOG_LEVEL": "error",
         }

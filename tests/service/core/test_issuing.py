@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from caveats import (
     Authenticated,
+    Caveat,
     Checkers,
     Context,
     Expires,
     Identifier,
+    Introspection,
     Macaroon,
     MalformedCaveat,
     Parent,
@@ -36,6 +38,7 @@ from caveats_service.core.issuing import (
     Lives,
     bounds_of_token,
     bounds_of_user,
+    final_expiry,
     plan,
     renewal_expiry,
 )
@@ -343,3 +346,28 @@ def test_a_renewal_grants_nothing_but_time(holders: list[str], hours: int, reque
     assert until <= NOW + LIVES.total
     added = list(renewed.wire.caveats[4:])
     assert added == list(first.wire.caveats[3:])
+
+
+FIRST, EARLY, LATE = (Expires(NOW + n * HOUR) for n in (1, 2, 3))
+PARENT = Parent("k1", new_token_id(NOW), (bytes(16),))
+
+
+@pytest.mark.parametrize(
+    ("added", "expected"),
+    [
+        pytest.param([], None, id="a renewal moves the issuer's expiry"),
+        pytest.param([("holder", LATE), ("holder", EARLY)], EARLY, id="the earliest of holders'"),
+        pytest.param([("issuer", LATE), ("holder", Scope("a:b"))], LATE, id="a ceiling of the issuer's"),
+        pytest.param([("issuer", PARENT)], FIRST, id="no renewal of what has a parent"),
+        pytest.param([("discharger", EARLY)], None, id="a discharge can be had again"),
+        pytest.param([("discharger", PARENT)], None, id="a third party's parent is none of the token's"),
+    ],
+)
+def test_a_copy_has_expired_for_good_when_no_renewal_and_no_discharge_helps(
+    added: list[tuple[str, Caveat]], expected: Expires | None
+) -> None:
+    issued: list[tuple[str, Caveat]] = [("issuer", User("alice")), ("issuer", FIRST), ("issuer", Scope("*"))]
+    who, typed = zip(*issued, *added, strict=True)
+    identifier = Identifier("k1", "default", new_token_id(NOW), 3)
+    judged = Introspection(identifier, "alice", typed, added_by=who, branches=(), whole=False)
+    assert final_expiry(judged) == (None if expected is None else expected.at)

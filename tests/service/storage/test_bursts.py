@@ -33,7 +33,7 @@ async def test_hundreds_of_writes_at_once_are_all_done(kind: str, tmp_path: Path
             else {}
         )
         many: dict[str, Any] = {**CLIENT, "timeout": 300, "limits": LIMITS}
-        with process(tmp_path, **given) as node:
+        with process(tmp_path, REVOKE_LIMIT_TOKEN=f"{EACH}/hour", **given) as node:
             async with httpx.AsyncClient(base_url=node.url, **many) as http:
                 asked = {"username": "admin", "password": ADMIN_PASSWORD, "scope": "* caveats:*"}
                 token = (await http.post("/v1/tokens", json=asked)).json()["token"]

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks import cpu, libmacaroons
+from benchmarks.branches import branches
 from benchmarks.cli import cli
 from benchmarks.discharges import discharges
 from benchmarks.http import http
@@ -26,6 +27,7 @@ _PARTS = {
     "sizes": cpu.sizes,
     "discharges": discharges,
     "revocations": revocations,
+    "branches": branches,
     "http": http,
     "cli": cli,
 }

@@ -294,6 +294,21 @@ def test_every_path_that_a_page_names_is_there(page: Path) -> None:
         assert (ROOT / path).exists(), path
 
 
+# docs/threat-model.md
+
+
+def test_each_bound_of_the_threat_model_names_tests_that_are_there() -> None:
+    text = (DOCS / "threat-model.md").read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    there = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text("utf-8"), re.MULTILINE)
+    }
+    assert named
+    assert named <= there, sorted(named - there)
+
+
 # docs/settings.md
 
 

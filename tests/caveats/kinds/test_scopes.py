@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import combinations_with_replacement, product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveats import Context, Scope, effective, standard_checkers
-from caveats.kinds import ScopePattern, parse_scope
+from caveats import Context, MalformedCaveat, Scope, effective, standard_checkers
+from caveats.kinds import ScopePattern, parse_address, parse_scope
 from caveats.kinds.scopes import MOST_PATTERNS, intersect, reduce_patterns
 from tests.support.law import NOW, at_most
 
@@ -221,3 +222,20 @@ def test_of_any_three_patterns_those_stay_that_no_other_covers():
 def test_patterns_are_sorted_by_their_text():
     patterns = [parse_scope("a:w"), parse_scope("a/*:r")]
     assert list(map(str, reduce_patterns(patterns))) == ["a/*:r", "a:w"]
+
+
+def test_parsed_scopes_and_addresses_are_remembered_within_bounds() -> None:
+    """Whoever asks chooses them: what is remembered is short, and so many."""
+    parse_scope.cache_clear()
+    tracemalloc.start()
+    for n in range(5000):
+        parse_scope(f"{n:05}".ljust(1019, "a") + ":read")
+        parse_address(f"2001:db8:{n:x}::{n:x}")
+        with pytest.raises(MalformedCaveat):
+            parse_scope(f"{n:05}".ljust(1020, "a") + ":read")
+        assert parse_address(f"{n:05}".ljust(46, "1")) is None
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert parse_scope.cache_info().currsize == parse_scope.cache_info().maxsize == 4096
+    assert taken < 12_000_000
+    parse_scope.cache_clear()

@@ -81,7 +81,7 @@ async def _measure(
     delays, cpu, begun = [], cpu_seconds([pid]), time.monotonic()
     for copy in copies:
         heard = [one.next_entries() for one in subscribers]
-        status, _ = await asyncio.to_thread(caller.ask, "POST", "/v1/revocations", copy)
+        status, _ = await asyncio.to_thread(caller.ask, "POST", "/v1/revocations", copy, presented=True)
         acknowledged = time.monotonic()
         if status != 201:
             raise RuntimeError("not revoked")

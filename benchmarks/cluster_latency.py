@@ -74,7 +74,7 @@ def _revoke(caller: Caller, watchers: list[_Watcher]) -> tuple[list[float], floa
     for watcher in watchers:
         assert watcher.hear() == "ready"
     time.sleep(random.uniform(0, 0.02))
-    status, _ = caller.ask("POST", "/v1/revocations", copy)
+    status, _ = caller.ask("POST", "/v1/revocations", copy, presented=True)
     acknowledged = time.monotonic()
     assert status == 201
     return [float(watcher.hear()) for watcher in watchers], acknowledged

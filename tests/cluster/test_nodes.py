@@ -38,7 +38,12 @@ def test_what_is_revoked_at_one_node_is_refused_at_the_other_and_by_verifiers_wi
             for one in (token, copy):
                 assert authorized(two.clients[1], one)
                 assert accepted(verifier, one)
-            assert two.clients[0].post("/v1/revocations", headers=bearer(copy)).status_code == 201
+            assert (
+                two.clients[0]
+                .post("/v1/revocations", json={"presented": True}, headers=bearer(copy))
+                .status_code
+                == 201
+            )
             acknowledged = monotonic()
             assert not authorized(two.clients[0], copy)  # the node itself: the very next request
             other_node.append(
@@ -129,7 +134,10 @@ def test_an_issue_sent_again_to_another_node_answers_with_the_same_token(
 
 def test_a_revocation_sent_again_to_another_node_is_the_same_entry(two: Cluster) -> None:
     token = two.issue(0)
-    answers = [http.post("/v1/revocations", headers=bearer(token)) for http in (*two.clients, *two.clients)]
+    answers = [
+        http.post("/v1/revocations", json={"presented": True}, headers=bearer(token))
+        for http in (*two.clients, *two.clients)
+    ]
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.json()["sequence"] for answer in answers}) == 1
 

@@ -76,7 +76,7 @@ def test_a_rolling_restart_under_load_fails_no_request(
 
         def write() -> None:
             copy = narrow(token, f"note = {next(numbers)}")
-            answer = balancer.ask("POST", "/v1/revocations", headers=bearer(copy))
+            answer = balancer.ask("POST", "/v1/revocations", json={"presented": True}, headers=bearer(copy))
             assert answer.status_code == 201, answer.text
 
         verifiers = [nodes.attach(at) for at in (0, 1)]
@@ -134,7 +134,10 @@ def test_workers_on_sqlite_agree_within_a_second_whichever_is_asked(tmp_path: Pa
             token = issue(http)
             copy = narrow(token, "note = a copy")
             assert all(authorized(one, copy) for one in clients.values())
-            assert http.post("/v1/revocations", headers=bearer(copy)).status_code == 201
+            assert (
+                http.post("/v1/revocations", json={"presented": True}, headers=bearer(copy)).status_code
+                == 201
+            )
             acknowledged = time.monotonic()
             assert not authorized(http, copy)
             for one in clients.values():

@@ -43,7 +43,9 @@ def write_of(nodes: Cluster, what: str) -> httpx.Response:
     match what:
         case "revoke":
             return http.post(
-                "/v1/revocations", headers=bearer(narrow(nodes._admin, f"note = {time.time_ns()}"))
+                "/v1/revocations",
+                json={"presented": True},
+                headers=bearer(narrow(nodes._admin, f"note = {time.time_ns()}")),
             )
         case "issue with a label":
             return http.post("/v1/tokens", json={"note": "a label"}, headers=admin)
@@ -143,7 +145,7 @@ class Traffic:
         http = self.nodes.clients[number % 2]
         copy = narrow(self.token, f"note = copy {number}")
         answers = (
-            http.post("/v1/revocations", headers=bearer(copy)),
+            http.post("/v1/revocations", json={"presented": True}, headers=bearer(copy)),
             http.post("/v1/tokens", json={"note": f"label {number}"}, headers=bearer(self.nodes._admin)),
         )
         for answer, keep in zip(answers, (self.revoked, self.labelled), strict=True):

@@ -168,12 +168,18 @@ def work(service: Service, acked: Acked, admin: str, seed: int, stop: threading.
                     acked.note()
             elif what == "copy":
                 copy = narrow(token, f"copy {chance.random()}")
-                if http.post("/v1/revocations", headers=bearer(copy)).status_code == 201:
+                if (
+                    http.post("/v1/revocations", json={"presented": True}, headers=bearer(copy)).status_code
+                    == 201
+                ):
                     acked.died(copy)
             elif what == "token":
                 mine.remove(token)
                 acked.in_doubt(token)
-                if http.post("/v1/revocations", headers=bearer(token)).status_code == 201:
+                if (
+                    http.post("/v1/revocations", json={"presented": True}, headers=bearer(token)).status_code
+                    == 201
+                ):
                     acked.died(token, narrow(token, "a copy"))
             elif what == "id":
                 mine.remove(token)

@@ -33,7 +33,12 @@ def test_a_lost_revocation_would_be_noticed(tmp_path: Path) -> None:
         body = {"username": kill9.ADMIN, "password": kill9.PASSWORD, "scope": "* caveats:*"}
         admin = kill9.httpx.post(f"{service.url}/v1/tokens", json=body, **kill9.HTTP).json()["token"]
         copy = kill9.narrow(admin, "a copy")
-        answer = kill9.httpx.post(f"{service.url}/v1/revocations", headers=kill9.bearer(copy), **kill9.HTTP)
+        answer = kill9.httpx.post(
+            f"{service.url}/v1/revocations",
+            json={"presented": True},
+            headers=kill9.bearer(copy),
+            **kill9.HTTP,
+        )
         assert answer.status_code == 201
         acked.died(copy)
         kill9.check_acked(service, acked, admin)

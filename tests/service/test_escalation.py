@@ -186,7 +186,7 @@ def test_lineage_that_a_holder_writes_changes_nothing_for_the_better(http: httpx
     forged = narrow(token, "renewed = 2099-01-01T00:00:00Z")
     answer = http.post("/v1/tokens/renew", headers=bearer(forged))
     assert answer.status_code == 200
-    http.post("/v1/revocations", headers=bearer(token))
+    http.post("/v1/revocations", json={"presented": True}, headers=bearer(token))
     for dead in (forged, answer.json()["token"]):
         assert http.get("/v1/authorize", headers=bearer(dead)).status_code == 401
 
@@ -298,7 +298,7 @@ def test_an_apps_token_with_the_id_of_anothers_does_not_kill_that_one(
     for _ in range(2):
         http.delete(f"/v1/tokens/{victim['token_id']}", headers=bearer(forged))
         http.post("/v1/revocations", json={"token_id": victim["token_id"]}, headers=bearer(forged))
-        http.post("/v1/revocations", headers=bearer(forged))
+        http.post("/v1/revocations", json={"presented": True}, headers=bearer(forged))
         http.delete("/v1/session", headers=cookie)
         http.post("/v1/session", json={"username": "admin", "password": ADMIN_PASSWORD}, headers=cookie)
     assert http.get("/v1/authorize?audience=photos", headers=bearer(forged)).status_code == 401

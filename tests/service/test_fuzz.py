@@ -97,7 +97,7 @@ class World:
         admin = admin_of(service).token(scope="* caveats:*")
         dead = user.token()
         with service.client() as http:
-            http.post("/v1/revocations", headers=bearer(dead))
+            http.post("/v1/revocations", json={"presented": True}, headers=bearer(dead))
             child = http.post("/v1/tokens", json={}, headers=bearer(whole)).json()["token"]
             renewed = http.post("/v1/tokens/renew", headers=bearer(narrow(whole, "note = n"))).json()["token"]
         self.tokens = [

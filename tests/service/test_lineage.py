@@ -31,7 +31,7 @@ ENDPOINTS: list[tuple[str, str, Any]] = [
     ("POST", "/v1/tokens", {"scope": "*"}),
     ("POST", "/v1/tokens/renew", {"expires_in": "1h"}),
     ("GET", "/v1/tokens", None),
-    ("POST", "/v1/revocations", {}),
+    ("POST", "/v1/revocations", {"presented": True}),
     ("GET", "/v1/revocations", None),
     ("GET", "/v1/users", None),
     ("POST", "/v1/keys/rotate", {}),
@@ -182,7 +182,7 @@ def test_a_revoked_token_stays_revoked_whatever_time_its_id_claims(
     with timed.client() as http:
         assert live(http, token)
         branch = http.post("/v1/verify", json={"token": token, "audience": "photos"}).json()["branches"][-1]
-        body = {"token_id": token_id, "branch_id": branch} if by == "id" else {}
+        body = {"token_id": token_id, "branch_id": branch} if by == "id" else {"presented": True}
         assert http.post("/v1/revocations", json=body, headers=bearer(token)).status_code == 201
         assert not live(http, token)
         clock.forward(days=400)

@@ -86,7 +86,7 @@ def workload(running: Process) -> list[str]:
             http.get("/v1/keys", headers=bearer(token))
             http.post(f"/{token}")
         http.post("/v1/revocations", json={"token": renewed})
-        http.post("/v1/revocations", headers=bearer(child))
+        http.post("/v1/revocations", json={"presented": True}, headers=bearer(child))
         http.put("/v1/users/alice/password", json={"password": alice, "new_password": new})
         admin = keep(
             http.post(

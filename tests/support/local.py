@@ -237,7 +237,7 @@ class World:
         )
 
     def revoke(self, token: str) -> None:
-        reply = self.http.post("/v1/revocations", json={}, headers=bearer(token))
+        reply = self.http.post("/v1/revocations", json={"presented": True}, headers=bearer(token))
         assert reply.is_success, reply.text
 
 

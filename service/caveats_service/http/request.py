@@ -93,22 +93,20 @@ class RequestContext:
         """Where a listing goes on (`?after=`, "" at first) and how many rows it has (`?limit=`, 1 to 1000)."""
         return self.http.query_params.get("after", ""), max(1, self.number("limit", 100, 1000))
 
-    async def read(self, model: type[_Model], *, required: bool = False) -> _Model:
-        """The body as `model`. Without `required`, none at all is as good as `{}`. Raises `Problem`: 400, 408, 413, 415."""
-        return await self._read(model.model_validate, required=required)
+    async def read(self, model: type[_Model]) -> _Model:
+        """The body as `model`; none at all is as good as `{}`. Raises `Problem`: 400, 408, 413, 415."""
+        return await self._read(model.model_validate)
 
     async def read_as(self, adapter: TypeAdapter[_Body]) -> _Body:
         """As `read`, for a body of several shapes."""
         return await self._read(adapter.validate_python)
 
-    async def _read(self, validate: Callable[[Any], _Body], *, required: bool = False) -> _Body:
+    async def _read(self, validate: Callable[[Any], _Body]) -> _Body:
         raw = self.body = await self.raw()
         if raw:
             media_type = self.http.headers.get("content-type", "").partition(";")[0].strip().lower()
             if media_type != "application/json":
                 raise Problem(415, "unsupported_media_type")
-        elif required:
-            raise bad_request("say in the body what you want: a JSON object, {} for what is the default")
         try:
             return validate(_strict_json(raw) if raw else {})
         except ValidationError as error:

@@ -98,7 +98,7 @@ class ChangePasswordRequest(Schema):
 class SetGroupRequest(Schema):
     """PUT /v1/groups/{group}."""
 
-    members: Annotated[list[Name], Field(max_length=1000)] = []
+    members: Annotated[list[Name], Field(max_length=1000)] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -288,8 +288,9 @@ class SignInRequest(Schema):
 
 
 class RevokeRequest(Schema):
-    """POST /v1/revocations. Nothing: the copy that was presented. Else one target."""
+    """POST /v1/revocations. One target. `presented`: the copy in the request's head."""
 
+    presented: bool | None = None
     token: TokenText | None = Field(default=None, repr=False)
     token_id: Name | None = None
     branch_id: Name | None = None

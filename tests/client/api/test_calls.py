@@ -214,7 +214,14 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
         {"tokens": [{"token": "cav1_x"}, {"token": "cav1_y", "scope": "a:b"}]},
         False,
     ),
-    ("revoke what is presented", calls.revoke_presented(), "POST", "/v1/revocations", {}, True),
+    (
+        "revoke what is presented",
+        calls.revoke_presented(),
+        "POST",
+        "/v1/revocations",
+        {"presented": True},
+        True,
+    ),
     ("revoke a token", calls.revoke_token("01K"), "POST", "/v1/revocations", {"token_id": "01K"}, True),
     (
         "revoke a branch",

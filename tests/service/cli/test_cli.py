@@ -275,7 +275,7 @@ def test_a_backup_taken_under_load_restores_whole_and_moves_the_epoch_on(tmp_pat
             with service.client() as http:
                 while not done.is_set():
                     issued = user.issue(note=f"n{len(acked)}")
-                    http.post("/v1/revocations", headers=bearer(issued["token"]))
+                    http.post("/v1/revocations", json={"presented": True}, headers=bearer(issued["token"]))
                     acked.append(issued["token_id"])
 
         threads = [threading.Thread(target=load) for _ in range(3)]
@@ -324,7 +324,10 @@ async def test_a_restore_by_other_means_is_said_and_running_nodes_begin_anew(
             body = {"username": "admin", "password": ADMIN_PASSWORD}
             tokens = [http.post("/v1/tokens", json=body).json()["token"] for _ in range(3)]
             for token in tokens[:2]:
-                assert http.post("/v1/revocations", headers=bearer(token)).status_code == 201
+                assert (
+                    http.post("/v1/revocations", json={"presented": True}, headers=bearer(token)).status_code
+                    == 201
+                )
             await place.execute("DELETE FROM revocations WHERE sequence = 2")
             await place.execute("UPDATE meta SET revocation_sequence = 1")
             done = await asyncio.to_thread(cli, tmp_path, "restored", **given)
@@ -333,7 +336,7 @@ async def test_a_restore_by_other_means_is_said_and_running_nodes_begin_anew(
             assert epoch > 1
             until(lambda: live(tokens[1]), 20)
             assert not live(tokens[0])
-            answer = http.post("/v1/revocations", headers=bearer(tokens[2]))
+            answer = http.post("/v1/revocations", json={"presented": True}, headers=bearer(tokens[2]))
             assert (answer.status_code, answer.json()["sequence"]) == (201, 2)
             assert not live(tokens[2])
         assert await place.rows("SELECT subject FROM audit WHERE action = 'revocation.bump_epoch'") == [("",)]

@@ -267,3 +267,62 @@ def test_a_request_that_announces_a_body_and_has_none_is_refused(
         assert (await ask("GET", "/v1/keys", None, basic("admin", ADMIN_PASSWORD))).status == 200
 
     with_service(test)
+
+
+# a wish that was not said
+
+
+def test_issue_and_revoke_want_their_wish_said(with_service: Callable[..., None]) -> None:
+    """Nothing said is neither a wish for every right, nor for the end of the token that was presented."""
+
+    async def test(ask: Caller) -> None:
+        token = await ask.token(scope="albums:read photos:*", expires_in=600)
+        for credential in (bearer(token), basic("admin", ADMIN_PASSWORD)):
+            for path in ("/v1/tokens", "/v1/revocations"):
+                answer = await ask("POST", path, None, credential)
+                asks_for_token = path == "/v1/revocations" and "Basic" in credential["Authorization"]
+                assert (answer.status, answer.code) == (
+                    (401, "credential_required") if asks_for_token else (400, "bad_request")
+                )
+        for unsaid in ({}, {"presented": False}, {"presented": None}, {"token_id": None}):
+            answer = await ask("POST", "/v1/revocations", unsaid, bearer(token))
+            assert (answer.status, answer.code) == (400, "bad_request")
+        for twice in ({"presented": True, "token_id": token_id(token)}, {"presented": True, "user": "admin"}):
+            assert (await ask("POST", "/v1/revocations", twice, bearer(token))).status == 400
+        default = await ask("POST", "/v1/tokens", {}, bearer(token))
+        assert (default.status, default.body["scope"]) == (201, "albums:read photos:*")  # and is shown
+        assert (await ask("POST", "/v1/verify", {"token": token, "scope": "albums:read"})).body["granted"]
+        assert (await ask("POST", "/v1/revocations", {"presented": True}, bearer(token))).status == 201
+        assert (await ask("POST", "/v1/verify", {"token": token})).code == "invalid_token"
+
+    with_service(test)
+
+
+def test_a_group_is_not_emptied_by_a_body_that_says_nothing(with_service: Callable[..., None]) -> None:
+    async def test(ask: Caller) -> None:
+        admin = basic("admin", ADMIN_PASSWORD)
+        assert (await ask("PUT", "/v1/groups/crew", {"members": ["admin"]}, admin)).status == 200
+        for unsaid in (None, {}):
+            assert (await ask("PUT", "/v1/groups/crew", unsaid, admin)).status == 400
+        assert (await ask("GET", "/v1/groups/crew", None, admin)).body["members"] == ["admin"]
+        assert (await ask("PUT", "/v1/groups/crew", {"members": []}, admin)).body["members"] == []
+
+    with_service(test)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "narrow"),
+    [
+        ("POST", "/v1/keys/rotate", ("state", "published")),
+        ("POST", "/v1/tokens/renew", ("scope", "photos:read")),
+    ],
+)
+def test_what_is_not_said_elsewhere_is_the_narrow_reading(
+    with_service: Callable[..., None], method: str, path: str, narrow: tuple[str, str]
+) -> None:
+    async def test(ask: Caller) -> None:
+        token = await ask.token(scope="photos:read") if "renew" in path else ""
+        credential = bearer(token) if token else basic("admin", ADMIN_PASSWORD)
+        assert (await ask(method, path, None, credential)).body[narrow[0]] == narrow[1]
+
+    with_service(test)

@@ -76,7 +76,7 @@ def test_every_token_that_is_not_authentic_or_not_live_gets_the_same_answer(
     service: Service, http: httpx.Client, user: User
 ) -> None:
     token, dead = user.token(), user.token()
-    http.post("/v1/revocations", headers=bearer(dead))
+    http.post("/v1/revocations", json={"presented": True}, headers=bearer(dead))
     bare = token[5:-6]
     forged = token[:-20] + ("A" if token[-20] != "A" else "B") + token[-19:]
     answers = [
@@ -95,5 +95,9 @@ def test_an_older_encoding_of_a_token_is_as_good_and_dies_with_it(http: httpx.Cl
     macaroon = Macaroon.decode(user.token()).to_pymacaroons()
     text = macaroon.serialize()
     assert http.get("/v1/authorize", headers=bearer(text)).status_code == 200
-    http.post("/v1/revocations", headers=bearer(Macaroon.from_pymacaroons(macaroon).encode()))
+    http.post(
+        "/v1/revocations",
+        json={"presented": True},
+        headers=bearer(Macaroon.from_pymacaroons(macaroon).encode()),
+    )
     assert http.get("/v1/authorize", headers=bearer(text)).status_code == 401

@@ -138,7 +138,7 @@ def test_without_the_store_what_was_issued_goes_on_and_changes_are_a_503(
             http.post("/v1/tokens", json={"note": "ci"}, headers=bearer(token)),
             http.get("/v1/tokens", headers=bearer(token)),
             http.get("/v1/tokens", headers=basic("x", "password1")),
-            http.post("/v1/revocations", headers=bearer(token)),
+            http.post("/v1/revocations", json={"presented": True}, headers=bearer(token)),
             http.get("/v1/keys", headers=bearer(admin)),
             http.post("/v1/keys/rotate", headers=bearer(admin)),
             http.get("/v1/users", headers=bearer(admin)),
@@ -171,5 +171,7 @@ def test_a_revocation_that_was_not_written_down_is_not_said_to_be(
 ) -> None:
     service, token, _ = storeless
     with service.client() as http:
-        assert http.post("/v1/revocations", headers=bearer(token)).status_code == 503
+        assert (
+            http.post("/v1/revocations", json={"presented": True}, headers=bearer(token)).status_code == 503
+        )
         assert http.get("/v1/authorize", headers=bearer(token)).status_code == 200

@@ -139,10 +139,16 @@ def test_a_process_outlives_the_reader_of_its_log(tmp_path: Path, workers: int) 
             token = http.post("/v1/tokens", json=body).json()["token"]
             execute(tmp_path, "ALTER TABLE revocations RENAME TO away")
             for _ in range(3):
-                answer = http.post("/v1/revocations", headers=bearer(token))
+                answer = http.post("/v1/revocations", json={"presented": True}, headers=bearer(token))
                 assert problem(answer) == (503, "unavailable")
             execute(tmp_path, "ALTER TABLE away RENAME TO revocations")
-            until(lambda: http.post("/v1/revocations", headers=bearer(token)).status_code == 201, 10)
+            until(
+                lambda: (
+                    http.post("/v1/revocations", json={"presented": True}, headers=bearer(token)).status_code
+                    == 201
+                ),
+                10,
+            )
             until(lambda: http.get("/v1/authorize", headers=bearer(token)).status_code == 401, 10)
             assert ready()
     finally:

@@ -79,7 +79,10 @@ def test_two_processes_on_one_database_agree_within_a_second(tmp_path: Path) -> 
             copy = narrow(token, "note = a copy")
             assert live(second, token)
             assert live(second, copy)
-            assert first.post("/v1/revocations", headers=bearer(copy)).status_code == 201
+            assert (
+                first.post("/v1/revocations", json={"presented": True}, headers=bearer(copy)).status_code
+                == 201
+            )
             assert not live(first, copy)
             delays.append(until(lambda copy=copy: not live(second, copy)))  # type: ignore[misc]
             assert live(second, token)
@@ -98,7 +101,9 @@ def test_workers_share_a_port_and_agree_within_a_second(tmp_path: Path) -> None:
         assert len(workers) == 2
         for copy in copies:
             assert all(_live_anew(running, copy) for _ in range(6))
-            httpx.post(f"{running.url}/v1/revocations", headers=bearer(copy), **CLIENT)
+            httpx.post(
+                f"{running.url}/v1/revocations", json={"presented": True}, headers=bearer(copy), **CLIENT
+            )
             time.sleep(1)
             assert not any(_live_anew(running, copy) for _ in range(8))
         assert _live_anew(running, token)
@@ -142,8 +147,10 @@ def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
     with running.client() as http:
         token, other = token_of(http, note="ci"), token_of(http)
         copy = narrow(other, "note = a copy")
-        assert http.post("/v1/revocations", headers=bearer(token)).status_code == 201
-        assert http.post("/v1/revocations", headers=bearer(copy)).status_code == 201
+        assert (
+            http.post("/v1/revocations", json={"presented": True}, headers=bearer(token)).status_code == 201
+        )
+        assert http.post("/v1/revocations", json={"presented": True}, headers=bearer(copy)).status_code == 201
         running.kill()
     running.stop()
     assert rows(tmp_path, "PRAGMA integrity_check") == [("ok",)]

@@ -41,7 +41,10 @@ async def test_hundreds_of_writes_at_once_are_all_done(kind: str, tmp_path: Path
                 ids = [new_token_id(datetime.now(UTC)) for _ in range(EACH)]
                 keys = [secrets.token_hex(8) for _ in range(EACH // 2)]
                 answers = await asyncio.gather(
-                    *(http.post("/v1/revocations", headers=bearer(copy)) for copy in copies),
+                    *(
+                        http.post("/v1/revocations", json={"presented": True}, headers=bearer(copy))
+                        for copy in copies
+                    ),
                     *(http.post("/v1/revocations", headers=bearer(token), json={"token_id": i}) for i in ids),
                     *(
                         http.post(

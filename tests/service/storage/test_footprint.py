@@ -84,7 +84,7 @@ def test_a_label_is_one_row_and_a_revocation_one_entry(start: Callable[..., Serv
     user = new_user(service)
     held = contents(tmp_path)
     with service.client() as http:
-        http.post("/v1/revocations", headers=bearer(user.token(note="ci")))
+        http.post("/v1/revocations", json={"presented": True}, headers=bearer(user.token(note="ci")))
     after = contents(tmp_path)
     assert {table: after[table] - held[table] for table in after if after[table] != held[table]} == {
         "labelled_tokens": 1,
@@ -96,7 +96,7 @@ def test_a_label_is_one_row_and_a_revocation_one_entry(start: Callable[..., Serv
 def test_what_has_ended_is_forgotten(timed, clock, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     user = new_user(timed)
     with timed.client() as http:
-        http.post("/v1/revocations", headers=bearer(user.token(note="ci")))
+        http.post("/v1/revocations", json={"presented": True}, headers=bearer(user.token(note="ci")))
     clock.forward(days=91)
     timed.run(timed.runtime._tend())
     assert rows(tmp_path, "SELECT count(*) FROM labelled_tokens") == [(0,)]

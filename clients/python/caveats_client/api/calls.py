@@ -264,7 +264,13 @@ def sign_out(cookie: str) -> Call[None]:
 
 def revoke_presented() -> Call[responses.RevocationEntry]:
     """Revoke the presented copy of a token, and all tokens made from it."""
-    return Call("POST", "/v1/revocations", responses.RevocationEntry.read, {}, check=revoked_as_presented)
+    return Call(
+        "POST",
+        "/v1/revocations",
+        responses.RevocationEntry.read,
+        {"presented": True},
+        check=revoked_as_presented,
+    )
 
 
 def revoke_token(token_id: str) -> Call[responses.RevocationEntry]:

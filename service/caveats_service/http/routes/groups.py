@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
+from caveats.http import bad_request
 from caveats_service.core.usernames import check_group, check_username
 from caveats_service.http import schemas
 from caveats_service.http.credentials import require_admin
@@ -39,6 +40,8 @@ async def put(request: RequestContext) -> Response:
     body = await request.read(schemas.SetGroupRequest)
     caller = await require_admin(request)
     name = check_group(request.param("group"))
+    if body.members is None:  # perhaps it was lost: not a wish to remove them all
+        raise bad_request("say who the members are: a list of usernames, [] for nobody")
     members = [check_username(member) for member in body.members]
     return reply(
         group_response(

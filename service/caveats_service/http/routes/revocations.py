@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from caveats_service.core.accounts import Actor
     from caveats_service.storage import RevocationRecord
 
+_ONE_TARGET = (
+    'name one target: {"presented": true} for the copy in the header, token, token_id (with branch_id, if you like), '
+    "or user"
+)
 _NOT_YOURS = "you have no labelled token of this id; present the token itself, or revoke all of yours"
 
 
@@ -46,9 +50,12 @@ def revocation_response(record: RevocationRecord | AlreadyDead) -> schemas.Revoc
 async def create(request: RequestContext, once: Once) -> RevocationRecord | AlreadyDead:
     """Revoke the presented copy, or what the body names."""
     body = await request.read(schemas.RevokeRequest)
-    targets = [body.token is not None, body.token_id is not None, body.user is not None]
-    if sum(targets) > 1 or (body.branch_id is not None and body.token_id is None):
-        raise bad_request("name one target: token, token_id (with branch_id, if you like), or user")
+    targets = [body.presented, body.token is not None, body.token_id is not None, body.user is not None]
+    if not any(targets):  # perhaps the body was lost, and it named another token
+        await request.runtime.tokens.introspect(require_token(request).text, even_revoked=True)
+        raise bad_request(_ONE_TARGET)
+    if sum(map(bool, targets)) > 1 or (body.branch_id is not None and body.token_id is None):
+        raise bad_request(_ONE_TARGET)
     if body.user is not None:
         return await _revoke_user(request, body.user, body, once)
     if body.token_id is not None and body.branch_id is not None:

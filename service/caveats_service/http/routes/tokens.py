@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from caveats import WrongAudience
 from caveats.durations import parse_duration
-from caveats.http import PasswordCredential, Problem, TokenCredential, credential_required
+from caveats.http import PasswordCredential, Problem, TokenCredential, bad_request, credential_required
 from caveats_service.core.issuing import (
     DEFAULT_AUDIENCE,
     Bounds,
@@ -50,6 +50,10 @@ async def issue(request: RequestContext, once: Once) -> IssuedToken:
     """A new token, against a password or bounded by another token."""
     body = await request.read(schemas.IssueTokenRequest)
     bounds = await _bounds(request, body)
+    if not request.body:  # perhaps it was lost, and what it asked for was less than everything
+        raise bad_request(
+            'say in the body what the token is for: {"scope": ...}, or {} for all that you may have'
+        )
     asked = IssueRequest(body.scope, body.audience, lifetime(body.expires_in), tuple(body.caveats), body.note)
     planned = plan(asked, bounds, request.runtime.lives, request.runtime.checkers, now=request.now)
     kept = once.by(bounds.user, body)

@@ -54,7 +54,10 @@ def test_a_poll_is_answered_when_something_is_revoked(own: Service) -> None:
     user = new_user(own)
 
     def revoke(http: httpx.Client) -> None:
-        assert http.post("/v1/revocations", headers=bearer(user.token())).status_code == 201
+        assert (
+            http.post("/v1/revocations", json={"presented": True}, headers=bearer(user.token())).status_code
+            == 201
+        )
 
     assert until_answered(own, revoke, after=0).entries
 

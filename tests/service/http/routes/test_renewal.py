@@ -163,7 +163,12 @@ def test_revoking_a_copy_kills_what_it_was_renewed_from_and_into(
             copies[after] = renew(http, copies[before]).json()["token"]
         further = narrow(copies["third"], "note = further")
         assert http.get("/v1/authorize", headers=bearer(further)).status_code == 200
-        assert http.post("/v1/revocations", headers=bearer(copies[revoked])).status_code == 201
+        assert (
+            http.post(
+                "/v1/revocations", json={"presented": True}, headers=bearer(copies[revoked])
+            ).status_code
+            == 201
+        )
         for copy in (*copies.values(), further):
             assert http.get("/v1/authorize", headers=bearer(copy)).status_code == 401
             assert problem(renew(http, copy)) == (401, "invalid_token")
@@ -175,7 +180,7 @@ def test_a_copy_made_after_the_renewal_dies_alone(timed: Service, clock: Clock) 
     with timed.client() as http:
         renewed = renew(http, original).json()["token"]
         copy = narrow(renewed, "note = a copy")
-        http.post("/v1/revocations", headers=bearer(copy))
+        http.post("/v1/revocations", json={"presented": True}, headers=bearer(copy))
         assert http.get("/v1/authorize", headers=bearer(copy)).status_code == 401
         for token in (original, renewed):
             assert http.get("/v1/authorize", headers=bearer(token)).status_code == 200
@@ -188,7 +193,7 @@ def test_a_revocation_stays_for_as_long_as_the_last_renewal_could_live(timed: Se
     with timed.client() as http:
         clock.forward(days=20)
         renewed = renew(http, token).json()["token"]
-        entry = http.post("/v1/revocations", headers=bearer(token)).json()
+        entry = http.post("/v1/revocations", json={"presented": True}, headers=bearer(token)).json()
         assert entry["expires_at"] == "2027-02-19T12:00:00Z"
         clock.forward(days=29)
         timed.run(timed.runtime.store.revocations.prune(now=clock.at, actor="test"))

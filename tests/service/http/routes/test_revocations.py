@@ -35,7 +35,7 @@ def live(http: httpx.Client, token: str) -> bool:
 
 def revoke(http: httpx.Client, credential: str | None = None, **target: str) -> httpx.Response:
     headers = bearer(credential) if credential else {}
-    return http.post("/v1/revocations", json=target, headers=headers)
+    return http.post("/v1/revocations", json=target or {"presented": True}, headers=headers)
 
 
 def branches(http: httpx.Client, token: str) -> list[str]:

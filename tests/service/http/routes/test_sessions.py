@@ -35,7 +35,8 @@ def with_cookie(service: Service, method: str, path: str, token: str, **headers:
     with service.client() as http:
         own = {"Origin": service.url} if method != "GET" else {}
         sent = {"Cookie": f"{NAME}={token}", **own, **headers}
-        return http.request(method, path, headers={k.replace("_", "-"): v for k, v in sent.items() if v})
+        headers = {k.replace("_", "-"): v for k, v in sent.items() if v}
+        return http.request(method, path, headers=headers, json={} if method == "POST" else None)
 
 
 def test_signing_in_sets_a_cookie_that_only_this_host_gets_and_no_script_reads(

@@ -68,7 +68,7 @@ def test_a_password_may_come_in_the_body_or_as_basic(http: httpx.Client, user: U
     if how == "body":
         answer = http.post("/v1/tokens", json={"username": user.username, "password": user.password})
     else:
-        answer = http.post("/v1/tokens", headers=basic(user.username, user.password))
+        answer = http.post("/v1/tokens", json={}, headers=basic(user.username, user.password))
     assert answer.status_code == 201
     assert answer.json()["user"] == user.username
 
@@ -257,7 +257,9 @@ def test_a_child_dies_with_its_parent(http: httpx.Client, user: User, which: str
     if which == "user":
         http.post("/v1/revocations", json={"user": user.username}, headers=bearer(parent))
     else:
-        http.post("/v1/revocations", headers=bearer(parent if which == "token" else copy))
+        http.post(
+            "/v1/revocations", json={"presented": True}, headers=bearer(parent if which == "token" else copy)
+        )
     assert not alive(http, child, audience="photos")
     assert not alive(http, grandchild, audience="photos")
     assert alive(http, parent) is (which == "copy")
@@ -280,7 +282,7 @@ def test_a_child_outlives_the_death_of_another_copy(http: httpx.Client, user: Us
     parent = user.token()
     mine, yours = narrow(parent, "note = mine"), narrow(parent, "note = yours")
     child = exchange(http, mine).json()["token"]
-    http.post("/v1/revocations", headers=bearer(yours))
+    http.post("/v1/revocations", json={"presented": True}, headers=bearer(yours))
     assert alive(http, child)
 
 
@@ -292,7 +294,7 @@ def test_a_child_of_a_renewal_dies_with_the_copy_that_was_renewed(timed: Service
         renewed = http.post("/v1/tokens/renew", headers=bearer(copy)).json()["token"]
         child = exchange(http, renewed).json()["token"]
         assert alive(http, child)
-        http.post("/v1/revocations", headers=bearer(copy))
+        http.post("/v1/revocations", json={"presented": True}, headers=bearer(copy))
         assert not alive(http, child)
 
 
@@ -319,7 +321,7 @@ def test_lineage_deeper_than_one_caveat_can_say_is_still_followed(http: httpx.Cl
     for n in range(40):
         copies.append(narrow(copies[-1], f"note = {n}"))
     child = exchange(http, copies[-1]).json()["token"]
-    http.post("/v1/revocations", headers=bearer(copies[3]))
+    http.post("/v1/revocations", json={"presented": True}, headers=bearer(copies[3]))
     assert not alive(http, child)
     assert alive(http, copies[2])
 

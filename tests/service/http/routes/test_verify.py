@@ -60,7 +60,7 @@ def test_the_revoked_branches_of_a_token_are_named_to_whoever_holds_a_live_copy(
     token = user.token()
     dead, live = narrow(token, "note = dead"), narrow(token, "note = live")
     branch = http.post("/v1/verify", json={"token": dead}).json()["branches"][-1]
-    assert http.post("/v1/revocations", headers=bearer(dead)).status_code == 201
+    assert http.post("/v1/revocations", json={"presented": True}, headers=bearer(dead)).status_code == 201
     for copy in (token, live):
         assert http.post("/v1/verify", json={"token": copy}).json()["revoked_branches"] == [branch]
     assert http.post("/v1/verify", json={"token": user.token()}).json()["revoked_branches"] == []

@@ -99,6 +99,10 @@ class Settings(BaseSettings):
     port: Annotated[Count, Accepts("a port, 0 to 65535")] = Field(
         8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one."
     )
+    keep_alive_timeout: Duration = Field(
+        timedelta(minutes=3),
+        description="Idle connections are closed after so long (duration): longer than the proxy in front keeps them.",
+    )
     public_url: Origin = Field(
         None, description="Where browsers reach the service. Unset: taken from the request's Host header."
     )
@@ -308,7 +312,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{_variable(shorter)}: must be longer than nothing")
             if getattr(self, shorter) > getattr(self, longer):
                 raise ValueError(f"{_variable(shorter)}: must not be longer than {_variable(longer)}")
-        for life in ("discharge_lifetime", "interaction_lifetime", "poll_keepalive"):
+        for life in ("keep_alive_timeout", "discharge_lifetime", "interaction_lifetime", "poll_keepalive"):
             if getattr(self, life) <= timedelta(0):
                 raise ValueError(f"{_variable(life)}: must be longer than nothing")
         if timedelta(0) < self.key_rotation_age <= self.key_propagation:

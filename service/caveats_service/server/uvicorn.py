@@ -10,14 +10,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from caveats_service.app import create_app
 from caveats_service.core import log
 from caveats_service.runtime import ServiceRuntime
+from caveats_service.server.draining import DrainingServer
 from caveats_service.server.header_limit import HeadLimitedProtocol
 from caveats_service.server.logging import configure
-from caveats_service.settings import PREFIX, QUIET_START, Settings, unknown_variables
+from caveats_service.server.workers import Workers, listen
+from caveats_service.settings import PREFIX, QUIET_START, Settings, SettingsError, unknown_variables
 
 if TYPE_CHECKING:
     import socket
@@ -42,7 +43,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "server_header": False,
         "log_config": None,
         "lifespan": "on",
-        "timeout_keep_alive": 30,
+        "timeout_keep_alive": int(settings.keep_alive_timeout.total_seconds()),
         "timeout_graceful_shutdown": 10,
     }
 
@@ -57,21 +58,27 @@ def serve(settings: Settings, workers: int = 1) -> None:
         log.warning("unknown_setting", variable=variable)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash writes no key from memory to a disk
     if workers == 1:
-        app = create_app(settings, on_start=_end_streams_on_signal)
+        app = create_app(settings, on_start=_started)
         server = _Server(uvicorn.Config(app, **options(settings)))
         server.run()
         if not server.started or app.state.runtime.ended_work is not None:
             raise SystemExit(1)
         return
     asyncio.run(_prepare(settings))
-    _print_address(settings, workers, settings.port)
     os.environ |= {_QUIET: "1"}
     for name in settings.model_fields_set & {"host", "port", "data_dir"}:
         os.environ[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))
     config = uvicorn.Config(
         "caveats_service.server.uvicorn:worker", factory=True, workers=workers, **options(settings)
     )
-    _Workers(config, [config.bind_socket()]).run()
+    try:
+        sockets = listen(settings.host, settings.port, workers, config.backlog)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on port {settings.port} of {settings.host}: {error.strerror}"
+        ) from None
+    _print_address(settings, workers, sockets[0].getsockname()[1])
+    Workers(config, sockets).run()
 
 
 def worker() -> Starlette:
@@ -84,8 +91,17 @@ def worker() -> Starlette:
     return create_app(settings, on_start=_worker_started)
 
 
+def _started(runtime: ServiceRuntime) -> None:
+    _end_streams_on_signal(runtime)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup has asked for that
+        signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
+
+
 def _worker_started(runtime: ServiceRuntime) -> None:
     _end_streams_on_signal(runtime)
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # a closed terminal tells the parent, which tells the workers
     runtime.on_failure = lambda: signal.raise_signal(signal.SIGTERM)  # the parent starts another worker
 
 
@@ -110,15 +126,6 @@ def _end_streams_on_signal(runtime: ServiceRuntime) -> None:
         install(number)
 
 
-class _Workers(Multiprocess):
-    """Closes its copy of the socket before it ends the workers, so that the kernel accepts no connection for nobody."""
-
-    def terminate_all(self) -> None:
-        for one in self.sockets:
-            one.close()
-        super().terminate_all()
-
-
 async def _prepare(settings: Settings) -> None:
     """Make in one process what the first start makes, and raise here what would stop every worker."""
     runtime = ServiceRuntime(settings)
@@ -127,7 +134,7 @@ async def _prepare(settings: Settings) -> None:
     await runtime.stop()
 
 
-class _Server(uvicorn.Server):
+class _Server(DrainingServer):
     """Prints the address once requests are accepted there, and after the first start the admin."""
 
     def _exit(self) -> None:

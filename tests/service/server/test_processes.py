@@ -28,6 +28,7 @@ from tests.support.service import (
     spawn_in,
     until,
 )
+from tests.support.workers import workers_of
 
 pytestmark = pytest.mark.slow
 
@@ -97,7 +98,7 @@ def test_workers_share_a_port_and_agree_within_a_second(tmp_path: Path) -> None:
         until(lambda: _answers(running.url), 30)
         token = token_of(running)
         copies = [narrow(token, f"note = {n}") for n in range(2)]
-        workers = _workers(running.popen.pid)
+        workers = workers_of(running.popen.pid)
         assert len(workers) == 2
         for copy in copies:
             assert all(_live_anew(running, copy) for _ in range(6))
@@ -108,7 +109,7 @@ def test_workers_share_a_port_and_agree_within_a_second(tmp_path: Path) -> None:
             assert not any(_live_anew(running, copy) for _ in range(8))
         assert _live_anew(running, token)
         os.kill(workers[0], signal.SIGKILL)
-        until(lambda: _answers(running.url) and len(_workers(running.popen.pid)) == 2, 30)
+        until(lambda: _answers(running.url) and len(workers_of(running.popen.pid)) == 2, 30)
         assert _live_anew(running, token)
         assert not any(_live_anew(running, copies[0]) for _ in range(10))
 
@@ -123,20 +124,6 @@ def _answers(url: str) -> bool:
 def _live_anew(running: Process, token: str) -> bool:
     """A connection each time, so that any worker may answer."""
     return httpx.get(f"{running.url}/v1/authorize", headers=bearer(token), **CLIENT).status_code == 200
-
-
-def _workers(parent: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text().rpartition(")")[2].split()
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if int(stat[1]) == parent and b"resource_tracker" not in command and stat[0] != "Z":
-                found.append(int(entry.name))
-    return found
 
 
 def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
@@ -169,8 +156,8 @@ def test_no_process_that_holds_keys_leaves_a_core_dump_or_shows_a_secret_in_its_
 ) -> None:
     """Catalogue row 64."""
     with process(tmp_path, "--workers", "2") as running:
-        until(lambda: len(_workers(running.popen.pid)) == 2, 30)
-        for pid in (running.popen.pid, *_workers(running.popen.pid)):
+        until(lambda: len(workers_of(running.popen.pid)) == 2, 30)
+        for pid in (running.popen.pid, *workers_of(running.popen.pid)):
             limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
             (core,) = [line.split()[4:6] for line in limits if line.startswith("Max core file size")]
             assert core == ["0", "0"]

@@ -136,7 +136,7 @@ def test_public_keys_are_those_that_another_library_makes(secret):
     "point", [b"\1" + bytes(31), b"\xec" + b"\xff" * 30 + b"\x7f"], ids=["one", "minus-one"]
 )
 def test_a_point_that_no_box_can_be_made_for_is_refused(point):
-    assert outcome(ThirdParty("https://x", point).seal_ticket) is InvalidKey
+    assert outcome(ThirdParty, "https://x", point) is InvalidKey
 
 
 def test_a_third_party_is_somewhere():

@@ -239,3 +239,37 @@ def test_no_caveat_is_read_before_the_tree_is_known_good():
     assert read == []
     authenticate(Bundle.bind(token, [answer(T)]), KEY, kinds=Spy())
     assert set(read) == {"note"}
+
+
+# Whom a verifier believes about the user
+
+
+TRUSTING = Macaroon.mint(ROOT_KEY, b"anonymous").require_discharge(
+    PARTY, root_key=ROOT_KEY, random=counter_random()
+)
+
+
+def user_of(token: Macaroon, *answers: Macaroon, key: bytes = ROOT_KEY) -> str | None:
+    return authenticate(Bundle.bind(token, answers), ROOT_KEY).user_asserted_by(PARTY, key)
+
+
+def signed_in(token: Macaroon, place: int, user: str | None) -> Macaroon:
+    """The party's answer to the token's third-party caveat at `place`."""
+    return discharge(open_ticket(token.wire.caveats[place].ticket, PARTY_KEY), now=NOW, user=user)
+
+
+def test_the_user_is_whom_the_first_caveat_of_a_required_discharge_names():
+    assert user_of(TRUSTING, signed_in(TRUSTING, 0, "alice")) == "alice"
+    assert user_of(TRUSTING, signed_in(TRUSTING, 0, "alice").attenuate(User("bob"))) == "alice"
+    assert user_of(TRUSTING, signed_in(TRUSTING, 0, None)) is None
+    assert user_of(TRUSTING, signed_in(TRUSTING, 0, None).attenuate(Note("x"), User("bob"))) is None
+    assert user_of(TRUSTING, signed_in(TRUSTING, 0, "alice"), key=b"another key") is None
+
+
+def test_a_discharge_that_a_holder_asked_for_says_nothing_of_the_user_and_hides_no_other():
+    holders = Macaroon.mint(ROOT_KEY, b"anonymous").require_discharge(PARTY, random=counter_random())
+    both = holders.require_discharge(PARTY, root_key=ROOT_KEY, random=counter_random())
+    assert user_of(holders, signed_in(holders, 0, "mallory")) is None
+    answers = [signed_in(both, 0, "mallory"), signed_in(both, 1, "alice")]
+    assert user_of(both, *answers) == "alice"
+    assert user_of(both, *reversed(answers)) == "alice"

@@ -66,6 +66,7 @@ from tests.support.law import (
     ROOT_KEY,
     TOKEN_ID,
     counter_random,
+    fresh_token_id,
     identifier,
     issue,
     outcome,
@@ -220,6 +221,98 @@ def test_a_wrong_audience_says_which_is_expected():
     with pytest.raises(WrongAudience) as caught:
         verifier().verify(issue(), replace(REQUEST, audience="thumbs"))
     assert (caught.value.audience, caught.value.expected) == ("photos", "thumbs")
+    with pytest.raises(WrongAudience) as caught:
+        verify(
+            issue(), KEYRING.root_key(identifier()), standard_checkers(), replace(REQUEST, audience="thumbs")
+        )
+    assert (caught.value.audience, caught.value.expected) == ("photos", "thumbs")
+
+
+def test_where_keys_are_of_one_audience_a_token_of_another_is_for_the_wrong_one_and_not_under_an_unknown_key():
+    keyring = KEYRING.export("photos")
+    with pytest.raises(WrongAudience) as caught:
+        verifier(keyring=keyring).verify(issue(audience="thumbs"), replace(REQUEST, audience=None))
+    assert (caught.value.audience, caught.value.expected) == ("thumbs", "photos")
+    for_any = verifier(keyring=keyring, audience=None)
+    assert (
+        outcome(for_any.verify, issue(audience="thumbs"), replace(REQUEST, audience="thumbs")) is UnknownKey
+    )
+
+
+def test_an_unknown_key_is_named():
+    gone = issue(key_id="k2", keyring=MasterKeyring([MasterKey("k2", b"2" * 32)]))
+    for ask in (
+        verifier().introspect,
+        verifier().authenticate,
+        lambda token: verifier().verify(token, REQUEST),
+    ):
+        with pytest.raises(UnknownKey, match="no key k2 here") as caught:
+            ask(gone)
+        assert caught.value.missing_key == "k2"
+    child = issue(Parent("k7", OTHER_TOKEN_ID, ()))
+    with pytest.raises(Revoked, match="under key k7") as refused:
+        verifier().verify(child, REQUEST)
+    assert refused.value.missing_key == "k7"
+    with pytest.raises(UnknownKey, match="not one that this service issues") as caught:
+        verifier().verify(Macaroon.mint(ROOT_KEY, b"somebody's"), REQUEST)
+    assert caught.value.missing_key is None
+
+
+def test_a_token_that_nothing_allows_is_refused():
+    """A check that does not hold ends the quick way, also where no other holds either."""
+    token = issue(user="bob", expires=NOW - HOUR, scope="photos:write")
+    context = replace(REQUEST, user="alice", scopes=("photos/42:read",))
+    failures = verifier().failures(token, context)
+    assert [failure.kind for failure in failures] == ["user", "expires", "scope"]
+    assert outcome(verifier().verify, token, context) is UnsatisfiedCaveats
+    assert (
+        outcome(verify, token, KEYRING.root_key(identifier()), standard_checkers(), context)
+        is UnsatisfiedCaveats
+    )
+
+
+def test_failures_say_who_added_the_caveat_for_every_way_to_ask():
+    token = issue(scope="photos:write").attenuate(Scope("photos/42:write"))
+    context = replace(REQUEST, scopes=("photos/42:read",))
+    checking = verifier()
+    for presented in (token, token.encode(), checking.introspect(token), checking.introspect(token.encode())):
+        failures = checking.failures(presented, context)
+        assert [failure.added_by for failure in failures] == ["issuer", "holder"]
+    with pytest.raises(UnsatisfiedCaveats) as caught:
+        verify(token, KEYRING.root_key(identifier()), standard_checkers(), context)
+    assert [failure.added_by for failure in caught.value.failures] == ["issuer", "holder"]
+
+
+def test_a_token_dies_with_all_that_its_user_had_when_its_parent_was_issued():
+    then, later = fresh_token_id(NOW - HOUR), fresh_token_id(NOW)
+    child = issue(Parent("k1", then, ()), token_id=later)
+    checking = verifier()
+    assert checking.verify(child, REQUEST)
+    checking.revocations.add(UserRevocation("bob", NOW - HOUR / 2, LAST))
+    assert checking.verify(child, REQUEST)
+    checking.revocations.add(UserRevocation("alice", NOW - HOUR / 2, LAST))
+    assert outcome(checking.verify, child, REQUEST) is Revoked
+
+
+@pytest.mark.parametrize(
+    "form", [Macaroon.encode, lambda token: token, Bundle], ids=["text", "macaroon", "bundle"]
+)
+@pytest.mark.parametrize("question", ["introspect", "authenticate"])
+def test_a_revoked_copy_is_found_in_any_form(question, form):
+    copy = issue().attenuate(Note("copy"))
+    checking = verifier()
+    ask = getattr(checking, question)
+    ask(form(copy))
+    checking.revocations.add(BranchRevocation(TOKEN_ID, branch(copy), LAST))
+    assert outcome(ask, form(copy)) is Revoked
+    assert outcome(ask, form(issue())) is None
+
+
+def test_an_authenticated_token_has_its_discharges():
+    asking = issue().require_discharge(PARTY, random=counter_random())
+    answer = discharge(open_ticket(asking.wire.caveats[-1].ticket, PARTY_KEY), now=NOW)
+    [discharged] = verifier().authenticate(Bundle.bind(asking, [answer])).discharges
+    assert discharged.wire.identifier == answer.wire.identifier
 
 
 def test_a_verifier_fills_in_its_own_audience_for_the_caveats():
@@ -824,6 +917,11 @@ def test_a_token_authenticated_while_the_keys_change_is_not_remembered(full):
     assert outcome(checking.verify, text, REQUEST) is UnknownKey
 
 
+def test_the_checkers_that_are_handed_in_judge_from_the_start():
+    assert outcome(verifier(checkers=standard_checkers()).verify, issue(), REQUEST) is None
+    assert outcome(verifier(checkers=Checkers()).verify, issue(), REQUEST) is BadSignature  # it knows no user
+
+
 def test_other_checkers_judge_from_then_on():
     checking = verifier()
     text = issue(Note("x")).encode()
@@ -857,6 +955,31 @@ def test_a_kind_registered_later_is_judged_for_remembered_tokens_too():
 def test_limits_are_the_verifier_s():
     assert outcome(verifier(limits=Limits(caveats=3)).verify, issue().encode(), REQUEST) is None
     assert outcome(verifier(limits=Limits(caveats=2)).verify, issue().encode(), REQUEST) is LimitExceeded
+
+
+def test_limits_hold_under_one_root_key_too():
+    for limits, error in ((Limits(caveats=3), None), (Limits(caveats=2), LimitExceeded)):
+        key = KEYRING.root_key(identifier())
+        judged = outcome(verify, issue().encode(), key, standard_checkers(), REQUEST, limits=limits)
+        assert judged is error
+
+
+def test_the_limits_of_a_bundle_are_the_verifier_s():
+    asking = issue().require_discharge(PARTY, random=counter_random())
+    answer = discharge(open_ticket(asking.wire.caveats[-1].ticket, PARTY_KEY), now=NOW)
+    text = Bundle.bind(asking, [answer]).encode()
+    assert outcome(verifier(limits=Limits(bundle_text=len(text))).verify, text, REQUEST) is None
+    assert outcome(verifier(limits=Limits(bundle_text=len(text) - 1)).verify, text, REQUEST) is LimitExceeded
+
+
+def test_the_depth_of_discharges_is_limited_by_the_verifier():
+    asking = issue().with_third_party("", b"one", b"one", nonce=bytes(24))
+    inner = Macaroon.mint(b"one", b"one").with_third_party("", b"two", b"two", nonce=bytes(24))
+    bundle = Bundle.bind(asking, [inner, Macaroon.mint(b"two", b"two")])
+    key = KEYRING.root_key(identifier())
+    for limits, error in ((Limits(depth=2), None), (Limits(depth=1), LimitExceeded)):
+        assert outcome(verifier(limits=limits).verify, bundle, REQUEST) is error
+        assert outcome(verify, bundle, key, standard_checkers(), REQUEST, limits=limits) is error
 
 
 def test_a_check_that_fails_refuses_on_the_quick_way_too():

@@ -180,7 +180,9 @@ def test_the_services_own_endpoints_are_asked_for_by_a_host_as_well(service: Ser
             assert http.get("/v1/tokens", headers=narrower).status_code == status
 
 
-@pytest.mark.parametrize("hop", ["unknown", "192.0.2.7:80", "010.0.0.1", "fe80::1%eth0", "-", "10.0.0.1.5"])
+@pytest.mark.parametrize(
+    "hop", ["unknown", "192.0.2.7:", "192.0.2.7:port", "010.0.0.1", "fe80::1%eth0", "-", "10.0.0.1.5"]
+)
 def test_an_address_that_is_none_is_nobodys(behind: Service, hop: str) -> None:
     token = narrow(new_user(behind).token(), "client-ip = 127.0.0.0/8 192.0.0.0/8 10.0.0.0/16 fe80::/10")
     assert ask(behind, token, [("X-Forwarded-For", f"192.0.2.7, {hop}")]).status_code == 403

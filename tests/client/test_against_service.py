@@ -444,7 +444,7 @@ def caveats(service: Serving) -> Script:
         return subprocess.run(
             [beside, *arguments],
             env=environment,
-            input=options.get("input", ""),
+            **({"input": options["input"]} if "input" in options else {"stdin": subprocess.DEVNULL}),
             capture_output=True,
             text=True,
             timeout=60,
@@ -558,7 +558,7 @@ def test_a_password_is_typed_unseen_on_a_terminal(
                 shown += os.read(ours, 4096)
             except OSError:  # the other end is gone
                 break
-            if shown == f"Password of {alice}: ".encode():
+            if shown == f"Password of {alice} at {service.url}: ".encode():
                 if typed is None:
                     running.send_signal(signal.SIGINT)
                 else:

@@ -210,7 +210,7 @@ def test_attenuate_and_inspect_ask_nobody(caveats: Caveats, token: Macaroon) -> 
         (("logout",), 3, "not signed in"),
         (("tokens",), 3, "not signed in"),
         (("issue", "--url", NOBODY), 3, "not signed in"),
-        (("verify", "TOKEN"), 2, "no service given"),
+        (("verify", "TOKEN"), 2, "no service chosen"),
         (("verify", "TOKEN", "--extra", "x", "--url", NOBODY), 2, "NAME=VALUE"),
         (("revoke",), 2, "no copy given"),
         (("revoke", "TOKEN", "--user", "bob"), 2, "one of"),
@@ -301,19 +301,21 @@ def pipe(text: str) -> TextIO:
 def test_a_token_is_looked_for_in_a_fixed_order(
     four: dict[str, Macaroon], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Argument, standard input, environment, stored login: with a real pipe."""
+    """Argument, environment, standard input, stored login: with a real pipe."""
     piped, nothing = four["stdin"].encode() + "\n", None
     argument, in_environment = four["argument"].encode(), four["environment"].encode()
     for given, stdin, variable, expected in (
         ((argument,), piped, in_environment, "argument"),
         (("-",), piped, in_environment, "stdin"),
-        ((), piped, in_environment, "stdin"),
+        ((), piped, in_environment, "environment"),
         ((), nothing, in_environment, "environment"),
-        ((), "", in_environment, "environment"),
-        ((), nothing, "", "stored"),
-        ((), "", "", "stored"),
+        ((), piped, None, "stdin"),
+        ((), nothing, None, "stored"),
     ):
-        monkeypatch.setenv("CAVEATS_TOKEN", variable)
+        if variable is None:
+            monkeypatch.delenv("CAVEATS_TOKEN", raising=False)
+        else:
+            monkeypatch.setenv("CAVEATS_TOKEN", variable)
         with Path(os.devnull).open() if stdin is None else pipe(stdin) as stream:
             monkeypatch.setattr("sys.stdin", stream)
             with pytest.raises(SystemExit) as done:
@@ -321,6 +323,9 @@ def test_a_token_is_looked_for_in_a_fixed_order(
         shown = capsys.readouterr()
         assert done.value.code == 0, shown.err
         assert user_of(shown.out) == expected
+        assert ("uses the token in CAVEATS_TOKEN" in shown.err) == (
+            expected == "environment" and stdin is not None
+        )
 
 
 def test_a_file_redirected_in_is_read(four: dict[str, Macaroon], tmp_path: Path) -> None:
@@ -335,8 +340,133 @@ def test_a_dash_without_a_token_is_no_token(caveats: Caveats, four: dict[str, Ma
     assert "standard input holds no token" in done.stderr
 
 
-def test_an_empty_variable_counts_as_unset(caveats: Caveats, four: dict[str, Macaroon]) -> None:
-    assert user_of(caveats("inspect", "--json", CAVEATS_TOKEN="  ").stdout) == "stored"
+TAKES_A_TOKEN = [
+    ("inspect",),
+    ("attenuate", "--method", "GET"),
+    ("verify", "--scope", "photos:read"),
+    ("whoami",),
+    ("renew",),
+    ("discharge",),
+    ("revoke",),
+]
+ACTS_WITH_A_TOKEN = [
+    ("issue",),
+    ("tokens",),
+    ("revoke", "--user", "bob"),
+    ("register", "carol", "--as-admin"),
+    ("verifier", "list"),
+    ("verifier", "revoke", "01K"),
+]
+
+
+@pytest.mark.parametrize("command", TAKES_A_TOKEN, ids=" ".join)
+def test_an_empty_pipe_is_never_the_stored_login(command: tuple[str, ...], four: dict[str, Macaroon]) -> None:
+    for text in ("", "\n", "  \n"):
+        done = script(*command, input=text)
+        assert (done.returncode, done.stdout) == (7, "")
+        assert "standard input holds no token" in done.stderr
+
+
+@pytest.mark.parametrize("command", [*TAKES_A_TOKEN, *ACTS_WITH_A_TOKEN], ids=" ".join)
+def test_a_variable_that_is_set_but_empty_is_never_the_stored_login(
+    command: tuple[str, ...], caveats: Caveats, four: dict[str, Macaroon]
+) -> None:
+    for text in ("", "  "):
+        done = caveats(*command, CAVEATS_TOKEN=text)
+        assert (done.exit_code, done.stdout) == (7, "")
+        assert "CAVEATS_TOKEN holds no token" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [*((*command, "") for command in TAKES_A_TOKEN), *((*command, "--token", "") for command in ACTS_WITH_A_TOKEN)],
+    ids=" ".join,
+)  # fmt: skip
+def test_an_empty_argument_is_never_the_stored_login(
+    arguments: tuple[str, ...], caveats: Caveats, four: dict[str, Macaroon]
+) -> None:
+    done = caveats(*arguments)
+    assert (done.exit_code, done.stdout) == (7, "")
+    assert "the argument holds no token" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "TOKEN", "--scope", ""),
+        ("verify", "TOKEN", "--scope", "photos:read", "--scope", ""),
+        ("verify", "TOKEN", "--audience", ""),
+        ("issue", "--scope", ""),
+        ("revoke", "--user", ""),
+        ("login", "alice", "--url", ""),
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_is_given_but_empty_asks_for_nothing_else(
+    arguments: tuple[str, ...], caveats: Caveats, four: dict[str, Macaroon]
+) -> None:
+    done = caveats(*(four["argument"].encode() if one == "TOKEN" else one for one in arguments))
+    assert done.exit_code == 2
+    assert "it is empty" in done.stderr
+
+
+def test_an_address_in_the_environment_that_is_empty_is_not_the_current_service(
+    caveats: Caveats, four: dict[str, Macaroon]
+) -> None:
+    done = caveats("login", "alice", CAVEATS_URL="")
+    assert done.exit_code == 2
+    assert "CAVEATS_URL is set, but empty" in done.stderr
+
+
+@pytest.mark.parametrize("given", ["argument", "environment"])
+def test_a_silent_pipe_is_not_waited_for_where_a_token_is_at_hand(
+    given: str, four: dict[str, Macaroon], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if given == "environment":
+        monkeypatch.setenv("CAVEATS_TOKEN", four[given].encode())
+    read, write = os.pipe()
+    try:
+        arguments = (four[given].encode(),) if given == "argument" else ()
+        assert user_of(script("inspect", "--json", *arguments, stdin=read).stdout) == given
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize(
+    ("loop", "code"),
+    [
+        ('printf "a\\nb\\nc\\n" | while read x; do TOKEN_AT_HAND INSPECT >/dev/null 2>&1 || exit 9; echo $x; done', 0),
+        ('printf "a\\nb\\nc\\n" > lines; while read x; do TOKEN_AT_HAND INSPECT >/dev/null || exit 9; echo $x; done < lines', 0),
+        ('printf "a\\nb\\nc\\n" > lines; while read x; do INSPECT </dev/null >/dev/null || exit 9; echo $x; done < lines', 0),
+        ('printf "a\\nb\\nc\\n" > lines; while read x; do INSPECT >/dev/null; echo $x; done < lines', 0),
+    ],
+    ids=["a pipe and a variable", "a file and a variable", "the stored login", "a file that the loop reads"],
+)  # fmt: skip
+def test_a_command_in_a_loop_leaves_the_loops_input_alone(
+    loop: str, code: int, four: dict[str, Macaroon], tmp_path: Path
+) -> None:
+    beside = Path(sys.executable).with_name("caveats")
+    command = loop.replace("TOKEN_AT_HAND", f"CAVEATS_TOKEN={four['environment'].encode()}")
+    done = subprocess.run(
+        ["/bin/sh", "-c", command.replace("INSPECT", f"{beside} inspect --json")],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (code, "a\nb\nc\n"), done.stderr
+
+
+def test_what_is_piped_in_but_no_token_is_said_and_the_next_line_is_left(four: dict[str, Macaroon]) -> None:
+    read, write = os.pipe()
+    os.write(write, b"photos/1 is mine\nphotos/2\n")
+    os.close(write)
+    try:
+        done = script("inspect", stdin=read)
+        assert done.returncode == 7
+        assert "in a loop, give the token as an argument" in done.stderr
+        assert os.read(read, 100) == b"photos/2\n"
+    finally:
+        os.close(read)
 
 
 def test_white_space_around_a_token_does_not_count(caveats: Caveats, token: Macaroon) -> None:
@@ -582,3 +712,43 @@ def test_a_reader_that_goes_away_is_no_error(token: Macaroon) -> None:
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout == "{"
     assert done.stderr == ""
+
+
+# Passwords and services
+
+
+@pytest.mark.parametrize(
+    "arguments", [("login", "alice"), ("register", "alice"), ("passwd", "alice")], ids=" ".join
+)
+def test_a_prompt_for_a_password_names_the_address_that_it_goes_to(
+    arguments: tuple[str, ...], caveats: Caveats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts: list[str] = []
+
+    def typed(prompt: str, *_: Any, **__: Any) -> str:
+        prompts.append(prompt)
+        if len(prompts) == (2 if arguments[0] == "passwd" else 1):
+            raise KeyboardInterrupt
+        return "present"
+
+    monkeypatch.setattr("caveats_client.cli.inputs._typed", typed)
+    caveats(*arguments, "--url", "https://auth.example")
+    assert prompts
+    assert all("at https://auth.example" in prompt for prompt in prompts)
+
+
+def test_after_a_logout_no_other_service_is_the_current_one(
+    caveats: Caveats, mint: Callable[..., Macaroon], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next sign-in would send a password to a service that nobody chose."""
+    for name in ("b", "a"):
+        Credentials.here().save(Login(f"https://{name}.example", "alice", mint().encode()))
+    done = caveats("logout", "--forget")
+    assert "signed out of https://a.example" in done.stderr
+    assert "still signed in to https://b.example: choose with --url" in done.stderr
+    monkeypatch.setattr(
+        "caveats_client.cli.inputs._typed", lambda *_, **__: pytest.fail("asked for a password")
+    )
+    for command in (("login", "alice"), ("whoami",), ("issue",), ("register", "bob"), ("passwd", "alice")):
+        assert caveats(*command).exit_code in (2, 3), command
+    assert caveats("logout").exit_code == 3

@@ -38,13 +38,19 @@ def test_a_login_is_found_under_its_address_only(credentials: Credentials) -> No
     assert logins.find("http://auth.example") is None
 
 
-def test_the_last_sign_in_is_the_current_one(credentials: Credentials) -> None:
+def test_the_last_sign_in_is_the_current_one_and_after_a_sign_out_there_none_is(
+    credentials: Credentials,
+) -> None:
     credentials.save(ALICE)
     credentials.save(BOB)
     assert credentials.load().find(None) == BOB
     credentials.forget(BOB.url)
-    assert credentials.load().find(None) == ALICE
+    assert credentials.load().find(None) is None
+    assert credentials.load().find(ALICE.url) == ALICE
+    credentials.save(BOB)
     credentials.forget(ALICE.url)
+    assert credentials.load().find(None) == BOB
+    credentials.forget(BOB.url)
     assert credentials.load() == Logins()
 
 

@@ -55,7 +55,7 @@ def login(
         if password_stdin and username is None:
             raise click.BadParameter("with --password-stdin the name is an argument", param_hint="USERNAME")
         username = inputs.username(username)
-        password = inputs.password(f"Password of {username}", stdin=password_stdin)
+        password = inputs.password(f"Password of {username} at {client.url}", stdin=password_stdin)
         issued = client.send(
             calls.login(
                 username,
@@ -98,6 +98,9 @@ def logout(*, url: str | None, forget: bool, allow_http: bool) -> None:
                 message("the token was no longer valid")
     credentials.forget(stored.url)
     message(f"signed out of {stored.url}" + (": the token stays valid until it expires" if forget else ""))
+    others = credentials.load()
+    if others.current is None and others.by_url:
+        message(f"still signed in to {' '.join(others.by_url)}: choose with --url", label="")
 
 
 @click.command(cls=Command)
@@ -170,7 +173,9 @@ def register(
         raise click.BadParameter("standard input holds the password or the token", param_hint="--token")
     acting = inputs.need_token(token, url=url) if as_admin else None
     with client_for(url, acting, allow_http=allow_http) as client:
-        password = inputs.password(f"Password for {username}", stdin=password_stdin, twice=True)
+        password = inputs.password(
+            f"Password for {username} at {client.url}", stdin=password_stdin, twice=True
+        )
         user = client.register(username, password, as_admin=as_admin)
         message(f"created the account {user.username}; to sign in: caveats login {user.username}")
 
@@ -201,9 +206,12 @@ def passwd(*, username: str | None, url: str | None, password_stdin: bool, allow
     if name is None:
         raise CliError(ExitCode.USAGE, "no user name: give it as an argument")
     with client_for(url, allow_http=allow_http) as client:
-        present = inputs.password(f"Present password of {name}", stdin=password_stdin)
+        present = inputs.password(f"Present password of {name} at {client.url}", stdin=password_stdin)
         new = inputs.password(
-            "New password", stdin=password_stdin, variable=inputs.NEW_PASSWORD_VARIABLE, twice=True
+            f"New password at {client.url}",
+            stdin=password_stdin,
+            variable=inputs.NEW_PASSWORD_VARIABLE,
+            twice=True,
         )
         client.change_password(name, present, new)
         message(f"changed the password of {name}; their tokens are revoked")

@@ -88,5 +88,6 @@ def app() -> None:
     """Capability tokens: get one, narrow it offline, inspect it, verify it, revoke a copy.
 
     A command takes its token from an argument, from standard input (-), from
-    CAVEATS_TOKEN or from the stored login.
+    CAVEATS_TOKEN, from a pipe or from the stored login, whichever is given
+    first in this order. What is given but empty is an error.
     """

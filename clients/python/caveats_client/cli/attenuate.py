@@ -157,7 +157,7 @@ def attenuate(
     For example:
 
       T=$(caveats attenuate --scope photos/42:read --expires-in 10m "$TOKEN")
-      caveats issue | caveats attenuate --method GET --path '/albums/*'
+      caveats issue | caveats attenuate --method GET --path '/albums/*' -
       caveats attenuate --caveat 'photos/album = 42' --note 'for the printer'
       caveats attenuate --third-party https://auth.example --condition 'approved-by = ops'
     """

@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 class Command(click.Command):
     """A command whose help is its docstring, line by line: examples are not wrapped."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does. Raises `BadParameter` for an option with an empty value: often a variable that is not set."""
+        rest = super().parse_args(ctx, args)
+        for parameter in self.get_params(ctx):
+            value = ctx.params.get(parameter.name or "")
+            is_empty = value == "" or (isinstance(value, tuple) and "" in value)
+            if is_empty and isinstance(parameter, click.Option) and parameter.name != "token":
+                raise click.BadParameter("it is empty: leave it out, or give it a value", ctx, parameter)
+        return rest
+
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The docstring."""
         with formatter.indentation():

@@ -39,7 +39,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Logins:
-    """All stored logins. `current`: the address of the last sign-in."""
+    """All stored logins. `current`: the address of the last sign-in; None after a sign-out there."""
 
     by_url: Mapping[str, Login] = field(default_factory=dict)
     current: str | None = None
@@ -54,9 +54,9 @@ class Logins:
         return Logins({**self.by_url, _key(login.url): login}, _key(login.url))
 
     def without(self, url: str) -> Logins:
-        """These logins without the one for `url`."""
+        """These logins without the one for `url`. If it was the current one, none is: nobody chose another."""
         left = {key: login for key, login in self.by_url.items() if key != _key(url)}
-        return Logins(left, self.current if self.current in left else next(iter(left), None))
+        return Logins(left, self.current if self.current in left else None)
 
 
 def _key(url: str) -> str:

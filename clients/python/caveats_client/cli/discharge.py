@@ -60,7 +60,7 @@ def discharge(
 
     For example:
 
-      caveats attenuate --third-party https://auth.example --condition 'signed-in = alice' | caveats discharge
+      caveats attenuate --third-party https://auth.example --condition 'signed-in = alice' | caveats discharge -
       caveats discharge "$TOKEN" --allow https://idm.example --no-browser
       caveats discharge --allow https://idm.example --agent robot.json - < token.txt
     """

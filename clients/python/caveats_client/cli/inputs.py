@@ -11,13 +11,18 @@ import os
 import stat
 import sys
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from caveats import Bundle
 from caveats_client.cli.credentials import Credentials, Login
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.output import message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TOKEN_VARIABLE = "CAVEATS_TOKEN"  # noqa: S105  # a variable's name
 PASSWORD_VARIABLE = "CAVEATS_PASSWORD"  # noqa: S105
@@ -52,10 +57,13 @@ class TokenInput:
 
 
 def find_token(argument: str | None, *, url: str | None = None, piped: bool = False) -> TokenInput | None:
-    """The token that a command works on or acts with; None if there is none.
+    """The token that a command works on or acts with; None if none was given and none is stored.
 
-    It is looked for in this order: the argument (`-` is standard input); standard input if `piped`, and if something
-    is piped into the command; the environment; the login stored for `url`, or the current one.
+    The first of these counts: the argument (`-` is standard input); the environment; standard input if `piped`, and if
+    it is a pipe or a file; the login stored for `url`, or the current one. What was given but is empty is an error, and
+    so is a pipe without a token: a stored login never stands in for them. Standard input is behind the environment, so
+    that a command waits for no pipe, and takes no line from the loop around it, where its token is known. Raises
+    `CliError`.
     """
     given = given_token(argument, piped=piped)
     if given is not None:
@@ -70,17 +78,31 @@ def stored_token(login: Login) -> TokenInput:
 
 
 def given_token(argument: str | None, *, piped: bool = False) -> TokenInput | None:
-    """As `find_token`, without the stored login."""
+    """As `find_token`, without the stored login. Standard input is read only if no other token was given."""
     if argument == STANDARD_INPUT:
-        return TokenInput(_standard_input(), "standard input")
+        return _not_empty(_standard_input(), "standard input")
     if argument is not None:
-        return TokenInput(argument.strip(), "the argument")
+        return _not_empty(argument, "the argument")
+    from_environment = os.environ.get(TOKEN_VARIABLE)
+    if from_environment is not None:
+        found = _not_empty(from_environment, TOKEN_VARIABLE)
+        if piped and _is_pipe():
+            message(
+                f"uses the token in {TOKEN_VARIABLE}; to use the one that is piped in, give the argument -"
+            )
+        return found
     if piped and _is_piped():
-        text = _standard_input()
-        if text:
-            return TokenInput(text, "standard input")
-    from_environment = os.environ.get(TOKEN_VARIABLE, "").strip()
-    return TokenInput(from_environment, TOKEN_VARIABLE) if from_environment else None
+        return _not_empty(_first_line(), "standard input")
+    return None
+
+
+def _not_empty(text: str, where: str) -> TokenInput:
+    if not text.strip():
+        advice = f"unset {TOKEN_VARIABLE}" if where == TOKEN_VARIABLE else "leave it out"
+        if where == "standard input":
+            advice = "redirect it from /dev/null"
+        raise CliError(ExitCode.MALFORMED, f"{where} holds no token; for the stored login, {advice}")
+    return TokenInput(text.strip(), where)
 
 
 def need_token(argument: str | None, *, url: str | None = None, piped: bool = False) -> TokenInput:
@@ -93,31 +115,71 @@ def need_token(argument: str | None, *, url: str | None = None, piped: bool = Fa
             f"not signed in{where}, and no token given: use `caveats login`, or give a token as an argument, on "
             f"standard input or in {TOKEN_VARIABLE}",
         )
-    if not found.text:
-        raise CliError(ExitCode.MALFORMED, f"{found.where} holds no token")
     return found
 
 
-def _is_piped() -> bool:
-    """Whether standard input is a pipe or a regular file, and not a terminal or /dev/null."""
+def _is_pipe() -> bool:
     try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
+        return stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode)
     except (OSError, ValueError, AttributeError):
         return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _is_piped() -> bool:
+    """Whether standard input is a pipe, a socket or a file. A terminal, /dev/null or a closed one is not.
+
+    Raises `CliError` for a file that something else has begun to read, such as the loop around the command.
+    """
+    try:
+        handle = sys.stdin.fileno()
+        mode = os.fstat(handle).st_mode
+    except (OSError, ValueError, AttributeError):
+        return False
+    if stat.S_ISREG(mode) and os.lseek(handle, 0, os.SEEK_CUR) > 0:
+        raise CliError(ExitCode.USAGE, f"standard input is a file that something else reads{_IN_A_LOOP}")
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISREG(mode)
 
 
 def _standard_input() -> str:
-    """All of standard input, up to 64 KiB. After `REMIND_AFTER` seconds, a message says what the command waits for."""
-    reminder = threading.Timer(REMIND_AFTER, message, ["reading a token from standard input"])
-    reminder.daemon = True
-    reminder.start()
+    """All of standard input, up to 64 KiB."""
+    with _reminder("reading a token from standard input"):
+        try:
+            return sys.stdin.read(_LONGEST + 2)
+        except UnicodeDecodeError:
+            raise CliError(ExitCode.MALFORMED, "standard input holds no text") from None
+
+
+def _first_line() -> str:
+    """The first line of standard input, up to 64 KiB, and not a byte more: the rest may be a loop's.
+
+    Raises `CliError` for a line that cannot be a token.
+    """
+    line = bytearray()
+    with _reminder("reading a token from standard input; for the stored login, redirect it from /dev/null"):
+        while len(line) < _LONGEST + 2 and not line.endswith(b"\n"):
+            more = os.read(sys.stdin.fileno(), 1)
+            if not more:
+                break
+            line += more
+    text = line.decode("utf-8", "replace").strip()
+    if any(letter.isspace() or letter == "\ufffd" for letter in text):
+        raise CliError(ExitCode.MALFORMED, f"standard input holds no token, but other text{_IN_A_LOOP}")
+    return text
+
+
+_IN_A_LOOP = ": in a loop, give the token as an argument or in CAVEATS_TOKEN, or redirect the command's input from /dev/null"
+
+
+@contextmanager
+def _reminder(words: str) -> Iterator[None]:
+    """After `REMIND_AFTER` seconds, a message says what the command waits for."""
+    timer = threading.Timer(REMIND_AFTER, message, [words])
+    timer.daemon = True
+    timer.start()
     try:
-        return sys.stdin.read(_LONGEST + 2).strip()
-    except UnicodeDecodeError:
-        raise CliError(ExitCode.MALFORMED, "standard input holds no text") from None
+        yield
     finally:
-        reminder.cancel()
+        timer.cancel()
 
 
 # Passwords and names

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 
@@ -18,6 +20,8 @@ def _lifetime(_context: click.Context, _option: click.Parameter, text: str | Non
 
 
 def _url(context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
+    if url is None and "CAVEATS_URL" in os.environ:
+        raise click.BadParameter("CAVEATS_URL is set, but empty: unset it, or give it an address")
     from caveats_client.cli.service import plain_url  # noqa: PLC0415  # httpx takes a while to import
 
     return url if url is None or context.resilient_parsing else plain_url(url)
@@ -32,7 +36,7 @@ token = click.argument(
     "token",
     metavar="[TOKEN]",
     required=False,
-    help="A token's text, or - for standard input. Default: what is piped in, CAVEATS_TOKEN, the stored login.",
+    help="A token's text, or - for standard input. Default: CAVEATS_TOKEN, what is piped in, the stored login.",
 )
 acting_token = click.option(
     "--token",

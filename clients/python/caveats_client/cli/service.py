@@ -34,7 +34,7 @@ def find_url(url: str | None, login: Login | None = None) -> str:
         return login.url
     current = Credentials.here().load().find(None)
     if current is None:
-        raise CliError(ExitCode.USAGE, "no service given: use --url, set CAVEATS_URL, or sign in to one")
+        raise CliError(ExitCode.USAGE, "no service chosen: use --url, set CAVEATS_URL, or sign in to one")
     return current.url
 
 

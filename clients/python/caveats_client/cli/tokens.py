@@ -107,7 +107,7 @@ def renew(
     "copy",
     metavar="[TOKEN]",
     required=False,
-    help="The copy to revoke, or - for standard input. Default: what is piped in, CAVEATS_TOKEN.",
+    help="The copy to revoke, or - for standard input. Default: CAVEATS_TOKEN, what is piped in.",
 )
 @click.option("--token-id", metavar="ID", help="Revoke all copies of the token with this id.")
 @click.option(

@@ -140,6 +140,7 @@ class ServiceRuntime:
             self.rate_limiter,
             settings,
             now=now,
+            forgetting_time=self.forgetting_time,
             known=self.feed.take,
             branch_count=self.feed.branch_count,
         )

@@ -15,6 +15,7 @@ from caveats import BranchRevocation, Introspection, Parent, Revocation, TokenRe
 from caveats.token import issue_time
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import TooManyBranches
+from caveats_service.core.forgetting import LATE
 from caveats_service.core.issuing import DEFAULT_AUDIENCE, actor_of, final_expiry
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Revoker:
         settings: Settings,
         *,
         now: Callable[[], datetime] = utc_now,
+        forgetting_time: Callable[[], datetime] = utc_now,
         known: Callable[[RevocationRecord], None] = lambda _: None,
         branch_count: Callable[[str], int] = lambda _: 0,
     ) -> None:
@@ -69,6 +71,7 @@ class Revoker:
         self._longest_life = settings.longest_life
         self._most_branches = settings.max_revoked_branches
         self._now = now
+        self._forgetting_time = forgetting_time
         self._known = known
         self._branch_count = branch_count
 
@@ -124,7 +127,7 @@ class Revoker:
         `counted_at`: the caller's address. Raises `TooManyBranches`, `TooManyRevocations`.
         """
         entry = BranchRevocation(token.token_id, token.branches[-1], self.outlives_copy(token))
-        if entry.expires_at <= self._now():
+        if entry.expires_at <= self._forgetting_time() - LATE:  # so late for every verifier's clock as well
             return AlreadyDead(entry, "expired")
         found = await self._find(entry, _reasons(token, entry.expires_at))
         if found is not None:

@@ -370,13 +370,27 @@ def test_nothing_is_written_for_a_copy_that_has_expired_for_good(timed: Service,
         token = new_user(timed).token()
         copy = narrow(token, f"expires = {clock() + timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}")
         child = http.post("/v1/tokens", json={}, headers=bearer(copy)).json()["token"]
-        clock.forward(minutes=6)
+        clock.forward(minutes=16)
         before = written(timed)
         for text in (copy, narrow(copy, "note = below"), child, narrow(child, "note = below")):
             answer = revoke(http, token=text)
             assert answer.status_code == 201
             assert (answer.json()["already"], answer.json()["sequence"]) == ("expired", 0)
         assert written(timed) == before
+
+
+def test_a_copy_that_has_expired_by_a_clock_that_is_ahead_is_revoked(
+    start: Callable[..., Service], clock: Clock
+) -> None:
+    service = start(now=clock, monotonic=lambda: 0.0)
+    with service.client() as http:
+        copy = narrow(
+            new_user(service).token(), f"expires = {clock() + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+        )
+        clock.forward(days=1)
+        assert revoke(http, token=copy).json()["already"] is None
+        clock.forward(days=-1)
+        assert not live(http, copy)
 
 
 def test_an_expired_token_is_not_dead_while_it_may_have_been_renewed(timed: Service, clock: Clock) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import ipaddress
 import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -116,9 +118,9 @@ def test_whatever_is_waited_for_is_there_and_can_say_that_it_is_ready() -> None:
 
 
 def test_ports_line_up_from_the_outside_to_the_processes() -> None:
-    published = {int(port.split(":")[1]) for port in SERVICES["caddy"]["ports"]}
+    published = {int(port.split(":")[-1]) for port in SERVICES["caddy"]["ports"]}
     text = CADDYFILE.read_text()
-    listening = {int(port) for port in re.findall(r"http://:\{\$\w+:(\d+)\}", text)}
+    listening = {int(port) for port in re.findall(r"(?m)^\{\$\w+:https://localhost:(\d+)\} \{$", text)}
     assert published == listening
     upstreams = re.findall(r"reverse_proxy \{\$\w+:([^}]+)\}", text)
     asked = dict(address.split(":") for upstream in upstreams for address in upstream.split())
@@ -135,9 +137,23 @@ def test_every_secret_must_be_given_and_the_docs_say_how() -> None:
     assert all(name in docs for name in needed)
 
 
-def test_caddy_is_on_the_network_whose_headers_the_nodes_believe() -> None:
+def test_the_nodes_believe_caddy_and_nobody_else_on_the_network() -> None:
     (network,) = COMPOSE["networks"]["default"]["ipam"]["config"]
-    assert SERVICES["node-1"]["environment"]["CAVEATS_TRUSTED_PROXIES"] == network["subnet"]
+    address = ipaddress.ip_address(SERVICES["caddy"]["networks"]["default"]["ipv4_address"])
+    assert SERVICES["node-1"]["environment"]["CAVEATS_TRUSTED_PROXIES"] == str(address)
+    assert address in ipaddress.ip_network(network["subnet"])
+    assert address not in ipaddress.ip_network(network["ip_range"])  # so that no other container gets it
+
+
+def test_what_is_published_is_for_this_machine_and_has_tls() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", ())]
+    assert published == SERVICES["caddy"]["ports"]
+    assert all(port.startswith("127.0.0.1:") for port in published)
+    sites = re.findall(r"(?m)^(\S+) \{$", CADDYFILE.read_text())
+    assert len(sites) == len(published)
+    assert all("https://" in site for site in sites)
+    public = SERVICES["node-1"]["environment"]["CAVEATS_PUBLIC_URL"]
+    assert public in sites[0]
 
 
 # The same with processes
@@ -175,10 +191,10 @@ def script(command: list[str]) -> list[str]:
     return [str(Path(sys.executable).parent / command[0]), *command[1:]]
 
 
-def answers(url: str, path: str, *expected: int) -> bool:
+def answers(url: str, path: str, *expected: int, trust: ssl.SSLContext | None = None) -> bool:
     time.sleep(0.05)  # those who start need the processor
     try:
-        with urllib.request.urlopen(url + path, timeout=2) as answer:
+        with urllib.request.urlopen(url + path, timeout=2, context=trust) as answer:
             return answer.status in expected
     except urllib.error.HTTPError as error:
         error.close()
@@ -228,56 +244,60 @@ def test_the_same_nodes_and_app_work_as_processes(database: str, tmp_path: Path)
         )
         keys = json.loads((home / "photos.keys").read_text())
         assert keys["audience"] == "photos"
-        token = _token(urls["node-1"], scope="* caveats:*")
+        with httpx.Client() as inside:
+            token = _token(urls["node-1"], inside, scope="* caveats:*")
         feed_token = narrow(token, "method = GET", "path = /v1/revocations")
         command, environment = here("photos")
         environment["PHOTOS_FEED_TOKEN"] = feed_token
         stack.enter_context(process(command, tmp_path / "photos", environment))
         until(lambda: answers(urls["photos"], "/albums", 401), 60)
-        service, app = _through_caddy(stack, tmp_path, urls)
-        photos = _token(service, audience="photos", scope="photos:*")
+        service, app, http = _through_caddy(stack, tmp_path, urls)
+        photos = _token(service, http, audience="photos", scope="photos:*")
         copy = narrow(photos, "scope = photos/42:read")
-        assert httpx.get(f"{app}/albums", headers=bearer(photos)).json()["albums"] == [42, 43]
-        assert httpx.get(f"{app}/albums/42", headers=bearer(copy)).status_code == 200
-        assert httpx.get(f"{app}/albums/43", headers=bearer(copy)).status_code == 403
+        assert http.get(f"{app}/albums", headers=bearer(photos)).json()["albums"] == [42, 43]
+        assert http.get(f"{app}/albums/42", headers=bearer(copy)).status_code == 200
+        assert http.get(f"{app}/albums/43", headers=bearer(copy)).status_code == 403
         for _ in range(4):  # at whichever node
             asked = {"token": photos, "audience": "photos", "scope": "photos:read"}
-            assert httpx.post(f"{service}/v1/verify", json=asked).json()["granted"]
-        assert (
-            httpx.post(
-                f"{service}/v1/revocations", json={"presented": True}, headers=bearer(copy)
-            ).status_code
-            == 201
-        )
+            assert http.post(f"{service}/v1/verify", json=asked).json()["granted"]
+        revoked_it = http.post(f"{service}/v1/revocations", json={"presented": True}, headers=bearer(copy))
+        assert revoked_it.status_code == 201
         revoked = time.monotonic()
-        until(lambda: httpx.get(f"{app}/albums/42", headers=bearer(copy)).status_code == 401, 5)
+        until(lambda: http.get(f"{app}/albums/42", headers=bearer(copy)).status_code == 401, 5)
         print(f"the app refuses {time.monotonic() - revoked:.1f} s after the revocation")
-        assert httpx.get(f"{app}/albums/42", headers=bearer(photos)).status_code == 200
+        assert http.get(f"{app}/albums/42", headers=bearer(photos)).status_code == 200
 
 
-def _token(url: str, **asked: str) -> str:
+def _token(url: str, http: httpx.Client, **asked: str) -> str:
     body = {"username": "admin", "password": PASSWORD, **asked}
-    answer = httpx.post(f"{url}/v1/tokens", json=body, timeout=30)
+    answer = http.post(f"{url}/v1/tokens", json=body, timeout=30)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["token"])
 
 
-def _through_caddy(stack: contextlib.ExitStack, folder: Path, urls: dict[str, str]) -> tuple[str, str]:
-    """Where the service and the app are to the outside: Caddy, if it is installed, else they themselves."""
+def _through_caddy(
+    stack: contextlib.ExitStack, folder: Path, urls: dict[str, str]
+) -> tuple[str, str, httpx.Client]:
+    """Where the service and the app are to the outside, and who asks there: Caddy, if it is installed, else they themselves."""
     caddy = shutil.which("caddy")
     if caddy is None:
-        return urls["node-2"], urls["photos"]
-    ports = free_port(), free_port()
+        return urls["node-2"], urls["photos"], stack.enter_context(httpx.Client())
+    service, app = (f"https://localhost:{free_port()}" for _ in range(2))
     environment = {
         "HOME": str(folder),
         "XDG_DATA_HOME": str(folder),
-        "SERVICE_PORT": str(ports[0]),
-        "APP_PORT": str(ports[1]),
+        "SERVICE": service,
+        "APP": app,
         "NODES": " ".join(urls[name].removeprefix("http://") for name in ("node-1", "node-2")),
-        "APP": urls["photos"].removeprefix("http://"),
+        "APP_NODE": urls["photos"].removeprefix("http://"),
     }
     command = [caddy, "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"]
     stack.enter_context(process(command, folder / "caddy", environment))
-    service, app = (f"http://127.0.0.1:{port}" for port in ports)
-    until(lambda: answers(service, "/readyz", 200) and answers(app, "/albums", 401), 30)
-    return service, app
+    root = folder / "caddy" / "pki" / "authorities" / "local" / "root.crt"
+    until(root.exists, 30)
+    trust = ssl.create_default_context(cafile=str(root))
+    until(
+        lambda: answers(service, "/readyz", 200, trust=trust) and answers(app, "/albums", 401, trust=trust),
+        30,
+    )
+    return service, app, stack.enter_context(httpx.Client(verify=trust, trust_env=False, timeout=30))

@@ -489,6 +489,9 @@ def test_the_main_story_at_the_command_line(caveats: Script) -> None:
     assert [(row["note"], row["scope"]) for row in listed] == [("night", "photos:*")]
 
     assert "revoked this copy of token" in caveats("revoke", narrow).stderr
+    below = caveats("revoke", "--json", good(caveats("attenuate", "--method", "GET", narrow)))
+    assert "nothing to revoke: dead already (revoked)" in below.stderr
+    assert json.loads(good(below))["already"] == "revoked"
     assert caveats("verify", narrow, "--scope", "photos/42:read").returncode == 3
     assert caveats("verify", token, "--scope", "photos/42:read").returncode == 0
     assert (

@@ -172,6 +172,8 @@ def revoke(
         else:
             entry = client.revoke(found.bundle)
             words = f"revoked this copy of token {entry.token_id}, and all tokens made from it"
+    if entry.already is not None:
+        words = f"nothing to revoke: dead already ({entry.already})"
     if as_json:
         data_json(entry)
     message(words)

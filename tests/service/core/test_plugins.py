@@ -210,6 +210,8 @@ def test_more_that_block_than_there_are_threads_still_hold_up_nobody_else(plugge
         assert {future.result().status_code for future in futures} == {403}
         assert time.monotonic() - begin < 3
         assert http.get("/v1/authorize", headers=bearer(token)).status_code == 200
+        holding = narrow(token, "acme/how = holds")
+        assert http.get("/v1/authorize", headers=bearer(holding)).status_code == 200, "no thread is left"
 
 
 def test_a_kind_that_is_not_enabled_here_refuses(service: Service) -> None:

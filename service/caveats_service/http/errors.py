@@ -2,11 +2,13 @@
 
 Knows errors and statuses. Knows no route and no request. Code below HTTP raises its own errors and never a
 `Problem`; a new error is one row here. A token that is not authentic or not live gets one uniform body; the
-reasons of a refusal are for holders of an authentic token. No answer repeats what was sent.
+reasons of a refusal are for holders of an authentic token. A detail may name what was wrong (a name, a scope, a caveat),
+shortened; what looks like a token is cut out of it, and no message holds a password.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
@@ -28,6 +30,7 @@ from caveats_service.core.errors import (
     TooManyBranches,
     TooManyRevocations,
 )
+from caveats_service.core.printable import printable
 from caveats_service.discharge.protocol import UnsupportedForm
 from caveats_service.storage import (
     AgentExists,
@@ -52,6 +55,10 @@ from caveats_service.storage import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_LONGEST_DETAIL = 400
+"""Characters of a detail."""
+_SECRET = re.compile(r"cav1_[A-Za-z0-9_-]*|[A-Za-z0-9+/_=-]{48,}")
+"""What looks like a token or a key, also if it was cut off."""
 _FULL = 60
 """Seconds until a client comes back that found no place for its interaction."""
 
@@ -130,6 +137,7 @@ def problem_of(error: Exception) -> Problem:
     """The problem that an error is. One without a row is a 500, and is logged without its message."""
     problem = find_problem(error, _TABLE)
     if problem is not None:
+        problem.detail = _detail(problem.detail)
         return problem
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
@@ -137,6 +145,13 @@ def problem_of(error: Exception) -> Problem:
     where = f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else ""
     log.error("internal_error", error=type(error).__name__, where=where)
     return Problem(500, "internal")
+
+
+def _detail(text: str) -> str:
+    """A message for the answer. Most are constant; the others name what was wrong, and a caller may send a token as anything."""
+    if len(text) > _LONGEST_DETAIL:
+        text = f"{text[:_LONGEST_DETAIL]}..."
+    return printable(_SECRET.sub("...", text))
 
 
 def problem_response(error: Exception) -> Response:

@@ -120,17 +120,18 @@ def prove_reader(key: AudienceKey, now: datetime) -> str:
     return f"{key.audience} {key.key_id} {at} {chain.mac(feed_key(key), _PROOF + at.encode()).hex()}"
 
 
-def check_reader(proof: str, keys: AudienceKeyring, now: datetime, *, within: int = 300) -> bool:
-    """Whether `proof` was made with one of `keys`, at most `within` seconds before or after `now`."""
+def check_reader(proof: str, keys: AudienceKeyring, now: datetime, *, within: int = 300) -> str | None:
+    """The id of the one of `keys` that `proof` was made with, at most `within` seconds before or after `now`; or None."""
     parts = proof.split(" ")
     if len(parts) != 4 or parts[0] != keys.audience:
-        return False
+        return None
     _, key_id, at, mac = parts
     if not (at.isascii() and at.isdigit() and len(at) <= 12) or abs(int(at) - now.timestamp()) > within:
-        return False
+        return None
     key = next((key for key in keys.keys if key.key_id == key_id), None)
     expected = b"" if key is None else chain.mac(feed_key(key), _PROOF + at.encode())
-    return key is not None and chain.same(mac.encode("ascii", "replace"), expected.hex().encode())
+    made_with_it = chain.same(mac.encode("ascii", "replace"), expected.hex().encode())
+    return key.key_id if key is not None and made_with_it else None
 
 
 def _mac(key: chain.Pads, audience: str, text: str) -> bytes:

@@ -216,7 +216,7 @@ class ServiceRuntime:
 
     def _keys_changed(self, keyring: MasterKeyring) -> None:
         self.tokens.verifier.keyring = keyring
-        self.feed.look()
+        self.feed.keys_changed()
 
     async def _tend(self) -> None:
         await self.tokens.write_uses()

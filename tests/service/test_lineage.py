@@ -234,7 +234,7 @@ def test_a_service_whose_clock_jumps_and_comes_back_forgets_no_revocation_and_de
     with service.client() as http:
         token = user.token(note="ci")
         admin(http, "/v1/keys/rotate", {"now": True})
-        http.post("/v1/revocations", json={}, headers=bearer(token))
+        http.post("/v1/revocations", json={"presented": True}, headers=bearer(token))
         clock.forward(days=days)
         for _ in range(2):
             uptime.seconds += 601
@@ -262,7 +262,7 @@ def test_what_a_node_forgot_by_a_clock_that_was_ahead_at_its_start_is_read_again
     user = new_user(service)
     token = user.token()
     with service.client() as http:
-        http.post("/v1/revocations", json={}, headers=bearer(token))
+        http.post("/v1/revocations", json={"presented": True}, headers=bearer(token))
         runtime.feed.revocation_set.prune(clock() + timedelta(days=100))
         assert http.get("/v1/authorize", headers=bearer(token)).status_code == 200
         clock.forward(days=100)

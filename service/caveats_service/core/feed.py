@@ -35,11 +35,19 @@ _BEHIND = 256
 """Lines that may wait for one subscriber."""
 
 
-@dataclass(eq=False, slots=True)
-class Subscriber:
-    """One listener: the lines for it, in order. None: it was too slow, or the node stops."""
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads the feed: whoever has this key of the audience. Entries name users, so that no other may go on reading."""
 
     audience: str
+    key_id: str
+
+
+@dataclass(eq=False, slots=True)
+class Subscriber:
+    """One listener: the lines for it, in order. None: it was too slow, its key is gone, or the node stops."""
+
+    reader: Reader
     lines: asyncio.Queue[str | None] = field(default_factory=lambda: asyncio.Queue(_BEHIND))
 
     def put(self, line: str | None) -> bool:
@@ -70,21 +78,21 @@ class Broadcast:
     def __len__(self) -> int:
         return sum(map(len, self._subscribers.values()))
 
-    def subscribe(self, audience: str) -> Subscriber:
+    def subscribe(self, reader: Reader) -> Subscriber:
         """A listener that gets every page from now on."""
-        subscriber = Subscriber(audience)
+        subscriber = Subscriber(reader)
         if self.ended:
             subscriber.put(None)
         else:
-            self._subscribers.setdefault(audience, set()).add(subscriber)
+            self._subscribers.setdefault(reader.audience, set()).add(subscriber)
         return subscriber
 
     def leave(self, subscriber: Subscriber) -> None:
         """This listener is gone."""
-        listeners = self._subscribers.get(subscriber.audience, set())
+        listeners = self._subscribers.get(subscriber.reader.audience, set())
         listeners.discard(subscriber)
         if not listeners:
-            self._subscribers.pop(subscriber.audience, None)
+            self._subscribers.pop(subscriber.reader.audience, None)
 
     def publish(self, page: Page) -> None:
         """Tell every subscriber. A page without entries says that nothing happened until its time."""
@@ -95,7 +103,7 @@ class Broadcast:
         for audience, listeners in list(self._subscribers.items()):
             line = seal_text(text, self._signing_key(audience))
             for subscriber in [one for one in listeners if not one.put(line)]:
-                self._let_go(subscriber)
+                self.let_go(subscriber)
 
     def end(self) -> None:
         """Let every subscriber go, and each that comes from now on: the node stops."""
@@ -104,10 +112,22 @@ class Broadcast:
 
     def close(self) -> None:
         """Let every subscriber go. They come back, here or elsewhere, and read on from where they stand."""
-        for subscriber in [one for listeners in self._subscribers.values() for one in listeners]:
-            self._let_go(subscriber)
+        for subscriber in self._all():
+            self.let_go(subscriber)
 
-    def _let_go(self, subscriber: Subscriber) -> None:
+    def dismiss(self, may_read: Callable[[Reader], bool]) -> None:
+        """Let those go that may not read any more. They are not told what waits for them either."""
+        for subscriber in self._all():
+            if not may_read(subscriber.reader):
+                while not subscriber.lines.empty():
+                    subscriber.lines.get_nowait()
+                self.let_go(subscriber)
+
+    def _all(self) -> list[Subscriber]:
+        return [one for listeners in self._subscribers.values() for one in listeners]
+
+    def let_go(self, subscriber: Subscriber) -> None:
+        """End the stream of this listener."""
         self.leave(subscriber)
         while not subscriber.put(None):
             subscriber.lines.get_nowait()
@@ -216,8 +236,9 @@ class RevocationFeed:
             self._taken_while_loading.append(revocation)
         self._news.set()
 
-    def look(self) -> None:
-        """Look at the store now: something has changed that listeners are told."""
+    def keys_changed(self) -> None:
+        """End the streams of readers whose key is gone, and tell all others which keys there are."""
+        self._broadcast.dismiss(self.may_read)
         self._news.set()
 
     # telling
@@ -240,9 +261,16 @@ class RevocationFeed:
             if not self._readers[audience]:
                 del self._readers[audience]
 
-    def subscribe(self, audience: str) -> Subscriber:
-        """A listener that gets every page from now on."""
-        return self._broadcast.subscribe(audience)
+    def may_read(self, reader: Reader) -> bool:
+        """Whether the key that a reader has shown is still one that verifies."""
+        return self._master_keys.keyring.has_key(reader.key_id)
+
+    def subscribe(self, reader: Reader) -> Subscriber:
+        """A listener that gets every page from now on, for as long as the reader may read."""
+        subscriber = self._broadcast.subscribe(reader)
+        if not self.may_read(reader):
+            self._broadcast.let_go(subscriber)
+        return subscriber
 
     def leave(self, subscriber: Subscriber) -> None:
         """This listener is gone."""

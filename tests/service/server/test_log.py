@@ -85,7 +85,7 @@ def test_background_work_goes_on_when_its_failure_cannot_be_logged(start: Callab
         raise StoreUnavailable("disk I/O error")
 
     service.runtime.store.revocations.page = fails  # type: ignore[method-assign, assignment]
-    service.call(service.runtime.feed.look)
+    service.call(service.runtime.feed.keys_changed)
     until(lambda: failures > 0)
     service.runtime.store.revocations.page = read  # type: ignore[method-assign]
     head = service.runtime.feed.head

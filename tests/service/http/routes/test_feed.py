@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx2 as httpx
 import pytest
 
+from caveats import AudienceKey, MasterKey, MasterKeyring
 from caveats.revocation import Page, entry_of, open_rows, prove_reader
+from caveats_service.core.feed import Reader
+from caveats_service.http.routes.feed import _sealed_pages
 from tests.support.service import ADMIN_PASSWORD, Service, basic, bearer, new_user, problem, until
 
 ADMIN = basic("admin", ADMIN_PASSWORD)
@@ -134,5 +139,83 @@ def test_a_reader_who_leaves_before_the_first_byte_leaves_nothing_behind(own: Se
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", own.port), timeout=5) as connection:
             connection.sendall(head.encode())
-    until(lambda: not own.runtime.feed._readers)
-    assert own.call(lambda: len(own.runtime.feed._broadcast)) == 0
+    until(lambda: own.call(lambda: not own.runtime.feed._readers and not len(own.runtime.feed._broadcast)))
+
+
+def shown(key: AudienceKey) -> dict[str, str]:
+    return {"X-Feed-Proof": prove_reader(key, datetime.now(UTC))}
+
+
+def retire_by_force(service: Service, key_id: str) -> None:
+    with service.client(headers=ADMIN) as http:
+        assert http.post(f"/v1/keys/{key_id}/retire", json={"force": True}).is_success
+
+
+def test_a_stream_ends_when_the_key_that_admitted_it_is_retired_by_force_on_every_node(
+    start: Callable[..., Service],
+) -> None:
+    """What is revoked afterwards is told to nobody who has shown that key; who has shown another reads on."""
+    nodes = (start(), start())
+    old = nodes[0].runtime.master_keys.keyring.export("photos").keys[0]
+    with nodes[0].client(headers=ADMIN) as http:
+        assert http.post("/v1/keys/rotate", json={"now": True}).is_success
+    new = nodes[0].runtime.master_keys.keyring.export("photos").keys[-1]
+    for node in nodes:
+        node.run(node.runtime.master_keys.refresh())
+    events = {"Accept": "text/event-stream"}
+    user = new_user(nodes[0])
+    token = user.token()
+    with ExitStack() as streams:
+        opened = [
+            streams.enter_context(
+                streams.enter_context(node.client()).stream(
+                    "GET", "/v1/revocations/feed?audience=photos", headers={**shown(key), **events}
+                )
+            ).iter_lines()
+            for node in nodes
+            for key in (old, new)
+        ]
+        for lines in opened:
+            assert next(lines).startswith("id: ")
+        retire_by_force(nodes[0], "k1")
+        until(lambda: all(node.runtime.master_keys.keyring.key_ids == ("k2",) for node in nodes), 2)
+        with nodes[0].client() as http:
+            body = {"user": user.username}
+            assert http.post("/v1/revocations", json=body, headers=bearer(token)).is_success
+        deadline = time.monotonic() + 20
+        for lines in (opened[0], opened[2]):
+            for line in lines:
+                assert user.username not in line
+                assert time.monotonic() < deadline, "the stream goes on"
+        for lines in (opened[1], opened[3]):
+            assert any(user.username in line for line in lines)
+
+
+def test_a_poll_that_waits_is_refused_when_its_key_is_retired_by_force(own: Service) -> None:
+    old = own.runtime.master_keys.keyring.export("photos").keys[0]
+    with own.client(headers=ADMIN) as http:
+        assert http.post("/v1/keys/rotate", json={"now": True}).is_success
+    head = own.runtime.feed.head
+    assert head is not None
+    until(lambda: own.runtime.feed.head.keys == ("k1", "k2"))  # type: ignore[union-attr]
+    params: dict[str, str | int] = {"audience": "photos", "wait": LONG, "epoch": head.epoch}
+    begun = time.monotonic()
+    with ThreadPoolExecutor(1) as pool, own.client(timeout=LONG + 30) as http:
+        answer = pool.submit(http.get, "/v1/revocations/feed", params=params, headers=shown(old))
+        until(lambda: own.runtime.feed._readers.total() == 1)
+        retire_by_force(own, "k1")
+        assert problem(answer.result()) == (403, "forbidden")
+    assert time.monotonic() - begun < LONG - 5
+
+
+def test_a_key_that_is_retired_while_the_feed_is_read_ends_the_answer(own: Service) -> None:
+    """A reader that is slow, or a stream that has not begun yet."""
+    runtime = own.runtime
+    reader = Reader("photos", "k1")
+    runtime.master_keys.keyring = MasterKeyring([MasterKey("k2", b"k" * 32)])
+
+    async def lines() -> list[str]:
+        found = [line async for line in runtime.feed.subscribe(reader).follow()]
+        return found + [line async for _, line in _sealed_pages(runtime.feed, reader, 0, None)]
+
+    assert own.run(asyncio.wait_for(lines(), 10)) == []

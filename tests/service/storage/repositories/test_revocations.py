@@ -220,3 +220,27 @@ async def test_a_revoked_branch_is_found_by_its_token_and_branch_at_once(store: 
     with contextlib.closing(sqlite3.connect(place.path)) as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * sql.count("?")).fetchall()
     assert "USING INDEX revocations_by_branch (token_id=? AND branch_id=?)" in str(plan)
+
+
+async def test_a_record_is_found_that_revokes_what_is_asked_for_as_long(store: Store) -> None:
+    until = NOW + DAY
+    other = BranchRevocation(token_id(2), BRANCH, until)
+    ancestor = BranchRevocation(token_id(1), BRANCH, until)
+    user = UserRevocation("alice", NOW, until)
+    for entry in (ancestor, user):
+        await store.revocations.revoke(entry, now=NOW, actor="a")
+
+    async def found(*entries: caveats.Revocation) -> int | None:
+        record = await store.revocations.find(entries)
+        return None if record is None else record.sequence
+
+    assert (
+        await found(TokenRevocation(token_id(1), until), BranchRevocation(token_id(1), bytes(16), until))
+        is None
+    )
+    assert await found(other, ancestor) == 1
+    assert await found(other, UserRevocation("alice", NOW - DAY, until - DAY / 2)) == 2
+    assert await found(other) is None  # the same branch id, of another token
+    assert await found(BranchRevocation(token_id(1), BRANCH, until + DAY)) is None
+    assert await found(UserRevocation("alice", NOW + DAY, until)) is None
+    assert await found() is None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from caveats.keys import is_box_key
 from caveats_service.core import log
 from caveats_service.core.accounts import Accounts, FirstAdmin
-from caveats_service.core.clock import utc_now
+from caveats_service.core.clock import ClockCheck, utc_now
 from caveats_service.core.errors import BadPassword
 from caveats_service.core.feed import RevocationFeed
 from caveats_service.core.forgetting import LATE, ForgettingTime, uptime
@@ -54,6 +54,7 @@ class ServiceRuntime:
     store: Store
     service_keys: ServiceKeys
     master_keys: MasterKeys
+    clock_check: ClockCheck
     tokens: TokenVerifier
     issuer: TokenIssuer
     feed: RevocationFeed
@@ -135,6 +136,7 @@ class ServiceRuntime:
         self.master_keys.check_active()
         self.service_keys = await load_service_keys(store, seal_key)
         self.issuer = TokenIssuer(store, self.master_keys, settings)
+        self.clock_check = ClockCheck(store, now)
         self.revocations = Revoker(
             store,
             self.rate_limiter,
@@ -221,6 +223,7 @@ class ServiceRuntime:
     async def _tend(self) -> None:
         await self.tokens.write_uses()
         await self.master_keys.tend()
+        await self.clock_check.watch()
         if self.forgetting_time.went_back():
             log.warning("clock_was_ahead")
             await self.feed.load()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
 import pytest
 
 from tests.support.service import Clock, Service, User, admin_token, new_user, serving
+from tests.support.store import KINDS, new_place
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -60,3 +63,14 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 def timed(start: Callable[..., Service], clock: Clock) -> Service:
     """A service of one's own whose clock is `clock`."""
     return start(now=clock)
+
+
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """The settings for each of the two databases."""
+    loop = asyncio.new_event_loop()
+    place = new_place(request.param, tmp_path)
+    made = loop.run_until_complete(place.__aenter__())
+    yield {} if request.param == "sqlite" else {"database_url": made.url}
+    loop.run_until_complete(place.__aexit__(None, None, None))
+    loop.close()

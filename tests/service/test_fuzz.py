@@ -14,7 +14,6 @@ import time
 import types
 import typing
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from caveats_service.app import ROUTES
-from caveats_service.core import revoking
 from caveats_service.core.accounts import OPERATOR
 from caveats_service.discharge.routes.schemas import AgentLoginRequest, FillInRequest
 from caveats_service.http import schemas
@@ -298,12 +296,6 @@ class Wire:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(revoking, "RACE", timedelta(milliseconds=1))  # each end of an account waits for so long
-        yield from _world(tmp_path_factory)
-
-
-def _world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with serving(tmp_path_factory.mktemp("fuzzed")) as service:
         yield World(service)
 

@@ -61,7 +61,7 @@ def list_users(*, as_json: bool) -> None:
             "disabled": lambda user: minute(user.disabled_at),
         },
         as_json=as_json,
-        without=("password_hash",),
+        without=("password_hash", "revoked_up_to"),
     )
 
 

@@ -202,13 +202,12 @@ class Accounts:
         _require_owner_or_admin(actor, username)
         check_username(username)
         hashed = await self._passwords.hash(new_password, account=username)
-        moment = self._revocations.until_now()
         change = await self._store.users.set_password(
             username,
             hashed,
-            now=moment.issued_up_to,
+            now=self._now(),
             actor=actor.username,
-            revoke_until=moment.expires_at,
+            revoke_for=self._revocations.longest_life,
         )
         if change.revocation is not None:
             await self._revocations.settle(change.revocation)
@@ -220,9 +219,8 @@ class Accounts:
         """
         _require_admin(actor)
         username = check_username(username)
-        moment = self._revocations.until_now()
         change = await self._store.users.disable(
-            username, now=moment.issued_up_to, actor=actor.username, revoke_until=moment.expires_at
+            username, now=self._now(), actor=actor.username, revoke_for=self._revocations.longest_life
         )
         if change.revocation is not None:
             await self._revocations.settle(change.revocation)

@@ -25,6 +25,7 @@ from caveats import (
     Note,
     Parent,
     Renewed,
+    Revoked,
     Scope,
     UnknownCaveat,
     User,
@@ -34,8 +35,9 @@ from caveats import (
 )
 from caveats.kinds import ScopePattern, check_value, parse_scope
 from caveats.token import derive, is_audience, issue_time
-from caveats_service.core.errors import CeilingReached, Forbidden, InvalidRequest
+from caveats_service.core.errors import CeilingReached, Forbidden, InvalidCredentials, InvalidRequest
 from caveats_service.storage import Idempotency, LabelledToken, Store
+from caveats_service.storage import User as Account
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,6 +52,7 @@ _EXPIRES_AT = 1
 """The place of the issuer's expiry among the caveats of an issued token."""
 _BRANCHES_IN_ONE_CAVEAT = 28
 _FOREIGN = UnknownCaveat(b"").why
+_MILLISECOND = timedelta(milliseconds=1)
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC, microsecond=0)
 
 
@@ -78,6 +81,8 @@ class Bounds:
     """Caveats that go into the new token as they are."""
     user_proven: bool = True
     """Whether the service itself knows who the user is, or an app may have written the name."""
+    account: Account | None = None
+    """The account as it was when its password was checked; None where a token was shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ class Plan:
     scope: str
     label: str | None
     """The note under which its user finds the token in their list; None for one that is not listed."""
+    account: Account | None = None
+    """As in `Bounds`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +161,7 @@ def plan(asked: IssueRequest, bounds: Bounds, lives: Lives, checkers: Checkers, 
     if asked.note is not None:
         caveats.append(Note(asked.note))
     label = asked.note if bounds.user_proven else None  # an app writes into nobody's list
-    return Plan(bounds.user, audience, tuple(caveats), scope.value, label)
+    return Plan(bounds.user, audience, tuple(caveats), scope.value, label, bounds.account)
 
 
 def actor_of(token: Introspection) -> str:
@@ -282,10 +289,16 @@ class TokenIssuer:
     ) -> IssuedToken:
         """Mint what was planned. A labelled token is written down first; no other leaves a trace.
 
-        `now`: a time from before the credential was looked at, so that what is revoked meanwhile hits the new token
-        as well. `for_account`: whether the credential stands for the whole account; others may label half as many. With `once`, the reply is kept in the same transaction. Raises `AlreadyDone` if this request has been
-        answered before, `IdempotencyConflict`, and `InvalidRequest` for a token that would be too long.
+        `now`: a time from before the account is read here, so that what is revoked after that hits the new token as
+        well. The id has a later time than what has been revoked before: it is no part of that. `for_account`: whether
+        the credential stands for the whole account; others may label half as many. With `once`, the reply is kept in
+        the same transaction. Raises `AlreadyDone` if this request has been answered before, `IdempotencyConflict`,
+        `InvalidRequest` for a token that would be too long, and `InvalidCredentials` or `Revoked` if the account is
+        disabled, or has changed since its password was checked.
         """
+        account = await self.open_account(planned.user, planned.account)
+        if account.revoked_up_to is not None:
+            now = max(now, account.revoked_up_to + _MILLISECOND)
         keyring = self._master_keys.keyring
         identifier = Identifier(
             keyring.active.key_id, planned.audience, new_token_id(now), len(planned.caveats)
@@ -311,17 +324,36 @@ class TokenIssuer:
             await self._store.replies.remember(once, issued, now=now)
         return issued
 
-    def renew(self, authenticated: Authenticated, expires_at: datetime) -> IssuedToken:
+    async def open_account(self, username: str, before: Account | None = None) -> Account:
+        """The account, read at the moment at which something takes effect in its name.
+
+        `before`: as it was when its password was checked. Raises `InvalidCredentials` if it is disabled by now, has
+        another password or has had everything revoked; without `before`, `Revoked` if it is disabled or unknown.
+        """
+        account = await self._store.users.get(username)
+        if account is None or not account.is_enabled:
+            raise Revoked("the account is not open") if before is None else InvalidCredentials
+        if before is not None and (account.password_changed_at, account.revoked_up_to) != (
+            before.password_changed_at,
+            before.revoked_up_to,
+        ):
+            raise InvalidCredentials
+        return account
+
+    async def renew(self, authenticated: Authenticated, expires_at: datetime) -> IssuedToken:
         """The same token with a later expiry; what holders added stays.
 
-        Raises `InvalidRequest` for one that would be too long, and `Forbidden` for one that the service did not issue.
+        Raises `InvalidRequest` for one that would be too long, `Forbidden` for one that the service did not issue, and
+        `Revoked` if the account is disabled.
         """
         identifier = authenticated.identified
         assert identifier is not None
         macaroon = _within_limits(lambda: renew(authenticated, expires_at, self._derived_key))
         caveats = list(authenticated.caveats)
         caveats[_EXPIRES_AT] = Expires(expires_at)
-        return IssuedToken.of(macaroon, identifier, caveats)
+        renewed = IssuedToken.of(macaroon, identifier, caveats)
+        await self.open_account(renewed.user)
+        return renewed
 
     def _derived_key(self, identifier: Identifier) -> bytes:
         return derive(self._master_keys.keyring.root_key(identifier))

@@ -6,7 +6,6 @@ before: in `accounts` for all that a user has, in the routes for one token or on
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import TooManyBranches
 from caveats_service.core.forgetting import LATE
 from caveats_service.core.issuing import DEFAULT_AUDIENCE, actor_of, final_expiry
+from caveats_service.storage import TOLERATED_SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,18 +25,8 @@ if TYPE_CHECKING:
     from caveats_service.settings import Settings
     from caveats_service.storage import Idempotency, RevocationRecord, Store
 
-RACE = timedelta(milliseconds=250)
-"""How far ahead of now all of a user's tokens are revoked: see `Revoker.settle`."""
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC, microsecond=0)
 _DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class UntilNow:
-    """Up to when all of a user's tokens are revoked, and until when the entry is kept."""
-
-    issued_up_to: datetime
-    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,33 +131,32 @@ class Revoker:
         self, username: str, *, actor: str, once: Idempotency | None = None
     ) -> RevocationRecord:
         """Revoke everything that was issued to this user until now."""
-        moment = self.until_now()
-        entry = UserRevocation(username, moment.issued_up_to, moment.expires_at)
-        record = await self._store.revocations.revoke(entry, now=moment.issued_up_to, actor=actor, once=once)
+        record = await self._store.revocations.revoke_user(
+            username, kept_for=self._longest_life, now=self._now(), actor=actor, once=once
+        )
         return await self.settle(record)
 
-    def until_now(self) -> UntilNow:
-        """What to write down where everything issued to a user until now is revoked; then `settle` it."""
-        issued_up_to = self._now() + RACE
-        return UntilNow(issued_up_to, issued_up_to + self._longest_life)
+    @property
+    def longest_life(self) -> timedelta:
+        """How long a token can live that is issued now; for so long a revocation of all that a user has is kept."""
+        return self._longest_life
 
     async def settle(self, record: RevocationRecord) -> RevocationRecord:
-        """Heed a revocation of all that a user has, and return when the moment is over up to which it counts.
+        """Heed a revocation of all that a user has, which was written together with a change of the account.
 
-        That moment lies `RACE` ahead of the change, so that a sign-in that read the account just before issues
-        nothing that lives on; what is issued after this returns is issued later than that. A change that waited for
-        other writers until the moment was over is written down a second time, up to the present.
+        Its time is ahead of every node's clock: a sign-in that read the account before the change issues nothing that
+        lives on. Where the commit took longer than is allowed for there, the entry is written a second time.
         """
         self._heed(record)
         entry = record.entry
         assert isinstance(entry, UserRevocation)
-        late = self._now()
-        if late <= entry.issued_up_to:
-            await asyncio.sleep(RACE.total_seconds())
+        late = await self._store.instance.server_time() or self._now()
+        if late + TOLERATED_SKEW <= entry.issued_up_to:
             return record
-        again = await self._store.revocations.revoke(
-            UserRevocation(entry.user, late, late + self._longest_life),
-            now=late,
+        again = await self._store.revocations.revoke_user(
+            entry.user,
+            kept_for=self._longest_life,
+            now=self._now(),
             actor=record.revoked_by,
             reason=record.reason,
         )

@@ -57,9 +57,11 @@ from caveats_service.storage.records import (
     UserChange,
     VerifierApp,
 )
+from caveats_service.storage.repositories.revocations import TOLERATED_SKEW
 from caveats_service.storage.store import Store
 
 __all__ = [
+    "TOLERATED_SKEW",
     "Agent",
     "AgentExists",
     "AlreadyDone",

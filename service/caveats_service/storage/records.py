@@ -30,6 +30,8 @@ class User:
     created_at: datetime
     disabled_at: datetime | None
     password_changed_at: datetime
+    revoked_up_to: datetime | None = None
+    """Up to when all that was issued to the user is revoked. Not in lists of users."""
 
     @property
     def is_enabled(self) -> bool:

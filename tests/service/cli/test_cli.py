@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -384,3 +388,36 @@ def test_what_an_operator_does_is_in_the_audit_trail(folder: Path) -> None:
 
 def test_the_admins_password_is_not_needed_from_the_command_line(folder: Path) -> None:
     assert ADMIN_PASSWORD not in cli(folder, "users", "list", "--json").stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["passwd", "disable"])
+def test_what_a_command_ends_is_dead_also_if_another_writer_held_the_database_meanwhile(
+    tmp_path: Path, what: str
+) -> None:
+    """Tokens are issued while the command waits for its turn: none outlives the answer of the command."""
+    with serving(tmp_path) as service:
+        user = new_user(service)
+        held = sqlite3.connect(tmp_path / "data" / "caveats.db", isolation_level=None)
+        held.execute("BEGIN IMMEDIATE")
+        arguments = ["passwd", "--password-stdin"] if what == "passwd" else ["disable"]
+        with ThreadPoolExecutor(1) as pool, contextlib.closing(held):
+            done = pool.submit(
+                cli,
+                tmp_path,
+                "users",
+                arguments[0],
+                user.username,
+                *arguments[1:],
+                stdin="another password\n",
+            )
+            ends = time.monotonic() + 1.2
+            issued = [user.token()]
+            while time.monotonic() < ends:
+                issued.append(user.token())
+            held.execute("ROLLBACK")
+            assert "all their tokens are revoked" in done.result(30).stderr
+        service.run(service.runtime.feed.load())
+        with service.client() as http:
+            answers = {http.get("/v1/authorize", headers=bearer(token)).status_code for token in issued}
+        assert answers == {401}

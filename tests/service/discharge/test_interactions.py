@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import threading
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -36,7 +34,6 @@ from tests.support.discharge import (
     waited,
 )
 from tests.support.service import Clock, Service, User, admin_token, bearer, cli, execute, new_user, problem
-from tests.support.store import KINDS, new_place
 
 NO = (401, "permission denied")
 GONE = (404, "not found")
@@ -55,17 +52,6 @@ def members(service: Service, name: str, *users: User) -> None:
         body = {"members": [user.username for user in users]}
         answer = http.put(f"/v1/groups/{name}", json=body, headers=bearer(admin_token(service)))
     assert answer.status_code == 200, answer.text
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """The settings for each of the two databases."""
-    loop = asyncio.new_event_loop()
-    place = new_place(request.param, tmp_path)
-    made = loop.run_until_complete(place.__aenter__())
-    yield {} if request.param == "sqlite" else {"database_url": made.url}
-    loop.run_until_complete(place.__aexit__(None, None, None))
-    loop.close()
 
 
 # signing in

@@ -27,7 +27,7 @@ async def healthz(request: RequestContext) -> Response:
 
 
 async def readyz(request: RequestContext) -> Response:
-    """The service can issue and revoke: its background work goes on, the store can be read and written, a key is active.
+    """The service can issue and revoke: its work goes on, the store can be read and written, clock and key are right.
 
     `damaged` names rows that cannot be used; the service is ready without them.
     """
@@ -36,6 +36,9 @@ async def readyz(request: RequestContext) -> Response:
         raise unavailable(detail=f"the background work {ended} has ended, and the process is about to")
     await request.runtime.store.ping()
     await request.runtime.store.check_writable()
+    clock_is_off = await request.runtime.clock_check.trouble()
+    if clock_is_off is not None:
+        raise unavailable(detail=clock_is_off)
     key_id = request.runtime.master_keys.keyring.active.key_id
     damaged = {"damaged": list(request.runtime.damaged)} if request.runtime.damaged else {}
     return JSONResponse({"status": "ready", "active_key": key_id, **damaged}, headers=NO_STORE)

@@ -21,6 +21,7 @@ from caveats_service.http import schemas
 from caveats_service.http.credentials import live_token, require_token, user_of
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.http.routes.tokens import user_bounds
+from caveats_service.storage import StoreUnavailable
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -78,8 +79,11 @@ async def who(request: RequestContext) -> Response:
             request.runtime.session_lives,
             now=request.now,
         )
-        text = request.runtime.issuer.renew(authenticated, expires_at).macaroon.encode()
-    except Forbidden:  # at its ceiling a session simply goes on until it ends
+        text = (await request.runtime.issuer.renew(authenticated, expires_at)).macaroon.encode()
+    except (
+        Forbidden,
+        StoreUnavailable,
+    ):  # at its ceiling, or without a store, a session goes on until it ends
         text = credential.text
     token = await request.runtime.tokens.introspect(text)
     assert token.expires_at is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -94,7 +95,8 @@ async def _whole(request: RequestContext, text: str) -> bool:
 
 def user_bounds(user: User) -> Bounds:
     """The most that this user may have."""
-    return bounds_of_user(user.username, user.scope, is_admin=user.is_admin)
+    bounds = bounds_of_user(user.username, user.scope, is_admin=user.is_admin)
+    return replace(bounds, account=user)
 
 
 def lifetime(value: int | str | None) -> timedelta | None:
@@ -109,7 +111,7 @@ async def renew(request: RequestContext) -> Response:
     expires_at = renewal_expiry(
         authenticated, lifetime(body.expires_in), request.runtime.lives, now=request.now
     )
-    return reply(token_response(request.runtime.issuer.renew(authenticated, expires_at)))
+    return reply(token_response(await request.runtime.issuer.renew(authenticated, expires_at)))
 
 
 async def listing(request: RequestContext) -> Response:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from datetime import datetime
     from pathlib import Path
 
     from sqlalchemy import Connection
@@ -71,6 +72,9 @@ class Engine(Protocol):
 
     async def rows(self, connection: AsyncConnection, query: str, *values: int) -> Sequence[Sequence[Any]]:
         """The driver's own rows of a query with $1, $2, ...: for very many rows, without type conversion."""
+
+    async def server_time(self, connection: AsyncConnection) -> datetime | None:
+        """The time of the database's server; None if all who use the database have one clock, the machine's."""
 
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction: committed durably on leaving, rolled back on any exception."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -104,6 +104,11 @@ class Postgres:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         rows: list[Sequence[Any]] = await driver.fetch(query, *values)
         return rows
+
+    async def server_time(self, connection: AsyncConnection) -> datetime:
+        """The server's clock, not the beginning of the transaction."""
+        at: datetime = (await connection.exec_driver_sql("SELECT clock_timestamp()")).scalar_one()
+        return at
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:

@@ -104,6 +104,9 @@ class Sqlite:
         rows: list[tuple[Any, ...]] = await driver.execute_fetchall(query, named)
         return rows
 
+    async def server_time(self, connection: AsyncConnection) -> None:
+        """None: the file is used by the processes of one machine."""
+
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction on the one writing connection."""

@@ -28,7 +28,7 @@ from caveats_service.storage.errors import StoreError, StoreUnavailable, Transac
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -167,6 +167,10 @@ class Database:
     async def rows(self, connection: AsyncConnection, query: str, *values: int) -> Sequence[Sequence[Any]]:
         """The driver's own rows of a query with $1, $2, ...: for reading very many, without SQLAlchemy's types."""
         return await self._engine.rows(connection, query, *values)
+
+    async def server_time(self, connection: AsyncConnection) -> datetime | None:
+        """The time of the database's server; None if all who use the database have one clock, the machine's."""
+        return await self._engine.server_time(connection)
 
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator[Watch]:

@@ -5,14 +5,25 @@ Knows the canary as bytes. Must not know the seal key. Other repositories move t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import select, update
 
 from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.tables import meta
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
 
 class InstanceRepository(Repository):
     """The operations on the database's own row."""
+
+    @operation
+    async def server_time(self) -> datetime | None:
+        """The time of the database's server; None if all who use the database have one clock, the machine's."""
+        async with self._database.read() as connection:
+            return await self._database.server_time(connection)
 
     @operation
     async def set_seal_canary(self, canary: bytes) -> bytes:

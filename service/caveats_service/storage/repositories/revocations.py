@@ -12,7 +12,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    ScalarSelect,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from caveats import BranchRevocation, Revocation, TokenRevocation, UserRevocation
 from caveats.revocation import LAST_SECOND
@@ -31,6 +43,10 @@ if TYPE_CHECKING:
 # Entries are kept so long after they expire, for readers whose clock is behind or who were disconnected.
 GRACE = timedelta(minutes=10)
 
+TOLERATED_SKEW = timedelta(seconds=1)
+"""How far a node's clock may be from the database's: `docs/cluster.md`. A node that is further off is not ready."""
+_COMMIT = timedelta(seconds=1)
+"""How long after its time was read the transaction may take that revokes all of a user's tokens."""
 _BATCH = 5000
 _TOGETHER = 500
 _LIVE = (
@@ -93,6 +109,29 @@ class RevocationRepository(Repository):
             if _covers(record.entry, entry)
         )
         return next(covering, None)
+
+    @operation
+    async def revoke_user(
+        self,
+        username: str,
+        *,
+        kept_for: timedelta,
+        now: datetime,
+        actor: str,
+        reason: str = "",
+        once: Idempotency | None = None,
+    ) -> RevocationRecord:
+        """Revoke all that was issued to a user until now. `kept_for`: how long the newest of it can live.
+
+        Raises `AlreadyDone` or `IdempotencyConflict` if the key of `once` has been used.
+        """
+        async with self._database.exclusive_write() as connection:
+            await idempotency.check(connection, once, now=now)
+            record = await revoke_user_within(
+                self._database, connection, username, kept_for=kept_for, now=now, actor=actor, reason=reason
+            )
+            await idempotency.keep(connection, once, record, now=now)
+            return record
 
     @operation
     async def page(self, after_sequence: int, *, limit: int = 1000) -> RevocationPage:
@@ -177,13 +216,40 @@ class RevocationRepository(Repository):
             self._landed.set()
 
 
-async def revoke_within(
-    connection: AsyncConnection, entry: Revocation, *, now: datetime, actor: str, reason: str
+async def revoke_user_within(
+    database: Database,
+    connection: AsyncConnection,
+    username: str,
+    *,
+    kept_for: timedelta,
+    now: datetime,
+    actor: str,
+    reason: str,
 ) -> RevocationRecord:
-    """As `RevocationRepository.revoke`, within a larger transaction, which must be an `exclusive_write`."""
+    """As `RevocationRepository.revoke_user`, within a larger transaction, which must be an `exclusive_write`.
+
+    No id that a node has given out carries a later time: the time is the database's, read after all waiting, ahead by
+    what a clock may be off and by what the commit may take; and it is later than that of the entry before, since what is
+    issued after that has a later time than its clock says.
+    """
+    here = await database.server_time(connection)
+    latest = (max(now, here) if here is not None else now) + TOLERATED_SKEW + _COMMIT
+    before: datetime | None = await connection.scalar(select(revoked_up_to(username)))
+    if before is not None:
+        latest = max(latest, before + timedelta(milliseconds=1))
+    entry = UserRevocation(username, latest, latest + kept_for)
     (record,) = await _write(connection, [_Pending(_as_kept(entry), now, actor, reason)])
     assert isinstance(record, RevocationRecord)
     return record
+
+
+def revoked_up_to(username: str) -> ScalarSelect[datetime | None]:
+    """Up to when all that was issued to a user is revoked; NULL for nothing."""
+    return (
+        select(func.max(revocations.c.issued_up_to))
+        .where(revocations.c.username == username)
+        .scalar_subquery()
+    )
 
 
 @dataclass(eq=False, slots=True)

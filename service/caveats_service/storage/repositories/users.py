@@ -5,25 +5,26 @@ Knows names and stored hashes. Must not know passwords. Does not check names: th
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from caveats import UserRevocation
 from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import UnknownUser, UserExists
 from caveats_service.storage.records import User, UserChange
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.repositories.groups import is_group
-from caveats_service.storage.repositories.revocations import revoke_within
+from caveats_service.storage.repositories.revocations import revoke_user_within, revoked_up_to
 from caveats_service.storage.repositories.rows import all_records, find_record
 from caveats_service.storage.tables import users
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class UserRepository(Repository):
@@ -88,11 +89,11 @@ class UserRepository(Repository):
 
     @operation
     async def set_password(
-        self, username: str, new_hash: str, *, now: datetime, actor: str, revoke_until: datetime | None = None
+        self, username: str, new_hash: str, *, now: datetime, actor: str, revoke_for: timedelta | None = None
     ) -> UserChange:
         """Store a new password hash. Raises `UnknownUser`.
 
-        `revoke_until`: revoke all tokens issued up to now, in the same transaction, and keep that entry until then.
+        `revoke_for`: revoke all tokens issued until now, in the same transaction, and keep that entry for so long.
         """
         return await self._change(
             username,
@@ -100,7 +101,7 @@ class UserRepository(Repository):
             "user.set_password",
             now=now,
             actor=actor,
-            revoke_until=revoke_until,
+            revoke_for=revoke_for,
         )
 
     @operation
@@ -121,11 +122,11 @@ class UserRepository(Repository):
 
     @operation
     async def disable(
-        self, username: str, *, now: datetime, actor: str, revoke_until: datetime | None = None
+        self, username: str, *, now: datetime, actor: str, revoke_for: timedelta | None = None
     ) -> UserChange:
-        """Let nobody sign in as this user. `revoke_until`: as for `set_password`. Raises `UnknownUser`."""
+        """Let nobody sign in as this user. `revoke_for`: as for `set_password`. Raises `UnknownUser`."""
         return await self._change(
-            username, {"disabled_at": now}, "user.disable", now=now, actor=actor, revoke_until=revoke_until
+            username, {"disabled_at": now}, "user.disable", now=now, actor=actor, revoke_for=revoke_for
         )
 
     @operation
@@ -147,24 +148,34 @@ class UserRepository(Repository):
         *,
         now: datetime,
         actor: str,
-        revoke_until: datetime | None = None,
+        revoke_for: timedelta | None = None,
     ) -> UserChange:
         async with self._database.exclusive_write() as connection:
             before = await existing_user(connection, username)
             if "disabled_at" in values and not before.is_enabled and values["disabled_at"] is not None:
                 values = {}  # disabled already: keep the first time
+            if "password_changed_at" in values:  # a sign-in with the password before it can tell
+                values["password_changed_at"] = max(now, before.password_changed_at + _MILLISECOND)
             if values:
                 await connection.execute(update(users).where(users.c.username == username).values(values))
             await audit.record(connection, at=now, actor=actor, action=action, subject=username)
             revocation = None
-            if revoke_until is not None:
-                entry = UserRevocation(username, now, revoke_until)
-                revocation = await revoke_within(connection, entry, now=now, actor=actor, reason=action)
+            if revoke_for is not None:
+                revocation = await revoke_user_within(
+                    self._database,
+                    connection,
+                    username,
+                    kept_for=revoke_for,
+                    now=now,
+                    actor=actor,
+                    reason=action,
+                )
             return UserChange(await existing_user(connection, username), revocation)
 
 
 async def _find(connection: AsyncConnection, username: str) -> User | None:
-    return await find_record(connection, User, select(users).where(users.c.username == username))
+    query = select(users, revoked_up_to(username).label("revoked_up_to")).where(users.c.username == username)
+    return await find_record(connection, User, query)
 
 
 async def existing_user(connection: AsyncConnection, username: str) -> User:

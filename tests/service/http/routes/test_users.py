@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
@@ -10,8 +10,11 @@ from urllib.parse import quote
 import httpx2 as httpx
 import pytest
 
+from caveats_service.core.accounts import OPERATOR, Actor
+from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import Busy
 from caveats_service.core.passwords import PasswordHasher, PasswordProfile
+from caveats_service.storage import TOLERATED_SKEW, StoreUnavailable
 from tests.support.service import (
     ADMIN_PASSWORD,
     Clock,
@@ -450,6 +453,116 @@ def test_a_disabled_administrators_token_on_a_warm_cache_is_a_401(start: Callabl
             assert http.get("/v1/keys", headers=bearer(token)).status_code == 200
         http.post("/v1/users/root2/disable", headers=bearer(admin_token(service)))
         assert problem(http.get("/v1/keys", headers=bearer(token))) == (401, "invalid_token")
+
+
+def end(service: Service, username: str, how: str) -> Coroutine[Any, Any, object]:
+    """What an administrator does to an account."""
+    accounts, root = service.runtime.accounts, Actor("admin", administers=True)
+    match how:
+        case "disable":
+            return accounts.disable(username, actor=root)
+        case "password":
+            return accounts.set_password(username, "another password", actor=root)
+        case _:
+            return accounts.revoke_all(username, actor=root)
+
+
+@pytest.mark.parametrize("path", ["/v1/tokens", "/v1/session"])
+@pytest.mark.parametrize("how", ["disable", "password", "revoke"])
+def test_a_password_that_was_right_before_the_account_ended_issues_nothing_after(
+    timed: Service, how: str, path: str
+) -> None:
+    """Between the check of the password and the issue, at a clock that stands still."""
+    user = new_user(timed)
+    check = timed.runtime.passwords.verify
+
+    async def then_ended(*arguments: Any, **named: Any) -> Any:
+        done = await check(*arguments, **named)
+        timed.runtime.passwords.verify = check  # type: ignore[method-assign]
+        await end(timed, user.username, how)
+        return done
+
+    timed.runtime.passwords.verify = then_ended  # type: ignore[method-assign]
+    with timed.client() as http:
+        answer = http.post(path, json={"username": user.username, "password": user.password})
+        assert problem(answer) == (401, "invalid_credentials")
+
+
+def test_nothing_is_issued_or_renewed_for_an_account_that_is_closed_by_now(
+    start: Callable[..., Service],
+) -> None:
+    """Whatever this node has heard: the database is asked."""
+    service = start()
+    user = new_user(service)
+    token = user.token(expires_in=60)
+    with service.client() as http:
+        session = http.post("/v1/session", json={"username": user.username, "password": user.password})
+        cookie = {"Cookie": session.headers["Set-Cookie"].partition(";")[0]}
+        for_app = http.post("/v1/tokens", json={"audience": "photos"}, headers=bearer(token)).json()["token"]
+        folder = service.settings.data_dir.parent
+        execute(folder, "UPDATE users SET disabled_at = 1 WHERE username = ?", user.username)
+        for one in (token, for_app):
+            for path in ("/v1/tokens", "/v1/tokens/renew"):
+                answer = http.post(path, json={}, headers=bearer(one))
+                assert answer.status_code in (401, 403), path
+                assert "token" not in answer.json()
+        assert problem(http.post("/v1/tokens", json={}, headers=bearer(token))) == (401, "invalid_token")
+        assert problem(http.post("/v1/tokens/renew", headers=bearer(token))) == (401, "invalid_token")
+        assert problem(http.get("/v1/session", headers=cookie)) == (401, "invalid_token")
+
+
+def test_a_session_is_reported_and_not_extended_while_the_store_is_away(
+    start: Callable[..., Service],
+) -> None:
+    service = start()
+    user = new_user(service)
+    with service.client() as http:
+        made = http.post("/v1/session", json={"username": user.username, "password": user.password})
+        cookie = made.headers["Set-Cookie"].partition(";")[0]
+
+        async def away(username: str) -> None:
+            raise StoreUnavailable("away")
+
+        service.runtime.store.users.get = away  # type: ignore[assignment,method-assign]
+        seen = http.get("/v1/session", headers={"Cookie": cookie})
+    assert seen.status_code == 200
+    assert seen.json()["expires_at"] == made.json()["expires_at"]
+
+
+@pytest.mark.parametrize("how", ["disable", "password", "revoke"])
+def test_what_is_issued_right_after_the_end_lives_until_the_next_one(
+    timed: Service, clock: Clock, how: str
+) -> None:
+    """At once, and at a clock that stands still: neither is anything waited for."""
+    user = new_user(timed)
+    with timed.client() as http:
+        before = user.token()
+        for _ in range(2):
+            timed.run(end(timed, user.username, how))
+            timed.run(timed.runtime.accounts.enable(user.username, actor=OPERATOR))
+            user.password = "another password" if how == "password" else user.password
+            assert problem(http.get("/v1/authorize", headers=bearer(before))) == (401, "invalid_token")
+            before = user.token()
+            child = http.post("/v1/tokens", json={}, headers=bearer(before)).json()["token"]
+            for token in (before, child):
+                assert http.get("/v1/authorize", headers=bearer(token)).status_code == 200
+
+
+@pytest.mark.parametrize("how", ["disable", "password", "revoke"])
+def test_a_token_of_a_node_whose_clock_is_ahead_dies_with_the_account(
+    start: Callable[..., Service], database: dict[str, Any], how: str
+) -> None:
+    ahead = TOLERATED_SKEW * 0.9
+    one = start(**database)
+    other = start(**database, now=lambda: utc_now() + ahead)
+    user = new_user(other)
+    tokens = [user.token() for _ in range(3)]
+    one.run(end(one, user.username, how))
+    other.run(other.runtime.feed.load())
+    for service in (one, other):
+        with service.client() as http:
+            for token in tokens:
+                assert problem(http.get("/v1/authorize", headers=bearer(token))) == (401, "invalid_token")
 
 
 @pytest.mark.slow

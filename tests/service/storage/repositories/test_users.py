@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from caveats import UserRevocation
 from caveats_service.storage import (
+    TOLERATED_SKEW,
     Store,
     UnknownUser,
     UserExists,
@@ -99,11 +101,50 @@ async def test_a_change_that_ends_all_tokens_revokes_them_in_the_same_transactio
     await alice(store)
     arguments = ["new"] if change == "set_password" else []
     done = await getattr(store.users, change)(
-        "alice", *arguments, now=NOW + DAY, actor="alice", revoke_until=NOW + 2 * DAY
+        "alice", *arguments, now=NOW + DAY, actor="alice", revoke_for=DAY
     )
     (record,) = (await store.revocations.page(0)).records
     assert done.revocation == record
-    assert record.entry == UserRevocation("alice", NOW + DAY, NOW + 2 * DAY)
+    assert isinstance(record.entry, UserRevocation)
+    assert record.entry.user == "alice"
+    assert record.entry.expires_at == record.entry.issued_up_to + DAY
+
+
+@pytest.mark.parametrize("change", ["set_password", "disable", "revoke"])
+async def test_all_that_a_user_has_is_revoked_up_to_a_time_that_no_nodes_clock_is_ahead_of(
+    store: Store, place: Any, change: str
+) -> None:
+    """The later of the node's clock and the database's counts, and a clock that is behind changes nothing."""
+    await alice(store)
+    there = await store.instance.server_time()
+    assert (there is None) == (place.kind == "sqlite")
+    for now in (NOW, NOW + 3650 * DAY):
+        if change == "revoke":
+            record = await store.revocations.revoke_user("alice", kept_for=DAY, now=now, actor="a")
+        else:
+            arguments = ["new"] if change == "set_password" else []
+            ended = getattr(store.users, change)("alice", *arguments, now=now, actor="a", revoke_for=DAY)
+            record = (await ended).revocation
+        assert record.entry.issued_up_to >= max(now, there or now) + 2 * TOLERATED_SKEW
+
+
+async def test_each_revocation_of_all_that_a_user_has_is_later_than_the_one_before(store: Store) -> None:
+    """What is issued after one has a later time than the clock says, and the next must reach it."""
+    await alice(store)
+    times = []
+    for _ in range(3):
+        await store.revocations.revoke_user("alice", kept_for=DAY, now=NOW, actor="a")
+        times.append((await store.users.get("alice")).revoked_up_to)  # type: ignore[union-attr]
+    assert times == sorted(set(times))
+
+
+async def test_a_second_password_within_a_millisecond_is_another_one(store: Store) -> None:
+    await alice(store)
+    changed = [
+        (await store.users.set_password("alice", "new", now=NOW, actor="a")).user.password_changed_at
+        for _ in range(3)
+    ]
+    assert changed == sorted(set(changed))
 
 
 async def test_an_administrator_is_made_and_unmade(store: Store) -> None:
@@ -116,7 +157,7 @@ async def test_an_administrator_is_made_and_unmade(store: Store) -> None:
     "change",
     [
         lambda store: store.users.set_password("bob", "hash", now=NOW, actor="a"),
-        lambda store: store.users.disable("bob", now=NOW, actor="a", revoke_until=NOW + DAY),
+        lambda store: store.users.disable("bob", now=NOW, actor="a", revoke_for=DAY),
         lambda store: store.users.enable("bob", now=NOW, actor="a"),
         lambda store: store.users.set_admin("bob", is_admin=True, now=NOW, actor="a"),
         lambda store: store.labels.add(label("T1"), now=NOW, actor="a"),

@@ -151,6 +151,17 @@ def authenticate_wire(
     return signatures, predicates, tuple(found)
 
 
+def authenticate_root(wire: WireMacaroon, derived_key: bytes) -> tuple[list[bytes], Sequence[bytes]]:
+    """The chain's signatures and the macaroon's own first-party predicates; its discharges are not looked at.
+
+    Enough to revoke it, and for nothing else: no third party has agreed. `derived_key`: 32 bytes. Raises `BadSignature`.
+    """
+    signatures, _ = walk(wire, derived_key)
+    if not chain.same(signatures[-1], wire.signature):
+        raise BadSignature("the token is not authentic")
+    return signatures, first_party(wire)
+
+
 def walk(wire: WireMacaroon, derived_key: bytes) -> tuple[list[bytes], list[tuple[ThirdPartyCaveat, bytes]]]:
     """The chain's signatures, and each third-party caveat with the signature that its key is sealed under."""
     caveats = wire.caveats

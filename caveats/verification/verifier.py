@@ -27,7 +27,13 @@ from caveats.revocation.revocation_set import RevocationSet
 from caveats.token import chain
 from caveats.token.identifier import Identifier, parse_identifier
 from caveats.token.wire import PREFIX, SEPARATOR, decode_text
-from caveats.verification.authenticate import Authenticated, added_by, authenticate_wire, first_party
+from caveats.verification.authenticate import (
+    Authenticated,
+    added_by,
+    authenticate_root,
+    authenticate_wire,
+    first_party,
+)
 from caveats.verification.cache import Entry, VerificationCache
 from caveats.verification.grant import Grant, Introspection
 from caveats.verification.renewal import first_branches
@@ -149,13 +155,26 @@ class Verifier:
             raise UnsatisfiedCaveats(failures)
         return grant
 
-    def introspect(self, presented: str | Bundle | Macaroon, *, even_revoked: bool = False) -> Introspection:
+    def introspect(
+        self,
+        presented: str | Bundle | Macaroon,
+        *,
+        even_revoked: bool = False,
+        even_undischarged: bool = False,
+    ) -> Introspection:
         """What can be said of the authentic, live token without a request.
 
         Walks the chain once, and not at all for a text that was introspected before. `even_revoked`: also for a
-        revoked token, which its holder may revoke once more. Raises as `verify`, `UnsatisfiedCaveats` excepted.
+        revoked token, which its holder may revoke once more. `even_undischarged`: its discharges are not looked at, so
+        that whoever finds it may revoke it; decide nothing else by the answer. Raises as `verify`,
+        `UnsatisfiedCaveats` excepted.
         """
-        entry = self._find(presented, with_branches=True)
+        if even_undischarged:
+            token, entry = self._authenticate(presented, root_only=True)
+            self._add_branches(entry, token)
+            entry.added_by = token.added_by
+        else:
+            entry = self._find(presented, with_branches=True)
         if not even_revoked:
             self._check_live(entry, presented)
         if entry.introspection is None:
@@ -228,8 +247,10 @@ class Verifier:
             entry.added_by = added_by(macaroon, grant.identifier.issuer_caveats, len(grant.caveats))
         return entry.added_by
 
-    def _authenticate(self, presented: str | Bundle | Macaroon) -> tuple[Authenticated, Entry]:
-        """One of our tokens, by one walk of the chain."""
+    def _authenticate(
+        self, presented: str | Bundle | Macaroon, *, root_only: bool = False
+    ) -> tuple[Authenticated, Entry]:
+        """One of our tokens, by one walk of the chain. `root_only`: without its discharges."""
         macaroon, discharges = _decoded(presented, self.limits)
         if macaroon.location and macaroon.location != self.location:
             raise MalformedToken("the token carries the location of another service")
@@ -243,7 +264,7 @@ class Verifier:
             raise UnknownKey(f"no key {identifier.key_id} here", identifier.key_id)
         derived_key = chain.derive_from(pads, macaroon.identifier)
         grant, checks, signatures, discharged = _authenticated(
-            macaroon, discharges, identifier, derived_key, self._checkers, self.limits
+            macaroon, None if root_only else discharges, identifier, derived_key, self._checkers, self.limits
         )
         if checks is None:  # there may be a parent
             self._check_parents_keys(grant)
@@ -310,7 +331,7 @@ class Verifier:
 
 def _authenticated(  # noqa: PLR0917  # what a token is, then what judges it
     macaroon: WireMacaroon,
-    discharges: Sequence[WireMacaroon],
+    discharges: Sequence[WireMacaroon] | None,
     identifier: Identifier | None,
     derived_key: bytes,
     checkers: Checkers,
@@ -318,10 +339,14 @@ def _authenticated(  # noqa: PLR0917  # what a token is, then what judges it
 ) -> tuple[Grant, Sequence[Question] | None, list[bytes], tuple[Discharged, ...]]:
     """The grant of one of our tokens, should its caveats hold; their checks; the chain's signatures; the discharges.
 
-    Authenticates by one walk of the chain. Raises as `authenticate`; `UnknownKey` or `BadSignature` for what no issuer
-    of ours signs.
+    Authenticates by one walk of the chain. `discharges` None: only the macaroon itself. Raises as `authenticate`;
+    `UnknownKey` or `BadSignature` for what no issuer of ours signs.
     """
-    signatures, predicates, discharged = authenticate_wire(macaroon, discharges, derived_key, limits)
+    discharged: tuple[Discharged, ...] = ()
+    if discharges is None:
+        signatures, predicates = authenticate_root(macaroon, derived_key)
+    else:
+        signatures, predicates, discharged = authenticate_wire(macaroon, discharges, derived_key, limits)
     if identifier is None:
         raise UnknownKey(_NOT_OURS)
     caveats, checks = checkers.parse_all(predicates)

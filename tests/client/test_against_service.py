@@ -27,8 +27,9 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 import uvicorn
+from click.testing import CliRunner
 
-from caveats import Bundle, Context, Expires, Macaroon, Note, PrivateKey, Revoked, Scope
+from caveats import Bundle, Context, Expires, Macaroon, Note, PrivateKey, Revoked, Scope, ThirdParty
 from caveats.keys import open_bundle
 from caveats.token import decode_base64
 from caveats_client import (
@@ -44,6 +45,7 @@ from caveats_client import (
     TokenAuth,
     calls,
 )
+from caveats_client.cli.app import app
 from caveats_client.cli.credentials import Credentials
 from caveats_client.verifiers.remote import RemoteVerifier
 from caveats_service.app import create_app
@@ -264,6 +266,19 @@ def test_a_branch_is_revoked_by_the_id_that_a_verification_names(client: Any, al
     with pytest.raises(NotAuthenticated):
         client.verify(copy, scope="a:b")
     assert client.verify(token, scope="a:b").granted
+
+
+def test_a_token_that_no_third_party_has_agreed_to_is_revoked_by_whoever_has_it(
+    service: Serving, client: Any, alice: str
+) -> None:
+    token = client.login(alice, PASSWORD)
+    third = ThirdParty("https://third.example", PrivateKey.generate().public_key)
+    half = token.require_discharge(third, "is-member = yes")
+    assert client.revoke(half).kind == "branch"
+    assert client.verify(token, scope="a:b").granted
+    arguments, environment = ["revoke", half.encode()], {"CAVEATS_URL": service.url}
+    done = CliRunner().invoke(app, arguments, env=environment, prog_name="caveats")
+    assert done.exit_code == 0, done.output
 
 
 def test_a_user_kills_everything_of_theirs(client: Any, alice: str) -> None:

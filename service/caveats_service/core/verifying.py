@@ -103,9 +103,15 @@ class TokenVerifier:
         self.used(grant.identifier, context.now)
         return grant
 
-    async def introspect(self, text: str, *, even_revoked: bool = False) -> Introspection:
+    async def introspect(
+        self, text: str, *, even_revoked: bool = False, even_undischarged: bool = False
+    ) -> Introspection:
         """What can be said of the authentic, live token without a request. An unknown key is looked for once."""
-        return await self._with_fresh_keys(lambda: self.verifier.introspect(text, even_revoked=even_revoked))
+        return await self._with_fresh_keys(
+            lambda: self.verifier.introspect(
+                text, even_revoked=even_revoked, even_undischarged=even_undischarged
+            )
+        )
 
     async def failures(self, text: str, context: Context) -> tuple[Introspection, tuple[Failure, ...]]:
         """The authentic, live token, and every caveat that refuses."""

@@ -66,9 +66,9 @@ async def create(request: RequestContext, once: Once) -> RevocationRecord | Alre
 
 
 async def _revoke_presented(request: RequestContext, text: str | None) -> RevocationRecord | AlreadyDead:
-    """The copy that is presented, whatever its caveats say. It may be revoked already."""
+    """The copy that is presented, whatever its caveats say. It may be revoked already, and need not be discharged."""
     presented = text if text is not None else require_token(request).text
-    token = await request.runtime.tokens.introspect(presented, even_revoked=True)
+    token = await request.runtime.tokens.introspect(presented, even_revoked=True, even_undischarged=True)
     return await request.runtime.revocations.revoke_presented(token, counted_at=request.throttle_key)
 
 
@@ -129,7 +129,7 @@ async def _presented(request: RequestContext, token_id: str) -> Introspection | 
         raise not_found("a token id is a ULID")
     if not isinstance(request.credential, TokenCredential):
         return None
-    token = await request.runtime.tokens.introspect(request.credential.text)
+    token = await request.runtime.tokens.introspect(request.credential.text, even_undischarged=True)
     return token if token.token_id == token_id else None
 
 

@@ -11,7 +11,18 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from caveats import Macaroon
+from caveats import (
+    Bundle,
+    Expires,
+    Identifier,
+    Macaroon,
+    PrivateKey,
+    Revoked,
+    ThirdParty,
+    new_token_id,
+)
+from caveats import User as UserCaveat
+from caveats_service.core.clock import utc_now
 from tests.support.service import (
     ADMIN_PASSWORD,
     Clock,
@@ -528,3 +539,76 @@ def test_a_browser_whose_old_session_can_not_be_revoked_signs_in_all_the_same(
             headers = {"Cookie": f"__Host-caveats-session={text}", "Origin": str(http.base_url).rstrip("/")}
             assert http.post("/v1/session", json=session, headers=headers).status_code == 201
         assert [live(http, text) for text in old] == [False, True]
+
+
+# tokens that a third party has not agreed to
+
+
+@pytest.mark.parametrize("discharge", ["none", "another's"])
+@pytest.mark.parametrize("how", ["header", "body", "token_id", "its branch", "delete"])
+def test_whoever_finds_a_token_that_is_not_discharged_may_revoke_it(
+    service: Service, http: httpx.Client, user: User, how: str, discharge: str
+) -> None:
+    whole = user.token()
+    third = ThirdParty("https://third.example", PrivateKey.generate().public_key)
+    macaroon = Macaroon.decode(whole).require_discharge(third, "is-member = yes")
+    token = macaroon.encode()
+    if discharge == "another's":
+        token = Bundle(macaroon, (Macaroon.mint(bytes([1]) * 32, b"of another ticket"),)).encode()
+    verifier = service.runtime.tokens.verifier
+    seen = service.call(lambda: verifier.introspect(token, even_undischarged=True))
+    if how in ("token_id", "delete"):  # a narrowed copy, which this is, does not kill the whole
+        http_call = http.delete if how == "delete" else http.post
+        path = f"/v1/tokens/{seen.token_id}" if how == "delete" else "/v1/revocations"
+        body = {} if how == "delete" else {"json": {"token_id": seen.token_id}}
+        assert http_call(path, headers=bearer(token), **body).status_code in (401, 403, 404)
+        assert live(http, whole)
+        return
+    bodies = {
+        "header": {},
+        "body": {"token": token},
+        "its branch": {"token_id": seen.token_id, "branch_id": seen.branches[-1].hex()},
+    }
+    answer = revoke(http, None if how == "body" else token, **bodies[how])
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["branch_id"] == seen.branches[-1].hex()
+    with pytest.raises(Revoked):
+        service.call(lambda: verifier.introspect(token, even_undischarged=True))
+    assert live(http, whole)
+
+
+def test_a_whole_token_that_is_not_discharged_is_revoked_by_its_id(
+    service: Service, http: httpx.Client
+) -> None:
+    """The issuer itself asked for a third party: an app may, with its own keys."""
+    key = service.runtime.master_keys.keyring.export("photos").keys[0]
+    identifier = Identifier(key.key_id, "photos", new_token_id(utc_now()), 3)
+    third = ThirdParty("https://third.example", PrivateKey.generate().public_key)
+    expires = Expires.after(timedelta(hours=1), now=utc_now())
+    macaroon = Macaroon.mint(
+        key.root_key(identifier.encode()), identifier, caveats=(UserCaveat("alice"), expires)
+    )
+    token = macaroon.require_discharge(third, "is-member = yes").encode()
+    assert http.delete(f"/v1/tokens/{identifier.token_id}", headers=bearer(token)).status_code == 204
+    verifier = service.runtime.tokens.verifier
+    with pytest.raises(Revoked):
+        service.call(lambda: verifier.introspect(token, even_undischarged=True))
+
+
+def test_a_changed_token_that_is_not_discharged_is_revoked_by_nobody(http: httpx.Client, user: User) -> None:
+    third = ThirdParty("https://third.example", PrivateKey.generate().public_key)
+    macaroon = Macaroon.decode(user.token()).require_discharge(third, "is-member = yes")
+    forged = Macaroon(macaroon.wire._replace(signature=bytes(32))).encode()
+    assert problem(revoke(http, forged)) == (401, "invalid_token")
+    assert problem(revoke(http, None, token=forged)) == (401, "invalid_token")
+
+
+def test_nothing_but_its_end_is_had_for_a_token_that_is_not_discharged(
+    http: httpx.Client, user: User
+) -> None:
+    third = ThirdParty("https://third.example", PrivateKey.generate().public_key)
+    token = Macaroon.decode(user.token()).require_discharge(third, "is-member = yes").encode()
+    assert revoke(http, token, user=user.username).status_code == 401
+    for method, path in (("POST", "/v1/tokens"), ("POST", "/v1/tokens/renew"), ("GET", "/v1/tokens")):
+        answer = http.request(method, path, headers=bearer(token))
+        assert answer.status_code == 401, path

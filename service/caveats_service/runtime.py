@@ -23,6 +23,7 @@ from caveats_service.core.passwords import INTERACTIVE, PasswordHasher, Password
 from caveats_service.core.rate_limit import RateLimiter
 from caveats_service.core.revoking import Revoker
 from caveats_service.core.service_keys import ServiceKeys, load_service_keys
+from caveats_service.core.usernames import SERVICE_NAME
 from caveats_service.core.verifying import TokenVerifier, load_checkers, new_verifier
 from caveats_service.discharge.conditions import load_conditions
 from caveats_service.discharge.decisions import Decisions
@@ -45,7 +46,7 @@ _RETRY_AFTER = 0.5
 """Seconds, after background work has failed."""
 _PRUNE_EVERY = 600.0
 """Seconds between two rounds of forgetting what has expired."""
-_ACTOR = "service"
+_ACTOR = SERVICE_NAME
 
 
 class ServiceRuntime:

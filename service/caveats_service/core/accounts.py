@@ -24,7 +24,15 @@ from caveats_service.core.errors import (
     RegistrationClosed,
 )
 from caveats_service.core.printable import printable
-from caveats_service.core.usernames import check_username, fold_username, is_username
+from caveats_service.core.usernames import (
+    OPERATOR_NAME,
+    SERVICE_NAME,
+    check_new_username,
+    check_username,
+    fold_username,
+    in_audit,
+    is_username,
+)
 from caveats_service.storage import Idempotency, RevocationRecord, Store, StoreUnavailable, User, UserExists
 
 if TYPE_CHECKING:
@@ -52,6 +60,11 @@ class Actor:
     username: str
     administers: bool = False
 
+    @property
+    def in_audit(self) -> str:
+        """The name of the account in an audit row."""
+        return in_audit(self.username)
+
 
 @dataclass(frozen=True, slots=True)
 class Anonymous:
@@ -62,9 +75,20 @@ class Anonymous:
 
 _NOBODY = "(nobody)"
 """Who acts, in the audit row of a failed sign-in. No account can have this name."""
-OPERATOR = Actor("operator", administers=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Itself(Actor):
+    """Somebody without an account, whose name no new account can have."""
+
+    @property
+    def in_audit(self) -> str:
+        return self.username
+
+
+OPERATOR: Actor = _Itself(OPERATOR_NAME, administers=True)
 """Whoever runs commands on the machine itself."""
-_SERVICE = Actor("service", administers=True)
+_SERVICE: Actor = _Itself(SERVICE_NAME, administers=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +142,12 @@ class Accounts:
             if is_admin:
                 raise Forbidden("an administrator makes administrators")
             await self._rate_limiter.register(actor.address)
-            username = check_username(username)
+            username = check_new_username(username)
             by, address = username, actor.address
         else:
             _require_admin(actor)
-            username = check_username(username)
-            by, address = actor.username, ""
+            username = check_new_username(username)
+            by, address = actor.in_audit, ""
         Scope(scope)
         hashed = await self._passwords.hash(password, account=by, address=address)
         return await self._store.users.create(
@@ -190,7 +214,9 @@ class Accounts:
         if check.needs_rehash and stored is not None:
             with contextlib.suppress(Busy, StoreUnavailable):  # the next sign-in will do as well
                 fresh = await self._passwords.rehash(password, account=counted, address=address)
-                await self._store.users.replace_hash(username, stored, fresh, now=self._now(), actor=username)
+                await self._store.users.replace_hash(
+                    username, stored, fresh, now=self._now(), actor=in_audit(username)
+                )
         return user
 
     async def set_password(self, username: str, new_password: str, *, actor: Actor) -> None:
@@ -206,7 +232,7 @@ class Accounts:
             username,
             hashed,
             now=self._now(),
-            actor=actor.username,
+            actor=actor.in_audit,
             revoke_for=self._revocations.longest_life,
         )
         if change.revocation is not None:
@@ -220,7 +246,7 @@ class Accounts:
         _require_admin(actor)
         username = check_username(username)
         change = await self._store.users.disable(
-            username, now=self._now(), actor=actor.username, revoke_for=self._revocations.longest_life
+            username, now=self._now(), actor=actor.in_audit, revoke_for=self._revocations.longest_life
         )
         if change.revocation is not None:
             await self._revocations.settle(change.revocation)
@@ -230,14 +256,14 @@ class Accounts:
         """Let the user sign in again. What was revoked stays revoked. Raises `BadName`, `UnknownUser`."""
         _require_admin(actor)
         username = check_username(username)
-        return await self._store.users.enable(username, now=self._now(), actor=actor.username)
+        return await self._store.users.enable(username, now=self._now(), actor=actor.in_audit)
 
     async def set_admin(self, username: str, *, is_admin: bool, actor: Actor) -> User:
         """Make the user an administrator, or an ordinary user. Raises `BadName`, `UnknownUser`."""
         _require_admin(actor)
         username = check_username(username)
         return await self._store.users.set_admin(
-            username, is_admin=is_admin, now=self._now(), actor=actor.username
+            username, is_admin=is_admin, now=self._now(), actor=actor.in_audit
         )
 
     async def revoke_all(
@@ -249,7 +275,7 @@ class Accounts:
         check_username(username)
         if actor.username != username and await self._store.users.get(username) is None:
             raise NotFound("there is no such user")
-        return await self._revocations.revoke_user(username, actor=actor.username, once=once)
+        return await self._revocations.revoke_user(username, actor=actor.in_audit, once=once)
 
 
 def _require_admin(actor: Actor) -> None:

@@ -36,6 +36,7 @@ from caveats import (
 from caveats.kinds import ScopePattern, check_value, parse_scope
 from caveats.token import derive, is_audience, issue_time
 from caveats_service.core.errors import CeilingReached, Forbidden, InvalidCredentials, InvalidRequest
+from caveats_service.core.usernames import in_audit
 from caveats_service.storage import Idempotency, LabelledToken, Store
 from caveats_service.storage import User as Account
 
@@ -170,7 +171,7 @@ def actor_of(token: Introspection) -> str:
     A username has no space, so neither can be taken for the other.
     """
     if token.audience == DEFAULT_AUDIENCE:
-        return token.user
+        return in_audit(token.user)
     return f"a token of audience {token.audience}"
 
 

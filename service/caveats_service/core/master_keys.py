@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from caveats import InvalidKey, KeyState, MasterKey, MasterKeyring
 from caveats_service.core import log
+from caveats_service.core.usernames import SERVICE_NAME
 from caveats_service.storage import KeyConflict, SealedKey, Store
 from caveats_service.storage.encryption import SealKey, SealKeyError, seal, unseal
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from caveats_service.settings import Settings
 
 _PURPOSE = "master key"
-_ACTOR = "service"
+_ACTOR = SERVICE_NAME
 _MISSES_STAY = 1.0
 """Seconds until an unknown key id is looked for again."""
 _MOST_MISSES = 32

@@ -10,6 +10,11 @@ import re
 
 from caveats_service.core.errors import BadName
 
+OPERATOR_NAME = "operator"
+"""Whoever runs commands on the machine itself, in the audit."""
+SERVICE_NAME = "service"
+"""What the service does by itself, in the audit."""
+_RESERVED = frozenset({OPERATOR_NAME, SERVICE_NAME, "system", "nobody", "anonymous"})
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
 _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _ADDRESS = re.compile(rf"(?=.{{3,64}}\Z){_ATOM}(?:\.{_ATOM})*@[a-z0-9-]+(?:\.[a-z0-9-]+)*")
@@ -30,6 +35,21 @@ def check_username(name: str) -> str:
             "or is a mail address of at most 64 characters"
         )
     return folded
+
+
+def check_new_username(name: str) -> str:
+    """As `check_username`, for an account that is made now. Raises `BadName` for a name that the audit uses for itself."""
+    folded = check_username(name)
+    if folded in _RESERVED:
+        raise BadName(
+            f"no account is called {', '.join(sorted(_RESERVED))}: the audit uses these names for itself"
+        )
+    return folded
+
+
+def in_audit(username: str) -> str:
+    """How the audit names an account: an older one with a name of the audit's own is told apart by a space."""
+    return f"user {username}" if username in _RESERVED else username
 
 
 def check_group(name: str) -> str:

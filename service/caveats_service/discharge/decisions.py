@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from caveats import DischargeRefused
 from caveats_service.core import log
 from caveats_service.core.errors import Busy
+from caveats_service.core.usernames import in_audit
 from caveats_service.discharge import secrets
 from caveats_service.discharge.secrets import InteractionSecrets
 from caveats_service.storage import Decision, Interaction, ShownCredential, Store, UnknownInteraction
@@ -223,7 +224,7 @@ class Decisions:
             shown,
             as_asker=as_asker,
             now=self._now(),
-            actor=shown.username,
+            actor=in_audit(shown.username),
             address=address,
             conditions=about,
         )
@@ -250,7 +251,7 @@ class Decisions:
             decision,
             until=until,
             now=now,
-            actor=person,
+            actor=in_audit(person),
             address=address,
             conditions=about,
         )

@@ -327,3 +327,24 @@ async def test_a_failed_sign_in_is_answered_also_when_it_cannot_be_audited(store
     store.audit.add = fails  # type: ignore[method-assign, assignment]
     with pytest.raises(InvalidCredentials):
         await house.accounts.sign_in("alice", "wrong", address="192.0.2.1")
+
+
+@pytest.mark.parametrize("name", ["operator", "service", "system", "nobody", "anonymous", "Operator"])
+async def test_nobody_is_called_what_the_audit_calls_itself(store: Store, name: str) -> None:
+    house = House(store, open_registration=True)
+    for actor in (OPERATOR, ROOT, Anonymous("192.0.2.1")):
+        with pytest.raises(BadName, match="the audit"):
+            await house.accounts.register(name, OLD, actor=actor)
+    assert await house.audited() == []
+
+
+async def test_an_older_account_with_a_name_of_the_audits_own_is_told_apart(store: Store) -> None:
+    house = House(store)
+    for name in ("operator", "carol"):
+        await store.users.create(name, "hash", now=NOW, actor="root", is_admin=True)
+    await house.accounts.disable("carol", actor=OPERATOR)
+    await house.accounts.enable("carol", actor=Actor("operator", administers=True))
+    await house.accounts.set_password("operator", NEW, actor=Actor("operator"))
+    actors = {action: actor for actor, action, _ in await house.audited()}
+    assert actors["user.disable"] == "operator"
+    assert actors["user.enable"] == actors["user.set_password"] == "user operator"

@@ -33,7 +33,7 @@ async def register(request: RequestContext) -> Response:
         public_key=public_key,
         name=body.name,
         now=request.now,
-        actor=caller.username,
+        actor=caller.in_audit,
     )
     return reply(agent_response(agent), 201)
 
@@ -53,7 +53,7 @@ async def remove(request: RequestContext) -> Response:
     agent_id = request.param("agent_id")
     if not is_token_id(agent_id):
         raise not_found("there is no such agent")
-    await request.runtime.store.agents.remove(agent_id, now=request.now, actor=caller.username)
+    await request.runtime.store.agents.remove(agent_id, now=request.now, actor=caller.in_audit)
     return Response(status_code=204, headers=NO_STORE)
 
 

@@ -45,7 +45,7 @@ async def put(request: RequestContext) -> Response:
     members = [check_username(member) for member in body.members]
     return reply(
         group_response(
-            await request.runtime.store.groups.put(name, members, now=request.now, actor=caller.username)
+            await request.runtime.store.groups.put(name, members, now=request.now, actor=caller.in_audit)
         )
     )
 
@@ -54,7 +54,7 @@ async def delete(request: RequestContext) -> Response:
     """Delete a group."""
     caller = await require_admin(request)
     name = check_group(request.param("group"))
-    await request.runtime.store.groups.delete(name, now=request.now, actor=caller.username)
+    await request.runtime.store.groups.delete(name, now=request.now, actor=caller.in_audit)
     return Response(status_code=204, headers=NO_STORE)
 
 
@@ -63,7 +63,7 @@ async def add_member(request: RequestContext) -> Response:
     caller = await require_admin(request)
     name, username = check_group(request.param("group")), check_username(request.param("username"))
     group = await request.runtime.store.groups.add_member(
-        name, username, now=request.now, actor=caller.username
+        name, username, now=request.now, actor=caller.in_audit
     )
     return reply(group_response(group))
 
@@ -73,7 +73,7 @@ async def remove_member(request: RequestContext) -> Response:
     caller = await require_admin(request)
     name, username = check_group(request.param("group")), check_username(request.param("username"))
     group = await request.runtime.store.groups.remove_member(
-        name, username, now=request.now, actor=caller.username
+        name, username, now=request.now, actor=caller.in_audit
     )
     return reply(group_response(group))
 

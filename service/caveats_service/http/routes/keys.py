@@ -24,7 +24,7 @@ async def listing(request: RequestContext) -> Response:
 async def rotate(request: RequestContext) -> Response:
     """Publish a new key. It is activated when all have had time to get it, or at once if `now`."""
     body = await request.read(schemas.RotateKeysRequest)
-    actor = (await require_admin(request)).username
+    actor = (await require_admin(request)).in_audit
     row = await request.runtime.master_keys.publish(actor=actor)
     if body.now:
         row = await request.runtime.master_keys.activate(row.key_id, actor=actor)
@@ -36,7 +36,7 @@ async def retire(request: RequestContext) -> Response:
     body = await request.read(schemas.RetireKeyRequest)
     caller = await require_admin(request)
     row = await request.runtime.master_keys.retire(
-        request.param("key_id"), force=body.force, actor=caller.username
+        request.param("key_id"), force=body.force, actor=caller.in_audit
     )
     return reply(key_response(row))
 

@@ -83,7 +83,7 @@ async def revoke_whole(request: RequestContext, token_id: str) -> RevocationReco
         if problem.code == "forbidden":  # the caller is not told whether somebody else has such a token
             raise not_found(_NOT_YOURS) from None
         raise
-    return await request.runtime.revocations.revoke_token(token_id, actor=caller.username)
+    return await request.runtime.revocations.revoke_token(token_id, actor=caller.in_audit)
 
 
 async def _revoke_branch(
@@ -99,7 +99,7 @@ async def _revoke_branch(
     counted_at: str | None = request.throttle_key
     if presented is None:
         caller = await _require_owner_or_admin(request, token_id)
-        actor = caller.username
+        actor = caller.in_audit
         counted_at = None if caller.administers else counted_at
     elif branch == presented.branches[-1]:
         return await request.runtime.revocations.revoke_presented(presented, counted_at=request.throttle_key)

@@ -17,6 +17,7 @@ from caveats.http import (
 )
 from caveats_service.core.errors import Forbidden, TooManyBranches, TooManyRevocations
 from caveats_service.core.issuing import DEFAULT_AUDIENCE, IssueRequest, plan, renewal_expiry
+from caveats_service.core.usernames import in_audit
 from caveats_service.http import schemas
 from caveats_service.http.credentials import live_token, require_token, user_of
 from caveats_service.http.request import NO_STORE, RequestContext, reply
@@ -39,7 +40,7 @@ async def sign_in(request: RequestContext) -> Response:
     asked = IssueRequest(scope=body.scope or everything, caveats=(str(ceiling),))
     planned = plan(asked, bounds, request.runtime.session_lives, request.runtime.checkers, now=request.now)
     await _end_previous(request)
-    issued = await request.runtime.issuer.issue(planned, actor=user.username, now=request.now)
+    issued = await request.runtime.issuer.issue(planned, actor=in_audit(user.username), now=request.now)
     session = schemas.SessionResponse(
         user=issued.user,
         token_id=issued.identifier.token_id,

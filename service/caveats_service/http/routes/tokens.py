@@ -20,6 +20,7 @@ from caveats_service.core.issuing import (
     plan,
     renewal_expiry,
 )
+from caveats_service.core.usernames import in_audit
 from caveats_service.http import schemas
 from caveats_service.http.credentials import live_token, require_account, require_room, user_of
 from caveats_service.http.errors import not_found
@@ -61,7 +62,7 @@ async def issue(request: RequestContext, once: Once) -> IssuedToken:
     if kept is None and planned.label is not None:
         require_room(request, bounds.user)
     return await request.runtime.issuer.issue(
-        planned, actor=bounds.user, now=request.now, once=kept, for_account=bounds.audience is None
+        planned, actor=in_audit(bounds.user), now=request.now, once=kept, for_account=bounds.audience is None
     )
 
 

@@ -34,7 +34,7 @@ async def register(request: RequestContext) -> Response:
     except (ValueError, InvalidKey):
         raise bad_request("public_key is an X25519 key: 32 bytes in base64url without padding") from None
     app = await request.runtime.store.verifiers.add(
-        audience=body.audience, public_key=public_key, name=body.name, now=request.now, actor=caller.username
+        audience=body.audience, public_key=public_key, name=body.name, now=request.now, actor=caller.in_audit
     )
     return reply(verifier_response(request, app), 201)
 
@@ -49,7 +49,7 @@ async def listing(request: RequestContext) -> Response:
 async def revoke(request: RequestContext) -> Response:
     """Give this verifier no more keys. Those that it has stay good until they are rotated away."""
     caller = await require_admin(request)
-    await request.runtime.store.verifiers.revoke(_id(request), now=request.now, actor=caller.username)
+    await request.runtime.store.verifiers.revoke(_id(request), now=request.now, actor=caller.in_audit)
     return Response(status_code=204, headers=NO_STORE)
 
 

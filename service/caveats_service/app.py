@@ -136,7 +136,12 @@ def create_app(
 
 def _middleware(settings: Settings, endpoints: Router) -> list[Middleware]:
     """What a request passes before `endpoints`, from the outside in."""
-    edge = Middleware(Edge, endpoints=endpoints, max_header_bytes=settings.max_header_bytes)
+    edge = Middleware(
+        Edge,
+        endpoints=endpoints,
+        max_header_bytes=settings.max_header_bytes,
+        public_path=settings.public_path,
+    )
     if not settings.allowed_origins and not settings.bearer_from_any_origin:
         return [edge]
     cross_origin = Middleware(

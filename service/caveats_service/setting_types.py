@@ -148,6 +148,21 @@ def _origin(text: str) -> str:
     return f"{scheme}://{host.removesuffix(DEFAULT_PORTS[scheme])}"
 
 
+_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+_OWN_PATHS = ("/v1", "/discharge")
+"""Where the service's own addresses begin."""
+
+
+def _public_url(text: str) -> str:
+    """An origin, and perhaps the path below which a proxy serves the service; without a slash at the end."""
+    scheme, _, rest = text.partition("://")
+    host, slash, path = rest.partition("/")
+    path = f"{slash}{path}".removesuffix("/")
+    if _PATH.fullmatch(path) is None or f"{path}/".startswith(tuple(f"{own}/" for own in _OWN_PATHS)):
+        raise ValueError("not an origin with a path")
+    return _origin(f"{scheme}://{host}") + path
+
+
 _ORIGIN_FORM = "an origin such as https://auth.example (lower case, no path)"
 
 Switch: TypeAlias = Annotated[bool, Accepts("true or false")]
@@ -166,10 +181,13 @@ DatabaseUrl: TypeAlias = Annotated[
 Location: TypeAlias = Annotated[
     str, BeforeValidator(_location), Accepts("printable text of at most 256 bytes")
 ]
-Origin: TypeAlias = Annotated[
+PublicUrl: TypeAlias = Annotated[
     str | None,
-    BeforeValidator(lambda value: value if value is None else _origin(str(value))),
-    Accepts(_ORIGIN_FORM),
+    BeforeValidator(lambda value: value if value is None else _public_url(str(value))),
+    Accepts(
+        "an origin such as https://auth.example (lower case), perhaps with a path such as /auth "
+        f"that does not begin with {' or '.join(_OWN_PATHS)}"
+    ),
 ]
 Origins: TypeAlias = Annotated[
     tuple[str, ...],

@@ -28,9 +28,9 @@ from caveats_service.setting_types import (
     File,
     Location,
     LogLevel,
-    Origin,
     Origins,
     Proxies,
+    PublicUrl,
     Rate,
     Seconds,
     Switch,
@@ -103,8 +103,10 @@ class Settings(BaseSettings):
         timedelta(minutes=3),
         description="Idle connections are closed after so long (duration): longer than the proxy in front keeps them.",
     )
-    public_url: Origin = Field(
-        None, description="Where browsers reach the service. Unset: taken from the request's Host header."
+    public_url: PublicUrl = Field(
+        None,
+        description="Where browsers reach the service, with the path if it is below one. "
+        "Unset: taken from the request's Host header.",
     )
     allowed_origins: Origins = Field(
         (),
@@ -292,9 +294,21 @@ class Settings(BaseSettings):
         return TrustedProxies(self.trusted_proxies)
 
     @property
+    def public_origin(self) -> str | None:
+        """The origin of `public_url`."""
+        return self.public_url and self.public_url.removesuffix(self.public_path)
+
+    @property
+    def public_path(self) -> str:
+        """The path of `public_url`, without a slash at the end; empty if the service has its host for itself."""
+        _, slash, path = (self.public_url or "").partition("://")[2].partition("/")
+        return f"{slash}{path}"
+
+    @property
     def cookie_name(self) -> str:
-        """The session cookie's name; browsers hold `__Host-` to Secure, this host and all paths."""
-        return "__Host-caveats-session" if self.cookie_secure else "caveats-session"
+        """The session cookie's name. Browsers hold `__Host-` to Secure, this host and all paths; `__Secure-` to Secure."""
+        prefix = "__Secure-" if self.public_path else "__Host-"
+        return f"{prefix}caveats-session" if self.cookie_secure else "caveats-session"
 
     @property
     def longest_life(self) -> timedelta:

@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 
 
 class Edge:
-    """A middleware. Requests go on to `endpoints`; what is no HTTP request goes on to `app`."""
+    """A middleware. Requests go on to `endpoints`; what is no HTTP request goes on to `app`.
 
-    def __init__(self, app: ASGIApp, *, endpoints: ASGIApp, max_header_bytes: int) -> None:
+    `public_path`: the path below which a proxy serves the service. Proxies take it away or leave it: both are routed.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, endpoints: ASGIApp, max_header_bytes: int, public_path: str = ""
+    ) -> None:
         self._app = app
         self._endpoints = endpoints
         self._max_header_bytes = max_header_bytes
+        self._public_path = public_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check the head; then pass on, or answer 400 or 431."""
@@ -36,6 +42,10 @@ class Edge:
         except Problem as problem:
             await problem_response(problem)(scope, receive, send)
             return
+        path = scope["path"]
+        if self._public_path and f"{path}/".startswith(f"{self._public_path}/"):
+            path = f"{path}/" if path == self._public_path else path
+            scope = {**scope, "path": path, "root_path": self._public_path}
         await self._endpoints(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:

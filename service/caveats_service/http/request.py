@@ -167,6 +167,12 @@ class RequestContext:
         return self.runtime.settings.public_url or f"{here.scheme}://{self.own_host or here.netloc}"
 
     @property
+    def own_path(self) -> str:
+        """The path of this request as browsers have it, whether or not the proxy takes the public path away."""
+        path, public_path = self.http.url.path, self.runtime.settings.public_path
+        return public_path + path.removeprefix(self.http.scope.get("root_path", "")) if public_path else path
+
+    @property
     def own_host(self) -> str | None:
         """The host that the request was made to, through trusted proxies; None if it is not known."""
         return self.runtime.settings.proxies.host(self.head)
@@ -175,7 +181,7 @@ class RequestContext:
         """Refuse a request that a page of another site sent, or may have sent. Raises a 403 `Problem`."""
         settings, headers = self.runtime.settings, self.http.headers
         origin = headers.get("origin")
-        own = {settings.public_url} if settings.public_url else origins_of(self.own_host)
+        own = {settings.public_origin} if settings.public_url else origins_of(self.own_host)
         if origin is None or (origin not in own and origin not in settings.allowed_origins):
             raise Problem(403, "cross_site")
         if headers.get("sec-fetch-site") == "cross-site" and origin not in settings.allowed_origins:

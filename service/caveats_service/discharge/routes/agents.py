@@ -53,7 +53,7 @@ async def agent_login(request: RequestContext) -> Response:
         macaroon = await _challenge(request, body.username, body.public_key, question.digest)
         info = {
             "Macaroon": macaroon.to_members(),
-            "MacaroonPath": request.http.url.path,
+            "MacaroonPath": request.own_path,
             "CookieNameSuffix": protocol.AGENT,
         }
         return bakery_response(

@@ -33,9 +33,11 @@ async def visit(request: RequestContext) -> Response:
     """The asker's page as it is now; for older programs, the address of each way to interact."""
     if "application/json" in request.http.headers.get("accept", ""):
         await _of_visit(request)
-        page = request.http.url.path
+        page = request.own_path
         return bakery_response(
-            BakeryAnswer({"interactive": page, "agent": page.replace("/visit/", "/agent-login/")})
+            BakeryAnswer(
+                {"interactive": page, "agent": page.replace("/discharge/visit/", "/discharge/agent-login/")}
+            )
         )
     return await _page(request, _of_visit, _asker_page)
 
@@ -121,7 +123,7 @@ async def _decision(request: RequestContext, find: _Find, take: _Take, show: _Sh
                 interaction, attempt = await find(request), replace(attempt, problem=problem_of(error))
         if interaction.decision is not Decision.OPEN:
             # To the page as it is now, so that neither reloading it nor going back sends its form again.
-            return RedirectResponse(request.http.url.path, 303, NO_STORE)
+            return RedirectResponse(request.own_path, 303, NO_STORE)
         return await _shown(request, interaction, show, attempt)
     except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
         return _error_page(error)

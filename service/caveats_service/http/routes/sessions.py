@@ -111,5 +111,6 @@ def _set_cookie(request: RequestContext, text: str, expires_at: datetime) -> dic
 def _cookie(request: RequestContext, text: str, seconds: int) -> dict[str, str]:
     settings = request.runtime.settings
     secure = "; Secure" if settings.cookie_secure else ""
-    value = f"{settings.cookie_name}={text}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+    path = settings.public_path or "/"
+    value = f"{settings.cookie_name}={text}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
     return {"Set-Cookie": value}

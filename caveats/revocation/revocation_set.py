@@ -151,7 +151,8 @@ class RevocationSet:
 
     def branch_count(self, token_id: str) -> int:
         """How many branches of this token are revoked. Almost always 0: then no branch id need be computed."""
-        return _count_of(self._branches.get(token_id.encode("ascii"), b""))
+        known = self._branches.get(token_id.encode("ascii"))
+        return 0 if known is None else _count_of(known)
 
     def hits_branch(self, token_id: str, branch_ids: Iterable[bytes]) -> bool:
         """Whether one of these branches (16 bytes each) of this token is revoked."""

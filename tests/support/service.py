@@ -52,6 +52,9 @@ GENEROUS = {
     "login_limit_address": "100000/minute",
     "register_limit_address": "100000/minute",
     "interaction_limit_address": "100000/minute",
+    "revoke_limit_token": "100000/minute",
+    "revoke_limit_address": "100000/minute",
+    "max_revoked_branches": 100_000,
 }
 
 

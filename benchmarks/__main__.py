@@ -15,6 +15,7 @@ from benchmarks.cli import cli
 from benchmarks.discharges import discharges
 from benchmarks.http import http
 from benchmarks.revocations import revocations
+from benchmarks.workers import workers
 
 if TYPE_CHECKING:
     from benchmarks.table import Row
@@ -29,6 +30,7 @@ _PARTS = {
     "revocations": revocations,
     "branches": branches,
     "http": http,
+    "workers": workers,
     "cli": cli,
 }
 

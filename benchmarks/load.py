@@ -9,29 +9,43 @@ from typing import TYPE_CHECKING, cast
 import uvloop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 CONNECTIONS = 16
 
 
-def load(port: int, requests: Iterable[bytes], seconds: float) -> float:
-    """Requests answered a second, until `seconds` are over or the requests are. Anything but a 200 raises."""
+def load(
+    port: int,
+    requests: Iterable[bytes],
+    seconds: float,
+    connections: int = CONNECTIONS,
+    *,
+    connected: Callable[[], None] = lambda: None,
+) -> float:
+    """Requests answered a second, until `seconds` are over or the requests are. Anything but a 200 raises.
+
+    `connected` is called at half of that time, when every connection has been accepted.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_load(port, iter(requests), seconds))
+        return runner.run(_load(port, iter(requests), seconds, connections, connected))
 
 
-async def _load(port: int, requests: Iterator[bytes], seconds: float) -> float:
+async def _load(
+    port: int, requests: Iterator[bytes], seconds: float, count: int, connected: Callable[[], None]
+) -> float:
     loop = asyncio.get_running_loop()
-    connections = [_Connection(requests, loop.create_future()) for _ in range(CONNECTIONS)]
+    connections = [_Connection(requests, loop.create_future()) for _ in range(count)]
     for connection in connections:
         await loop.create_connection(lambda one=connection: one, "127.0.0.1", port)  # type: ignore[misc]
     started = perf_counter()
     for connection in connections:
         connection.next()
+    look = loop.call_later(seconds / 2, connected)
     stop = loop.call_later(seconds, _stop, connections)
     await asyncio.gather(*(connection.done for connection in connections))
     elapsed = perf_counter() - started
     stop.cancel()
+    look.cancel()
     return sum(connection.answered for connection in connections) / elapsed
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from caveats.revocation import Page
 from caveats_service.core import feed as feeds
-from caveats_service.core.feed import Broadcast
+from caveats_service.core.feed import Broadcast, Reader
 from tests.support.service import Service, new_user
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 def test_a_listener_who_does_not_keep_up_is_let_go(service: Service) -> None:
     def listen() -> tuple[int, list[str | None]]:
         broadcast = Broadcast(service.runtime.feed.signing_key)
-        slow = broadcast.subscribe("photos")
+        slow = broadcast.subscribe(Reader("photos", "k1"))
         for n in range(2 * feeds._BEHIND):
             broadcast.publish(Page(1, n, n + 1, n + 1, NOW, ("k1",)))
         return len(broadcast), [slow.lines.get_nowait() for _ in range(slow.lines.qsize())]

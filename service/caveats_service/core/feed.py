@@ -41,6 +41,8 @@ class Reader:
 
     audience: str
     key_id: str
+    verifier_id: str | None = None
+    """The registered verifier that it says it is. Static exports of the keys have none."""
 
 
 @dataclass(eq=False, slots=True)
@@ -123,6 +125,10 @@ class Broadcast:
                     subscriber.lines.get_nowait()
                 self.let_go(subscriber)
 
+    def has_verifiers(self) -> bool:
+        """Whether a listener has said which verifier it is."""
+        return any(one.reader.verifier_id for one in self._all())
+
     def _all(self) -> list[Subscriber]:
         return [one for listeners in self._subscribers.values() for one in listeners]
 
@@ -161,6 +167,7 @@ class RevocationFeed:
         self._read_up_to = 0
         self._taken_while_loading: list[caveats.Revocation] | None = None
         self._signing_keys: dict[str, AudienceKey] = {}
+        self._removed_verifiers: frozenset[str] = frozenset()
 
     @property
     def revocation_set(self) -> RevocationSet:
@@ -202,6 +209,9 @@ class RevocationFeed:
             async with asyncio.timeout(_LOOK_EVERY):  # wait_for loses a cancellation that comes with the news
                 await self._news.wait()
         self._news.clear()
+        if self._broadcast.has_verifiers():
+            self._removed_verifiers = await self._store.verifiers.removed_ids()
+            self._broadcast.dismiss(self.may_read)
         read_at, after = self._now(), self._read_up_to
         page = await self._store.revocations.page(after)
         if page.must_resync(self.epoch, after):
@@ -262,8 +272,19 @@ class RevocationFeed:
                 del self._readers[audience]
 
     def may_read(self, reader: Reader) -> bool:
-        """Whether the key that a reader has shown is still one that verifies."""
-        return self._master_keys.keyring.has_key(reader.key_id)
+        """Whether the key that a reader has shown still verifies, and it is no verifier that was removed, as far as known."""
+        return (
+            self._master_keys.keyring.has_key(reader.key_id)
+            and reader.verifier_id not in self._removed_verifiers
+        )
+
+    async def admits(self, reader: Reader) -> bool:
+        """As `may_read`, and the verifier that it says it is is registered for this audience. Raises `StoreUnavailable`."""
+        if reader.verifier_id is None:
+            return self.may_read(reader)
+        app = await self._store.verifiers.get(reader.verifier_id)
+        registered = app is not None and app.revoked_at is None and app.audience == reader.audience
+        return registered and self.may_read(reader)
 
     def subscribe(self, reader: Reader) -> Subscriber:
         """A listener that gets every page from now on, for as long as the reader may read."""

@@ -23,6 +23,7 @@ from caveats_client.verifiers.feed_client import (
     feed_request,
 )
 from caveats_client.verifiers.replica import Place
+from tests.support.local import IDENTITY
 
 EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
 NDJSON = {"content-type": "application/x-ndjson"}
@@ -31,7 +32,7 @@ NDJSON = {"content-type": "application/x-ndjson"}
 def reading(mode: Mode, status: int = 200, headers: dict[str, str] | None = None) -> LineReader:
     default = EVENTS if mode is Mode.STREAM else NDJSON
     return LineReader(
-        feed_request(mode, "photos", Place(7, 2), "proof"), status, default if headers is None else headers
+        feed_request(mode, IDENTITY, Place(7, 2), "proof"), status, default if headers is None else headers
     )
 
 
@@ -49,12 +50,12 @@ def lines(mode: Mode, *chunks: bytes) -> list[str]:
     ],
 )
 def test_a_request_says_from_where_and_in_which_form(mode: Mode, accepts: str, query: dict[str, str]) -> None:
-    asked = feed_request(mode, "photos", Place(7, 2), "proof")
+    asked = feed_request(mode, IDENTITY, Place(7, 2), "proof")
     assert asked.query == {"audience": "photos", "after": "7", "epoch": "2", **query}
     assert asked.headers[PROOF_HEADER] == "proof"
     assert asked.headers["Accept"] == accepts
     assert asked.patience >= SILENCE
-    assert "epoch" not in feed_request(mode, "photos", Place(0, None), "proof").query
+    assert "epoch" not in feed_request(mode, IDENTITY, Place(0, None), "proof").query
 
 
 @pytest.mark.parametrize(

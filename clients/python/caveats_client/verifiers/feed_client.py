@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from caveats_client.verifiers.replica import Place
+    from caveats_client.verifiers.replica import Place, VerifierIdentity
 
 PATH = "/v1/revocations/feed"
 PROOF_HEADER = "X-Feed-Proof"
+VERIFIER_HEADER = "X-Feed-Verifier"
 SILENCE = 6.0
 """Seconds without a line after which a stream counts as broken: three heartbeats."""
 POLL_SECONDS = 4
@@ -81,21 +82,22 @@ class FeedRequest:
 
 
 def feed_request(
-    mode: Mode, audience: str, place: Place, proof: str, poll_seconds: int = POLL_SECONDS
+    mode: Mode, identity: VerifierIdentity, place: Place, proof: str, poll_seconds: int = POLL_SECONDS
 ) -> FeedRequest:
-    """The request for the pages after `place`. `proof`: proves that this verifier has a key of the audience.
+    """The request for the pages after `place`. `proof`: proves that this verifier has a key of its audience.
 
     `poll_seconds`: how long a long-poll may wait for news.
     """
-    query = {"audience": audience, "after": str(place.after)}
+    query = {"audience": identity.audience, "after": str(place.after)}
+    shown = {PROOF_HEADER: proof, VERIFIER_HEADER: identity.verifier_id}
     if place.epoch is not None:
         query["epoch"] = str(place.epoch)
     if mode is Mode.STREAM:
-        headers = {PROOF_HEADER: proof, "Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        headers = {**shown, "Accept": "text/event-stream", "Accept-Encoding": "identity"}
         return FeedRequest(mode, query, {**headers, "Cache-Control": "no-store"}, SILENCE)
     if mode is Mode.POLL:
         query["wait"] = str(poll_seconds)
-    headers = {PROOF_HEADER: proof, "Accept": "application/x-ndjson", "Accept-Encoding": "gzip"}
+    headers = {**shown, "Accept": "application/x-ndjson", "Accept-Encoding": "gzip"}
     return FeedRequest(mode, query, headers, SILENCE + (poll_seconds if mode is Mode.POLL else 0))
 
 

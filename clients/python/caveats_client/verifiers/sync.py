@@ -229,10 +229,9 @@ class SyncLoop:
                 continue
             replica, began = gate.replica, self._tick()
             mode = backoff.mode(behind=replica.behind or gap, tick=began)
-            audience = replica.identity.audience
             attempt = _Attempt()
             try:
-                await self._read(feed_request(mode, audience, replica.place, proof), attempt)
+                await self._read(feed_request(mode, replica.identity, replica.place, proof), attempt)
                 wait = backoff.ended(mode, news=attempt.news, seconds=self._tick() - began)
             except (CannotRead, RejectedDelivery, httpx.HTTPError, TimeoutError) as error:
                 self._fail("feed", error)

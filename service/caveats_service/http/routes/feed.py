@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from caveats.http import Problem, bad_request, unavailable
 from caveats.revocation import Page, check_reader, rows_text, seal_text
-from caveats.token import is_audience
+from caveats.token import is_audience, is_token_id
 from caveats_service.core.errors import Busy
 from caveats_service.core.feed import Reader
 from caveats_service.http.request import NO_STORE, RequestContext
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from caveats_service.core.feed import RevocationFeed
 
 PROOF_HEADER = "X-Feed-Proof"
+VERIFIER_HEADER = "X-Feed-Verifier"
 _LONGEST_WAIT = 30
 """Seconds."""
 _MOST = 2**53
@@ -34,7 +35,7 @@ _SSE = {**NO_STORE, "X-Accel-Buffering": "no"}
 
 async def read(request: RequestContext) -> Response:
     """From a sequence on: as events for `Accept: text/event-stream`, else as lines up to now."""
-    reader = _reader(request)
+    reader = await _reader(request)
     after = request.number("after", 0, _MOST)
     epoch = request.number("epoch", 0, _MOST) or None
     if "text/event-stream" in request.http.headers.get("accept", ""):
@@ -43,7 +44,7 @@ async def read(request: RequestContext) -> Response:
     if wait:
         with request.runtime.feed.reading(reader.audience):
             await request.runtime.feed.wait_for_news(after, epoch, wait)
-        if not request.runtime.feed.may_read(reader):
+        if not await request.runtime.feed.admits(reader):
             raise _not_shown()
     return _line_stream(request, reader, after, epoch)
 
@@ -68,8 +69,12 @@ def _line_stream(request: RequestContext, reader: Reader, after: int, epoch: int
     return StreamingResponse(lines, 200, headers, "application/x-ndjson")
 
 
-def _reader(request: RequestContext) -> Reader:
-    """Who reads, if the request proves that it has a key of the audience that it names. Raises `Problem`."""
+async def _reader(request: RequestContext) -> Reader:
+    """Who reads, if the request proves that it has a key of the audience that it names. Raises `Problem`.
+
+    Which verifier it is, only the reader itself can say: one that was removed and says so is refused, and one that does
+    not say so still has the keys, until they are retired.
+    """
     audience = request.http.query_params.get("audience", "")
     if not is_audience(audience):
         raise bad_request("say for which audience: ?audience=...")
@@ -79,7 +84,11 @@ def _reader(request: RequestContext) -> Reader:
         raise _not_shown()
     if request.runtime.feed.head is None:
         raise unavailable()
-    return Reader(audience, key_id)
+    verifier_id = request.http.headers.get(VERIFIER_HEADER)
+    reader = Reader(audience, key_id, verifier_id)
+    if not (verifier_id is None or is_token_id(verifier_id)) or not await request.runtime.feed.admits(reader):
+        raise _not_shown()
+    return reader
 
 
 def _not_shown() -> Problem:

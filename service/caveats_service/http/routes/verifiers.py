@@ -47,7 +47,7 @@ async def listing(request: RequestContext) -> Response:
 
 
 async def revoke(request: RequestContext) -> Response:
-    """Give this verifier no more keys. Those that it has stay good until they are rotated away."""
+    """Give this verifier no more keys, and end its streams. The keys that it has stay good until they are rotated away."""
     caller = await require_admin(request)
     await request.runtime.store.verifiers.revoke(_id(request), now=request.now, actor=caller.in_audit)
     return Response(status_code=204, headers=NO_STORE)

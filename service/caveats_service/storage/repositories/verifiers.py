@@ -76,6 +76,13 @@ class VerifierRepository(Repository):
             return await all_records(connection, VerifierApp, query)
 
     @operation
+    async def removed_ids(self) -> frozenset[str]:
+        """The ids of the verifiers that were revoked."""
+        query = select(verifiers.c.verifier_id).where(verifiers.c.revoked_at.is_not(None))
+        async with self._database.read() as connection:
+            return frozenset(await connection.scalars(query))
+
+    @operation
     async def revoke(self, verifier_id: str, *, now: datetime, actor: str) -> VerifierApp:
         """Give this verifier no more keys. Repeating it keeps the first time. Raises `UnknownVerifier`."""
         async with self._database.exclusive_write() as connection:

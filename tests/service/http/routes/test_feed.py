@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 import httpx2 as httpx
 import pytest
 
-from caveats import AudienceKey, MasterKey, MasterKeyring
+from caveats import AudienceKey, MasterKey, MasterKeyring, PrivateKey
 from caveats.revocation import Page, entry_of, open_rows, prove_reader
+from caveats.token import encode_base64
 from caveats_service.core.feed import Reader
 from caveats_service.http.routes.feed import _sealed_pages
 from tests.support.service import ADMIN_PASSWORD, Service, basic, bearer, new_user, problem, until
@@ -219,3 +220,54 @@ def test_a_key_that_is_retired_while_the_feed_is_read_ends_the_answer(own: Servi
         return found + [line async for _, line in _sealed_pages(runtime.feed, reader, 0, None)]
 
     assert own.run(asyncio.wait_for(lines(), 10)) == []
+
+
+def register(service: Service, audience: str) -> str:
+    key = encode_base64(PrivateKey(b"v" * 32).public_key)
+    with service.client(headers=ADMIN) as http:
+        answer = http.post("/v1/verifiers", json={"audience": audience, "public_key": key})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["verifier_id"])
+
+
+def test_a_stream_ends_on_every_node_when_its_verifier_is_removed_and_none_begins(
+    start: Callable[..., Service],
+) -> None:
+    nodes = (start(), start())
+    gone, kept, other = (
+        register(nodes[0], "photos"),
+        register(nodes[0], "photos"),
+        register(nodes[0], "video"),
+    )
+    key = nodes[0].runtime.master_keys.keyring.export("photos").keys[0]
+
+    def asked(verifier_id: str) -> dict[str, str]:
+        return {**shown(key), "X-Feed-Verifier": verifier_id, "Accept": "text/event-stream"}
+
+    user = new_user(nodes[0])
+    token = user.token()
+    url = "/v1/revocations/feed?audience=photos"
+    with ExitStack() as streams:
+        clients = [streams.enter_context(node.client()) for node in nodes]
+        opened = [
+            streams.enter_context(client.stream("GET", url, headers=asked(verifier))).iter_lines()
+            for client in clients
+            for verifier in (gone, kept)
+        ]
+        for lines in opened:
+            assert next(lines).startswith("id: ")
+        with nodes[0].client(headers=ADMIN) as http:
+            assert http.delete(f"/v1/verifiers/{gone}").is_success
+        until(lambda: all(len(node.runtime.feed._broadcast) == 1 for node in nodes))
+        with nodes[0].client() as http:
+            http.post("/v1/revocations", json={"user": user.username}, headers=bearer(token))
+        deadline = time.monotonic() + 20
+        for lines in (opened[0], opened[2]):
+            for line in lines:
+                assert user.username not in line
+                assert time.monotonic() < deadline, "the stream goes on"
+        for lines in (opened[1], opened[3]):
+            assert any(user.username in line for line in lines)
+        for client in clients:
+            for verifier in (gone, other, "nobody", "'"):
+                assert problem(client.get(url, headers=asked(verifier))) == (403, "forbidden")

@@ -699,13 +699,12 @@ def test_what_one_node_began_another_does_not_complete_for_a_credential_that_has
     start: Callable[..., Service], database: dict[str, Any]
 ) -> None:
     one, other = start(**database), start(**database)
-    ann, bob = new_user(one), new_user(one)
-    token = ann.token()
-    approve, wait = approval_asked(one, token, bob)
-    revoke_the_token(other, ann, token)
-    approve = approve.replace(one.url, other.url)
-    assert heading(Browser(other).decide(approve, bob)) != "Done"
-    assert other.run(_decision(other, wait)) is Decision.OPEN
+    user = new_user(one)
+    visit, _, wait = begun(one, ticket(one, "is-authenticated-user"))
+    assert heading(Browser(other).decide(visit, user)) == "Done"
+    assert waited(other, wait).status_code == 200
+    change_password(one, user, "")
+    assert denied(waited(other, wait)) == denied(waited(one, wait)) == NO
 
 
 def test_a_discharge_for_an_asker_whose_token_has_expired_is_not_handed_out(

@@ -27,6 +27,16 @@ class IncomingRequest:
     """Name and value of each line; names in lower case."""
     peer: str | None
     """The address at the other end of the connection; None on a Unix socket."""
+    mount: str = ""
+    """The prefix of `path` under which the app is mounted: `root_path` of ASGI, `SCRIPT_NAME` of WSGI."""
+
+    @property
+    def path_in_app(self) -> str | None:
+        """The path below the mount, as the app's own routes see it. The whole path if it does not begin with the mount."""
+        mount = self.mount.rstrip("/")
+        if self.path is None or not self.path.startswith(f"{mount}/"):
+            return self.path
+        return self.path[len(mount) :]
 
     @classmethod
     def from_asgi(cls, scope: Mapping[str, Any]) -> IncomingRequest:
@@ -38,6 +48,7 @@ class IncomingRequest:
             scope.get("query_string", b""),
             [(name.lower(), value) for name, value in scope["headers"]],
             client[0] if client else None,
+            scope.get("root_path", ""),
         )
 
 

@@ -56,7 +56,7 @@ class TokenGuard:
         """A decorator: the view runs if the token covers these scopes and those of `when`.
 
         `{name}` in a scope is filled from the view's keyword arguments. Raises `caveats.MalformedCaveat` for a
-        malformed scope. On a class: `@method_decorator(guard.requires(...), name="dispatch")`.
+        malformed scope, `ValueError` for a name that the view does not take. On a class: `@method_decorator(guard.requires(...), name="dispatch")`.
         """
         rule = RouteRule(scopes, when)
 
@@ -64,6 +64,7 @@ class TokenGuard:
             return self._question(request, rule.scopes(request, arguments))
 
         def decorate(view: View) -> View:
+            rule.check_view(view)
             guarded = self._guarded(view, question)
             update_wrapper(guarded, view)
             return guarded

@@ -15,22 +15,40 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, Any, Unpack
 
-from fastapi import FastAPI, HTTPException, Request, Security
+from fastapi import FastAPI, HTTPException, Request, Security, WebSocketException
 from fastapi.responses import Response
 from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.requests import HTTPConnection
 
 from caveats import Grant
 from caveats.http import IncomingRequest, Problem
 from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
 from caveats_client.guards.rules import RouteRule
 
-BEARER = HTTPBearer(
+_POLICY_VIOLATION = 1008
+
+
+class _Bearer(HTTPBearer):
+    """Only a line in /openapi.json: the guard reads the header itself. FastAPI's own fails for a WebSocket."""
+
+    async def __call__(self, connection: HTTPConnection) -> None:
+        return None
+
+
+class _Header(APIKeyHeader):
+    """As `_Bearer`."""
+
+    async def __call__(self, connection: HTTPConnection) -> None:
+        return None
+
+
+BEARER = _Bearer(
     scheme_name="bearerAuth",
     bearerFormat="macaroon",
     description="A token, or a bundle of a token and its discharges.",
     auto_error=False,
 )
-HEADER = APIKeyHeader(
+HEADER = _Header(
     name="X-Auth-Token",
     scheme_name="tokenHeader",
     description="The same, where something on the way keeps `Authorization` for itself.",
@@ -78,19 +96,24 @@ class TokenGuard:
         """A dependency: the grant of a token that covers these scopes and those of `when`.
 
         `{name}` in a scope is filled from the path. Raises `caveats.MalformedCaveat` for a malformed scope.
+        In the route of a WebSocket, `when` and `extra` are given the `WebSocket`, and a refused handshake is closed with
+        1008, which servers answer with 403.
         """
         rule = RouteRule(scopes, when)
 
         async def grant_of_request(
-            request: Request,
+            connection: HTTPConnection,
             bearer: Annotated[object, Security(BEARER)] = None,
             header: Annotated[object, Security(HEADER)] = None,
         ) -> Grant:
+            request: Any = connection  # a `Request`, or a `WebSocket` in its handshake
             extra = self._extra(request)
             needed = rule.scopes(request, request.path_params)
             try:
                 return await self._guard.judge_async(IncomingRequest.from_asgi(request.scope), needed, extra)
             except Problem as problem:
+                if request.scope["type"] == "websocket":
+                    raise WebSocketException(_POLICY_VIOLATION, problem.code) from problem
                 raise TokenRefused(problem) from problem
 
         return grant_of_request

@@ -12,11 +12,12 @@ What is guarded finds its `Grant` in `flask.g.grant`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+import weakref
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, Unpack
 
-from flask import Blueprint, Flask, Response, current_app, g, request
+from flask import Blueprint, Flask, Response, current_app, g, request, request_started
 from flask.typing import ResponseReturnValue
 
 from caveats.http import IncomingRequest, Problem
@@ -58,11 +59,16 @@ class TokenGuard:
     ) -> Callable[[Callable[P, Returned]], Callable[P, ResponseReturnValue]]:
         """A decorator, placed below the route's: the view runs if the token covers these scopes and those of `when`.
 
-        `{name}` in a scope is filled from the view's arguments. Raises `caveats.MalformedCaveat` for a malformed scope.
+        `{name}` in a scope is filled from the view's arguments. Raises `caveats.MalformedCaveat` for a malformed scope,
+        `ValueError` for a name that is no argument of the view. Above the route's decorator, the route has the view
+        without its guard: then each of its requests ends in an error.
         """
         rule = RouteRule(scopes, when)
 
         def decorate(view: Callable[P, Returned]) -> Callable[P, ResponseReturnValue]:
+            rule.check_view(view)
+            _ASKING.update(_layers(view))
+
             @wraps(view)
             def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
                 try:
@@ -72,6 +78,7 @@ class TokenGuard:
                 answer: ResponseReturnValue = current_app.ensure_sync(view)(*args, **kwargs)
                 return answer
 
+            _GUARDED.add(guarded)
             return guarded
 
         return decorate
@@ -103,6 +110,33 @@ class TokenGuard:
     def _judge(self, scopes: tuple[str, ...]) -> Grant:
         extra = self._extra(request)
         return self._guard.judge(self._incoming(), scopes, extra)
+
+
+_GUARDED: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
+"""Views with their guard."""
+_ASKING: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
+"""The functions inside of them, which are guarded only if the route has the view with its guard."""
+
+
+def _layers(view: Callable[..., object] | None) -> Iterator[Callable[..., object]]:
+    """`view`, and the functions that decorators made it from."""
+    while view is not None:
+        yield getattr(view, "__func__", view)
+        view = getattr(view, "__wrapped__", None)
+
+
+def _refuse_unguarded(_app: object, **_: object) -> None:
+    """Before each request of any app. Raises `RuntimeError` if its view asks for a guard, and the route goes around it."""
+    for layer in _layers(current_app.view_functions.get(request.endpoint or "")):
+        if layer in _GUARDED and layer not in _ASKING:
+            return
+        if layer in _ASKING:
+            raise RuntimeError(
+                f"the route {request.endpoint} has no guard: put guard.requires(...) below the route's decorator"
+            )
+
+
+request_started.connect(_refuse_unguarded)
 
 
 def _response(problem: Problem) -> Response:

@@ -92,8 +92,11 @@ class Guard:
         """`audience`, `trusted_proxies`, `answers`, `now`: as `GuardOptions` says.
 
         `wait`: runs an async verifier's answer for `judge`; None: in a new event loop.
-        Raises `ValueError` if a proxy is not an IP network.
+        Raises `ValueError` if a proxy is not an IP network, or if the verifier has keys for another audience.
         """
+        own = getattr(verifier, "audience", None)
+        if audience is not None and isinstance(own, str) and own != audience:
+            raise ValueError(f"this verifier verifies tokens of audience {own!r}, and none of {audience!r}")
         self.verifier = verifier
         self.audience = audience
         self._proxies = TrustedProxies(trusted_proxies)

@@ -8,6 +8,7 @@ Knows scopes and paths. Knows no framework: `Native` is the class of a framework
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import quote
@@ -35,6 +36,19 @@ class RouteRule(Generic[Native]):
         self._scopes = checked_scopes(scopes)
         self._when = when
 
+    def check_view(self, view: Callable[..., object]) -> None:
+        """Raises `ValueError` if a scope names a parameter that `view` does not take: no request could fill it."""
+        try:
+            taken = inspect.signature(view).parameters.values()
+        except (TypeError, ValueError):
+            return
+        names = {parameter.name for parameter in taken}
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken):
+            return
+        for name in parameters_of(self._scopes):
+            if name not in names:
+                raise ValueError(f"a scope names {{{name}}}, which {view} does not take")
+
     def scopes(self, native: Native, parameters: Mapping[str, object]) -> tuple[str, ...]:
         """All scopes that this request needs. Raises `KeyError` for a parameter that the route does not have."""
         filled = filled_scopes(self._scopes, parameters)
@@ -51,9 +65,12 @@ class SiteRule(Generic[Native]):
     ) -> None:
         """`scopes`: or a function that returns them for a request. `public`: paths, or a function that decides.
 
-        Raises `caveats.MalformedCaveat` for a malformed scope or path.
+        Raises `caveats.MalformedCaveat` for a malformed scope or path, `ValueError` for a scope with a parameter.
         """
         self._scopes = scopes if callable(scopes) else checked_scopes(scopes)
+        named = () if callable(self._scopes) else parameters_of(self._scopes)
+        if named:
+            raise ValueError(f"no route fills {{{named[0]}}} here: give a function that returns the scopes")
         self._public = public if callable(public) else checked_paths(public)
 
     def scopes(self, native: Native) -> tuple[str, ...]:
@@ -76,6 +93,11 @@ def checked_scopes(scopes: str | Iterable[str]) -> tuple[str, ...]:
     return named
 
 
+def parameters_of(scopes: Iterable[str]) -> tuple[str, ...]:
+    """The names of the parameters in these scopes."""
+    return tuple(name for scope in scopes for name in _PARAMETER.findall(scope))
+
+
 def filled_scopes(scopes: Sequence[str], parameters: Mapping[str, object]) -> tuple[str, ...]:
     """The scopes with the path's parameters filled in. Raises `KeyError` for a parameter that is missing.
 
@@ -96,8 +118,13 @@ def checked_paths(patterns: Iterable[str]) -> tuple[str, ...]:
 
 
 def is_public(patterns: Sequence[str], request: IncomingRequest) -> bool:
-    """Whether the path, as received, equals a pattern or is below its `/*`. Never for a path with escapes or dots."""
-    path = request.path
+    """Whether the path below the app's mount equals a pattern or is below its `/*`.
+
+    It is compared as received; a path with escapes or dots is never public.
+    """
+    path = request.path_in_app
     return (
-        path is not None and is_plain_path(path) and any(path_covers(pattern, path) for pattern in patterns)
+        path is not None
+        and is_plain_path(request.path or "")
+        and any(path_covers(pattern, path) for pattern in patterns)
     )

@@ -37,6 +37,7 @@ def request_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> In
         query=_bytes(environ.get("QUERY_STRING", "")),
         headers=headers,
         peer=environ.get("REMOTE_ADDR") or None,
+        mount=path_text(_bytes(environ.get("SCRIPT_NAME", ""))),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from caveats.errors import (
     BadSignature,
+    InvalidKey,
     MalformedToken,
     Revoked,
     UnknownKey,
@@ -97,7 +98,11 @@ class Verifier:
         """`audience` None: each context names its own. `location`: the only one that tokens may carry, besides none.
 
         `cache_entries` and `cache_bytes` bound what is remembered; 0 remembers nothing.
+        Raises `InvalidKey` if the keyring is one audience's, and `audience` another.
         """
+        own = getattr(keyring, "audience", None)
+        if own is not None and audience not in (None, own):
+            raise InvalidKey(f"this keyring has the keys of audience {own!r}, and none of {audience!r}")
         self._checkers = standard_checkers() if checkers is None else checkers
         self._revocations = RevocationSet() if revocations is None else revocations
         self.audience = audience

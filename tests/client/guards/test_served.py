@@ -22,7 +22,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from caveats import Context, Grant, Macaroon, MasterKeyring, Verifier
+from caveats import Context, Grant, InvalidKey, Macaroon, MasterKeyring, Verifier
 from caveats_client.guards import fastapi, flask
 from caveats_client.guards.asgi import TokenMiddleware
 from caveats_client.guards.guard import Guard
@@ -225,6 +225,9 @@ def test_a_guard_for_an_audience_that_the_keys_are_not_for_is_not_made() -> None
     with pytest.raises(ValueError, match="audience 'default', and none of 'photos'"):
         Guard(verifier(), audience="photos")
     assert Guard(Verifier(KEYRING, audience=None), audience="photos").audience == "photos"
+
+    with pytest.raises(InvalidKey, match="keys of audience 'photos', and none of 'default'"):
+        Verifier(KEYRING.export("photos"))
 
     class Own:
         def verify(self, presented: str, context: Context, /) -> Grant:

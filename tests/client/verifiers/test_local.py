@@ -938,3 +938,32 @@ def test_verifying_takes_no_time(world: World, making: Making) -> None:
     for _ in range(5_000):
         verifier.verify(text, asked)
     assert (time.process_time() - began) / 5_000 < 0.001
+
+
+def test_the_async_verifier_works_in_one_event_loop_after_another(world: World) -> None:
+    """A closed loop takes the task with it: the next one begins anew, and hears of revocations."""
+    verifier = AsyncLocalVerifier(**options(world.register()))
+    text, gone = world.token(), world.token()
+    for _ in range(3):
+        assert asyncio.run(verifier.verify(text, context())).user == "admin"
+        assert verifier.status().ready
+    world.revoke(gone)
+
+    async def first_refusal() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            await verifier.verify(gone, context())
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(Revoked):
+        asyncio.run(first_refusal())
+    asyncio.run(verifier.close())
+
+
+async def test_the_async_verifier_works_in_two_event_loops_at_once(world: World) -> None:
+    text = world.token()
+    async with AsyncLocalVerifier(**options(world.register())) as verifier:
+        for _ in range(2):
+            elsewhere = await asyncio.to_thread(lambda: asyncio.run(verifier.verify(text, context())))
+            assert elsewhere.user == (await verifier.verify(text, context())).user == "admin"
+        assert verifier.status().ready

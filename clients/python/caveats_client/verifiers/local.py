@@ -35,7 +35,7 @@ from caveats_client.verifiers.state_files import StateFiles
 from caveats_client.verifiers.sync import SyncLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     import httpx2 as httpx
 
@@ -290,9 +290,22 @@ class LocalVerifier(_Local):
 
 
 class AsyncLocalVerifier(_Local):
-    """`LocalVerifier` with its methods awaited, and a task of the running event loop in place of the thread."""
+    """`LocalVerifier` with its methods awaited, and a task of the running event loop in place of the thread.
+
+    It may be used from several event loops: the task runs in the first, and begins anew in another one when that is closed,
+    or in the child of a fork.
+    """
 
     def _prepare(self) -> None:
+        self._home: asyncio.AbstractEventLoop | None = None
+        renewed_after_fork(self, AsyncLocalVerifier._fresh_process)
+
+    def _fresh_process(self) -> None:
+        self._gate = self._make()
+        self._fresh_loop()
+
+    def _fresh_loop(self) -> None:
+        self._home = None
         self._task: asyncio.Task[None] | None = None
         self._running: SyncLoop | None = None
         self._ready = asyncio.Event()
@@ -303,12 +316,15 @@ class AsyncLocalVerifier(_Local):
         seconds = self._start_timeout if timeout is None else timeout
         if self._closed:
             raise Stale(_CLOSED)
+        if self._home is not None and self._home.is_closed():
+            self._fresh_loop()
         if self._task is None:
+            self._home = asyncio.get_running_loop()
             self._running = self._sync_loop(self._ready.set)
-            self._task = asyncio.create_task(self._running.run(), name="caveats-verifier")
+            self._task = self._home.create_task(self._running.run(), name="caveats-verifier")
         try:
             async with asyncio.timeout(seconds):
-                await self._ready.wait()
+                await self._at_home(self._ready.wait())
         except TimeoutError:
             raise self._not_ready(seconds) from None
         finally:
@@ -319,9 +335,8 @@ class AsyncLocalVerifier(_Local):
         """Stop the background work, and write the state to its files."""
         self._closed = True
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        if task is not None and not task.get_loop().is_closed():
+            await self._at_home(_ended(task))
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -348,15 +363,29 @@ class AsyncLocalVerifier(_Local):
             return tuple(refusal.failures)
         return ()
 
+    async def _at_home(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, run in the event loop of the task."""
+        if self._home is None or self._home is asyncio.get_running_loop():
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._home))
+
     async def _ask(self, question: Callable[[], T]) -> T:
-        if not self._waited or self._closed:
+        if not self._waited or self._closed or (self._home is not None and self._home.is_closed()):
             await self.start()
         self._gate.check()
         try:
             return question()
         except (UnknownKey, Revoked) as refusal:
             key_id = refusal.missing_key
-            if key_id is None or self._running is None or not await self._running.key_turned_up(key_id):
+            if key_id is None or self._running is None:
+                raise
+            if not await self._at_home(self._running.key_turned_up(key_id)):
                 raise
         self._gate.check()
         return question()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel `task`, and wait until it has ended."""
+    task.cancel()
+    await asyncio.wait([task])

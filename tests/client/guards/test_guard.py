@@ -208,8 +208,8 @@ def test_the_host_is_the_header_s() -> None:
 
 
 def test_the_verifier_s_own_audience_counts_where_the_guard_names_none() -> None:
-    with pytest.raises(Problem, match="audience"):
-        guard_around(audience="notes").judge(incoming())
+    with pytest.raises(ValueError, match="'photos', and none of 'notes'"):
+        guard_around(audience="notes")
     assert guard_around().judge(incoming()).audience == "photos"
 
 

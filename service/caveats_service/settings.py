@@ -215,6 +215,11 @@ class Settings(BaseSettings):
         description="Streams and waiting polls of the feed in each process; one audience may have half (count).",
     )
 
+    unsafe_share_account_keys: Switch = Field(
+        default=False,
+        description="Whether apps may have the keys of the audience default. Their holder can make tokens of every "
+        "account. Tokens then administer nothing: administrators use their passwords.",
+    )
     key_rotation_age: Duration = Field(
         timedelta(days=30), description="Age at which the active master key is replaced (duration; 0: never)."
     )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from caveats_service.cli.output import fail, json_option, minute, note, print_records
-from caveats_service.cli.store import ACTOR, with_master_keys
-from caveats_service.core.issuing import DEFAULT_AUDIENCE
+from caveats_service.cli.store import ACTOR, load_settings, with_master_keys
+from caveats_service.core.issuing import DEFAULT_AUDIENCE, require_shareable
 from caveats_service.storage.files import sync_file, temporary_beside
 
 if TYPE_CHECKING:
@@ -74,13 +74,14 @@ def export_keys(*, audience: str, output: Path | None) -> None:
     """Print the keys of one audience, for an app that verifies locally. Their holder can mint for that audience."""
 
     async def work(masters: MasterKeys) -> dict[str, object]:
+        require_shareable(audience, load_settings())
         return masters.keyring.export(audience).to_json()
 
     text = json.dumps(with_master_keys(work), indent=2) + "\n"
     if audience == DEFAULT_AUDIENCE:
         note(
             f"careful: {audience} is the audience of this service itself. The holder of these keys can mint tokens "
-            "that administer it; give your apps audiences of their own"
+            "of every account; give your apps audiences of their own"
         )
     if output is None:
         sys.stdout.write(text)

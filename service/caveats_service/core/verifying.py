@@ -25,6 +25,8 @@ from caveats import (
     Verifier,
     standard_checkers,
 )
+from caveats_service.core.errors import Forbidden
+from caveats_service.core.issuing import is_own_scope
 from caveats_service.core.plugins import PluginFailure, PluginThreadPool, register_plugins
 from caveats_service.storage import Store, StoreError
 
@@ -66,6 +68,7 @@ class TokenVerifier:
         self._master_keys = master_keys
         self._store = store
         self._deadline = settings.checker_deadline
+        self._account_keys_shared = settings.unsafe_share_account_keys
         self._pool = PluginThreadPool(_CHECKER_THREADS, "checker") if settings.checkers else None
 
     def close(self) -> None:
@@ -90,7 +93,8 @@ class TokenVerifier:
         return authenticated
 
     async def verify(self, text: str, context: Context) -> Grant:
-        """The grant for a token and a request."""
+        """The grant for a token and a request. Raises `Forbidden` for what an app could have made as well."""
+        self._refuse_own_scopes(context)
         if self._pool is not None:
             grant = await self._verify_with_plugins(text, context)
         else:
@@ -114,7 +118,8 @@ class TokenVerifier:
         )
 
     async def failures(self, text: str, context: Context) -> tuple[Introspection, tuple[Failure, ...]]:
-        """The authentic, live token, and every caveat that refuses."""
+        """The authentic, live token, and every caveat that refuses. Raises `Forbidden` as `verify`."""
+        self._refuse_own_scopes(context)
         token = await self.introspect(text)
         if self._pool is None or _is_standard(token):
             return token, self.verifier.failures(token, context)
@@ -124,6 +129,14 @@ class TokenVerifier:
             )
         except UnsatisfiedCaveats as late:
             return token, tuple(late.failures)
+
+    def _refuse_own_scopes(self, context: Context) -> None:
+        """No token proves a scope of this service while apps have keys that tokens for accounts are made with."""
+        if self._account_keys_shared and any(map(is_own_scope, context.scopes)):
+            raise Forbidden(
+                "no token administers while CAVEATS_UNSAFE_SHARE_ACCOUNT_KEYS is set: an app could have made it. "
+                "Use the password"
+            )
 
     def used(self, identifier: Identifier, now: datetime) -> None:
         """Remember when a token was last used, if it may be a labelled one."""

@@ -244,6 +244,7 @@ class VerifyResponse:
     """The answer: granted or not, caveat by caveat.
 
     `revoked_branches`: those of the token's other copies, for whoever goes on with the chain by themselves.
+    `judged_at`: the service's time, by which expiry was judged.
     `request_sha256`: of the body that asked, in hex; in a batch, the batch says it.
     """
 
@@ -258,6 +259,7 @@ class VerifyResponse:
     caveats: list[JudgedCaveat] = field(default_factory=list)
     branches: list[str] = field(default_factory=list)
     revoked_branches: list[str] | None = None
+    judged_at: Instant | None = None
     request_sha256: str | None = None
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import timedelta
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
 
 import httpx2 as httpx
 import pytest
@@ -32,6 +33,7 @@ from caveats import (
     MasterKeyring,
     Method,
     MissingDischarge,
+    NotBefore,
     Note,
     Parent,
     PrivateKey,
@@ -52,6 +54,7 @@ from caveats import (
     new_token_id,
     standard_checkers,
 )
+from caveats.kinds import TextCaveat
 from caveats_client.verifiers.local import LocalVerifier
 from caveats_client.verifiers.remote import AsyncRemoteVerifier, RemoteVerifier
 from tests.support.local import World, context, now, options, outcome, world_in
@@ -68,6 +71,7 @@ class Online:
         self.revocations = RevocationSet()
         self.verifier = Verifier(RING, audience="photos", revocations=self.revocations)
         self.says_branches = True
+        self.says_time = False
         self.answer: Callable[[httpx.Request], httpx.Response | None] = lambda _: None
         self.before: Callable[[], None] = lambda: None
 
@@ -128,6 +132,8 @@ class Online:
             answer["revoked_branches"] = [
                 branch.hex() for branch in self.revocations.branches_of(identified.token_id)
             ]
+        if self.says_time:
+            answer["judged_at"] = now().isoformat()
         return httpx.Response(200, json=answer)
 
 
@@ -222,7 +228,7 @@ def test_its_caveats_are_judged_for_every_request(online: Online, remote: Remote
     assert online.asked == 1
 
 
-def test_a_refusal_of_the_service_is_explained_and_the_token_is_remembered_as_alive(
+def test_a_refusal_of_the_service_is_explained_and_not_remembered(
     online: Online, remote: RemoteVerifier
 ) -> None:
     token = mint()
@@ -232,7 +238,58 @@ def test_a_refusal_of_the_service_is_explained_and_the_token_is_remembered_as_al
     assert (failure.kind, failure.added_by) == ("scope", "issuer")
     assert failure.reason
     assert remote.verify(token, context())
-    assert online.asked == 1
+    assert online.asked == 2
+
+
+@dataclass(frozen=True)
+class Weather(TextCaveat):
+    """A kind that the app knows, and the service does not."""
+
+    kind: ClassVar[str] = "acme/weather"
+    text: str
+
+
+def with_weather() -> Checkers:
+    checkers = standard_checkers()
+    checkers.register(Weather, lambda caveat, asked: True)
+    return checkers
+
+
+def test_what_the_service_refused_is_refused_the_second_time(online: Online, tick: Tick) -> None:
+    """For a kind that the service does not know, also where the copy above was granted in between."""
+    token = mint()
+    copy = token.attenuate(Weather("sunny"))
+    with made(online, tick, checkers=with_weather()) as remote:
+        for _ in range(3):
+            assert outcome(lambda: remote.verify(copy, context())) == "UnsatisfiedCaveats"
+        assert remote.verify(token, context())
+        assert outcome(lambda: remote.verify(copy, context())) == "UnsatisfiedCaveats"
+        assert outcome(lambda: remote.verify(copy.attenuate(Note("x")), context())) == "UnsatisfiedCaveats"
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        pytest.param(lambda at: Expires((at + timedelta(seconds=2)).replace(microsecond=0)), id="expires"),
+        pytest.param(lambda at: NotBefore((at + HOUR).replace(microsecond=0)), id="not before"),
+    ],
+)
+@pytest.mark.parametrize("clock", [-2 * HOUR, timedelta(0), 2 * HOUR], ids=["behind", "right", "ahead"])
+def test_an_app_whose_clock_is_wrong_grants_nothing_that_the_service_would_refuse(
+    condition: Callable[[datetime], Any], clock: timedelta, online: Online, tick: Tick
+) -> None:
+    """Neither the token that was refused, nor a copy of one that was granted."""
+    online.says_time = True
+    token = mint()
+    copy = token.attenuate(condition(now()))
+    with made(online, tick) as remote:
+        own = replace(context(), now=now() + clock)
+        if type(copy.unverified_caveats[-1]) is NotBefore:
+            assert outcome(lambda: remote.verify(copy, own)) == "UnsatisfiedCaveats"
+        with contextlib.suppress(UnsatisfiedCaveats):
+            remote.verify(token, own)
+        tick.at += 3
+        assert outcome(lambda: remote.verify(copy, own)) in ("UnsatisfiedCaveats", "Refused")
 
 
 def test_a_copy_made_of_a_remembered_one_needs_no_asking(online: Online, remote: RemoteVerifier) -> None:

@@ -263,7 +263,7 @@ def test_exported_keys_verify_what_the_service_issues_for_that_audience_only(tmp
 
 def test_who_exports_the_services_own_audience_is_warned(folder: Path) -> None:
     cli(folder, "keys", "list")
-    done = cli(folder, "keys", "export", "--audience", "default")
+    done = cli(folder, "keys", "export", "--audience", "default", UNSAFE_SHARE_ACCOUNT_KEYS="true")
     assert "this service itself" in done.stderr
     assert "this service itself" not in cli(folder, "keys", "export", "--audience", "photos").stderr
 

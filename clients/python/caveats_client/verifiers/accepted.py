@@ -12,18 +12,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from caveats.token import WireMacaroon
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Accepted:
-    """A token that the service found authentic and live. It has no repr: its signature is a live credential."""
+    """A token that the service granted. It has no repr: its signature is a live credential."""
 
     wire: WireMacaroon
     until: float
     """When it is forgotten, in seconds on the caller's monotonic clock."""
     revoked: frozenset[bytes] | None
     """The branch ids, 16 bytes each, of the token's revoked copies; None if the service did not say."""
+    asked_at: float
+    """When the service was asked, in seconds on the caller's monotonic clock."""
+    judged_at: datetime | None
+    """The service's time at its answer; None if the service did not say."""
 
     @property
     def size(self) -> int:

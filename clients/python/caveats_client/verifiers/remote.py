@@ -4,8 +4,9 @@
         grant = verifier.verify(text, Context(now=..., scopes=("photos/42:read",)))
 
 The verifier remembers a token that the service accepted for a few seconds. In that time it also verifies every narrower
-copy of that token, whose chain continues from its signature. It judges the caveats itself, for every request. About a
-token with third-party caveats, or with a kind that it does not know, it asks the service every time.
+copy of that token, whose chain continues from its signature. It judges the caveats itself, for every request, and by the
+service's time as well as by its own. What the service refused it asks about again. About a token with third-party caveats,
+or with a kind that is not a standard one, it asks the service every time: the two may judge that kind otherwise.
 
 A revocation therefore takes effect within `remember_for`. If that is too late, use a key
 (`caveats_client.verifiers.local`), or set `remember_for` to 0 seconds. Without a key, a verifier cannot read the feed of
@@ -38,7 +39,6 @@ from caveats import (
     Revoked,
     Stale,
     ThirdPartyCaveat,
-    UnknownCaveat,
     UnknownKey,
     UnsatisfiedCaveats,
     User,
@@ -52,7 +52,7 @@ from caveats.token import branch_id, extend_all, same
 from caveats_client.api import calls
 from caveats_client.api.calls import RequestFacts
 from caveats_client.api.errors import BadRequest, ClientError, Forbidden, NotAuthenticated
-from caveats_client.api.members import WrongShape, member
+from caveats_client.api.members import WrongShape, member, moment, optional
 from caveats_client.api.responses import Verification
 from caveats_client.client import AsyncClient, Client
 from caveats_client.forks import renewed_after_fork
@@ -72,6 +72,8 @@ if TYPE_CHECKING:
 Transport = TypeVar("Transport")
 """The class of httpx transports that the client takes."""
 _MOST_BRANCHES = 1000
+_STANDARD = frozenset(standard_checkers().kinds.values())
+"""The kinds that every service knows, and judges as this verifier does."""
 
 
 class _Answer(NamedTuple):
@@ -80,6 +82,8 @@ class _Answer(NamedTuple):
     verification: Verification
     revoked: frozenset[bytes] | None
     """The branch ids of the token's revoked copies; None if the service named none, or more than 1,000."""
+    judged_at: datetime | None
+    """The service's time."""
 
 
 class _Presented(NamedTuple):
@@ -169,13 +173,13 @@ class _Remote(Generic[Transport]):
         return context
 
     def _typed(self, wire: WireMacaroon) -> tuple[Caveat, ...] | None:
-        """The first-party caveats as objects; None if one has a kind that this app does not know."""
+        """The first-party caveats as objects; None if one has a kind that is not standard, here and at the service."""
         typed = tuple(
             self._checkers.parse(caveat)
             for caveat in wire.caveats
             if not isinstance(caveat, ThirdPartyCaveat)
         )
-        return None if any(isinstance(caveat, UnknownCaveat) for caveat in typed) else typed
+        return typed if _STANDARD.issuperset(map(type, typed)) else None
 
     def _from_memory(self, presented: _Presented, context: Context) -> Grant | None:
         """The grant for a token that is remembered, or was made from one; None if the service must be asked.
@@ -185,7 +189,8 @@ class _Remote(Generic[Transport]):
         wire = presented.wire
         if not presented.plain:
             return None
-        accepted = self._accepted.find(wire, self._monotonic())
+        tick = self._monotonic()
+        accepted = self._accepted.find(wire, tick)
         if accepted is None:
             return None
         more = wire.caveats[len(accepted.wire.caveats) :]
@@ -206,6 +211,9 @@ class _Remote(Generic[Transport]):
         issued = presented.identifier.issuer_caveats
         added_by = [ISSUER if place < issued else HOLDER for place in range(len(typed))]
         failures = unsatisfied(typed, self._checkers, context, added_by)
+        if not failures and accepted.judged_at is not None:  # this app's clock may be behind
+            at_service = accepted.judged_at + timedelta(seconds=tick - accepted.asked_at)
+            failures = unsatisfied(typed, self._checkers, replace(context, now=at_service), added_by)
         if failures:
             raise UnsatisfiedCaveats(failures)
         return Grant(presented.identifier, typed[0].value, typed)
@@ -215,7 +223,7 @@ class _Remote(Generic[Transport]):
         return replace(calls.verify(presented.bundle, facts), read=_read_answer)  # type: ignore[arg-type, return-value]
 
     def _conclude(self, presented: _Presented, answer: _Answer, generation: int, asked_at: float) -> Grant:
-        """The grant in the service's answer, which is remembered. Raises `UnsatisfiedCaveats`."""
+        """The grant in the service's answer. A grant is remembered, a refusal is not: it raises `UnsatisfiedCaveats`."""
         verification, wire = answer.verification, presented.wire
         caveats = tuple(self._checkers.parse(each.predicate.encode()) for each in verification.caveats)
         if (
@@ -224,9 +232,6 @@ class _Remote(Generic[Transport]):
             or verification.token_id != presented.identifier.token_id
         ):
             raise Stale("the service's answer is about another token")
-        if presented.plain and self._typed(wire) is not None:
-            accepted = Accepted(wire, asked_at + self._seconds, answer.revoked)
-            self._accepted.add(accepted, generation, self._monotonic())
         if not verification.granted:
             raise UnsatisfiedCaveats(
                 [
@@ -234,19 +239,24 @@ class _Remote(Generic[Transport]):
                     for each in verification.failures
                 ]
             )
+        if presented.plain and self._typed(wire) is not None:
+            accepted = Accepted(
+                wire, asked_at + self._seconds, answer.revoked, asked_at=asked_at, judged_at=answer.judged_at
+            )
+            self._accepted.add(accepted, generation, self._monotonic())
         return Grant(presented.identifier, caveats[0].user, caveats)
 
 
 def _read_answer(members: Members) -> _Answer:
     revoked: Any = members.get("revoked_branches")
-    verification = Verification.read(members)
+    verification, judged_at = Verification.read(members), optional(members, "judged_at", moment)
     if not isinstance(revoked, list) or len(revoked) > _MOST_BRANCHES:
-        return _Answer(verification, None)
+        return _Answer(verification, None, judged_at)
     try:
         named = [bytes.fromhex(member({"branch": each}, "branch", str)) for each in revoked]
     except ValueError:
         raise WrongShape("revoked_branches are written in hex") from None
-    return _Answer(verification, frozenset(named))
+    return _Answer(verification, frozenset(named), judged_at)
 
 
 def _refusal(error: ClientError, presented: _Presented) -> Refused | MalformedToken:

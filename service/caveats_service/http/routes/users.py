@@ -12,6 +12,7 @@ from caveats_service.core.errors import InvalidCredentials
 from caveats_service.core.usernames import check_username, fold_username
 from caveats_service.http import schemas
 from caveats_service.http.credentials import require_account, require_admin, user_of
+from caveats_service.http.errors import forbidden
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ async def change_password(request: RequestContext) -> Response:
 
 
 async def _who_changes(request: RequestContext, username: str, present: str | None) -> Actor:
-    """The user, by their present password or by Basic, or an administrator."""
+    """The user, by their present password or by Basic, or an administrator of other users.
+
+    A token that was stolen must not become the account itself.
+    """
     if present is not None:
         if (
             isinstance(request.credential, TokenCredential)
@@ -61,7 +65,12 @@ async def _who_changes(request: RequestContext, username: str, present: str | No
         return await require_account(request)
     if request.credential is None:
         raise InvalidCredentials
-    return await require_admin(request)
+    actor = await require_admin(request)
+    if actor.username == username and isinstance(request.credential, TokenCredential):
+        raise forbidden(
+            "your own password needs the present one, which a token does not show: give `password`"
+        )
+    return actor
 
 
 async def disable(request: RequestContext) -> Response:

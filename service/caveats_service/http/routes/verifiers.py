@@ -11,6 +11,7 @@ from caveats import InvalidKey
 from caveats.http import Problem, bad_request
 from caveats.keys import KeyBundle, check_box_key, seal_bundle
 from caveats.token import decode_base64, encode_base64, is_audience, is_token_id
+from caveats_service.core.issuing import require_shareable
 from caveats_service.http import schemas
 from caveats_service.http.credentials import require_admin
 from caveats_service.http.errors import not_found
@@ -28,6 +29,7 @@ async def register(request: RequestContext) -> Response:
     caller = await require_admin(request)
     if not is_audience(body.audience):
         raise bad_request("an audience reads a-z, then a-z, 0-9 and -, at most 32 characters")
+    require_shareable(body.audience, request.runtime.settings)
     try:
         public_key = decode_base64(body.public_key)
         check_box_key(public_key)
@@ -58,6 +60,7 @@ async def keys(request: RequestContext) -> Response:
     app = await request.runtime.store.verifiers.get(_id(request))
     if app is None or app.revoked_at is not None:
         raise not_found("there is no such verifier")
+    require_shareable(app.audience, request.runtime.settings)  # it may be registered since that was allowed
     bundle = KeyBundle(
         verifier_id=app.verifier_id,
         keyring=request.runtime.master_keys.keyring.export(app.audience),

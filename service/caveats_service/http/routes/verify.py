@@ -42,8 +42,9 @@ async def _judged(request: RequestContext, asked: schemas.VerifyRequest) -> sche
 
 
 async def _judge(request: RequestContext, asked: schemas.VerifyRequest) -> schemas.VerifyResponse:
+    now = request.runtime.now()  # of many tokens, those before may have waited for plug-ins
     context = Context(
-        now=request.now,
+        now=now,
         audience=asked.audience or DEFAULT_AUDIENCE,
         scopes=tuple(asked.scope.split(" ")) if asked.scope else (),
         extra=asked.extra,
@@ -51,7 +52,7 @@ async def _judge(request: RequestContext, asked: schemas.VerifyRequest) -> schem
     )
     token, failures = await request.runtime.tokens.failures(asked.token, context)
     if not failures:
-        request.runtime.tokens.used(token.identifier, request.now)
+        request.runtime.tokens.used(token.identifier, now)
     return schemas.VerifyResponse(
         granted=not failures,
         code="caveats_unsatisfied" if failures else None,
@@ -64,6 +65,7 @@ async def _judge(request: RequestContext, asked: schemas.VerifyRequest) -> schem
         caveats=judged(token, failures),
         branches=[branch.hex() for branch in token.branches],
         revoked_branches=_revoked_branches(request, token.token_id),
+        judged_at=now,
     )
 
 

@@ -37,6 +37,7 @@ def test_a_grant_says_whose_it_is_and_how_every_caveat_was_met(timed: Service) -
         "issued_at": "2026-11-21T12:00:00Z",
         "expires_at": "2026-11-21T13:00:00Z",
         "revoked_branches": [],
+        "judged_at": "2026-11-21T12:00:00.000Z",
         "request_sha256": sha256(replied.request.content).hexdigest(),
         "caveats": [
             {"index": 0, "kind": "user", "predicate": f"user = {user.username}", "added_by": "issuer", **row},

@@ -133,7 +133,12 @@ def needles(tokens: list[str], masters: list[bytes]) -> dict[str, bytes]:
 async def master_secrets(folder: Path) -> list[bytes]:
     store, seal_key = await open_store(Settings.load(data_dir=folder / "data"), create=False)
     masters = MasterKeys(
-        store, seal_key, Settings.load(data_dir=folder / "data"), now=utc_now, changed=lambda _: None
+        store,
+        seal_key,
+        Settings.load(data_dir=folder / "data"),
+        now=utc_now,
+        tend_time=utc_now,
+        changed=lambda _: None,
     )
     await masters.start()
     await store.close()

@@ -624,7 +624,7 @@ def test_an_administrator_registers_people(caveats: Script) -> None:
         ),
         (("login", "ALICE", "--password-stdin", "--scope", "nonsense"), PASSWORD, 2, "not a scope"),
         (("login", "ALICE", "--password-stdin", "--expires-in", "9999d"), PASSWORD, 2, "expires_in"),
-        (("register", "ALICE", "--password-stdin"), PASSWORD, 1, "taken"),
+        (("register", "ALICE", "--password-stdin"), PASSWORD, 1, "has the name"),
         (("register", "somebody", "--password-stdin"), "short", 2, "password"),
         (("verify", "--audience", "photos", "-"), "TOKEN", 4, "audience"),
         (("issue", "--scope", "caveats:admin", "--token", "-"), "TOKEN", 4, "beyond what you may have"),

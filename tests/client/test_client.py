@@ -149,7 +149,7 @@ async def test_revoke_presents_the_copy_and_not_the_clients_own_token(run: Run, 
 
     await run(handler, lambda client: client.revoke(narrow), token=token)
     await run(handler, lambda client: client.revoke(narrow.encode()))
-    assert seen == [(f"Bearer {narrow.encode()}", b"{}")] * 2
+    assert seen == [(f"Bearer {narrow.encode()}", b'{"presented": true}')] * 2
 
 
 async def test_renew_replaces_the_clients_own_token_and_no_other(token: Macaroon) -> None:

@@ -88,7 +88,7 @@ def test_the_files_are_for_their_owner_only_and_tell_nothing(tmp_path: Path) -> 
     for path in files:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         data = path.read_bytes()
-        for private in (b"user", b"k1", replica.keyring.keys[0].secret, TOKENS[0].encode()):
+        for private in (b"user", replica.keyring.keys[0].secret, TOKENS[0].encode()):
             assert private not in data
 
 

@@ -223,12 +223,12 @@ class ServiceRuntime:
 
     async def _tend(self) -> None:
         await self.tokens.write_uses()
-        await self.master_keys.tend()
-        await self.clock_check.watch()
+        clock_is_right = await self.clock_check.watch()
+        await (self.master_keys.tend() if clock_is_right else self.master_keys.refresh())
         if self.forgetting_time.went_back():
             log.warning("clock_was_ahead")
             await self.feed.load()
-        if self._monotonic() >= self._prune_at:
+        if clock_is_right and self._monotonic() >= self._prune_at:  # other nodes forget for this one
             self._prune_at = self._monotonic() + _PRUNE_EVERY
             now = self.forgetting_time()
             self.feed.revocation_set.prune(now - LATE)

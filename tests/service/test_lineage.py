@@ -252,6 +252,33 @@ def test_a_service_whose_clock_jumps_and_comes_back_forgets_no_revocation_and_de
         assert rows(tmp_path, "SELECT count(*) FROM revocations") == [(0,)]
 
 
+def test_a_node_whose_clock_differs_from_the_databases_removes_nothing(
+    start: Callable[..., Service], clock: Clock, tmp_path: Path
+) -> None:
+    """Also if it was ahead from the start, so that the node's own monotonic clock shows nothing."""
+    service = start(now=clock)
+    runtime = service.runtime
+    user = new_user(service)
+
+    async def server_time() -> datetime:
+        return right
+
+    with service.client() as http:
+        token = user.token(note="ci")
+        admin(http, "/v1/keys/rotate", {"now": True})
+        http.post("/v1/revocations", json={"presented": True}, headers=bearer(token))
+        right = clock()
+        runtime.store.instance.server_time = server_time  # type: ignore[method-assign]
+        clock.forward(days=100)
+        service.run(runtime._tend())
+        assert rows(tmp_path, "SELECT count(*) FROM revocations") == [(1,)]
+        assert {row.state.value for row in runtime.master_keys.rows} == {"active", "verifying"}
+        right = clock()
+        service.run(runtime._tend())
+        assert rows(tmp_path, "SELECT count(*) FROM revocations") == [(0,)]
+        assert {row.state.value for row in runtime.master_keys.rows} >= {"retired"}
+
+
 def test_what_a_node_forgot_by_a_clock_that_was_ahead_at_its_start_is_read_again(
     start: Callable[..., Service], clock: Clock
 ) -> None:

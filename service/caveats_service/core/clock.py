@@ -46,11 +46,12 @@ class ClockCheck:
             f" at most {TOLERATED_SKEW.total_seconds():g} s is tolerated"
         )
 
-    async def watch(self) -> None:
-        """Log that the clock is off, once until it is right again."""
+    async def watch(self) -> bool:
+        """Whether the clock is right. Logs that it is off, once until it is right again."""
         trouble = await self.trouble()
         if trouble is not None and not self._told:
             log.error("clock_is_off", detail=trouble)
         elif trouble is None and self._told:
             log.info("clock_is_right")
         self._told = trouble is not None
+        return trouble is None

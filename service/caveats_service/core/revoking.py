@@ -119,10 +119,10 @@ class Revoker:
         entry = BranchRevocation(token.token_id, token.branches[-1], self.outlives_copy(token))
         if entry.expires_at <= self._forgetting_time() - LATE:  # so late for every verifier's clock as well
             return AlreadyDead(entry, "expired")
-        found = await self._find(entry, _reasons(token, entry.expires_at))
+        found = await self._find(entry, reasons(token, entry.expires_at))
         if found is not None:
             return found
-        parents = [caveat.token_id for caveat in token.caveats if isinstance(caveat, Parent)]
+        parents = [parent.token_id for parent in _parents(token)]
         if parents or not token.whole or token.audience != DEFAULT_AUDIENCE:
             self._count(token.token_id, dict.fromkeys((token.token_id, *parents)), counted_at)
         return await self._revoke(entry, actor_of(token))
@@ -191,16 +191,24 @@ class Revoker:
         return record
 
 
-def _reasons(token: Introspection, until: datetime) -> list[Revocation]:
+def reasons(token: Introspection, until: datetime) -> list[Revocation]:
     """The revocations that would kill this token as well, as long as until then."""
-    reasons: list[Revocation] = [
+    found: list[Revocation] = [
         TokenRevocation(token.token_id, until),
         *(BranchRevocation(token.token_id, branch, until) for branch in token.branches),
         UserRevocation(token.user, token.issued_at, until),
     ]
-    for parent in token.caveats:
-        if isinstance(parent, Parent):
-            reasons.append(TokenRevocation(parent.token_id, until))
-            reasons += [BranchRevocation(parent.token_id, branch, until) for branch in parent.branches]
-            reasons.append(UserRevocation(token.user, issue_time(parent.token_id), until))
-    return reasons
+    for parent in _parents(token):
+        found.append(TokenRevocation(parent.token_id, until))
+        found += [BranchRevocation(parent.token_id, branch, until) for branch in parent.branches]
+        found.append(UserRevocation(token.user, issue_time(parent.token_id), until))
+    return found
+
+
+def _parents(token: Introspection) -> list[Parent]:
+    """What the token came of. A third party's word does not count: with another discharge the token lives."""
+    return [
+        caveat
+        for caveat, who in zip(token.caveats, token.added_by, strict=True)
+        if isinstance(caveat, Parent) and who != "discharger"
+    ]

@@ -20,6 +20,7 @@ from caveats import (
     MalformedCaveat,
     Parent,
     Scope,
+    TokenRevocation,
     User,
     authenticate,
     effective,
@@ -42,6 +43,7 @@ from caveats_service.core.issuing import (
     plan,
     renewal_expiry,
 )
+from caveats_service.core.revoking import reasons
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -371,3 +373,12 @@ def test_a_copy_has_expired_for_good_when_no_renewal_and_no_discharge_helps(
     identifier = Identifier("k1", "default", new_token_id(NOW), 3)
     judged = Introspection(identifier, "alice", typed, added_by=who, branches=(), whole=False)
     assert final_expiry(judged) == (None if expected is None else expected.at)
+
+
+@pytest.mark.parametrize(("who", "dies"), [("issuer", True), ("discharger", False)])
+def test_a_third_partys_word_makes_no_token_dead_already(who: str, *, dies: bool) -> None:
+    """With another discharge it would live on, and its revocation would not have been written."""
+    identifier = Identifier("k1", "default", new_token_id(NOW), 3)
+    caveats, added_by = (User("alice"), FIRST, PARENT), ("issuer", "issuer", who)
+    judged = Introspection(identifier, "alice", caveats, added_by=added_by, branches=(), whole=True)
+    assert (TokenRevocation(PARENT.token_id, NOW) in reasons(judged, NOW)) is dies

@@ -99,6 +99,11 @@ class _LingeringTransport:
             self._transport.close()
             return
         self._protocol.lingering = True
+        self.write = _throw_away  # the answer to a request that came in one piece with the last one
         self._transport.write_eof()
         self._protocol.flow.resume_reading()
         self._protocol.loop.call_later(_LINGER, self._transport.close)
+
+
+def _throw_away(data: object) -> None:
+    """Write nothing: the end has been sent."""

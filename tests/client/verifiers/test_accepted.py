@@ -16,7 +16,7 @@ def accepted(token: int, copy: int = 0, *, size: int = 10, revoked: int = 0) -> 
     identifier = f"1.k1.photos.{token:026}.3".encode()
     wire = WireMacaroon("", identifier, (b"user = alice", f"note = {copy:0{size}}".encode()), bytes(32))
     branches = frozenset(n.to_bytes(16, "big") for n in range(revoked))
-    return Accepted(wire, LONG_AGO, branches)
+    return Accepted(wire, LONG_AGO, branches, asked_at=0.0, judged_at=None)
 
 
 def filled(cache: AcceptedTokens, *every: Accepted) -> AcceptedTokens:

@@ -126,8 +126,6 @@ def test_without_the_store_what_was_issued_goes_on_and_changes_are_a_503(
         for _ in range(3):
             assert http.get("/v1/authorize", headers=bearer(token)).status_code == 200
             assert http.post("/v1/verify", json={"token": token}).json()["granted"]
-            assert http.post("/v1/tokens/renew", headers=bearer(token)).status_code == 200
-            assert http.post("/v1/tokens", json={}, headers=bearer(token)).status_code == 201
             assert http.get("/healthz").status_code == 200
         user = {"username": "x", "password": "password1"}
         away = [
@@ -135,6 +133,10 @@ def test_without_the_store_what_was_issued_goes_on_and_changes_are_a_503(
             http.post("/v1/users", json=user),
             http.post("/v1/tokens", json=user),
             http.post("/v1/session", json=user),
+            http.post(
+                "/v1/tokens/renew", headers=bearer(token)
+            ),  # whether the account is open nobody can say
+            http.post("/v1/tokens", json={}, headers=bearer(token)),
             http.post("/v1/tokens", json={"note": "ci"}, headers=bearer(token)),
             http.get("/v1/tokens", headers=bearer(token)),
             http.get("/v1/tokens", headers=basic("x", "password1")),

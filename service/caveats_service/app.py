@@ -15,7 +15,7 @@ from caveats_service.core.passwords import INTERACTIVE, PasswordProfile
 from caveats_service.discharge.routes import agents as agent_logins
 from caveats_service.discharge.routes import discharge, forms, pages, waiting
 from caveats_service.http.cors import CrossOrigin
-from caveats_service.http.edge import Edge
+from caveats_service.http.edge import Edge, InStep
 from caveats_service.http.errors import problem_response
 from caveats_service.http.request import Handler, endpoint
 from caveats_service.http.router import Router
@@ -142,14 +142,15 @@ def _middleware(settings: Settings, endpoints: Router) -> list[Middleware]:
         max_header_bytes=settings.max_header_bytes,
         public_path=settings.public_path,
     )
+    in_step = Middleware(InStep)
     if not settings.allowed_origins and not settings.bearer_from_any_origin:
-        return [edge]
+        return [in_step, edge]
     cross_origin = Middleware(
         CrossOrigin,
         allowed_origins=settings.allowed_origins,
         bearer_from_anywhere=settings.bearer_from_any_origin,
     )
-    return [cross_origin, edge]
+    return [in_step, cross_origin, edge]
 
 
 async def _problem(request: Request, error: Exception) -> Response:

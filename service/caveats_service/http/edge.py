@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
+class InStep:
+    """A middleware around `app`, whoever in there answers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on. An answer that starts before the last of the request's body was read closes the connection."""
+        if scope["type"] == "http" and announces_body(scope["headers"]):
+            receive, send = _in_step(receive, send)
+        await self._app(scope, receive, send)
+
+
 class Edge:
     """A middleware. Requests go on to `endpoints`; what is no HTTP request goes on to `app`.
 
@@ -35,8 +48,6 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if announces_body(scope["headers"]):
-            receive, send = _in_step(receive, send)
         try:
             self._check(scope)
         except Problem as problem:

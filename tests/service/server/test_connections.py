@@ -200,6 +200,23 @@ def test_the_next_question_on_a_kept_connection_is_not_eaten_as_a_body(
     assert connection.answer()[0] == 0  # never an answer that could be taken for one to the second question
 
 
+def test_a_preflight_that_announces_a_body_closes_the_connection(tmp_path: Path) -> None:
+    """Starlette's middleware answers it, which reads no body."""
+    origin = "https://app.example"
+    preflight = (
+        f"OPTIONS /v1/tokens HTTP/1.1\r\nHost: a\r\nOrigin: {origin}\r\nAccess-Control-Request-Method: POST\r\n"
+        "Content-Length: 60\r\n\r\n"
+    ).encode()
+    with serving(tmp_path, allowed_origins=origin) as other:
+        connection = Connection(other.port)
+        with connection.socket:
+            connection.send(preflight)
+            status, headers, _ = connection.answer()
+            assert (status, headers.get("connection")) == (200, "close")
+            assert headers["access-control-allow-origin"] == origin
+            assert connection.answer()[0] == 0
+
+
 @pytest.mark.parametrize(
     ("request_of", "status"),
     [

@@ -1,7 +1,8 @@
 """HTTP/1.1 on a connection, where uvicorn's protocol over httptools would lose the place: upgrades, and early answers.
 
 Knows uvicorn's protocol; knows no request of this service. An upgrade that nobody takes is ignored, as RFC 9110, section
-7.8, has it: httptools would drop the request's body. A connection that is closed while the client still sends is closed
+7.8, has it: httptools would drop the request's body. What comes after a body is no header, which uvicorn would take it
+for: proxies check heads only. A connection that is closed while the client still sends is closed
 in two steps, as nginx does it: what comes is thrown away, because the kernel would answer it with a reset, and a reset
 takes the answer away from a client that has not read it yet.
 """
@@ -47,8 +48,16 @@ class ServiceProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """As uvicorn does, for the head. A field after the body (RFC 9110, section 6.5.1) is dropped."""
+        if "method" not in self.scope:
+            super().on_header(name, value)
+
     def _parse(self, data: bytes) -> None:
-        """Feed the parser. A head that asks for an upgrade is fed to it a second time, without that wish."""
+        """Feed the parser. A head that asks for an upgrade is fed to another one, without that wish.
+
+        The first one may have taken the head, which ends with `Connection: close`, for the last of this connection.
+        """
         while data:
             try:
                 self.parser.feed_data(data)
@@ -57,7 +66,10 @@ class ServiceProtocol(HttpToolsProtocol):
                     raise httptools.HttpParserError from None
                 (end_of_head,) = upgrade.args
                 data = data[end_of_head:]
-                self.parser.feed_data(self._head_without_upgrade())
+                head = self._head_without_upgrade()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+                self.parser.feed_data(head)
             else:
                 return
 

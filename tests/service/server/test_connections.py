@@ -149,6 +149,31 @@ def test_an_upgrade_hides_no_second_request(service: Service) -> None:
         assert status_of(answer) in (200, 400)
 
 
+@pytest.mark.parametrize(
+    ("version", "line"),
+    [
+        pytest.param("1.1", "Connection: close, Upgrade\r\nUpgrade: h2c\r\n", id="the last request"),
+        pytest.param(
+            "1.1", "Connection: close\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", id="two lines"
+        ),
+        pytest.param(
+            "1.0", "Connection: upgrade\r\nUpgrade: h2c\r\n", id="HTTP/1.0, nginx without a version"
+        ),
+        pytest.param("1.0", "Connection: keep-alive, upgrade\r\nUpgrade: h2c\r\n", id="HTTP/1.0, kept"),
+    ],
+)
+def test_an_upgrade_in_the_last_request_of_a_connection_is_ignored_too(
+    connection: Connection, version: str, line: str
+) -> None:
+    request = post("/v1/verify", b'{"token": "cav1_x"}', line).replace(
+        b"HTTP/1.1", f"HTTP/{version}".encode()
+    )
+    connection.send(request)
+    status, headers, _ = connection.answer()
+    assert (status, headers["connection"]) == (401, "close")
+    assert connection.answer()[0] == 0
+
+
 def test_connect_is_no_method_of_this_service(service: Service) -> None:
     answer = raw(
         service, b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -171,6 +196,81 @@ def test_a_body_that_another_server_protocol_lost_is_missed(
         wish = {"username": user.username, "password": user.password, "scope": "photos:read"}
         answer = raw(other, post("/v1/tokens", json.dumps(wish).encode(), CURL_H2C))
         assert status_of(answer) == {"h11": 201, "httptools": 400}[protocol], answer
+
+
+# what comes after a body
+
+
+def with_trailers(body: bytes, *trailers: str) -> bytes:
+    return b"%x\r\n%s\r\n0\r\n%s\r\n" % (len(body), body, "".join(trailers).encode())
+
+
+@pytest.mark.parametrize("name", ["Authorization", "authorization", "X-Auth-Token", "Cookie"])
+@pytest.mark.parametrize("upgrade", ["", CURL_H2C], ids=["plain", "h2c"])
+def test_a_field_after_the_body_is_no_header(
+    connection: Connection, service: Service, name: str, upgrade: str
+) -> None:
+    """A proxy that checks, adds or removes headers does so in the head (RFC 9110, section 6.5.1)."""
+    token = new_user(service).token()
+    value = {"authorization": f"Bearer {token}", "cookie": f"{service.settings.cookie_name}={token}"}
+    trailer = f"{name}: {value.get(name.lower(), token)}\r\nOrigin: {service.url}\r\n"
+    framing = f"Trailer: {name}\r\nTransfer-Encoding: chunked\r\n"
+    request = post("/v1/tokens", with_trailers(b'{"scope": "a:b"}', trailer), upgrade, framing=framing)
+    connection.send(request)
+    assert connection.answer()[0] == 401
+    connection.send(post("/v1/tokens", b'{"scope": "a:b"}'))  # nor one of the next request
+    assert connection.answer()[0] == 401
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded"])
+def test_an_address_after_the_body_is_not_the_clients(tmp_path: Path, name: str) -> None:
+    """Caddy and HAProxy hand on what a client writes there, behind what they write themselves."""
+    with serving(tmp_path, trusted_proxies="127.0.0.1") as behind:
+        token = new_user(behind).issue(caveats=["client-ip = 10.0.0.0/8"])["token"]
+        head = f"GET /v1/authorize HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"
+        framing = f"Trailer: {name}\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+        def asked(address: str, *trailers: str) -> int:
+            forwarded = f"X-Forwarded-For: {address}\r\n"
+            return status_of(
+                raw(behind, (head + forwarded + framing).encode() + with_trailers(b"x", *trailers))
+            )
+
+        own = "10.0.0.1" if name == "X-Forwarded-For" else "for=10.0.0.1"
+        assert asked("10.0.0.1") == 200
+        assert asked("192.0.2.7") == 403
+        assert asked("192.0.2.7", f"{name}: {own}\r\nX-Last: x\r\n") == 403
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        pytest.param(b"2\r\n{}\r\n0\r\nX: ", id="one field"),
+        pytest.param(b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 1000, id="many fields"),
+        pytest.param(b"2\r\n{}\r\n1;", id="an extension of a chunk"),
+    ],
+)
+def test_what_comes_after_a_body_is_bounded(connection: Connection, begun: bytes) -> None:
+    connection.send(post("/v1/verify", begun, framing="Transfer-Encoding: chunked\r\n"))
+    line = b"X: y\r\n" if begun.endswith(b"\n") else b"x"
+    with contextlib.suppress(ConnectionError):
+        for _ in range(16):  # the server reads a quarter of a megabyte at once
+            connection.send(line * (65536 // len(line)))
+    status, headers, _ = connection.answer()
+    assert (status, headers["connection"]) == (431, "close")
+
+
+def test_a_body_in_small_pieces_is_no_head(connection: Connection, service: Service) -> None:
+    """Neither its chunks nor a second request count as the head that came before."""
+    long = f"X-Long: {'x' * (service.settings.max_header_bytes - 4096)}\r\n"
+    body = json.dumps({"token": "cav1_" + "x" * 9000}).encode()
+    for _ in range(2):
+        head = post("/v1/verify", b"", long, framing="Transfer-Encoding: chunked\r\n")
+        connection.send(head[:30_000], head[30_000:])
+        for at in range(0, len(body), 500):
+            connection.send(b"%x;e=f\r\n%s\r\n" % (len(body[at : at + 500]), body[at : at + 500]))
+        connection.send(b"0\r\n", b"X: y\r\n", b"\r\n")
+        assert connection.answer()[0] == 401
 
 
 # a connection that is kept

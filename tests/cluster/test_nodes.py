@@ -7,8 +7,8 @@ from time import monotonic
 
 import pytest
 
-from tests.support.cluster import Cluster, accepted, at_once, authorized, seconds_until, sql, until
-from tests.support.service import bearer, narrow
+from tests.support.cluster import AUDIENCE, Cluster, accepted, at_once, authorized, seconds_until, sql, until
+from tests.support.service import ADMIN_PASSWORD, basic, bearer, narrow
 
 
 def test_nodes_that_start_at_once_on_an_empty_database_agree_on_one_key_and_one_admin(two: Cluster) -> None:
@@ -62,9 +62,13 @@ def test_a_key_that_was_forced_to_retire_is_dead_everywhere_within_five_seconds(
         token = two.issue(0)
         (key_id,) = [key for key, state in two.keys().items() if state == "active"]
         assert two.rotate(0, now=True).status_code == 201
-        later = two.issue(1)
+        child = two.issue(1)  # against the admin's token, which is under the key that will be retired
+        wish = {"audience": AUDIENCE, "scope": "photos:*"}
+        signed_in = two.clients[1].post("/v1/tokens", json=wish, headers=basic("admin", ADMIN_PASSWORD))
+        later = signed_in.json()["token"]
         for verifier in (here, there):
             assert accepted(verifier, token)
+            until(lambda verifier=verifier: accepted(verifier, child), 2)
             until(lambda verifier=verifier: accepted(verifier, later), 2)  # `now` waits for nobody
         admin = bearer(
             two.clients[0]
@@ -81,6 +85,9 @@ def test_a_key_that_was_forced_to_retire_is_dead_everywhere_within_five_seconds(
             lambda: not authorized(two.clients[1], token),
             lambda: not accepted(here, token),
             lambda: not accepted(there, token),
+            lambda: not authorized(two.clients[1], child),
+            lambda: not accepted(here, child),
+            lambda: not accepted(there, child),
         ):
             assert seconds_until(dead, retired, 5) <= 5
         print(f"dead everywhere after {monotonic() - retired:.3f} s")

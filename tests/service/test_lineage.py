@@ -19,6 +19,7 @@ from tests.support.service import (
     Service,
     basic,
     bearer,
+    narrow,
     new_user,
     problem,
     rows,
@@ -135,6 +136,29 @@ def test_a_parents_key_that_this_node_has_not_seen_is_looked_for_as_the_tokens_o
     for _ in range(20):
         assert problem(http.get("/v1/authorize", headers=bearer(orphan))) == (401, "invalid_token")
     assert len(looked) < 20
+
+
+@pytest.mark.parametrize("which", ["of its own chain", "that stays through renewals"])
+def test_what_was_issued_against_a_renewal_dies_with_either_of_its_branches(
+    timed: Service, clock: Clock, which: str
+) -> None:
+    """Of its own chain is the one that `Authenticated.branches` tells an app, which revokes as much at every verifier."""
+    token = new_user(timed).token()
+    verifier = timed.runtime.tokens.verifier
+    with timed.client() as http:
+        clock.forward(hours=1)
+        renewed = str(http.post("/v1/tokens/renew", headers=bearer(token)).json()["token"])
+        copy = narrow(renewed, "note = a copy")
+        child = exchange(http, exchange(http, copy))
+        own, stays = verifier.authenticate(copy).branches(), verifier.introspect(copy).branches
+        assert own[-1] != stays[-1]
+        branch = own[-1] if which == "of its own chain" else stays[-1]
+        body = {"token_id": verifier.introspect(copy).token_id, "branch_id": branch.hex()}
+        admin(http, "/v1/revocations", body)
+        alive = [
+            http.get("/v1/authorize", headers=bearer(text)).status_code for text in (renewed, copy, child)
+        ]
+    assert alive == [200, 401, 401]
 
 
 # A token whose id claims a strange time: an app with its audience's keys can write any

@@ -135,8 +135,8 @@ def bounds_of_user(user: str, scope: str, *, is_admin: bool) -> Bounds:
 def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, any_audience: bool) -> Bounds:
     """The bounds of what is issued against a token: no more than it allows, and it dies when that token does.
 
-    `branches`: its branch ids, 16 bytes each. The new token names all of them, and the key; it dies with any of these.
-    Raises `Forbidden`.
+    `branches`: its branch ids that stay through renewals, 16 bytes each. The new token names all of them, those of a
+    renewal's own chain, and the key; it dies with any of these. Raises `Forbidden`.
     """
     identified = authenticated.identified
     assert identified is not None
@@ -144,9 +144,10 @@ def bounds_of_token(authenticated: Authenticated, branches: Sequence[bytes], *, 
     if any(isinstance(caveat, User) and caveat.user != authority.user for caveat in authenticated.caveats):
         raise Forbidden("the token's users contradict each other")
     inherited = [caveat for caveat in authenticated.caveats if caveat.inherited]
+    every = tuple(dict.fromkeys((*branches, *authenticated.branches())))
     parents = [
-        Parent(identified.key_id, identified.token_id, tuple(branches[at : at + _BRANCHES_IN_ONE_CAVEAT]))
-        for at in range(0, len(branches), _BRANCHES_IN_ONE_CAVEAT)
+        Parent(identified.key_id, identified.token_id, every[at : at + _BRANCHES_IN_ONE_CAVEAT])
+        for at in range(0, len(every), _BRANCHES_IN_ONE_CAVEAT)
     ]
     return Bounds(
         user=authority.user or "",

@@ -12,6 +12,8 @@ from caveats import Parent
 from caveats_service.storage import ShownCredential
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from caveats import Introspection
     from caveats_service.storage import User
 
@@ -21,9 +23,13 @@ def shown_password(user: User) -> ShownCredential:
     return ShownCredential(user.username, password_changed_at=user.password_changed_at)
 
 
-def shown_token(token: Introspection) -> ShownCredential:
-    """A token that stood for the account: good as long as it, and each token that it was issued against."""
-    own = Parent(token.identifier.key_id, token.token_id, tuple(dict.fromkeys(token.branches)))
+def shown_token(token: Introspection, own_branches: Iterable[bytes]) -> ShownCredential:
+    """A token that stood for the account: good as long as it, and each token that it was issued against.
+
+    `own_branches`: the branch ids (16 bytes each) of its own chain, which a renewal has besides those that stay.
+    """
+    branches = tuple(dict.fromkeys((*token.branches, *own_branches)))
+    own = Parent(token.identifier.key_id, token.token_id, branches)
     parents = [caveat for caveat in token.caveats if isinstance(caveat, Parent)]
     lineage = tuple(parent.value for parent in (own, *parents))
     return ShownCredential(token.user, lineage=lineage, expires_at=token.expires_at)

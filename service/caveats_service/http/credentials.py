@@ -45,7 +45,9 @@ async def shown_for_account(request: RequestContext) -> ShownCredential:
     await require_account(request)
     match request.credential:
         case TokenCredential() as credential:
-            return shown_token(await request.runtime.tokens.introspect(credential.text))
+            tokens = request.runtime.tokens
+            own_branches = (await tokens.authenticate(credential.text)).branches()
+            return shown_token(await tokens.introspect(credential.text), own_branches)
         case credential:
             assert credential is not None
             return shown_password(await user_of(request, credential))

@@ -640,6 +640,25 @@ def test_a_discharge_is_not_handed_out_once_the_credential_that_asked_for_it_has
         assert denied(waited(service, wait)) == NO
 
 
+def test_a_discharge_that_was_asked_for_with_a_renewal_ends_with_its_own_branch_as_well(
+    start: Callable[..., Service],
+) -> None:
+    """The one that `Authenticated.branches` tells an app."""
+    service = start()
+    ann, bob = new_user(service), new_user(service)
+    with service.client() as http:
+        headers = bearer(ann.token(expires_in="1h"))
+        body = {"expires_in": "2h"}
+        token = http.post("/v1/tokens/renew", json=body, headers=headers).json()["token"]
+        approve, wait = approval_asked(service, token, bob)
+        renewed = service.runtime.tokens.verifier.authenticate(token)
+        assert renewed.identified is not None
+        target = {"token_id": renewed.identified.token_id, "branch_id": renewed.branches()[-1].hex()}
+        http.post("/v1/revocations", json=target, headers=bearer(admin_token(service))).raise_for_status()
+    assert heading(Browser(service).decide(approve, bob)) != "Done"
+    assert service.run(_decision(service, wait)) is Decision.OPEN
+
+
 async def _decision(service: Service, wait: str) -> Decision:
     return (await service.runtime.decisions.of_wait(wait.rpartition("/")[2])).decision
 

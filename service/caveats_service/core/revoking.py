@@ -117,14 +117,16 @@ class Revoker:
         `counted_at`: the caller's address. Raises `TooManyBranches`, `TooManyRevocations`.
         """
         entry = BranchRevocation(token.token_id, token.branches[-1], self.outlives_copy(token))
-        if entry.expires_at <= self._forgetting_time() - LATE:  # so late for every verifier's clock as well
+        if await self._is_over(entry.expires_at):
             return AlreadyDead(entry, "expired")
         found = await self._find(entry, reasons(token, entry.expires_at))
         if found is not None:
             return found
         parents = [parent.token_id for parent in _parents(token)]
-        if parents or not token.whole or token.audience != DEFAULT_AUDIENCE:
-            self._count(token.token_id, dict.fromkeys((token.token_id, *parents)), counted_at)
+        for_app = token.audience != DEFAULT_AUDIENCE
+        if parents or not token.whole or for_app:
+            came_of = dict.fromkeys((token.token_id, *parents))
+            self._count(token.token_id, came_of, counted_at, for_app=for_app)
         return await self._revoke(entry, actor_of(token))
 
     async def revoke_user(
@@ -162,6 +164,13 @@ class Revoker:
         )
         return self._heed(again)
 
+    async def _is_over(self, at: datetime) -> bool:
+        """Whether this is so long ago that it is over by every verifier's clock, and by the database's if it has its own."""
+        if at > self._forgetting_time() - LATE:
+            return False
+        there = await self._store.instance.server_time()
+        return there is None or at <= there - LATE
+
     async def _find(
         self, entry: BranchRevocation, reasons: Sequence[Revocation]
     ) -> RevocationRecord | AlreadyDead | None:
@@ -174,14 +183,19 @@ class Revoker:
             return record
         return AlreadyDead(record.entry, "revoked", record.sequence)
 
-    def _count(self, token_id: str, came_of: Iterable[str], address: str) -> None:
-        """Raises `TooManyBranches` or `TooManyRevocations` if no further copy may be revoked by itself."""
-        if self._branch_count(token_id) >= self._most_branches:
+    def _count(self, token_id: str, came_of: Iterable[str], address: str, *, for_app: bool = False) -> None:
+        """Raises `TooManyBranches` or `TooManyRevocations` if no further copy may be revoked by itself.
+
+        `for_app`: the ids stand in a token for an app, which can write any. Those have half of the room and a count of
+        their own, so that none keeps the copies of an account's token from being revoked.
+        """
+        most = (self._most_branches + 1) // 2 if for_app else self._most_branches
+        if self._branch_count(token_id) >= most:
             raise TooManyBranches(
-                f"{self._most_branches} copies of this token are revoked, as many as may be:"
+                f"{most} copies of this token are revoked, as many as may be:"
                 " revoke the copy that these were made from, or the whole token"
             )
-        self._rate_limiter.revoke(came_of, address)
+        self._rate_limiter.revoke([f"app {one}" for one in came_of] if for_app else came_of, address)
 
     async def _revoke(self, entry: Revocation, actor: str) -> RevocationRecord:
         return self._heed(await self._store.revocations.revoke(entry, now=self._now(), actor=actor))

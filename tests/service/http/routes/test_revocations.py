@@ -16,6 +16,7 @@ from caveats import (
     Expires,
     Identifier,
     Macaroon,
+    Parent,
     PrivateKey,
     Revoked,
     ThirdParty,
@@ -404,6 +405,30 @@ def test_a_copy_that_has_expired_by_a_clock_that_is_ahead_is_revoked(
         assert not live(http, copy)
 
 
+def test_a_copy_that_has_expired_by_a_clock_that_the_database_does_not_share_is_revoked(
+    start: Callable[..., Service], clock: Clock
+) -> None:
+    """A node that started with a clock that is ahead, so that its monotonic clock shows nothing."""
+    service = start(now=clock)
+    right = clock()
+
+    async def server_time() -> datetime:
+        return right
+
+    with service.client() as http:
+        token = new_user(service).token()
+        expiry = f"expires = {clock() + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+        copy, another = narrow(token, expiry), narrow(token, expiry, "note = another")
+        service.runtime.store.instance.server_time = server_time  # type: ignore[method-assign]
+        clock.forward(days=1)
+        assert revoke(http, token=copy).json()["already"] is None
+        clock.forward(days=-1)
+        assert not live(http, copy)
+        clock.forward(days=1)
+        right = clock()
+        assert revoke(http, token=another).json()["already"] == "expired"
+
+
 def test_an_expired_token_is_not_dead_while_it_may_have_been_renewed(timed: Service, clock: Clock) -> None:
     with timed.client() as http:
         token = new_user(timed).token()
@@ -523,6 +548,34 @@ def test_so_many_copies_of_one_token_are_kept_revoked_and_the_token_can_be_revok
         assert revoke(http, narrow(user.token(), "note = another token")).status_code == 201
         assert revoke(http, token).status_code == 201
         assert not live(http, above)
+
+
+@pytest.mark.parametrize("by", ["token id", "parent"])
+@pytest.mark.parametrize("bound", [{"revoke_limit_token": "4/hour"}, {"max_revoked_branches": 4}])
+def test_what_an_app_writes_into_its_tokens_keeps_no_copy_of_an_accounts_token_from_being_revoked(
+    start: Callable[..., Service], bound: dict[str, Any], by: str
+) -> None:
+    service = start(**bound)
+    user = new_user(service)
+    keyring = service.runtime.master_keys.keyring
+
+    def forged(token_id: str, n: int) -> str:
+        """What an app with the keys of its audience can make."""
+        parent = [Parent("k1", token_id, ())] if by == "parent" else []
+        caveats = (UserCaveat("admin"), Expires.after(timedelta(days=1), now=utc_now()), *parent)
+        own_id = token_id if by == "token id" else new_token_id(utc_now())
+        identifier = Identifier("k1", "photos", own_id, len(caveats))
+        return narrow(
+            Macaroon.mint(keyring.root_key(identifier), identifier, caveats=caveats).encode(), f"note = {n}"
+        )
+
+    with service.client() as http:
+        token = user.token()
+        answers = [revoke(http, token=forged(token_id_of(token), n)).status_code for n in range(6)]
+        assert 201 in answers
+        for copy in copies(token, 2):
+            assert revoke(http, token=copy).status_code == 201
+            assert not live(http, copy)
 
 
 def test_a_browser_whose_old_session_can_not_be_revoked_signs_in_all_the_same(

@@ -86,12 +86,17 @@ class PluginThreadPool:
             self._changed.notify_all()
 
     def _find_thread(self) -> None:
-        """Wake or start a thread for what waits. Called under the lock."""
+        """Wake or start a thread for what waits. Called under the lock.
+
+        Where the system has no thread to give, it waits for those that there are.
+        """
         if self._idle >= len(self._waiting):
             self._changed.notify()
         elif self._threads - self._lost < self._count and self._threads < self._count + self._most_lost:
-            self._threads += 1
-            threading.Thread(target=self._serve, name=f"{self._name}-{self._threads}", daemon=True).start()
+            name = f"{self._name}-{self._threads + 1}"
+            with contextlib.suppress(RuntimeError):
+                threading.Thread(target=self._serve, name=name, daemon=True).start()
+                self._threads += 1
 
     def _leave(self, item: _Work) -> None:
         """Nobody waits for this any more."""

@@ -320,6 +320,24 @@ async def test_a_caller_who_goes_away_leaves_nothing_in_the_queue(release: threa
     assert await pool.run(lambda: "well", 5) == "well"
 
 
+async def test_a_system_without_a_thread_to_give_leaves_nothing_in_the_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = PluginThreadPool(1, "test", most_lost=1, most_waiting=3)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        for _ in range(5):
+            with pytest.raises(TimeoutError):
+                await pool.run(lambda: "well", 0.02)
+    assert not pool._waiting
+    assert await pool.run(lambda: "well", 5) == "well"
+    pool.close()
+
+
 @pytest.mark.slow
 def test_a_check_that_never_ends_does_not_keep_the_service_from_ending(
     installed: Path, tmp_path: Path

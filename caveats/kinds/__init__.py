@@ -29,7 +29,7 @@ from caveats.kinds.checkers import (
     unsatisfied,
 )
 from caveats.kinds.facts import Address, Network, is_plain_path, parse_address, parse_host, path_covers
-from caveats.kinds.scopes import OWN_NAMESPACE, ScopePattern, parse_scope
+from caveats.kinds.scopes import OWN_NAMESPACE, ScopePattern, is_own_scope, parse_scope
 from caveats.kinds.standard import (
     STANDARD,
     STANDARD_KINDS,
@@ -90,6 +90,7 @@ __all__ = [
     "check_value",
     "effective",
     "is_kind",
+    "is_own_scope",
     "is_plain_path",
     "parse_address",
     "parse_host",

@@ -51,6 +51,11 @@ class ScopePattern(NamedTuple):
         return its_resource.startswith(resource + "/")
 
 
+def is_own_scope(scope: str) -> bool:
+    """Whether a request for this scope is about the service itself: `caveats:...`, or anything below."""
+    return scope.partition(":")[0].partition("/")[0] == OWN_NAMESPACE
+
+
 EVERYTHING = ScopePattern("", False, "*")
 
 

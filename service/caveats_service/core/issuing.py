@@ -33,7 +33,7 @@ from caveats import (
     new_token_id,
     renew,
 )
-from caveats.kinds import OWN_NAMESPACE, ScopePattern, check_value, parse_scope
+from caveats.kinds import ScopePattern, check_value, parse_scope
 from caveats.token import derive, is_audience, issue_time
 from caveats_service.core.errors import CeilingReached, Forbidden, InvalidCredentials, InvalidRequest
 from caveats_service.core.usernames import in_audit
@@ -55,11 +55,6 @@ _BRANCHES_IN_ONE_CAVEAT = 28
 _FOREIGN = UnknownCaveat(b"").why
 _MILLISECOND = timedelta(milliseconds=1)
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC, microsecond=0)
-
-
-def is_own_scope(scope: str) -> bool:
-    """Whether a request for this scope is about the service itself: `caveats:...`, or anything below."""
-    return scope.partition(":")[0].partition("/")[0] == OWN_NAMESPACE
 
 
 def require_shareable(audience: str, settings: Settings) -> None:

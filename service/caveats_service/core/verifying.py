@@ -25,8 +25,8 @@ from caveats import (
     Verifier,
     standard_checkers,
 )
+from caveats.kinds import is_own_scope
 from caveats_service.core.errors import Forbidden
-from caveats_service.core.issuing import is_own_scope
 from caveats_service.core.plugins import PluginFailure, PluginThreadPool, register_plugins
 from caveats_service.storage import Store, StoreError
 

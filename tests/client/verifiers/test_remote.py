@@ -177,8 +177,8 @@ def made(online: Online, tick: Tick, **given: Any) -> RemoteVerifier:
     )
 
 
-def mint(*more: Any, audience: str = "photos", count: int | None = None) -> Macaroon:
-    issued = (User("alice"), Expires.after(HOUR, now=now()), Scope("photos:*"), *more)
+def mint(*more: Any, audience: str = "photos", scope: str = "photos:*", count: int | None = None) -> Macaroon:
+    issued = (User("alice"), Expires.after(HOUR, now=now()), Scope(scope), *more)
     identifier = Identifier("k1", audience, new_token_id(now()), len(issued) if count is None else count)
     return Macaroon.mint(RING.root_key(identifier), identifier, caveats=issued)
 
@@ -290,6 +290,27 @@ def test_an_app_whose_clock_is_wrong_grants_nothing_that_the_service_would_refus
             remote.verify(token, own)
         tick.at += 3
         assert outcome(lambda: remote.verify(copy, own)) in ("UnsatisfiedCaveats", "Refused")
+
+
+def test_a_scope_of_the_service_itself_is_asked_for_every_time(
+    online: Online, remote: RemoteVerifier
+) -> None:
+    """The service refuses it where apps have the keys of accounts, whatever the token says."""
+    token = mint(scope="* caveats:*")
+    remote.verify(token, context())
+    for scope in ("caveats:admin", "caveats/x:read"):
+        asked = replace(context(), scopes=("photos:read", scope))
+        for copy in (token, token.attenuate(Note("a copy"))):
+            before = online.asked
+            assert remote.verify(copy, asked).user == "alice"
+            assert remote.verify(copy, asked).user == "alice"
+            assert online.asked == before + 2
+    online.answer = lambda _: httpx.Response(
+        403, json={"status": 403, "code": "forbidden"}, headers={"content-type": "application/problem+json"}
+    )
+    with pytest.raises(Refused):
+        remote.verify(token, replace(context(), scopes=("caveats:admin",)))
+    assert remote.verify(token, context()).user == "alice"
 
 
 def test_a_copy_made_of_a_remembered_one_needs_no_asking(online: Online, remote: RemoteVerifier) -> None:

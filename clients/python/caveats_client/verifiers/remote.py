@@ -6,7 +6,8 @@
 The verifier remembers a token that the service accepted for a few seconds. In that time it also verifies every narrower
 copy of that token, whose chain continues from its signature. It judges the caveats itself, for every request, and by the
 service's time as well as by its own. What the service refused it asks about again. About a token with third-party caveats,
-or with a kind that is not a standard one, it asks the service every time: the two may judge that kind otherwise.
+or with a kind that is not a standard one, it asks the service every time: the two may judge that kind otherwise. So it does
+for a scope of the service itself, which the service can refuse whatever the token says.
 
 A revocation therefore takes effect within `remember_for`. If that is too late, use a key
 (`caveats_client.verifiers.local`), or set `remember_for` to 0 seconds. Without a key, a verifier cannot read the feed of
@@ -47,7 +48,7 @@ from caveats import (
     unsatisfied,
 )
 from caveats.context import facts_of
-from caveats.kinds import HOLDER, ISSUER
+from caveats.kinds import HOLDER, ISSUER, is_own_scope
 from caveats.token import branch_id, extend_all, same
 from caveats_client.api import calls
 from caveats_client.api.calls import RequestFacts
@@ -187,7 +188,7 @@ class _Remote(Generic[Transport]):
         Raises `BadSignature`, `Revoked` or `UnsatisfiedCaveats`.
         """
         wire = presented.wire
-        if not presented.plain:
+        if not presented.plain or any(map(is_own_scope, context.scopes)):
             return None
         tick = self._monotonic()
         accepted = self._accepted.find(wire, tick)

@@ -24,16 +24,22 @@ _MOST_THROWN_AWAY = 4 * 1024 * 1024
 
 
 class ServiceProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which takes no upgrade and reads the body, and closes without a reset."""
+    """uvicorn's protocol, which takes no upgrade and reads the body, and closes without a reset.
+
+    A head is whole within `timeout_keep_alive` seconds from its first byte; a connection without a byte is as idle as a kept one.
+    """
 
     lingering = False
     """Whether the last answer has been sent, and what comes is thrown away."""
     _thrown_away = 0
+    _head_begun = False
+    """Whether some of a head has come, and not all."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """As uvicorn does, with a transport that closes in two steps."""
         super().connection_made(transport)
         self.transport = _LingeringTransport(transport, self)  # type: ignore[assignment]
+        self._await_head()
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`, unless the last answer has been sent."""
@@ -42,11 +48,28 @@ class ServiceProtocol(HttpToolsProtocol):
             if self._thrown_away > _MOST_THROWN_AWAY:
                 self.transport.close()
             return
-        self._unset_keepalive_if_required()
+        if not self._head_begun:
+            self._unset_keepalive_if_required()
         try:
             self._parse(data)
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
+            return
+        self._head_begun = self.scope is not None and "method" not in self.scope
+        idle = self.cycle is None or self.cycle.response_complete
+        if self._head_begun and idle and self.timeout_keep_alive_task is None:
+            self._await_head()
+
+    def _await_head(self) -> None:
+        """Close the connection after a while, unless a head is whole by then."""
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def on_headers_complete(self) -> None:
+        """As uvicorn does; the time for the head is over."""
+        self._unset_keepalive_if_required()
+        super().on_headers_complete()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """As uvicorn does, for the head. A field after the body (RFC 9110, section 6.5.1) is dropped."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,42 @@ def test_a_body_in_small_pieces_is_no_head(connection: Connection, service: Serv
             connection.send(b"%x;e=f\r\n%s\r\n" % (len(body[at : at + 500]), body[at : at + 500]))
         connection.send(b"0\r\n", b"X: y\r\n", b"\r\n")
         assert connection.answer()[0] == 401
+
+
+# a head that does not come
+
+
+@pytest.mark.slow
+def test_a_head_that_is_not_whole_in_time_ends_the_connection(tmp_path: Path) -> None:
+    """Neither silence nor a byte now and then holds a connection for longer than a kept one may be idle."""
+    with serving(tmp_path, keep_alive_timeout="1s") as other:
+        silent, slow, again = Connection(other.port), Connection(other.port), Connection(other.port)
+        again.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert again.answer()[0] == 200
+        for at in range(7):
+            with contextlib.suppress(ConnectionError):
+                slow.send(begun := b"GET /"[at : at + 1] or b"x")
+                again.send(begun)
+            time.sleep(0.25)
+        for connection in (silent, slow, again):
+            with connection.socket:
+                connection.socket.settimeout(1)
+                assert connection.answer()[0] == 0
+
+
+@pytest.mark.slow
+def test_a_head_in_time_is_given_all_the_time_that_its_body_and_answer_take(tmp_path: Path) -> None:
+    with serving(tmp_path, keep_alive_timeout="1s") as other:
+        connection = Connection(other.port)
+        with connection.socket:
+            whole = post("/v1/verify", b'{"token": "cav1_x"}')
+            for _ in range(2):
+                connection.send(whole[:5])
+                time.sleep(0.5)
+                connection.send(whole[5:-5])
+                time.sleep(1.3)
+                connection.send(whole[-5:])
+                assert connection.answer()[0] == 401
 
 
 # a connection that is kept

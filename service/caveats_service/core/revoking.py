@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from caveats import BranchRevocation, Introspection, Parent, Revocation, TokenRevocation, UserRevocation
+from caveats.kinds import ISSUER
 from caveats.token import issue_time
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import TooManyBranches
@@ -122,7 +123,11 @@ class Revoker:
         found = await self._find(entry, reasons(token, entry.expires_at))
         if found is not None:
             return found
-        parents = [parent.token_id for parent in _parents(token)]
+        parents = [
+            caveat.token_id
+            for caveat, who in zip(token.caveats, token.added_by, strict=True)
+            if isinstance(caveat, Parent) and who == ISSUER  # a holder can name anybody's token
+        ]
         for_app = token.audience != DEFAULT_AUDIENCE
         if parents or not token.whole or for_app:
             came_of = dict.fromkeys((token.token_id, *parents))

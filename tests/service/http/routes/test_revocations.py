@@ -550,6 +550,16 @@ def test_so_many_copies_of_one_token_are_kept_revoked_and_the_token_can_be_revok
         assert not live(http, above)
 
 
+def test_a_parent_that_a_holder_names_is_not_counted_against(start: Callable[..., Service]) -> None:
+    service = start(revoke_limit_token="3/hour")
+    with service.client() as http:
+        victims = new_user(service).token()
+        parent = f"parent = k1 {token_id_of(victims)}"
+        for token in (new_user(service).token() for _ in range(4)):
+            assert revoke(http, token=narrow(token, parent)).status_code == 201
+        assert revoke(http, token=narrow(victims, "note = a copy")).status_code == 201
+
+
 @pytest.mark.parametrize("by", ["token id", "parent"])
 @pytest.mark.parametrize("bound", [{"revoke_limit_token": "4/hour"}, {"max_revoked_branches": 4}])
 def test_what_an_app_writes_into_its_tokens_keeps_no_copy_of_an_accounts_token_from_being_revoked(

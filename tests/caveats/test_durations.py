@@ -93,3 +93,10 @@ def test_whatever_is_read_is_plain_ascii_digits_and_a_unit(text: str) -> None:
         return
     assert text.isascii()
     assert text.rstrip("smhd").isdigit()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0s"), (1, "1s"), (60, "1m"), (61, "61s"), (5400, "90m"), (86_400, "1d")]
+)
+def test_a_length_is_formatted_in_the_largest_unit_that_is_whole(seconds: int, text: str) -> None:
+    assert format_duration(timedelta(seconds=seconds)) == text

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from caveats import Context
-from caveats.http import IncomingRequest, TrustedProxies, context_of
+from caveats.http import IncomingRequest, TrustedProxies, context_of, origins_of
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -179,3 +179,30 @@ def test_the_context_has_every_fact_of_the_request() -> None:
         extra={"tenant": "acme"},
     )
     assert context_of(IncomingRequest(None, None, b"", [], None), TrustedProxies(), now=NOW) == Context(NOW)
+
+
+# the page's own origin
+
+
+@pytest.mark.parametrize(
+    ("host", "origins"),
+    [
+        pytest.param(None, set(), id="no host"),
+        pytest.param("A.example", {"http://a.example", "https://a.example"}, id="no port"),
+        pytest.param(
+            "a.example:443",
+            {"http://a.example:443", "https://a.example:443", "https://a.example"},
+            id="a port that https implies",
+        ),
+        pytest.param(
+            "a.example:80",
+            {"http://a.example:80", "https://a.example:80", "http://a.example"},
+            id="a port that http implies",
+        ),
+        pytest.param(
+            "a.example:8080", {"http://a.example:8080", "https://a.example:8080"}, id="another port"
+        ),
+    ],
+)
+def test_the_origins_that_a_host_may_be(host: str | None, origins: set[str]) -> None:
+    assert origins_of(host) == origins

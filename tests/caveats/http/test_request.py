@@ -83,3 +83,18 @@ def test_a_request_is_read_from_an_asgi_scope_as_it_came() -> None:
 
 def test_a_byte_beyond_ascii_passes_for_no_letter_of_a_path() -> None:
     assert path_text("/é".encode()) == "/\\xc3\\xa9"
+
+
+@pytest.mark.parametrize(
+    ("path", "mount", "seen"),
+    [
+        (None, "/app", None),
+        ("/app/a", "", "/app/a"),
+        ("/app/a", "/app", "/a"),
+        ("/app/a", "/app/", "/a"),
+        ("/application/a", "/app", "/application/a"),
+        ("/a", "/app", "/a"),
+    ],
+)
+def test_an_app_sees_the_path_below_its_mount(path: str | None, mount: str, seen: str | None) -> None:
+    assert IncomingRequest("GET", path, b"", [], None, mount).path_in_app == seen

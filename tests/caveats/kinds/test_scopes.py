@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from caveats import Context, MalformedCaveat, Scope, effective, standard_checkers
 from caveats.kinds import ScopePattern, parse_address, parse_scope
-from caveats.kinds.scopes import MOST_PATTERNS, intersect, reduce_patterns
+from caveats.kinds.scopes import MOST_PATTERNS, intersect, is_own_scope, reduce_patterns
 from tests.support.law import NOW, at_most
 
 COVERS = [
@@ -239,3 +239,19 @@ def test_parsed_scopes_and_addresses_are_remembered_within_bounds() -> None:
     assert parse_scope.cache_info().currsize == parse_scope.cache_info().maxsize == 4096
     assert taken < 12_000_000
     parse_scope.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("scope", "own"),
+    [
+        ("caveats:admin", True),
+        ("caveats/keys:rotate", True),
+        ("caveats:*", True),
+        ("caveatsX:admin", False),
+        ("photos/caveats:read", False),
+        ("photos:caveats", False),
+        ("*", False),
+    ],
+)
+def test_what_is_about_the_service_itself(scope, own):
+    assert is_own_scope(scope) is own

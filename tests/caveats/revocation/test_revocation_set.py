@@ -368,3 +368,15 @@ def test_rows_by_the_thousand_are_taken_in_all():
     rows = [row_of(n, TokenRevocation(f"01KAJQ0000{n:016d}", LAST)) for n in range(1, 1202)]
     revoked.add_rows(rows)
     assert (len(revoked), revoked.sequence, revoked.changes) == (1201, 1201, 1201)
+
+
+def test_many_branches_of_one_token_are_written_down_and_forgotten_as_few_are():
+    hours = {number.to_bytes(16, "big"): NOW + HOUR * (1 + number % 2) for number in range(20)}
+    many = RevocationSet(BranchRevocation(TOKEN_ID, branch, until) for branch, until in hours.items())
+    [rows] = many.rows()
+    assert {row[4] for row in rows} == {branch.hex() for branch in hours}
+    again = RevocationSet()
+    again.add_rows(rows)
+    assert sorted(again.branches_of(TOKEN_ID)) == sorted(hours)
+    assert many.prune(NOW + HOUR) == 10
+    assert sorted(many.branches_of(TOKEN_ID)) == sorted(b for b, until in hours.items() if until > NOW + HOUR)

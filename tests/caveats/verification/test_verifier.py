@@ -922,6 +922,25 @@ def test_the_checkers_that_are_handed_in_judge_from_the_start():
     assert outcome(verifier(checkers=Checkers()).verify, issue(), REQUEST) is BadSignature  # it knows no user
 
 
+def test_a_verifier_with_the_keys_of_another_audience_is_refused_when_it_is_made():
+    assert outcome(Verifier, KEYRING.export("thumbs"), audience="photos") is InvalidKey
+    assert outcome(Verifier, KEYRING.export("photos"), audience="photos") is None
+    assert outcome(Verifier, KEYRING.export("photos"), audience=None) is None
+
+
+def test_a_token_that_no_third_party_has_agreed_to_is_introspected_only_for_who_asks_for_it():
+    asking = issue().require_discharge(PARTY, random=counter_random())
+    checking = verifier()
+    assert outcome(checking.introspect, asking) is MissingDischarge
+    token = checking.introspect(asking, even_undischarged=True)
+    assert (token.user, token.token_id, token.whole) == ("alice", TOKEN_ID, False)
+    assert token.branches == verifier().introspect(issue()).branches + token.branches[-1:]
+    assert [each == "issuer" for each in token.added_by] == [True, True, True]
+    assert outcome(checking.introspect, asking) is MissingDischarge
+    forged = Macaroon.mint(ROOT_KEY, identifier(), caveats=issue().unverified_caveats)
+    assert outcome(checking.introspect, forged, even_undischarged=True) is BadSignature
+
+
 def test_other_checkers_judge_from_then_on():
     checking = verifier()
     text = issue(Note("x")).encode()

@@ -56,7 +56,9 @@ ROOMS = {
 """For each room what is mutated, and the tests that have to notice."""
 _RESULT = re.compile(r"^\s*(\S+__mutmut_\d+): ([a-z ]+)$", re.MULTILINE)
 _STRING = re.compile(r"""[rbf]*("([^"\\]|\\.)*"|'([^'\\]|\\.)*')""")
-_WORDS = re.compile(r"\braise \w|_log\.|Unmet\(|Problem\(|reason|hint|detail")
+_WORDS = re.compile(r"""\braise \w|\blog\.|Unmet\(|Problem\(|reason|hint|detail|^f?"[^"]*",?$""")
+"""Lines with a message: raised, logged, told; or a text alone on its line."""
+_BYTES = re.compile(r"""\b[rf]?b["']""")
 _KILLED = {"killed", "timeout", "suspicious", "segfault"}
 
 
@@ -70,8 +72,8 @@ class Mutant:
 
     @property
     def changes_words_only(self) -> bool:
-        """Whether it changes nothing but the text of a message for people."""
-        if not _WORDS.search(self.was) and "S" not in _STRING.sub("S", self.was):
+        """Whether it changes nothing but the text of a message for people. Bytes are never words: labels of keys are bytes."""
+        if not _WORDS.search(self.was) or _BYTES.search(self.was):
             return False
         blank = [_STRING.sub("S", line).replace("None", "S") for line in (self.was, self.becomes)]
         return blank[0] == blank[1] and _STRING.search(self.was) is not None

@@ -214,3 +214,16 @@ def test_no_repr_and_no_error_shows_a_key():
         MasterKey("k7", secret + b"x")
     assert "64" not in str(caught.value)
     assert repr(secret)[2:10] not in repr(caught.value)
+
+
+def test_a_keyring_knows_which_keys_verify_and_shows_their_ids_alone():
+    masters = [
+        MasterKey("k1", b"1" * 32, KeyState.RETIRED),
+        MasterKey("k2", b"2" * 32, KeyState.VERIFYING),
+        MasterKey("k3", b"3" * 32),
+    ]
+    keyring = MasterKeyring(masters)
+    for one in (keyring, keyring.export("photos")):
+        assert [one.has_key(key_id) for key_id in ("k1", "k2", "k3", "k4")] == [False, True, True, False]
+    assert repr(keyring) == "MasterKeyring(k2, k3)"
+    assert repr(keyring.export("photos")) == "AudienceKeyring('photos', k2, k3)"

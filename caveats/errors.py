@@ -7,6 +7,7 @@
     ├── MalformedCaveat         a predicate or a value breaks its kind's grammar
     ├── LimitExceeded           longer, more or deeper than the limits allow
     ├── InvalidKey              a key of a wrong type, length or value
+    ├── NotPicklable            something that holds secrets or locks was to be pickled or copied
     ├── RejectedDelivery        keys or revocations that did not come from the service, or came too late
     └── Refused                 a well-formed token that is refused
         ├── UnknownKey          the keyring has no key for its identifier
@@ -25,11 +26,12 @@ Errors carry evidence (which caveat, which location), never a key, a token or a 
 
 from __future__ import annotations
 
+import copyreg
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,18 @@ class Failure:
         return f"{self.predicate} (added by the {self.added_by}): {self.reason}; would pass: {self.hint}"
 
 
+def reduce_error(error: BaseException) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """The `__reduce__` of an exception that is copied and pickled whole, whatever its `__init__` takes.
+
+    Python's own calls the class with `args`, which are the message: `__init__` then fails, or makes another message of it.
+    """
+    return copyreg.__newobj__, (type(error), *error.args), error.__dict__  # type: ignore[attr-defined]
+
+
 class CaveatsError(Exception):
-    """The base class of all errors of the library."""
+    """The base class of all errors of the library. They can be copied and pickled."""
+
+    __reduce__ = reduce_error
 
 
 class MalformedToken(CaveatsError, ValueError):
@@ -76,6 +88,10 @@ class LimitExceeded(CaveatsError, ValueError):
 
 class InvalidKey(CaveatsError, ValueError):
     """A key has the wrong type, length or value. Never says what the key was."""
+
+
+class NotPicklable(CaveatsError, TypeError):
+    """A key, a verifier, a client or the like was to be pickled or copied. The message names its class."""
 
 
 class RejectedDelivery(CaveatsError):

@@ -17,6 +17,7 @@ from caveats.bakery.namespace import STANDARD, Namespace
 from caveats.errors import MalformedCaveat, MalformedTicket, MalformedToken
 from caveats.keys.boxes import BOX_KEY_SIZE, BOX_NONCE_SIZE, open_box, seal_box
 from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.pickling import Secret
 from caveats.third_party.ticket import ThirdParty
 from caveats.token.legacy import decode_any_base64, read_json
 
@@ -54,7 +55,7 @@ class BakeryParty(ThirdParty):
 
 
 @dataclass(frozen=True, slots=True)
-class BakeryTicket:
+class BakeryTicket(Secret):
     """The contents of a bakery's ticket, as the third party that it was made for reads them."""
 
     identifier: bytes

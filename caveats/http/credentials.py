@@ -20,6 +20,7 @@ from caveats.http.problems import (
     two_credentials,
 )
 from caveats.http.request import WHITE_SPACE
+from caveats.pickling import Secret
 from caveats.token.wire import PREFIX
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class PasswordCredential:
+class PasswordCredential(Secret):
     """A username and a password."""
 
     username: str

@@ -25,6 +25,8 @@ class Problem(Exception):
     `extra_headers` further headers: `WWW-Authenticate`, `Retry-After`, `Allow`.
     """
 
+    __reduce__ = errors.reduce_error
+
     def __init__(
         self,
         status: int,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caveats.errors import InvalidKey
+from caveats.pickling import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,7 +35,7 @@ _LOW_ORDER = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class PrivateKey:
+class PrivateKey(Secret):
     """An X25519 private key (RFC 7748), 32 bytes, not all zero. Raises `InvalidKey`."""
 
     secret: bytes

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from caveats.errors import InvalidKey
+from caveats.pickling import Secret
 from caveats.token import chain
 from caveats.token.chain import Pads
 from caveats.token.identifier import Identifier, is_audience, is_key_id
@@ -45,7 +46,7 @@ def _check_key_id(key_id: object) -> None:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class MasterKey:
+class MasterKey(Secret):
     """32 random bytes (`secret`) with an id: k1, k2, ... Every other key is derived from it. Raises `InvalidKey`."""
 
     key_id: str
@@ -68,7 +69,7 @@ class MasterKey:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class AudienceKey:
+class AudienceKey(Secret):
     """The key of one audience under one master key: 32 bytes (`secret`). Raises `InvalidKey`."""
 
     key_id: str
@@ -108,7 +109,7 @@ class Keyring(Protocol):
         """Whether tokens under the master key of this id are verified: it is neither unknown nor retired."""
 
 
-class MasterKeyring:
+class MasterKeyring(Secret):
     """The keys of every audience, derived from the master keys. For issuers. Immutable: rotation makes a new one."""
 
     def __init__(self, masters: Iterable[MasterKey]) -> None:
@@ -163,7 +164,7 @@ class MasterKeyring:
         return f"MasterKeyring({', '.join(self._masters)})"
 
 
-class AudienceKeyring:
+class AudienceKeyring(Secret):
     """The keys of one audience. For an app that verifies locally."""
 
     def __init__(self, audience: str, keys: Iterable[AudienceKey]) -> None:

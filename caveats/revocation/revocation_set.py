@@ -11,6 +11,7 @@ from itertools import chain, islice
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from caveats.pickling import Unpicklable
 from caveats.revocation.entries import BranchRevocation, Revocation, TokenRevocation, clamp_second, read_row
 from caveats.token.chain import BRANCH_ID_SIZE
 from caveats.token.identifier import ULID_TIME_SIZE, issue_time, milliseconds, ulid_time
@@ -29,7 +30,7 @@ _AT_ONCE = 500
 _Branches = bytes | dict[bytes, int]
 
 
-class RevocationSet:
+class RevocationSet(Unpicklable):
     """Revocations in memory, about a hundred bytes each. Safe to use from many threads.
 
     `sequence` is the highest sequence of all entries. `changes` counts the entries that were added: it also grows when

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from caveats.errors import LimitExceeded, MalformedCaveat, MalformedTicket
 from caveats.keys.boxes import BOX_KEY_SIZE, BOX_NONCE_SIZE, check_box_key, open_box, seal_box
 from caveats.limits import DEFAULT_LIMITS, Limits
+from caveats.pickling import Secret
 from caveats.token import chain
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class ThirdParty:
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(Secret):
     """The contents of a ticket, as the third party that it was made for reads them."""
 
     raw: bytes

@@ -17,6 +17,7 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, NamedTuple
 
 from caveats.errors import BadSignature, InvalidKey
+from caveats.pickling import secret_tuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,6 +35,7 @@ _INNER_REST = b"\x36" * (_BLOCK - KEY_SIZE)
 _OUTER_REST = b"\x5c" * (_BLOCK - KEY_SIZE)
 
 
+@secret_tuple
 class Pads(NamedTuple):
     """A key as the two padded blocks (64 bytes each) of RFC 2104, for many HMACs."""
 

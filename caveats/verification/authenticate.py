@@ -19,6 +19,7 @@ from caveats.kinds import DISCHARGER, HOLDER, ISSUER, STANDARD_KINDS, Caveat, Us
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.macaroon.bundle import Bundle
 from caveats.macaroon.macaroon import Macaroon
+from caveats.pickling import secret_tuple
 from caveats.token import chain
 from caveats.token.chain import NONCE_SIZE
 from caveats.token.identifier import parse_identifier
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from caveats.token.wire import WireMacaroon
 
 
+@secret_tuple
 class Discharged(NamedTuple):
     """An authentic discharge of a token, with the key that its caveat holds, which tells who required it."""
 
@@ -54,6 +56,7 @@ class Discharged(NamedTuple):
         return f"Discharged(location={self.wire.location!r}, {len(self.wire.caveats)} caveats)"
 
 
+@secret_tuple
 class Authenticated(NamedTuple):
     """A macaroon, authentic to the last byte, with its authentic discharges. Only this can be judged."""
 

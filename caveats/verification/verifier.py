@@ -24,6 +24,7 @@ from caveats.kinds.standard import Parent, Renewed, User
 from caveats.limits import DEFAULT_LIMITS, Limits
 from caveats.macaroon.bundle import Bundle, decode_bundle
 from caveats.macaroon.macaroon import Macaroon
+from caveats.pickling import Unpicklable
 from caveats.revocation.revocation_set import RevocationSet
 from caveats.token import chain
 from caveats.token.identifier import Identifier, parse_identifier
@@ -77,7 +78,7 @@ def verify(
     return grant
 
 
-class Verifier:
+class Verifier(Unpicklable):
     """Verifies tokens of one audience (or, as the service does, of any) under a keyring.
 
     Remembers which texts were authentic, within bounds. Safe to use from many threads.

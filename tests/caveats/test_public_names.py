@@ -53,6 +53,7 @@ EXPECTED = [
     "Method",
     "MissingDischarge",
     "NotBefore",
+    "NotPicklable",
     "Note",
     "Parent",
     "Path",

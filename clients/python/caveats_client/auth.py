@@ -17,6 +17,7 @@ import httpx2 as httpx
 
 from caveats import Bundle, ThirdPartyCaveat, Unbound
 from caveats.bakery import BakeryMacaroon, encode_header, expiry_of
+from caveats.pickling import Unpicklable
 from caveats_client.api.errors import BadDischarge
 from caveats_client.api.messages import Reply
 from caveats_client.api.tokens import Token, token_text
@@ -64,7 +65,7 @@ class BearerAuth(httpx.Auth):
         yield request
 
 
-class TokenAuth(httpx.Auth):
+class TokenAuth(Unpicklable, httpx.Auth):
     """Puts a token into `Authorization: Bearer` of the requests to one origin.
 
         httpx.get(url, auth=TokenAuth(narrow, "https://photos.example"))

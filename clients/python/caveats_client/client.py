@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from caveats import Bundle, Unbound
+from caveats.pickling import Unpicklable
 from caveats_client.api import calls
 from caveats_client.api.calls import FactKeywords, RequestFacts, TokenKeywords
 from caveats_client.api.errors import NotAuthenticated, Unavailable, UnexpectedResponse
@@ -64,7 +65,7 @@ LARGEST_ANSWER = 8 * 1024 * 1024
 """The most bytes that an answer of the service may have."""
 
 
-class _Base:
+class _Base(Unpicklable):
     """What both clients share: the service's address, the token that they present, and how a request is built."""
 
     def __init__(self, url: str, token: Token | None, timeout: float, *, allow_http: bool) -> None:

@@ -20,9 +20,13 @@ password, token or key. What the store and the library raise (`StoreError`, `Cav
 
 from __future__ import annotations
 
+from caveats.errors import reduce_error
+
 
 class ServiceError(Exception):
     """The root of the family."""
+
+    __reduce__ = reduce_error
 
 
 class InvalidRequest(ServiceError):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
+from caveats.pickling import Secret
 from caveats.token import encode_base64
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class InteractionSecrets:
+class InteractionSecrets(Secret):
     """The two random secrets, base64url of 32 bytes each. The asker's program gets them once."""
 
     visit: str = field(repr=False)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import nacl.bindings
 from nacl.exceptions import CryptoError
 
+from caveats.pickling import Secret
 from caveats_service.storage.files import place, temporary_beside
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class SealKeyError(Exception):
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class SealKey:
+class SealKey(Secret):
     """The key that seals the others. `secret`: 32 bytes, not all zero, or `SealKeyError`. `repr` does not show it."""
 
     secret: bytes

@@ -30,12 +30,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DontWrapMixin
 
+from caveats.errors import reduce_error
+
 if TYPE_CHECKING:
     from datetime import datetime
 
 
 class StoreError(Exception):
     """The root of the family."""
+
+    __reduce__ = reduce_error
 
 
 class StoreUnavailable(StoreError):

@@ -19,29 +19,21 @@ characters are escaped, since any server may have written it: it can be printed 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
+
+from caveats.errors import reduce_error
+from caveats_client.printable import safe, without_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from caveats import Failure
 
-_TOKEN = re.compile(r"cav1_[\w.-]{4,}|[A-Za-z0-9_-]{64,}", re.ASCII)
-
-
-def without_tokens(text: str) -> str:
-    """`text`, with everything that looks like a token cut out of it."""
-    return _TOKEN.sub(lambda found: "cav1_..." if found[0].startswith("cav1_") else "...", text)
-
-
-def safe(text: str) -> str:
-    """`text` with control characters as escapes, so that a terminal does not execute them."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
 
 class ClientError(Exception):
     """The base class. `status`: the answer's, None without an answer. `code`: the service's name for the error."""
+
+    __reduce__ = reduce_error
 
     def __init__(self, detail: str, *, code: str = "", status: int | None = None) -> None:
         """`detail`: the message for people. Tokens are cut out of it, and control characters escaped."""

@@ -38,3 +38,6 @@ class CliError(Exception):
     def __init__(self, code: ExitCode, text: str) -> None:
         super().__init__(text)
         self.code = code
+
+    def __reduce__(self) -> tuple[type[CliError], tuple[ExitCode, str], dict[str, object]]:
+        return type(self), (self.code, str(self)), self.__dict__

@@ -18,13 +18,12 @@ from caveats_client.api.errors import (
     RateLimited,
     Unavailable,
     UnusableAddress,
-    safe,
-    without_tokens,
 )
 from caveats_client.cli import INTERRUPTED
 from caveats_client.cli.credentials import CredentialsError
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.output import data, message
+from caveats_client.printable import safe, without_tokens
 
 
 def report(error: Exception) -> int:

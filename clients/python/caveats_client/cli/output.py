@@ -11,8 +11,8 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from caveats_client.api.errors import safe
 from caveats_client.cli.durations import relative
+from caveats_client.printable import safe
 
 if TYPE_CHECKING:
     from caveats_client.api.responses import Issued

@@ -10,9 +10,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from caveats_client.api.errors import safe
 from caveats_client.cli.durations import relative
 from caveats_client.cli.output import data, moment
+from caveats_client.printable import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -20,7 +20,6 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from caveats import Bundle, Caveat, InvalidKey, MalformedToken, effective
 from caveats.bakery import V2, BakeryMacaroon, BakeryParty
 from caveats.token import decode_any_base64
-from caveats_client.api.errors import safe
 from caveats_client.cli.credentials import Credentials
 from caveats_client.cli.durations import in_words
 from caveats_client.cli.exit_codes import CliError, ExitCode
@@ -30,6 +29,7 @@ from caveats_client.discharge.agent import Agent
 from caveats_client.discharge.allowlist import Allowlist
 from caveats_client.discharge.protocol import PATIENCE, Interact, collecting, finding
 from caveats_client.discharge.required import envelope, lacks_discharges
+from caveats_client.printable import safe
 from caveats_client.transport import checked_address
 
 if TYPE_CHECKING:

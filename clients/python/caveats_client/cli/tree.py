@@ -8,11 +8,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from caveats.kinds import MomentCaveat
-from caveats_client.api.errors import safe
 from caveats_client.cli.durations import relative
 from caveats_client.cli.inspection import ISSUER, UNKNOWN, Inspection, Link, ThirdPartyLink
 from caveats_client.cli.output import moment
 from caveats_client.cli.render import expiry, rows
+from caveats_client.printable import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

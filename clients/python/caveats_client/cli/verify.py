@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caveats.context import TEXT_FACTS
-from caveats_client.api.errors import safe
 from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
 from caveats_client.cli.exit_codes import ExitCode
 from caveats_client.cli.output import data_json, renamed
 from caveats_client.cli.render import show, styled
 from caveats_client.cli.service import client_for
+from caveats_client.printable import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

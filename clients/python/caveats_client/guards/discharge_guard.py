@@ -43,6 +43,7 @@ from caveats.bakery import (
 )
 from caveats.http import IncomingRequest, Problem, TrustedProxies, context_of
 from caveats.keys import hkdf
+from caveats.pickling import Unpicklable
 from caveats.token import encode_base64, mac, pads
 from caveats_client.guards.asgi import App, Receive, Scope, Send, send_problem
 from caveats_client.guards.guard import utc_now
@@ -94,7 +95,7 @@ class DischargeRequired(Problem):
         }
 
 
-class DischargeGuard:
+class DischargeGuard(Unpicklable):
     """Asks one third party for one condition, and judges the discharges. Make one; safe to use from many threads."""
 
     def __init__(

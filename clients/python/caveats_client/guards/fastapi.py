@@ -21,6 +21,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.requests import HTTPConnection
 
 from caveats import Grant
+from caveats.errors import reduce_error
 from caveats.http import IncomingRequest, Problem
 from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
 from caveats_client.guards.rules import RouteRule
@@ -58,6 +59,8 @@ HEADER = _Header(
 
 class TokenRefused(HTTPException):
     """FastAPI's exception around a problem. Without `install`, the body is `{"detail": ...}` around the problem's."""
+
+    __reduce__ = reduce_error
 
     def __init__(self, problem: Problem) -> None:
         headers = {

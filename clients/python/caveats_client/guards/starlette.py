@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Unpack
 from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
 from starlette.responses import Response
 
+from caveats.errors import reduce_error
 from caveats.http import IncomingRequest, Problem
 from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
 from caveats_client.guards.rules import SiteRule
@@ -50,6 +51,8 @@ class TokenUser(BaseUser):
 
 class TokenRefused(AuthenticationError):
     """Starlette's error around a problem."""
+
+    __reduce__ = reduce_error
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))

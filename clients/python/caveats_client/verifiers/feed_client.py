@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from caveats.errors import reduce_error
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -60,6 +62,8 @@ class CannotRead(Exception):
     `retry_after`: seconds that the service asked to wait. `unsuited`: another mode may work. `unproved`: the service no
     longer accepts the key that the request proved.
     """
+
+    __reduce__ = reduce_error
 
     def __init__(
         self, text: str, *, retry_after: float = 0.0, unsuited: bool = False, unproved: bool = False

@@ -27,6 +27,7 @@ from caveats import (
     UnknownKey,
     UnsatisfiedCaveats,
 )
+from caveats.pickling import Unpicklable
 from caveats_client.forks import renewed_after_fork
 from caveats_client.verifiers.freshness import FreshnessGate, Health, OnStale, Status
 from caveats_client.verifiers.registration import Registration
@@ -48,7 +49,7 @@ _STALE_AFTER = timedelta(seconds=30)
 _CLOSED = "this verifier has been closed"
 
 
-class _Local:
+class _Local(Unpicklable):
     """What both verifiers share: the constructor, and the questions that never wait."""
 
     def __init__(

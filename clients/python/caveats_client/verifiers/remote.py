@@ -49,6 +49,7 @@ from caveats import (
 )
 from caveats.context import facts_of
 from caveats.kinds import HOLDER, ISSUER, is_own_scope
+from caveats.pickling import Unpicklable
 from caveats.token import branch_id, extend_all, same
 from caveats_client.api import calls
 from caveats_client.api.calls import RequestFacts
@@ -100,7 +101,7 @@ class _Presented(NamedTuple):
         return not self.bundle.discharges and ThirdPartyCaveat not in map(type, self.wire.caveats)
 
 
-class _Remote(Generic[Transport]):
+class _Remote(Unpicklable, Generic[Transport]):
     """What both verifiers share: the constructor, the cache, and how the service's answer is read."""
 
     def __init__(

@@ -108,7 +108,9 @@ class ServiceRuntime:
         """
         if self._tasks:
             return
-        self.store, seal_key = await open_store(self.settings)
+        self.store, seal_key = await open_store(
+            self.settings, done=lambda step: log.info("database_migrated", schema=step.revision)
+        )
         try:
             await self._assemble(seal_key)
             self.first_admin = await self._add_first_admin()

@@ -148,6 +148,7 @@ async def master_secrets(folder: Path) -> list[bytes]:
 @pytest.mark.slow
 async def test_no_secret_is_in_any_log_nor_in_the_database(tmp_path: Path) -> None:
     given = {"LOG_LEVEL": "debug", "OPEN_REGISTRATION": "true", "PASSWORD_WORKERS": "4"}
+    command(tmp_path, "migrate")
     command(tmp_path, "users", "add", "admin", "--admin", "--password-stdin", stdin=ADMIN_PASSWORD + "\n")
     masters = await master_secrets(tmp_path)
     with process(tmp_path, **given) as running:

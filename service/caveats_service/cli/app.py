@@ -20,6 +20,9 @@ app = CommandGroup(
     _HELP,
     DeferredCommand("serve", "serve:serve", "Serve until stopped."),
     DeferredCommand("settings", "settings:show_settings", "List every setting."),
+    DeferredCommand(
+        "migrate", "database:migrate", "Make the database, or bring it to this version's schema."
+    ),
     DeferredCommand("backup", "database:backup", "Copy the database while the service runs."),
     DeferredCommand("restore", "database:restore", "Put a backup in place while the service is stopped."),
     DeferredCommand("restored", "database:restored", "After the database was put back by other means."),

@@ -1,4 +1,4 @@
-"""`caveats-service backup`, `restore` and `restored`: whole copies of the database."""
+"""`caveats-service migrate`, `backup`, `restore` and `restored`: the database as a whole."""
 
 from __future__ import annotations
 
@@ -9,11 +9,48 @@ from rich.console import Console
 from rich.progress import Progress
 
 from caveats_service.cli.output import fail, note
-from caveats_service.cli.store import ACTOR, load_settings, with_store
+from caveats_service.cli.store import ACTOR, load_settings, run_or_fail, with_any_schema, with_store
 from caveats_service.core.clock import utc_now
-from caveats_service.storage import StoreError, restore_database
+from caveats_service.storage import Schema, Step, Store, StoreError, restore_database
+from caveats_service.storage.open import open_store
 
 _FORGOTTEN = "revocations made after the backup are not in it: rotate and retire keys if that matters"
+
+
+@click.command
+@click.option("--check", is_flag=True, help="Only say what would be done.")
+def migrate(*, check: bool) -> None:
+    """Make the database, or bring it to this version's schema. There is no way back but a backup: take one before.
+
+    Services of an older version may go on running on it until they are restarted. `serve` does the same at its start.
+    """
+    if check:
+        schema = with_any_schema(_schema)
+        for step in schema.missing:
+            note(f"would be done: {_line(step)}")
+        note(_from_to(schema) if schema.missing else f"schema {schema.wanted}: there is nothing to do")
+        return
+
+    async def work() -> Schema:
+        store, _ = await open_store(load_settings(), done=lambda step: note(f"done: {_line(step)}"))
+        try:
+            return await store.schema()
+        finally:
+            await store.close()
+
+    note(f"the database has schema {run_or_fail(work()).found}")
+
+
+async def _schema(store: Store) -> Schema:
+    return await store.schema()
+
+
+def _line(step: Step) -> str:
+    return f"{step.revision} {step.summary}"
+
+
+def _from_to(schema: Schema) -> str:
+    return f"from schema {schema.found} to {schema.wanted}: take a backup, then run `caveats-service migrate`"
 
 
 @click.command
@@ -27,7 +64,7 @@ def backup(*, target: Path) -> None:
         def report(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        with_store(lambda store: store.backup(target, progress=report))
+        with_any_schema(lambda store: store.backup(target, progress=report))
     note(f"backed up to {target}; the seal key ({load_settings().seal_key_path}) is not in it")
 
 

@@ -20,10 +20,10 @@ from caveats_service.core.revoking import Revoker
 from caveats_service.settings import Settings, SettingsError
 from caveats_service.storage import Store, StoreError
 from caveats_service.storage.encryption import SealKey, SealKeyError
-from caveats_service.storage.open import open_store
+from caveats_service.storage.open import open_any_schema, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 _T = TypeVar("_T")
 ACTOR = OPERATOR.username
@@ -38,12 +38,25 @@ def load_settings(**overrides: Any) -> Settings:
         wrong_usage(str(error))
 
 
-def with_store(work: Callable[[Store], Awaitable[_T]], *, create: bool = False) -> _T:
-    """What `work` returns, given the open store. `create`: make the database if there is none.
+def with_store(work: Callable[[Store], Awaitable[_T]]) -> _T:
+    """What `work` returns, given the open store, which must be there and have this version's schema.
 
     An error ends the command with exit code 1 and one line.
     """
-    return _run(lambda store, _seal_key, _settings: work(store), create=create)
+    return _run(lambda store, _seal_key, _settings: work(store))
+
+
+def with_any_schema(work: Callable[[Store], Awaitable[_T]]) -> _T:
+    """As `with_store`, also for the schema of an older version, and without the seal key."""
+
+    async def run() -> _T:
+        store = await open_any_schema(load_settings())
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return run_or_fail(run())
 
 
 async def all_pages(
@@ -66,10 +79,10 @@ def with_master_keys(work: Callable[[MasterKeys], Awaitable[_T]]) -> _T:
         await keys.start()
         return await work(keys)
 
-    return _run(with_keys, create=False)
+    return _run(with_keys)
 
 
-def with_accounts(work: Callable[[Accounts], Awaitable[_T]], *, create: bool = False) -> _T:
+def with_accounts(work: Callable[[Accounts], Awaitable[_T]]) -> _T:
     """As `with_store`, given the operations on accounts."""
 
     async def with_parts(store: Store, _seal_key: SealKey, settings: Settings) -> _T:
@@ -82,20 +95,25 @@ def with_accounts(work: Callable[[Accounts], Awaitable[_T]], *, create: bool = F
         finally:
             passwords.close()
 
-    return _run(with_parts, create=create)
+    return _run(with_parts)
 
 
-def _run(work: Callable[[Store, SealKey, Settings], Awaitable[_T]], *, create: bool) -> _T:
+def _run(work: Callable[[Store, SealKey, Settings], Awaitable[_T]]) -> _T:
     settings = load_settings()
 
     async def run() -> _T:
-        store, seal_key = await open_store(settings, create=create)
+        store, seal_key = await open_store(settings, create=False)
         try:
             return await work(store, seal_key, settings)
         finally:
             await store.close()
 
+    return run_or_fail(run())
+
+
+def run_or_fail(work: Coroutine[Any, Any, _T]) -> _T:
+    """What `work` returns. An error ends the command with exit code 1 and one line."""
     try:
-        return asyncio.run(run())
+        return asyncio.run(work)
     except (CaveatsError, ServiceError, SettingsError, StoreError, SealKeyError) as error:
         fail(str(error))

@@ -43,7 +43,7 @@ def add_user(*, username: str, admin: bool, scope: str, password_stdin: bool) ->
     async def work(accounts: Accounts) -> User:
         return await accounts.register(username, password, actor=OPERATOR, is_admin=admin, scope=scope)
 
-    user = with_accounts(work, create=True)
+    user = with_accounts(work)
     note(f"added {user.username}{' (admin)' if user.is_admin else ''}")
 
 

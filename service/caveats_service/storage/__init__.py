@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from caveats_service.storage.engines.backup import Restored, restore_database
 from caveats_service.storage.engines.change_stream import Change, ChangeKind
+from caveats_service.storage.engines.migrate import Schema, Step
 from caveats_service.storage.engines.sqlite import sqlite_url
 from caveats_service.storage.errors import (
     AgentExists,
@@ -30,6 +31,7 @@ from caveats_service.storage.errors import (
     LabelsFull,
     SchemaError,
     SchemaTooNew,
+    SchemaTooOld,
     StoreError,
     StoreUnavailable,
     TransactionAborted,
@@ -90,10 +92,13 @@ __all__ = [
     "Restored",
     "RevocationPage",
     "RevocationRecord",
+    "Schema",
     "SchemaError",
     "SchemaTooNew",
+    "SchemaTooOld",
     "SealedKey",
     "ShownCredential",
+    "Step",
     "Store",
     "StoreError",
     "StoreUnavailable",

@@ -4,7 +4,8 @@
     ├── StoreUnavailable     try again later: not reached, locked for too long, disk full, not migrated
     │   └── TransactionAborted  ... after the store has repeated it a few times
     ├── SchemaError          this database is not for this program
-    │   └── SchemaTooNew     ... because a newer version of it has been here
+    │   ├── SchemaTooNew     ... because a newer version of it has been here
+    │   └── SchemaTooOld     ... before it is migrated
     ├── UserExists · UnknownUser
     ├── GroupExists · UnknownGroup
     ├── AgentExists · UnknownAgent
@@ -68,6 +69,18 @@ class SchemaTooNew(SchemaError):
         )
         self.found = found
         self.known = known
+
+
+class SchemaTooOld(SchemaError):
+    """An older version of the service has made this database, and nobody has asked to migrate it."""
+
+    def __init__(self, found: str, wanted: str) -> None:
+        super().__init__(
+            f"the database has schema {found}, this version wants {wanted}: "
+            "run `caveats-service migrate` (after a backup) or `serve`"
+        )
+        self.found = found
+        self.wanted = wanted
 
 
 class UserExists(StoreError):

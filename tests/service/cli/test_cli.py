@@ -43,6 +43,7 @@ from tests.support.store import KINDS, new_place
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("cli")
+    cli(made, "migrate")
     cli(made, "users", "add", "root", "--admin", "--password-stdin", stdin="root's password\n")
     return made
 
@@ -364,6 +365,7 @@ def test_a_database_in_use_is_not_restored_over(tmp_path: Path) -> None:
 
 
 def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
+    cli(tmp_path, "migrate")
     cli(tmp_path, "users", "add", "x", "--password-stdin", stdin="password1\n")
     bad = tmp_path / "bad.db"
     bad.write_bytes(b"SQLite format 3\0" + os.urandom(5000))
@@ -374,6 +376,7 @@ def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_newer_schema_is_refused_clearly(tmp_path: Path) -> None:
+    cli(tmp_path, "migrate")
     cli(tmp_path, "users", "add", "x", "--password-stdin", stdin="password1\n")
     execute(tmp_path, "UPDATE alembic_version SET version_num = '9999'")
     for done in (command(tmp_path, "serve", expect=1), cli(tmp_path, "keys", "list", expect=1)):

@@ -58,6 +58,7 @@ def test_keys_of_accounts_that_were_shared_once_are_given_no_more_when_that_is_o
 
 
 def test_the_export_of_the_accounts_keys_needs_the_setting_and_warns(tmp_path: Path) -> None:
+    cli(tmp_path, "migrate")
     cli(tmp_path, "users", "add", "root", "--admin", "--password-stdin", stdin=f"{ADMIN_PASSWORD}\n")
     refused = cli(tmp_path, "keys", "export", "--audience", "default", expect=1)
     assert "CAVEATS_UNSAFE_SHARE_ACCOUNT_KEYS" in refused.stderr

@@ -183,6 +183,7 @@ def test_a_stop_is_clean_and_quick(tmp_path: Path) -> None:
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with keys, and beside it the key that opens them."""
     folder = tmp_path_factory.mktemp("sealed")
+    command(folder, "migrate")
     command(folder, "users", "add", "x", "--password-stdin", stdin="password1\n")
     command(folder, "keys", "list")
     return folder

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import URL
 
 from caveats_service.storage.engines.engine import COUNTERS, Engine, Progress, Watch
-from caveats_service.storage.engines.migrate import upgrade
+from caveats_service.storage.engines.migrate import Schema, StepDone, schema_of, upgrade
 from caveats_service.storage.engines.postgres import Postgres
 from caveats_service.storage.engines.queue import WAITER, Waiter
 from caveats_service.storage.engines.sqlite import Sqlite
@@ -73,13 +73,22 @@ class Database:
 
         return await self.run(work)
 
-    async def migrate(self) -> None:
+    async def schema(self) -> Schema:
+        """The schema that an existing database has, and what it lacks. Raises `SchemaTooNew`, `SchemaError`."""
+
+        async def work() -> Schema:
+            async with self.read() as connection:
+                return await connection.run_sync(schema_of)
+
+        return await self.run(work)
+
+    async def migrate(self, done: StepDone | None = None) -> None:
         """Create or upgrade the schema, however long it takes. Raises `SchemaTooNew`, `SchemaError`."""
 
         async def work() -> None:
             with self._engine.failures():
                 self._here()
-                await self._engine.migrate(upgrade)
+                await self._engine.migrate(functools.partial(upgrade, done=done))
 
         await self.run(work, bounded=False)
 

@@ -15,5 +15,6 @@ context.configure(
     target_metadata=metadata,
     render_as_batch=True,
     transactional_ddl=True,
+    on_version_apply=context.config.attributes["applied"],
 )
 context.run_migrations()

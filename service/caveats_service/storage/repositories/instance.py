@@ -28,6 +28,10 @@ class InstanceRepository(Repository):
     @operation
     async def set_seal_canary(self, canary: bytes) -> bytes:
         """Keep this canary if there is none yet. Returns the one that is kept."""
+        async with self._database.read() as connection:
+            kept = await connection.scalar(select(meta.c.seal_canary))
+        if kept is not None:
+            return bytes(kept)
         async with self._database.write() as connection:
             await connection.execute(
                 update(meta).where(meta.c.seal_canary.is_(None)).values(seal_canary=canary)

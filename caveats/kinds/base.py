@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from caveats.errors import MalformedCaveat
@@ -84,7 +84,7 @@ class Caveat:
 
     def narrow(self, authority: Authority) -> Authority:
         """What is left of `authority` under this caveat. By default no field of it is narrower, and the caveat is listed."""
-        return replace(authority, others=(*authority.others, self))
+        return authority.changed(others=(*authority.others, self))
 
     def repeats(self, before: Authority) -> str | None:
         """Why the caveat takes nothing away from `before`. None if it takes something, or if its kind cannot tell."""

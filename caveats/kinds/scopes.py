@@ -105,7 +105,7 @@ def _covered(pattern: ScopePattern, known: AbstractSet[ScopePattern]) -> bool:
     if EVERYTHING in known and EVERYTHING.covers(pattern):
         return True
     for up in _ancestors(resource):
-        for kept in {action, "*"}:
+        for kept in (action, "*"):
             if (up, False, kept) in known or ((below_only or up != resource) and (up, True, kept) in known):
                 return True
     return False
@@ -124,7 +124,7 @@ def reduce_patterns(patterns: Iterable[ScopePattern]) -> tuple[ScopePattern, ...
     """The patterns that no other covers, sorted; at most `MOST_PATTERNS`."""
     kept: set[ScopePattern] = set()
     for pattern in sorted(set(patterns)):  # a pattern comes before those that it covers
-        if not _covered(pattern, kept):
+        if not kept or not _covered(pattern, kept):
             if len(kept) == MOST_PATTERNS:
                 break
             kept.add(pattern)

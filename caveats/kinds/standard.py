@@ -7,7 +7,7 @@ what the request had and what would pass.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 from caveats.errors import MalformedCaveat
@@ -57,7 +57,7 @@ class User(TextCaveat):
 
     def narrow(self, authority: Authority) -> Authority:
         """The first user counts."""
-        return replace(authority, user=self.user) if authority.user is None else authority
+        return authority.changed(user=self.user) if authority.user is None else authority
 
     def repeats(self, before: Authority) -> str | None:
         """Reason: the same user stands before it."""
@@ -95,7 +95,7 @@ class Scope(WordsCaveat):
         limit = reduce_patterns(self.patterns)
         if authority.scope_limit is not None:
             limit = intersect(authority.scope_limit, limit)
-        return replace(authority, scope_limit=limit)
+        return authority.changed(scope_limit=limit)
 
     def repeats(self, before: Authority) -> str | None:
         """Reason: the scopes before it are no wider. None for a full list, which may have left scopes out."""
@@ -178,7 +178,7 @@ class NotBefore(MomentCaveat):
         """The authority with the later start."""
         if authority.not_before is not None and authority.not_before >= self.at:
             return authority
-        return replace(authority, not_before=self.at)
+        return authority.changed(not_before=self.at)
 
     def repeats(self, before: Authority) -> str | None:
         """Reason: a start before it is no earlier."""
@@ -216,7 +216,7 @@ class OneOf(WordsCaveat):
             lists = (tuple(word for word in lists[0] if word in words),)
         else:
             lists = (*lists, words)
-        return replace(authority, lists={**authority.lists, self.kind: lists})
+        return authority.changed(lists={**authority.lists, self.kind: lists})
 
     def repeats(self, before: Authority) -> str | None:
         """Reason: a list before it allows no more."""
@@ -432,7 +432,7 @@ class Note(_Label, TextCaveat):
 
     def narrow(self, authority: Authority) -> Authority:
         """The authority with the label in addition."""
-        return replace(authority, notes=(*authority.notes, self.text))
+        return authority.changed(notes=(*authority.notes, self.text))
 
 
 @dataclass(frozen=True, slots=True)

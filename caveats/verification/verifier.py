@@ -243,7 +243,7 @@ class Verifier(Unpicklable):
 
     def _add_branches(self, entry: Entry, token: Authenticated) -> None:
         entry.own_branches = entry.branches = token.branches()
-        if any(type(caveat) is Renewed for caveat in entry.grant.caveats):
+        if Renewed in map(type, entry.grant.caveats):
             entry.branches = first_branches(token, self._derived_key)
 
     def _added_by(self, entry: Entry, presented: str | Bundle | Macaroon) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from caveats.http import Problem, check_url
 from caveats_service.http.errors import problem_response
-from caveats_service.http.request import announces_body
+from caveats_service.http.request import announced_size
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,7 +24,7 @@ class InStep:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on. An answer that starts before the last of the request's body was read closes the connection."""
-        if scope["type"] == "http" and announces_body(scope["headers"]):
+        if scope["type"] == "http" and announced_size(scope["headers"]) != 0:
             receive, send = _in_step(receive, send)
         await self._app(scope, receive, send)
 

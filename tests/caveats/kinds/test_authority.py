@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from caveats import (
     Audience,
+    Authority,
     Caveat,
     ClientIp,
     Context,
@@ -245,3 +246,10 @@ def test_a_scope_after_too_many_patterns_to_keep_is_never_called_repeated():
     needed = Context(now=NOW, scopes=(beyond,))
     assert not unsatisfied([left, right], standard_checkers(), needed)
     assert unsatisfied([left, right, Scope(*kept)], standard_checkers(), needed)
+
+
+def test_a_copy_of_an_authority_has_no_field_of_another_name() -> None:
+    authority = Authority(user="alice")
+    assert authority.changed(notes=("a",)) == replace(authority, notes=("a",))
+    with pytest.raises(TypeError, match="notez"):
+        authority.changed(notez=("a",))

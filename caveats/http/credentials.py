@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote
 
 from caveats.http.problems import (
@@ -48,6 +48,11 @@ class TokenCredential:
 Credential: TypeAlias = PasswordCredential | TokenCredential
 _LONGEST_BASIC = 6_000
 """Characters of base64, at most."""
+_JOINED = re.compile(r"(?:\A|,)[ \t]*(?:bearer|basic)(?:[ \t,]|\Z)", re.IGNORECASE)
+"""In an `Authorization` with a comma: several lines were joined by a server or proxy (RFC 9110, section 5.3).
+
+A token and the base64 of Basic hold no comma. The parameters of other schemes do.
+"""
 
 
 def token_of(headers: Headers, cookie_name: str = "") -> TokenCredential:
@@ -56,10 +61,10 @@ def token_of(headers: Headers, cookie_name: str = "") -> TokenCredential:
     `cookie_name`: the name of the session cookie; empty for a server that takes no cookies. Raises `Problem`: 400 for
     two credentials, 401 for none, for a password, for another scheme and for a token that is not ASCII.
     """
-    found = _only_credential(headers, cookie_name)
-    if found is None or found[0] == "basic":
+    found = _only_credential(headers, cookie_name, passwords=False)
+    if not isinstance(found, TokenCredential):
         raise credential_required()
-    return _token(*found)
+    return found
 
 
 def credential_of(headers: Headers, cookie_name: str = "") -> Credential | None:
@@ -68,17 +73,11 @@ def credential_of(headers: Headers, cookie_name: str = "") -> Credential | None:
     `cookie_name`: as for `token_of`. Raises `Problem`: 400 for two credentials, 401 for another scheme and for a
     credential that cannot be read.
     """
-    found = _only_credential(headers, cookie_name)
-    if found is None:
-        return None
-    return _password(found[1]) if found[0] == "basic" else _token(*found)
+    return _only_credential(headers, cookie_name, passwords=True)
 
 
-_Place: TypeAlias = Literal["bearer", "basic", "header", "cookie"]
-
-
-def _only_credential(headers: Headers, cookie_name: str) -> tuple[_Place, str] | None:
-    """Where the credential stands, and its text, decoded as latin-1. Counts all credentials before it reads one.
+def _only_credential(headers: Headers, cookie_name: str, *, passwords: bool) -> Credential | None:
+    """The credential, or None. `passwords`: whether one may be a password. Counts all credentials before it reads one.
 
     An empty `Authorization` or `X-Auth-Token` counts as a credential. An empty session cookie does not: signing out
     leaves one behind.
@@ -100,30 +99,19 @@ def _only_credential(headers: Headers, cookie_name: str) -> tuple[_Place, str] |
         return None
     name, text = found
     if name == b"cookie":
-        return "cookie", text
-    if "," in text and _is_joined(name, text):
+        return _token(text, from_cookie=True)
+    if "," in text and (name == b"x-auth-token" or _JOINED.search(text)):
         raise two_credentials()
     text = text.strip(WHITE_SPACE)
     if name == b"x-auth-token":
-        return "header", text
+        return _token(text)
     scheme, _, text = text.partition(" ")
     scheme, text = scheme.lower(), text.lstrip(" ")
     if scheme == "bearer" and text:
-        return "bearer", text
-    if scheme == "basic" and text:
-        return "basic", text
+        return _token(text)
+    if scheme == "basic" and text and passwords:
+        return _password(text)
     raise credential_required()
-
-
-def _is_joined(name: bytes, text: str) -> bool:
-    """Whether a value with a comma was several lines, joined by a server or proxy (RFC 9110, section 5.3).
-
-    A token and the base64 of Basic hold no comma. The parameters of other schemes do.
-    """
-    if name == b"x-auth-token":
-        return True
-    schemes = (re.split("[ \t]", part.strip(WHITE_SPACE), maxsplit=1)[0] for part in text.lower().split(","))
-    return any(scheme in ("bearer", "basic") for scheme in schemes)
 
 
 def _session_cookie(text: str, name: str) -> str:
@@ -147,10 +135,10 @@ def _stripped(parts: Iterable[str]) -> list[str]:
     return [part.strip(WHITE_SPACE) for part in parts]
 
 
-def _token(place: _Place, text: str) -> TokenCredential:
+def _token(text: str, *, from_cookie: bool = False) -> TokenCredential:
     if not text.isascii():
         raise invalid_token()
-    return TokenCredential(text, place == "cookie")
+    return TokenCredential(text, from_cookie)
 
 
 def _password(encoded: str) -> PasswordCredential:
@@ -179,9 +167,7 @@ def check_url(raw_path: bytes, raw_query: bytes, referers: Iterable[bytes] = ())
     `access_token`, `token` or `password` of the query. Percent-encoding is decoded once, as servers do.
     `referers`: the values of the `Referer` headers.
     """
-    path, query = raw_path.decode("latin-1"), raw_query.decode("latin-1")
-    if "%" in path:
-        path = _unquoted(path)
+    path, query = unquote(raw_path.decode("latin-1")), raw_query.decode("latin-1")
     if PREFIX in path:
         raise bad_request(_IN_THE_URL)
     if "\0" in path:
@@ -193,13 +179,8 @@ def check_url(raw_path: bytes, raw_query: bytes, referers: Iterable[bytes] = ())
             raise bad_request(_IN_THE_URL)
 
 
-def _unquoted(text: str) -> str:
-    """`text` with its percent-encoding decoded once. A malformed escape stays as it is."""
-    return unquote(text, "latin-1")
-
-
 def _holds_token(text: str) -> bool:
-    return PREFIX in text or ("%" in text and PREFIX in _unquoted(text))
+    return PREFIX in text or PREFIX in unquote(text)
 
 
 def _names_secret(query: str) -> bool:
@@ -207,4 +188,4 @@ def _names_secret(query: str) -> bool:
     if "%" not in query and "token" not in query and "password" not in query:
         return False
     names = (member.partition("=")[0] for member in query.replace(";", "&").split("&"))
-    return any((_unquoted(name) if "%" in name else name) in _SECRET_MEMBERS for name in names)
+    return any(unquote(name) in _SECRET_MEMBERS for name in names)

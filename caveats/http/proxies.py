@@ -27,6 +27,8 @@ UNIX = "unix"
 _WITH_PORT = re.compile(r"(?:([0-9.]+)|\[([0-9A-Fa-f]*:[0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?")
 """An address as IIS, Azure and others write it, with the client's port; an IPv6 address then has brackets."""
 _HIGHEST_PORT = 65_535
+_UNKNOWN = "unknown"
+"""A hop whose address its proxy does not know (RFC 7239, section 6.2)."""
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PAIR = re.compile(rf'[ \t]*({_WORD})=(?:({_WORD})|"((?:[^"\\]|\\.)*)")[ \t]*([;,]|\Z)')
 """One parameter of a `Forwarded` header, and what ends it: `;` before the next one, `,` before the next hop's."""
@@ -125,23 +127,24 @@ def _listed_hops(lines: list[bytes]) -> list[str]:
 
 
 def _forwarded_hops(lines: list[bytes]) -> list[str]:
-    """The `for` of each hop in `Forwarded` (RFC 7239, section 4); empty where it is missing, doubled or malformed."""
+    """The `for` of each hop in `Forwarded` (RFC 7239, section 4); `unknown` where it is missing, doubled or malformed."""
     text = ", ".join(line.decode("latin-1") for line in lines)
     hops: list[str] = []
     named: list[str] = []
-    position, end = 0, ","
-    while end:
+    position = 0
+    while True:
         pair = _PAIR.match(text, position)
         if pair is None:
-            return [""]
+            return [_UNKNOWN]
         name, plain, quoted, end = pair.groups()
         if name.lower() == "for":
-            named.append(plain or re.sub(r"\\(.)", r"\1", quoted or ""))
+            named.append(plain or re.sub(r"\\(.)", r"\1", quoted))
         if end != ";":
-            hops.append(named[0] if len(named) == 1 else "")
+            hops.append(named[0] if len(named) == 1 else _UNKNOWN)
             named = []
+        if not end:
+            return hops
         position = pair.end()
-    return hops
 
 
 def _without_port(hop: str) -> str | None:

@@ -48,11 +48,18 @@ def cookie(value: bytes) -> tuple[bytes, bytes]:
         pytest.param([auth(b"\tBearer cav1_x \t")], TokenCredential("cav1_x"), id="blanks around"),
         pytest.param([auth(b"Bearer a b")], TokenCredential("a b"), id="a space inside is for the decoder"),
         pytest.param([auth(b"Bearer \tcav1_x")], TokenCredential("\tcav1_x"), id="a tab is no space"),
+        pytest.param([auth(b"Bearer  XYZ")], TokenCredential("XYZ"), id="a text of any letters"),
+        pytest.param([auth(b"Bearer x\x0b")], TokenCredential("x\x0b"), id="only blanks and tabs are blank"),
         pytest.param([other(b" cav1_x\t")], TokenCredential("cav1_x"), id="x-auth-token"),
         pytest.param([other(b"")], TokenCredential(""), id="x-auth-token without a value"),
         pytest.param([auth(basic("a", "b:c"))], PasswordCredential("a", "b:c"), id="basic, colon in it"),
         pytest.param([auth(basic("ä", ""))], PasswordCredential("ä", ""), id="basic, UTF-8, empty"),
+        pytest.param(
+            [auth(basic("a", "x" * 4498))], PasswordCredential("a", "x" * 4498), id="the longest basic"
+        ),
         pytest.param([cookie(SESSION)], TokenCredential("cav1_x", from_cookie=True), id="cookie"),
+        pytest.param([(b"set-cookie", SESSION)], None, id="the cookie in another header"),
+        pytest.param([cookie(b"a=1;\x0b" + SESSION)], None, id="a cookie behind what is no blank"),
         pytest.param(
             [cookie(b"a=1; " + SESSION + b" ;b=2")],
             TokenCredential("cav1_x", from_cookie=True),
@@ -89,11 +96,21 @@ def test_a_request_has_one_credential_or_none(
         pytest.param([auth(b"cav1_x")], 401, "credential_required", id="no scheme"),
         pytest.param([auth(b"Negotiate YII=")], 401, "credential_required", id="another scheme"),
         pytest.param([auth(b'Digest a="b", c="d"')], 401, "credential_required", id="commas of its own"),
+        pytest.param(
+            [auth(b"Digest a=bearer, bearers, x bearer")],
+            401,
+            "credential_required",
+            id="words like a scheme's",
+        ),
+        pytest.param(
+            [auth(b"a,\x0bBearer b")], 401, "credential_required", id="joined with what is no blank"
+        ),
         pytest.param([auth(b"B\xe9arer x")], 401, "credential_required", id="a scheme in latin-1"),
         pytest.param([auth(b"Bearer caf\xe9")], 401, "invalid_token", id="latin-1"),
         pytest.param([other(b"\xff")], 401, "invalid_token", id="latin-1 in x-auth-token"),
         pytest.param([cookie(SESSION + b"\xff")], 401, "invalid_token", id="latin-1 in the cookie"),
         pytest.param([auth(b"Basic !!!")], 401, "invalid_credentials", id="basic that is no base64"),
+        pytest.param([auth(b"Basic YT!pi")], 401, "invalid_credentials", id="basic with a stray character"),
         pytest.param([auth(b"Basic YTo")], 401, "invalid_credentials", id="basic without its padding"),
         pytest.param([auth(b"Basic bm9jb2xvbg==")], 401, "invalid_credentials", id="basic without a colon"),
         pytest.param([auth(b"Basic /zr/")], 401, "invalid_credentials", id="basic that is no UTF-8"),
@@ -108,6 +125,8 @@ def test_a_request_has_one_credential_or_none(
         pytest.param([auth(b"Bearer a,b")], 400, "two_credentials", id="joined without a scheme"),
         pytest.param([auth(b"Bearer a,")], 400, "two_credentials", id="joined with an empty one"),
         pytest.param([auth(b"Negotiate x,\tBEARER\tb")], 400, "two_credentials", id="joined, tabs"),
+        pytest.param([auth(b"Negotiate x,bearer")], 400, "two_credentials", id="joined with a scheme alone"),
+        pytest.param([auth(b"basic,x")], 400, "two_credentials", id="a scheme alone, joined"),
         pytest.param([auth(b"Basic YTpi, Basic YTpi")], 400, "two_credentials", id="two passwords joined"),
         pytest.param([other(b"a, b")], 400, "two_credentials", id="x-auth-token joined"),
         pytest.param([cookie(SESSION + b"; " + SESSION)], 400, "two_credentials", id="cookie twice"),
@@ -130,9 +149,12 @@ def test_what_is_not_one_credential_is_refused(
     assert (raised.value.status, raised.value.code) == (status, asked)
 
 
-def test_without_a_cookie_s_name_cookies_are_not_looked_at() -> None:
-    assert credential_of([cookie(SESSION), cookie(SESSION), auth(b"Bearer x")]) == TokenCredential("x")
-    assert credential_of([cookie(SESSION)]) is None
+@pytest.mark.parametrize("name", [COOKIE, "session", "XXXX", ""])
+def test_without_a_cookie_s_name_cookies_are_not_looked_at(name: str) -> None:
+    sent = cookie(f"{name}=cav1_x".encode())
+    assert credential_of([sent, sent, auth(b"Bearer x")]) == TokenCredential("x")
+    assert credential_of([sent]) is None
+    assert token_of([sent, sent, auth(b"Bearer x")]) == TokenCredential("x")
 
 
 def test_a_credential_is_not_shown() -> None:

@@ -8,7 +8,18 @@ import pytest
 
 import caveats
 from caveats import Failure
-from caveats.http import PROBLEMS, TITLES, Problem, find_problem, unavailable, unavailable_as_told
+from caveats.http import (
+    PROBLEMS,
+    TITLES,
+    Problem,
+    bad_request,
+    credential_required,
+    find_problem,
+    invalid_credentials,
+    two_credentials,
+    unavailable,
+    unavailable_as_told,
+)
 
 
 def unsatisfied(*kinds: str) -> caveats.UnsatisfiedCaveats:
@@ -73,6 +84,40 @@ def test_a_missing_discharge_says_whom_to_ask_and_with_what() -> None:
     problem = find_problem(caveats.MissingDischarge("https://third.example", b"\0\xff"))
     assert problem is not None
     assert (problem.document["location"], problem.document["ticket"]) == ("https://third.example", "AP8")
+    assert problem.document["detail"] == str(caveats.MissingDischarge("https://third.example", b"\0\xff"))
+
+
+@pytest.mark.parametrize(
+    ("problem", "status", "code", "detail", "headers"),
+    [
+        (bad_request("no"), 400, "bad_request", "no", {}),
+        (two_credentials(), 400, "two_credentials", "send one credential, in one header", {}),
+        (two_credentials("two cookies"), 400, "two_credentials", "two cookies", {}),
+        (
+            credential_required(),
+            401,
+            "credential_required",
+            "",
+            {"WWW-Authenticate": 'Bearer realm="caveats"'},
+        ),
+        (
+            invalid_credentials(),
+            401,
+            "invalid_credentials",
+            "",
+            {"WWW-Authenticate": 'Bearer realm="caveats", Basic realm="caveats", charset="UTF-8"'},
+        ),
+        (unavailable(), 503, "unavailable", "", {"Retry-After": "1"}),
+        (unavailable(detail="full"), 503, "unavailable", "full", {"Retry-After": "1"}),
+    ],
+)
+def test_a_problem_that_is_made_by_name_says_what_it_was_told(
+    problem: Problem, status: int, code: str, detail: str, headers: dict[str, str]
+) -> None:
+    assert (problem.status, problem.code, problem.detail) == (status, code, detail)
+    assert problem.extra_headers == headers
+    assert problem.document.get("detail", "") == detail
+    assert str(problem) == (detail or code)
 
 
 def test_every_failure_is_told() -> None:

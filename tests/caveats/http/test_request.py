@@ -73,9 +73,10 @@ def test_a_request_is_read_from_an_asgi_scope_as_it_came() -> None:
         "query_string": b"q",
         "headers": [(b"X-Auth-Token", b"x")],
         "client": ("10.0.0.1", 80),
+        "root_path": "/a",
     }
     assert IncomingRequest.from_asgi(scope) == IncomingRequest(
-        "PUT", "/a%2F\\xe9", b"q", [(b"x-auth-token", b"x")], "10.0.0.1"
+        "PUT", "/a%2F\\xe9", b"q", [(b"x-auth-token", b"x")], "10.0.0.1", "/a"
     )
     socket = {"type": "websocket", "headers": [], "client": None, "path": "/a"}
     assert IncomingRequest.from_asgi(socket) == IncomingRequest("GET", None, b"", [], None)

@@ -5,8 +5,8 @@
     make mutants ARGS="--show token"      with the diff of each mutant that survives
 
 mutmut changes one thing at a time in a copy of the tree; a mutant is killed when a test in the room's own folder fails
-(or takes too long). Left out of the count: mutants that only change the words of a message, and those that
-`explained.toml` lists, each with the reason why no test can notice it. Ends with 1 if a room kills less than 95 %.
+(or takes too long). Left out of the count: mutants that only change the words of a message or the case of a codec's name, and
+those that `explained.toml` lists, each with the reason why no test can notice it. Ends with 1 if a room kills less than 95 %.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ import json, sys
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 print(json.dumps([get_diff_for_mutant(name) for name in sys.argv[1:]]))
 """
+_CODEC = re.compile(r'"(ascii|latin-1|utf-8)"', re.IGNORECASE)
 _KILLED = {"killed", "timeout", "suspicious", "segfault"}
 
 
@@ -83,6 +84,11 @@ class Mutant:
             return False
         blank = [_STRING.sub("S", line).replace("None", "S") for line in (self.was, self.becomes)]
         return blank[0] == blank[1] and _STRING.search(self.was) is not None
+
+    @property
+    def changes_case_of_codec(self) -> bool:
+        """Whether it changes nothing but the name of a codec from lower to upper case, which Python reads as the same."""
+        return _CODEC.sub(lambda found: found[0].lower(), self.becomes) == self.was
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ def mutate(room: str, folder: Path, explained: set[tuple[str, str]]) -> Outcome:
         raise SystemExit(f"{room}: mutmut did not run\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
     killed = sum(outcome in _KILLED for _, outcome in results)
     left = _shown([name for name, outcome in results if outcome not in _KILLED], tree)
-    judged = [mutant for mutant in left if not mutant.changes_words_only]
+    judged = [mutant for mutant in left if not (mutant.changes_words_only or mutant.changes_case_of_codec)]
     return Outcome(
         killed,
         [mutant for mutant in judged if (mutant.was, mutant.becomes) not in explained],

@@ -342,6 +342,7 @@ def test_what_is_known_can_be_written_down_and_taken_in_again():
     )
     pages = list(revoked.rows(2))
     assert [len(page) for page in pages] == [2, 2, 2, 1]
+    assert {row[0] for page in pages for row in page} == {0}
     again = RevocationSet()
     for page in pages:
         again.add_rows(json.loads(json.dumps(page)))
@@ -380,3 +381,15 @@ def test_many_branches_of_one_token_are_written_down_and_forgotten_as_few_are():
     assert sorted(again.branches_of(TOKEN_ID)) == sorted(hours)
     assert many.prune(NOW + HOUR) == 10
     assert sorted(many.branches_of(TOKEN_ID)) == sorted(b for b, until in hours.items() if until > NOW + HOUR)
+
+
+def test_what_is_written_down_is_what_was_known_at_the_beginning():
+    """Pages of rows are read while others revoke: many branches are a dict, which must not grow meanwhile."""
+    revoked = RevocationSet(BranchRevocation(TOKEN_ID, bytes([n]) * 16, LAST) for n in range(20))
+    pages = revoked.rows(5)
+    rows = next(pages)
+    for n in range(20, 40):
+        revoked.add(BranchRevocation(TOKEN_ID, bytes([n]) * 16, LAST))
+    rows += [row for page in pages for row in page]
+    assert {row[4] for row in rows} == {(bytes([n]) * 16).hex() for n in range(20)}
+    assert revoked.branch_count(TOKEN_ID) == 40

@@ -158,7 +158,16 @@ class Revoked(Refused):
 
 
 class Stale(Refused):
-    """The verifier's revocations or keys are older than it allows: it cannot decide."""
+    """The verifier's revocations or keys are older than it allows, or the service cannot be asked: it cannot decide.
+
+    `retry_after`: seconds after which to try again, if they are known. `clock`: by how much the clock of the verifier's
+    machine differs from the service's, in words, if it does.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, clock: str = "") -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.clock = clock
 
 
 class WrongAudience(Refused):

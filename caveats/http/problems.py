@@ -159,9 +159,12 @@ Row: TypeAlias = "tuple[int, str] | Callable[[Any], Problem]"
 
 
 def unavailable_as_told(error: Exception) -> Problem:
-    """503: the token cannot be judged now. `error.retry_after`, if it is a number, is the seconds to wait."""
+    """503: the token cannot be judged now. `error.retry_after`, if it is a number, is the seconds to wait.
+
+    Of the reason, only `error.clock` is told: the rest may name machines that are no business of the app's clients.
+    """
     seconds = getattr(error, "retry_after", None)
-    return unavailable(seconds if isinstance(seconds, int | float) else 1)
+    return unavailable(seconds if isinstance(seconds, int | float) else 1, getattr(error, "clock", ""))
 
 
 def _unsatisfied(error: errors.UnsatisfiedCaveats) -> Problem:

@@ -137,8 +137,8 @@ class Model:
         return {f"k{n}" for n in [keys for since, _, keys in self.key_history if since <= at][-1]}
 
 
-def take(replica: Replica, page: Page, instant: Instant) -> Any:
-    return replica.take_page(page, [row_of(number, entry) for number, entry in page.entries], instant)
+def take(replica: Replica, page: Page, instant: Instant, seal: str = "k1") -> Any:
+    return replica.take_page(page, [row_of(number, entry) for number, entry in page.entries], instant, seal)
 
 
 def new_replica(model: Model) -> Replica:

@@ -213,7 +213,13 @@ async def aread_reply(response: httpx.Response, *, largest: int, deadline: float
 
 def _reply(response: httpx.Response, body: bytearray) -> Reply:
     headers = response.headers
-    return Reply(response.status_code, bytes(body), headers.get("retry-after"), headers.get("set-cookie"))
+    return Reply(
+        response.status_code,
+        bytes(body),
+        headers.get("retry-after"),
+        headers.get("set-cookie"),
+        headers.get("date"),
+    )
 
 
 class LimitedStream(httpx.SyncByteStream, httpx.AsyncByteStream):

@@ -155,3 +155,12 @@ def test_codes_are_in_order_and_titles_are_sentences() -> None:
     assert all(title[0].isupper() for title in TITLES.values())
     assert unavailable(7.9).headers["Retry-After"] == "7"
     assert unavailable_as_told(ValueError()).headers["Retry-After"] == "1"
+
+
+def test_of_what_makes_a_verifier_stale_only_the_clock_is_told() -> None:
+    problem = find_problem(
+        caveats.Stale("cannot reach https://db.internal", retry_after=7, clock="40 s ahead")
+    )
+    assert problem is not None
+    assert (problem.detail, problem.headers["Retry-After"]) == ("40 s ahead", "7")
+    assert "detail" not in find_problem(caveats.Stale("cannot reach https://db.internal")).document  # type: ignore[union-attr]

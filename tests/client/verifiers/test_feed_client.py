@@ -202,6 +202,16 @@ def test_a_packed_answer_that_is_none_is_given_up(body: bytes, says: str) -> Non
         pytest.param(
             Mode.CATCH_UP, 503, {"retry-after": "tomorrow"}, False, False, 0, id="busy until some day"
         ),
+        pytest.param(
+            Mode.POLL,
+            503,
+            {"retry-after": "Sat, 21 Nov 2026 12:00:07 GMT", "date": "Sat, 21 Nov 2026 12:00:00 GMT"},
+            False,
+            False,
+            7,
+            id="busy until a time",
+        ),
+        pytest.param(Mode.POLL, 503, {"retry-after": "-7"}, False, False, 0, id="busy until before"),
         pytest.param(Mode.CATCH_UP, 301, {}, False, False, 0, id="elsewhere"),
     ],
 )
@@ -228,6 +238,18 @@ def test_the_service_may_ask_for_more_patience_but_not_for_ever() -> None:
     backoff = Backoff(lambda: 0.0)
     assert backoff.failed(retry_after=7) == 7
     assert backoff.failed(retry_after=999_999) == 30
+
+
+@pytest.mark.parametrize("asked", [30, 86_400, 10**9])
+def test_nobody_on_the_way_can_ask_for_a_wait_that_outlasts_the_bound(asked: float) -> None:
+    for bound in (30.0, 2.0):
+        backoff, left, times = Backoff(lambda: 1.0), bound, 0
+        while left > bound / 20:
+            wait = backoff.failed(asked, left)
+            assert wait < max(left, 0.26)
+            left, times = left - wait, times + 1
+        assert times >= 3
+    assert Backoff(lambda: 1.0).failed(asked, 0.0) == 0.25
 
 
 def test_an_answer_that_teaches_nothing_is_a_failure() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,8 +24,10 @@ from caveats import (
     TokenRevocation,
     UnknownKey,
     User,
+    UserRevocation,
     new_token_id,
 )
+from caveats.revocation import Page, page_text, seal_text
 from caveats_client.verifiers.freshness import FreshnessGate, Health
 from tests.support.local import DAY, IDENTITY, Model
 
@@ -117,13 +121,23 @@ def test_it_fails_closed_at_its_bound(seconds: float, bound: float, *, stale: bo
     assert status.staleness == timedelta(seconds=seconds)
 
 
-def test_and_is_back_with_the_next_page() -> None:
+def test_and_is_back_with_the_next_page_and_the_next_bundle() -> None:
     model = Model()
     made = ready(model)
     model.pass_time(60)
     assert made.health is Health.STALE
+    with pytest.raises(Stale, match="nothing heard of revocations for 60 s"):
+        made.check()
     made.take_line(model.line())
+    with pytest.raises(Stale, match="not said which keys verify for 60 s"):
+        made.check()
+    made.take_box(model.bundle())
     made.check()
+    model.pass_time(29)
+    made.take_box(model.bundle())
+    model.pass_time(2)
+    with pytest.raises(Stale, match="nothing heard of revocations for 31 s"):
+        made.check()
 
 
 @pytest.mark.parametrize(
@@ -225,7 +239,7 @@ def test_a_dropped_key_is_dead_for_tokens_that_are_remembered_too() -> None:
     made.verifier.verify(text, context)
     model.pass_time(1)
     model.retire()
-    made.take_line(model.line())
+    made.take_box(model.bundle())
     with pytest.raises(UnknownKey):
         made.verifier.verify(text, context)
     assert made.status().key_ids == ("k2",)
@@ -240,7 +254,7 @@ def test_what_was_issued_against_a_token_dies_with_that_tokens_key() -> None:
     assert made.verifier.verify(child, context).user == "alice"
     model.pass_time(1)
     model.retire()
-    made.take_line(model.line())
+    made.take_box(model.bundle())
     memory, whole = made.memory()
     again = gate(model)
     again.recall(memory, whole)
@@ -400,3 +414,216 @@ def test_state_from_the_future_is_read_again_from_the_service(*, restarts_ahead:
 def test_a_bound_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"max_staleness|on_stale"):
         gate(Model(), **wrong)
+
+
+# Pages that a thief of an audience key made
+
+
+def _page(model: Model, **other: Any) -> Page:
+    return replace(model.page(after=len(model.entries)), at=model.now, **other)
+
+
+FORGED = [
+    pytest.param(lambda model: _page(model, epoch=2**53), id="an epoch far ahead"),
+    pytest.param(lambda model: _page(model, epoch=model.epoch + 1), id="the next epoch"),
+    pytest.param(lambda model: _page(model, keys=("k999999",)), id="a key far ahead"),
+    pytest.param(lambda model: _page(model, keys=()), id="no keys"),
+    pytest.param(lambda model: _page(model, keys=("k1",)), id="only the stolen key"),
+    pytest.param(lambda model: _page(model, upto=2**53, last=2**53), id="a position far ahead"),
+    pytest.param(lambda model: _page(model, upto=3, last=3), id="the next entries, left out"),
+    pytest.param(lambda model: _page(model, last=2**53), id="many entries to come"),
+    pytest.param(
+        lambda model: replace(_page(model), at=model.now + timedelta(minutes=5)), id="a time to come"
+    ),
+    pytest.param(
+        lambda model: replace(_page(model), at=model.now + timedelta(seconds=9)), id="a time soon to come"
+    ),
+    pytest.param(lambda model: _page(model, after=0, upto=0, last=0), id="the end of an empty feed"),
+    pytest.param(
+        lambda model: _page(
+            model,
+            upto=1,
+            last=1,
+            entries=((1, UserRevocation("alice", model.now + DAY, model.now + 90 * DAY)),),
+        ),
+        id="a revocation that nobody asked for",
+    ),
+]
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "with a restart"])
+@pytest.mark.parametrize("forge", FORGED)
+def test_a_page_that_a_thief_of_a_key_made_counts_no_longer_than_the_key(
+    forge: Callable[[Model], Page], *, restarted: bool
+) -> None:
+    """However the page was made: the key that the service retires is dead, the others verify, nothing is missed."""
+    model = Model()
+    stolen = model.masters.active.audience_key("photos")
+    forged_token, _ = token(model)
+    model.rotate()
+    made = ready(model)
+    with contextlib.suppress(RejectedDelivery):
+        made.take_line(seal_text(page_text(forge(model)), stolen))
+    if restarted:
+        memory, whole = made.memory()
+        made = gate(model)
+        made.recall(memory, whole)
+    model.pass_time(1)
+    gone, gone_id = token(model)
+    model.entries.append((model.now, TokenRevocation(gone_id, model.now + DAY)))
+    good, _ = token(model)
+    model.retire()
+    made.take_box(model.bundle())
+    assert made.status().key_ids == ("k2",)
+    with pytest.raises(UnknownKey):
+        made.verifier.verify(forged_token, Context(now=model.now, scopes=("photos:read",)))
+    for _ in range(3):
+        model.pass_time(10)
+        made.take_box(model.bundle())
+        with contextlib.suppress(RejectedDelivery):
+            made.take_line(seal_text(page_text(forge(model)), stolen))
+        place = made.replica.place
+        made.take_line(model.line(model.page(min(place.after, len(model.entries)))))
+    assert made.health is Health.FRESH
+    assert says(model, made, gone) == "Revoked"
+    assert says(model, made, good) == "Grant"
+
+
+@pytest.mark.parametrize("forge", FORGED)
+def test_no_page_kills_a_key_or_moves_the_epoch(forge: Callable[[Model], Page]) -> None:
+    model = Model()
+    model.rotate()
+    made = ready(model)
+    stolen = Model().masters.active.audience_key("photos")
+    for _ in range(3):
+        model.pass_time(1)
+        with contextlib.suppress(RejectedDelivery):
+            made.take_line(seal_text(page_text(forge(model)), stolen))
+        assert made.status().key_ids == ("k1", "k2")
+        assert made.status().epoch == 1
+        memory, _ = made.memory()
+        assert (memory.epoch, memory.dead) == (1, {})
+    made.take_box(model.bundle())
+
+
+# Clocks that are wrong
+
+
+@pytest.mark.parametrize(
+    ("off", "took", "words"),
+    [
+        pytest.param(40, 0, "this app's clock is 40 s ahead of the service", id="ahead"),
+        pytest.param(40, 4, "this app's clock is 36 s ahead of the service", id="ahead, and a slow answer"),
+        pytest.param(-40, 4, "this app's clock is 40 s behind the service", id="behind"),
+        pytest.param(2, 0, "", id="as clocks are"),
+        pytest.param(5, 4, "", id="a slow answer"),
+    ],
+)
+def test_a_clock_that_differs_from_the_services_is_named(off: float, took: float, words: str) -> None:
+    model = Model()
+    clocks = Clocks(model)
+    made = gate(model, clocks)
+    clocks.wall_off = timedelta(seconds=off)
+    made.take_box(model.bundle(), took)
+    assert made.status().problem.endswith(words)
+    with pytest.raises(Stale) as refused:
+        made.check()
+    assert refused.value.clock == words
+    made.take_line(model.line())
+    assert (made.health is Health.STALE) == (off > 30)
+    if off > 30:
+        with pytest.raises(Stale, match="nothing heard of revocations for 40 s, of 30 s allowed: this app's"):
+            made.check()
+    clocks.wall_off = timedelta(0)
+    model.pass_time(1)
+    made.take_box(model.bundle())
+    made.take_line(model.line())
+    made.check()
+    assert made.status().problem == ""
+
+
+@pytest.mark.parametrize(
+    ("off", "words"),
+    [
+        pytest.param(-timedelta(minutes=6), "from the future: .*360 s behind the service", id="behind"),
+        pytest.param(timedelta(days=100), "has expired: .*8640000 s ahead of the service", id="ahead"),
+    ],
+)
+def test_a_clock_that_was_wrong_at_the_start_is_named_and_forgotten_when_it_is_right(
+    off: timedelta, words: str
+) -> None:
+    model = Model()
+    clocks = Clocks(model)
+    made = gate(model, clocks)
+    text = token(model)[0]
+    clocks.wall_off = off
+    for _ in range(2):
+        with pytest.raises(RejectedDelivery, match=words):
+            made.take_box(model.bundle())
+        model.pass_time(1)
+    clocks.wall_off = timedelta(0)
+    made.take_box(model.bundle())
+    made.take_line(model.line())
+    assert says(model, made, text) == "Grant"
+    revoked(model, made)
+
+
+@pytest.mark.parametrize("first", [-100, 100])
+def test_a_clock_that_jumps_one_way_and_then_the_other_makes_no_revoked_token_good(first: float) -> None:
+    model = Model()
+    clocks = Clocks(model)
+    made = ready(model, clocks=clocks)
+    text = revoked(model, made)
+    for days in (first, -first, 0):
+        clocks.wall_off = timedelta(days=days)
+        model.pass_time(5)
+        made.prune()
+        for take in (lambda: made.take_box(model.bundle()), lambda: made.take_line(model.line())):
+            with contextlib.suppress(RejectedDelivery):
+                take()
+        assert says(model, made, text) in ("Stale", "Revoked")
+    assert made.health is Health.FRESH
+    assert says(model, made, text) == "Revoked"
+
+
+def test_a_machine_that_slept_with_its_monotonic_clock_refuses_until_it_has_heard() -> None:
+    model = Model()
+    made = ready(model)
+    text, token_id = token(model)
+    model.now += timedelta(hours=8)
+    model.entries.append((model.now, TokenRevocation(token_id, model.now + DAY)))
+    assert made.are_keys_due()
+    assert says(model, made, text) == "Stale"
+    made.take_box(model.bundle())
+    assert says(model, made, text) == "Stale"
+    made.take_line(model.line())
+    assert says(model, made, text) == "Revoked"
+
+
+def test_keys_are_asked_for_three_times_within_the_bound() -> None:
+    model = Model()
+    made = gate(model)
+    assert made.are_keys_due()
+    assert made.seconds_left() == 0
+    made.take_box(model.bundle())
+    made.take_line(model.line())
+    model.pass_time(9.9)
+    assert not made.are_keys_due()
+    assert made.seconds_left() == pytest.approx(20.1)
+    model.pass_time(0.1)
+    assert made.are_keys_due()
+    model.pass_time(60)
+    assert made.seconds_left() == 0
+
+
+def test_a_bundle_that_something_on_the_way_repeats_confirms_nothing() -> None:
+    model = Model()
+    made = ready(model)
+    same = model.bundle()
+    model.pass_time(20)
+    made.take_box(same)
+    made.take_line(model.line())
+    assert made.are_keys_due()
+    model.pass_time(11)
+    with pytest.raises(Stale, match="not said which keys"):
+        made.check()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from caveats import MasterKey, MasterKeyring, RejectedDelivery, RevocationSet, UserRevocation
 from caveats.revocation import UnknownSeal, check_reader
-from caveats_client.verifiers.replica import Fresh, Instant, Place, Replica
+from caveats_client.verifiers.replica import Fresh, Instant, Place, Replica, Unconfirmed
 from tests.support.local import DAY, IDENTITY, NOW, Model, new_replica, secret, take
 
 
@@ -30,8 +30,9 @@ def fresh_at(replica: Replica) -> object:
 def test_nothing_is_claimed_before_the_whole_history_has_been_heard() -> None:
     model = Model()
     first, second = model.revoke(), model.revoke()
-    replica = Replica(IDENTITY)
-    assert replica.place == Place(0, None)
+    assert Replica(IDENTITY).place == Place(0, None)
+    replica = new_replica(model)
+    assert replica.place == Place(0, 1)
     taken = take(replica, model.page(0, 1), model.instant)
     assert taken.news
     assert replica.known is None
@@ -116,7 +117,19 @@ def test_a_page_from_the_future_is_refused() -> None:
     ahead = replace(model.page(), at=model.now + timedelta(minutes=5, seconds=1))
     with pytest.raises(RejectedDelivery, match="future"):
         take(replica, ahead, model.instant)
-    take(replica, replace(ahead, at=model.now + timedelta(minutes=5)), model.instant)
+    with pytest.raises(Unconfirmed, match="still to come at the service"):
+        take(replica, replace(ahead, at=model.now + timedelta(seconds=10, milliseconds=1)), model.instant)
+    take(replica, replace(ahead, at=model.now + timedelta(seconds=10)), model.instant)
+
+
+def test_a_page_after_the_machine_slept_is_taken_when_the_service_has_said_what_time_it_is() -> None:
+    model = Model()
+    replica = new_replica(model)
+    model.now += timedelta(hours=1)  # the monotonic clock stood still
+    with pytest.raises(Unconfirmed):
+        take(replica, model.page(), model.instant)
+    replica.take_bundle(model.bundle(), model.instant)
+    assert take(replica, model.page(), model.instant).news
 
 
 def test_another_epoch_starts_from_nothing_and_the_old_one_serves_until_it_is_whole() -> None:
@@ -127,6 +140,10 @@ def test_another_epoch_starts_from_nothing_and_the_old_one_serves_until_it_is_wh
     model.pass_time(1)
     model.restore(keep=1)
     new = model.revoke()
+    with pytest.raises(Unconfirmed, match="epoch"):
+        take(replica, model.page(after=1), model.instant)
+    assert replica.place == Place(2, 1)
+    replica.take_bundle(model.bundle(), model.instant)
     taken = take(replica, model.page(after=1), model.instant)
     assert taken.reconnect
     assert replica.place == Place(0, 2)
@@ -187,7 +204,7 @@ def test_a_page_with_a_row_that_cannot_be_read_moves_nothing() -> None:
     take(replica, model.page(), model.instant)
     model.revoke()
     with pytest.raises(RejectedDelivery):
-        replica.take_page(model.page(), [[1, "x", 2, "y"]], model.instant)
+        replica.take_page(model.page(), [[1, "x", 2, "y"]], model.instant, "k1")
     assert replica.place.after == 0
 
 
@@ -267,20 +284,23 @@ def test_a_bundle_from_before_a_restored_backup_is_refused() -> None:
     model.pass_time(1)
     replica = new_replica(model)
     model.restore(keep=0)
-    take(replica, model.page(), model.instant)
+    replica.take_bundle(model.bundle(), model.instant)
     with pytest.raises(RejectedDelivery, match="backup"):
         replica.take_bundle(model.bundle(epoch=1), model.instant)
 
 
-def test_a_key_that_a_page_no_longer_names_verifies_no_more_at_once() -> None:
+def test_a_page_without_a_key_has_keys_fetched_and_the_bundle_decides() -> None:
     model = Model()
     model.rotate()
     replica = new_replica(model)
     model.pass_time(1)
     model.retire()
-    taken = take(replica, model.page(), model.instant)
+    assert take(replica, model.page(), model.instant, "k2").fetch_keys
+    assert replica.key_ids == ("k1", "k2")
+    replica.take_bundle(model.bundle(), model.instant)
     assert replica.key_ids == ("k2",)
-    assert not taken.fetch_keys
+    model.pass_time(1)
+    assert not take(replica, model.page(), model.instant, "k2").fetch_keys
 
 
 def test_a_dead_key_does_not_come_back_with_a_bundle_of_a_node_that_is_behind() -> None:
@@ -290,13 +310,28 @@ def test_a_dead_key_does_not_come_back_with_a_bundle_of_a_node_that_is_behind() 
     behind = model.masters.export("photos")
     model.pass_time(1)
     model.retire()
-    take(replica, model.page(), model.instant)
+    replica.take_bundle(model.bundle(), model.instant)
+    assert replica.key_ids == ("k2",)
     model.pass_time(1)
     replica.take_bundle(model.bundle(keyring=behind), model.instant)
     assert replica.key_ids == ("k2",)
     model.pass_time(1)
-    take(replica, replace(model.page(), keys=("k1", "k2")), model.instant)
+    assert not take(replica, replace(model.page(), keys=("k1", "k2")), model.instant).fetch_keys
     assert replica.key_ids == ("k2",)
+
+
+def test_a_key_that_a_damaged_service_left_out_is_back_once_it_has_been_mended() -> None:
+    model = Model()
+    model.rotate()
+    replica = new_replica(model)
+    whole, model.keys = model.keys, [2]
+    model.pass_time(1)
+    replica.take_bundle(model.bundle(), model.instant)
+    model.keys = whole
+    for seconds, ids in ((599, ("k2",)), (1, ("k1", "k2"))):
+        model.pass_time(seconds)
+        replica.take_bundle(model.bundle(), model.instant)
+        assert replica.key_ids == ids
 
 
 def test_a_page_older_than_the_bundle_drops_no_key() -> None:
@@ -309,7 +344,7 @@ def test_a_page_older_than_the_bundle_drops_no_key() -> None:
     assert replica.key_ids == ("k1", "k2")
 
 
-def test_a_new_key_is_to_be_fetched_and_one_that_is_missed_for_a_moment_needs_no_fetch() -> None:
+def test_a_new_key_is_to_be_fetched_and_no_page_takes_it_away() -> None:
     model = Model()
     replica = new_replica(model)
     model.pass_time(1)
@@ -320,10 +355,9 @@ def test_a_new_key_is_to_be_fetched_and_one_that_is_missed_for_a_moment_needs_no
     replica.take_bundle(model.bundle(), model.instant)
     model.pass_time(1)
     take(replica, replace(behind, at=model.now), model.instant)  # from a node that does not know it yet
-    assert replica.key_ids == ("k1",)
+    assert replica.key_ids == ("k1", "k2")
     model.pass_time(1)
     assert not take(replica, model.page(), model.instant).fetch_keys
-    assert replica.key_ids == ("k1", "k2")
 
 
 def test_the_same_keys_again_change_nothing() -> None:
@@ -341,7 +375,7 @@ def test_after_a_restored_backup_a_key_of_the_same_name_may_be_another() -> None
     replica = new_replica(model)
     model.pass_time(1)
     model.retire()
-    take(replica, model.page(), model.instant)
+    replica.take_bundle(model.bundle(), model.instant)
     model.keys = [1]
     model.pass_time(1)
     model.restore(keep=0)
@@ -416,10 +450,13 @@ def test_a_dead_key_stays_dead_across_a_restart() -> None:
     model.rotate()
     replica = new_replica(model)
     model.pass_time(1)
+    behind = model.masters.export("photos")
     model.retire()
-    take(replica, model.page(), model.instant)
+    replica.take_bundle(model.bundle(), model.instant)
     again = Replica(IDENTITY)
     again.recall(replica.memory(), None, model.instant)
+    model.pass_time(1)
+    again.take_bundle(model.bundle(keyring=behind), model.instant)
     assert again.key_ids == ("k2",)
 
 
@@ -476,7 +513,7 @@ steps = st.lists(
 def test_whatever_a_mirror_serves_freshness_is_never_claimed_while_a_live_entry_is_missing(
     plan: list[tuple[object, ...]],
 ) -> None:
-    """And keys that had been retired by the newest word heard do not verify; and an honest service is believed again."""
+    """And keys that were retired before the newest bundle do not verify; and an honest service is believed again."""
     model = Model()
     replica = Replica(IDENTITY)
     replica.take_bundle(model.bundle(), model.instant)
@@ -508,8 +545,10 @@ def test_whatever_a_mirror_serves_freshness_is_never_claimed_while_a_live_entry_
                 model.restore(keep % (len(model.entries) + 1))
                 histories[model.epoch] = model.entries
             case ("serve", int(which)):
+                page = pages[which % len(pages)]
                 try:
-                    take(replica, pages[which % len(pages)], model.instant)
+                    if page.keys[-1] in replica.key_ids:  # else it cannot be opened
+                        take(replica, page, model.instant, page.keys[-1])
                 except RejectedDelivery:
                     pass
             case ("serve bundle", int(which)):
@@ -525,7 +564,8 @@ def test_whatever_a_mirror_serves_freshness_is_never_claimed_while_a_live_entry_
     replica.take_bundle(model.bundle(), model.instant)
     for _ in range(3):
         place = replica.place
-        take(replica, model.page(place.after if place.epoch == model.epoch else 0), model.instant)
+        page = model.page(place.after if place.epoch == model.epoch else 0)
+        take(replica, page, model.instant, page.keys[-1])
     _check(model, replica, histories)
     assert fresh_at(replica) == model.now
     assert set(replica.key_ids) == {f"k{n}" for n in model.keys}
@@ -536,10 +576,7 @@ def _check(model: Model, replica: Replica, histories: dict[int, list[object]]) -
     if known is not None and known.fresh is not None:
         there = Model(entries=histories[known.epoch])  # type: ignore[arg-type]
         assert there.live_at(known.fresh.at) <= hits(replica)
-    stated = replica._stated
-    heard = max(
-        stated[0] if stated else NOW, NOW + timedelta(milliseconds=replica.serial - NOW.timestamp() * 1000)
-    )
+    heard = NOW + timedelta(milliseconds=replica.serial - NOW.timestamp() * 1000)
     assert set(replica.key_ids) <= model.keys_at(heard)
 
 

@@ -29,11 +29,11 @@ MEMORY = Memory(
     box=b"a box",
     serial=1_000,
     epoch=2,
-    dead=("k1",),
-    stated=(NOW, ("k2", "k3")),
+    dead={"k1": 900},
     kept=20,
     position=30,
     fresh_at=NOW,
+    seals=frozenset(("k2", "k3")),
     recent=tuple(row_of(20 + n, entry) for n, entry in enumerate(ENTRIES[20:], 1)),
 )
 
@@ -64,7 +64,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 def test_a_memory_of_keys_alone_needs_no_other_file(tmp_path: Path) -> None:
-    bare = Memory(b"a box", 1, 1, (), None)
+    bare = Memory(b"a box", 1, 1, {})
     StateFiles(tmp_path, IDENTITY).save(bare)
     assert StateFiles(tmp_path, IDENTITY).load() == (bare, None)
 
@@ -151,7 +151,9 @@ def test_a_base_of_another_time_is_not_taken(tmp_path: Path, warnings: pytest.Lo
         {"serial": None},
         {"recent": [[1, "x", 2, "y"]]},
         {"recent": 7},
-        {"stated": [1]},
+        {"dead": ["k1"]},
+        {"dead": {"k1": "x"}},
+        {"seals": None},
         {"fresh_at": "yesterday"},
         {"fresh_at": 10**20},
         {"kept": "x"},

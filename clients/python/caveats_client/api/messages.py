@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from caveats_client.api.errors import (
@@ -32,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP response: its status, its body, and the two headers that calls read."""
+    """An HTTP response: its status, its body, and the headers that calls read."""
 
     status: int
     body: bytes = field(repr=False)
@@ -40,6 +43,8 @@ class Reply:
     """The header `Retry-After`."""
     set_cookie: str | None = field(default=None, repr=False)
     """The header `Set-Cookie`."""
+    date: str | None = None
+    """The header `Date`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,7 @@ def problem(reply: Reply) -> ClientError:
     if isinstance(error, Forbidden):
         error.failures = _failures(members)
     if isinstance(error, RateLimited | Unavailable):
-        error.retry_after = _seconds(reply.retry_after)
+        error.retry_after = seconds_to_wait(reply.retry_after, reply.date)
     return error
 
 
@@ -164,7 +169,22 @@ def _failures(members: Members) -> tuple[Any, ...]:
         return ()
 
 
-def _seconds(value: str | None) -> int | None:
-    return (
-        int(value) if value is not None and value.isascii() and value.isdigit() and len(value) < 10 else None
-    )
+def seconds_to_wait(retry_after: str | None, date: str | None = None) -> int | None:
+    """The seconds in a header `Retry-After`, which has them or a date (RFC 9110, section 10.2.3); None for anything else.
+
+    `date`: the header `Date` of the same answer. Without one, a date is compared with this machine's clock.
+    """
+    if retry_after is None or not retry_after.isascii():
+        return None
+    if retry_after.isdigit():
+        return int(retry_after) if len(retry_after) < 10 else None
+    until, sent = _http_date(retry_after), _http_date(date or "") or datetime.now(UTC)
+    return None if until is None else max(0, math.ceil((until - sent).total_seconds()))
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

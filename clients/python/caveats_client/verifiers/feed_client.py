@@ -7,13 +7,14 @@ a mirror that means harm: what is read without news is bounded in bytes and line
 
 from __future__ import annotations
 
-import re
+import math
 import zlib
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from caveats.errors import reduce_error
+from caveats_client.api.messages import seconds_to_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +42,7 @@ _POLL_FOR = 300.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 5.0
 """Seconds to wait after a failure: the first value, doubled at each failure up to the second."""
 _LONGEST_ASKED = 30.0
-"""The most seconds that the service may ask to wait."""
+"""The most seconds that an answer may ask to wait: at most half of those that are left until the verifier is stale."""
 _NO_STREAM = frozenset((404, 405, 406, 415, 500, 501, 505))
 
 
@@ -118,7 +119,7 @@ class LineReader:
         self.heard_news()
         if status != 200:
             unsuited = self._events and status in _NO_STREAM
-            retry_after = _seconds(headers.get("retry-after", ""))
+            retry_after = seconds_to_wait(headers.get("retry-after"), headers.get("date")) or 0.0
             raise CannotRead(
                 _said(status), retry_after=retry_after, unsuited=unsuited, unproved=status == 403
             )
@@ -225,18 +226,18 @@ class Backoff:
         """No events arrive: poll for some minutes, then try events again."""
         self._poll_until = tick + _POLL_FOR
 
-    def failed(self, retry_after: float = 0.0) -> float:
-        """Seconds to wait after a failed attempt; at least as many as the service asked for."""
+    def failed(self, retry_after: float = 0.0, left: float = math.inf) -> float:
+        """Seconds to wait after a failed attempt: as many as the answer asked for, and never past the bound.
+
+        `left`: seconds until the verifier is stale. Whatever is on the way can ask to wait, and would make it so.
+        """
         self.failures += 1
         wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self.failures - 1, 10)) * (0.5 + self.random() / 2)
-        return max(wait, min(retry_after, _LONGEST_ASKED))
+        wait = min(wait, max(_FIRST_WAIT, left / 2)) if left > 0 else wait
+        return max(wait, min(retry_after, _LONGEST_ASKED, left / 2))
 
 
 def _said(status: int) -> str:
     if status == 403:
         return "the service does not let this verifier read the feed (403): are its keys retired, or its clock off?"
     return f"the feed answers {status}"
-
-
-def _seconds(text: str) -> float:
-    return float(text) if re.fullmatch(r"[0-9]{1,6}", text) else 0.0

@@ -62,6 +62,8 @@ class _View(NamedTuple):
     """The values that questions read. They are replaced together, so that a question needs no lock."""
 
     fresh: Fresh | None
+    confirmed: Fresh | None
+    """When the service last said which keys verify."""
     keys_until: Instant | None
     sure: tuple[float, float, float]
     """The verifier is fresh from the first of these seconds on the wall clock, before the second on it, and before the
@@ -69,6 +71,8 @@ class _View(NamedTuple):
 
 
 _NEVER = (math.inf, -math.inf, -math.inf)
+_KEYS_EVERY = 3600.0
+"""The most seconds between two requests for keys."""
 
 
 class FreshnessGate:
@@ -113,14 +117,15 @@ class FreshnessGate:
         self._most = max_staleness.total_seconds()
         self._accepts = on_stale == "accept"
         self._changing = threading.Lock()
-        self._view = _View(None, None, _NEVER)
+        self._view = _View(None, None, None, _NEVER)
 
     # Questions
 
     @property
     def problem(self) -> str:
-        """All that fails now, in words."""
-        return "; ".join(f"{what}: {words}" for what, words in sorted(self.problems.items()))
+        """All that fails now, in words, and how wrong this app's clock is."""
+        failed = [f"{what}: {words}" for what, words in sorted(self.problems.items())]
+        return "; ".join(filter(None, [self.replica.clock, *failed]))
 
     def now(self) -> datetime:
         """The wall clock's time."""
@@ -137,7 +142,7 @@ class FreshnessGate:
             return
         health, why = self._judge(self.instant())
         if health not in (Health.FRESH, Health.ACCEPTING):
-            raise Stale(f"{why}: {self.problem}" if self.problem else why)
+            raise Stale(f"{why}: {self.problem}" if self.problem else why, clock=self.replica.clock)
 
     @property
     def health(self) -> Health:
@@ -145,23 +150,37 @@ class FreshnessGate:
         return self._judge(self.instant())[0]
 
     def _judge(self, instant: Instant) -> tuple[Health, str]:
-        fresh, until, _ = self._view
-        if until is None:
+        fresh, confirmed, until, _ = self._view
+        if until is None or confirmed is None:
             return Health.STARTING, "this verifier has no keys yet"
         if instant.now >= until.now or instant.tick >= until.tick:
             return Health.STALE, "this verifier's keys have not been confirmed in time"
         if fresh is None:
             return Health.STARTING, "this verifier has not heard of all revocations yet"
-        if fresh.at > instant.now + SKEW:
+        if max(fresh.at, confirmed.at) > instant.now + SKEW:
             return (
                 Health.STALE,
                 "what is known of revocations is from the future: a clock was wrong, then or now",
             )
-        age = fresh.age(instant)
-        if age <= self._most:
+        heard, keys = fresh.age(instant), confirmed.age(instant)
+        if max(heard, keys) <= self._most:
             return Health.FRESH, ""
-        why = f"nothing heard of revocations for {age:.0f} s, of {self._most:g} s allowed"
+        what, age = "nothing heard of revocations", heard
+        if heard <= self._most:
+            what, age = "the service has not said which keys verify", keys
+        why = f"{what} for {age:.0f} s, of {self._most:g} s allowed"
         return (Health.ACCEPTING if self._accepts else Health.STALE), why
+
+    def are_keys_due(self) -> bool:
+        """Whether the service is to be asked for keys again: three times within the bound, on the faster clock."""
+        confirmed = self._view.confirmed
+        return confirmed is None or confirmed.age(self.instant()) >= min(_KEYS_EVERY, self._most / 3)
+
+    def seconds_left(self) -> float:
+        """Seconds until the verifier is stale if it hears nothing; 0 if it is."""
+        instant = self.instant()
+        oldest = [each.age(instant) for each in self._view[:2] if isinstance(each, Fresh)]
+        return max(0.0, self._most - max(oldest)) if len(oldest) == 2 else 0.0
 
     def status(self) -> Status:
         """The status now. Asks nobody."""
@@ -182,12 +201,16 @@ class FreshnessGate:
 
     # Changes
 
-    def take_box(self, box: bytes) -> None:
-        """Take in a key bundle. Raises `RejectedDelivery`."""
+    def take_box(self, box: bytes, took: float = 0.0) -> bool:
+        """Take in a key bundle, `took` seconds after it was asked for; True if the keys changed.
+
+        Raises `RejectedDelivery`.
+        """
         instant = self.instant()
         with self._changing:
-            self.replica.take_bundle(box, instant)
+            changed = self.replica.take_bundle(box, instant, took)
             self._publish(instant)
+        return changed
 
     def take_line(self, line: str) -> Next:
         """Take in a line of the feed. Raises `RejectedDelivery`; `UnknownSeal` if the key that opens it is not here."""
@@ -246,15 +269,17 @@ class FreshnessGate:
                     instant.tick + (bundle.not_after - instant.now).total_seconds(),
                 )
             )
-        fresh = None if known is None else known.fresh
-        self._view = _View(fresh, until, self._sure(fresh, until))
+        fresh, confirmed = None if known is None else known.fresh, replica.confirmed
+        self._view = _View(fresh, confirmed, until, self._sure(fresh, confirmed, until))
 
-    def _sure(self, fresh: Fresh | None, until: Instant | None) -> tuple[float, float, float]:
-        """The earlier of the two upper limits on each clock, and the lower limit on the wall clock."""
-        if fresh is None or until is None:
+    def _sure(
+        self, fresh: Fresh | None, confirmed: Fresh | None, until: Instant | None
+    ) -> tuple[float, float, float]:
+        """The earlier of the upper limits on each clock, and the lower limit on the wall clock."""
+        if fresh is None or confirmed is None or until is None:
             return _NEVER
         return (
-            (fresh.at - SKEW).timestamp(),
-            min(fresh.at.timestamp() + self._most, until.now.timestamp()),
-            min(fresh.tick + self._most, until.tick),
+            (max(fresh.at, confirmed.at) - SKEW).timestamp(),
+            min(min(fresh.at, confirmed.at).timestamp() + self._most, until.now.timestamp()),
+            min(min(fresh.tick, confirmed.tick) + self._most, until.tick),
         )

@@ -4,6 +4,10 @@ Takes key bundles, pages of the feed and times; says where to read on and whethe
 file, no token. The law of this module: in whatever order authentic pages arrive, and if some are missing, it never says
 that it is complete up to a time while a revocation from before that time is missing.
 
+Which keys verify, which epoch it is and what time it is at the service is believed of the key bundle alone, which the
+pinned service makes for this verifier. Whoever has an audience key can make a page: what a page says of these is a reason
+to fetch keys. If a key is gone, all that was read in pages under it is read anew.
+
 A clock that was ahead makes a service leave out, and a verifier forget, what is not over. So what came at a time that
 now lies in the future is dropped, and asked for again. That a clock was set back is not believed if the monotonic clock
 shows that it was right before: else old pages could be passed off as new.
@@ -18,9 +22,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from caveats import AudienceKeyring, MalformedCaveat, RejectedDelivery, RevocationSet
 from caveats.keys import KeyBundle, open_bundle
 from caveats.revocation import open_rows, prove_reader
+from caveats_client.verifiers.clocks import seconds_ahead, wrong_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from caveats import AudienceKey, PrivateKey
     from caveats.revocation import Page, Row
@@ -29,6 +34,10 @@ SKEW = timedelta(minutes=5)
 """How far ahead of the app's clock the service's may be. The service allows the app the same."""
 _LOST_AFTER = timedelta(seconds=10)
 """How long pages may end before the known position. After it, the service counts as having lost entries."""
+_NODES_DIFFER = timedelta(seconds=10)
+"""How far ahead of the service's time, as the key bundle states it, a page may be: another node may have made it."""
+_NODES_LAG = timedelta(minutes=10)
+"""How long after a bundle left a key out no bundle brings it back: a node that is behind may have made it."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MOST_RECENT = 10_000
 """The most entries after `kept`. They are written at every save; with more, a new base is written."""
@@ -71,6 +80,10 @@ class Next(NamedTuple):
     """The page had something new: a revocation, or a later time up to which there is none."""
 
 
+class Unconfirmed(RejectedDelivery):
+    """A page that the newest key bundle does not bear out. Fetch keys, and take it again: it may have come first."""
+
+
 @dataclass(frozen=True, slots=True)
 class VerifierIdentity:
     """A registered verifier, and the service that it trusts."""
@@ -89,11 +102,11 @@ class Memory:
     box: bytes
     serial: int
     epoch: int
-    dead: tuple[str, ...]
-    stated: tuple[datetime, tuple[str, ...]] | None
+    dead: Mapping[str, int]
     kept: int | None = None
     position: int = 0
     fresh_at: datetime | None = None
+    seals: frozenset[str] = frozenset()
     recent: tuple[Row, ...] = ()
 
 
@@ -109,9 +122,12 @@ class Known:
     """The position up to which a file has all revocations; None if there is no file."""
     recent: list[Row] = field(default_factory=list)
     """The entries after `kept`."""
+    seals: set[str] = field(default_factory=set)
+    """The ids of the keys of the pages that it was read from."""
 
-    def add(self, page: Page, rows: Sequence[Row]) -> None:
+    def add(self, page: Page, rows: Sequence[Row], seal: str) -> None:
         """Take in a page that begins at or before `position`."""
+        self.seals.add(seal)
         self.revocations.add_rows(rows, self.position)
         if self.kept is not None:
             self.recent.extend(row for row in rows if row[0] > self.position)
@@ -126,14 +142,18 @@ class Replica:
     def __init__(self, identity: VerifierIdentity) -> None:
         self.identity = identity
         self.epoch = 0
-        """The newest known epoch. Pages and bundles of an older one are refused."""
+        """The epoch of the newest bundle. Pages and bundles of an older one are refused."""
         self.bundle: KeyBundle | None = None
         self.box = b""
         """The bundle in its NaCl box, as it was received."""
         self.keyring: AudienceKeyring | None = None
-        """The keys that verify: those of the bundle, without the ones that a newer page no longer names."""
-        self.dead: frozenset[str] = frozenset()
-        """Ids of keys that were removed while newer ones stayed: they cannot come back in this epoch."""
+        """The keys that verify: those of the bundle, without the dead ones."""
+        self.dead: Mapping[str, int] = {}
+        """Ids of keys that a bundle of this epoch left out while it had newer ones, each with that bundle's serial."""
+        self.confirmed: Fresh | None = None
+        """When the service made the newest bundle, and when that arrived: these keys verified then."""
+        self.clock = ""
+        """By how much this app's clock differs from the service's, in words; empty if it does not, or is not known."""
         self.known: Known | None = None
         """The revocations to verify against; None until the feed has been read to its end once."""
         self.serial = 0
@@ -142,7 +162,6 @@ class Replica:
         self._short_since: datetime | None = None
         self._began: Instant | None = None
         """When the first page or bundle came."""
-        self._stated: tuple[datetime, tuple[str, ...]] | None = None
 
     # Keys
 
@@ -151,8 +170,11 @@ class Replica:
         """The ids of the keys that verify."""
         return () if self.keyring is None else tuple(key.key_id for key in self.keyring.keys)
 
-    def take_bundle(self, box: bytes, instant: Instant) -> bool:
-        """Take a key bundle in its box; True if the keys changed. Raises `RejectedDelivery`, and takes nothing."""
+    def take_bundle(self, box: bytes, instant: Instant, took: float | None = None) -> bool:
+        """Take a key bundle in its box; True if the keys changed. Raises `RejectedDelivery`, and takes nothing.
+
+        `took`: seconds since the service was asked for it; None for one that was kept.
+        """
         self._drop_what_is_ahead(instant)
         identity = self.identity
         bundle = open_bundle(
@@ -161,51 +183,59 @@ class Replica:
             identity.service_public_key,
             verifier_id=identity.verifier_id,
             audience=identity.audience,
-            now=instant.now,
+            now=_EPOCH,  # whether it has expired is judged below, where a wrong clock can be named
             newer_than=self.serial,
         )
-        if _made_at(bundle) > instant.now + SKEW:
-            raise RejectedDelivery(
-                "a key bundle from the future: check the clocks of this machine and of the service"
-            )
+        made_at, is_newer = _made_at(bundle), bundle.serial > self.serial
+        if took is not None and is_newer:
+            self.clock = wrong_clock(seconds_ahead(made_at, instant.now, took))
+        if made_at > instant.now + SKEW:
+            raise RejectedDelivery(f"a key bundle from the future: {self.clock or 'a clock was wrong'}")
+        if instant.now >= bundle.not_after:
+            raise RejectedDelivery(f"the key bundle has expired{self.clock and f': {self.clock}'}")
         if bundle.epoch < self.epoch:
             raise RejectedDelivery("a key bundle from before the service was restored from a backup")
+        before = () if self.bundle is None else self.bundle.keyring.keys
         if bundle.epoch > self.epoch:
             self._enter(bundle.epoch)
+            before = ()
+        if is_newer or self.confirmed is None:  # the same one again confirms nothing
+            self.confirmed = Fresh(made_at, instant.tick)
         self.bundle, self.box, self.serial = bundle, box, bundle.serial
-        return self._choose_keys()
+        return self._choose_keys(before)
 
     def proof(self, now: datetime) -> str | None:
         """The proof that this verifier has a key, which the service asks for at the feed; None without a key."""
         if self.keyring is None or not self.keyring.keys:
             return None
-        return prove_reader(max(self.keyring.keys, key=_number), now)
+        return prove_reader(max(self.keyring.keys, key=lambda key: _number(key.key_id)), now)
 
-    def _hear_of_keys(self, page: Page) -> bool:
-        """Remove the keys that the page does not name; True if the page names one that is not here."""
-        if self._stated is not None and page.at <= self._stated[0]:
-            return False
-        self._stated = (page.at, page.keys)
-        self._choose_keys()
+    def _is_news_of_keys(self, page: Page) -> bool:
+        """Whether the page, made after the bundle, names other keys."""
         newer = self.bundle is None or page.at >= _made_at(self.bundle)
-        return newer and not {*page.keys} - self.dead <= {*self.key_ids}
+        return newer and {*page.keys} - {*self.dead} != {*self.key_ids}
 
-    def _choose_keys(self) -> bool:
-        """The bundle's keys, without those that a page newer than it no longer names."""
-        if self.bundle is None:
-            return False
-        keys = self.bundle.keyring.keys
-        if self._stated is not None and self._stated[0] >= _made_at(self.bundle):
-            named = self._stated[1]
-            newest = max((int(key_id[1:]) for key_id in named), default=0)
-            gone = {key.key_id for key in keys if key.key_id not in named}
-            self.dead |= {key_id for key_id in gone if int(key_id[1:]) < newest}
-            keys = tuple(key for key in keys if key.key_id not in gone)
-        keys = tuple(key for key in keys if key.key_id not in self.dead)
+    def _choose_keys(self, before: Sequence[AudienceKey]) -> bool:
+        """Verify with the bundle's keys from now on; True if they changed. `before`: those of the bundle before."""
+        assert self.bundle is not None
+        made_at, there = _made_at(self.bundle), _secrets(self.bundle.keyring.keys)
+        newest = max(map(_number, there), default=0)
+        gone = {key.key_id for key in before if there.get(key.key_id) != key.secret}
+        lately = {key_id: at for key_id, at in self.dead.items() if made_at - _at_serial(at) < _NODES_LAG}
+        left_out = {key_id for key_id in gone if key_id not in there and _number(key_id) < newest}
+        self.dead = {**lately, **dict.fromkeys(left_out, self.bundle.serial)}
+        keys = tuple(key for key in self.bundle.keyring.keys if key.key_id not in self.dead)
+        self._doubt_pages_under(gone, {key.key_id for key in keys})
         if self.keyring is not None and _secrets(keys) == _secrets(self.keyring.keys):
             return False
         self.keyring = AudienceKeyring(self.identity.audience, keys)
         return True
+
+    def _doubt_pages_under(self, gone: set[str], live: set[str]) -> None:
+        """Read everything anew if some of it was read in pages under keys that are gone: a thief may have made them."""
+        read = self._building or self.known
+        if read is not None and not read.seals <= live - gone:
+            self._building = Known(self.epoch)
 
     # Revocations
 
@@ -225,27 +255,35 @@ class Replica:
         """Open a line of the feed and take its page. Raises `RejectedDelivery`; `UnknownSeal` where the key is not here."""
         if self.keyring is None:
             raise RejectedDelivery("a page of the feed under a key that is not here")
-        return self.take_page(*open_rows(line, self.keyring), instant)
+        page, rows = open_rows(line, self.keyring)
+        return self.take_page(page, rows, instant, line.partition(" ")[0])
 
-    def take_page(self, page: Page, rows: Sequence[Row], instant: Instant) -> Next:
-        """Take a page and its rows. Raises `RejectedDelivery` for a page from the future or from an older epoch."""
+    def take_page(self, page: Page, rows: Sequence[Row], instant: Instant, seal: str) -> Next:
+        """Take a page and its rows. `seal`: the id of its key.
+
+        Raises `RejectedDelivery` for a page from the future or from an older epoch; `Unconfirmed` for one of an epoch or
+        a time that the service has not confirmed.
+        """
         if page.at > instant.now + SKEW:
             raise RejectedDelivery(
-                "a page of the feed from the future: check the clocks of this machine and of the service"
+                f"a page of the feed from the future: {self.clock or 'a clock was wrong, here or at the service'}"
             )
         self._drop_what_is_ahead(instant)
         if page.epoch < self.epoch:
             raise RejectedDelivery("a page from before the service was restored from a backup")
         if page.epoch > self.epoch:
-            self._enter(page.epoch)
-        fetch = self._hear_of_keys(page)
+            raise Unconfirmed("a page of an epoch that the service's keys do not confirm")
+        if self._is_ahead_of_service(page, instant):
+            raise Unconfirmed("a page from a time that is still to come at the service")
+        fetch = self._is_news_of_keys(page)
         at = self._building or self.known
         assert at is not None
         if page.after > at.position:
             return Next(fetch, reconnect=True)
         before = at.position
         try:
-            at.add(page, rows)
+            if page.upto > before:  # else its rows are here
+                at.add(page, rows, seal)
         except MalformedCaveat:
             raise RejectedDelivery("a page of the feed in a form that this version cannot read") from None
         if page.last < before:
@@ -256,14 +294,14 @@ class Replica:
         news = at.fresh is None or page.at > at.fresh.at
         if news:
             at.fresh = Fresh(page.at, instant.tick)
+            at.seals.add(seal)
         if at is self._building:
             self.known, self._building = at, None
         return Next(fetch, news=news or at.position > before)
 
     def _enter(self, epoch: int) -> None:
         """Begin a new epoch: sequences start again at 0, and removed keys may come back."""
-        self.epoch = epoch
-        self.dead, self._stated = frozenset(), None
+        self.epoch, self.dead = epoch, {}
         self._building = None if self.known is not None and self.known.epoch == epoch else Known(epoch)
 
     def _drop_what_is_ahead(self, instant: Instant) -> None:
@@ -280,13 +318,18 @@ class Replica:
                 "this machine's clock was set back: set it right, or restart if it is right only now"
             )
         self.known, self._building = None, Known(self.epoch)
-        self._stated, self.serial = None, 0
+        self.confirmed, self.serial = None, 0
 
     def _is_ahead(self, instant: Instant) -> bool:
-        newest = (
-            _at_serial(self.serial) if self._stated is None else max(_at_serial(self.serial), self._stated[0])
-        )
-        return newest > instant.now + SKEW
+        read = [at.fresh.at for at in (self.known, self._building) if at is not None and at.fresh is not None]
+        return max(_at_serial(self.serial), *read, _EPOCH) > instant.now + SKEW
+
+    def _is_ahead_of_service(self, page: Page, instant: Instant) -> bool:
+        """Whether the page is from a time that the service, by its newest bundle, has not reached."""
+        confirmed = self.confirmed
+        if confirmed is None:
+            return False
+        return page.at > confirmed.at + timedelta(seconds=instant.tick - confirmed.tick) + _NODES_DIFFER
 
     def _lost(self, at: Known, page: Page) -> bool:
         """Whether to read the whole feed again, after a page that ends before what is known.
@@ -307,7 +350,7 @@ class Replica:
     def memory(self) -> Memory:
         """What to write down."""
         known = self.known
-        memory = Memory(self.box, self.serial, self.epoch, tuple(sorted(self.dead)), self._stated)
+        memory = Memory(self.box, self.serial, self.epoch, self.dead)
         if known is None or known.kept is None or known.epoch != self.epoch:
             return memory
         return replace(
@@ -315,6 +358,7 @@ class Replica:
             kept=known.kept,
             position=known.position,
             fresh_at=known.fresh and known.fresh.at,
+            seals=frozenset(known.seals),
             recent=tuple(known.recent),
         )
 
@@ -324,22 +368,31 @@ class Replica:
         Raises `RejectedDelivery` if the keys have ended, and the rest is taken in all the same; or if the state was
         written at a time that lies in the future, and then no more of it than the epoch and the dead keys is.
         """
-        self.epoch, self.serial = memory.epoch, memory.serial
-        self.dead, self._stated = frozenset(memory.dead), memory.stated
-        if self._is_ahead(instant):
-            self._stated, self.serial = None, 0
-            self._building = Known(memory.epoch)
+        self.epoch, self.serial, self.dead = memory.epoch, memory.serial, memory.dead
+        self._building = Known(memory.epoch)
+        if max(_at_serial(memory.serial), memory.fresh_at or _EPOCH) > instant.now + SKEW:
+            self.serial = 0
             raise RejectedDelivery("the state is from the future: a clock was wrong, then or now")
         if kept is not None and memory.kept is not None:
             kept.add_rows(memory.recent)
-            fresh = None
-            if memory.fresh_at is not None and memory.fresh_at <= instant.now + SKEW:
-                away = max(0.0, (instant.now - memory.fresh_at).total_seconds())
-                fresh = Fresh(memory.fresh_at, instant.tick - away)
-            self.known = Known(memory.epoch, memory.position, kept, fresh, memory.kept, list(memory.recent))
-        self._building = None if self.known is not None else Known(memory.epoch)
+            self.known = Known(
+                memory.epoch,
+                memory.position,
+                kept,
+                None if memory.fresh_at is None else _since(memory.fresh_at, instant),
+                memory.kept,
+                list(memory.recent),
+                set(memory.seals),
+            )
+            self._building = None
         if memory.box:
             self.take_bundle(memory.box, instant)
+            self.confirmed = _since(_at_serial(memory.serial), instant)
+
+
+def _since(at: datetime, instant: Instant) -> Fresh:
+    """What was so at `at`, before this process began."""
+    return Fresh(at, instant.tick - max(0.0, (instant.now - at).total_seconds()))
 
 
 def _made_at(bundle: KeyBundle) -> datetime:
@@ -350,8 +403,8 @@ def _at_serial(serial: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=serial)
 
 
-def _number(key: AudienceKey) -> int:
-    return int(key.key_id[1:])
+def _number(key_id: str) -> int:
+    return int(key_id[1:])
 
 
 def _secrets(keys: Sequence[AudienceKey]) -> dict[str, bytes]:

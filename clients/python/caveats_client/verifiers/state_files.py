@@ -202,27 +202,27 @@ def _members(memory: Memory) -> dict[str, Any]:
         "box": encode_base64(memory.box),
         "serial": memory.serial,
         "epoch": memory.epoch,
-        "dead": list(memory.dead),
-        "stated": None if memory.stated is None else [_number(memory.stated[0]), list(memory.stated[1])],
+        "dead": dict(memory.dead),
         "kept": memory.kept,
         "position": memory.position,
         "fresh_at": None if memory.fresh_at is None else _number(memory.fresh_at),
+        "seals": sorted(memory.seals),
         "recent": list(memory.recent),
     }
 
 
 def _memory(members: Any) -> Memory:
-    stated, fresh_at = members["stated"], members["fresh_at"]
+    fresh_at = members["fresh_at"]
     RevocationSet().add_rows(members["recent"])
     return Memory(
         decode_base64(members["box"]),
         int(members["serial"]),
         int(members["epoch"]),
-        tuple(map(str, members["dead"])),
-        None if stated is None else (_moment(stated[0]), tuple(map(str, stated[1]))),
+        {str(key_id): int(serial) for key_id, serial in members["dead"].items()},
         None if members["kept"] is None else int(members["kept"]),
         int(members["position"]),
         None if fresh_at is None else _moment(fresh_at),
+        frozenset(map(str, members["seals"])),
         tuple(members["recent"]),
     )
 

@@ -23,6 +23,7 @@ from caveats_client.transport import UnreadableBody, aread_reply, checked_addres
 from caveats_client.verifiers import feed_client
 from caveats_client.verifiers.feed_client import Backoff, CannotRead, LineReader, Mode, feed_request
 from caveats_client.verifiers.freshness import Health, Status
+from caveats_client.verifiers.replica import Unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
     from caveats_client.verifiers.state_files import StateFiles
 
 _log = logging.getLogger("caveats_client.verifiers.local")
-_KEYS_EVERY = 3600.0
-"""The most seconds between two fetches of keys."""
 _MISSES_STAY = 1.0
 """Seconds until the service is asked again about an unknown key id, and between two fetches in the background."""
+_AFTER_A_FALSE_HINT = 2.0
+"""Seconds between two fetches in the background while they bring no other keys than those that are here."""
 _MOST_MISSES = 3
 """The most unknown key ids that the service is asked about in that time."""
 _FETCH_WITHIN = 5.0
@@ -94,8 +95,9 @@ class SyncLoop:
         self._tried = float("-inf")
         self._missed: dict[str, float] = {}
         self._succeeded = False
+        self._pause = _MISSES_STAY
         self._keys_due = float("-inf")
-        self._key_failures = 0
+        self._key_waits = Backoff(random.random)
         self._keys_wanted = asyncio.Event()
         self._keys_came = asyncio.Event()
         self._changed = asyncio.Event()
@@ -165,24 +167,23 @@ class SyncLoop:
         return await asyncio.shield(self._fetching)
 
     async def _fetch(self) -> bool:
-        self._tried = self._tick()
+        self._tried = began = self._tick()
+        gate = self._gate
         try:
             async with asyncio.timeout(_FETCH_WITHIN):
-                self._gate.take_box(await self._box())
+                box = await self._box()
+            changed = gate.take_box(box, self._tick() - began)
         except (CannotRead, RejectedDelivery, httpx.HTTPError, TimeoutError) as error:
             self._fail("keys", error)
             self._succeeded = False
-            self._key_failures += 1
-            wait = min(30.0, 0.25 * 2 ** min(self._key_failures, 10))
-            self._keys_due = self._tick() + wait * random.uniform(0.5, 1)  # noqa: S311  # not for secrets
+            wait = self._key_waits.failed(_asked_to_wait(error), gate.seconds_left())
+            self._keys_due = self._tick() + wait
             return False
         self._succeeded = True
         self._gate.problems.pop("keys", None)
-        self._key_failures = 0
-        bundle = self._gate.replica.bundle
-        assert bundle is not None
-        left = (bundle.not_after - self._gate.now()).total_seconds()
-        self._keys_due = self._tick() + min(_KEYS_EVERY, left / 4) * random.uniform(0.8, 1)  # noqa: S311
+        self._key_waits.failures = 0
+        self._pause = _MISSES_STAY if changed else _AFTER_A_FALSE_HINT
+        self._keys_due = float("inf")  # when the gate says so
         self._keys_came.set()
         self._changed.set()
         self._unsaved.set()
@@ -199,19 +200,27 @@ class SyncLoop:
                 "the service does not know this verifier: it was never registered, or was revoked"
             ) from None
         except (ClientError, UnreadableBody) as error:
-            raise CannotRead(f"the service gives no keys: {error}") from error
+            asked = getattr(error, "retry_after", None)
+            raise CannotRead(f"the service gives no keys: {error}", retry_after=asked or 0.0) from error
 
     async def _tend_keys(self) -> None:
-        """Fetch keys long before they end, and when the feed names a new one."""
+        """Fetch keys when the gate says that they are due, when a page names others, and again after a failure."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, self._keys_due - self._tick())):
+                async with asyncio.timeout(_WATCH_EVERY):
                     await self._keys_wanted.wait()
-            self._keys_wanted.clear()
-            pause = self._tried + _MISSES_STAY - self._tick()
-            if pause > 0 and self._fetching is not None:
-                await asyncio.sleep(pause)
-            await self._fetch_keys()
+            failed = self._keys_due < float("inf")
+            due = self._tick() >= self._keys_due if failed else self._gate.are_keys_due()
+            if due or self._keys_wanted.is_set():
+                await self._fetch_again()
+
+    async def _fetch_again(self) -> None:
+        """Fetch keys, not sooner after the last time than the pause that is kept."""
+        pause = self._tried + self._pause - self._tick()
+        if pause > 0 and self._fetching is not None:
+            await asyncio.sleep(pause)
+        self._keys_wanted.clear()
+        await self._fetch_keys()
 
     # The feed
 
@@ -246,7 +255,7 @@ class SyncLoop:
                     self._keys_wanted.set()
                 if attempt.news:
                     backoff.failures = 0
-                wait = backoff.failed(error.retry_after if isinstance(error, CannotRead) else 0.0)
+                wait = backoff.failed(_asked_to_wait(error), gate.seconds_left())
             gap = attempt.gap
             await asyncio.sleep(wait)
 
@@ -288,8 +297,8 @@ class SyncLoop:
     async def _take(self, line: str) -> Next:
         try:
             return await self._take_once(line)
-        except UnknownSeal:
-            await self._fetch_keys()
+        except (UnknownSeal, Unconfirmed):
+            await self._fetch_again()
         return await self._take_once(line)
 
     async def _take_once(self, line: str) -> Next:
@@ -385,6 +394,11 @@ class SyncLoop:
     def _tick(self) -> float:
         """Seconds on the gate's monotonic clock."""
         return self._gate.instant().tick
+
+
+def _asked_to_wait(error: Exception) -> float:
+    """The seconds that the answer asked to wait, or 0."""
+    return error.retry_after if isinstance(error, CannotRead) else 0.0
 
 
 def _below(url: httpx.URL, path: str) -> httpx.URL:

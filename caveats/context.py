@@ -6,15 +6,16 @@ the client, `caveats verify` and the test kit take their lists of facts from the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+_DEEPEST = 64
+"""Containers within one another in a fact, at most."""
 
 
 def _text(asks: str, summary: str) -> Any:
@@ -48,7 +49,8 @@ TEXT_FACTS = {fact.name: fact.metadata for fact in fields(Facts) if fact.metadat
 class Context(Facts):
     """What is known about one request: `Context(now, audience, scopes, method=..., path=..., ...)`.
 
-    Raises `TypeError` for a `now` without a zone, and for one string in place of scopes.
+    `extra` is copied: its mappings become read-only, its lists tuples and its sets frozensets. Raises `TypeError` for a
+    `now` without a zone, and for one string in place of scopes; `ValueError` for facts that are nested too deep.
     """
 
     now: datetime
@@ -65,8 +67,44 @@ class Context(Facts):
             if isinstance(self.scopes, str):
                 raise TypeError("scopes is a tuple of strings, not one string")
             object.__setattr__(self, "scopes", tuple(self.scopes))
+        if self.extra is not _NOTHING:
+            object.__setattr__(self, "extra", frozen(self.extra))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remake, (type(self), self.now, self.audience, self.scopes, facts_of(self))
+
+
+def _remake(
+    kind: type[Context], now: datetime, audience: str | None, scopes: Any, facts: dict[str, Any]
+) -> Context:
+    return kind(now, audience, scopes, **facts)
 
 
 def facts_of(known: Facts) -> dict[str, Any]:
-    """The facts of a request by name, without those of the verifying app: time, audience and scopes."""
-    return {fact.name: getattr(known, fact.name) for fact in fields(Facts)}
+    """The facts of a request by name, without those of the verifying app: time, audience and scopes.
+
+    Mappings in `extra` are dicts here, so that it can be written as JSON.
+    """
+    return {fact.name: getattr(known, fact.name) for fact in fields(Facts)} | {"extra": _thawed(known.extra)}
+
+
+def frozen(fact: Any, depth: int = 0) -> Any:
+    """A copy of a fact that cannot be changed: read-only mappings, tuples, frozensets. Other objects are not copied.
+
+    Raises `ValueError` for more than 64 containers within one another.
+    """
+    if depth > _DEEPEST:
+        raise ValueError(f"a fact has at most {_DEEPEST} lists and mappings within one another")
+    if isinstance(fact, Mapping):
+        return MappingProxyType({name: frozen(value, depth + 1) for name, value in fact.items()})
+    if isinstance(fact, list) or type(fact) is tuple:
+        return tuple(frozen(value, depth + 1) for value in fact)
+    if isinstance(fact, AbstractSet):
+        return frozenset(fact)
+    return bytes(fact) if isinstance(fact, bytearray) else fact
+
+
+def _thawed(fact: Any) -> Any:
+    if isinstance(fact, Mapping):
+        return {name: _thawed(value) for name, value in fact.items()}
+    return [_thawed(value) for value in fact] if type(fact) is tuple else fact

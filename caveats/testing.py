@@ -16,16 +16,30 @@ Needs no test framework. Judges a kind by its public methods only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 from caveats.context import Context
 from caveats.errors import BadSignature, CaveatsError, MalformedCaveat
-from caveats.kinds.authority import Authority
+from caveats.kinds.authority import Authority, effective
 from caveats.kinds.base import Caveat, UnknownCaveat, Unmet, check_value, is_kind
-from caveats.kinds.standard import User, check_user
+from caveats.kinds.standard import (
+    STANDARD,
+    Audience,
+    ClientIp,
+    Expires,
+    Host,
+    Method,
+    NotBefore,
+    Note,
+    Path,
+    Scope,
+    User,
+)
 from caveats.macaroon.macaroon import Macaroon
 from caveats.token.identifier import Identifier, is_audience
 from caveats.verification.verifier import verify
@@ -57,8 +71,24 @@ _ODD = (
     "\x7f",
     "\u0661",
     "\uff11",
+    "\u0301",
+    "\u200b",
+    "\xa0",
+    "%41",
     " = ",
 )
+_ELSEWHERE = "testkit.invalid"
+_STANDARD_LIMITS = (
+    Expires(_NOW),
+    NotBefore(_NOW),
+    Scope("testkit:read"),
+    Method("GET"),
+    Path("/testkit/*"),
+    Note("test kit"),
+    UnknownCaveat(b"testkit/unknown = 1"),
+)
+_AUTHORITIES = (Authority(user="alice"), effective((User("alice"), *_STANDARD_LIMITS)))
+"""What the kinds are asked to narrow."""
 
 
 def check_kind(
@@ -75,19 +105,39 @@ def check_kind(
     `caveats`: examples, at least one. `malformed`: values that are not of this kind. `contexts`: requests; at least one
     must satisfy an example. `unconditional`: an example holds for a request of which only the time is known.
     """
+    try:
+        _check_kind(checkers, kind, caveats, malformed, contexts, unconditional=unconditional)
+    except AssertionError:
+        raise
+    except BaseException as error:  # also SystemExit, which a plug-in has no right to raise
+        raise AssertionError(f"{kind.__name__} raises {error!r}") from error
+
+
+def _check_kind(
+    checkers: Checkers,
+    kind: type[Caveat],
+    caveats: Sequence[Caveat],
+    malformed: Sequence[str],
+    contexts: Sequence[Context],
+    *,
+    unconditional: bool,
+) -> None:
     _check_registered(checkers, kind, caveats)
     for caveat in caveats:
         _check_written_form(checkers, caveat)
+    _check_equality(caveats)
     _check_malformed(checkers, kind, caveats, malformed)
     requests = [*contexts, Context(now=contexts[0].now if contexts else _NOW)]
-    for caveat, context in product(caveats, [*requests, *_with_a_fact_less(requests)]):
-        _check_answer(checkers, caveat, context)
+    asked = list(product(caveats, [*requests, *_with_a_fact_less(requests)]))
+    answers = [_check_answer(checkers, caveat, context) for caveat, context in asked]
     _check_missing_facts(checkers, caveats, requests[-1], unconditional=unconditional)
     _check_something_holds(checkers, caveats, requests)
     for first, second in product(caveats, caveats):
         _check_narrowing(first, second)
     for context in requests:
         _check_appending(checkers, caveats[:_MOST], context)
+        _check_among_others(checkers, caveats[:_MOST], context)
+    _check_no_memory(checkers, asked, answers)
 
 
 def _require(condition: object, law: str) -> None:
@@ -122,6 +172,13 @@ def _check_written_form(checkers: Checkers, caveat: Caveat) -> None:
         f"{caveat!r} is written as {caveat.value!r}, which reads back as {read!r}",
     )
     _require(read.predicate == caveat.predicate, f"{caveat!r} does not read back byte for byte")
+
+
+def _check_equality(caveats: Sequence[Caveat]) -> None:
+    """Caveats are equal if they are written alike."""
+    for first, second in product(caveats, [*caveats, Note("test kit")]):
+        alike = first.predicate == second.predicate
+        _require((first == second) is alike, f"{first!r} == {second!r} is not {alike}")
 
 
 def _check_malformed(
@@ -163,28 +220,54 @@ def _with_a_fact_less(contexts: Sequence[Context]) -> Iterator[Context]:
             yield replace(context, extra={key: fact for key, fact in context.extra.items() if key != name})
 
 
-def _seen(context: Context) -> dict[str, tuple[int, str]]:
-    return {name: (id(fact), repr(fact)) for name, fact in context.extra.items()}
+def _seen(fact: Any) -> object:
+    """What a fact looks like, so that a change can be told."""
+    if isinstance(fact, Mapping):
+        return [(name, _seen(value)) for name, value in fact.items()]
+    if isinstance(fact, tuple | AbstractSet):
+        return [_seen(value) for value in fact]
+    slots = {name for kind in type(fact).__mro__ for name in getattr(kind, "__slots__", ())}
+    state = {name: repr(getattr(fact, name, None)) for name in sorted(slots)}
+    return id(fact), repr(fact), state | {n: repr(v) for n, v in getattr(fact, "__dict__", {}).items()}
 
 
-def _check_answer(checkers: Checkers, caveat: Caveat, context: Context) -> None:
+def _facts(context: Context) -> object:
+    return {fact.name: _seen(getattr(context, fact.name)) for fact in fields(Context)}
+
+
+def _check_answer(checkers: Checkers, caveat: Caveat, context: Context) -> object:
     check = checkers.check_for(caveat)
-    before = _seen(context)
+    before, itself = _facts(context), _seen(caveat)
     answers = [_ask(check, caveat, context) for _ in range(2)]
     _require(answers[0] == answers[1], f"the check of {caveat} answers {answers[0]!r}, then {answers[1]!r}")
-    _require(_seen(context) == before, f"the check of {caveat} changes the context's extra facts")
+    _require(_facts(context) == before, f"the check of {caveat} changes the context's facts")
+    _require(_seen(caveat) == itself, f"the check of {caveat} changes the caveat, which requests share")
+    return answers[0]
+
+
+def _check_no_memory(
+    checkers: Checkers, asked: Sequence[tuple[Caveat, Context]], answers: Sequence[object]
+) -> None:
+    """Asked again in another order, of caveats that were read anew, the check answers as before."""
+    for (caveat, context), answer in reversed(list(zip(asked, answers, strict=True))):
+        again = _ask(checkers.check_for(caveat), type(caveat).parse(caveat.value), context)
+        _require(
+            again == answer, f"the check of {caveat} answers {answer!r} and, asked again later, {again!r}"
+        )
 
 
 def _ask(check: Callable[[Any, Context], object], caveat: Caveat, context: Context) -> object:
     try:
         answer = check(caveat, context)
-    except Exception as error:
-        raise AssertionError(f"the check of {caveat} raises {error!r} for {context!r}") from error
+    except BaseException as error:
+        raise AssertionError(
+            f"the check of {caveat} raises {error!r} for {context!r}: a check neither raises nor changes the context"
+        ) from error
     close = getattr(answer, "close", None)
     if callable(close):  # a coroutine, which warns if it is never awaited nor closed
         close()
     _require(
-        answer is True or answer is False or isinstance(answer, Unmet),
+        answer is True or answer is False or type(answer) is Unmet,
         f"the check of {caveat} answers {type(answer).__name__}: only True passes, and Unmet says why not",
     )
     return answer
@@ -209,7 +292,8 @@ def _check_something_holds(
 
 def _check_narrowing(first: Caveat, second: Caveat) -> None:
     """A kind leaves no more of an authority than there was."""
-    _ask_narrow(second, _ask_narrow(first, Authority(user="alice")))
+    for authority in _AUTHORITIES:
+        _ask_narrow(second, _ask_narrow(first, authority))
 
 
 def _ask_narrow(caveat: Caveat, authority: Authority) -> Authority:
@@ -224,12 +308,7 @@ def _ask_narrow(caveat: Caveat, authority: Authority) -> Authority:
 
 def _check_appending(checkers: Checkers, caveats: Sequence[Caveat], context: Context) -> None:
     """In minted tokens: an appended caveat never turns a refusal into a grant, and cannot be removed or added unsigned."""
-    if User.kind not in checkers.kinds:
-        checkers = checkers.copy()
-        checkers.register(User, check_user)
-    named = context.audience is not None and is_audience(context.audience)
-    identifier = Identifier("k1", str(context.audience) if named else "default", _ULID, 1)
-    first = Macaroon.mint(_ROOT_KEY, identifier, caveats=[User(context.user or "alice")])
+    checkers, first = _with_standard_kinds(checkers), _token(context)
     for some in (some for size in range(3) for some in combinations(caveats, size)):
         token = first.attenuate(*some)
         granted = _refusal(token, checkers, context) is None
@@ -244,6 +323,46 @@ def _check_appending(checkers: Checkers, caveats: Sequence[Caveat], context: Con
             for forged in (cut, put):
                 refusal = _refusal(forged, checkers, context)
                 _require(isinstance(refusal, BadSignature), f"{added} is not authenticated")
+
+
+def _check_among_others(checkers: Checkers, caveats: Sequence[Caveat], context: Context) -> None:
+    """Standard caveats before and behind caveats of the kind refuse what they refuse without them."""
+    checkers, first = _with_standard_kinds(checkers), _token(context)
+    refusing = [other for other in _refusing(context) if checkers.answer(other, context) is not None]
+    for other, caveat in product(refusing, caveats):
+        for chain in ([other, caveat], [caveat, other], [caveat, caveat, other, caveat]):
+            _require(
+                _refusal(first.attenuate(*chain), checkers, context) is not None,
+                f"beside {caveat}, {other} no longer refuses a request that it refuses",
+            )
+
+
+def _refusing(context: Context) -> Iterator[Caveat]:
+    """Standard caveats, nearly all of which refuse this request."""
+    yield Expires(context.now)
+    yield NotBefore(max(context.now, _NOW) + timedelta(days=1))
+    yield User("nobody of the test kit")
+    yield Scope("testkit:read")
+    yield Audience("testkit")
+    yield Method("TESTKIT")
+    yield Path(f"/{_ELSEWHERE}")
+    yield Host(_ELSEWHERE)
+    yield ClientIp("192.0.2.255")
+    yield UnknownCaveat(b"testkit/unknown = 1")
+
+
+def _with_standard_kinds(checkers: Checkers) -> Checkers:
+    more = checkers.copy()
+    for row in STANDARD:
+        if row.kind.kind not in more.kinds:
+            more.register(row.kind, row.check)
+    return more
+
+
+def _token(context: Context) -> Macaroon:
+    named = context.audience is not None and is_audience(context.audience)
+    identifier = Identifier("k1", str(context.audience) if named else "default", _ULID, 1)
+    return Macaroon.mint(_ROOT_KEY, identifier, caveats=[User(context.user or "alice")])
 
 
 def _refusal(token: Macaroon, checkers: Checkers, context: Context) -> CaveatsError | None:

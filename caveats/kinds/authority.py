@@ -94,7 +94,7 @@ class Authority:
         return self if self.expires_at is not None and self.expires_at <= at else self.changed(expires_at=at)
 
     def is_within(self, wider: Authority) -> bool:
-        """Whether all that this allows is allowed by `wider`."""
+        """Whether all that this allows is allowed by `wider`, and all caveats and labels that `wider` lists are listed."""
         return (
             (wider.user is None or self.user == wider.user)
             and (
@@ -110,6 +110,8 @@ class Authority:
             )
             and (self.scope_limit is not None or wider.scope_limit is None)
             and all(_narrower(self.lists.get(kind, ()), lists) for kind, lists in wider.lists.items())
+            and self.notes[: len(wider.notes)] == wider.notes
+            and {one.predicate for one in wider.others} <= {one.predicate for one in self.others}
         )
 
 

@@ -1,12 +1,14 @@
 """Checkers: the kinds that an app knows, each with its check. Knows requests, knows no keys and no kind by name.
 
 An app makes an instance, registers its kinds and hands it to its verifier. An unknown kind refuses. A check is
-`(caveat, context) -> True`: any other answer and any exception refuses, and `Unmet` refuses with an explanation.
+`(caveat, context) -> True`: any other answer and any exception refuses, and `Unmet` refuses with an explanation. The check
+of a plug-in gets a copy of the context, so that it changes nothing for the caveats after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from caveats.errors import Failure
@@ -34,6 +36,9 @@ class Checkers:
     def __init__(self) -> None:
         self._kinds: dict[str, type[Caveat]] = {}
         self._checks: dict[type[Caveat], Check] = {}
+        """As they were registered."""
+        self._asked: dict[type[Caveat], Check] = {}
+        """As they are asked: those of plug-ins on a copy of the context."""
         self._special: set[type[Caveat]] = set()
         self._clear()
 
@@ -50,6 +55,7 @@ class Checkers:
             raise ValueError(f"the kind {name!r} is already registered")
         self._kinds[name] = kind
         self._checks[kind] = check
+        self._asked[kind] = check if _STANDARD_CHECKS.get(kind) is check else _on_a_copy(check)
         if not kind.check_decides or kind.claim is not Caveat.claim:
             self._special.add(kind)
         self._clear()
@@ -59,6 +65,7 @@ class Checkers:
         other = Checkers()
         other._kinds.update(self._kinds)
         other._checks.update(self._checks)
+        other._asked.update(self._asked)
         other._special.update(self._special)
         return other
 
@@ -93,7 +100,7 @@ class Checkers:
 
     def _memoise(self, predicate: bytes) -> Question:
         caveat = parse_predicate(predicate, self._kinds)
-        question = self._checks.get(type(caveat), _check_unknown), caveat
+        question = self._asked.get(type(caveat), _check_unknown), caveat
         self._room -= len(predicate) + _ENTRY
         if self._room < 0:
             self._clear()
@@ -105,12 +112,12 @@ class Checkers:
         self._room = _REMEMBERED
 
     def check_for(self, caveat: Caveat) -> Check:
-        """The check of this caveat's kind; for an unknown kind a check that refuses."""
+        """The check of this caveat's kind, as it was registered; for an unknown kind a check that refuses."""
         return self._checks.get(type(caveat), _check_unknown)
 
     def answer(self, caveat: Caveat, context: Context) -> Unmet | None:
         """None if the check answers True; otherwise why the caveat refuses. Never raises."""
-        check = self.check_for(caveat)
+        check = self._asked.get(type(caveat), _check_unknown)
         try:
             answer = check(caveat, context)
         except Exception as error:  # noqa: BLE001  # foreign code: a check that fails refuses
@@ -125,6 +132,18 @@ class Checkers:
                 "its check is a coroutine, which nothing awaits", "nothing, until the check is a function"
             )
         return Unmet("its check did not answer True", "another request")
+
+
+_STANDARD_CHECKS: Mapping[type[Caveat], Check] = {row.kind: row.check for row in STANDARD}
+
+
+def _on_a_copy(check: Check) -> Check:
+    """`check`, given a copy of the context."""
+
+    def ask(caveat: Caveat, context: Context) -> object:
+        return check(caveat, replace(context))
+
+    return ask
 
 
 def _check_unknown(caveat: Caveat, context: Context) -> Unmet:

@@ -9,10 +9,29 @@ from typing import ClassVar
 
 import pytest
 
-from caveats import Caveat, Checkers, Context, MalformedCaveat, Note, Unmet, standard_checkers
+from caveats import (
+    Caveat,
+    Checkers,
+    Context,
+    Identifier,
+    Macaroon,
+    MalformedCaveat,
+    Method,
+    Note,
+    Path,
+    Scope,
+    Unmet,
+    UnsatisfiedCaveats,
+    User,
+    standard_checkers,
+    unsatisfied,
+    verify,
+)
 from caveats.kinds import STANDARD
 from caveats.testing import check_kind
 from tests.support.law import CONTEXTS, EXAMPLES, NOW
+
+IDENTIFIER = Identifier("k1", "photos", "01KAJQ00000000000000000001", 1)
 
 MALFORMED = {
     "user": ["", " alice", "alice ", "a\tb", "a\x00", "a = b", "a\x85", "a\u2028b", "\ud800"],
@@ -321,7 +340,145 @@ class Widening(Album):
         return replace(authority, user="somebody else")
 
 
+def rewrites(name, value):
+    """A check that says a request is another, for whoever is asked after it."""
+
+    def check(caveat, context):
+        object.__setattr__(context, name, value)
+        return check_album(caveat, context)
+
+    return check
+
+
+class Fact:
+    """A fact that is an object of its own."""
+
+    def __init__(self):
+        self.names = ["a"]
+
+
+def changes_a_fact(caveat, context):
+    if "fact" in context.extra:
+        context.extra["fact"].names.append("b")
+    return check_album(caveat, context)
+
+
+def rewrites_itself(caveat, context):
+    object.__setattr__(caveat, "number", 42)
+    return "album" in context.extra
+
+
+def stops(error):
+    def check(caveat, context):
+        raise error
+
+    return check
+
+
+def remembers():
+    """A check that answers as it did the first time, until it has been asked for another caveat in between."""
+    last = []
+
+    def check(caveat, context):
+        last.append(caveat.number)
+        return "album" in context.extra and last.count(42) < 40 and context.extra["album"] == caveat.number
+
+    return check
+
+
+@dataclass(frozen=True)
+class Wildcard(Album):
+    """Equal to everything."""
+
+    kind: ClassVar[str] = "photos/wildcard"
+
+    def __eq__(self, other):
+        return True
+
+    __hash__ = None
+
+
+class AnyText(str):
+    """Equal to every text."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return True
+
+    def __ne__(self, other):
+        return False
+
+    __hash__ = None
+
+
+@dataclass(frozen=True)
+class WrittenAnyhow(Album):
+    kind: ClassVar[str] = "photos/written-anyhow"
+
+    @property
+    def value(self):
+        return AnyText(self.number)
+
+
+@dataclass(frozen=True)
+class Forgetting(Album):
+    """Leaves out the caveats of other kinds."""
+
+    kind: ClassVar[str] = "photos/forgetting"
+
+    def narrow(self, authority):
+        return replace(authority, others=(self,))
+
+
+@dataclass(frozen=True)
+class Freeing(Album):
+    """Nothing is left of the scopes' limit."""
+
+    kind: ClassVar[str] = "photos/freeing"
+
+    def narrow(self, authority):
+        return replace(authority, scope_limit=None)
+
+
+@dataclass(frozen=True)
+class Exiting(Album):
+    kind: ClassVar[str] = "photos/exiting"
+
+    @classmethod
+    def parse(cls, value):
+        raise SystemExit
+
+
+class Yes(Unmet):
+    """An explanation that is a yes to whoever asks for its truth."""
+
+    def __bool__(self):
+        return True
+
+
 BROKEN = [
+    ("rewrites-path", lambda: prove(check=rewrites("path", "/public")), "changes the context"),
+    ("rewrites-method", lambda: prove(check=rewrites("method", "GET")), "changes the context"),
+    ("rewrites-now", lambda: prove(check=rewrites("now", NOW.replace(year=2020))), "changes the context"),
+    ("rewrites-scopes", lambda: prove(check=rewrites("scopes", ("a:b",))), "changes the context"),
+    ("rewrites-extra", lambda: prove(check=rewrites("extra", {"album": 42})), "changes the context"),
+    (
+        "changes-a-fact",
+        lambda: prove(check=changes_a_fact, contexts=[Context(now=NOW, extra={"album": 42, "fact": Fact()})]),
+        "changes the context",
+    ),
+    ("rewrites-itself", lambda: prove(check=rewrites_itself), "changes the caveat"),
+    ("exits", lambda: prove(check=stops(SystemExit())), "raises SystemExit"),
+    ("interrupts", lambda: prove(check=stops(KeyboardInterrupt())), "raises KeyboardInterrupt"),
+    ("recurses", lambda: prove(check=stops(RecursionError())), "raises RecursionError"),
+    ("exits-on-reading", lambda: prove(Exiting), "raises SystemExit"),
+    ("answers-yes-as-unmet", lambda: prove(check=lambda c, x: Yes("a", "b")), "Yes"),
+    ("remembers", lambda: prove(check=remembers()), "asked again later|then False"),
+    ("wildcard", lambda: prove(Wildcard), "is not False"),
+    ("written-anyhow", lambda: prove(WrittenAnyhow), "grammar of values"),
+    ("narrow-forgets-others", lambda: prove(Forgetting), "widens"),
+    ("narrow-frees", lambda: prove(Freeing), "widens"),
     ("narrow-raises", lambda: prove(Raising), "narrow raises"),
     ("narrow-answers-none", lambda: prove(Silent), "not Authority"),
     ("narrow-widens", lambda: prove(Widening), "widens"),
@@ -375,3 +532,39 @@ def test_the_kit_needs_no_test_framework():
     code = "import sys, caveats.testing; print([m for m in ('pytest', 'hypothesis') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_a_check_does_to_its_context_is_nothing_to_the_caveats_after_it():
+    """Also where the kit was not asked."""
+    later = [Method("GET"), Path("/photos/*"), Scope("photos:read"), Album(42)]
+    request = Context(now=NOW, method="DELETE", path="/admin", scopes=("admin:write",), extra={"album": 7})
+
+    def check_rewriting(caveat, context):
+        for name, value in {
+            "method": "GET",
+            "path": "/photos/42",
+            "scopes": ("photos:read",),
+            "extra": {"album": 42},
+        }.items():
+            object.__setattr__(context, name, value)
+        return True
+
+    checkers = standard_checkers()
+    checkers.register(Lenient, check_rewriting)
+    checkers.register(Album, check_album)
+    for copy in (checkers, checkers.copy()):
+        failures = unsatisfied([Lenient(1), *later, Lenient(1)], copy, request)
+        assert [failure.kind for failure in failures] == ["method", "path", "scope", "photos/album"]
+        token = Macaroon.mint(b"k" * 32, IDENTIFIER, caveats=[User("alice"), Lenient(1), *later])
+        with pytest.raises(UnsatisfiedCaveats) as refused:
+            verify(token, b"k" * 32, copy, request)
+        assert len(refused.value.failures) == len(later)
+    assert (request.method, request.path) == ("DELETE", "/admin")
+
+
+def test_a_standard_kind_with_a_check_of_an_app_s_own_has_no_way_to_change_a_context_either():
+    checkers = Checkers()
+    checkers.register(Note, lambda caveat, context: object.__setattr__(context, "method", "GET") or True)
+    request = Context(now=NOW, method="DELETE")
+    assert checkers.answer(Note("x"), request) is None
+    assert request.method == "DELETE"

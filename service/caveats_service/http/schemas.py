@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,7 +24,7 @@ from pydantic import (
     create_model,
 )
 
-from caveats.context import TEXT_FACTS
+from caveats.context import TEXT_FACTS, frozen
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -203,7 +204,7 @@ _QUESTION: dict[str, Any] = {
     "scope": (Text | None, None),
     "audience": (Name | None, None),
     **dict.fromkeys(TEXT_FACTS, _FACT),
-    "extra": (dict[str, Any], Field(default_factory=dict)),
+    "extra": (Annotated[dict[str, Any], AfterValidator(frozen)], Field(default_factory=dict)),
 }
 
 

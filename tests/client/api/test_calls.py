@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from caveats import Bundle, Expires, Failure, Macaroon, MalformedCaveat, Method
+from caveats import Bundle, Context, Expires, Failure, Macaroon, MalformedCaveat, Method
+from caveats.context import facts_of
 from caveats_client import (
     BadRequest,
     ClientError,
@@ -388,6 +389,12 @@ def test_pages_are_asked_for_in_the_query() -> None:
 def test_a_macaroon_and_a_bundle_are_verified_as_their_text(token: Macaroon) -> None:
     for given in (token, Bundle(token), token.encode()):
         assert calls.verify(given, RequestFacts()).body == {"token": token.encode()}
+
+
+def test_the_frozen_facts_of_a_context_are_asked_about_as_json(token: Macaroon) -> None:
+    context = Context(AT, extra={"albums": {"ids": [1, 2]}})
+    body = calls.verify(token, RequestFacts(**facts_of(context))).body
+    assert json.loads(json.dumps(body))["extra"] == {"albums": {"ids": [1, 2]}}
 
 
 def test_whoami_asks_as_the_audience_that_the_token_is_for(mint: Any) -> None:

@@ -389,11 +389,12 @@ def _wanted(
 
 
 def _question(token: Token, facts: RequestFacts) -> dict[str, Any]:
+    named = facts_of(facts)
     return _given(
         token=token if isinstance(token, str) else token.encode(),
         scope=_scope(facts.scope),
         audience=facts.audience,
-        **facts_of(facts) | {"extra": dict(facts.extra) if facts.extra else None},
+        **named | {"extra": named["extra"] or None},
     )
 
 

@@ -230,6 +230,15 @@ def test_extra_facts_are_any_json(http: httpx.Client, user: User, extra: dict[st
     assert http.post("/v1/verify", json={"token": user.token(), "extra": extra}).json()["granted"]
 
 
+def test_extra_facts_that_are_nested_too_deep_are_a_bad_request(http: httpx.Client, user: User) -> None:
+    deep: Any = 1
+    for _ in range(70):
+        deep = [deep]
+    answer = http.post("/v1/verify", json={"token": user.token(), "extra": {"x": deep}})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+    assert "at most 64" in answer.json()["detail"]
+
+
 def test_the_token_is_not_in_the_answer(http: httpx.Client, user: User) -> None:
     token = user.token()
     assert token not in http.post("/v1/verify", json={"token": token}).text

@@ -28,7 +28,7 @@ class IncomingRequest:
     peer: str | None
     """The address at the other end of the connection; None on a Unix socket."""
     mount: str = ""
-    """The prefix of `path` under which the app is mounted: `root_path` of ASGI, `SCRIPT_NAME` of WSGI."""
+    """The prefix of `path` under which the app is mounted: `root_path` of ASGI, `SCRIPT_NAME` of WSGI, both decoded."""
 
     @property
     def path_in_app(self) -> str | None:

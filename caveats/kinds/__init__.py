@@ -28,7 +28,16 @@ from caveats.kinds.checkers import (
     standard_checkers,
     unsatisfied,
 )
-from caveats.kinds.facts import Address, Network, is_plain_path, parse_address, parse_host, path_covers
+from caveats.kinds.facts import (
+    Address,
+    Network,
+    encoded_path,
+    is_plain_path,
+    parse_address,
+    parse_host,
+    path_covers,
+    plain_path,
+)
 from caveats.kinds.scopes import OWN_NAMESPACE, ScopePattern, is_own_scope, parse_scope
 from caveats.kinds.standard import (
     STANDARD,
@@ -89,6 +98,7 @@ __all__ = [
     "check_caveat",
     "check_value",
     "effective",
+    "encoded_path",
     "is_kind",
     "is_own_scope",
     "is_plain_path",
@@ -98,6 +108,7 @@ __all__ = [
     "parse_predicate",
     "parse_scope",
     "path_covers",
+    "plain_path",
     "repeated",
     "standard_checkers",
     "unsatisfied",

@@ -13,14 +13,20 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from urllib.parse import quote
 
 from caveats.errors import MalformedCaveat
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-SEGMENT = r"(?!\.{1,2}(?:[/;]|$))(?:[A-Za-z0-9._~!$&'()+,;=:@-]|[^\x00-\x7f\s\ud800-\udfff])+"
+_CHARACTER = r"(?:[A-Za-z0-9._~!$&'()+,;=:@ -]|[^\x00-\x9f\s\ud800-\udfff])"
+SEGMENT = rf"(?!\.{{1,2}}(?:[/;]|$)|\.+ [. ]*(?:[/;]|$)| ){_CHARACTER}++(?<! )"
+"""A segment of a path, decoded: no dot segment, not of dots and spaces alone, and without outer spaces."""
 _PATH = re.compile(rf"/|(?:/{SEGMENT})+/?")
+_ESCAPES = re.compile("(?:%[0-9A-Fa-f]{2})+")
+_AS_THEY_ARE = "/~!$&'()*+,;=:@"
+"""What a path has as it is (RFC 3986, section 3.3), besides letters, digits and `-._`; and the `*` of patterns."""
 _LONGEST_PATH = 8192
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"({_LABEL}(?:\.{_LABEL})*)\.?(?::[0-9]{{0,5}})?")
@@ -32,20 +38,65 @@ _LONGEST_ADDRESS = 45
 # Paths
 
 
-def is_plain_path(path: str) -> bool:
-    """Whether every server reads `path` in the same way.
+def plain_path(path: str) -> str | None:
+    """`path` with its percent-encoding undone once; None for one that servers may read in different ways.
 
-    It is absolute, has at most 8192 characters, and no dot segment, `//`, backslash, `%`, `*` or control character.
+    A plain path is absolute, has at most 8192 characters, and no dot segment, `//`, backslash, `*` or control character.
+    Of escapes it has those that a path needs: of spaces and of letters beyond ASCII, in UTF-8. A space stands escaped,
+    and not at an end of a segment.
     """
-    return len(path) <= _LONGEST_PATH and _PATH.fullmatch(path) is not None and is_undisguised(path)
+    if len(path) > _LONGEST_PATH or " " in path:
+        return None
+    decoded = decoded_path(path)
+    return decoded if decoded is not None and _PATH.fullmatch(decoded) and is_undisguised(decoded) else None
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether every server reads `path` in the same way: see `plain_path`."""
+    return plain_path(path) is not None
+
+
+def decoded_path(path: str) -> str | None:
+    """`path` with its percent-encoding undone once. None if it holds another escape than of spaces and beyond ASCII."""
+    if "%" not in path:
+        return path
+    try:
+        decoded = _ESCAPES.sub(_decoded, path)
+    except ValueError:
+        return None
+    return None if "%" in decoded else decoded
+
+
+def _decoded(escapes: re.Match[str]) -> str:
+    """The text of consecutive escapes. Raises `ValueError` if it is not UTF-8 or holds ASCII but the space."""
+    text = bytes.fromhex(escapes[0].replace("%", "")).decode("utf-8")
+    if any(character < "\x80" and character != " " for character in text):
+        raise ValueError
+    return text
+
+
+def encoded_path(path: str | bytes) -> str:
+    """The decoded `path`, or pattern, as it stands in a request line: UTF-8, percent-encoded once, hex in upper case."""
+    return quote(path, safe=_AS_THEY_ARE)
 
 
 def is_undisguised(path: str) -> bool:
-    """Whether no character becomes a dot, slash, semicolon, backslash or `%` on a server that normalises text (NFKC)."""
+    """Whether no character becomes a dot, slash, semicolon, backslash or `%` on a server that normalises text (NFKC).
+
+    A server may also drop characters that are not seen (category Cf): without them no segment is a dot segment.
+    """
     if path.isascii():
         return True
     folded = unicodedata.normalize("NFKC", path)
-    return all(folded.count(special) == path.count(special) for special in "/.;\\%")
+    if any(folded.count(special) != path.count(special) for special in "/.;\\%"):
+        return False
+    return all(segment.isascii() or _is_named(segment) for segment in folded.split("/"))
+
+
+def _is_named(segment: str) -> bool:
+    """Whether more than dots and spaces is left of a segment, before its parameters, without what is not seen."""
+    seen = "".join(c for c in segment if unicodedata.category(c) != "Cf").partition(";")[0]
+    return len(seen.strip(". ")) > 0
 
 
 def path_covers(pattern: str, path: str) -> bool:

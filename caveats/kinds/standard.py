@@ -7,7 +7,7 @@ what the request had and what would pass.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 from caveats.errors import MalformedCaveat
@@ -15,12 +15,14 @@ from caveats.kinds.base import Answer, Caveat, Check, Unmet, check_value
 from caveats.kinds.facts import (
     SEGMENT,
     Network,
-    is_plain_path,
+    decoded_path,
+    encoded_path,
     is_undisguised,
     parse_address,
     parse_host,
     parse_network,
     path_covers,
+    plain_path,
 )
 from caveats.kinds.scopes import MOST_PATTERNS, ScopePattern, intersect, parse_scope, reduce_patterns
 from caveats.kinds.values import MomentCaveat, TextCaveat, WordsCaveat, write_moment
@@ -311,21 +313,56 @@ _PATH_PATTERN = re.compile(rf"/\*|(?:/{SEGMENT})+(?:/\*?)?|/")
 
 @dataclass(frozen=True, slots=True, init=False)
 class Path(OneOf):
-    """Which HTTP paths the token is good for: a path, or everything below one with `/*`. Several must all match."""
+    """Which HTTP paths the token is good for: a path, or everything below one with `/*`. Several must all match.
+
+    `/albums/K%C3%A4se%20brot`, as in a request line, and `/albums/Käse brot` mean the same.
+    """
 
     kind: ClassVar[str] = "path"
     patterns: tuple[str, ...]
+    """As they are written."""
+    names: tuple[str, ...] = field(repr=False)
+    """With their percent-encoding undone."""
+
+    def __init__(self, *patterns: str) -> None:
+        """One or more patterns, percent-encoded or not. Raises `MalformedCaveat`."""
+        words = tuple(word for text in patterns for word in self.split(text))
+        names = tuple(map(_path_pattern, words))
+        if not names or len(set(names)) != len(names):
+            raise MalformedCaveat("a path caveat lists one path or more, each once")
+        object.__setattr__(self, "patterns", words)
+        object.__setattr__(self, "names", names)
 
     @classmethod
-    def read_word(cls, word: str) -> str:
-        """An absolute path, or one that ends in `/*`."""
-        if _PATH_PATTERN.fullmatch(word) is None or not is_undisguised(word):
-            raise MalformedCaveat(f"not a path pattern: {word!r} (expected /a/b or /a/*)")
-        return word
+    def split(cls, value: str) -> tuple[str, ...]:
+        """The patterns in a value: a space before a `/` separates two, any other is part of a name."""
+        return tuple(re.split(" (?=/)", value))
+
+    @classmethod
+    def typed_by_hand(cls, word: str) -> str:
+        """Percent-encoded."""
+        return encoded_path(_path_pattern(word))
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The patterns, percent-encoded."""
+        return tuple(map(encoded_path, self.names))
 
     def covers(self, word: str) -> bool:
         """Whether one of the patterns covers the pattern `word`."""
-        return any(path_covers(pattern, word) for pattern in self.patterns)
+        return self.covers_name(_path_pattern(word))
+
+    def covers_name(self, name: str) -> bool:
+        """As `covers`, of a path or pattern with its percent-encoding undone."""
+        return any(path_covers(pattern, name) for pattern in self.names)
+
+
+def _path_pattern(word: str) -> str:
+    """The pattern with its percent-encoding undone. Raises `MalformedCaveat`."""
+    name = decoded_path(word)
+    if name is None or _PATH_PATTERN.fullmatch(name) is None or not is_undisguised(name):
+        raise MalformedCaveat(f"not a path pattern: {word!r} (expected /a/b or /a/*)")
+    return name
 
 
 def check_path(caveat: Path, context: Context) -> Answer:
@@ -333,9 +370,10 @@ def check_path(caveat: Path, context: Context) -> Answer:
     path = context.path
     if path is None:
         return Unmet("the request has no path", f"one of: {caveat.value}")
-    if not is_plain_path(path):
+    name = plain_path(path)
+    if name is None:
         return Unmet("the request's path is not in plain form", "a path without dot segments or escapes")
-    return caveat.covers(path) or Unmet(f"the request's path is {path}", f"one of: {caveat.value}")
+    return caveat.covers_name(name) or Unmet(f"the request's path is {path}", f"one of: {caveat.value}")
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from caveats.errors import MalformedCaveat
 from caveats.kinds.base import Caveat
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}Z")
 
@@ -60,12 +63,17 @@ class WordsCaveat(_FirstField):
     @classmethod
     def read(cls, value: str) -> tuple[Any, ...]:
         """The words of a value, each once. Raises `MalformedCaveat`."""
-        words = value.split(" ")
+        words = cls.split(value)
         if "" in words:
             raise MalformedCaveat(f"a {cls.kind} caveat lists its values with one space between")
         if len(words) > 1 and len(set(words)) != len(words):
             raise MalformedCaveat(f"a {cls.kind} caveat lists each value once")
         return tuple(map(cls.read_word, words))
+
+    @classmethod
+    def split(cls, value: str) -> Sequence[str]:
+        """The words of a value, as they are written."""
+        return value.split(" ")
 
     @classmethod
     def read_word(cls, word: str) -> Any:

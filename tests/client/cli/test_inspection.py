@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from caveats import (
     Audience,
@@ -11,6 +13,7 @@ from caveats import (
     Expires,
     Macaroon,
     Note,
+    Path,
     PrivateKey,
     Scope,
     ThirdParty,
@@ -28,6 +31,7 @@ from caveats_client.cli.inspection import (
     ThirdPartyLink,
     inspection_of,
 )
+from caveats_client.cli.tree import authority, tree
 
 KEY = PrivateKey.generate()
 PARTY = ThirdParty("https://approve.example", KEY.public_key)
@@ -131,3 +135,14 @@ def test_a_discharge_that_asks_for_itself_ends() -> None:
     assert inner is not None
     assert isinstance(inner.links[0], ThirdPartyLink)
     assert inner.links[0].discharge is None
+
+
+@pytest.mark.parametrize("written", ["/fotos/Käse brot", "/fotos/K%C3%A4se%20brot"])
+def test_a_path_is_shown_as_it_is_read(written: str, mint: Any, now: datetime) -> None:
+    opened = inspection_of(mint().attenuate(Path(written, "/a b/*")))
+    assert opened.authority.paths == (("/fotos/K%C3%A4se%20brot", "/a%20b/*"),)
+    console = Console(width=120, color_system=None, file=StringIO())
+    console.print(tree(opened, now), authority(opened, now))
+    shown = console.file.getvalue()
+    assert shown.count("/fotos/Käse brot /a b/*") == 2, shown
+    assert f"path = {written} /a b/*" in shown

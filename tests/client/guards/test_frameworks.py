@@ -155,6 +155,8 @@ ROWS = [
     Row("path below", [bearer(PHOTOS)], 200),
     Row("path with parameters", [bearer(PHOTOS)], 200, target="/photos/42;size=big"),
     Row("scope filled from the path", [bearer(Scope("albums/42:read"))], 200, target="/albums/42"),
+    Row("a name with a space and letters", [bearer(PathCaveat("/photos/Käse brot"))], 200, target="/photos/K%C3%A4se%20brot"),
+    Row("as the request line has it", [bearer(PathCaveat("/photos/K%C3%A4se%20brot"))], 200, target="/photos/K%c3%a4se%20brot"),
     Row("plug-in satisfied", [bearer(Tenant("acme")), (b"X-Tenant", b"acme")], 200),
     Row("audience listed", [bearer(Audience("photos", "thumbs"))], 200),
     # not authentic, not live: one answer
@@ -202,6 +204,11 @@ ROWS = [
     disguised("the folder itself", "/photos"),
     disguised("elsewhere", "/secret"),
     disguised("elsewhere, named in the query", "/secret?/photos/42"),
+    disguised("letters escaped twice", "/photos/K%25C3%25A4se"),
+    disguised("latin-1", "/photos/K%E4se"),
+    disguised("overlong dots", "/photos/%C0%AE%C0%AE/secret"),
+    disguised("dots and a space", "/photos/..%20/secret"),
+    disguised("dots and nothing to see", "/photos/..%E2%80%8B/secret"),
     strange("backslash", "/photos/..\\secret"),
     strange("two slashes at the start", "//photos/42"),
     strange("two slashes, elsewhere", "//secret"),
@@ -419,6 +426,10 @@ def test_nothing_guarded_is_reached_by_way_of_a_public_path(target: str, port: i
         (["decoded"], "/photos/%2e%2e/secret", 403),
         (["decoded"], "/secret", 403),
         (["decoded"], "/photos/%252e", 403),
+        (["decoded"], "/photos/K%C3%A4se%20brot", 200),
+        (["decoded"], "/photos/K%25C3%25A4se", 403),
+        (["decoded"], "/photos/K%E4se", 403),
+        (["decoded"], "/photos/x%5C..%5C42", 403),
     ],
 )
 def test_without_the_raw_path_a_path_caveat_refuses_unless_the_decoded_one_is_asked_for(

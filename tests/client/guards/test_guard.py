@@ -321,6 +321,41 @@ def test_wsgi_s_path_is_the_one_in_the_request_line(environ: dict[str, str], pat
     assert wsgi.request_of({"REQUEST_METHOD": "GET", **environ}).path == path
 
 
+@pytest.mark.parametrize(
+    ("path", "mount", "public"),
+    [
+        ("/fotos/K%C3%A4se%20brot/1", "", True),
+        ("/f%C3%BCr%20alle", "", True),
+        ("/app%20x/f%C3%BCr%20alle", "/app x", True),
+        ("/app%20x/f%C3%BCr%20alle", "", False),
+        ("/fotos/K%25C3%25A4se%2520brot/1", "", False),
+        ("/fotos/K%C3%A4se%20brot/../x", "", False),
+        ("/fotos/K%C3%A4se%20brot/%2e%2e/x", "", False),
+        ("/fotos/K%C3%A4se%20brot/..%20/x", "", False),
+        ("/fotos/K\\xc3\\xa4se", "", False),
+    ],
+)
+def test_a_public_path_may_have_spaces_and_letters_beyond_ascii(path: str, mount: str, public: bool) -> None:
+    patterns = rules.checked_paths(["/fotos/Käse brot/*", "/f%C3%BCr%20alle"])
+    request = IncomingRequest("GET", path, b"", [], None, mount)
+    assert rules.is_public(patterns, request) is public
+
+
+@pytest.mark.parametrize(
+    ("environ", "path", "mount"),
+    [
+        ({"PATH_INFO": "/K\xc3\xa4se brot"}, "/K%C3%A4se%20brot", ""),
+        ({"SCRIPT_NAME": "/\xc3\xa4", "PATH_INFO": "/b"}, "/%C3%A4/b", "/ä"),
+        ({"PATH_INFO": "/K%C3%A4se"}, "/K%25C3%25A4se", ""),
+        ({"PATH_INFO": "/a\\b"}, "/a%5Cb", ""),
+        ({"PATH_INFO": "/~a;b=c@d"}, "/~a;b=c@d", ""),
+    ],
+)
+def test_a_decoded_path_is_encoded_again_once(environ: dict[str, str], path: str, mount: str) -> None:
+    request = wsgi.request_of({"REQUEST_METHOD": "GET", **environ}, decoded_paths=True)
+    assert (request.path, request.mount) == (path, mount)
+
+
 # FastAPI and Starlette
 
 

@@ -432,6 +432,18 @@ def test_a_token_for_get_is_one_for_head_and_not_the_reverse(proxy: int, world: 
     assert [seen.method for seen in world.app.seen] == ["HEAD", "HEAD"]
 
 
+@pytest.mark.parametrize("written", ["/fotos/Käse brot", "/fotos/K%C3%A4se%20brot"])
+def test_a_path_with_spaces_and_letters_beyond_ascii_passes_as_it_was_sent(
+    written: str, proxy: int, world: World
+) -> None:
+    token = world.token(PathCaveat(written))
+    assert ask(proxy, "/fotos/K%C3%A4se%20brot", [token]).status == 200
+    assert [seen.target for seen in world.app.seen] == ["/fotos/K%C3%A4se%20brot"]
+    for other in ("/fotos/K%25C3%25A4se%2520brot", "/fotos/K%E4se%20brot", "/fotos/Kase%20brot"):
+        assert ask(proxy, other, [token]).status in (400, 403), other
+    assert len(world.app.seen) == 1
+
+
 def test_a_long_token_fits(proxy: int, world: World) -> None:
     long = world.token(*(Note(f"{number} " + "x" * 900) for number in range(12)))
     assert len(long[1]) > 14_000
@@ -715,6 +727,12 @@ def test_the_client_does_not_say_where_it_is(forged: list[Header], proxy: int, w
         "/albums/42/1.jpg\t/secret",
         "/albums/42/\x0b../secret",
         "/albums/42/%0d%0aX-Original-URI:%20/albums/42/x",
+        "/albums/42/..%20/..%20/secret",
+        "/albums/42/%20../%20../secret",
+        "/albums/42/..%E2%80%8B/secret",
+        "/albums/42/%EF%BC%8E%EF%BC%8E/secret",
+        "/albums/42/..%EF%BC%8Fsecret",
+        "/albums/42/%E0%80%AE%E0%80%AE/secret",
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])

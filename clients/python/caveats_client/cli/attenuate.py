@@ -61,8 +61,7 @@ def _typed(kind: Any, texts: Sequence[str]) -> Iterable[Caveat]:
     if issubclass(kind, MomentCaveat):
         return map(kind, map(read_moment, texts))
     if issubclass(kind, WordsCaveat):
-        words = " ".join(texts).split(" ") if texts else ()
-        return [kind(*map(kind.typed_by_hand, words))] if texts else ()
+        return [kind(*map(kind.typed_by_hand, kind.split(" ".join(texts))))] if texts else ()
     return map(kind, texts)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from rich.text import Text
 from rich.tree import Tree
 
-from caveats.kinds import MomentCaveat
+from caveats.kinds import MomentCaveat, Path
 from caveats_client.cli.durations import relative
 from caveats_client.cli.inspection import ISSUER, UNKNOWN, Inspection, Link, ThirdPartyLink
 from caveats_client.cli.output import moment
@@ -81,6 +82,8 @@ def _line(link: Link, now: datetime) -> Text:
     line.append(safe(str(link.caveat)), style="dim" if link.redundant else "")
     if isinstance(link.caveat, MomentCaveat):
         line.append(f"  {relative(link.caveat.moment, now)}", style="cyan")
+    if isinstance(link.caveat, Path) and link.caveat.names != link.caveat.patterns:
+        line.append(f"  {safe(' '.join(link.caveat.names))}", style="cyan")
     if link.redundant:
         line.append(f"  adds nothing: {link.redundant}", style="yellow")
     if link.unknown:
@@ -102,7 +105,7 @@ def authority(inspection: Inspection, now: datetime) -> Table:
     for kind, lists in left.lists.items():
         if kind != "audience":
             excluded = f"the {kind} caveats contradict each other"
-            lines += [(kind, " ".join(words) or _nothing(excluded)) for words in lists]
+            lines += [(kind, " ".join(map(_readable, words)) or _nothing(excluded)) for words in lists]
     lines += [("note", note) for note in left.notes]
     lines += [("and", str(caveat)) for caveat in left.others]
     missing = [link.location for link in inspection.third_parties if link.discharge is None]
@@ -112,6 +115,11 @@ def authority(inspection: Inspection, now: datetime) -> Table:
             ("stray", Text("a discharge that no caveat asks for: every verifier refuses", style="red"))
         )
     return rows(lines)
+
+
+def _readable(word: str) -> str:
+    """A word with its percent-encoding undone; of the kinds that list words only paths have one."""
+    return unquote(word) if "%" in word else word
 
 
 def _nothing(why: str) -> Text:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import quote
 
 import caveats
-from caveats.kinds import is_plain_path, parse_scope, path_covers
+from caveats.kinds import parse_scope, path_covers, plain_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -112,19 +113,13 @@ def filled_scopes(scopes: Sequence[str], parameters: Mapping[str, object]) -> tu
 
 
 def checked_paths(patterns: Iterable[str]) -> tuple[str, ...]:
-    """Path patterns, `/a/b` or `/a/*`. Raises `caveats.MalformedCaveat`."""
+    """Path patterns, `/a/b` or `/a/*`, with their percent-encoding undone. Raises `caveats.MalformedCaveat`."""
     named = (patterns,) if isinstance(patterns, str) else tuple(patterns)
-    return caveats.Path(*named).patterns if named else ()
+    return caveats.Path(*named).names if named else ()
 
 
 def is_public(patterns: Sequence[str], request: IncomingRequest) -> bool:
-    """Whether the path below the app's mount equals a pattern or is below its `/*`.
-
-    It is compared as received; a path with escapes or dots is never public.
-    """
-    path = request.path_in_app
-    return (
-        path is not None
-        and is_plain_path(request.path or "")
-        and any(path_covers(pattern, path) for pattern in patterns)
-    )
+    """Whether the path below the app's mount equals a pattern or is below its `/*`. Only a plain path is ever public."""
+    path = plain_path(request.path or "")
+    below = None if path is None else replace(request, path=path).path_in_app
+    return below is not None and any(path_covers(pattern, below) for pattern in patterns)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from caveats.http import IncomingRequest, path_text
+from caveats.kinds import encoded_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,12 +19,12 @@ _TARGETS = ("REQUEST_URI", "RAW_URI")
 
 
 def request_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> IncomingRequest:
-    """The request in `environ`. `decoded_paths`: use PATH_INFO if the server does not give the unchanged path."""
+    """The request in `environ`. `decoded_paths`: use PATH_INFO, encoded again, if the server does not give the unchanged path."""
     target = next((environ[name] for name in _TARGETS if environ.get(name)), None)
     if target is not None:
         path = path_text(_bytes(target).partition(b"?")[0])
     elif decoded_paths:
-        path = path_text(_bytes(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")))
+        path = encoded_path(_bytes(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")))
     else:
         path = None
     headers = tuple(
@@ -37,7 +38,7 @@ def request_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> In
         query=_bytes(environ.get("QUERY_STRING", "")),
         headers=headers,
         peer=environ.get("REMOTE_ADDR") or None,
-        mount=path_text(_bytes(environ.get("SCRIPT_NAME", ""))),
+        mount=_bytes(environ.get("SCRIPT_NAME", "")).decode("utf-8", "backslashreplace"),
     )
 
 

@@ -209,6 +209,26 @@ def test_bytes_beyond_ascii_in_the_proxys_headers_are_no_path(service: Service, 
     assert status_of(raw(service, head + b"\x80/../b\r\n\r\n")) == 403
 
 
+@pytest.mark.parametrize("written", ["/fotos/Käse brot", "/fotos/K%C3%A4se%20brot", "/fotos/*"])
+def test_a_path_with_spaces_and_letters_beyond_ascii_is_granted_as_the_request_line_has_it(
+    service: Service, user: User, written: str
+) -> None:
+    token = narrow(user.token(), f"path = {written}")
+    head = f"GET /v1/authorize HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {token}\r\nX-Original-URI: "
+    for uri, status in (
+        ("/fotos/K%C3%A4se%20brot?a=%20", 200),
+        ("/fotos/K%c3%a4se%20brot", 200),
+        ("/fotos/K%25C3%25A4se%2520brot", 403),
+        ("/fotos/K%E4se%20brot", 403),
+        ("/fotos/K%C3%A4se+brot", 200 if written == "/fotos/*" else 403),
+        ("/fotos/x%2F..%2FK%C3%A4se%20brot", 403),
+        ("/fotos/K%C3%A4se%20brot/%2e%2e/x", 403),
+    ):
+        assert status_of(raw(service, f"{head}{uri}\r\n\r\n".encode())) == status, uri
+    raw_letters = head.encode() + "/fotos/Käse brot\r\n\r\n".encode()
+    assert status_of(raw(service, raw_letters)) == 403
+
+
 def test_a_user_whose_name_is_not_ascii_does_not_break_the_answer(service: Service) -> None:
     """The service has no such names, but an app with its audience's keys can mint what it likes for itself."""
     from datetime import UTC, datetime, timedelta

@@ -136,6 +136,29 @@ class RevocationSet(Unpicklable):
         while some := list(islice(every, size)):
             yield some
 
+    def rows_missing_from(self, other: RevocationSet) -> Iterator[Row]:
+        """The rows, as `rows` gives them, of the entries that the other set does not have for as long."""
+        for some in self.rows():
+            for row in some:
+                if not other._has(row):
+                    yield row
+
+    def _has(self, row: Row) -> bool:
+        _, kind, expires, name, detail = read_row(row)
+        hour = -(-expires // _HOUR)
+        if kind == "u":
+            known = self._users.get(name, b"")
+            return known[:ULID_TIME_SIZE] >= ulid_time(detail).encode("ascii") and known[
+                ULID_TIME_SIZE:
+            ] >= hour.to_bytes(4, "big")
+        key = name.encode("ascii")
+        if kind == "t":
+            return self._tokens.get(key, -1) >= hour
+        branches = self._branches.get(key, b"")
+        if isinstance(branches, bytes):
+            branches = dict(_each(branches))
+        return branches.get(bytes.fromhex(detail), -1) >= hour
+
     def may_hit(self, token_id: str, user: str) -> bool:
         """False if no entry is about this token or this user, as for almost every token: the quick check."""
         key = token_id.encode("ascii")

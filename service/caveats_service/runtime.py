@@ -138,7 +138,7 @@ class ServiceRuntime:
         await self.master_keys.start()
         self.master_keys.check_active()
         self.service_keys = await load_service_keys(store, seal_key)
-        self.issuer = TokenIssuer(store, self.master_keys, settings)
+        self.issuer = TokenIssuer(store, self.master_keys, settings, epoch=lambda: self.feed.epoch)
         self.clock_check = ClockCheck(store, now)
         self.revocations = Revoker(
             store,

@@ -74,8 +74,10 @@ def shared_database() -> Iterator[str]:
 class PrivatePostgres:
     """A PostgreSQL server of one's own, all of whose processes can be stopped, let go on, and killed."""
 
-    def __init__(self, folder: Path, programs: Path, primary: PrivatePostgres | None = None) -> None:
-        """A new one or, with `primary`, its standby, which it waits for at every commit from now on."""
+    def __init__(
+        self, folder: Path, programs: Path, primary: PrivatePostgres | None = None, *, waits: bool = True
+    ) -> None:
+        """A new one or, with `primary`, its standby, which it `waits` for at every commit from now on."""
         self.port = free_port()
         self.url = f"postgresql://caveats@127.0.0.1:{self.port}/caveats"
         self._folder = folder
@@ -95,6 +97,8 @@ class PrivatePostgres:
         whose = ("-h", "127.0.0.1", "-p", str(primary.port), "-U", "caveats")
         self._call("pg_basebackup", *whose, "-D", data, "-R", "-X", "stream", "-c", "fast")
         self.start()
+        if not waits:
+            return
         for statement in ("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"):
             sql(primary.url, statement)
         until(lambda: sql(primary.url, "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"), 20)
@@ -195,7 +199,9 @@ def _die_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def private_postgres(primary: PrivatePostgres | None = None) -> Iterator[PrivatePostgres]:
+def private_postgres(
+    primary: PrivatePostgres | None = None, *, waits: bool = True
+) -> Iterator[PrivatePostgres]:
     """A server of one's own, with its database, or a standby; the test is skipped where PostgreSQL is not installed."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: path.parts[-3].zfill(4))
     on_path = shutil.which("initdb")
@@ -205,7 +211,7 @@ def private_postgres(primary: PrivatePostgres | None = None) -> Iterator[Private
     # Not below pytest's own folder, which only its owner can enter.
     folder = Path(tempfile.mkdtemp(prefix="caveats-postgres-"))
     try:
-        server = PrivatePostgres(folder, programs, primary)
+        server = PrivatePostgres(folder, programs, primary, waits=waits)
         try:
             if primary is None:
                 server.start()

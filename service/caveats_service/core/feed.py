@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING
 
 import caveats
 from caveats import AudienceKey, RevocationSet, Verifier
-from caveats.revocation import Page, Row, page_text, seal_text
+from caveats.revocation import Page, Row, entry_of, page_text, seal_text
 from caveats_service import storage as stores
+from caveats_service.core import log
 from caveats_service.core.errors import Busy
+from caveats_service.core.forgetting import LATE
+from caveats_service.core.usernames import SERVICE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -30,9 +33,16 @@ _LOOK_EVERY = 1.0
 """Seconds between two looks at the store, if nothing tells of a change before."""
 _HEARTBEAT = timedelta(seconds=2)
 _PAGE = 5000
+_AGAIN_AT_ONCE = 500
+_LOST = "the database had lost it"
+_MOVED = "the database has begun another epoch while it was read"
 _MOST_AUDIENCES = 1024
 _BEHIND = 256
 """Lines that may wait for one subscriber."""
+
+
+class AnotherEpoch(stores.StoreUnavailable):
+    """The store has begun another epoch while it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +175,8 @@ class RevocationFeed:
         self._news = asyncio.Event()
         self._waiting = asyncio.Event()
         self._read_up_to = 0
+        self._one_reader = asyncio.Lock()
+        """Held while the store is read: what two readers found would be mixed."""
         self._taken_while_loading: list[caveats.Revocation] | None = None
         self._signing_keys: dict[str, AudienceKey] = {}
         self._removed_verifiers: frozenset[str] = frozenset()
@@ -186,22 +198,58 @@ class RevocationFeed:
     # reading the store
 
     async def load(self) -> None:
-        """Read everything that is live into a fresh set; the verifier gets it when it is whole."""
-        fresh = RevocationSet()
+        """Read everything that is live into a fresh set; the verifier gets it when it is whole.
+
+        In another epoch the store may have lost revocations that this node knows: they are written again, before
+        anybody is told that this epoch is read.
+        """
+        async with self._one_reader:
+            await self._load()
+
+    async def _load(self) -> None:
+        known, epoch_before = self.revocation_set, self.epoch
         taken: list[caveats.Revocation] = []
         self._taken_while_loading = taken
         read_at = self._now()
         page = await self._store.revocations.page(0, limit=0)
-        head, epoch = page.last_sequence, page.epoch
-        async for _, rows in self._live_rows(0, head):
-            fresh.add_rows(rows)
+        fresh = await self._all_up_to(page)
+        if epoch_before not in (0, page.epoch):
+            await self._master_keys.refresh()
+            lost = await asyncio.to_thread(lambda: list(known.rows_missing_from(fresh)))
+            await self._write_again([entry_of(row)[1] for row in lost])
+            again = await self._store.revocations.page(page.last_sequence, limit=0)
+            if again.epoch != page.epoch:
+                raise AnotherEpoch(_MOVED)
+            async for _, rows in self._live_rows(page.epoch, page.last_sequence, again.last_sequence):
+                fresh.add_rows(rows)
+            page = again
         for revocation in taken:  # revoked here meanwhile, after its page had been read
             fresh.add(revocation)
         self._taken_while_loading = None
-        self._read_up_to = head
-        self.epoch = epoch
+        head = self._read_up_to = page.last_sequence
+        self.epoch = page.epoch
         self._verifier.revocations = fresh
-        self._publish(Page(epoch, head, head, head, read_at, self._master_keys.keyring.key_ids))
+        self._publish(Page(page.epoch, head, head, head, read_at, self._master_keys.keyring.key_ids))
+
+    async def _all_up_to(self, page: stores.RevocationPage) -> RevocationSet:
+        fresh = RevocationSet()
+        async for _, rows in self._live_rows(page.epoch, 0, page.last_sequence):
+            fresh.add_rows(rows)
+        return fresh
+
+    async def _write_again(self, lost: list[caveats.Revocation]) -> None:
+        """Revoke what this node knows to be revoked, and the store does not. All nodes that know it may do so."""
+        now = self._now()
+        lost = [entry for entry in lost if entry.expires_at > now - LATE]
+        for start in range(0, len(lost), _AGAIN_AT_ONCE):
+            some = lost[start : start + _AGAIN_AT_ONCE]
+            await asyncio.gather(
+                *(
+                    self._store.revocations.revoke(entry, now=now, actor=SERVICE_NAME, reason=_LOST)
+                    for entry in some
+                )
+            )
+        log.warning("epoch_changed", revocations_written_again=len(lost))
 
     async def follow(self) -> None:
         """Take in what other nodes revoked since the last look, and tell those who listen."""
@@ -212,11 +260,18 @@ class RevocationFeed:
         if self._broadcast.has_verifiers():
             self._removed_verifiers = await self._store.verifiers.removed_ids()
             self._broadcast.dismiss(self.may_read)
+        async with self._one_reader:
+            await self._look()
+
+    async def _look(self) -> None:
         read_at, after = self._now(), self._read_up_to
         page = await self._store.revocations.page(after)
         if page.must_resync(self.epoch, after):
             self._broadcast.close()
-            await self.load()
+            if (page.epoch, page.last_sequence) < (self.epoch, after):
+                # The store has lost what this node has read: it would give these sequences out again.
+                await self._store.revocations.bump_epoch(now=read_at, actor=SERVICE_NAME, above=self.epoch)
+            await self._load()
             return
         entries = tuple((record.sequence, record.entry) for record in page.records)
         for _, revocation in entries:
@@ -248,6 +303,7 @@ class RevocationFeed:
 
     def keys_changed(self) -> None:
         """End the streams of readers whose key is gone, and tell all others which keys there are."""
+        self._signing_keys.clear()  # another key may have the same id
         self._broadcast.dismiss(self.may_read)
         self._news.set()
 
@@ -305,7 +361,8 @@ class RevocationFeed:
     async def pages(self, after: int, epoch: int | None = None) -> AsyncIterator[tuple[Page, list[Row]]]:
         """The live entries from `after` up to where this node stands, in pages and apart from them; at least one page.
 
-        A reader of another epoch begins at 0. One of this epoch that is ahead has heard it from a quicker node.
+        A reader of another epoch begins at 0. One of this epoch that is ahead has heard it from a quicker node. They end
+        early where the store is in another epoch by now: the reader comes back when this node is there too.
         """
         head = self.head
         assert head is not None  # set before anybody can ask
@@ -313,9 +370,10 @@ class RevocationFeed:
             after = 0
         elif after > head.upto:
             after = head.upto if epoch is not None else 0
-        async for upto, rows in self._live_rows(after, head.upto):
-            yield replace(head, after=after, upto=upto), rows
-            after = upto
+        with contextlib.suppress(AnotherEpoch):
+            async for upto, rows in self._live_rows(head.epoch, after, head.upto):
+                yield replace(head, after=after, upto=upto), rows
+                after = upto
 
     async def wait_for_news(self, after: int, epoch: int | None, seconds: float) -> None:
         """Return when there is an entry after this one, or there are other keys, or another epoch than the reader's.
@@ -348,10 +406,17 @@ class RevocationFeed:
             key = self._signing_keys[audience] = active.audience_key(audience)
         return key
 
-    async def _live_rows(self, after: int, upto: int) -> AsyncIterator[tuple[int, list[Row]]]:
-        """What is live in this stretch, as much as fits a page at a time, and up to where that is all."""
+    async def _live_rows(self, epoch: int, after: int, upto: int) -> AsyncIterator[tuple[int, list[Row]]]:
+        """What is live in this stretch, as much as fits a page at a time, and up to where that is all.
+
+        Raises `AnotherEpoch` if that is not the store's epoch.
+        """
         while True:
-            rows = await self._store.revocations.live_rows(after, upto, limit=_PAGE) if after < upto else []
+            rows: list[Row] | None = []
+            if after < upto:
+                rows = await self._store.revocations.live_rows(after, upto, epoch=epoch, limit=_PAGE)
+            if rows is None:
+                raise AnotherEpoch(_MOVED)
             after = upto if len(rows) < _PAGE else rows[-1][0]
             yield after, rows
             if after == upto:

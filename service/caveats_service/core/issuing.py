@@ -7,6 +7,7 @@ beyond its bounds is refused, except that a life is cut to what is left.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
@@ -37,7 +38,7 @@ from caveats.kinds import ScopePattern, check_value, parse_scope
 from caveats.token import derive, is_audience, issue_time
 from caveats_service.core.errors import CeilingReached, Forbidden, InvalidCredentials, InvalidRequest
 from caveats_service.core.usernames import in_audit
-from caveats_service.storage import Idempotency, LabelledToken, Store
+from caveats_service.storage import ISSUED_WITHIN, Idempotency, LabelledToken, Store
 from caveats_service.storage import User as Account
 
 if TYPE_CHECKING:
@@ -281,13 +282,24 @@ class IssuedToken:
 
 
 class TokenIssuer:
-    """Mints and renews tokens under the active master key."""
+    """Mints and renews tokens under the active master key.
 
-    def __init__(self, store: Store, master_keys: MasterKeys, settings: Settings) -> None:
+    The store knows how late tokens were issued before the first of them exists: a revocation of all that a user has
+    reaches them whatever becomes of the clocks. It is written once a second at most.
+    """
+
+    def __init__(
+        self, store: Store, master_keys: MasterKeys, settings: Settings, *, epoch: Callable[[], int] = int
+    ) -> None:
+        """`epoch`: of the feed. In another one, the store may have lost what was written down."""
         self._store = store
         self._master_keys = master_keys
         self._location = settings.location
         self._most_labels = settings.max_labels
+        self._longest_life = settings.longest_life
+        self._epoch = epoch
+        self._noted: tuple[int, datetime] | None = None
+        self._noting: asyncio.Task[None] | None = None
 
     async def issue(
         self,
@@ -307,9 +319,11 @@ class TokenIssuer:
         `InvalidRequest` for a token that would be too long, and `InvalidCredentials` or `Revoked` if the account is
         disabled, or has changed since its password was checked.
         """
+        await self._note_issue(now, now)
         account = await self.open_account(planned.user, planned.account)
-        if account.revoked_up_to is not None:
-            now = max(now, account.revoked_up_to + _MILLISECOND)
+        if account.revoked_up_to is not None and now <= account.revoked_up_to:
+            clock, now = now, account.revoked_up_to + _MILLISECOND
+            await self._note_issue(now, clock)
         keyring = self._master_keys.keyring
         identifier = Identifier(
             keyring.active.key_id, planned.audience, new_token_id(now), len(planned.caveats)
@@ -351,7 +365,9 @@ class TokenIssuer:
             raise InvalidCredentials
         return account
 
-    async def renew(self, authenticated: Authenticated, expires_at: datetime) -> IssuedToken:
+    async def renew(
+        self, authenticated: Authenticated, expires_at: datetime, *, now: datetime
+    ) -> IssuedToken:
         """The same token with a later expiry; what holders added stays.
 
         Raises `InvalidRequest` for one that would be too long, `Forbidden` for one that the service did not issue, and
@@ -363,8 +379,27 @@ class TokenIssuer:
         caveats = list(authenticated.caveats)
         caveats[_EXPIRES_AT] = Expires(expires_at)
         renewed = IssuedToken.of(macaroon, identifier, caveats)
+        await self._note_issue(min(now, issue_time(identifier.token_id)), now)  # an app can write any time
         await self.open_account(renewed.user)
         return renewed
+
+    async def _note_issue(self, at: datetime, now: datetime) -> None:
+        """Return once the store knows that a token of that time may exist. Callers share what is written.
+
+        `now`: by this node's clock. Raises `StoreUnavailable`.
+        """
+        while self._noted is None or self._noted[0] != self._epoch() or at > self._noted[1] + ISSUED_WITHIN:
+            if self._noting is None or self._noting.done():
+                self._noting = asyncio.create_task(self._write_issue(max(now, at - ISSUED_WITHIN)))
+                self._noting.add_done_callback(lambda task: task.cancelled() or task.exception())
+            await asyncio.shield(self._noting)
+
+    async def _write_issue(self, at: datetime) -> None:
+        epoch = self._epoch()
+        if self._noted is not None:
+            at = max(at, self._noted[1])  # a database that took over may not have it
+        await self._store.instance.note_issue(self._longest_life, at)
+        self._noted = (epoch, at)
 
     def _derived_key(self, identifier: Identifier) -> bytes:
         return derive(self._master_keys.keyring.root_key(identifier))

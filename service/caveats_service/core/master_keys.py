@@ -52,13 +52,15 @@ class MasterKeys:
         self.rows: tuple[SealedKey, ...] = ()
         self.damaged: dict[str, str] = {}
         """What is wrong with each key that cannot be opened, by key id."""
+        self._keys: list[MasterKey] = []
         self._store = store
         self._seal_key = seal_key
         self._settings = settings
         self._now = now
         self._tend_time = tend_time
         self._changed = changed
-        self._opened: dict[str, bytes] = {}
+        self._opened: dict[str, tuple[bytes, bytes]] = {}
+        """The sealed and the opened bytes by key id. After a restore or a failover another key may have the same id."""
         self._loading: asyncio.Task[None] | None = None
         self._next_load: asyncio.Task[None] | None = None
         self._missed: set[str] = set()
@@ -181,7 +183,8 @@ class MasterKeys:
 
     async def _load(self) -> None:
         rows = await self._store.keys.list()
-        keys, damaged = [], {}
+        keys: list[MasterKey] = []
+        damaged: dict[str, str] = {}
         for row in rows:
             if row.state is KeyState.RETIRED:
                 continue
@@ -191,23 +194,25 @@ class MasterKeys:
                 damaged[row.key_id] = str(error)
                 if row.key_id not in self.damaged:
                     log.error("key_damaged", key_id=row.key_id, state=row.state.value, error=str(error))
-        changed = {key.key_id: key.state for key in keys} != {
-            row.key_id: row.state
-            for row in self.rows
-            if row.state is not KeyState.RETIRED and row.key_id not in self.damaged
-        }
+        changed = keys != self._keys
         self.rows, self.damaged = rows, damaged
         if changed:
+            self._keys = keys
             live = {key.key_id for key in keys}
-            self._opened = {key_id: secret for key_id, secret in self._opened.items() if key_id in live}
+            self._opened = {key_id: opened for key_id, opened in self._opened.items() if key_id in live}
             self.keyring = MasterKeyring(keys)
             self._changed(self.keyring)
 
     def _open(self, row: SealedKey) -> MasterKey:
-        secret = self._opened.get(row.key_id)
-        if secret is None:
-            secret = unseal(
-                self._seal_key, row.sealed, row_id=row.row_id, key_id=row.key_id, purpose=_PURPOSE
-            )
-            self._opened[row.key_id] = secret
+        sealed, secret = self._opened.get(row.key_id, (b"", b""))
+        if sealed != row.sealed:
+            try:
+                secret = unseal(
+                    self._seal_key, row.sealed, row_id=row.row_id, key_id=row.key_id, purpose=_PURPOSE
+                )
+            except SealKeyError:
+                if not secret:  # one that was damaged since goes on until the next start
+                    raise
+            else:
+                self._opened[row.key_id] = (row.sealed, secret)
         return MasterKey(row.key_id, secret, row.state)

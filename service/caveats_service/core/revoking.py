@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from caveats_service.settings import Settings
     from caveats_service.storage import Idempotency, RevocationRecord, Store
 
+_BEGINNING_OF_TIME = datetime.min.replace(tzinfo=UTC)
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC, microsecond=0)
 _DAY = timedelta(days=1)
 
@@ -66,29 +67,32 @@ class Revoker:
         self._known = known
         self._branch_count = branch_count
 
-    def outlives(self, token_id: str) -> datetime:
+    async def outlives(self, token_id: str) -> datetime:
         """When the last renewal of this token has ended, and a revocation of it can be forgotten.
 
-        An app with its audience's keys can write any time into an id. One that no living token of this service can
-        have is not believed: the revocation is kept as if the token had been issued by the end of today, which is the
-        same however often it is repeated today.
+        Also if lives were longer in the settings of then, or the clock was set back since. An app with its audience's
+        keys can write any time into an id. One that no living token of this service can have is not believed: the
+        revocation is kept as if the token had been issued by the end of today, which is the same however often it is
+        repeated today. Raises `StoreUnavailable`.
         """
-        now, issued_at = self._now(), issue_time(token_id)
-        if not now - self._longest_life < issued_at <= now:
+        issued, issued_at = await self._store.instance.issued(), issue_time(token_id)
+        now = max(self._now(), issued.reach() or _BEGINNING_OF_TIME)
+        life = issued.longest_life(issued_at, self._longest_life)
+        if not now - life < issued_at <= now:
             issued_at = now.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY
-        return issued_at + self._longest_life
+        return issued_at + life
 
-    def outlives_copy(self, token: Introspection) -> datetime:
+    async def outlives_copy(self, token: Introspection) -> datetime:
         """As `outlives`, for a copy whose caveats are known: the copies made from it and their renewals included.
 
         An app can have given its token a longer life than the service does, and a holder a copy a shorter one.
         """
-        expires_at = max(self.outlives(token.token_id), token.expires_at or _END_OF_TIME)
+        expires_at = max(await self.outlives(token.token_id), token.expires_at or _END_OF_TIME)
         return min(expires_at, final_expiry(token) or _END_OF_TIME)
 
     async def revoke_token(self, token_id: str, *, actor: str) -> RevocationRecord:
         """Revoke a whole token. Repeating it changes nothing."""
-        return await self._revoke(TokenRevocation(token_id, self.outlives(token_id)), actor)
+        return await self._revoke(TokenRevocation(token_id, await self.outlives(token_id)), actor)
 
     async def revoke_branch(
         self, token_id: str, branch_id: bytes, *, actor: str, counted_at: str | None
@@ -98,7 +102,7 @@ class Revoker:
         `counted_at`: the caller's address; None for an administrator, whose revocations are not counted. Raises
         `TooManyBranches`, `TooManyRevocations`.
         """
-        entry = BranchRevocation(token_id, branch_id, self.outlives(token_id))
+        entry = BranchRevocation(token_id, branch_id, await self.outlives(token_id))
         found = await self._find(entry, [TokenRevocation(token_id, entry.expires_at)])
         if found is not None:
             return found
@@ -117,7 +121,7 @@ class Revoker:
 
         `counted_at`: the caller's address. Raises `TooManyBranches`, `TooManyRevocations`.
         """
-        entry = BranchRevocation(token.token_id, token.branches[-1], self.outlives_copy(token))
+        entry = BranchRevocation(token.token_id, token.branches[-1], await self.outlives_copy(token))
         if await self._is_over(entry.expires_at):
             return AlreadyDead(entry, "expired")
         found = await self._find(entry, reasons(token, entry.expires_at))

@@ -44,12 +44,14 @@ from caveats_service.storage.errors import (
     UserExists,
 )
 from caveats_service.storage.records import (
+    ISSUED_WITHIN,
     Agent,
     AuditEntry,
     Decision,
     Group,
     Idempotency,
     Interaction,
+    Issued,
     LabelledToken,
     RevocationPage,
     RevocationRecord,
@@ -63,6 +65,7 @@ from caveats_service.storage.repositories.revocations import TOLERATED_SKEW
 from caveats_service.storage.store import Store
 
 __all__ = [
+    "ISSUED_WITHIN",
     "TOLERATED_SKEW",
     "Agent",
     "AgentExists",
@@ -84,6 +87,7 @@ __all__ = [
     "IdempotencyConflict",
     "Interaction",
     "InteractionsFull",
+    "Issued",
     "KeyConflict",
     "KeyInUse",
     "LabelExists",

@@ -7,6 +7,7 @@ sealed bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from caveats import KeyState, Revocation
 
 _DIGEST_SIZE = 32
+ISSUED_WITHIN = timedelta(seconds=1)
+"""How much later than is written down a token may have been issued: so often a process writes it down at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,30 @@ class SealedKey:
     verifying_since: datetime | None
     retire_after: datetime | None
     retired_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """How late tokens have been issued, all nodes and their clocks together."""
+
+    latest: Mapping[timedelta, datetime]
+    """The latest time in the id of a token, by the longest life that the settings gave it; see `ISSUED_WITHIN`."""
+
+    def reach(self) -> datetime | None:
+        """No token has a later time in its id. None if none was issued."""
+        return max(self.latest.values()) + ISSUED_WITHIN if self.latest else None
+
+    def longest_life(self, issued_at: datetime, life: timedelta) -> timedelta:
+        """How long a token of that time can live. `life`: as the settings are now."""
+        return max([life, *(other for other, at in self.latest.items() if issued_at <= at + ISSUED_WITHIN)])
+
+    def last_end(self, at: datetime, life: timedelta) -> datetime:
+        """When the last token has ended that was issued before, or until `at` with this life."""
+        return max([at + life, *(issued + longest for longest, issued in self.latest.items())])
+
+    def with_issue(self, life: timedelta, at: datetime) -> Issued:
+        """As it is after a token was issued at that time, which can live so long."""
+        return Issued({**self.latest, life: max(at, self.latest.get(life, at))})
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from sqlalchemy.types import TypeDecorator
 
 from caveats import KeyState
 from caveats_service.storage.errors import BadText
-from caveats_service.storage.records import Decision, ShownCredential
+from caveats_service.storage.records import Decision, Issued, ShownCredential
 
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -148,6 +148,27 @@ class Credentials(TypeDecorator[tuple[ShownCredential, ...]]):
         return None if value is None else tuple(map(_credential, json.loads(value)))
 
 
+class IssuedTimes(TypeDecorator[Issued]):
+    """How late tokens were issued, kept as JSON: milliseconds since 1970 by the milliseconds of the longest life."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Issued | None, dialect: Dialect) -> str | None:
+        """To the database."""
+        del dialect
+        if value is None:
+            return None
+        return json.dumps({str(life // _MILLISECOND): milliseconds(at) for life, at in value.latest.items()})
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Issued | None:
+        """From the database."""
+        del dialect
+        if value is None:
+            return None
+        return Issued({int(life) * _MILLISECOND: moment(at) for life, at in json.loads(value).items()})
+
+
 def _credential_members(shown: ShownCredential) -> dict[str, Any]:
     times = {
         name: None if at is None else milliseconds(at)
@@ -183,7 +204,8 @@ Counter = BigInteger().with_variant(Integer, "sqlite")
 metadata = MetaData()
 
 # One row (id 1), which `Database.exclusive_write` locks first. On PostgreSQL a trigger (migration 0002) notifies the
-# channel "caveats" when one of its counters moves.
+# channel "caveats" when one of its counters moves. `history`: what the server calls the history that the counters belong
+# to; NULL until it is named. `key_floor`: no key of this history has a smaller or the same number, or one that another made.
 meta = Table(
     "meta",
     metadata,
@@ -196,6 +218,9 @@ meta = Table(
     Column("revocation_floor", BigInteger, nullable=False),
     Column("seal_canary", LargeBinary),
     Column("key_sequence", BigInteger, nullable=False, server_default=text("0")),
+    Column("history", PlainText),
+    Column("issued", IssuedTimes, nullable=False, server_default=text("'{}'")),
+    Column("key_floor", Integer, nullable=False, server_default=text("0")),
 )
 
 users = Table(

@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -21,7 +22,7 @@ from caveats import (
     UserRevocation,
     new_token_id,
 )
-from caveats.revocation import row_of
+from caveats.revocation import entry_of, row_of
 from caveats.token.identifier import milliseconds, ulid_time
 from tests.support.law import HOUR, NOW, OTHER_TOKEN_ID, TOKEN_ID
 
@@ -393,3 +394,31 @@ def test_what_is_written_down_is_what_was_known_at_the_beginning():
     rows += [row for page in pages for row in page]
     assert {row[4] for row in rows} == {(bytes([n]) * 16).hex() for n in range(20)}
     assert revoked.branch_count(TOKEN_ID) == 40
+
+
+@pytest.mark.parametrize("branches", [1, 12], ids=["few branches", "many branches"])
+def test_what_another_set_lacks_is_given_as_rows(branches):
+    """By what is revoked, and for how long: an entry that is forgotten earlier does not stand for a later one."""
+    entries = [
+        TokenRevocation(OTHER_TOKEN_ID, LAST),
+        UserRevocation("alice", NOW, LAST),
+        *(BranchRevocation(TOKEN_ID, bytes([n]) * 16, LAST) for n in range(branches)),
+    ]
+    whole = RevocationSet(entries)
+    assert list(whole.rows_missing_from(RevocationSet(entries))) == []
+    assert list(whole.rows_missing_from(RevocationSet())) == [row for rows in whole.rows() for row in rows]
+    for left_out in entries:
+        rest = RevocationSet([entry for entry in entries if entry != left_out])
+        (row,) = whole.rows_missing_from(rest)
+        assert replace(entry_of(row)[1], expires_at=LAST) == left_out
+        rest.add(replace(left_out, expires_at=LAST - 2 * HOUR))
+        assert list(whole.rows_missing_from(rest)) == [row]
+        rest.add(replace(left_out, expires_at=LAST + 2 * HOUR))
+        assert list(whole.rows_missing_from(rest)) == []
+
+
+def test_an_earlier_time_of_a_user_does_not_stand_for_a_later_one():
+    later = RevocationSet([UserRevocation("alice", NOW, LAST)])
+    earlier = RevocationSet([UserRevocation("alice", NOW - timedelta(milliseconds=1), LAST)])
+    assert len(list(later.rows_missing_from(earlier))) == 1
+    assert list(earlier.rows_missing_from(later)) == []

@@ -80,7 +80,9 @@ async def who(request: RequestContext) -> Response:
             request.runtime.session_lives,
             now=request.now,
         )
-        text = (await request.runtime.issuer.renew(authenticated, expires_at)).macaroon.encode()
+        text = (
+            await request.runtime.issuer.renew(authenticated, expires_at, now=request.now)
+        ).macaroon.encode()
     except (
         Forbidden,
         StoreUnavailable,

@@ -112,7 +112,9 @@ async def renew(request: RequestContext) -> Response:
     expires_at = renewal_expiry(
         authenticated, lifetime(body.expires_in), request.runtime.lives, now=request.now
     )
-    return reply(token_response(await request.runtime.issuer.renew(authenticated, expires_at)))
+    return reply(
+        token_response(await request.runtime.issuer.renew(authenticated, expires_at, now=request.now))
+    )
 
 
 async def listing(request: RequestContext) -> Response:

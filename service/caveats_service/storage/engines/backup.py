@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import secrets
 import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import NullPool, create_engine
 
 from caveats_service.storage.engines import migrate
+from caveats_service.storage.engines.engine import KEYS_OF_A_HISTORY
 from caveats_service.storage.engines.file_lock import FileLock
 from caveats_service.storage.errors import (
     BackupDamaged,
@@ -148,9 +150,10 @@ def _check_whole(copy: Path) -> None:
 def _check_ours(copy: Path) -> None:
     engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(copy), poolclass=NullPool)
     try:
-        with engine.connect() as connection:
+        with engine.begin() as connection:
             if migrate.revision_of(connection) is None:
                 raise BackupDamaged("the backup is an empty database")
+            migrate.upgrade(connection)  # what a restore writes down has its columns in the newest schema
     except SchemaError as error:
         raise BackupDamaged(f"the backup is not for this program: {error}") from error
 
@@ -161,7 +164,10 @@ def _move_epoch_on(copy: Path, other: int, now: datetime, actor: str) -> int:
         connection.execute("BEGIN IMMEDIATE")
         (epoch,) = connection.execute("SELECT epoch FROM meta").fetchone()
         moved = max(int(epoch) + 1, other + 1, int(now.timestamp()))
-        connection.execute("UPDATE meta SET epoch = ?", (moved,))
+        passed_over = KEYS_OF_A_HISTORY * (1 + secrets.randbelow(100))  # keys that were made after the backup
+        connection.execute(
+            "UPDATE meta SET epoch = ?, key_floor = key_floor + ?, history = NULL", (moved, passed_over)
+        )
         connection.execute(
             "INSERT INTO audit (at, actor, action, subject, detail) VALUES (?, ?, 'database.restore', '', ?)",
             (int(now.timestamp() * 1000), actor, json.dumps({"epoch": moved})),

@@ -24,6 +24,9 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 META = "meta"
 """The table with one row that holds the counters."""
+KEYS_OF_A_HISTORY = 1000
+"""Another history begins at a number of keys that is so much higher, and up to a hundred times as much by chance: it may
+have lost keys of the one before, and never makes others under their ids."""
 COUNTERS = f"SELECT epoch, revocation_sequence, key_sequence FROM {META}"  # noqa: S608  # no input in it
 
 
@@ -57,6 +60,10 @@ class Engine(Protocol):
 
     exclusive_queue: FairQueue
     """The queue for `exclusive_write`."""
+
+    history: str
+    """SQL for what the database calls its history, the column `history` where it has no name for it, and the empty text
+    for a standby, which has none of its own. Sequences belong to a history: another one gives them out again."""
 
     write_nothing: tuple[str, ...]
     """Statements that change nothing together, and take the room of a revocation where room can run out."""

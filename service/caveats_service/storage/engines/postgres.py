@@ -18,7 +18,7 @@ from sqlalchemy import Connection, event, exc, inspect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 
-from caveats_service.storage.engines.engine import COUNTERS, META, Counters, Progress
+from caveats_service.storage.engines.engine import COUNTERS, KEYS_OF_A_HISTORY, META, Counters, Progress
 from caveats_service.storage.engines.queue import Clock, FairQueue
 from caveats_service.storage.errors import BackupElsewhere, StoreError, StoreUnavailable, TransactionAborted
 
@@ -32,7 +32,20 @@ PATIENCE = timedelta(seconds=1.5)
 CHANNEL = "caveats"
 _CONNECTIONS = 10
 _LOOK_EVERY = 0.25
-_EXCLUSIVE = f" FROM {META} FOR UPDATE"
+_HISTORY = (
+    "CASE WHEN pg_is_in_recovery() THEN '' ELSE concat_ws('/',"
+    " (SELECT system_identifier FROM pg_control_system()), left(pg_walfile_name(pg_current_wal_lsn()), 8),"
+    " (SELECT oid FROM pg_database WHERE datname = current_database()), 'meta'::regclass::oid) END"
+)
+"""The server, its timeline, which a standby leaves when it is promoted, the database and the table, which a restore makes."""
+_EXCLUSIVE = f", history IS DISTINCT FROM {_HISTORY} FROM {META} FOR UPDATE"
+_ENTER_HISTORY = f"""
+UPDATE {META} SET history = {_HISTORY},
+    epoch = CASE WHEN history IS NULL THEN epoch
+        ELSE greatest(epoch + 1, extract(epoch FROM clock_timestamp())::bigint) END,
+    key_floor = CASE WHEN history IS NULL THEN key_floor
+        ELSE key_floor + {KEYS_OF_A_HISTORY} + floor(random() * 100 * {KEYS_OF_A_HISTORY})::int END
+"""  # noqa: S608  # no input in it
 _MIGRATING = timedelta(minutes=10)
 _MIGRATION_LOCK = int.from_bytes(b"caveats\0")
 
@@ -47,6 +60,7 @@ _WITH_VALUES = ("22", "23")
 class Postgres:
     """A PostgreSQL database, used by one process. `patience`: after how long an operation is given up."""
 
+    history = _HISTORY
     write_nothing: tuple[str, ...] = (f"UPDATE {META} SET epoch = epoch",)  # noqa: S608  # no input in it
 
     def __init__(self, url: str, *, patience: timedelta = PATIENCE) -> None:
@@ -118,7 +132,11 @@ class Postgres:
 
     @contextlib.asynccontextmanager
     async def exclusive_write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that locks the row of `meta`. One at a time in this process, on a connection kept for it."""
+        """A transaction that locks the row of `meta`. One at a time in this process, on a connection kept for it.
+
+        If the database has another history than the row says, a new epoch begins before anything is written: sequences
+        of before, which others may have read, are not given out again in the same epoch.
+        """
         async with self.exclusive_queue.turn(), self._writing(self._begin_writing + _EXCLUSIVE) as connection:
             yield connection
 
@@ -166,7 +184,9 @@ class Postgres:
     @contextlib.asynccontextmanager
     async def _writing(self, begin: str) -> AsyncIterator[AsyncConnection]:
         async with self._writers.connect() as connection:
-            await connection.exec_driver_sql(begin)
+            *_, another_history = (await connection.exec_driver_sql(begin)).one()
+            if another_history is True:
+                await connection.exec_driver_sql(_ENTER_HISTORY)
             yield connection
             try:
                 await connection.commit()

@@ -55,6 +55,7 @@ class Sqlite:
     """A SQLite file, used by one process. `patience`: how long to wait for a writer or a connection."""
 
     deadline: float | None = None
+    history = "history"  # a file has no name for it: whoever restores one begins another epoch
     write_nothing: tuple[str, ...] = (  # eight pages and back
         f"UPDATE {META} SET instance_id = instance_id || hex(zeroblob(16384))",  # noqa: S608  # no input in it
         f"UPDATE {META} SET instance_id = substr(instance_id, 1, length(instance_id) - 32768)",  # noqa: S608  # as above

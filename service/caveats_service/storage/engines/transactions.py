@@ -177,6 +177,11 @@ class Database:
         """The driver's own rows of a query with $1, $2, ...: for reading very many, without SQLAlchemy's types."""
         return await self._engine.rows(connection, query, *values)
 
+    @property
+    def history(self) -> str:
+        """SQL for what the database calls its history: see `Engine`."""
+        return self._engine.history
+
     async def server_time(self, connection: AsyncConnection) -> datetime | None:
         """The time of the database's server; None if all who use the database have one clock, the machine's."""
         return await self._engine.server_time(connection)

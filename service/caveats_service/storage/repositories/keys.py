@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from sqlalchemy import func, insert, select, update
@@ -18,6 +19,7 @@ from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import KeyConflict, KeyInUse, StoreUnavailable, UnknownMasterKey
 from caveats_service.storage.records import SealedKey
 from caveats_service.storage.repositories import audit
+from caveats_service.storage.repositories.instance import issued_until_now
 from caveats_service.storage.repositories.rows import all_records, find_record
 from caveats_service.storage.tables import labelled_tokens, master_keys, meta, service_keys
 
@@ -60,7 +62,8 @@ class KeyRepository(Repository):
             if waiting is not None:
                 return await _existing(connection, waiting)
             newest = (await connection.execute(select(func.max(master_keys.c.row_id)))).scalar_one()
-            row_id = (newest or 0) + 1
+            floor = (await connection.execute(select(meta.c.key_floor))).scalar_one()
+            row_id = max(newest or 0, floor) + 1
             key_id = f"k{row_id}"
             await connection.execute(
                 insert(master_keys).values(
@@ -79,7 +82,7 @@ class KeyRepository(Repository):
     async def activate(self, key_id: str, *, retire_after: datetime, now: datetime, actor: str) -> SealedKey:
         """Issue under this published key from now on. The active key before it verifies until `retire_after`.
 
-        Raises `UnknownMasterKey`, and `KeyConflict` for a verifying or retired key.
+        It verifies for longer if tokens were issued that live longer, as the settings were then. Raises `UnknownMasterKey`, and `KeyConflict` for a verifying or retired key.
         """
         async with self._database.exclusive_write() as connection:
             key = await _existing(connection, key_id)
@@ -89,6 +92,8 @@ class KeyRepository(Repository):
                 raise KeyConflict(f"{key_id} is {key.state.value}: only a published key can be activated")
             before = await _only(connection, KeyState.ACTIVE)
             if before is not None:
+                issued = await issued_until_now(connection)
+                retire_after = issued.last_end(retire_after, timedelta(0))
                 await _update(
                     connection,
                     before,

@@ -8,6 +8,7 @@ deleted sequence as `floor`; a reader below it loads all live entries.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     or_,
     select,
     update,
@@ -29,10 +31,12 @@ from sqlalchemy import (
 from caveats import BranchRevocation, Revocation, TokenRevocation, UserRevocation
 from caveats.revocation import LAST_SECOND
 from caveats.revocation import Row as FeedRow
+from caveats_service.storage.engines.engine import KEYS_OF_A_HISTORY
 from caveats_service.storage.engines.transactions import Database, Repository, in_batches, operation
 from caveats_service.storage.errors import StoreError, StoreUnavailable, TransactionAborted
 from caveats_service.storage.records import Idempotency, RevocationPage, RevocationRecord
 from caveats_service.storage.repositories import audit, idempotency
+from caveats_service.storage.repositories.instance import issued_until_now
 from caveats_service.storage.tables import meta, milliseconds, moment, revocations
 
 if TYPE_CHECKING:
@@ -135,23 +139,58 @@ class RevocationRepository(Repository):
 
     @operation
     async def page(self, after_sequence: int, *, limit: int = 1000) -> RevocationPage:
-        """At most `limit` entries after a sequence. The page's `must_resync` says whether some may be missing."""
+        """At most `limit` entries after a sequence. The page's `must_resync` says whether some may be missing.
+
+        Another history than before, as after a failover, begins another epoch first. Raises `StoreUnavailable` at a
+        standby, which may be behind without knowing it.
+        """
+        page = await self._page(after_sequence, limit)
+        if page is None:
+            async with self._database.exclusive_write():
+                pass  # which names the history
+            page = await self._page(after_sequence, limit)
+        if page is None:
+            raise StoreUnavailable(
+                "the database changes its history over and over: is a pooler before two servers?"
+            )
+        return page
+
+    async def _page(self, after_sequence: int, limit: int) -> RevocationPage | None:
+        """The page; None if the history has no epoch yet."""
         sequence = revocations.c.sequence
         query = select(revocations).where(sequence > after_sequence).order_by(sequence).limit(limit)
         async with self._database.read() as connection:
-            head = (await connection.execute(select(meta))).one()
+            head = await self._head(connection)
+            if head is None:
+                return None
             records = tuple(map(_record, await connection.execute(query)))
             return RevocationPage(head.epoch, head.revocation_sequence, head.revocation_floor, records)
 
+    async def _head(self, connection: AsyncConnection) -> Row[Any] | None:
+        """The row of `meta`; None if its epoch is that of another history."""
+        named: Any = literal_column(self._database.history)
+        head = (await connection.execute(select(meta, named.label("named")))).one()
+        if head.named == "":
+            raise StoreUnavailable(
+                "the database's server is a standby: point the service at the one that takes writes"
+            )
+        return head if head.named == head.history else None
+
     @operation
-    async def live_rows(self, after_sequence: int, upto: int, *, limit: int = 5000) -> list[FeedRow]:
+    async def live_rows(
+        self, after_sequence: int, upto: int, *, epoch: int | None = None, limit: int = 5000
+    ) -> list[FeedRow] | None:
         """The entries after a sequence, up to another, as rows of the feed. What has expired, `prune` removes.
 
-        No process leaves out entries by a clock of its own, which may be ahead. Fewer than `limit` are all there are. A node reads a million of them when it starts, so none becomes a record.
+        No process leaves out entries by a clock of its own, which may be ahead. Fewer than `limit` are all there are.
+        A node reads a million of them when it starts, so none becomes a record. `epoch`: of these sequences; None is
+        returned if the database is in another one.
         """
         values = (after_sequence, upto, limit)
         async with self._database.read() as connection:
-            return list(map(_feed_row, await self._database.rows(connection, _LIVE, *values)))
+            rows = list(map(_feed_row, await self._database.rows(connection, _LIVE, *values)))
+            head = await self._head(connection)  # read last: no server goes back to an earlier epoch
+            return rows if head is not None and epoch in (None, head.epoch) else None
 
     async def prune(self, *, now: datetime, actor: str, grace: timedelta = GRACE) -> int:
         """Delete the entries that expired more than `grace` ago; returns how many."""
@@ -178,15 +217,19 @@ class RevocationRepository(Repository):
             return len(gone)
 
     @operation
-    async def bump_epoch(self, *, now: datetime, actor: str) -> int:
+    async def bump_epoch(self, *, now: datetime, actor: str, above: int | None = None) -> int:
         """Increase the epoch, so that every follower of the feed loads all entries again. Returns the new epoch.
 
         It becomes at least the seconds of `now`: followers notice also that the same backup is restored twice.
+        `above`: only unless it is greater than this already; then nothing changes. New keys get ids that none had.
         """
         async with self._database.exclusive_write() as connection:
-            before = (await connection.execute(select(meta.c.epoch))).scalar_one()
-            epoch = max(int(before) + 1, int(now.timestamp()))
-            await connection.execute(update(meta).values(epoch=epoch))
+            head = (await connection.execute(select(meta.c.epoch, meta.c.key_floor))).one()
+            if above is not None and head.epoch > above:
+                return int(head.epoch)
+            epoch = max(int(head.epoch) + 1, int(now.timestamp()), 0 if above is None else above + 1)
+            floor = head.key_floor + KEYS_OF_A_HISTORY * (1 + secrets.randbelow(100))
+            await connection.execute(update(meta).values(epoch=epoch, key_floor=floor))
             await audit.record(
                 connection, at=now, actor=actor, action="revocation.bump_epoch", subject="", epoch=epoch
             )
@@ -229,15 +272,18 @@ async def revoke_user_within(
     """As `RevocationRepository.revoke_user`, within a larger transaction, which must be an `exclusive_write`.
 
     No id that a node has given out carries a later time: the time is the database's, read after all waiting, ahead by
-    what a clock may be off and by what the commit may take; and it is later than that of the entry before, since what is
-    issued after that has a later time than its clock says.
+    what a clock may be off and by what the commit may take; it is no earlier than any token was issued, by whatever
+    clock; and it is later than that of the entry before, since what is issued after that has a later time than its clock
+    says. The entry is kept until the last token has ended, also where the lives in the settings were longer before.
     """
     here = await database.server_time(connection)
     latest = (max(now, here) if here is not None else now) + TOLERATED_SKEW + _COMMIT
     before: datetime | None = await connection.scalar(select(revoked_up_to(username)))
     if before is not None:
         latest = max(latest, before + timedelta(milliseconds=1))
-    entry = UserRevocation(username, latest, latest + kept_for)
+    issued = await issued_until_now(connection)
+    latest = max(latest, issued.reach() or latest)
+    entry = UserRevocation(username, latest, issued.last_end(latest, kept_for))
     (record,) = await _write(connection, [_Pending(_as_kept(entry), now, actor, reason)])
     assert isinstance(record, RevocationRecord)
     return record

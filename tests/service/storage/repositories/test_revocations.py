@@ -26,6 +26,7 @@ from tests.support.store import (
     DAY,
     NOW,
     refuse_a_second_record,
+    seal,
     token_id,
 )
 
@@ -207,6 +208,44 @@ async def test_a_bumped_epoch_only_grows(store: Store) -> None:
     bumped = [await store.revocations.bump_epoch(now=at, actor="root") for at in times]
     assert bumped == [seconds, seconds + 1, seconds + 2, seconds + 9]
     assert (await store.revocations.page(0)).epoch == seconds + 9
+
+
+async def test_an_epoch_is_left_behind_once_however_many_nodes_see_that_it_is_over(store: Store) -> None:
+    ahead = int(NOW.timestamp()) + 1000
+    left = [await store.revocations.bump_epoch(now=NOW, actor="service", above=ahead) for _ in range(3)]
+    assert left == [ahead + 1] * 3
+
+
+async def test_rows_of_an_epoch_that_is_over_are_not_given(store: Store) -> None:
+    await store.revocations.revoke(TokenRevocation(token_id(1), NOW + DAY), now=NOW, actor="a")
+    assert len(await store.revocations.live_rows(0, 1, epoch=1) or ()) == 1
+    await store.revocations.bump_epoch(now=NOW, actor="root")
+    assert await store.revocations.live_rows(0, 1, epoch=1) is None
+
+
+@pytest.mark.parametrize("first", ["a reader", "a writer"])
+async def test_a_database_that_has_another_history_begins_another_epoch_before_a_sequence_is_given_out_again(
+    store: Store, place: Any, first: str
+) -> None:
+    """Here one that the server did not name so; by a real failover in `tests/cluster/test_failover.py`."""
+    before = await store.revocations.page(0)
+    await store.keys.publish(seal, now=NOW, actor="a")
+    if place.kind == "sqlite":  # a file has no name for its history: a restore begins another epoch
+        assert await place.rows("SELECT history FROM meta") == [(None,)]
+        return
+    ((named,),) = await place.rows("SELECT history FROM meta")
+    assert named.count("/") == 3
+    await place.execute("UPDATE meta SET history = 'another'")
+    if first == "a writer":
+        await store.revocations.revoke(TokenRevocation(token_id(1), NOW + DAY), now=NOW, actor="a")
+    after = await store.revocations.page(0)
+    assert after.epoch > before.epoch
+    assert after.must_resync(before.epoch, before.last_sequence)
+    assert await place.rows("SELECT history FROM meta") == [(named,)]
+    assert (await store.revocations.page(0)).epoch == after.epoch
+    await store.keys.activate("k1", retire_after=NOW + DAY, now=NOW, actor="a")
+    key = await store.keys.publish(seal, now=NOW, actor="a")
+    assert key.row_id > 1000, "k2 may have been made in the history before"
 
 
 async def test_a_revoked_branch_is_found_by_its_token_and_branch_at_once(store: Store, place: Any) -> None:

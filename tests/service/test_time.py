@@ -1,0 +1,203 @@
+"""Clocks that are set back or ahead, and lives that change: what was issued dies when it must, whatever the clock says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from tests.support.service import (
+    ADMIN_PASSWORD,
+    Clock,
+    Service,
+    User,
+    basic,
+    bearer,
+    cli,
+    new_user,
+    serving,
+)
+
+ADMIN = basic("admin", ADMIN_PASSWORD)
+DAY = timedelta(days=1)
+
+
+def live(http: httpx.Client, token: str) -> bool:
+    answer = http.get("/v1/authorize", headers=bearer(token))
+    assert answer.status_code in (200, 401), answer.text
+    return answer.status_code == 200
+
+
+def ended(answer: httpx.Response) -> None:
+    assert answer.is_success, answer.text
+
+
+ENDS: dict[str, Callable[[httpx.Client, User], object]] = {
+    "password change": lambda http, user: ended(
+        http.put(
+            f"/v1/users/{user.username}/password",
+            json={"new_password": "another one"},
+            headers=basic(user.username, user.password),
+        )
+    ),
+    "disabling": lambda http, user: ended(http.post(f"/v1/users/{user.username}/disable", headers=ADMIN)),
+    "revoke all": lambda http, user: ended(
+        http.post("/v1/revocations", json={"user": user.username}, headers=ADMIN)
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("back", [timedelta(seconds=3), 400 * DAY], ids=str)
+@pytest.mark.parametrize("restarted", [False, True], ids=["in one run", "after a restart"])
+def test_what_was_issued_by_a_later_clock_dies_with_all_that_the_user_has(
+    database: dict[str, Any], tmp_path: Path, clock: Clock, back: timedelta, *, restarted: bool
+) -> None:
+    """The clock was set back since; what is issued afterwards lives."""
+    with serving(tmp_path, now=clock, **database) as service:
+        users = [new_user(service) for _ in ENDS]
+        tokens = [[user.token()] for user in users]
+        clock.forward(seconds=0.7)  # within the second in which nothing is written down again
+        for user, theirs in zip(users, tokens, strict=True):
+            theirs.append(user.token())
+        if not restarted:
+            clock.at -= back
+            _all_end(service, users, tokens)
+    if restarted:
+        clock.at -= back
+        with serving(tmp_path, now=clock, **database) as service:
+            _all_end(service, users, tokens)
+
+
+def _all_end(service: Service, users: list[User], tokens: list[list[str]]) -> None:
+    with service.client() as http:
+        for user, theirs, end in zip(users, tokens, ENDS.values(), strict=True):
+            user.service = service
+            assert all(live(http, token) for token in theirs)
+            end(http, user)
+            assert not any(live(http, token) for token in theirs)
+            ended(http.post(f"/v1/users/{user.username}/enable", headers=ADMIN))
+            password = {"new_password": user.password}
+            ended(http.put(f"/v1/users/{user.username}/password", json=password, headers=ADMIN))
+            assert live(http, user.token())
+
+
+def test_the_command_line_ends_what_was_issued_by_a_later_clock(tmp_path: Path, clock: Clock) -> None:
+    clock.at = datetime.now(clock.at.tzinfo) + timedelta(hours=1)  # the command has the machine's
+    with serving(tmp_path, now=clock) as service, service.client() as http:
+        user = new_user(service)
+        token = user.token()
+        clock.forward(hours=-1)
+        cli(tmp_path, "users", "passwd", user.username, "--password-stdin", stdin="another one\n")
+        service.run(service.runtime.feed.follow())
+        assert not live(http, token)
+
+
+def test_ending_all_again_and_again_moves_no_time_ahead(timed: Service, clock: Clock) -> None:
+    """Else somebody could make what others revoke reach ever further into the future."""
+    with timed.client() as http:
+        user, other = new_user(timed), new_user(timed)
+        for _ in range(20):
+            user.token()
+            ENDS["revoke all"](http, user)
+        answer = http.post("/v1/revocations", json={"user": other.username}, headers=ADMIN)
+        record = timed.run(timed.runtime.store.users.get(other.username))
+        assert answer.is_success
+        assert record is not None
+        assert record.revoked_up_to is not None
+        assert record.revoked_up_to - clock() < timedelta(seconds=3)
+
+
+@pytest.mark.parametrize("back", [timedelta(hours=30), 100 * DAY, 4000 * DAY], ids=str)
+def test_a_revocation_by_id_is_kept_for_the_whole_life_also_where_the_clock_was_set_back(
+    timed: Service, clock: Clock, back: timedelta
+) -> None:
+    user = new_user(timed)
+    issued_at = clock()
+    token_id = user.issue()["token_id"]
+    clock.at -= back
+    with timed.client(headers=ADMIN) as http:
+        answer = http.post("/v1/revocations", json={"token_id": token_id})
+    assert datetime.fromisoformat(answer.json()["expires_at"]) >= issued_at + timed.settings.longest_life
+
+
+LONG: dict[str, Any] = {"max_lifetime": 80 * DAY, "max_total_life": 90 * DAY}
+SHORT: dict[str, Any] = {"max_lifetime": DAY, "max_total_life": 2 * DAY, "session_max_life": 2 * DAY}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["token", "copy", "password change"])
+def test_a_revocation_is_kept_for_as_long_as_the_settings_of_then_gave(
+    database: dict[str, Any], tmp_path: Path, clock: Clock, by: str
+) -> None:
+    """The lives in the settings are shorter by now, and were in between something else."""
+    with serving(tmp_path, now=clock, **database, **LONG) as service:
+        user = new_user(service)
+        issued = user.issue(expires_in="80d")
+    clock.forward(days=1)
+    middle = {**SHORT, "max_lifetime": 3 * DAY, "max_total_life": 3 * DAY}
+    with serving(tmp_path, now=clock, **database, **middle) as service:
+        user.service = service
+        user.token()
+    clock.forward(days=5)
+    with serving(tmp_path, now=clock, **database, **SHORT) as service, service.client() as http:
+        user.service = service
+        user.token()
+        if by == "token":
+            body = {"token_id": issued["token_id"]}
+            ended(http.post("/v1/revocations", json=body, headers=ADMIN))
+        elif by == "copy":
+            asked = http.post("/v1/verify", json={"token": issued["token"]}).json()
+            body = {"token_id": issued["token_id"], "branch_id": asked["branches"][-1]}
+            ended(http.post("/v1/revocations", json=body, headers=ADMIN))
+        else:
+            ENDS[by](http, user)
+        assert not live(http, issued["token"])
+        clock.forward(days=70)
+        service.run(service.runtime.store.revocations.prune(now=clock(), actor="x"))
+        service.call(lambda: service.runtime.feed.revocation_set.prune(clock()))
+        assert not live(http, issued["token"])
+    with serving(tmp_path, now=clock, **database, **SHORT) as service, service.client() as http:
+        assert not live(http, issued["token"])
+        clock.forward(days=20)
+        service.run(service.runtime.store.revocations.prune(now=clock(), actor="x"))
+        left = service.run(service.runtime.store.revocations.page(0)).records
+        assert left == ()
+
+
+def test_a_key_is_kept_for_as_long_as_its_tokens_live_also_where_lives_are_shorter_by_now(
+    tmp_path: Path, clock: Clock
+) -> None:
+    with serving(tmp_path, now=clock, **LONG) as service:
+        user = new_user(service)
+        token = user.token(expires_in="80d")
+    with serving(tmp_path, now=clock, **SHORT) as service, service.client() as http:
+        ended(http.post("/v1/keys/rotate", json={"now": True}, headers=ADMIN))
+        clock.forward(days=79)
+        service.run(service.runtime.master_keys.tend())
+        assert live(http, token)
+        clock.forward(days=12)
+        service.run(service.runtime.master_keys.tend())
+        assert {row.key_id: row.state.value for row in service.runtime.master_keys.rows}["k1"] == "retired"
+
+
+def test_issuing_is_written_down_once_a_second_however_many_ask(timed: Service, clock: Clock) -> None:
+    store = timed.runtime.store
+    written: list[datetime] = []
+    note = store.instance.note_issue
+
+    async def counted(life: timedelta, at: datetime) -> None:
+        written.append(at)
+        await note(life, at)
+
+    store.instance.note_issue = counted  # type: ignore[method-assign]
+    user = new_user(timed)
+    for _ in range(3):
+        for _ in range(4):
+            user.token()
+        clock.forward(seconds=0.6)
+    assert len(written) == 2

@@ -15,12 +15,14 @@ is, and the facts to judge by), `problems` (what a refusal looks like).
 from __future__ import annotations
 
 from caveats.http.credentials import (
+    WEBSOCKET_PROTOCOL,
     Credential,
     PasswordCredential,
     TokenCredential,
     check_url,
     credential_of,
     token_of,
+    without_token,
 )
 from caveats.http.problems import (
     PROBLEMS,
@@ -29,10 +31,12 @@ from caveats.http.problems import (
     Row,
     bad_request,
     credential_required,
+    cross_site,
     damaged_token,
     find_problem,
     invalid_credentials,
     invalid_token,
+    offering_basic,
     two_credentials,
     unavailable,
     unavailable_as_told,
@@ -45,6 +49,7 @@ __all__ = [
     "PROBLEMS",
     "TITLES",
     "UNIX",
+    "WEBSOCKET_PROTOCOL",
     "Credential",
     "Headers",
     "IncomingRequest",
@@ -58,14 +63,17 @@ __all__ = [
     "context_of",
     "credential_of",
     "credential_required",
+    "cross_site",
     "damaged_token",
     "find_problem",
     "invalid_credentials",
     "invalid_token",
+    "offering_basic",
     "origins_of",
     "path_text",
     "token_of",
     "two_credentials",
     "unavailable",
     "unavailable_as_told",
+    "without_token",
 ]

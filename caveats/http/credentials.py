@@ -1,7 +1,8 @@
 """Which credential a request carries: a token or a password, exactly one, in a header, never in the URL.
 
-Knows the fields of a request's head. Verifies no token and no password.
-Sources: RFC 9110 (fields, authentication), 6750 (bearer tokens), 7617 (Basic), 6265 (cookies).
+Where an app says so, a token may also be the password of Basic, for programs that speak nothing else, or a subprotocol of a
+WebSocket, for browsers, which send no other header. Knows the fields of a request's head. Verifies no token and no password.
+Sources: RFC 9110 (fields, authentication), 6750 (bearer tokens), 7617 (Basic), 6265 (cookies), 6455 (WebSocket).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote
 
 from caveats.http.problems import (
+    Problem,
     bad_request,
     credential_required,
     invalid_credentials,
@@ -24,7 +26,7 @@ from caveats.pickling import Secret
 from caveats.token.wire import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from caveats.http.request import Headers
 
@@ -39,15 +41,23 @@ class PasswordCredential(Secret):
 
 @dataclass(frozen=True, slots=True)
 class TokenCredential:
-    """The text of a token. `from_cookie`: it came in the session cookie, which a browser sends unasked."""
+    """The text of a token. `from_cookie`, `from_basic`: it came in the session cookie, or as the password of Basic.
+
+    A browser sends either unasked.
+    """
 
     text: str = field(repr=False)
     from_cookie: bool = False
+    from_basic: bool = False
 
 
 Credential: TypeAlias = PasswordCredential | TokenCredential
 _LONGEST_BASIC = 6_000
-"""Characters of base64, at most."""
+"""Characters of base64, at most, for a username and a password."""
+_LONGEST_BASIC_TOKEN = 90_000
+"""The same for a bundle of 65,536 characters as the password."""
+WEBSOCKET_PROTOCOL = "caveats"
+"""The subprotocol that a browser names beside its token, so that the server has one to choose."""
 _JOINED = re.compile(r"(?:\A|,)[ \t]*(?:bearer|basic)(?:[ \t,]|\Z)", re.IGNORECASE)
 """In an `Authorization` with a comma: several lines were joined by a server or proxy (RFC 9110, section 5.3).
 
@@ -55,16 +65,26 @@ A token and the base64 of Basic hold no comma. The parameters of other schemes d
 """
 
 
-def token_of(headers: Headers, cookie_name: str = "") -> TokenCredential:
+def token_of(
+    headers: Headers, cookie_name: str = "", *, basic: bool = False, subprotocol: bool = False
+) -> TokenCredential:
     """The one token in these headers.
 
-    `cookie_name`: the name of the session cookie; empty for a server that takes no cookies. Raises `Problem`: 400 for
-    two credentials, 401 for none, for a password, for another scheme and for a token that is not ASCII.
+    `cookie_name`: the name of the session cookie; empty for a server that takes no cookies. `basic`: a password of Basic
+    that begins as tokens of this format do is the token, whatever the username. `subprotocol`: so is a value in
+    `Sec-WebSocket-Protocol` that begins so. Raises `Problem`: 400 for two credentials, 401 for none, for a password, for another
+    scheme and for a token that is not ASCII.
     """
-    found = _only_credential(headers, cookie_name, passwords=False)
+    read_basic = _token_in_basic if basic else None
+    found = _only_credential(headers, cookie_name, read_basic, subprotocol=subprotocol)
     if not isinstance(found, TokenCredential):
         raise credential_required()
     return found
+
+
+def without_token(protocols: Iterable[str]) -> list[str]:
+    """The subprotocols of a WebSocket's handshake that are no token: an app may choose one of them."""
+    return [protocol for protocol in protocols if not protocol.startswith(PREFIX)]
 
 
 def credential_of(headers: Headers, cookie_name: str = "") -> Credential | None:
@@ -73,11 +93,17 @@ def credential_of(headers: Headers, cookie_name: str = "") -> Credential | None:
     `cookie_name`: as for `token_of`. Raises `Problem`: 400 for two credentials, 401 for another scheme and for a
     credential that cannot be read.
     """
-    return _only_credential(headers, cookie_name, passwords=True)
+    return _only_credential(headers, cookie_name, _password)
 
 
-def _only_credential(headers: Headers, cookie_name: str, *, passwords: bool) -> Credential | None:
-    """The credential, or None. `passwords`: whether one may be a password. Counts all credentials before it reads one.
+def _only_credential(
+    headers: Headers,
+    cookie_name: str,
+    read_basic: Callable[[str], Credential] | None,
+    *,
+    subprotocol: bool = False,
+) -> Credential | None:
+    """The credential, or None. `read_basic`: reads that of Basic, if one is taken. Counts all credentials before it reads one.
 
     An empty `Authorization` or `X-Auth-Token` counts as a credential. An empty session cookie does not: signing out
     leaves one behind.
@@ -90,6 +116,15 @@ def _only_credential(headers: Headers, cookie_name: str, *, passwords: bool) -> 
             text = _session_cookie(value.decode("latin-1"), cookie_name)
             if not text:
                 continue
+        elif subprotocol and name == b"sec-websocket-protocol":
+            tokens = [
+                word for word in _stripped(value.decode("latin-1").split(",")) if word.startswith(PREFIX)
+            ]
+            if not tokens:
+                continue
+            if len(tokens) > 1:
+                raise two_credentials()
+            text = tokens[0]
         else:
             continue
         if found is not None:
@@ -100,6 +135,8 @@ def _only_credential(headers: Headers, cookie_name: str, *, passwords: bool) -> 
     name, text = found
     if name == b"cookie":
         return _token(text, from_cookie=True)
+    if name == b"sec-websocket-protocol":
+        return _token(text)
     if "," in text and (name == b"x-auth-token" or _JOINED.search(text)):
         raise two_credentials()
     text = text.strip(WHITE_SPACE)
@@ -109,8 +146,8 @@ def _only_credential(headers: Headers, cookie_name: str, *, passwords: bool) -> 
     scheme, text = scheme.lower(), text.lstrip(" ")
     if scheme == "bearer" and text:
         return _token(text)
-    if scheme == "basic" and text and passwords:
-        return _password(text)
+    if scheme == "basic" and text and read_basic is not None:
+        return read_basic(text)
     raise credential_required()
 
 
@@ -141,9 +178,22 @@ def _token(text: str, *, from_cookie: bool = False) -> TokenCredential:
     return TokenCredential(text, from_cookie)
 
 
-def _password(encoded: str) -> PasswordCredential:
+def _token_in_basic(encoded: str) -> TokenCredential:
+    """The token that stands for the password. Raises `Problem`: 401 for a password, and for what cannot be read."""
+    try:
+        password = _password(encoded, _LONGEST_BASIC_TOKEN).password
+    except Problem:
+        raise credential_required() from None
+    if not password.startswith(PREFIX):
+        raise credential_required()
+    if not password.isascii():
+        raise invalid_token()
+    return TokenCredential(password, from_basic=True)
+
+
+def _password(encoded: str, longest: int = _LONGEST_BASIC) -> PasswordCredential:
     """RFC 7617: base64 of `username:password` in UTF-8."""
-    if len(encoded) > _LONGEST_BASIC:
+    if len(encoded) > longest:
         raise invalid_credentials()
     try:
         username, colon, password = b64decode(encoded, validate=True).decode("utf-8").partition(":")

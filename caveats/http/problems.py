@@ -109,6 +109,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
 """Every code of the service and of the guards, with its title."""
 
 _REALM = 'Bearer realm="caveats"'
+_BASIC = 'Basic realm="caveats", charset="UTF-8"'
 
 
 def _challenge(error: str) -> dict[str, str]:
@@ -143,8 +144,24 @@ def damaged_token() -> Problem:
 
 def invalid_credentials() -> Problem:
     """401: an unknown user, a wrong password or a disabled account. The same answer in every such case."""
-    headers = {"WWW-Authenticate": f'{_REALM}, Basic realm="caveats", charset="UTF-8"'}
-    return Problem(401, "invalid_credentials", headers=headers)
+    return Problem(401, "invalid_credentials", headers={"WWW-Authenticate": f"{_REALM}, {_BASIC}"})
+
+
+def cross_site() -> Problem:
+    """403: a page of another site sent the request, or may have, with a credential that the browser sends unasked."""
+    return Problem(403, "cross_site")
+
+
+def offering_basic(problem: Problem) -> Problem:
+    """A 401 whose challenge also asks for Basic, for an app that takes a token as its password; another problem as it is.
+
+    Basic is first: some programs read the first challenge only.
+    """
+    challenge = problem.extra_headers.get("WWW-Authenticate")
+    if problem.status != 401 or challenge is None:
+        return problem
+    headers = {**problem.extra_headers, "WWW-Authenticate": f"{_BASIC}, {challenge}"}
+    return Problem(401, problem.code, problem.detail, headers=headers, members=problem.members)
 
 
 def unavailable(retry_after: float = 1, detail: str = "") -> Problem:

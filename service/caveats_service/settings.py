@@ -117,6 +117,14 @@ class Settings(BaseSettings):
         default=False,
         description="Whether pages of all origins may use the service with a token in a header, never with cookies.",
     )
+    authorize_basic: Switch = Field(
+        default=False,
+        description="Whether /v1/authorize takes a token as the password of Basic (git, pip), and asks for it.",
+    )
+    authorize_subprotocol: Switch = Field(
+        default=False,
+        description="Whether /v1/authorize takes a token among the subprotocols of a WebSocket (browsers).",
+    )
     trusted_proxies: Proxies = Field(
         (),
         description="Proxies whose X-Forwarded-* headers are believed, comma-separated networks; "

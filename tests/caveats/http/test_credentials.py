@@ -15,7 +15,12 @@ from caveats.http import (
     TokenCredential,
     check_url,
     credential_of,
+    credential_required,
+    cross_site,
+    offering_basic,
     token_of,
+    two_credentials,
+    without_token,
 )
 
 COOKIE = "__Host-caveats-session"
@@ -260,3 +265,78 @@ def test_no_url_breaks_the_check(path: bytes, query: bytes, referers: list[bytes
         check_url(path, query, referers)
     except Problem as problem:
         assert problem.status == 400  # noqa: PT017  # what is raised, if anything is
+
+
+PROTOCOLS = b"sec-websocket-protocol"
+TOKEN = TokenCredential("cav1_x")
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        pytest.param([auth(basic("a", "cav1_x"))], TokenCredential("cav1_x", from_basic=True), id="basic"),
+        pytest.param([auth(basic("", "cav1_x"))], TokenCredential("cav1_x", from_basic=True), id="no name"),
+        pytest.param(
+            [auth(basic("a", "cav1_x:y"))], TokenCredential("cav1_x:y", from_basic=True), id="colon"
+        ),
+        pytest.param([(PROTOCOLS, b"caveats, cav1_x")], TOKEN, id="subprotocol"),
+        pytest.param([(PROTOCOLS, b"cav1_x")], TOKEN, id="subprotocol alone"),
+        pytest.param([(PROTOCOLS, b"caveats"), (PROTOCOLS, b"\tcav1_x ,chat")], TOKEN, id="second line"),
+        pytest.param([(PROTOCOLS, b"chat"), auth(b"Bearer cav1_x")], TOKEN, id="subprotocols without one"),
+        pytest.param([auth(basic("cav1_x", ""))], 401, id="as the name"),
+        pytest.param([auth(basic("a", "CAV1_x"))], 401, id="in another case"),
+        pytest.param([auth(basic("a", "password"))], 401, id="a password"),
+        pytest.param([auth(b"Basic !!!")], 401, id="no base64"),
+        pytest.param([auth(b"Basic " + b"A" * 100_000)], 401, id="oversized"),
+        pytest.param([auth(basic("a", "cav1_\xe9"))], 401, id="beyond ASCII"),
+        pytest.param([(PROTOCOLS, b"bearer.cav1_x")], 401, id="another form"),
+        pytest.param([(PROTOCOLS, b"cav1_\xe9")], 401, id="subprotocol beyond ASCII"),
+        pytest.param([(PROTOCOLS, b"")], 401, id="none"),
+        pytest.param([(PROTOCOLS, b"cav1_x, cav1_x")], 400, id="the same twice"),
+        pytest.param([(PROTOCOLS, b"cav1_x"), (PROTOCOLS, b"cav1_x")], 400, id="in two lines"),
+        pytest.param([(PROTOCOLS, b"cav1_x"), auth(b"Bearer cav1_x")], 400, id="subprotocol and bearer"),
+        pytest.param([other(b""), (PROTOCOLS, b"cav1_x")], 400, id="subprotocol and an empty one"),
+        pytest.param([auth(basic("a", "cav1_x")), other(b"cav1_x")], 400, id="basic and x-auth-token"),
+        pytest.param([auth(basic("a", "cav1_x")), auth(b"Bearer cav1_x")], 400, id="basic and bearer"),
+        pytest.param([auth(b"Bearer cav1_x, " + basic("a", "cav1_x"))], 400, id="joined"),
+    ],
+)
+def test_a_token_stands_in_basic_or_among_subprotocols_where_an_app_says_so(
+    headers: list[tuple[bytes, bytes]], found: TokenCredential | int
+) -> None:
+    if isinstance(found, TokenCredential):
+        assert token_of(headers, basic=True, subprotocol=True) == found
+    else:
+        with pytest.raises(Problem) as refused:
+            token_of(headers, basic=True, subprotocol=True)
+        assert refused.value.status == found
+
+
+def test_otherwise_subprotocols_are_nobody_s_business_and_basic_is_a_password() -> None:
+    assert token_of([(PROTOCOLS, b"cav1_y"), auth(b"Bearer cav1_x")]) == TOKEN
+    assert credential_of([(PROTOCOLS, b"cav1_x")]) is None
+    assert credential_of([auth(basic("a", "cav1_x"))]) == PasswordCredential("a", "cav1_x")
+    with pytest.raises(Problem):
+        token_of([auth(basic("a", "cav1_x"))], subprotocol=True)
+    with pytest.raises(Problem):
+        token_of([(PROTOCOLS, b"cav1_x")], basic=True)
+
+
+def test_no_token_is_offered_to_an_app_as_a_subprotocol() -> None:
+    assert without_token(["caveats", "cav1_x", "chat", "cav1_"]) == ["caveats", "chat"]
+
+
+def test_the_challenge_of_a_401_offers_basic_first_and_no_other_problem_does() -> None:
+    offered = offering_basic(credential_required())
+    assert (
+        offered.headers["WWW-Authenticate"]
+        == 'Basic realm="caveats", charset="UTF-8", Bearer realm="caveats"'
+    )
+    assert (offered.status, offered.code) == (401, "credential_required")
+    for problem in (
+        two_credentials(),
+        Problem(401, "x"),
+        Problem(403, "x", headers={"WWW-Authenticate": "B"}),
+    ):
+        assert offering_basic(problem) is problem
+    assert (cross_site().status, cross_site().code) == (403, "cross_site")

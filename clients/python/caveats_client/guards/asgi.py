@@ -8,11 +8,11 @@ middleware around it: a preflight request has no token.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, TypeAlias, Unpack
 
 from caveats import Grant
-from caveats.http import IncomingRequest, Problem
+from caveats.http import WEBSOCKET_PROTOCOL, IncomingRequest, Problem, without_token
 from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
 from caveats_client.guards.rules import SiteRule
 
@@ -63,16 +63,39 @@ class TokenMiddleware:
             await self.app(scope, receive, send)
             return
         request = IncomingRequest.from_asgi(scope)
-        if self._rule.is_public(scope, request):
-            await self.app(scope, receive, send)
-            return
-        try:
-            extra = self._extra(scope)
-            grant = await self._guard.judge_async(request, self._rule.scopes(scope), extra)
-        except Problem as problem:
-            await send_problem(problem, scope, send)
-            return
-        await self.app({**scope, "state": {**scope.get("state", {}), "grant": grant}}, receive, send)
+        if not self._rule.is_public(scope, request):
+            try:
+                extra = self._extra(scope)
+                grant = await self._guard.judge_async(request, self._rule.scopes(scope), extra)
+            except Problem as problem:
+                await send_problem(problem, scope, send)
+                return
+            scope = {**scope, "state": {**scope.get("state", {}), "grant": grant}}
+        if self._guard.subprotocol and scope["type"] == "websocket":
+            scope = {**scope}
+            hide_token(scope)
+            send = _choosing(scope["subprotocols"], send)
+        await self.app(scope, receive, send)
+
+
+def hide_token(scope: Scope) -> None:
+    """Take the token out of the subprotocols that an app is offered, so that it does not choose it."""
+    scope["subprotocols"] = without_token(scope.get("subprotocols", ()))
+
+
+def _choosing(offered: Sequence[str], send: Send) -> Send:
+    """`send` for an app that chooses none of the subprotocols that it is offered: then `caveats`, if the client offers it.
+
+    A browser closes a connection whose server chooses none of those that it offered.
+    """
+
+    async def choose(message: Message) -> None:
+        if message["type"] == "websocket.accept" and message.get("subprotocol") not in offered:
+            chosen = WEBSOCKET_PROTOCOL if WEBSOCKET_PROTOCOL in offered else None
+            message = {**message, "subprotocol": chosen}
+        await send(message)
+
+    return choose
 
 
 async def send_problem(problem: Problem, scope: Mapping[str, Any], send: Send) -> None:

@@ -23,6 +23,7 @@ from starlette.requests import HTTPConnection
 from caveats import Grant
 from caveats.errors import reduce_error
 from caveats.http import IncomingRequest, Problem
+from caveats_client.guards.asgi import hide_token
 from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
 from caveats_client.guards.rules import RouteRule
 
@@ -113,11 +114,14 @@ class TokenGuard:
             extra = self._extra(request)
             needed = rule.scopes(request, request.path_params)
             try:
-                return await self._guard.judge_async(IncomingRequest.from_asgi(request.scope), needed, extra)
+                grant = await self._guard.judge_async(IncomingRequest.from_asgi(request.scope), needed, extra)
             except Problem as problem:
                 if request.scope["type"] == "websocket":
                     raise WebSocketException(_POLICY_VIOLATION, problem.code) from problem
                 raise TokenRefused(problem) from problem
+            if request.scope["type"] == "websocket" and self._guard.subprotocol:
+                hide_token(request.scope)
+            return grant
 
         return grant_of_request
 

@@ -26,7 +26,10 @@ from caveats.http import (
     TrustedProxies,
     check_url,
     context_of,
+    cross_site,
     find_problem,
+    offering_basic,
+    origins_of,
     token_of,
     unavailable_as_told,
 )
@@ -34,6 +37,7 @@ from caveats_client.api.errors import ClientError
 
 _log = logging.getLogger("caveats_client.guards")
 _NO_FACTS: Mapping[str, Any] = MappingProxyType({})
+_SAFE = ("GET", "HEAD", "OPTIONS")
 _PROBLEMS: Mapping[type[Exception], Row] = {**PROBLEMS, ClientError: unavailable_as_told}
 
 Extra: TypeAlias = Mapping[str, Any]
@@ -65,6 +69,13 @@ class GuardOptions(TypedDict, total=False):
     """Problems of further errors. For an error, its nearest base class counts."""
     now: Callable[[], datetime]
     """The time, with its zone. Default: the system's clock."""
+    basic: bool
+    """Take a token as the password of Basic, for programs that speak nothing else, and ask for it in the challenge.
+
+    A page of another site that changes something with what a browser remembers is refused.
+    """
+    subprotocol: bool
+    """Take a token among the subprotocols of a WebSocket's handshake, for browsers, which send no other header."""
 
 
 def no_facts(_native: object) -> Extra:
@@ -87,9 +98,11 @@ class Guard:
         trusted_proxies: Iterable[str] = (),
         answers: Answers | None = None,
         now: Callable[[], datetime] = utc_now,
+        basic: bool = False,
+        subprotocol: bool = False,
         wait: Callable[[Awaitable[Grant]], Grant] | None = None,
     ) -> None:
-        """`audience`, `trusted_proxies`, `answers`, `now`: as `GuardOptions` says.
+        """`audience`, `trusted_proxies`, `answers`, `now`, `basic`, `subprotocol`: as `GuardOptions` says.
 
         `wait`: runs an async verifier's answer for `judge`; None: in a new event loop.
         Raises `ValueError` if a proxy is not an IP network, or if the verifier has keys for another audience.
@@ -103,6 +116,8 @@ class Guard:
         self._problems = {**_PROBLEMS, **(answers or {})}
         self._known = tuple(self._problems)
         self._now = now
+        self._basic = basic
+        self.subprotocol = subprotocol
         self._wait = wait or run_alone
 
     def judge(self, request: IncomingRequest, scopes: Sequence[str] = (), extra: Extra = _NO_FACTS) -> Grant:
@@ -130,9 +145,14 @@ class Guard:
 
     def _question(self, request: IncomingRequest, scopes: Sequence[str], extra: Extra) -> tuple[str, Context]:
         """The token's text, and the facts of the request. Raises `Problem`: 400 if malformed, 401 without a token."""
-        path = (request.path or "").encode("ascii", "backslashreplace")
-        check_url(path, request.query, [value for name, value in request.headers if name == b"referer"])
-        credential = token_of(request.headers)
+        try:
+            path = (request.path or "").encode("ascii", "backslashreplace")
+            check_url(path, request.query, [value for name, value in request.headers if name == b"referer"])
+            credential = token_of(request.headers, basic=self._basic, subprotocol=self.subprotocol)
+            if credential.from_basic:
+                _refuse_other_sites(request, self._proxies)
+        except Problem as problem:
+            raise self._offered(problem) from None
         context = context_of(
             request, self._proxies, now=self._now(), audience=self.audience, scopes=scopes, extra=extra
         )
@@ -145,7 +165,27 @@ class Guard:
             raise error
         if problem.status >= 500:
             _log.warning("a token could not be judged: %s: %s", type(error).__name__, error)
-        return problem
+        return self._offered(problem)
+
+    def _offered(self, problem: Problem) -> Problem:
+        """The problem, whose challenge says that Basic will do as well where it does."""
+        return offering_basic(problem) if self._basic else problem
+
+
+def _refuse_other_sites(request: IncomingRequest, proxies: TrustedProxies) -> None:
+    """Raises a 403 `Problem` if a page of another site makes a browser send Basic with what may change something.
+
+    A program sends neither `Origin` nor `Sec-Fetch-Site`.
+    """
+    named = dict(request.headers)
+    if request.method in _SAFE and b"sec-websocket-key" not in named:
+        return
+    origin = named.get(b"origin")
+    own = origins_of(proxies.host(request))
+    if (origin is not None and origin.decode("latin-1") not in own) or named.get(
+        b"sec-fetch-site", b"same-origin"
+    ) not in (b"same-origin", b"none"):
+        raise cross_site()
 
 
 async def awaited(answer: Awaitable[Grant]) -> Grant:

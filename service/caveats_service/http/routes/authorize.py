@@ -12,8 +12,9 @@ from urllib.parse import parse_qsl
 
 from starlette.responses import Response
 
-from caveats.http import IncomingRequest, bad_request, context_of, path_text, token_of
+from caveats.http import IncomingRequest, bad_request, context_of, offering_basic, path_text, token_of
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
+from caveats_service.http.errors import problem_of
 from caveats_service.http.request import SAFE, RequestContext
 
 if TYPE_CHECKING:
@@ -31,14 +32,33 @@ LONGEST_REMEMBERED = 256
 
 async def authorize(request: RequestContext) -> Response:
     """200 with X-Auth-User, X-Auth-Scopes and X-Auth-Token-Id. Raises what the token is refused for."""
+    if not request.runtime.settings.authorize_basic:
+        return await _authorize(request)
+    try:
+        return await _authorize(request)
+    except Exception as error:
+        raise offering_basic(problem_of(error)) from error
+
+
+async def _authorize(request: RequestContext) -> Response:
     runtime, settings, scope = request.runtime, request.runtime.settings, request.http.scope
     headers, query, client = scope["headers"], scope["query_string"], scope["client"]
-    credential = token_of(headers, settings.cookie_name)
+    credential = token_of(
+        headers,
+        settings.cookie_name,
+        basic=settings.authorize_basic,
+        subprotocol=settings.authorize_subprotocol,
+    )
     scopes, audience = _read_short(query) if len(query) <= LONGEST_REMEMBERED else _read(query)
     peer = client[0] if client else None
     method, path = _original(headers, trusted=settings.proxies.trusts(peer))
-    if credential.from_cookie and (method not in SAFE or request.http.headers.get("sec-websocket-key")):
-        request.require_own_site()  # a method that nobody names may be one that changes something
+    if (credential.from_cookie or credential.from_basic) and (
+        method not in SAFE or request.http.headers.get("sec-websocket-key")
+    ):  # a method that nobody names may be one that changes something
+        if credential.from_cookie:
+            request.require_own_site()
+        else:
+            request.require_same_site_if_browser()
     asked = IncomingRequest(method, path, query, headers, peer)
     context = context_of(asked, settings.proxies, now=request.now, audience=audience, scopes=scopes)
     grant = await runtime.tokens.verify(credential.text, context)

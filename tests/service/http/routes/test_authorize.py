@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tracemalloc
+from base64 import b64encode
+from collections.abc import Callable
 
 import httpx2 as httpx
 import pytest
@@ -270,3 +272,46 @@ def test_what_is_remembered_of_queries_is_bounded_in_bytes(http: httpx.Client) -
     long = "scope=" + "+".join(f"s{n:04}:read" for n in range(50))
     assert http.get(f"/v1/authorize?{long}", headers=bearer("cav1_x")).status_code == 401
     assert remembered.cache_info().currsize == 0
+
+
+def test_a_token_in_basic_or_among_subprotocols_passes_where_the_settings_say_so(
+    start: Callable[..., Service],
+) -> None:
+    service = start(authorize_basic=True, authorize_subprotocol=True)
+    token = new_user(service).token()
+    asked = {"X-Original-Method": "POST", "X-Original-URI": "/a"}
+
+    def answer(**headers: str) -> tuple[int, str | None]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        with service.client() as http:
+            found = http.get("/v1/authorize", headers=asked | named)
+        return found.status_code, found.headers.get("www-authenticate")
+
+    def basic(password: str) -> str:
+        return "Basic " + b64encode(f"x:{password}".encode()).decode()
+
+    offered = 'Basic realm="caveats", charset="UTF-8", Bearer realm="caveats"'
+    assert answer(Authorization=basic(token)) == (200, None)
+    assert answer(Sec_WebSocket_Protocol=f"caveats, {token}") == (200, None)
+    assert answer(Authorization=f"Bearer {token}") == (200, None)
+    assert answer() == (401, offered)
+    assert answer(Authorization=basic("correct horse battery staple")) == (401, offered)
+    assert answer(Authorization=basic(token[:-2] + "xx"))[0] == 401
+    assert answer(Authorization=basic(token), Sec_WebSocket_Protocol=token)[0] == 400
+    assert answer(Authorization=basic(token), Origin="https://evil.example")[0] == 403
+    assert answer(Authorization=basic(token), Sec_Fetch_Site="cross-site")[0] == 403
+    assert answer(Authorization=basic(narrow(token, "method = GET"))) == (
+        403,
+        'Bearer realm="caveats", error="insufficient_scope"',
+    )
+
+
+def test_otherwise_authorize_takes_neither(service: Service, user: User) -> None:
+    with service.client() as http:
+        for headers in (
+            {"Authorization": "Basic " + b64encode(f"x:{user.token()}".encode()).decode()},
+            {"Sec-WebSocket-Protocol": f"caveats, {user.token()}"},
+        ):
+            answer = http.get("/v1/authorize", headers=headers)
+            assert problem(answer) == (401, "credential_required")
+            assert answer.headers["www-authenticate"] == 'Bearer realm="caveats"'

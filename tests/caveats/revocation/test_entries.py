@@ -16,6 +16,7 @@ from caveats import (
     UserRevocation,
 )
 from caveats.revocation import entry_of, row_of
+from caveats.revocation.entries import LAST_SECOND
 from tests.support.law import HOUR, NOW, TOKEN_ID, outcome
 
 LAST = NOW + HOUR
@@ -45,6 +46,8 @@ def test_an_entry_that_could_hit_nothing_is_refused(make):
 
 
 SECOND = int(LAST.timestamp())
+LAST_MOMENT = LAST_SECOND * 1000 + 999
+"""The last millisecond of the year 9999."""
 
 
 @pytest.mark.parametrize(
@@ -68,6 +71,23 @@ def test_the_expiry_of_a_row_is_rounded_up_to_the_second():
 @pytest.mark.parametrize(
     "row",
     [
+        [0, "t", 0, TOKEN_ID],
+        [0, "t", LAST_SECOND, TOKEN_ID],
+        [0, "u", SECOND, "alice", 0],
+        [0, "u", SECOND, "alice", LAST_MOMENT],
+    ],
+)
+def test_the_first_and_the_last_moment_can_be_written(row: Any):
+    sequence, entry = entry_of(row)
+    assert row_of(sequence, entry) == row
+    revoked = RevocationSet()
+    revoked.add_rows([row])
+    assert len(revoked) == 1
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
         pytest.param(None, id="nothing"),
         pytest.param(7, id="a number"),
         pytest.param([], id="empty"),
@@ -77,7 +97,7 @@ def test_the_expiry_of_a_row_is_rounded_up_to_the_second():
         pytest.param([-1, "t", SECOND, TOKEN_ID], id="negative sequence"),
         pytest.param([1, "t", 1.5, TOKEN_ID], id="half a second"),
         pytest.param([1, "t", -1, TOKEN_ID], id="before all time"),
-        pytest.param([1, "t", 10**12, TOKEN_ID], id="after all time"),
+        pytest.param([1, "t", LAST_SECOND + 1, TOKEN_ID], id="after the year 9999"),
         pytest.param([1, "x", SECOND, TOKEN_ID], id="another kind"),
         pytest.param([1, ["t"], SECOND, TOKEN_ID], id="a kind that is a list"),
         pytest.param([1, "t", SECOND, TOKEN_ID.lower()], id="lower case"),
@@ -94,6 +114,7 @@ def test_the_expiry_of_a_row_is_rounded_up_to_the_second():
         pytest.param([1, "u", SECOND, "alice", "1"], id="a moment as text"),
         pytest.param([1, "u", SECOND, "alice", -1], id="a moment before all time"),
         pytest.param([1, "u", SECOND, "alice", 10**18], id="a moment after all time"),
+        pytest.param([1, "u", SECOND, "alice", LAST_MOMENT + 1], id="a moment after the year 9999"),
         pytest.param([1, "u", SECOND, 7, 1], id="a user that is a number"),
         pytest.param([1, "u", SECOND, "", 1], id="nobody"),
         pytest.param([1, "u", SECOND, "a\nb", 1], id="a user with a line break"),

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from caveats.forks import renewed_after_fork
 from caveats.pickling import Unpicklable
 from caveats.revocation.entries import BranchRevocation, Revocation, TokenRevocation, clamp_second, read_row
 from caveats.token.chain import BRANCH_ID_SIZE
@@ -39,14 +40,19 @@ class RevocationSet(Unpicklable):
 
     def __init__(self, revocations: Iterable[Revocation] = ()) -> None:
         self.sequence = 0
-        self.changes = 0
+        self.changes = -1  # `_renew` counts one
         self._tokens: dict[bytes, int] = {}
         self._branches: dict[bytes, _Branches] = {}
         self._users: dict[str, bytes] = {}
         self._hours: dict[int, int] = {}
-        self._writing = Lock()
+        renewed_after_fork(self, RevocationSet._renew)
         for revocation in revocations:
             self.add(revocation)
+
+    def _renew(self) -> None:
+        """A lock of this process, and another look at every token: a thread of the parent may have been adding an entry."""
+        self._writing = Lock()
+        self.changes += 1
 
     def __len__(self) -> int:
         with self._writing:

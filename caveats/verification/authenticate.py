@@ -120,6 +120,10 @@ def authenticate(
 ) -> Authenticated:
     """The authentic macaroon under `root_key` (bytes of any length, not empty), of any issuer's making.
 
+    Knows no other key and no revocation. A `Parent` among `Authenticated.caveats` names a token that this one was issued
+    against: whether that token's key is still valid (`Keyring.has_key`), and the token not revoked, is the caller's to
+    ask, as `Verifier.authenticate` does.
+
     Raises `InvalidKey`, `LimitExceeded`, `BadSignature`, `MissingDischarge`, `UnusedDischarge`.
     """
     if not isinstance(bundle, Bundle):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from caveats.forks import renewed_after_fork
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -45,6 +47,10 @@ class VerificationCache:
         """Grows when everything is forgotten."""
         self._half_entries = entries // 2
         self._half_size = size // 2
+        renewed_after_fork(self, VerificationCache._renew)
+
+    def _renew(self) -> None:
+        """Begin empty, with a lock of this process: a thread of the parent may have been in the middle of a change."""
         self._writing = Lock()
         self.clear()
 

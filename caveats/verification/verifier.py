@@ -61,6 +61,10 @@ def verify(
 ) -> Grant:
     """The grant for one of our tokens, as text or decoded, under its root key. Knows nothing of revocation.
 
+    Does not ask about the tokens that this one was issued against: a child of a token whose key was retired, or that was
+    revoked, is granted. A `Verifier` asks. The caller of this function has to, for each `Parent` in `Grant.caveats`: refuse
+    if `Keyring.has_key(parent.key_id)` is False, or if a revocation hits `parent.token_id` or one of `parent.branches`.
+
     Raises what `authenticate` raises, `MalformedToken` for a text that is no token, `UnknownKey` for an identifier that
     is not ours, `WrongAudience`, or `UnsatisfiedCaveats` with every caveat that refuses.
     """

@@ -102,7 +102,43 @@ def test_a_lock_is_one_holders_until_it_is_closed(path: Path) -> None:
     first = files.lock(path, wait=False)
     assert first is not None
     assert files.lock(path, wait=False) is None
-    os.close(first)
+    first.release()
     again = files.lock(path, wait=True)
     assert again is not None
-    os.close(again)
+    again.release()
+    again.release()
+    assert files.lock(path, wait=False) is not None
+
+
+@posix_only
+def test_a_child_of_a_fork_neither_keeps_nor_releases_the_lock(path: Path) -> None:
+    held = files.lock(path, wait=False)
+    assert held is not None
+    ready, go = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            held.release()
+            os.write(ready[1], b"x")
+            os.read(go[0], 1)
+        finally:
+            os._exit(0)
+    try:
+        os.read(ready[0], 1)
+        assert files.lock(path, wait=False) is None, "the child released its parent's lock"
+        held.release()
+        assert files.lock(path, wait=False) is not None, "the child that lives on kept the lock"
+    finally:
+        os.write(go[1], b"x")
+        assert os.waitpid(child, 0)[1] == 0
+
+
+@posix_only
+def test_the_end_of_a_child_does_not_release_the_lock(path: Path) -> None:
+    held = files.lock(path, wait=False)
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert held is not None
+    assert files.lock(path, wait=False) is None

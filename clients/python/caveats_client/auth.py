@@ -17,6 +17,7 @@ import httpx2 as httpx
 
 from caveats import Bundle, ThirdPartyCaveat, Unbound
 from caveats.bakery import BakeryMacaroon, encode_header, expiry_of
+from caveats.forks import renewed_after_fork
 from caveats.pickling import Unpicklable
 from caveats_client.api.errors import BadDischarge
 from caveats_client.api.messages import Reply
@@ -33,7 +34,6 @@ from caveats_client.discharge.required import (
     required,
     wants_discharges,
 )
-from caveats_client.forks import renewed_after_fork
 from caveats_client.transport import BodyLimit, LimitedStream, checked_address, packing_of, shown
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import httpx2 as httpx
 
+from caveats.forks import renewed_after_fork
 from caveats_client.api.errors import Unavailable
-from caveats_client.forks import renewed_after_fork
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping

@@ -11,6 +11,8 @@ import secrets
 import stat
 from typing import TYPE_CHECKING
 
+from caveats.forks import in_children
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -84,24 +86,39 @@ def write_private(path: Path, parts: Iterable[bytes], *, new: bool = False) -> N
             os.close(folder)
 
 
-def lock(path: Path, *, wait: bool) -> int | None:
-    """An exclusive lock on the file `path`, as a file descriptor: `os.close` releases it. Makes the file if it is missing.
+class FileLock:
+    """A lock on a file, until `release`. The children of this process have no part in it: they neither keep nor release it."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle: int | None = handle
+        in_children(self, FileLock.release)
+
+    def release(self) -> None:
+        """Close this process's descriptor of the file. The lock is released when the process that took it does so."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+
+
+def lock(path: Path, *, wait: bool) -> FileLock | None:
+    """An exclusive lock on the file `path`. Makes the file if it is missing.
 
     None if another process has the lock and `wait` is False. A platform without `fcntl` has no locks: every caller
     gets one.
     Raises `OSError`.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    taken = FileLock(handle)
     try:
         import fcntl  # noqa: PLC0415  # not on every platform
     except ImportError:
-        return handle
+        return taken
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
-        os.close(handle)
+        taken.release()
         return None
     except BaseException:
-        os.close(handle)
+        taken.release()
         raise
-    return handle
+    return taken

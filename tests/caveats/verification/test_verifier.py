@@ -43,6 +43,7 @@ from caveats import (
     UserRevocation,
     Verifier,
     WrongAudience,
+    authenticate,
     discharge,
     effective,
     new_token_id,
@@ -1063,3 +1064,17 @@ def test_time_passes_between_verifications():
         now = NOW + timedelta(minutes=minutes)
         expected = None if now < LAST else UnsatisfiedCaveats
         assert outcome(checking.verify, text, replace(REQUEST, now=now)) is expected
+
+
+def test_the_bare_functions_say_that_they_do_not_ask_about_parents_and_a_verifier_asks():
+    """They know one root key: the child of a token whose key is gone passes them."""
+    token = issue(Parent("k9", OTHER_TOKEN_ID, (b"b" * 16,)), scope="photos:read")
+    key = KEYRING.root_key(token.unverified_identifier)
+    granted = verify(token, key, standard_checkers(), REQUEST).caveats
+    authentic = authenticate(token, key).caveats
+    for caveats in (granted, authentic):
+        assert [KEYRING.has_key(one.key_id) for one in caveats if isinstance(one, Parent)] == [False]
+    for function in (verify, authenticate):
+        assert "Keyring.has_key" in (function.__doc__ or "")
+    with pytest.raises(Revoked, match="under key k9"):
+        Verifier(KEYRING, audience="photos").verify(token, REQUEST)

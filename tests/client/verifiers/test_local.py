@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -36,6 +38,7 @@ from caveats import (
     WrongAudience,
     new_token_id,
 )
+from caveats_client import files
 from caveats_client.api.errors import UnusableAddress
 from caveats_client.verifiers.local import AsyncLocalVerifier, Health, LocalVerifier, Status
 from caveats_client.verifiers.registration import RegistrationError
@@ -866,6 +869,46 @@ verifier.close()
     assert process.communicate(timeout=60) == ("False admin True\n0 admin\n", "")
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_that_lives_on_does_not_keep_the_state_from_other_processes(
+    world: World, tmp_path: Path
+) -> None:
+    registration, text = world.register(), world.token()
+    ready, go = os.pipe(), os.pipe()
+    with LocalVerifier(**options(registration), state_dir=tmp_path) as verifier:
+        verifier.verify(text, context())
+        lock = tmp_path / f"{registration.verifier_id}.lock"
+        wait_until(lock.exists)
+        child = os.fork()
+        if child == 0:
+            try:
+                os.write(ready[1], b"x")
+                os.read(go[0], 1)
+            finally:
+                os._exit(0)
+        os.read(ready[0], 1)
+        assert files.lock(lock, wait=False) is None
+    try:
+        assert files.lock(lock, wait=False) is not None
+    finally:
+        os.write(go[1], b"x")
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_relative_state_folder_stays_where_it_was_when_the_process_changes_its_folder(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registration = world.register()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    verifier = LocalVerifier(**options(registration), state_dir="state")
+    os.chdir(tmp_path / "elsewhere")
+    with verifier:
+        verifier.verify(world.token(), context())
+    assert (tmp_path / "state" / f"{registration.verifier_id}.recent").is_file()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 # The other face
 
 
@@ -889,6 +932,42 @@ async def test_the_async_verifier_does_the_same(world: World) -> None:
         assert verifier.status().ready
     with pytest.raises(Stale, match="closed"):
         await verifier.verify(text, context())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+async def test_a_child_leaves_the_work_of_the_async_verifier_in_its_parents_loop_alone(
+    world: World, tmp_path: Path
+) -> None:
+    """A loop's poll is shared with its children: what a child closes there, its parent hears no more from."""
+    text, gone = world.token(), world.token()
+    async with AsyncLocalVerifier(**options(world.register()), state_dir=tmp_path) as verifier:
+        await verifier.verify(text, context())
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                gc.collect()
+                signal.alarm(60)
+                grant = asyncio.new_event_loop().run_until_complete(verifier.verify(text, context()))
+                gc.collect()
+                os.write(writer, grant.user.encode())
+            except BaseException as error:
+                os.write(writer, repr(error).encode())
+            finally:
+                os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as answer:
+            assert await asyncio.to_thread(answer.read) == "admin"
+        assert (await asyncio.to_thread(os.waitpid, child, 0))[1] == 0
+        await asyncio.to_thread(world.revoke, gone)
+        await asyncio.to_thread(
+            wait_until, lambda: verifier.status().position >= 1 and _is_revoked(verifier, gone)
+        )
+        assert verifier.status().ready
+
+
+def _is_revoked(verifier: AsyncLocalVerifier, text: str) -> bool:
+    return outcome(lambda: verifier._gate.verifier.verify(text, context())) == "Revoked"
 
 
 async def test_the_async_verifier_starts_by_itself_and_says_when_nobody_is_there(

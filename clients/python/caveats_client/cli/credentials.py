@@ -120,7 +120,7 @@ class Credentials:
             try:
                 yield self.load()
             finally:
-                os.close(lock)
+                lock.release()
         except OSError as error:
             raise CredentialsError(f"cannot write {self.path}: {error.strerror or error}") from error
 

@@ -27,8 +27,8 @@ from caveats import (
     UnknownKey,
     UnsatisfiedCaveats,
 )
+from caveats.forks import renewed_after_fork
 from caveats.pickling import Unpicklable
-from caveats_client.forks import renewed_after_fork
 from caveats_client.verifiers.freshness import FreshnessGate, Health, OnStale, Status
 from caveats_client.verifiers.registration import Registration
 from caveats_client.verifiers.replica import VerifierIdentity
@@ -96,7 +96,9 @@ class _Local(Unpicklable):
         self._transport = transport
         self._allow_http = allow_http
         self._on_change = on_change
-        self._state_dir = None if state_dir is None else Path(state_dir)
+        self._state_dir = (
+            None if state_dir is None else Path(state_dir).absolute()
+        )  # before anybody changes the folder
         self._make: Callable[[], FreshnessGate] = lambda: FreshnessGate(
             self._identity,
             checkers=checkers,

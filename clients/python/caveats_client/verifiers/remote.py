@@ -48,6 +48,7 @@ from caveats import (
     unsatisfied,
 )
 from caveats.context import facts_of
+from caveats.forks import renewed_after_fork
 from caveats.kinds import HOLDER, ISSUER, is_own_scope
 from caveats.pickling import Unpicklable
 from caveats.token import branch_id, extend_all, same
@@ -57,7 +58,6 @@ from caveats_client.api.errors import BadRequest, ClientError, Forbidden, NotAut
 from caveats_client.api.members import WrongShape, member, moment, optional
 from caveats_client.api.responses import Verification
 from caveats_client.client import AsyncClient, Client
-from caveats_client.forks import renewed_after_fork
 from caveats_client.transport import DEFAULT_TIMEOUT
 from caveats_client.verifiers.accepted import Accepted, AcceptedTokens
 

@@ -52,7 +52,7 @@ class StateFiles:
         self._folder = folder
         self._base = folder / f"{identity.verifier_id}.base"
         self._recent = folder / f"{identity.verifier_id}.recent"
-        self._lock: int | None = None
+        self._lock: files.FileLock | None = None
         whose = f"caveats/v1/verifier-state/{identity.verifier_id}/{identity.audience}/"
         self._key = hkdf(identity.private_key.secret, whose.encode() + identity.service_public_key, 32)
 
@@ -85,7 +85,7 @@ class StateFiles:
     def close(self) -> None:
         """Release the lock, so that another process may write."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def _load_recent(self) -> Memory | None:

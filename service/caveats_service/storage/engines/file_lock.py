@@ -9,6 +9,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from caveats.forks import in_children
 from caveats_service.storage.errors import DatabaseInUse
 
 if TYPE_CHECKING:
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
 
 class FileLock:
-    """A lock that is held until `release`."""
+    """A lock that is held until `release`. A child that a plug-in forks lets go of it, so that it ends with this process."""
 
     def __init__(self, handle: int) -> None:
-        self._handle = handle
+        self._handle: int | None = handle
+        in_children(self, FileLock.release)
 
     @classmethod
     def shared(cls, database: Path) -> FileLock:
@@ -46,4 +48,6 @@ class FileLock:
 
     def release(self) -> None:
         """Release the lock."""
-        os.close(self._handle)
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)

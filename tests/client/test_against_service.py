@@ -556,6 +556,35 @@ def test_a_password_is_changed_and_the_login_forgotten(caveats: Script, alice: s
     good(caveats("passwd", alice, env=both))
 
 
+def test_a_damaged_credentials_file_does_not_stop_a_sign_in(
+    caveats: Script, alice: str, tmp_path: Path
+) -> None:
+    """Nothing is lost, and commands that need no stored login go on. Others say in one line what to do."""
+    token = good(caveats("issue", env=signed_in(caveats, alice, tmp_path / "whole")))
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    file = folder / "credentials.json"
+    file.touch(0o600)
+    file.write_bytes(b'{"version": 1, "logins": {"https://auth.exa\0\xff')
+    here = {"CAVEATS_CONFIG_DIR": str(folder)}
+    for command in (["issue"], ["tokens"], ["logout"], ["renew"], ["whoami"]):
+        done = caveats(*command, env=here)
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (3, "", 1), done.stderr
+        assert "`caveats login` sets it aside" in done.stderr
+    assert alice in good(caveats("whoami", token, env=here))
+    done = caveats("login", alice, "--password-stdin", input=PASSWORD, env=here)
+    assert good(done) == ""
+    assert f"kept as {file}.damaged-1" in done.stderr
+    assert (folder / "credentials.json.damaged-1").read_bytes().endswith(b"exa\0\xff")
+    assert alice in good(caveats("whoami", env=here))
+
+
+def signed_in(caveats: Script, name: str, folder: Path) -> dict[str, str]:
+    environment = {"CAVEATS_CONFIG_DIR": str(folder)}
+    good(caveats("login", name, "--password-stdin", input=PASSWORD, env=environment))
+    return environment
+
+
 @pytest.mark.parametrize(("typed", "code"), [(f"{PASSWORD}\n", 0), (None, 130)], ids=["typed", "ctrl-c"])
 def test_a_password_is_typed_unseen_on_a_terminal(
     service: Serving, alice: str, typed: str | None, code: int

@@ -114,7 +114,7 @@ async def test_the_command_prints_an_address_waits_and_ends_with_the_bundle(
 ) -> None:
     macaroon, party = token(service, "signed-in = *")
     nearby = ("--allow", service.url, "--allow-private", "--no-browser")
-    program = await start(*CLI, "discharge", macaroon.encode(), *nearby)
+    program = await start(*CLI, "discharge", macaroon.encode(), "--wait", *nearby)
     window = await open_window()
     await window.visit(await program.address())
     assert await window.give(user, "Sign in and confirm") == "Done"
@@ -127,7 +127,9 @@ async def test_the_command_opens_the_person_s_own_browser(
     service: Auth, user: User, open_window: Any, start: Any, opened: Path
 ) -> None:
     macaroon, party = token(service, f"signed-in = {user.username}")
-    program = await start(*CLI, "discharge", macaroon.encode(), "--allow", service.url, "--allow-private")
+    program = await start(
+        *CLI, "discharge", macaroon.encode(), "--wait", "--allow", service.url, "--allow-private"
+    )
     window = await open_window()
     await window.has_session(user)
     await window.visit(await address_in(opened))
@@ -144,7 +146,7 @@ async def test_the_command_waits_for_a_second_person_at_another_browser(
     service.put_in_group(group, approver)
     macaroon, party = token(service, f"approved-by = {group}")
     nearby = ("--allow", service.url, "--allow-private", "--no-browser")
-    program = await start(*CLI, "discharge", macaroon.encode(), *nearby)
+    program = await start(*CLI, "discharge", macaroon.encode(), "--wait", *nearby)
     first, second = await open_window(), await open_window()
     await first.visit(await program.address())
     assert await first.give(user, "Sign in and confirm") == "Waiting for approval"
@@ -159,7 +161,7 @@ async def test_the_command_says_that_it_was_denied(
 ) -> None:
     macaroon, _ = token(service, "signed-in = *")
     nearby = ("--allow", service.url, "--allow-private", "--no-browser")
-    program = await start(*CLI, "discharge", macaroon.encode(), *nearby)
+    program = await start(*CLI, "discharge", macaroon.encode(), "--wait", *nearby)
     window = await open_window()
     await window.visit(await program.address())
     assert await window.give(user, "Deny") == "Denied"

@@ -23,18 +23,22 @@ class NotPrivate(Exception):
     """Users other than the owner can use the file, or it is no regular file. The message names it and says why."""
 
 
+class NotAFile(NotPrivate):
+    """A folder, a pipe or a device is at the path."""
+
+
 class ReadableByOthers(NotPrivate):
     """The mode of the file lets others read or write it: they may know its content."""
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """A regular file, opened for reading. Raises `NotPrivate` for a pipe or a device, `OSError`."""
+    """A regular file, opened for reading. Raises `NotAFile`, `OSError`."""
     # Non-blocking: otherwise, opening a named pipe waits for a writer.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     file = os.fdopen(handle, "rb")
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         file.close()
-        raise NotPrivate(f"{path} is not a file")
+        raise NotAFile(f"{path} is not a file")
     return file
 
 

@@ -32,7 +32,7 @@ _username = click.argument("username", callback=lambda _context, _parameter, typ
 )
 @_password_stdin
 def add_user(*, username: str, admin: bool, scope: str, password_stdin: bool) -> None:
-    """Add an account. Asks for the password, or reads it from standard input."""
+    """Add an account. Asks for the password at a terminal, or reads it from standard input with --password-stdin."""
     try:
         check_username(username)
         Scope(scope)
@@ -103,5 +103,7 @@ def set_admin(*, username: str, revoke: bool) -> None:
 def _read_password(*, from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\n")
+    if sys.stdin is None or not sys.stdin.isatty():
+        wrong_usage("no terminal to ask for the password at: use --password-stdin")
     text: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     return text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from caveats_client.cli.credentials import Credentials, CredentialsError, Login, Logins
+from caveats_client.cli.credentials import Credentials, CredentialsDamaged, CredentialsError, Login, Logins
 
 ALICE = Login("https://auth.example", "alice", "cav1_alice")
 BOB = Login("http://127.0.0.1:8080", "bob", "cav1_bob", allow_http=True)
@@ -99,17 +99,62 @@ def test_what_is_no_file_is_refused_without_waiting(credentials: Credentials) ->
         '{"version": 1, "current": null, "logins": {"https://a": {"username": 1, "token": "t"}}}',
         '{"version": 1, "current": null, "logins": {"https://a": {"username": "a"}}}',
         "[" * 100_000,
+        '{"version": 1, "current": null, "logins": {"https://a": {"username": "a\\u001b", "token": "t"}}}',
+        '{"version": 1, "current": [], "logins": {}}',
+        "\0" * 100,
+        "\x7fELF\udcff\udcfe",
+        '{"version": 1, "current": "https://a", "logins": {"https://a": {"user',
+        " " * 2_000_000,
     ],
+    ids=range(16),
 )
-def test_a_file_of_another_kind_is_refused_and_left_alone(credentials: Credentials, content: str) -> None:
+def test_a_damaged_file_is_refused_and_a_sign_in_sets_it_aside(
+    credentials: Credentials, content: str
+) -> None:
+    """Nothing is lost: the file keeps its content and its mode."""
     credentials.path.parent.mkdir(parents=True)
     credentials.path.touch(0o600)
-    credentials.path.write_text(content)
-    with pytest.raises(CredentialsError, match="remove it"):
+    written = content.encode("utf-8", "surrogateescape")
+    for number in (1, 2):
+        credentials.path.write_bytes(written)
+        with pytest.raises(CredentialsDamaged, match="`caveats login` sets it aside"):
+            credentials.load()
+        with pytest.raises(CredentialsDamaged):
+            credentials.forget(ALICE.url)
+        assert credentials.usable() == Logins()
+        assert credentials.path.read_bytes() == written
+        aside = credentials.save(ALICE)
+        assert aside == credentials.path.with_name(f"credentials.json.damaged-{number}")
+        assert aside.read_bytes() == written
+        assert stat.S_IMODE(aside.stat().st_mode) == stat.S_IMODE(credentials.path.stat().st_mode) == 0o600
+        assert credentials.load().find(None) == ALICE
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop"])
+def test_what_is_no_file_is_set_aside_too(credentials: Credentials, kind: str) -> None:
+    credentials.path.parent.mkdir(parents=True)
+    if kind == "folder":
+        credentials.path.mkdir()
+        (credentials.path / "inside").write_text("kept")
+    elif kind == "pipe":
+        os.mkfifo(credentials.path, 0o600)
+    else:
+        credentials.path.symlink_to(credentials.path.name)
+    with pytest.raises(CredentialsDamaged):
         credentials.load()
-    with pytest.raises(CredentialsError):
-        credentials.save(ALICE)
-    assert credentials.path.read_text() == content
+    aside = credentials.save(ALICE)
+    assert aside is not None
+    assert os.path.lexists(aside)
+    assert kind != "folder" or (aside / "inside").read_text() == "kept"
+    assert credentials.load().find(None) == ALICE
+
+
+def test_a_folder_that_cannot_be_one_is_said_before_a_password_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for action in (Credentials(tmp_path / "file").usable, lambda: Credentials(tmp_path / "file").save(ALICE)):
+        with pytest.raises(CredentialsError, match="cannot") as caught:
+            action()
+        assert not isinstance(caught.value, CredentialsDamaged)
 
 
 def test_a_current_login_that_is_gone_is_none() -> None:

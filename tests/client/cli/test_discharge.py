@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -103,7 +106,7 @@ def test_nobody_is_asked_who_is_not_allowed(run: Run, idm: Site, flags: list[str
 def test_the_browser_is_opened_and_the_person_waited_for(run: Run, idm: Site, no_browser: list[str]) -> None:
     third = ThirdParty(idm, ways=("browser-window",))
     threading.Timer(0.2, third.decided.set).start()
-    done = run("discharge", token(idm), *nearby(idm))
+    done = run("discharge", token(idm), "--wait", *nearby(idm))
     assert is_good(done.stdout)
     assert no_browser == [f"{idm.url}/visit?w=1"]
     assert "waiting for 127.0.0.1, 5 min at most" in done.stderr
@@ -112,12 +115,48 @@ def test_the_browser_is_opened_and_the_person_waited_for(run: Run, idm: Site, no
 def test_no_browser_prints_the_address(run: Run, idm: Site, no_browser: list[str]) -> None:
     third = ThirdParty(idm, ways=("browser-window",))
     third.decided.set()
-    done = run("discharge", token(idm), "--no-browser", *nearby(idm))
+    done = run("discharge", token(idm), "--no-browser", "--wait", *nearby(idm))
     assert is_good(done.stdout)
     assert f"to go on, open {idm.url}/visit?w=1" in done.stderr
     assert "do not share that address" in done.stderr
     assert "the page says what to send them" in done.stderr
     assert no_browser == []
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-browser",)])
+def test_without_a_terminal_nobody_is_waited_for(
+    run: Run, idm: Site, no_browser: list[str], flags: tuple[str, ...]
+) -> None:
+    third = ThirdParty(idm, ways=("browser-window",))
+    done = run("discharge", token(idm), *flags, *nearby(idm))
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr.count("\n") == 1
+    assert "wants to know who asks" in done.stderr
+    assert "no terminal" in done.stderr
+    assert "--wait" in done.stderr
+    assert no_browser == []
+    assert not any("/wait" in asked.path for asked in idm.asked)
+    third.decided.set()
+
+
+def test_with_standard_error_on_a_terminal_a_person_is_waited_for(idm: Site) -> None:
+    """`T=$(caveats discharge "$T")`: only the messages are on the terminal."""
+    third = ThirdParty(idm, ways=("browser-window",))
+    third.decided.set()
+    terminal, own = os.openpty()
+    done = subprocess.run(
+        [Path(sys.executable).parent / "caveats", "discharge", token(idm), "--no-browser", *nearby(idm)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=own,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(own)
+    os.close(terminal)
+    assert done.returncode == 0
+    assert is_good(done.stdout)
 
 
 def agent_file(folder: Path, url: str) -> str:
@@ -217,7 +256,7 @@ def test_a_login_that_is_not_taken_is_left_out_and_a_person_asked(
         said({"Code": "permission denied"}, 401) if asked.headers["authorization"] else third.discharge(asked)
     )
     Credentials.here().save(Login(idm.url, "alice", Macaroon.mint(ROOT_KEY, b"login").encode()))
-    assert is_good(run("discharge", token(idm)).stdout)
+    assert is_good(run("discharge", token(idm), "--wait").stdout)
     assert len(no_browser) == 1
     assert [bool(asked.headers["authorization"]) for asked in idm.asked] == [True, False, False, False]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Annotated, Any, NamedTuple, Self, TypeVar, get_args, get_origin, get_type_hints
 
@@ -62,7 +62,10 @@ def moment(members: Members, name: str) -> datetime:
         raise WrongShape(f"{name} is not a time") from None
     if value.tzinfo is None:
         raise WrongShape(f"{name} has no time zone")
-    return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise WrongShape(f"{name} is before the year 1 or after the year 9999") from None
 
 
 def binary(members: Members, name: str, decode: Callable[[str], bytes] = decode_base64) -> bytes:

@@ -13,7 +13,9 @@ This module starts the program and stops it. It imports few modules, so that Ctr
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 INTERRUPTED = 130
@@ -22,6 +24,10 @@ INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Run `caveats` on this process's arguments, and exit."""
+    if sys.stdin is None:  # closed by the caller: as good as empty
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  # for the life of the process
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # an ASCII terminal shows other characters as escapes
             stream.reconfigure(errors="backslashreplace")

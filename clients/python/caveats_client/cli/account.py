@@ -12,7 +12,7 @@ from caveats_client.cli.credentials import Credentials, Login
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.output import data_json, message, renamed, until
 from caveats_client.cli.render import expiry, rows, show
-from caveats_client.cli.service import client_for, find_url
+from caveats_client.cli.service import client_for
 
 
 @click.command(cls=Command)
@@ -41,7 +41,7 @@ def login(
 
     The password is asked for, or read from standard input with
     --password-stdin, or taken from CAVEATS_PASSWORD. The token is stored in a
-    file that only you can read.
+    file that only you can read; if that file is damaged, it is set aside.
 
     For example:
 
@@ -49,9 +49,8 @@ def login(
       caveats login alice --scope 'photos:*' --expires-in 8h
       pass auth.example | caveats login alice --password-stdin
     """
-    credentials = Credentials.here()
-    credentials.load()  # report an unusable file before the person types a password
-    with client_for(find_url(url), allow_http=allow_http) as client:
+    logins = Credentials.here().usable()  # report an unusable file before the person types a password
+    with client_for(url, allow_http=allow_http, logins=logins) as client:
         if password_stdin and username is None:
             raise click.BadParameter("with --password-stdin the name is an argument", param_hint="USERNAME")
         username = inputs.username(username)
@@ -66,7 +65,7 @@ def login(
                 note=note,
             )
         )
-        credentials.save(Login(client.url, issued.user, issued.token.encode(), allow_http))
+        inputs.store(Login(client.url, issued.user, issued.token.encode(), allow_http))
         message(f"signed in to {client.url} as {issued.user}, {until(issued, inputs.now())}")
 
 

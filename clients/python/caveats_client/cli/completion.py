@@ -6,7 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from caveats_client.cli.commands import Command
-from caveats_client.cli.output import data
+from caveats_client.cli.output import block
 
 
 @click.command(cls=Command)
@@ -26,4 +26,4 @@ def completion(context: click.Context, shell: str) -> None:
     completion_class = get_completion_class(shell)
     assert completion_class is not None
     program = context.find_root().command
-    data(completion_class(program, {}, "caveats", "_CAVEATS_COMPLETE").source().strip())
+    block(completion_class(program, {}, "caveats", "_CAVEATS_COMPLETE").source().strip())

@@ -6,6 +6,7 @@ another. A write replaces the whole file, so that a crash leaves the old one or 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from contextlib import contextmanager
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
 FOLDER_VARIABLE = "CAVEATS_CONFIG_DIR"
 _NAME = "credentials.json"
 _LARGEST = 1024 * 1024
+_MEND = ": `caveats login` sets it aside and makes a new one"
 
 
 class CredentialsError(Exception):
     """The file cannot be used. The message says why and what to do."""
+
+
+class CredentialsDamaged(CredentialsError):
+    """What is at the file's place is no file of logins that can be read: a sign-in sets it aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,45 +86,75 @@ class Credentials:
         return cls(platformdirs.user_config_path("caveats", appauthor=False))
 
     def load(self) -> Logins:
-        """The stored logins; none if there is no file. Raises `CredentialsError`."""
+        """The stored logins; none if there is no file. Raises `CredentialsError`, `CredentialsDamaged`."""
         try:
             return _read(json.loads(files.read_private(self.path, largest=_LARGEST)))
         except FileNotFoundError:
             return Logins()
         except OSError as error:
-            raise CredentialsError(f"cannot read {self.path}: {error.strerror}") from error
+            kind = CredentialsDamaged if os.path.lexists(self.path) else CredentialsError
+            raise kind(
+                f"cannot read {self.path}: {error.strerror}{_MEND * (kind is CredentialsDamaged)}"
+            ) from error
         except files.ReadableByOthers as error:
             raise CredentialsError(
                 f"{error}, and so may the tokens in it have been: chmod 600 {self.path}, "
                 "or remove it and sign in again"
             ) from error
+        except files.NotAFile as error:
+            raise CredentialsDamaged(f"{error}{_MEND}") from error
         except files.NotPrivate as error:
             raise CredentialsError(str(error)) from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             # The cause would show the content of the file.
-            raise CredentialsError(
-                f"{self.path} is not a file of logins: remove it and sign in again"
-            ) from None
+            raise CredentialsDamaged(f"{self.path} is damaged, or of another version{_MEND}") from None
 
-    def save(self, login: Login) -> None:
-        """Store `login`, in place of any other for the same address. Raises `CredentialsError`."""
-        with self._changing() as logins:
+    def usable(self) -> Logins:
+        """The stored logins; none if the file is damaged, since `save` sets it aside. Raises `CredentialsError`."""
+        try:
+            return self.load()
+        except CredentialsDamaged:
+            return Logins()
+
+    def save(self, login: Login) -> Path | None:
+        """Store `login`, in place of any other for the same address. Raises `CredentialsError`.
+
+        Returns the new path of a damaged file, which is kept as it is; None if there was none.
+        """
+        with self._changing():
+            aside = None
+            try:
+                logins = self.load()
+            except CredentialsDamaged:
+                logins, aside = Logins(), self._set_aside()
             self._write(logins.having(login))
+        return aside
+
+    def _set_aside(self) -> Path:
+        """Rename the damaged file, or whatever is at its place, to a name that is free. Called under the lock."""
+        numbers = itertools.count(1)
+        aside = next(
+            path
+            for path in (self.path.with_name(f"{_NAME}.damaged-{number}") for number in numbers)
+            if not os.path.lexists(path)
+        )
+        self.path.rename(aside)
+        return aside
 
     def forget(self, url: str) -> None:
         """Remove the login for this address. Raises `CredentialsError`."""
-        with self._changing() as logins:
-            self._write(logins.without(url))
+        with self._changing():
+            self._write(self.load().without(url))
 
     @contextmanager
-    def _changing(self) -> Iterator[Logins]:
-        """The stored logins, locked against changes by other processes."""
+    def _changing(self) -> Iterator[None]:
+        """Lock the file against changes by other processes."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = files.lock(self.path.with_suffix(".lock"), wait=True)
             assert lock is not None
             try:
-                yield self.load()
+                yield
             finally:
                 lock.release()
         except OSError as error:
@@ -135,7 +171,9 @@ def _read(members: Any) -> Logins:
         for url, login in members["logins"].items()
     }
     if members["version"] != 1 or not all(
-        type(text) is str for login in logins.values() for text in (login.username, login.token)
+        type(text) is str and text.isprintable()
+        for login in logins.values()
+        for text in (login.url, login.username, login.token)
     ):
         raise ValueError("another version")
     return Logins(logins, members["current"] if members["current"] in logins else None)

@@ -34,6 +34,11 @@ from caveats_client.cli.output import data, data_json, message
     help="A key file, to sign in as an agent at third parties that know it.",
 )
 @click.option("--no-browser", is_flag=True, help="Print the address to visit instead of opening a browser.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Wait for a person also where there is no terminal: for five minutes at most.",
+)
 @click.option("--form", is_flag=True, help="Fill in a third party's form in the terminal.")
 @parameters.url
 @parameters.as_json
@@ -45,6 +50,7 @@ def discharge(
     allow_private: bool,
     agent: Path | None,
     no_browser: bool,
+    wait: bool,
     form: bool,
     url: str | None,
     as_json: bool,
@@ -55,8 +61,9 @@ def discharge(
     Asks the third parties that the token names, if they are allowed: those given
     with --allow, and the service that you are signed in to, which learns who you
     are. If a third party wants to know who asks, its page is opened in your
-    browser, and the command waits. The discharges are bound to the token: narrow
-    it first, then discharge it.
+    browser, and the command waits. Without a terminal it does not wait, unless
+    --wait says so, and ends with exit code 3. The discharges are bound to the
+    token: narrow it first, then discharge it.
 
     For example:
 
@@ -68,7 +75,14 @@ def discharge(
     from caveats_client.cli.third_parties import DischargeCollector  # noqa: PLC0415  # it imports the HTTP library
 
     asked = DischargeCollector(
-        url, allow, allow_private, allow_http, agent, browser=not no_browser, form=form
+        url,
+        allow,
+        allow_private,
+        allow_http,
+        agent,
+        browser=not no_browser,
+        form=form,
+        wait=wait,
     )
     bundle = asked.collect(found.bundle).bind()
     if as_json:

@@ -22,8 +22,8 @@ from caveats_client.api.errors import (
 from caveats_client.cli import INTERRUPTED
 from caveats_client.cli.credentials import CredentialsError
 from caveats_client.cli.exit_codes import CliError, ExitCode
-from caveats_client.cli.output import data, message
-from caveats_client.printable import safe, without_tokens
+from caveats_client.cli.output import block, message
+from caveats_client.printable import without_tokens
 
 
 def report(error: Exception) -> int:
@@ -60,7 +60,7 @@ def _where(error: Exception) -> str:
 
 def _wrong_usage(error: click.ClickException) -> None:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        data(error.format_message())
+        block(error.format_message())
         return
     context = getattr(error, "ctx", None)
     message(without_tokens(error.format_message()))  # a surplus argument may be a token: do not show it
@@ -92,5 +92,5 @@ def _failed_call(error: ClientError) -> int:
     message(words)
     if isinstance(error, Forbidden):
         for failure in error.failures:
-            message(f"  {safe(str(failure))}", label="")
+            message(f"  {failure}", label="")
     return code

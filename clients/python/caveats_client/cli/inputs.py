@@ -6,7 +6,6 @@ to another address than its own.
 
 from __future__ import annotations
 
-import getpass
 import os
 import stat
 import sys
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from caveats import Bundle
 from caveats_client.cli.credentials import Credentials, Login
 from caveats_client.cli.exit_codes import CliError, ExitCode
-from caveats_client.cli.output import message
+from caveats_client.cli.output import message, secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +69,13 @@ def find_token(argument: str | None, *, url: str | None = None, piped: bool = Fa
         return given
     login = Credentials.here().load().find(url)
     return None if login is None else stored_token(login)
+
+
+def store(login: Login) -> None:
+    """Store a login. A damaged file at its place is set aside, and a message names the new place. Raises `CredentialsError`."""
+    aside = Credentials.here().save(login)
+    if aside is not None:
+        message(f"the file of logins was damaged: it is kept as {aside}, and there is a new one")
 
 
 def stored_token(login: Login) -> TokenInput:
@@ -205,8 +211,8 @@ def _typed(prompt: str, variable: str, *, twice: bool) -> str:
             ExitCode.USAGE,
             f"no terminal to ask for the password at: use --password-stdin, or set {variable}",
         )
-    typed = getpass.getpass(f"{prompt}: ", stream=sys.stderr)
-    if twice and typed and getpass.getpass("The same again: ", stream=sys.stderr) != typed:
+    typed = secret(prompt)
+    if twice and typed and secret("The same again") != typed:
         raise CliError(ExitCode.USAGE, "the two passwords differ")
     return typed
 

@@ -10,7 +10,7 @@ from caveats.kinds import STANDARD_KINDS, OneOf
 from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
 from caveats_client.cli.inspection import Inspection, inspection_of
-from caveats_client.cli.output import data_json, iso, jsonable
+from caveats_client.cli.output import data, data_json, iso, jsonable
 from caveats_client.cli.render import show, styled
 
 if TYPE_CHECKING:
@@ -42,9 +42,11 @@ def inspect(*, token: str | None, as_json: bool) -> None:
     from caveats_client.cli import tree  # noqa: PLC0415  # it imports rich, which JSON needs not
 
     show(tree.tree(opened, now))
-    show(styled("\nwhat it allows", "bold"))
+    data("")
+    show(styled("what it allows", "bold"))
     show(tree.authority(opened, now))
-    show(styled(f"\n{tree.NOT_VERIFIED}", "dim"))
+    data("")
+    show(styled(tree.NOT_VERIFIED, "dim"))
 
 
 def discharges(inspection: Inspection) -> list[dict[str, Any]]:

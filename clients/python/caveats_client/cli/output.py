@@ -1,10 +1,12 @@
 """The output of commands: data to standard output, messages to standard error. Knows streams and JSON.
 
-`render` knows tables and colours.
+Nothing else writes, except `render`, which knows tables and colours. What a service, a third party, a token or a file said
+is written with its control characters as escapes.
 """
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 from dataclasses import fields, is_dataclass
@@ -19,20 +21,30 @@ if TYPE_CHECKING:
 
 
 def data(text: str) -> None:
-    """Write one line of data, unchanged."""
+    """Write one line of data."""
+    block(safe(text))
+
+
+def block(text: str) -> None:
+    """Write lines of this program's own: JSON, a script, a help text, what `render` has drawn. Nothing is escaped."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def data_json(value: Any) -> None:
-    """Write a value as JSON, indented."""
-    data(json.dumps(jsonable(value), indent=2, ensure_ascii=True))
+    """Write a value as JSON, indented, in ASCII."""
+    block(json.dumps(jsonable(value), indent=2, ensure_ascii=True))
 
 
 def message(text: str, *, label: str = "caveats: ", end: str = "\n") -> None:
     """Write a message for the person at the terminal."""
     sys.stderr.write(f"{label}{safe(text)}{end}")
     sys.stderr.flush()
+
+
+def secret(prompt: str) -> str:
+    """What the person types at the terminal, without showing it."""
+    return getpass.getpass(f"{safe(prompt)}: ", stream=sys.stderr)
 
 
 def moment(at: datetime) -> str:

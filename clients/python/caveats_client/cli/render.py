@@ -1,7 +1,8 @@
 """Shows answers on a terminal: tables, and texts in colour. Knows rich, which each function imports when it runs.
 
 Rich takes longer to import than most commands take to run, and a command that prints JSON does not need it. Text from
-others is shown without control characters and is never read as markup.
+others is shown with control characters as escapes, line breaks included, and is never read as markup: no other module of
+the commands makes a `Text`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from caveats_client.cli.durations import relative
-from caveats_client.cli.output import data, moment
+from caveats_client.cli.output import block, moment
 from caveats_client.printable import safe
 
 if TYPE_CHECKING:
@@ -40,14 +41,28 @@ def show(renderable: object) -> None:
     )
     with console.capture() as captured:
         console.print(renderable)
-    data("\n".join(line.rstrip(" ") for line in captured.get().removesuffix("\n").split("\n")))
+    block("\n".join(line.rstrip(" ") for line in captured.get().removesuffix("\n").split("\n")))
 
 
 def styled(text: str, style: str = "") -> Text:
-    """`text` in a style of rich's, such as `bold red`."""
+    """One line of text in a style of rich's, such as `bold red`."""
     from rich.text import Text  # noqa: PLC0415  # imported when it draws
 
-    return Text(text, style=style)
+    return Text(safe(text), style=style)
+
+
+def line(*parts: tuple[str, str]) -> Text:
+    """One line of several texts, each with its style."""
+    from rich.text import Text  # noqa: PLC0415  # imported when it draws
+
+    return Text.assemble(*((safe(text), style) for text, style in parts))
+
+
+def lines(*each: Text) -> Text:
+    """These lines, one below another."""
+    from rich.text import Text  # noqa: PLC0415  # imported when it draws
+
+    return Text("\n").join(each)
 
 
 def rows(pairs: Iterable[tuple[str, str | Text]]) -> Table:
@@ -58,7 +73,7 @@ def rows(pairs: Iterable[tuple[str, str | Text]]) -> Table:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in pairs:
-        grid.add_row(name, styled(safe(value)) if isinstance(value, str) else value)
+        grid.add_row(styled(name), styled(value) if isinstance(value, str) else value)
     return grid
 
 
@@ -70,7 +85,7 @@ def table(columns: Mapping[str, bool], body: Iterable[Iterable[str]]) -> Table:
     for heading, breaks in columns.items():
         grid.add_column(heading, no_wrap=not breaks, overflow="fold")
     for cells in body:
-        grid.add_row(*(styled(safe(cell)) for cell in cells))
+        grid.add_row(*(styled(cell) for cell in cells))
     return grid
 
 

@@ -5,7 +5,6 @@ Knows the stored logins and the terminal. `caveats_client.discharge` collects th
 
 from __future__ import annotations
 
-import getpass
 import sys
 import webbrowser
 from contextlib import ExitStack
@@ -20,10 +19,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from caveats import Bundle, Caveat, InvalidKey, MalformedToken, effective
 from caveats.bakery import V2, BakeryMacaroon, BakeryParty
 from caveats.token import decode_any_base64
+from caveats_client.api.errors import InteractionRequired
 from caveats_client.cli.credentials import Credentials
 from caveats_client.cli.durations import in_words
 from caveats_client.cli.exit_codes import CliError, ExitCode
-from caveats_client.cli.output import message
+from caveats_client.cli.output import message, secret
 from caveats_client.discharge import runner
 from caveats_client.discharge.agent import Agent
 from caveats_client.discharge.allowlist import Allowlist
@@ -84,6 +84,8 @@ class DischargeCollector:
     agent: Path | None
     browser: bool
     form: bool
+    wait: bool
+    """Whether a person is waited for also where there is no terminal."""
 
     def collect(self, bundle: Bundle) -> Unbound:
         """The token with the discharges that it needs, from the service of the stored login and from `allow`."""
@@ -98,11 +100,23 @@ class DischargeCollector:
         bearers = {}
         if login is not None and not lacks_discharges(Bundle.decode(login.token)):
             bearers[httpx.URL(login.url).origin] = login.token
+        waits = self.wait or sys.stderr.isatty()  # where the address and the progress are shown
         with Visitor(browser=self.browser) as visitor:
-            fill = fill_in if self.form else None
-            interact = Interact(read_agent(self.agent), fill=fill, visit=visitor.visit)
+            interact = Interact(
+                read_agent(self.agent),
+                fill=fill_in if self.form else None,
+                visit=visitor.visit if waits else None,
+            )
             steps = collecting(envelope(bundle), reach, interact, clock=runner.clock, bearers=bearers)
-            return runner.run(steps, reach)
+            try:
+                return runner.run(steps, reach)
+            except InteractionRequired as error:
+                if waits:
+                    raise
+                raise InteractionRequired(f"{error.detail}; {_NOBODY}", status=error.status) from error
+
+
+_NOBODY = "there is no terminal, so that nobody is waited for: --wait waits all the same, and an agent's key (--agent) needs nobody"
 
 
 def fill_in(schema: Mapping[str, Any]) -> dict[str, str]:
@@ -113,9 +127,9 @@ def fill_in(schema: Mapping[str, Any]) -> dict[str, str]:
     answers = {}
     for name in sorted(schema, key=lambda name: place if isinstance(place := places[name], int) else 0):
         about = schema[name]
-        label = safe(str(about.get("description") or name)[:80])
+        label = str(about.get("description") or name)[:80]
         if about.get("secret"):
-            answers[name] = getpass.getpass(f"{label}: ", stream=sys.stderr)
+            answers[name] = secret(label)
         else:
             message(f"{label}: ", label="", end="")
             answers[name] = sys.stdin.readline().rstrip("\r\n")

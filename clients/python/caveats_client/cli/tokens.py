@@ -10,7 +10,7 @@ from caveats_client.api import calls
 from caveats_client.cli import inputs, parameters
 from caveats_client.cli.attenuate import read_predicate
 from caveats_client.cli.commands import Command
-from caveats_client.cli.credentials import Credentials, Login
+from caveats_client.cli.credentials import Login
 from caveats_client.cli.durations import relative
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.output import data_json, message, print_issued, renamed, until
@@ -96,7 +96,7 @@ def renew(
             print_issued(issued, inputs.now(), as_json=as_json)
             return
         login = found.login
-        Credentials.here().save(Login(login.url, login.username, issued.token.encode(), login.allow_http))
+        inputs.store(Login(login.url, login.username, issued.token.encode(), login.allow_http))
         if as_json:
             data_json(renamed(issued, without=("token",)))
         message(f"renewed: {until(issued, inputs.now())}")

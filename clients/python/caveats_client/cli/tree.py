@@ -5,21 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from rich.text import Text
 from rich.tree import Tree
 
 from caveats.kinds import MomentCaveat, Path
 from caveats_client.cli.durations import relative
 from caveats_client.cli.inspection import ISSUER, UNKNOWN, Inspection, Link, ThirdPartyLink
 from caveats_client.cli.output import moment
-from caveats_client.cli.render import expiry, rows
-from caveats_client.printable import safe
+from caveats_client.cli.render import expiry, line, lines, rows, styled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
     from rich.table import Table
+    from rich.text import Text
 
 NOT_VERIFIED = "Not verified: this is what the token says of itself. No key was used and no request was sent."
 _TITLES = {
@@ -35,24 +34,29 @@ def tree(inspection: Inspection, now: datetime) -> Tree:
     for added_by, title in _TITLES.items():
         links = [link for link in inspection.chain.links if link.added_by == added_by]
         if links:
-            _grow(root.add(Text(title, style="bold")), links, now)
+            _grow(root.add(styled(title, "bold")), links, now)
     return root
 
 
 def _title(inspection: Inspection, now: datetime) -> Text:
     identifier = inspection.identifier
     if identifier is None:
-        title = Text("macaroon ", style="bold")
-        title.append(safe(inspection.raw_identifier.decode("utf-8", "backslashreplace")))
-        title.append("\nnot from a caveats service: its identifier has another form", style="yellow")
+        shown = inspection.raw_identifier.decode("utf-8", "backslashreplace")
+        title = [
+            line(("macaroon ", "bold"), (shown, "bold")),
+            styled("not from a caveats service: its identifier has another form", "yellow"),
+        ]
     else:
-        title = Text("token ", style="bold")
-        title.append(identifier.token_id)
         issued = identifier.issued_at
-        title.append(f"\nissued {relative(issued, now)} ({moment(issued)}) under key {identifier.key_id}")
+        title = [
+            line(("token ", "bold"), (identifier.token_id, "bold")),
+            styled(
+                f"issued {relative(issued, now)} ({moment(issued)}) under key {identifier.key_id}", "bold"
+            ),
+        ]
     if inspection.chain.location:
-        title.append(f"\nlocation {safe(inspection.chain.location)} (a hint, not authenticated)")
-    return title
+        title.append(styled(f"location {inspection.chain.location} (a hint, not authenticated)", "bold"))
+    return lines(*title)
 
 
 def _grow(branch: Tree, links: Iterable[Link | ThirdPartyLink], now: datetime) -> None:
@@ -64,37 +68,36 @@ def _grow(branch: Tree, links: Iterable[Link | ThirdPartyLink], now: datetime) -
 
 
 def _grow_third_party(branch: Tree, link: ThirdPartyLink, now: datetime) -> None:
-    line = Text("third party ", style="magenta")
-    line.append(safe(link.location) or "(no location)")
+    parts = [("third party ", "magenta"), (link.location or "(no location)", "magenta")]
     if link.format != "caveats":
-        line.append(f" ({'a ticket of unknown form' if link.format == 'unknown' else link.format})")
+        form = "a ticket of unknown form" if link.format == "unknown" else link.format
+        parts.append((f" ({form})", "magenta"))
     if link.discharge is None:
-        line.append("  has no discharge here: every verifier refuses until there is one", style="yellow")
-        branch.add(line)
+        parts.append(("  has no discharge here: every verifier refuses until there is one", "yellow"))
+        branch.add(line(*parts))
         return
     until = "" if link.expires_at is None else f", which expires {relative(link.expires_at, now)}"
-    line.append(f"  met by discharge {link.number}{until}", style="green")
-    _grow(branch.add(line), link.discharge.links, now)
+    parts.append((f"  met by discharge {link.number}{until}", "green"))
+    _grow(branch.add(line(*parts)), link.discharge.links, now)
 
 
 def _line(link: Link, now: datetime) -> Text:
-    line = Text(f"{link.index} ", style="dim")
-    line.append(safe(str(link.caveat)), style="dim" if link.redundant else "")
+    parts = [(f"{link.index} ", "dim"), (str(link.caveat), "dim" if link.redundant else "")]
     if isinstance(link.caveat, MomentCaveat):
-        line.append(f"  {relative(link.caveat.moment, now)}", style="cyan")
+        parts.append((f"  {relative(link.caveat.moment, now)}", "cyan"))
     if isinstance(link.caveat, Path) and link.caveat.names != link.caveat.patterns:
-        line.append(f"  {safe(' '.join(link.caveat.names))}", style="cyan")
+        parts.append((f"  {' '.join(link.caveat.names)}", "cyan"))
     if link.redundant:
-        line.append(f"  adds nothing: {link.redundant}", style="yellow")
+        parts.append((f"  adds nothing: {link.redundant}", "yellow"))
     if link.unknown:
-        line.append(f"  {safe(link.unknown)}", style="yellow")
-    return line
+        parts.append((f"  {link.unknown}", "yellow"))
+    return line(*parts)
 
 
 def authority(inspection: Inspection, now: datetime) -> Table:
     """What all the caveats allow together, in two columns."""
     left = inspection.authority
-    lines: list[tuple[str, str | Text]] = [("user", left.user or Text("none named", style="yellow"))]
+    lines: list[tuple[str, str | Text]] = [("user", left.user or styled("none named", "yellow"))]
     lines.append(("scopes", " ".join(left.scopes) or _nothing("the scope caveats contradict each other")))
     lines.append(("expires", expiry(left.expires_at, now)))
     if left.not_before is not None and left.not_before > now:
@@ -111,9 +114,7 @@ def authority(inspection: Inspection, now: datetime) -> Table:
     missing = [link.location for link in inspection.third_parties if link.discharge is None]
     lines += [("needs", f"a discharge from {location or '(no location)'}") for location in missing]
     if inspection.stray_discharges:
-        lines.append(
-            ("stray", Text("a discharge that no caveat asks for: every verifier refuses", style="red"))
-        )
+        lines.append(("stray", styled("a discharge that no caveat asks for: every verifier refuses", "red")))
     return rows(lines)
 
 
@@ -123,4 +124,4 @@ def _readable(word: str) -> str:
 
 
 def _nothing(why: str) -> Text:
-    return Text(f"none: {why}", style="red")
+    return styled(f"none: {why}", "red")

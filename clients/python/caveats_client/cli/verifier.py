@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from caveats import MalformedToken
 from caveats.token import decode_base64, encode_base64
 from caveats_client.api import calls
 from caveats_client.cli import inputs, parameters
@@ -105,16 +106,15 @@ def register(
     with _client(token, url, allow_http=allow_http) as client:
         record = client.send(calls.register_verifier(public, audience, audience if name is None else name))
         if own is not None:
-            service_key = decode_base64(record.service_public_key)
-            filled = own.registered(
-                url=client.url,
-                audience=record.audience,
-                verifier_id=record.verifier_id,
-                service_public_key=service_key,
-            )
             try:
+                filled = own.registered(
+                    url=client.url,
+                    audience=record.audience,
+                    verifier_id=record.verifier_id,
+                    service_public_key=decode_base64(record.service_public_key),
+                )
                 filled.save(app)
-            except RegistrationError as error:
+            except (RegistrationError, MalformedToken) as error:
                 raise CliError(
                     ExitCode.UNEXPECTED, f"registered as {record.verifier_id}, but {error}"
                 ) from error

@@ -11,9 +11,8 @@ from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
 from caveats_client.cli.exit_codes import ExitCode
 from caveats_client.cli.output import data_json, renamed
-from caveats_client.cli.render import show, styled
+from caveats_client.cli.render import line, show
 from caveats_client.cli.service import client_for
-from caveats_client.printable import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,14 +94,10 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _show_verification(verification: Verification) -> None:
     word, style = ("granted", "bold green") if verification.granted else ("refused", "bold red")
-    title = styled(word, style)
-    title.append(f"  token {verification.token_id} of {verification.user}", style="default")
-    show(title)
+    show(line((word, style), (f"  token {verification.token_id} of {verification.user}", "default")))
     for caveat in verification.caveats:
         if caveat.satisfied:
-            show(styled(f"  holds    {safe(caveat.predicate)}", "green"))
+            show(line((f"  holds    {caveat.predicate}", "green")))
         else:
-            line = styled("  refuses  ", "red")
-            line.append(f"{safe(caveat.predicate)} (added by the {caveat.added_by})\n")
-            line.append(f"           {safe(caveat.reason)}; would pass: {safe(caveat.hint)}")
-            show(line)
+            show(line(("  refuses  ", "red"), (f"{caveat.predicate} (added by the {caveat.added_by})", "")))
+            show(line((f"           {caveat.reason}; would pass: {caveat.hint}", "")))

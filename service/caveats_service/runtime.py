@@ -129,12 +129,23 @@ class ServiceRuntime:
         settings, store, now = self.settings, self.store, self.now
         verifier = new_verifier(self.checkers, settings)
         self.master_keys = MasterKeys(
-            store, seal_key, settings, now=now, tend_time=self.forgetting_time, changed=self._keys_changed
+            store,
+            seal_key,
+            settings,
+            now=now,
+            tend_time=self.forgetting_time,
+            changed=self._keys_changed,
+            may_destroy=lambda: self.forgetting_time.may_destroy,
+            is_doubtful=lambda: self.forgetting_time.is_doubtful,
+            monotonic=self._monotonic,
         )
         self.tokens = TokenVerifier(verifier, self.master_keys, store, settings)
         self.feed = RevocationFeed(
             store, self.master_keys, verifier, now=now, most_readers=settings.max_feed_readers
         )
+        written = [*(await store.instance.issued()).latest.values()]
+        written += [row.created_at for row in await store.keys.list()]
+        self.forgetting_time.known_before(max(written, default=None))
         await self.master_keys.start()
         self.master_keys.check_active()
         self.service_keys = await load_service_keys(store, seal_key)
@@ -146,6 +157,7 @@ class ServiceRuntime:
             settings,
             now=now,
             forgetting_time=self.forgetting_time,
+            may_destroy=lambda: self.forgetting_time.may_destroy,
             known=self.feed.take,
             branch_count=self.feed.branch_count,
         )
@@ -230,7 +242,8 @@ class ServiceRuntime:
         if self.forgetting_time.went_back():
             log.warning("clock_was_ahead")
             await self.feed.load()
-        if clock_is_right and self._monotonic() >= self._prune_at:  # other nodes forget for this one
+        may_prune = clock_is_right and self.forgetting_time.may_destroy
+        if may_prune and self._monotonic() >= self._prune_at:  # other nodes forget for this one
             self._prune_at = self._monotonic() + _PRUNE_EVERY
             now = self.forgetting_time()
             self.feed.revocation_set.prune(now - LATE)

@@ -18,6 +18,7 @@ from tests.support.service import (
     basic,
     bearer,
     cli,
+    narrow,
     new_user,
     serving,
 )
@@ -201,3 +202,104 @@ def test_issuing_is_written_down_once_a_second_however_many_ask(timed: Service, 
             user.token()
         clock.forward(seconds=0.6)
     assert len(written) == 2
+
+
+# A clock that is ahead for a while, from the start
+
+
+def _states(service: Service) -> dict[str, str]:
+    service.run(service.runtime.master_keys.refresh())
+    return {row.key_id: row.state.value for row in service.runtime.master_keys.rows}
+
+
+def _tend(service: Service, machine: _Machine, seconds: float) -> None:
+    """As the background does it while so many seconds pass."""
+    for _ in range(int(seconds // 2)):
+        machine.pass_time(2)
+        service.run(service.runtime._tend())
+
+
+class _Machine:
+    """A wall clock that is off, and a clock that only runs."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.seconds = 0.0
+
+    def pass_time(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.clock.forward(seconds=seconds)
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.mark.parametrize("days", [100, 40_000])
+@pytest.mark.parametrize("seconds", [4, 1300])
+def test_a_start_before_the_network_has_told_the_time_destroys_no_key_and_forgets_no_revocation(
+    tmp_path: Path, clock: Clock, days: int, seconds: int
+) -> None:
+    with serving(tmp_path, now=clock) as service, service.client() as http:
+        user = new_user(service)
+        token, revoked = user.token(), user.token(note="ci")
+        ended(http.post("/v1/revocations", json={"presented": True}, headers=bearer(revoked)))
+        ended(http.post("/v1/keys/rotate", json={"now": True}, headers=ADMIN))
+    clock.forward(days=days)
+    machine = _Machine(clock)
+    with serving(tmp_path, now=clock, monotonic=machine) as service, service.client() as http:
+        user.service = service
+        user.token()  # which the database takes note of
+        service.runtime._prune_at = 0.0
+        for _ in range(2):
+            _tend(service, machine, 4)
+            machine.pass_time(seconds / 2)
+            service.run(service.runtime._tend())
+        assert _states(service) == {"k1": "verifying", "k2": "active"}
+        expires = f"expires = {clock() - timedelta(days=days - 1):%Y-%m-%dT%H:%M:%SZ}"
+        copy = narrow(token, expires)
+        answer = http.post("/v1/revocations", json={"presented": True}, headers=bearer(copy))
+        assert answer.json()["already"] is None
+        clock.forward(days=-days)
+        service.run(service.runtime._tend())
+        assert live(http, token)
+        assert not live(http, revoked)
+        assert not live(http, copy)
+        assert len(service.run(service.runtime.store.revocations.page(0)).records) == 2
+        labels = http.get("/v1/tokens", headers=basic(user.username, user.password)).json()["tokens"]
+        assert [label["note"] for label in labels] == ["ci"]
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["a later start", "the first start"])
+def test_a_clock_that_is_ahead_for_three_seconds_blocks_no_rotation(
+    tmp_path: Path, clock: Clock, *, first: bool
+) -> None:
+    """Neither one by hand, begun with the wrong clock or the right one, nor the next one by age."""
+    if not first:
+        with serving(tmp_path, now=clock):
+            pass
+    clock.forward(days=100)
+    machine = _Machine(clock)
+    given: dict[str, Any] = {"now": clock, "monotonic": machine}
+    with serving(tmp_path, **given) as service, service.client(headers=ADMIN) as http:
+        ended(http.post("/v1/keys/rotate"))
+        _tend(service, machine, 4)
+        clock.forward(days=-100)
+        ended(http.post("/v1/keys/rotate"))
+        _tend(service, machine, 60)
+        assert _states(service) == {"k1": "verifying", "k2": "active"}
+        machine.pass_time(31 * 86400)
+        _tend(service, machine, 4)
+        assert _states(service)["k3"] == "published"
+        _tend(service, machine, 60)
+        assert _states(service)["k3"] == "active"
+
+
+def test_a_key_that_has_waited_long_enough_before_a_restart_is_activated(
+    tmp_path: Path, clock: Clock
+) -> None:
+    with serving(tmp_path, now=clock) as service, service.client(headers=ADMIN) as http:
+        ended(http.post("/v1/keys/rotate"))
+    clock.forward(minutes=2)
+    with serving(tmp_path, now=clock) as service:
+        service.run(service.runtime.master_keys.tend())
+        assert _states(service) == {"k1": "verifying", "k2": "active"}

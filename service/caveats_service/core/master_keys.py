@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from caveats import InvalidKey, KeyState, MasterKey, MasterKeyring
 from caveats_service.core import log
+from caveats_service.core.forgetting import uptime
 from caveats_service.core.usernames import SERVICE_NAME
 from caveats_service.storage import KeyConflict, SealedKey, Store
 from caveats_service.storage.encryption import SealKey, SealKeyError, seal, unseal
@@ -33,7 +35,8 @@ _MOST_MISSES = 32
 class MasterKeys:
     """The master keys of this process, opened. `changed` is called with every new keyring.
 
-    `tend_time`: the time by which keys are rotated and destroyed, which is never ahead of what has passed.
+    `tend_time`: the time by which keys are rotated and destroyed, which is never ahead of what has passed. `may_destroy`,
+    `is_doubtful`: see `ForgettingTime`. `monotonic`: seconds.
 
     A key whose row cannot be opened is left out: tokens under it are refused, all others go on. It can be retired.
     """
@@ -47,6 +50,9 @@ class MasterKeys:
         now: Callable[[], datetime],
         tend_time: Callable[[], datetime],
         changed: Callable[[MasterKeyring], None],
+        may_destroy: Callable[[], bool] = lambda: True,
+        is_doubtful: Callable[[], bool] = lambda: False,
+        monotonic: Callable[[], float] = uptime,
     ) -> None:
         self.keyring = MasterKeyring(())
         self.rows: tuple[SealedKey, ...] = ()
@@ -58,6 +64,11 @@ class MasterKeys:
         self._settings = settings
         self._now = now
         self._tend_time = tend_time
+        self._may_destroy = may_destroy
+        self._is_doubtful = is_doubtful
+        self._monotonic = monotonic
+        self._seen: dict[tuple[str, KeyState], float] = {}
+        """Since when this process knows each key in its state, on the monotonic clock."""
         self._changed = changed
         self._opened: dict[str, tuple[bytes, bytes]] = {}
         """The sealed and the opened bytes by key id. After a restore or a failover another key may have the same id."""
@@ -152,16 +163,24 @@ class MasterKeys:
         return row
 
     async def tend(self) -> None:
-        """Rotate: publish a key when the active one is old, activate it when all can have it, retire keys without tokens."""
+        """Rotate: publish a key when the active one is old, activate it when all can have it, retire keys without tokens.
+
+        A key is not destroyed while the clock may be ahead, and one that waits does not wait longer for that: how long it
+        has, this process also knows by the monotonic clock.
+        """
         await self.refresh()
         now, settings = self._tend_time(), self._settings
         for row in self.rows:
             if row.key_id in self.damaged and row.state is not KeyState.VERIFYING:
                 continue
-            if row.state is KeyState.PUBLISHED and now >= row.created_at + settings.key_propagation:
+            if (
+                row.state is KeyState.PUBLISHED
+                and self._lasts(row, row.created_at) >= settings.key_propagation
+            ):
                 await self.activate(row.key_id)
                 log.info("key_activated", key_id=row.key_id)
-            elif row.state is KeyState.VERIFYING and row.retire_after and now >= row.retire_after:
+            is_over = row.state is KeyState.VERIFYING and row.retire_after and now >= row.retire_after
+            if is_over and self._may_destroy():
                 await self.retire(row.key_id, force=False, actor=_ACTOR)
                 log.info("key_retired", key_id=row.key_id)
         active = next((row for row in self.rows if row.state is KeyState.ACTIVE), None)
@@ -169,7 +188,7 @@ class MasterKeys:
         old = (
             settings.key_rotation_age
             and active
-            and now >= (active.activated_at or now) + settings.key_rotation_age
+            and self._lasts(active, active.activated_at or now) >= settings.key_rotation_age
         )
         if active and old and not waiting:
             try:
@@ -177,6 +196,12 @@ class MasterKeys:
                 log.info("key_published", key_id=row.key_id)
             except KeyConflict:
                 await self.refresh()
+
+    def _lasts(self, row: SealedKey, since: datetime) -> timedelta:
+        """How long a key has been in its state, at least: the time may have been written by a clock that was ahead."""
+        tick = self._monotonic()
+        here = timedelta(seconds=tick - self._seen.get((row.key_id, row.state), tick))
+        return here if self._is_doubtful() else max(here, self._tend_time() - since)
 
     def _fresh(self, row_id: int, key_id: str) -> bytes:
         return seal(self._seal_key, os.urandom(32), row_id=row_id, key_id=key_id, purpose=_PURPOSE)
@@ -194,6 +219,8 @@ class MasterKeys:
                 damaged[row.key_id] = str(error)
                 if row.key_id not in self.damaged:
                     log.error("key_damaged", key_id=row.key_id, state=row.state.value, error=str(error))
+        tick = self._monotonic()
+        self._seen = {(row.key_id, row.state): self._seen.get((row.key_id, row.state), tick) for row in rows}
         changed = keys != self._keys
         self.rows, self.damaged = rows, damaged
         if changed:

@@ -54,16 +54,18 @@ class Revoker:
         *,
         now: Callable[[], datetime] = utc_now,
         forgetting_time: Callable[[], datetime] = utc_now,
+        may_destroy: Callable[[], bool] = lambda: True,
         known: Callable[[RevocationRecord], None] = lambda _: None,
         branch_count: Callable[[str], int] = lambda _: 0,
     ) -> None:
-        """`branch_count`: how many branches of a token are revoked, as this node knows it."""
+        """`may_destroy`: see `ForgettingTime`. `branch_count`: how many branches of a token are revoked, as this node knows it."""
         self._store = store
         self._rate_limiter = rate_limiter
         self._longest_life = settings.longest_life
         self._most_branches = settings.max_revoked_branches
         self._now = now
         self._forgetting_time = forgetting_time
+        self._may_destroy = may_destroy
         self._known = known
         self._branch_count = branch_count
 
@@ -175,7 +177,7 @@ class Revoker:
 
     async def _is_over(self, at: datetime) -> bool:
         """Whether this is so long ago that it is over by every verifier's clock, and by the database's if it has its own."""
-        if at > self._forgetting_time() - LATE:
+        if at > self._forgetting_time() - LATE or not self._may_destroy():
             return False
         there = await self._store.instance.server_time()
         return there is None or at <= there - LATE

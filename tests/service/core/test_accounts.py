@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -87,10 +89,24 @@ def _up_to(record: RevocationRecord) -> datetime:
     return record.entry.issued_up_to
 
 
+@pytest.fixture(scope="module")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database to copy: a migration takes longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "caveats.db"
+
+    async def migrate() -> None:
+        store = Store(f"sqlite:///{path}")
+        await store.migrate()
+        await store.close()
+
+    asyncio.run(migrate())
+    return path
+
+
 @pytest_asyncio.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
+async def store(tmp_path: Path, migrated_file: Path) -> AsyncIterator[Store]:
+    shutil.copyfile(migrated_file, tmp_path / "caveats.db")
     store = Store(f"sqlite:///{tmp_path / 'caveats.db'}")
-    await store.migrate()
     yield store
     await store.close()
 

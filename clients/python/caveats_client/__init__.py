@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Unavailable,
         UnexpectedResponse,
         UnusableAddress,
+        UnusableCertificates,
     )
     from caveats_client.api.responses import (
         About,
@@ -101,6 +102,7 @@ __all__ = [
     "Unavailable",
     "UnexpectedResponse",
     "UnusableAddress",
+    "UnusableCertificates",
     "UserPage",
     "UserRecord",
     "Verification",
@@ -114,6 +116,7 @@ _NAMES = {
     "api.errors": """
         BadDischarge BadRequest ClientError Conflict Forbidden InteractionRequired NotAuthenticated
         NotFound RateLimited Unavailable UnexpectedResponse UnusableAddress
+        UnusableCertificates
     """,
     "api.responses": """
         About AgentPage AgentRecord DischargeInfo GroupPage GroupRecord Issued JudgedCaveat

@@ -15,7 +15,7 @@ LEAST := (3, 11)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test slow cluster lint format types imports wheel coverage bench bench-cluster faults mutants check lock clean
+.PHONY: help run demo test slow cluster lint format types imports wheel coverage bench bench-cluster faults soak mutants check lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,9 @@ bench-cluster: $(VENV)/with-bench ## the same for several nodes on PostgreSQL; n
 
 faults: $(VENV)/with-test ## kill -9 the service again and again, and look for what was lost
 	$(BIN)/python tests/faults/kill9.py $(ARGS)
+
+soak: $(VENV)/with-test ## two nodes and three apps under load while all goes wrong in turn; ARGS="--minutes 60 --seed 7"
+	$(BIN)/python -m tests.faults.soak $(ARGS)
 
 check: lint types imports test slow coverage wheel demo faults ## everything but the benchmarks
 

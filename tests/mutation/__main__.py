@@ -25,13 +25,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LEAST = 0.95
-COPIED = {
-    "caveats": "caveats",
-    "service/caveats_service": "caveats_service",
-    "clients/python/caveats_client": "caveats_client",
-    **{name: name for name in ("tests", "benchmarks", "examples", "docs", "pyproject.toml", "README.md")},
-}
-"""What a copy of the tree has, and where: packages stand at its top, as mutmut calls a module by its path."""
+COPIED = (
+    "caveats",
+    "service",
+    "clients",
+    "tests",
+    "benchmarks",
+    "examples",
+    "docs",
+    "pyproject.toml",
+    "README.md",
+)
 ROOMS = {
     "token": ("caveats/token/chain.py caveats/token/identifier.py", "tests/caveats/token"),
     "keys": ("caveats/keys/keyring.py", "tests/caveats/keys"),
@@ -48,7 +52,7 @@ ROOMS = {
         "caveats/http/credentials.py caveats/http/proxies.py caveats/http/problems.py caveats/http/request.py",
         "tests/caveats/http",
     ),
-    "accounts": ("caveats_service/core/accounts.py", "tests/service/core/test_accounts.py"),
+    "accounts": ("service/caveats_service/core/accounts.py", "tests/service/core/test_accounts.py"),
 }
 """For each room what is mutated, and the tests that have to notice."""
 _RESULT = re.compile(r"^\s*(\S+__mutmut_\d+): ([a-z ]+)$", re.MULTILINE)
@@ -106,16 +110,16 @@ def mutate(room: str, folder: Path, explained: set[tuple[str, str]]) -> Outcome:
     sources, tests = ROOMS[room]
     tree = folder / room
     tree.mkdir()
-    for name, copy in COPIED.items():
+    for name in COPIED:
         where = ROOT / name
         if where.is_dir():
-            shutil.copytree(where, tree / copy, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(where, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(where, tree / copy)
+            shutil.copy(where, tree / name)
     (tree / "setup.cfg").write_text(
         "[mutmut]\n"
         + _listed("source_paths", sources.split())
-        + _listed("also_copy", [*COPIED.values()])
+        + _listed("also_copy", COPIED)
         + _listed("pytest_add_cli_args_test_selection", [tests])
         + _listed("pytest_add_cli_args", ["-p", "no:cacheprovider", "-m", "not slow"])
     )
@@ -151,7 +155,7 @@ def mutate(room: str, folder: Path, explained: set[tuple[str, str]]) -> Outcome:
     )
 
 
-def _listed(name: str, values: list[str]) -> str:
+def _listed(name: str, values: list[str] | tuple[str, ...]) -> str:
     return f"{name}=\n" + "".join(f"    {value}\n" for value in values)
 
 

@@ -75,9 +75,18 @@ class PrivatePostgres:
     """A PostgreSQL server of one's own, all of whose processes can be stopped, let go on, and killed."""
 
     def __init__(
-        self, folder: Path, programs: Path, primary: PrivatePostgres | None = None, *, waits: bool = True
+        self,
+        folder: Path,
+        programs: Path,
+        primary: PrivatePostgres | None = None,
+        *,
+        waits: bool = True,
+        through: int | None = None,
     ) -> None:
-        """A new one or, with `primary`, its standby, which it `waits` for at every commit from now on."""
+        """A new one or, with `primary`, its standby, which it `waits` for at every commit from now on.
+
+        `through`: the port at which the standby reaches the primary, if that is not its own.
+        """
         self.port = free_port()
         self.url = f"postgresql://caveats@127.0.0.1:{self.port}/caveats"
         self._folder = folder
@@ -94,10 +103,11 @@ class PrivatePostgres:
         if primary is None:
             self._call("initdb", "-D", data, "-U", "caveats", "-A", "trust", "-E", "UTF8", "-N")
             return
-        whose = ("-h", "127.0.0.1", "-p", str(primary.port), "-U", "caveats")
+        whose = ("-h", "127.0.0.1", "-p", str(through or primary.port), "-U", "caveats")
         self._call("pg_basebackup", *whose, "-D", data, "-R", "-X", "stream", "-c", "fast")
         self.start()
         if not waits:
+            until(lambda: sql(primary.url, "SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'"), 30)
             return
         for statement in ("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"):
             sql(primary.url, statement)
@@ -200,7 +210,7 @@ def _die_with_parent() -> None:
 
 @contextlib.contextmanager
 def private_postgres(
-    primary: PrivatePostgres | None = None, *, waits: bool = True
+    primary: PrivatePostgres | None = None, *, waits: bool = True, through: int | None = None
 ) -> Iterator[PrivatePostgres]:
     """A server of one's own, with its database, or a standby; the test is skipped where PostgreSQL is not installed."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: path.parts[-3].zfill(4))
@@ -211,7 +221,7 @@ def private_postgres(
     # Not below pytest's own folder, which only its owner can enter.
     folder = Path(tempfile.mkdtemp(prefix="caveats-postgres-"))
     try:
-        server = PrivatePostgres(folder, programs, primary, waits=waits)
+        server = PrivatePostgres(folder, programs, primary, waits=waits, through=through)
         try:
             if primary is None:
                 server.start()

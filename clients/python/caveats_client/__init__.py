@@ -35,7 +35,6 @@ if TYPE_CHECKING:
         Unavailable,
         UnexpectedResponse,
         UnusableAddress,
-        UnusableCertificates,
     )
     from caveats_client.api.responses import (
         About,
@@ -102,7 +101,6 @@ __all__ = [
     "Unavailable",
     "UnexpectedResponse",
     "UnusableAddress",
-    "UnusableCertificates",
     "UserPage",
     "UserRecord",
     "Verification",
@@ -116,7 +114,6 @@ _NAMES = {
     "api.errors": """
         BadDischarge BadRequest ClientError Conflict Forbidden InteractionRequired NotAuthenticated
         NotFound RateLimited Unavailable UnexpectedResponse UnusableAddress
-        UnusableCertificates
     """,
     "api.responses": """
         About AgentPage AgentRecord DischargeInfo GroupPage GroupRecord Issued JudgedCaveat

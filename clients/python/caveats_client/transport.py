@@ -7,29 +7,24 @@ uses `options`: no redirects, no cookies, the platform's certificates, and no pr
 from __future__ import annotations
 
 import functools
-import os
-import re
-import ssl
 import time
 import zlib
 from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2 as httpx
 
-from caveats_client.api.errors import Unavailable, UnusableAddress, UnusableCertificates
+from caveats_client.api.errors import Unavailable, UnusableAddress
 from caveats_client.api.messages import Reply
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Iterator
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds for each step of a request: to connect, to write, to wait for the next bytes."""
-_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
-"""The name by which OpenSSL finds a certificate in a folder."""
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -101,43 +96,10 @@ def options(*addresses: httpx.URL) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def tls() -> ssl.SSLContext:
-    """The certificates that a server's is checked with: those of `SSL_CERT_FILE`, else `SSL_CERT_DIR`, else the platform's.
-
-    Read once for the process: reading them takes some 10 ms. Raises `UnusableCertificates`.
-    """
-    return _trusting(os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", ""))
-
-
-@functools.lru_cache(maxsize=4)
-def _trusting(file: str, folders: str) -> ssl.SSLContext:
-    """Httpx reads the variables itself. Without a word it takes a folder that does not exist for one without certificates."""
-    if folders and not file and not any(map(_has_certificates, folders.split(os.pathsep))):
-        raise UnusableCertificates(
-            f"SSL_CERT_DIR names {folders}, which is no folder of certificates (as `openssl rehash` makes one): "
-            "correct the variable, or unset it"
-        )
-    try:
-        return httpx.create_ssl_context()
-    except OSError as error:
-        why = "it has no certificate in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
-        raise UnusableCertificates(
-            f"SSL_CERT_FILE names {file}, which cannot be used: {why}. Correct the variable, or unset it"
-        ) from error
-
-
-def _has_certificates(folder: str) -> bool:
-    try:
-        return any(_HASHED.fullmatch(path.name) for path in Path(folder).iterdir())
-    except OSError:
-        return False
-
-
-def distrust(error: Exception) -> str:
-    """What to do about a server's certificate of an unknown CA, as words to add; empty for other errors."""
-    said = str(error)
-    unknown = "CERTIFICATE_VERIFY_FAILED" in said and ("issuer certificate" in said or "self-signed" in said)
-    return "; for a CA of your own, name the file of its certificate in SSL_CERT_FILE" if unknown else ""
+    """The platform's certificates, read once for the process: reading them takes some 10 ms."""
+    return httpx.create_ssl_context()
 
 
 @contextmanager
@@ -160,8 +122,7 @@ def connection_errors(
             raise Unavailable(f"{shown(url)} did not answer {within}") from error
         if isinstance(error, httpx.RemoteProtocolError):
             raise Unavailable(f"{shown(url)} broke off, or does not speak HTTP: {error}") from error
-        words = f"{str(error) or type(error).__name__}{distrust(error)}"
-        raise Unavailable(f"cannot reach {shown(url)}: {words}") from error
+        raise Unavailable(f"cannot reach {shown(url)}: {str(error) or type(error).__name__}") from error
 
 
 # Answers

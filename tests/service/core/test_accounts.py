@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +15,6 @@ from caveats_service.core.accounts import ADMIN, OPERATOR, Accounts, Actor, Anon
 from caveats_service.core.errors import (
     BadName,
     BadPassword,
-    Busy,
     Forbidden,
     InvalidCredentials,
     NotFound,
@@ -30,13 +27,10 @@ from caveats_service.core.revoking import Revoker
 from caveats_service.settings import Settings
 from caveats_service.storage import (
     TOLERATED_SKEW,
-    AlreadyDone,
-    Idempotency,
     RevocationRecord,
     Store,
     StoreUnavailable,
     UnknownUser,
-    User,
     UserExists,
 )
 
@@ -89,24 +83,10 @@ def _up_to(record: RevocationRecord) -> datetime:
     return record.entry.issued_up_to
 
 
-@pytest.fixture(scope="module")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database to copy: a migration takes longer than most tests."""
-    path = tmp_path_factory.mktemp("migrated") / "caveats.db"
-
-    async def migrate() -> None:
-        store = Store(f"sqlite:///{path}")
-        await store.migrate()
-        await store.close()
-
-    asyncio.run(migrate())
-    return path
-
-
 @pytest_asyncio.fixture
-async def store(tmp_path: Path, migrated_file: Path) -> AsyncIterator[Store]:
-    shutil.copyfile(migrated_file, tmp_path / "caveats.db")
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
     store = Store(f"sqlite:///{tmp_path / 'caveats.db'}")
+    await store.migrate()
     yield store
     await store.close()
 
@@ -368,158 +348,3 @@ async def test_an_older_account_with_a_name_of_the_audits_own_is_told_apart(stor
     actors = {action: actor for actor, action, _ in await house.audited()}
     assert actors["user.disable"] == "operator"
     assert actors["user.enable"] == actors["user.set_password"] == "user operator"
-
-
-async def test_a_password_waits_in_the_turn_of_its_account_and_its_address(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """So that nobody's wait is as long as somebody else's queue."""
-    turns: list[tuple[str, str]] = []
-    take = house.passwords._turns.take
-
-    async def taken(account: str, address: str) -> None:
-        turns.append((account, address))
-        await take(account, address)
-
-    monkeypatch.setattr(house.passwords._turns, "take", taken)
-    accounts, here = house.accounts, "192.0.2.1"
-    await accounts.register("Carol", OLD, actor=Anonymous(here))
-    await accounts.register("dave", OLD, actor=ROOT)
-    await accounts.set_password("Alice", NEW, actor=ROOT)
-    await accounts.sign_in("Bob", OLD, address=here)
-    with pytest.raises(InvalidCredentials):
-        await accounts.sign_in("X" * 100, OLD, address=here)
-    assert turns == [("carol", here), ("root", ""), ("alice", ""), ("bob", here), ("x" * 64, here)]
-    as_typed = house.passwords._hash(NFD.encode())
-    await house.store.users.replace_hash(
-        "bob", (await user_of(house, "bob")).password_hash, as_typed, now=NOW, actor="x"
-    )
-    turns.clear()
-    await accounts.sign_in("bob", NFD, address=here)
-    assert turns == [("bob", here)] * 2
-
-
-async def user_of(house: House, name: str) -> User:
-    user = await house.store.users.get(name)
-    assert user is not None
-    return user
-
-
-async def test_a_password_is_hashed_anew_once_and_the_audit_says_so(house: House) -> None:
-    as_typed = house.passwords._hash(NFD.encode())
-    old = (await user_of(house, "alice")).password_hash
-    await house.store.users.replace_hash("alice", old, as_typed, now=NOW, actor="x")
-    before = len(await house.audited())
-    for _ in range(2):
-        await house.accounts.sign_in("Alice", NFD, address="192.0.2.1")
-    assert (await house.audited())[before:] == [("alice", "user.rehash", "alice")]
-    entries = await house.store.audit.list(limit=1)
-    assert entries[0].at == NOW
-
-
-@pytest.mark.parametrize("failure", [Busy("full", 1), StoreUnavailable("full")])
-async def test_a_sign_in_succeeds_also_when_the_password_cannot_be_hashed_anew(
-    house: House, monkeypatch: pytest.MonkeyPatch, failure: Exception
-) -> None:
-    as_typed = house.passwords._hash(NFD.encode())
-    old = (await user_of(house, "alice")).password_hash
-    await house.store.users.replace_hash("alice", old, as_typed, now=NOW, actor="x")
-
-    async def fails(*_: object, **__: object) -> None:
-        raise failure
-
-    monkeypatch.setattr(house.passwords, "rehash", fails)
-    assert (await house.accounts.sign_in("alice", NFD, address="192.0.2.1")).username == "alice"
-
-
-async def test_a_damaged_hash_signs_nobody_in_and_the_log_names_the_account(house: House) -> None:
-    old = (await user_of(house, "alice")).password_hash
-    await house.store.users.replace_hash("alice", old, "$argon2id$damaged", now=NOW, actor="x")
-    with capture_logs() as logged, pytest.raises(InvalidCredentials):
-        await house.accounts.sign_in("Alice", OLD, address="192.0.2.1")
-    assert [(line["log_level"], line["event"], line["user"]) for line in logged] == [
-        ("error", "password_hash_corrupt", "alice"),
-        ("warning", "sign_in_failed", "Alice"),
-    ]
-    with capture_logs() as logged:
-        await house.accounts.sign_in("bob", OLD, address="192.0.2.1")
-    assert logged == []
-
-
-@pytest.mark.parametrize("password", ["", "a\0b", "x" * 2000, "\ud800"])
-async def test_what_cannot_be_a_password_is_a_guess_like_any_other(house: House, password: str) -> None:
-    for _ in range(3):
-        with pytest.raises(BadPassword):
-            await house.accounts.sign_in("alice", password, address="192.0.2.1")
-    with pytest.raises(RateLimited):
-        await house.accounts.sign_in("alice", OLD, address="192.0.2.1")
-
-
-async def test_a_sign_in_forgives_the_wrong_ones_before_it(house: House) -> None:
-    for _ in range(3):
-        for _ in range(2):
-            with pytest.raises(InvalidCredentials):
-                await house.accounts.sign_in("alice", NEW, address="192.0.2.1")
-        await house.accounts.sign_in("alice", OLD, address="192.0.2.1")
-
-
-async def test_guesses_at_names_longer_than_any_account_s_are_counted_by_what_an_account_can_have(
-    house: House,
-) -> None:
-    for n in range(3):
-        with pytest.raises(InvalidCredentials):
-            await house.accounts.sign_in("x" * 64 + str(n), OLD, address="192.0.2.1")
-    with pytest.raises(RateLimited):
-        await house.accounts.sign_in("x" * 64, OLD, address="192.0.2.1")
-    with pytest.raises(InvalidCredentials):
-        await house.accounts.sign_in("x" * 63, OLD, address="192.0.2.1")
-
-
-async def test_a_new_account_has_what_was_asked_for_and_no_more(house: House) -> None:
-    plain = await house.accounts.register("carol", OLD, actor=ROOT)
-    assert (plain.is_admin, plain.scope, plain.created_at, plain.is_enabled) == (False, "*", NOW, True)
-    guest = await house.accounts.register("dave", OLD, actor=Anonymous("192.0.2.1"), scope="photos:read")
-    assert (guest.is_admin, guest.scope) == (False, "photos:read")
-    for wish in (True, False):
-        changed = await house.accounts.set_admin("carol", is_admin=wish, actor=ROOT)
-        assert changed == await house.store.users.get("carol")
-        assert changed.is_admin is wish
-    disabled = await house.accounts.disable("carol", actor=ROOT)
-    assert (disabled.username, disabled.disabled_at) == ("carol", NOW)
-
-
-async def test_the_first_administrator_s_password_is_random_and_another_node_may_be_faster(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    house = House(store)
-    first = await house.accounts.add_first_admin(None)
-    assert first is not None
-    assert first.password is not None
-    assert len(first.password) == 20  # 120 bits
-    assert repr(first) == "FirstAdmin('admin')"
-
-    async def none_yet() -> int:
-        return 0
-
-    monkeypatch.setattr(store.users, "count", none_yet)
-    assert await house.accounts.add_first_admin(OLD) is None
-    assert (await house.accounts.sign_in(ADMIN, first.password, address="192.0.2.1")).is_admin
-
-
-async def test_a_revocation_of_all_that_is_asked_for_twice_happens_once(house: House) -> None:
-    once = Idempotency("alice", "key", bytes(32), NOW + timedelta(days=1), lambda _: b"sealed")
-    await house.accounts.revoke_all("alice", actor=ALICE, once=once)
-    with pytest.raises(AlreadyDone):
-        await house.accounts.revoke_all("alice", actor=ALICE, once=once)
-    assert len((await house.store.revocations.page(0)).records) == 1
-
-
-async def test_a_change_kills_what_the_user_holds_for_as_long_as_a_token_can_live(house: House) -> None:
-    for change in ("set_password", "disable", "revoke_all"):
-        await CHANGES[change](house.accounts, ROOT)
-    entries = [record.entry for record in (await house.store.revocations.page(0)).records]
-    assert len(entries) == 3
-    for entry in entries:
-        assert isinstance(entry, UserRevocation)
-        assert entry.user == "alice"
-        assert entry.expires_at - entry.issued_up_to >= house.revoker.longest_life - timedelta(minutes=1)

@@ -135,20 +135,3 @@ def test_a_session_cookie_with_a_method_that_is_unknown_counts_as_unsafe(
     for safe in ("GET", "HEAD"):
         answer = http.get("/v1/authorize", headers={"X-Original-Method": safe, **session})
         assert answer.status_code == 200
-
-
-def test_after_rotate_and_retire_no_app_has_a_key_of_accounts(start: Callable[..., Service]) -> None:
-    """What docs/operations.md says to do before the setting is turned off: a verifier that is revoked gets no newer key."""
-    with (service := start(unsafe_share_account_keys=True)).client() as http:
-        app = register(http, "default").json()["verifier_id"]
-        forged = made_by_an_app(service, "*")
-        assert http.get("/v1/authorize", headers=bearer(forged)).status_code == 200
-        assert http.get(f"/v1/verifiers/{app}/keys").status_code == 200
-        assert http.delete(f"/v1/verifiers/{app}", headers=ADMIN).status_code == 204
-        old = [key["id"] for key in http.get("/v1/keys", headers=ADMIN).json()["keys"]]
-        assert http.post("/v1/keys/rotate", json={"now": True}, headers=ADMIN).status_code == 201
-        for key_id in old:
-            retired = http.post(f"/v1/keys/{key_id}/retire", json={"force": True}, headers=ADMIN)
-            assert retired.status_code in (200, 204), retired.text
-        assert http.get(f"/v1/verifiers/{app}/keys").status_code == 404
-        assert problem(http.get("/v1/authorize", headers=bearer(forged))) == (401, "invalid_token")

@@ -2,7 +2,6 @@
 
     ClientError
     ├── UnusableAddress      a token must not be sent to this address: give another
-    ├── UnusableCertificates SSL_CERT_FILE or SSL_CERT_DIR names no certificates: correct the variable
     ├── NotAuthenticated     401: sign in (again)
     ├── Forbidden            403: `failures` says which caveats refuse, and what would pass
     ├── NotFound             404
@@ -46,10 +45,6 @@ class ClientError(Exception):
 
 class UnusableAddress(ClientError):
     """The address is not http(s), or is plain http to another machine."""
-
-
-class UnusableCertificates(ClientError):
-    """`SSL_CERT_FILE` or `SSL_CERT_DIR` is set, and names nothing that certificates can be read from."""
 
 
 class NotAuthenticated(ClientError):

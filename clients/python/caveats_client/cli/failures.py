@@ -18,7 +18,6 @@ from caveats_client.api.errors import (
     RateLimited,
     Unavailable,
     UnusableAddress,
-    UnusableCertificates,
 )
 from caveats_client.cli import INTERRUPTED
 from caveats_client.cli.credentials import CredentialsError
@@ -86,7 +85,7 @@ def _failed_call(error: ClientError) -> int:
             code = ExitCode.UNAVAILABLE
             if error.retry_after is not None:
                 words += f"; try again in {error.retry_after} s"
-        case BadRequest() | UnusableAddress() | UnusableCertificates():
+        case BadRequest() | UnusableAddress():
             code = ExitCode.USAGE
         case _:
             code = ExitCode.UNEXPECTED

@@ -19,7 +19,7 @@ from caveats import RejectedDelivery, Stale
 from caveats.revocation import UnknownSeal
 from caveats_client.api import calls
 from caveats_client.api.errors import ClientError, NotFound
-from caveats_client.transport import UnreadableBody, aread_reply, checked_address, distrust, options, tls
+from caveats_client.transport import UnreadableBody, aread_reply, checked_address, options
 from caveats_client.verifiers import feed_client
 from caveats_client.verifiers.feed_client import Backoff, CannotRead, LineReader, Mode, feed_request
 from caveats_client.verifiers.freshness import Health, Status
@@ -86,7 +86,6 @@ class SyncLoop:
         self._keys_call = calls.get_verifier_keys(gate.replica.identity.verifier_id)
         self._keys_url = _below(checked_address(url, allow_http=allow_http), self._keys_call.path)
         self._feed_url = _below(checked_address(feed_url or url, allow_http=allow_http), feed_client.PATH)
-        tls()  # raises `UnusableCertificates` now, not in the background
         self._state = state
         self._transport = transport
         self._on_change = on_change
@@ -386,7 +385,7 @@ class SyncLoop:
     def _fail(self, what: str, error: Exception) -> None:
         words = str(error) or type(error).__name__
         if isinstance(error, httpx.HTTPError):
-            words = f"cannot reach the service ({type(error).__name__}){distrust(error)}"
+            words = f"cannot reach the service ({type(error).__name__})"
         elif isinstance(error, TimeoutError):
             words = "nothing new in time"
         self._gate.problems[what] = words

@@ -48,8 +48,7 @@ async def change_password(request: RequestContext) -> Response:
 async def _who_changes(request: RequestContext, username: str, present: str | None) -> Actor:
     """The user, by their present password or by Basic, or an administrator of other users.
 
-    A token that was stolen must not become the account itself, nor an administrator's account: whoever sets another
-    administrator's password shows their own, as Basic.
+    A token that was stolen must not become the account itself.
     """
     if present is not None:
         if (
@@ -67,16 +66,10 @@ async def _who_changes(request: RequestContext, username: str, present: str | No
     if request.credential is None:
         raise InvalidCredentials
     actor = await require_admin(request)
-    if isinstance(request.credential, TokenCredential):
-        if actor.username == username:
-            raise forbidden(
-                "your own password needs the present one, which a token does not show: give `password`"
-            )
-        target = await request.runtime.store.users.get(username)
-        if target is not None and target.is_admin:
-            raise forbidden(
-                "another administrator's password needs your own, which a token does not show: send it as Basic"
-            )
+    if actor.username == username and isinstance(request.credential, TokenCredential):
+        raise forbidden(
+            "your own password needs the present one, which a token does not show: give `password`"
+        )
     return actor
 
 

@@ -11,8 +11,11 @@ from rich.progress import Progress
 from caveats_service.cli.output import fail, note
 from caveats_service.cli.store import ACTOR, load_settings, run_or_fail, with_any_schema, with_store
 from caveats_service.core.clock import utc_now
-from caveats_service.storage import Schema, Step, Store, StoreError, restore_database
+from caveats_service.settings import SettingsError
+from caveats_service.storage import Schema, Step, Store, StoreError
+from caveats_service.storage.encryption import SealKeyError
 from caveats_service.storage.open import open_store
+from caveats_service.storage.open import restore as restore_backup
 
 _FORGOTTEN = "revocations made after the backup are not in it: rotate and retire keys if that matters"
 
@@ -74,19 +77,25 @@ def backup(*, target: Path) -> None:
     "--force", is_flag=True, help="Replace a database that is there; it is kept under another name."
 )
 def restore(*, source: Path, force: bool) -> None:
-    """Put a backup in place while the service is stopped. Everything that follows revocations loads them anew."""
+    """Put a backup in place while the service is stopped. Everything that follows revocations loads them anew.
+
+    At every moment there is either the database before or the backup. What is good again and what is gone is printed.
+    """
     settings = load_settings()
     if not settings.on_sqlite:
         fail(
             "this database is PostgreSQL: restore it with its own tools, then run `caveats-service restored`"
         )
-    settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        done = restore_database(source, settings.sqlite_path, now=utc_now(), actor=ACTOR, force=force)
-    except StoreError as error:
+        done = restore_backup(settings, source, now=utc_now(), actor=ACTOR, force=force)
+    except (StoreError, SealKeyError, SettingsError) as error:
         fail(str(error))
     aside = f"; the one before is kept as {done.set_aside}" if done.set_aside else ""
     note(f"restored; the revocation epoch is now {done.epoch}{aside}")
+    if done.last_change is not None:
+        note(f"the last change in the backup was at {done.last_change:%Y-%m-%dT%H:%M:%SZ}")
+    for difference in done.differences:
+        note(difference)
     note(_FORGOTTEN)
 
 

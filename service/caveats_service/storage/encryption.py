@@ -152,7 +152,7 @@ def _associated(row_id: int, key_id: str, purpose: str) -> bytes:
 
 def _create(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with temporary_beside(path) as temporary:
+    with temporary_beside(path, like=path.parent) as temporary:
         temporary.write_text(SealKey(os.urandom(_SIZE)).to_text() + "\n", "ascii")
         try:
             place(temporary, path)

@@ -10,12 +10,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caveats_service.settings import Settings, SettingsError
-from caveats_service.storage.encryption import SealKey, check_canary, load_seal_key, seal_canary
+from caveats_service.storage.encryption import (
+    SealKey,
+    SealKeyError,
+    check_canary,
+    load_seal_key,
+    seal_canary,
+)
+from caveats_service.storage.engines.backup import Restored, interrupted_restore, restore_database
 from caveats_service.storage.engines.migrate import require_current
 from caveats_service.storage.errors import StoreError
 from caveats_service.storage.store import Store
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from caveats_service.storage.engines.migrate import StepDone
@@ -40,6 +48,8 @@ async def open_store(
         if not create:
             await _require_database(store, settings)
             require_current(await store.schema())
+        if not exists:
+            _refuse_interrupted(settings)
         if settings.on_sqlite:
             _make(settings.sqlite_path.parent)
         if settings.seal_key is None:
@@ -66,6 +76,35 @@ async def open_any_schema(settings: Settings) -> Store:
         await store.close()
         raise
     return store
+
+
+def restore(settings: Settings, backup: Path, *, now: datetime, actor: str, force: bool = False) -> Restored:
+    """Replace the database, which no service uses, with a backup that the seal key fits.
+
+    Raises `SealKeyError`, `BackupError` and `StoreError`, and then nothing was replaced; `SettingsError` for PostgreSQL.
+    """
+    database = settings.sqlite_path
+    seal_key = load_seal_key(settings, database_exists=True)
+
+    def fits(canary: bytes) -> None:
+        try:
+            check_canary(seal_key, canary)
+        except SealKeyError as error:
+            raise SealKeyError(
+                f"this backup is of another seal key, and nothing was replaced: put the key of then in place ({error})"
+            ) from error
+
+    return restore_database(backup, database, now=now, actor=actor, force=force, check_canary=fits)
+
+
+def _refuse_interrupted(settings: Settings) -> None:
+    """An empty database in the place of one that was being restored would have another admin, without a word."""
+    left = interrupted_restore(settings.sqlite_path) if settings.on_sqlite else None
+    if left is not None:
+        raise NoDatabase(
+            f"there is no database, and a restore of it was interrupted: run `caveats-service restore` again. "
+            f"To begin with an empty one, move {left} away"
+        )
 
 
 async def _require_database(store: Store, settings: Settings) -> None:

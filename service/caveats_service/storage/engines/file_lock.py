@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from caveats.forks import in_children
 from caveats_service.storage.errors import DatabaseInUse
+from caveats_service.storage.files import create_if_missing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,9 @@ class FileLock:
 
     @classmethod
     def _locked(cls, database: Path, mode: int, refusal: str) -> FileLock:
-        handle = os.open(f"{database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path = database.with_name(f"{database.name}.lock")
+        create_if_missing(path)
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(handle, mode | fcntl.LOCK_NB)
         except BlockingIOError as error:

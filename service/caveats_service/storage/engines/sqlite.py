@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import sqlite3
 import time
@@ -26,7 +25,7 @@ from caveats_service.storage.engines.engine import COUNTERS, META, Counters, Pro
 from caveats_service.storage.engines.file_lock import FileLock
 from caveats_service.storage.engines.queue import Clock, FairQueue
 from caveats_service.storage.errors import DatabaseInUse, StoreUnavailable
-from caveats_service.storage.files import sync_folder
+from caveats_service.storage.files import create_if_missing, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -127,9 +126,10 @@ class Sqlite:
             yield _Watch(connection)
 
     async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
-        """Create the file, then upgrade as any writer."""
-        await asyncio.to_thread(prepare_file, self._path, self._patience)
+        """Create the file, then upgrade as any writer. Nothing is created while a restore puts a file there."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.open()
+        await asyncio.to_thread(prepare_file, self._path, self._patience)
         async with self.write() as connection:
             await connection.run_sync(upgrade)
 
@@ -216,9 +216,8 @@ class _Watch:
 
 
 def prepare_file(path: Path, patience: float) -> None:
-    """Create the file (mode 0600, its folder 0700) in WAL mode, also while other processes do the same."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    """Create the file (mode 0600) in WAL mode, also while other processes do the same."""
+    create_if_missing(path)
     sync_folder(path.parent)
     # Changing the mode needs the file alone, and SQLite then answers "locked" without waiting.
     deadline = time.monotonic() + patience

@@ -64,6 +64,12 @@ class Settings(BaseSettings):
         description="The database: one file, or a PostgreSQL that many nodes share. "
         "Unset: the file caveats.db in the data folder.",
     )
+    database_connections: Annotated[Count, Accepts("a whole number, 3 to 1000")] = Field(
+        12,
+        ge=3,
+        le=1000,
+        description="Connections of each process to PostgreSQL at a time; requests wait for one (count).",
+    )
     seal_key: Annotated[SecretStr | None, Accepts("32 random bytes as 43 characters of base64url")] = Field(
         None, description="Key that seals the master keys at rest: 32 bytes, base64url. Unset: from its file."
     )

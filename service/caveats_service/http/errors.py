@@ -34,7 +34,8 @@ from caveats_service.core.printable import printable
 from caveats_service.discharge.protocol import UnsupportedForm
 from caveats_service.storage import (
     AgentExists,
-    BadText,
+    BadValue,
+    DatabaseReplaced,
     GroupExists,
     IdempotencyConflict,
     InteractionsFull,
@@ -42,6 +43,7 @@ from caveats_service.storage import (
     KeyInUse,
     LabelExists,
     LabelsFull,
+    StoreBroken,
     StoreUnavailable,
     UnknownAgent,
     UnknownGroup,
@@ -79,8 +81,15 @@ def rate_limited(retry_after: int, detail: str = "") -> Problem:
 
 
 def _store_unavailable(error: StoreUnavailable) -> Problem:
-    log.error("store_unavailable", error=type(error).__name__)
-    return unavailable()
+    log.error("store_unavailable", error=type(error).__name__, detail=str(error))
+    return unavailable(detail=str(error) if isinstance(error, DatabaseReplaced) else "")
+
+
+def _store_broken(error: StoreBroken) -> Problem:
+    log.error("store_broken", detail=str(error))
+    return Problem(
+        500, "internal", "the database refuses this, also later; the service's log has what it said"
+    )
 
 
 def _key_in_use(error: KeyInUse) -> Problem:
@@ -95,7 +104,7 @@ _TABLE: Mapping[type[Exception], Row] = {
     MalformedTicket: (400, "bad_request"),
     BadDuration: (400, "bad_request"),
     InvalidRequest: (400, "bad_request"),
-    BadText: (400, "bad_request"),
+    BadValue: (400, "bad_request"),
     ClientDisconnect: lambda _: bad_request("the body is not whole"),  # nobody is there to read it
     # the caller may not have it
     InvalidCredentials: lambda _: invalid_credentials(),
@@ -128,6 +137,7 @@ _TABLE: Mapping[type[Exception], Row] = {
     Busy: lambda error: unavailable(error.retry_after),
     InteractionsFull: lambda _: unavailable(_FULL),
     StoreUnavailable: _store_unavailable,
+    StoreBroken: _store_broken,
 }
 """A row is a status and a code, with the error's message as the detail, or a function from the error to a
 `Problem`. The message of an error with the first form of row goes out: it holds no secret."""

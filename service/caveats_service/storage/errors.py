@@ -2,7 +2,9 @@
 
     StoreError
     ├── StoreUnavailable     try again later: not reached, locked for too long, disk full, not migrated
-    │   └── TransactionAborted  ... after the store has repeated it a few times
+    │   ├── TransactionAborted  ... after the store has repeated it a few times
+    │   ├── DatabaseReplaced    ... once the file is back, or the service was started again
+    │   └── StoreBroken         ... not even later: an operator must look at it
     ├── SchemaError          this database is not for this program
     │   ├── SchemaTooNew     ... because a newer version of it has been here
     │   └── SchemaTooOld     ... before it is migrated
@@ -14,7 +16,8 @@
     ├── UnknownMasterKey · UnknownVerifier
     ├── KeyConflict          the key is not in a state that allows this, or another node was faster
     │   └── KeyInUse         ... because tokens under it may still live; can be forced
-    ├── BadText              a text that no database can keep
+    ├── BadValue             a value that the database cannot keep
+    │   └── BadText          ... a text with a character that it cannot keep
     ├── AlreadyDone          this request has been answered before: the error holds that answer
     ├── IdempotencyConflict  the caller has used this key for another request
     └── BackupError          a backup or restore that was refused before anything was changed
@@ -53,6 +56,23 @@ class StoreUnavailable(StoreError):
 
 class TransactionAborted(StoreUnavailable):
     """The transaction was rolled back: it conflicted with others, or its connection was lost before the commit."""
+
+
+class DatabaseReplaced(StoreUnavailable):
+    """A file of the database was deleted, moved or replaced while it was open. What is written to it would be lost."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the file {name} was deleted, moved or replaced while the service runs: "
+            "put it back, or stop the service and restore a backup"
+        )
+
+
+class StoreBroken(StoreUnavailable):
+    """The database refuses the statement for good: rights, tables or columns that are missing, a damaged file.
+
+    Trying again does not help, so the edge answers 500. The message is what the database said.
+    """
 
 
 class SchemaError(StoreError):
@@ -150,7 +170,17 @@ class KeyInUse(KeyConflict):
         self.labelled = labelled
 
 
-class BadText(StoreError, DontWrapMixin):
+class BadValue(StoreError, DontWrapMixin):
+    """A value that does not fit its column: a number out of range, or a text too long for its index.
+
+    The database's own message would repeat the value.
+    """
+
+    def __init__(self, message: str = "a number or a text is too large to be stored") -> None:
+        super().__init__(message)
+
+
+class BadText(BadValue):
     """A text with NUL, which PostgreSQL does not keep, or with half of a surrogate pair, which UTF-8 does not have.
 
     Nothing of such a name can be in the store. SQLAlchemy would wrap the error of a column's type.

@@ -42,7 +42,7 @@ async def open_store(
     Raises `NoDatabase` and `SchemaTooOld` instead if `create` is false, `SealKeyError` for a missing or wrong key,
     `SettingsError` for a folder that cannot be made, and `StoreError`. Then nothing is left open.
     """
-    store = Store(settings.store_url)
+    store = Store(settings.store_url, connections=settings.database_connections)
     try:
         exists = await store.exists()
         if not create:
@@ -69,7 +69,7 @@ async def open_any_schema(settings: Settings) -> Store:
 
     Raises `NoDatabase`, `SchemaTooNew`, `StoreError`.
     """
-    store = Store(settings.store_url)
+    store = Store(settings.store_url, connections=settings.database_connections)
     try:
         await _require_database(store, settings)
     except BaseException:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caveats_service.storage.engines.change_stream import ChangeStream
+from caveats_service.storage.engines.postgres import CONNECTIONS
 from caveats_service.storage.engines.transactions import Database
 from caveats_service.storage.repositories.agents import AgentRepository
 from caveats_service.storage.repositories.audit import AuditRepository
@@ -38,8 +39,10 @@ class Store(Database):
     raises `BackupElsewhere` for PostgreSQL.
     """
 
-    def __init__(self, url: URL | str, *, patience: timedelta | None = None) -> None:
-        super().__init__(url, patience=patience)
+    def __init__(
+        self, url: URL | str, *, patience: timedelta | None = None, connections: int = CONNECTIONS
+    ) -> None:
+        super().__init__(url, patience=patience, connections=connections)
         self.users = UserRepository(self)
         self.groups = GroupRepository(self)
         self.agents = AgentRepository(self)

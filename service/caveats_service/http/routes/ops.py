@@ -7,7 +7,9 @@ from importlib.metadata import version
 from starlette.responses import JSONResponse, Response
 
 from caveats.http import unavailable
+from caveats_service.core import log
 from caveats_service.http.request import NO_STORE, RequestContext
+from caveats_service.storage import StoreBroken
 
 
 async def index(request: RequestContext) -> Response:
@@ -34,8 +36,12 @@ async def readyz(request: RequestContext) -> Response:
     ended = request.runtime.ended_work
     if ended is not None:
         raise unavailable(detail=f"the background work {ended} has ended, and the process is about to")
-    await request.runtime.store.ping()
-    await request.runtime.store.check_writable()
+    try:
+        await request.runtime.store.ping()
+        await request.runtime.store.check_writable()
+    except StoreBroken as error:
+        log.error("store_broken", detail=str(error))
+        raise unavailable(detail=f"the database refuses for good what the service needs: {error}") from None
     clock_is_off = await request.runtime.clock_check.trouble()
     if clock_is_off is not None:
         raise unavailable(detail=clock_is_off)

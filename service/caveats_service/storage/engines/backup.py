@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
 
 from caveats_service.storage.engines import migrate
 from caveats_service.storage.engines.comparison import differences, last_change
@@ -234,6 +235,8 @@ def _check_ours(copy: Path) -> None:
             migrate.upgrade(connection)  # what a restore writes down has its columns in the newest schema
     except SchemaError as error:
         raise BackupDamaged(f"the backup is not for this program: {error}") from error
+    except DBAPIError as error:
+        raise (error.orig if isinstance(error.orig, sqlite3.Error) else error) from error
 
 
 def _canary_of(copy: Path) -> bytes | None:

@@ -74,8 +74,11 @@ def require_current(schema: Schema) -> None:
 def revision_of(connection: Connection) -> str | None:
     """The revision of the schema; None if the database is empty.
 
-    Raises `SchemaTooNew` for a revision that this version does not know, `SchemaError` for another program's tables.
+    Raises `SchemaTooNew` for a revision that this version does not know, `SchemaError` for another program's tables, and
+    for a PostgreSQL database that does not keep Unicode.
     """
+    if connection.dialect.name == "postgresql":
+        _require_utf8(connection)
     scripts = ScriptDirectory.from_config(_config())
     found = MigrationContext.configure(connection).get_current_revision()
     if found is None:
@@ -84,6 +87,15 @@ def revision_of(connection: Connection) -> str | None:
     elif found not in {script.revision for script in scripts.walk_revisions()}:
         raise SchemaTooNew(found, scripts.get_current_head() or "none")
     return found
+
+
+def _require_utf8(connection: Connection) -> None:
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding != "UTF8":
+        raise SchemaError(
+            f"the PostgreSQL database has the encoding {encoding}, and this service needs UTF8: "
+            "make another one with `createdb --encoding=UTF8 --template=template0`"
+        )
 
 
 def _config() -> Config:

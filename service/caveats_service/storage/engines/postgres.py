@@ -1,7 +1,8 @@
 """A PostgreSQL database, which many nodes share.
 
 Knows asyncpg and PostgreSQL's error codes. Works through a pooler in transaction mode: no session keeps state, no
-prepared statement has a name, and each transaction sets what it needs. No wait is longer than the patience: for the
+prepared statement has a name, and each transaction sets what it needs. Where the server gives fewer connections than were
+asked for, operations wait for those at hand. No wait is longer than the patience: for the
 network, a connection of the pool, a lock or an answer. The server ends the transaction of a node that is frozen.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,14 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 
 from caveats_service.storage.engines.engine import COUNTERS, KEYS_OF_A_HISTORY, META, Counters, Progress
 from caveats_service.storage.engines.queue import Clock, FairQueue
-from caveats_service.storage.errors import BackupElsewhere, StoreError, StoreUnavailable, TransactionAborted
+from caveats_service.storage.errors import (
+    BackupElsewhere,
+    BadValue,
+    StoreBroken,
+    StoreError,
+    StoreUnavailable,
+    TransactionAborted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -30,7 +39,11 @@ if TYPE_CHECKING:
 
 PATIENCE = timedelta(seconds=1.5)
 CHANNEL = "caveats"
-_CONNECTIONS = 10
+CONNECTIONS = 12
+_KEPT = 2
+"""Connections that are not for everybody: the one that listens, and the one for `exclusive_write`."""
+_ASK_AGAIN = 5.0
+"""Seconds after which one connection more is asked for, where the server has refused it."""
 _LOOK_EVERY = 0.25
 _HISTORY = (
     "CASE WHEN pg_is_in_recovery() THEN '' ELSE concat_ws('/',"
@@ -53,27 +66,35 @@ _CONFLICTS = {"40001", "40P01"}
 # The server takes no writes, or is stopping: all connections to it are closed.
 _NOT_WRITABLE = {"25006", "57P01", "57P02", "57P03"}
 _LOST = ("08", "57P")
+_FULL = "53300"
+# What is wrong with the statement, the schema, the rights or the data: trying again changes nothing.
+_FOR_GOOD = ("0A", "2B", "21", "23", "42", "44", "54", "XX")
+_TOO_LARGE = ("22", "54000")
 # The details of these errors hold row values, which must not get into a log with the exception.
 _WITH_VALUES = ("22", "23")
+_log = logging.getLogger(__name__)
 
 
 class Postgres:
-    """A PostgreSQL database, used by one process. `patience`: after how long an operation is given up."""
+    """A PostgreSQL database, used by one process. `patience`: after how long an operation is given up.
+
+    `connections`: the most that the process has at a time, 3 or more.
+    """
 
     history = _HISTORY
     write_nothing: tuple[str, ...] = (f"UPDATE {META} SET epoch = epoch",)  # noqa: S608  # no input in it
 
-    def __init__(self, url: str, *, patience: timedelta = PATIENCE) -> None:
+    def __init__(self, url: str, *, patience: timedelta = PATIENCE, connections: int = CONNECTIONS) -> None:
         self._url = url
         self.deadline: float | None = patience.total_seconds()
         self._patience = patience.total_seconds()
         # An operation that waits for longer has too little time left, and would be cut off in the middle.
         self._queue_patience = self._patience * 2 / 3
         self.clock = Clock()
-        self._connections = FairQueue(_CONNECTIONS, self._queue_patience, self.clock)
+        self._connections = FairQueue(connections - _KEPT, self._queue_patience, self.clock)
         self.exclusive_queue = FairQueue(1, self._queue_patience, self.clock)
         # The driver's clock runs on while this process is held up: its limit is for the case that ours fails.
-        self._engine = self._connecting(4 * self._patience, pool_size=_CONNECTIONS + 1, max_overflow=0)
+        self._engine = self._connecting(4 * self._patience, pool_size=connections - 1, max_overflow=0)
         event.listen(self._engine.sync_engine, "checkout", _alive)
         event.listen(self._engine.sync_engine, "handle_error", _leave_server)
         self._readers = self._engine.execution_options(
@@ -93,24 +114,22 @@ class Postgres:
 
     @contextlib.contextmanager
     def failures(self) -> Iterator[None]:
-        """Errors of the driver, the pool, the network and the server become `StoreUnavailable`."""
+        """Errors of the driver, the pool, the network and the server become a `StoreError`: see `_failure`."""
         try:
             yield
         except exc.DBAPIError as error:
-            state = getattr(error.orig, "sqlstate", None) or ""
-            message = f"{type(error.orig).__name__} {state}: {_first_line(error.orig)}"
-            if state in _CONFLICTS or error.connection_invalidated:
-                raise TransactionAborted(message) from error
-            raise StoreUnavailable(message) from (None if state.startswith(_WITH_VALUES) else error)
+            failure = _failure(error.orig, lost=error.connection_invalidated)
+            raise failure from (None if _state(error).startswith(_WITH_VALUES) else error)
+        except OverflowError:
+            raise BadValue from None
         except (exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            if (getattr(error, "sqlstate", None) or "").startswith(_LOST):
-                raise TransactionAborted(f"{type(error).__name__}: {_first_line(error)}") from error
-            raise StoreUnavailable(f"{type(error).__name__}: {_first_line(error)}") from error
+            failure = _failure(error, lost=_state(error).startswith(_LOST))
+            raise failure from (None if _state(error).startswith(_WITH_VALUES) else error)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """REPEATABLE READ, READ ONLY."""
-        async with self._connections.turn(), self._readers.connect() as connection:
+        async with self._connected(self._readers) as connection:
             yield connection
 
     async def rows(self, connection: AsyncConnection, query: str, *values: int) -> Sequence[Sequence[Any]]:
@@ -127,7 +146,10 @@ class Postgres:
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """READ COMMITTED; durable even where the server is set to acknowledge before that."""
-        async with self._connections.turn(), self._writing(self._begin_writing) as connection:
+        async with (
+            self._connected(self._writers) as connection,
+            self._writing(connection, self._begin_writing),
+        ):
             yield connection
 
     @contextlib.asynccontextmanager
@@ -137,7 +159,11 @@ class Postgres:
         If the database has another history than the row says, a new epoch begins before anything is written: sequences
         of before, which others may have read, are not given out again in the same epoch.
         """
-        async with self.exclusive_queue.turn(), self._writing(self._begin_writing + _EXCLUSIVE) as connection:
+        async with (
+            self.exclusive_queue.turn(),
+            self._own() as connection,
+            self._writing(connection, self._begin_writing + _EXCLUSIVE),
+        ):
             yield connection
 
     @contextlib.asynccontextmanager
@@ -182,20 +208,61 @@ class Postgres:
             await self._engine.dispose(close=False)
 
     @contextlib.asynccontextmanager
-    async def _writing(self, begin: str) -> AsyncIterator[AsyncConnection]:
-        async with self._writers.connect() as connection:
-            *_, another_history = (await connection.exec_driver_sql(begin)).one()
-            if another_history is True:
-                await connection.exec_driver_sql(_ENTER_HISTORY)
-            yield connection
+    async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """A connection, in its turn."""
+        async with contextlib.AsyncExitStack() as stack:
+            yield await self._take(engine, stack)
+
+    @contextlib.asynccontextmanager
+    async def _own(self) -> AsyncIterator[AsyncConnection]:
+        """The connection for `exclusive_write`. Where the server gives none for it, one of the others in its turn."""
+        async with contextlib.AsyncExitStack() as stack:
             try:
-                await connection.commit()
-            except exc.DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) in _CONFLICTS:
+                connection = await stack.enter_async_context(self._writers.connect())
+            except (exc.DBAPIError, asyncpg.PostgresError) as error:
+                if _state(error) != _FULL:
                     raise
-                raise StoreUnavailable(
-                    f"the commit was not acknowledged, so it may have happened: {_first_line(error.orig)}"
-                ) from error
+                connection = await self._take(self._writers, stack)
+            yield connection
+
+    async def _take(self, engine: AsyncEngine, stack: contextlib.AsyncExitStack) -> AsyncConnection:
+        """Wait for a turn and connect, until `stack` ends. Fewer turns are given while the server gives no connection."""
+        said = ""
+        while True:
+            async with contextlib.AsyncExitStack() as attempt:
+                try:
+                    await attempt.enter_async_context(self._connections.turn())
+                except StoreUnavailable as error:
+                    if not said:
+                        raise
+                    raise StoreUnavailable(f"{error}; the server says: {said}") from error
+                try:
+                    connection = await attempt.enter_async_context(engine.connect())
+                except (exc.DBAPIError, asyncpg.PostgresError) as error:
+                    lost = self._connections.shrink() if _state(error) == _FULL else 0
+                    if not lost:
+                        raise
+                    said = _first_line(getattr(error, "orig", error))
+                    _log.warning("the database gives no more connections: %s", said)
+                    asyncio.get_running_loop().call_later(_ASK_AGAIN, self._connections.grow, lost)
+                    continue
+                stack.push_async_exit(attempt.pop_all())
+                return connection
+
+    @contextlib.asynccontextmanager
+    async def _writing(self, connection: AsyncConnection, begin: str) -> AsyncIterator[None]:
+        *_, another_history = (await connection.exec_driver_sql(begin)).one()
+        if another_history is True:
+            await connection.exec_driver_sql(_ENTER_HISTORY)
+        yield
+        try:
+            await connection.commit()
+        except exc.DBAPIError as error:
+            if _state(error) in _CONFLICTS:
+                raise
+            raise StoreUnavailable(
+                f"the commit was not acknowledged, so it may have happened: {_first_line(error.orig)}"
+            ) from error
 
     def _connecting(self, patience: float, **pool: Any) -> AsyncEngine:
         async def connect(*_args: object, **_kwargs: object) -> asyncpg.Connection:
@@ -255,8 +322,28 @@ def _alive(connection: Any, _entry: ConnectionPoolEntry, _proxy: PoolProxiedConn
         raise exc.InvalidatePoolError
 
 
+def _failure(error: BaseException | None, *, lost: bool) -> StoreError:
+    """The store's error for one of the driver. `lost`: the connection is gone, or the server ends it.
+
+    A conflict is to be repeated; a value out of range is the caller's to mend; what the server refuses because of rights,
+    tables or constraints is for an operator; everything else may go better later.
+    """
+    state = _state(error)
+    message = f"{type(error).__name__} {state}: {_first_line(error)}"
+    if state in _CONFLICTS or lost:
+        return TransactionAborted(message)
+    if state.startswith(_TOO_LARGE) or isinstance(getattr(error, "__cause__", None), asyncpg.DataError):
+        return BadValue()
+    return StoreBroken(message) if state.startswith(_FOR_GOOD) else StoreUnavailable(message)
+
+
+def _state(error: BaseException | None) -> str:
+    """The SQLSTATE of an error, also if SQLAlchemy has wrapped it; empty if it has none."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+
+
 def _leave_server(context: ExceptionContext) -> None:
-    if getattr(context.original_exception, "sqlstate", None) in _NOT_WRITABLE:
+    if _state(context.original_exception) in _NOT_WRITABLE:
         context.is_disconnect = True
 
 

@@ -76,7 +76,8 @@ class FairQueue:
     """A queue for `places` turns at once. `patience`: seconds to wait while no other operation finishes."""
 
     def __init__(self, places: int, patience: float, clock: Clock) -> None:
-        self._free = places
+        self._places = self._free = places
+        self._leaving = 0
         self._patience = patience
         self._clock = clock
         self._line: deque[asyncio.Future[None]] = deque()
@@ -107,9 +108,31 @@ class FairQueue:
             done = not isinstance(error, StoreUnavailable)
             raise
         finally:
-            if done:
-                self._done_at = self._clock.now()
             waiter.holds.discard(self)
+            if self._leaving:
+                self._leaving -= 1
+            else:
+                if done:
+                    self._done_at = self._clock.now()
+                self._next()
+
+    def shrink(self) -> int:
+        """Take away the place of the caller, who holds a turn and ends it at once, and those that are free.
+
+        Returns how many were taken away: 0 if nobody else holds a turn, and nobody could be waited for.
+        """
+        lost = self._free + 1
+        if lost >= self._places:
+            return 0
+        self._places -= lost
+        self._free = 0
+        self._leaving += 1
+        return lost
+
+    def grow(self, places: int) -> None:
+        """Give back places that `shrink` has taken away."""
+        self._places += places
+        for _ in range(places):
             self._next()
 
     async def _wait(self, waiter: Waiter) -> None:

@@ -3,6 +3,8 @@
 Knows aiosqlite, the file and its lock. Connections open on first use, so after a fork. Each reader sees one
 snapshot and never waits. Writers take turns: in this process by a queue, among processes by BEGIN IMMEDIATE, tried
 again and again. So no transaction fails with "database is locked" because two want to write at once.
+A file that was deleted or replaced while it is open can still be written, and is lost: nothing written to it is
+acknowledged.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import random
 import sqlite3
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiosqlite
@@ -24,12 +27,17 @@ from caveats_service.storage.engines.backup import backup_database
 from caveats_service.storage.engines.engine import COUNTERS, META, Counters, Progress
 from caveats_service.storage.engines.file_lock import FileLock
 from caveats_service.storage.engines.queue import Clock, FairQueue
-from caveats_service.storage.errors import DatabaseInUse, StoreUnavailable
+from caveats_service.storage.errors import (
+    BadValue,
+    DatabaseInUse,
+    DatabaseReplaced,
+    StoreBroken,
+    StoreUnavailable,
+)
 from caveats_service.storage.files import create_if_missing, sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
@@ -40,6 +48,13 @@ _STEP = 0.02
 """Seconds for which SQLite itself waits for a lock."""
 _LOOK_EVERY = 0.1
 """Seconds between two looks for changes of other processes."""
+_LOGS = ("-wal", "-shm")
+"""Ends of the names of the files beside the database, which are there for as long as it is open."""
+# What is wrong with the statement, the schema, or the file's content: trying again changes nothing.
+_FOR_GOOD = {
+    *(sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE),
+    *(sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_AUTH),
+}
 
 # secure_delete: a retired key's bytes are overwritten, not only unlinked.
 _PRAGMAS = ("foreign_keys=ON", "synchronous=FULL", "secure_delete=ON", "trusted_schema=OFF")
@@ -72,6 +87,8 @@ class Sqlite:
         self._writer = self._engine(connections=1, busy_timeout=_STEP)
         self.exclusive_queue = FairQueue(1, self._queue_patience, self.clock)
         self._file_lock: FileLock | None = None
+        self._files = _OpenFiles(path)
+        event.listen(self._writer.sync_engine, "connect", lambda *_: self._files.forget(_LOGS))
 
     def open(self) -> None:
         """Take the shared lock on the file."""
@@ -87,15 +104,23 @@ class Sqlite:
         try:
             yield
         except DBAPIError as error:
-            raise StoreUnavailable(f"{type(error.orig).__name__}: {error.orig}") from error
+            message = f"{type(error.orig).__name__}: {error.orig}"
+            code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_TOOBIG:
+                raise BadValue from None
+            raise (StoreBroken if code in _FOR_GOOD else StoreUnavailable)(message) from error
+        except OverflowError:  # a whole number of more than 64 bits
+            raise BadValue from None
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A deferred transaction."""
-        async with self._reading.turn(), self._readers.begin() as connection:
-            yield connection
+        async with self._reading.turn():
+            self._files.require_same()
+            async with self._readers.begin() as connection:
+                yield connection
 
     async def rows(self, connection: AsyncConnection, query: str, *values: int) -> Sequence[Sequence[Any]]:
         """The rows, fetched in one visit to the driver's thread."""
@@ -110,19 +135,21 @@ class Sqlite:
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction on the one writing connection."""
-        async with self.exclusive_queue.turn(), self._writer.begin() as connection:
-            await self._begin_writing(connection)
-            yield connection
+        async with self.exclusive_queue.turn():
+            self._files.require_same()
+            async with self._writer.begin() as connection:
+                await self._begin_writing(connection)
+                self._files.remember(_LOGS)
+                yield connection
+                self._files.require_same()
+            self._files.require_same()  # what was committed into files that are gone is not acknowledged
 
     exclusive_write = write
 
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator[_Watch]:
         """A connection that asks ten times a second whether another has committed."""
-        existing = f"{self._path.absolute().as_uri()}?mode=rw"
-        async with aiosqlite.connect(
-            existing, uri=True, isolation_level=None, timeout=self._patience
-        ) as connection:
+        async with self._connect(self._patience) as connection:
             yield _Watch(connection)
 
     async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
@@ -157,12 +184,15 @@ class Sqlite:
         if self._file_lock is not None:
             self._file_lock.release()
             self._file_lock = None
+        self._files.forget(("", *_LOGS))
 
     def _engine(self, *, connections: int, busy_timeout: float) -> AsyncEngine:
-        # The driver is told (isolation_level None) to begin nothing by itself: it would leave out DDL and reads.
+        async def connect(*_args: object, **_named: object) -> aiosqlite.Connection:
+            return await self._connect(busy_timeout)
+
         engine = create_async_engine(
             sqlite_url(self._path),
-            connect_args={"timeout": busy_timeout, "isolation_level": None},
+            connect_args={"async_creator_fn": connect},
             hide_parameters=True,
             pool_size=connections,
             max_overflow=0,
@@ -170,6 +200,14 @@ class Sqlite:
         )
         event.listen(engine.sync_engine, "connect", _on_connect)
         return engine
+
+    def _connect(self, busy_timeout: float) -> aiosqlite.Connection:
+        """A connection to the file, which must be there: only `migrate` makes one.
+
+        The driver is told (isolation_level None) to begin nothing by itself: it would leave out DDL and reads.
+        """
+        existing = f"{self._path.absolute().as_uri()}?mode=rw"
+        return aiosqlite.connect(existing, uri=True, isolation_level=None, timeout=busy_timeout)
 
     async def _begin_writing(self, connection: AsyncConnection) -> None:
         """Begin a transaction, after those of other processes.
@@ -188,6 +226,40 @@ class Sqlite:
                 await asyncio.sleep(random.uniform(0, _STEP / 4))  # noqa: S311  # chance, not secrecy
             else:
                 return
+
+
+class _OpenFiles:
+    """The files of a database that this process has open, by device and inode."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._open: dict[str, tuple[int, int]] = {}
+
+    def remember(self, ends: Collection[str]) -> None:
+        """These files are open now, by the ends of their names. Those that are remembered already stay so."""
+        for end in ends:
+            found = self._open.get(end) or self._identity(end)
+            if found is not None:
+                self._open[end] = found
+
+    def forget(self, ends: Collection[str]) -> None:
+        """These files are closed, or opened anew."""
+        for end in ends:
+            self._open.pop(end, None)
+
+    def require_same(self) -> None:
+        """Return if the files under their names are still those that are open. Raises `DatabaseReplaced`. Takes 5 us."""
+        self.remember(("",))
+        for end, identity in self._open.items():
+            if self._identity(end) != identity:
+                raise DatabaseReplaced(f"{self._path.name}{end}")
+
+    def _identity(self, end: str) -> tuple[int, int] | None:
+        try:
+            status = Path(f"{self._path}{end}").stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
 
 
 class _Watch:

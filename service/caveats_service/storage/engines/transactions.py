@@ -21,7 +21,7 @@ from sqlalchemy import URL
 
 from caveats_service.storage.engines.engine import COUNTERS, Engine, Progress, Watch
 from caveats_service.storage.engines.migrate import Schema, StepDone, schema_of, upgrade
-from caveats_service.storage.engines.postgres import Postgres
+from caveats_service.storage.engines.postgres import CONNECTIONS, Postgres
 from caveats_service.storage.engines.queue import WAITER, Waiter
 from caveats_service.storage.engines.sqlite import Sqlite
 from caveats_service.storage.errors import StoreError, StoreUnavailable, TransactionAborted
@@ -51,11 +51,13 @@ class Database:
 
     `url`: `sqlite:///path` (the path as it is, nothing escaped), `sqlite_url(path)`, or
     `postgresql://user@host:port/database` in any of libpq's forms. `patience`: how long a connection, a lock or
-    an answer is waited for; by default the engine's `PATIENCE`.
+    an answer is waited for; by default the engine's `PATIENCE`. `connections`: the most to PostgreSQL, 3 or more.
     """
 
-    def __init__(self, url: URL | str, *, patience: timedelta | None = None) -> None:
-        self._engine = _engine(url, {} if patience is None else {"patience": patience})
+    def __init__(
+        self, url: URL | str, *, patience: timedelta | None = None, connections: int = CONNECTIONS
+    ) -> None:
+        self._engine = _engine(url, {} if patience is None else {"patience": patience}, connections)
         self._running: set[asyncio.Task[Any]] = set()
         self._pid = 0
         self._written_at = -_WRITE_PROVES
@@ -274,12 +276,12 @@ async def in_batches(step: Callable[[], Awaitable[int]], size: int) -> int:
             return done
 
 
-def _engine(url: URL | str, given: dict[str, timedelta]) -> Engine:
+def _engine(url: URL | str, given: dict[str, timedelta], connections: int) -> Engine:
     if isinstance(url, URL):
         if url.drivername == "sqlite+aiosqlite" and url.database:
             return Sqlite(Path(url.database), **given)
     elif url.startswith(_POSTGRES):
-        return Postgres(url, **given)
+        return Postgres(url, connections=connections, **given)
     elif url.startswith(_SQLITE) and url != _SQLITE:
         return Sqlite(Path(url.removeprefix(_SQLITE)), **given)
     raise StoreError("the store's address is sqlite:///path or postgresql://user@host:port/database")

@@ -5,8 +5,6 @@ Knows the protocol over httptools, which keeps all that is sent until a line end
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 from caveats.http import Problem
 from caveats_service.server.protocol import ServiceProtocol
 
@@ -40,15 +38,11 @@ class HeadLimitedProtocol(ServiceProtocol):
             return
         self._grown += len(data)
         most = self.config.h11_max_incomplete_event_size
-        if most is not None and self._grown > most and not self.transport.is_closing():
-            self.transport.write(_refusal(most))
-            self.transport.close()
-
-
-def _refusal(most: int) -> bytes:
-    problem = Problem(
-        431, "headers_too_large", f"the request's head, or what follows its body, has at most {most} bytes"
-    )
-    lines = [f"HTTP/1.1 431 {HTTPStatus(431).phrase}", "connection: close"]
-    lines += [f"{name.lower()}: {value}" for name, value in problem.headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode("ascii") + problem.body
+        if most is not None and self._grown > most:
+            self.refuse(
+                Problem(
+                    431,
+                    "headers_too_large",
+                    f"the request's head, or what follows its body, has at most {most} bytes",
+                )
+            )

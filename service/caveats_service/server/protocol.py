@@ -1,6 +1,7 @@
-"""HTTP/1.1 on a connection, where uvicorn's protocol over httptools would lose the place: upgrades, and early answers.
+"""HTTP/1.1 on a connection: bounds in time, and order where uvicorn's protocol over httptools would lose the place.
 
-Knows uvicorn's protocol; knows no request of this service. An upgrade that nobody takes is ignored, as RFC 9110, section
+Knows uvicorn's protocol; knows no request of this service. Each step of a client has its time: a head, a body (which the
+application reads), and taking what was written. A request that cannot be read is answered after those before it. An upgrade that nobody takes is ignored, as RFC 9110, section
 7.8, has it: httptools would drop the request's body. What comes after a body is no header, which uvicorn would take it
 for: proxies check heads only. A connection that is closed while the client still sends is closed
 in two steps, as nginx does it: what comes is thrown away, because the kernel would answer it with a reset, and a reset
@@ -9,14 +10,23 @@ takes the answer away from a client that has not read it yet.
 
 from __future__ import annotations
 
+import asyncio
+import functools
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from caveats.http import Problem, unavailable
 
 if TYPE_CHECKING:
-    import asyncio
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
+HEAD_WITHIN = 25.0
+"""Seconds, at most, until the first byte, and from there until a head is whole."""
+WRITE_WITHIN = 30.0
+"""Seconds, at most, in which a client takes up some 50 KB of what was written for it, or the rest after a close."""
 _LINGER = 5.0
 """Seconds, at most, in which what a client still sends is thrown away."""
 _MOST_THROWN_AWAY = 4 * 1024 * 1024
@@ -26,7 +36,9 @@ _MOST_THROWN_AWAY = 4 * 1024 * 1024
 class ServiceProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which takes no upgrade and reads the body, and closes without a reset.
 
-    A head is whole within `timeout_keep_alive` seconds from its first byte; a connection without a byte is as idle as a kept one.
+    A connection says something within `HEAD_WITHIN` seconds, and a head is whole within as many from its first byte; both
+    within `timeout_keep_alive` seconds, which is for a connection that has had an answer. A client that does not read
+    what was written for it within `WRITE_WITHIN` seconds is cut off.
     """
 
     lingering = False
@@ -34,6 +46,12 @@ class ServiceProtocol(HttpToolsProtocol):
     _thrown_away = 0
     _head_begun = False
     """Whether some of a head has come, and not all."""
+    _running: RequestResponseCycle | None = None
+    """The request that is answered now, or was answered last; `cycle` is the last one that was read."""
+    _last_words: bytes | None = None
+    """The last answer, which waits for those before it."""
+    _cut_off: asyncio.TimerHandle | None = None
+    """Ends the connection, unless the client takes what was written."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """As uvicorn does, with a transport that closes in two steps."""
@@ -42,29 +60,109 @@ class ServiceProtocol(HttpToolsProtocol):
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        """Parse `data`, unless the last answer has been sent."""
-        if self.lingering:
+        """Parse `data`, unless the last answer has been sent or waits for those before it."""
+        if self.lingering or self._last_words is not None:
             self._thrown_away += len(data)
             if self._thrown_away > _MOST_THROWN_AWAY:
                 self.transport.close()
             return
-        if not self._head_begun:
-            self._unset_keepalive_if_required()
+        begun = self._head_begun
         try:
             self._parse(data)
         except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            self.refuse(Problem(400, "bad_request", "the request is malformed (RFC 9112)"))
             return
         self._head_begun = self.scope is not None and "method" not in self.scope
-        idle = self.cycle is None or self.cycle.response_complete
-        if self._head_begun and idle and self.timeout_keep_alive_task is None:
+        if self._head_begun and not begun and self._is_idle:
             self._await_head()
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _await_head(self) -> None:
         """Close the connection after a while, unless a head is whole by then."""
+        self._unset_keepalive_if_required()
         self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
+            min(HEAD_WITHIN, self.timeout_keep_alive), self.timeout_keep_alive_handler
         )
+
+    def refuse(self, problem: Problem) -> None:
+        """Answer a request that cannot be read to its end, after the answers to those before it, and close."""
+        if self.transport.is_closing() or self._last_words is not None:
+            return
+        cycle = self.cycle
+        broken = cycle is not None and cycle.more_body and not cycle.response_complete
+        if broken and cycle is not self._running:  # it waits for its turn, which it will not have
+            self.pipeline.popleft()
+        elif broken and cycle.response_started:
+            cycle.keep_alive = False  # its answer is the last one
+            return
+        elif broken:
+            _disconnect(cycle)
+        if (
+            self._running is not None
+            and not self._running.response_complete
+            and not self._running.disconnected
+        ):
+            self._last_words = _answer_of(problem)
+        else:
+            self._end_with(_answer_of(problem))
+
+    def _end_with(self, answer: bytes) -> None:
+        self.transport.write(answer)
+        self.transport.close()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn does; the head that has begun already has as long as any, and a refusal that waits is written."""
+        if self._last_words is not None and not self.pipeline and not self.transport.is_closing():
+            self._end_with(self._last_words)
+            return
+        super().on_response_complete()
+        if self._head_begun and self.timeout_keep_alive_task is not None:
+            self._await_head()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
+        self._running = cycle
+        super()._start_asgi_task(cycle, functools.partial(self._answer, cycle, app))
+
+    async def _answer(
+        self, cycle: RequestResponseCycle, app: ASGIApp, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Run the application. It is cancelled where the process ends, whose time for answers is over."""
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not cycle.response_started and not self.transport.is_closing():
+                self.transport.write(_answer_of(unavailable(detail="the process is about to stop")))
+            _disconnect(cycle)
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As uvicorn does, which would tell only the last of several requests."""
+        if self._running is not None and not self._running.response_complete:
+            _disconnect(self._running)
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        if self._cut_off is not None:
+            self._cut_off.cancel()
+
+    def pause_writing(self) -> None:
+        """As uvicorn does; the client has some time to read."""
+        super().pause_writing()
+        self.limit_writing()
+
+    def resume_writing(self) -> None:
+        """As uvicorn does."""
+        super().resume_writing()
+        if self._cut_off is not None and not self.transport.is_closing():
+            self._cut_off.cancel()
+            self._cut_off = None
+
+    def limit_writing(self) -> None:
+        """End the connection after a while, whatever has not been read by then."""
+        if self._cut_off is None:
+            self._cut_off = self.loop.call_later(WRITE_WITHIN, self.transport.abort)
 
     def on_headers_complete(self) -> None:
         """As uvicorn does; the time for the head is over."""
@@ -130,6 +228,7 @@ class _LingeringTransport:
 
     def close(self) -> None:
         """Send what is written; then close, at once or when the client has, or has had `_LINGER` seconds to."""
+        self._protocol.limit_writing()
         if self.is_closing() or not self._protocol.still_sending or not self._transport.can_write_eof():
             self._transport.close()
             return
@@ -138,6 +237,19 @@ class _LingeringTransport:
         self._transport.write_eof()
         self._protocol.flow.resume_reading()
         self._protocol.loop.call_later(_LINGER, self._transport.close)
+
+
+def _disconnect(cycle: RequestResponseCycle) -> None:
+    """Tell the application that nobody waits for this answer any more."""
+    cycle.disconnected = True
+    cycle.message_event.set()
+
+
+def _answer_of(problem: Problem) -> bytes:
+    """The whole answer, which closes the connection."""
+    lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}", "connection: close"]
+    lines += [f"{name.lower()}: {value}" for name, value in problem.headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + problem.body
 
 
 def _throw_away(data: object) -> None:

@@ -44,6 +44,9 @@ _TEND_EVERY = 2.0
 """Seconds between two rounds of `_tend`."""
 _RETRY_AFTER = 0.5
 """Seconds, after background work has failed."""
+_STOP_WITHIN = 2.0
+"""Seconds, at most, for the end of background work and for closing the database."""
+_CANCEL_AGAIN = 0.25
 _PRUNE_EVERY = 600.0
 """Seconds between two rounds of forgetting what has expired."""
 _ACTOR = SERVICE_NAME
@@ -101,21 +104,23 @@ class ServiceRuntime:
         self._tasks: list[asyncio.Task[None]] = []
         self._prune_at = monotonic() + _PRUNE_EVERY
 
-    async def start(self) -> None:
+    async def start(self, *, create: bool = True) -> None:
         """Open everything; the first time, make the seal key, a master key and an admin. Started already: nothing.
 
-        Raises `SealKeyError`, `StoreError` or `SettingsError`, and then nothing is left open.
+        `create` false: there must be a database. Raises `SealKeyError`, `StoreError` or `SettingsError`, and then nothing is left open.
         """
         if self._tasks:
             return
         self.store, seal_key = await open_store(
-            self.settings, done=lambda step: log.info("database_migrated", schema=step.revision)
+            self.settings,
+            create=create,
+            done=lambda step: log.info("database_migrated", schema=step.revision),
         )
         try:
             await self._assemble(seal_key)
             self.first_admin = await self._add_first_admin()
         except BaseException:
-            await self.store.close()
+            await self._close_store()
             raise
         self._tasks = [
             asyncio.create_task(_forever(self.feed.follow, 0.0, "feed"), name="feed"),
@@ -183,18 +188,27 @@ class ServiceRuntime:
         self.waiters.end()
 
     async def stop(self) -> None:
-        """Write down what is only in memory, and close."""
+        """Write down what is only in memory, and close: within two seconds, also if the database does not answer."""
         self.take_leave()
         self._stopping = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(StoreError):
-            await self.tokens.write_uses()
+        try:
+            async with asyncio.timeout(_STOP_WITHIN / 2):
+                await _ended(self._tasks)
+                with contextlib.suppress(StoreError):
+                    await self.tokens.write_uses()
+        except TimeoutError:
+            log.warning("stopped_without_the_database", lost="times of last use, of the last two seconds")
         self.passwords.close()
         self.tokens.close()
         self.discharges.close()
-        await self.store.close()
+        await self._close_store()
+
+    async def _close_store(self) -> None:
+        try:
+            async with asyncio.timeout(_STOP_WITHIN / 2):
+                await self.store.close()
+        except TimeoutError:
+            log.warning("database_not_closed", reason="it has not answered")
 
     def _work_ended(self, task: asyncio.Task[None]) -> None:
         """A node without its background work hears of no revocation: it answers no longer than it must."""
@@ -252,6 +266,14 @@ class ServiceRuntime:
             await self.store.replies.prune(now=now)
             await self.store.interactions.prune(now=now)
             await self._look_for_damage()
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel the tasks until all have ended: a cancellation can be lost in a library, such as `wait_for` of Python 3.11."""
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=_CANCEL_AGAIN)
 
 
 async def _forever(work: Callable[[], Coroutine[Any, Any, None]], every: float, name: str) -> None:

@@ -394,7 +394,8 @@ class RevocationFeed:
             if left <= 0:
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._waiting.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._waiting.wait()
 
     def signing_key(self, audience: str) -> AudienceKey:
         """The key that seals the feed for an audience."""

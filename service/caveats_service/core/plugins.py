@@ -75,7 +75,9 @@ class PluginThreadPool:
             self._waiting[item] = None
             self._find_thread()
         try:
-            return await asyncio.wait_for(item.answer, deadline)
+            async with asyncio.timeout(deadline):
+                result: _T = await item.answer
+                return result
         finally:
             self._leave(item)
 

@@ -65,7 +65,8 @@ class Waiters:
             due = now() + every
             while not event.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(event.wait(), max(0, min(_LONGEST, due - now())))
+                    async with asyncio.timeout(max(0, min(_LONGEST, due - now()))):
+                        await event.wait()
                 if self._ended:
                     raise Busy("the process is about to stop", 1)
                 if not event.is_set() and await gone():

@@ -19,6 +19,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from caveats.http import Problem, unavailable
+from caveats_service.server.open_files import most_connections
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -58,6 +59,8 @@ class ServiceProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.transport = _LingeringTransport(transport, self)  # type: ignore[assignment]
         self._await_head()
+        if len(self.connections) > most_connections():
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`, unless the last answer has been sent or waits for those before it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
@@ -14,16 +15,15 @@ import uvicorn
 from caveats_service.app import create_app
 from caveats_service.core import log
 from caveats_service.runtime import ServiceRuntime
-from caveats_service.server.draining import DrainingServer
+from caveats_service.server.draining import ServiceServer
 from caveats_service.server.header_limit import HeadLimitedProtocol
 from caveats_service.server.logging import configure
+from caveats_service.server.open_files import raise_limit
 from caveats_service.server.workers import Workers, listen
+from caveats_service.setting_types import is_service_link
 from caveats_service.settings import PREFIX, QUIET_START, Settings, SettingsError, unknown_variables
 
 if TYPE_CHECKING:
-    import socket
-    from types import FrameType
-
     from starlette.applications import Starlette
 
 _QUIET = f"{PREFIX}{QUIET_START}"
@@ -55,13 +55,18 @@ def serve(settings: Settings, workers: int = 1) -> None:
     """
     configure(settings)
     for variable, _ in unknown_variables():
-        log.warning("unknown_setting", variable=variable)
+        if not is_service_link(variable, os.environ[variable]):
+            log.warning("unknown_setting", variable=variable)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash writes no key from memory to a disk
+    raise_limit()
     if workers == 1:
-        app = create_app(settings, on_start=_started)
-        server = _Server(uvicorn.Config(app, **options(settings)))
-        server.run()
-        if not server.started or app.state.runtime.ended_work is not None:
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup has asked for that
+            signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
+        app = create_app(settings)
+        server = ServiceServer(uvicorn.Config(app, **options(settings)), ready=_print_start)
+        with contextlib.suppress(KeyboardInterrupt):  # told to stop
+            server.run()
+        if not (server.started or server.should_exit) or app.state.runtime.ended_work is not None:
             raise SystemExit(1)
         return
     asyncio.run(_prepare(settings))
@@ -78,7 +83,8 @@ def serve(settings: Settings, workers: int = 1) -> None:
             f"cannot listen on port {settings.port} of {settings.host}: {error.strerror}"
         ) from None
     _print_address(settings, workers, sockets[0].getsockname()[1])
-    Workers(config, sockets).run()
+    if not Workers(config, sockets).run():
+        raise SystemExit(1)
 
 
 def worker() -> Starlette:
@@ -88,42 +94,7 @@ def worker() -> Starlette:
     if quiet:
         os.environ[_QUIET] = quiet
     configure(settings)
-    return create_app(settings, on_start=_worker_started)
-
-
-def _started(runtime: ServiceRuntime) -> None:
-    _end_streams_on_signal(runtime)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup has asked for that
-        signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
-
-
-def _worker_started(runtime: ServiceRuntime) -> None:
-    _end_streams_on_signal(runtime)
-    signal.signal(
-        signal.SIGHUP, signal.SIG_IGN
-    )  # a closed terminal tells the parent, which tells the workers
-    runtime.on_failure = lambda: signal.raise_signal(signal.SIGTERM)  # the parent starts another worker
-
-
-def _end_streams_on_signal(runtime: ServiceRuntime) -> None:
-    """End the answers that go on by themselves (feed, long polls) as soon as the process is told to stop.
-
-    uvicorn stops the application only after all answers have ended, and these never would.
-    """
-    loop = asyncio.get_running_loop()
-
-    def install(number: signal.Signals) -> None:
-        before = signal.getsignal(number)
-
-        def handle(received: int, frame: FrameType | None) -> None:
-            loop.call_soon_threadsafe(runtime.take_leave)
-            if callable(before):
-                before(received, frame)
-
-        signal.signal(number, handle)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        install(number)
+    return create_app(settings)
 
 
 async def _prepare(settings: Settings) -> None:
@@ -134,24 +105,12 @@ async def _prepare(settings: Settings) -> None:
     await runtime.stop()
 
 
-class _Server(DrainingServer):
-    """Prints the address once requests are accepted there, and after the first start the admin."""
-
-    def _exit(self) -> None:
-        self.should_exit = True
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        app: Any = self.config.app
-        runtime: ServiceRuntime = app.state.runtime
-        runtime.on_failure = self._exit
-        await runtime.start()  # here, so that an error reaches `serve`: uvicorn would log its traceback
-        await super().startup(sockets)
-        if self.started:
-            port = next(
-                (s.sockets[0].getsockname()[1] for s in self.servers if s.sockets), runtime.settings.port
-            )
-            _print_address(runtime.settings, 1, port)
-            _print_admin(runtime)
+def _print_start(server: ServiceServer) -> None:
+    """Print the address, now that requests are accepted there, and after a first start the admin."""
+    settings = server.runtime.settings
+    port = next((s.sockets[0].getsockname()[1] for s in server.servers if s.sockets), settings.port)
+    _print_address(settings, 1, port)
+    _print_admin(server.runtime)
 
 
 def _print_address(settings: Settings, workers: int, port: int) -> None:

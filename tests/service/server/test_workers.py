@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import signal
 import socket
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,11 +20,21 @@ import httpx2 as httpx
 import pytest
 import uvicorn
 
-from caveats_service.server.draining import DrainingServer
+from caveats_service.server.draining import STOP_WITHIN, DrainingServer
 from caveats_service.server.uvicorn import options
 from caveats_service.server.workers import listen
 from caveats_service.settings import Settings
-from tests.support.service import CLIENT, Process, Service, command, process, raw, spawn, until
+from tests.support.service import (
+    CLIENT,
+    Process,
+    Service,
+    command,
+    environment,
+    process,
+    raw,
+    spawn,
+    until,
+)
 from tests.support.workers import connections_of, workers_of
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="queues that share a port are Linux's")
@@ -206,3 +219,201 @@ def test_a_port_that_is_taken_stops_the_start(tmp_path: Path, workers: str) -> N
     assert done.returncode
     assert "in use" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+# workers that are lost
+
+
+def two_of(running: Process) -> list[int]:
+    """Both workers, once the service answers."""
+    until(lambda: len(workers_of(running.popen.pid)) == 2, 90)
+    assert answers(running)
+    time.sleep(2)  # the supervisor asks twice a second
+    return workers_of(running.popen.pid)
+
+
+def answers(running: Process) -> bool:
+    """Whether a new connection is answered."""
+    with socket.create_connection(("127.0.0.1", _port(running)), 60) as connection:
+        return b'{"status":"ok"}' in _ask(connection)
+
+
+def said(running: Process, event: str) -> list[str]:
+    return [line for line in running.output if event in line]
+
+
+def alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@linux
+@pytest.mark.slow
+def test_workers_end_by_themselves_when_their_parent_was_killed(tmp_path: Path) -> None:
+    running = spawn(tmp_path, "--workers", "2")
+    workers = two_of(running)
+    running.kill()
+    until(lambda: not any(map(alive, workers)), 40)
+    running.stop()
+    assert "Traceback" not in "\n".join(running.output)
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize(("gone", "lost"), [("seal.key", 1), ("caveats.db", 2)])
+def test_a_worker_that_is_lost_while_something_is_away_is_started_until_it_is_back(
+    tmp_path: Path, gone: str, lost: int
+) -> None:
+    """The other one goes on, the service does not end, and nothing is made anew in place of what is away."""
+    with process(tmp_path, "--workers", "2") as running:
+        workers = two_of(running)
+        here, away = tmp_path / "data" / gone, tmp_path / "away"
+        here.rename(away)
+        for worker in workers[:lost]:
+            os.kill(worker, signal.SIGKILL)
+        until(lambda: len(said(running, "worker_cannot_start")) >= lost, 180)
+        assert not here.exists()
+        assert running.popen.poll() is None
+        if lost == 1:
+            assert workers[1] in workers_of(running.popen.pid)
+        away.rename(here)
+        until(lambda: len({*workers_of(running.popen.pid)} - {*workers[:lost]}) == 2, 180)
+        assert answers(running)
+        running.popen.send_signal(signal.SIGTERM)
+        assert running.popen.wait(30) == 0
+        assert "Traceback" not in "\n".join(running.output)
+
+
+@linux
+@pytest.mark.slow
+def test_a_stop_in_the_pause_before_a_worker_is_started_again_ends(tmp_path: Path) -> None:
+    with process(tmp_path, "--workers", "2") as running:
+        workers = two_of(running)
+        (tmp_path / "data" / "seal.key").rename(tmp_path / "away")
+        os.kill(workers[0], signal.SIGKILL)
+        until(lambda: bool(said(running, "worker_cannot_start")), 180)
+        running.popen.send_signal(signal.SIGTERM)
+        assert running.popen.wait(30) == 0
+        assert not any(map(alive, workers))
+
+
+@linux
+@pytest.mark.slow
+def test_a_worker_that_stands_still_is_killed_at_a_stop(tmp_path: Path) -> None:
+    with process(tmp_path, "--workers", "2") as running:
+        workers = two_of(running)
+        os.kill(workers[0], signal.SIGSTOP)
+        running.popen.send_signal(signal.SIGTERM)
+        assert running.popen.wait(STOP_WITHIN + 10) == 0
+        assert said(running, "worker_killed")
+        assert not any(map(alive, workers))
+
+
+@linux
+@pytest.mark.slow
+def test_a_worker_that_stands_still_is_replaced(tmp_path: Path) -> None:
+    with process(tmp_path, "--workers", "2") as running:
+        workers = two_of(running)
+        os.kill(workers[0], signal.SIGSTOP)
+        until(lambda: bool(said(running, "worker_hangs")), 120)
+        until(lambda: len({*workers_of(running.popen.pid)} - {workers[0]}) == 2, 120)
+        assert workers[1] in workers_of(running.popen.pid)
+        assert answers(running)
+
+
+_SUPERVISOR = """
+import sys
+import uvicorn
+from caveats_service.server.uvicorn import options
+from caveats_service.server.workers import Workers, listen
+from caveats_service.settings import Settings
+
+config = uvicorn.Config("{app}", factory=True, workers=2, **options(Settings.load()))
+sys.exit(0 if Workers(config, listen("127.0.0.1", 0, 2, 128)).run() else 1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("app", "given", "says"),
+    [
+        ("caveats_service.server.uvicorn:worker", {"CHECKERS": "nothing-of-this-name"}, "CAVEATS_CHECKERS"),
+        ("caveats_service.server.uvicorn:worker", {}, "there is no database"),
+        ("caveats_service.server.uvicorn:no_such_app", {}, "no_such_app"),
+    ],
+)
+def test_workers_that_never_start_are_given_up_with_their_reason_and_no_zero(
+    tmp_path: Path, app: str, given: dict[str, str], says: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _SUPERVISOR.format(app=app)],
+        env=environment(tmp_path, **given),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert says in done.stdout + done.stderr
+    assert "workers_given_up" in done.stdout + done.stderr
+
+
+# open files
+
+
+@linux
+@pytest.mark.slow
+def test_connections_beyond_the_limit_of_open_files_are_closed_and_it_is_said(tmp_path: Path) -> None:
+    """And nothing spins, nothing is lost for good, and the log does not grow with each of them."""
+    with process(tmp_path) as running:
+        resource.prlimit(running.popen.pid, resource.RLIMIT_NOFILE, (128, 128))
+        with ExitStack() as stack:
+            flood = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", _port(running)), 30))
+                for _ in range(200)
+            ]
+            assert _ask(flood[0])
+            until(lambda: bool(said(running, "open_files_limit_near")), 60)
+            ended = [one for one in flood[1:] if _is_closed(one)]
+            assert 90 <= len(ended) <= 180
+            busy = _seconds_of(running.popen.pid)
+            time.sleep(2)
+            assert _seconds_of(running.popen.pid) - busy < 1
+        until(lambda: bool(said(running, "open_files_limit_far")), 60)
+        assert answers(running)
+        assert len(running.output) < 12
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    connection.settimeout(0.05)
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def _seconds_of(pid: int) -> float:
+    """The processor time that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_low_limit_of_open_files_is_raised_as_far_as_it_may(tmp_path: Path) -> None:
+    script = (
+        "import resource\n"
+        "from caveats_service.server.open_files import most_connections, raise_limit\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512))\n"
+        "raise_limit()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE), most_connections())\n"
+    )
+    given = environment(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=given, capture_output=True, text=True, check=True
+    )
+    assert "(512, 512) 444" in done.stdout
+    assert "open_files_limit_low" in done.stdout + done.stderr

@@ -70,10 +70,15 @@ class RequestContext:
 
     @property
     def throttle_key(self) -> str:
-        """The address that guesses are counted by: an IPv6 client has at least a /64 to itself."""
-        address = None if self.client_ip is None else parse_address(self.client_ip)
+        """The address that guesses are counted by: an IPv6 client has at least a /64 to itself.
+
+        The peer's where the client's is not known: a client behind a trusted proxy that sends headers which are odd, or
+        contradict the proxy's, is counted as the proxy, and chooses no address.
+        """
+        text = self.client_ip or self.head.peer or "unknown"
+        address = parse_address(text)
         if address is None:
-            return self.client_ip or "unknown"
+            return text
         return str(address) if address.version == 4 else address.exploded[:19]
 
     def param(self, name: str) -> str:

@@ -129,6 +129,29 @@ def _is_postgres(text: str) -> bool:
     return len(parts.path) > 1 and not parts.fragment
 
 
+DEFAULT_PORT = 8080
+_LINK_NAME = re.compile(
+    r"(?:.+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:ADDR|PORT|PROTO))?)"
+)
+_LINK_VALUE = re.compile(r"(?:tcp|udp|sctp)://.+")
+
+
+def is_service_link(variable: str, value: str) -> bool:
+    """Whether Kubernetes sets this variable in every pod beside a Service, or Docker for a link to a container.
+
+    A Service `caveats` makes CAVEATS_SERVICE_HOST, CAVEATS_PORT=tcp://10.0.0.1:8080, CAVEATS_PORT_8080_TCP and more.
+    """
+    name = variable.upper()
+    return _LINK_NAME.fullmatch(name) is not None or (
+        name.endswith("_PORT") and _LINK_VALUE.fullmatch(value) is not None
+    )
+
+
+def _own_port(value: object) -> object:
+    """The default in place of a link, which says where another process listens."""
+    return DEFAULT_PORT if isinstance(value, str) and _LINK_VALUE.fullmatch(value) else value
+
+
 def _path(value: object) -> object:
     if isinstance(value, str) and (not value or "\0" in value):
         raise ValueError("not a path")
@@ -148,6 +171,7 @@ def _origin(text: str) -> str:
     return f"{scheme}://{host.removesuffix(DEFAULT_PORTS[scheme])}"
 
 
+_COOKIE_NAME = re.compile(r"(?!__)[A-Za-z0-9_-]{1,64}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _OWN_PATHS = ("/v1", "/discharge")
 """Where the service's own addresses begin."""
@@ -167,6 +191,14 @@ _ORIGIN_FORM = "an origin such as https://auth.example (lower case, no path)"
 
 Switch: TypeAlias = Annotated[bool, Accepts("true or false")]
 Count: TypeAlias = Annotated[int, BeforeValidator(_count), Accepts("a whole number")]
+OwnPort = BeforeValidator(_own_port)
+CookieName: TypeAlias = Annotated[
+    str | None,
+    BeforeValidator(
+        lambda value: value if value is None else _matching(_COOKIE_NAME, "not a name")(str(value))
+    ),
+    Accepts("1 to 64 letters, digits, - and _, not __ at the beginning"),
+]
 Seconds: TypeAlias = Annotated[float, BeforeValidator(_decimal), Accepts("seconds, such as 2 or 0.5")]
 Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_duration), Accepts(ACCEPTED)]
 Rate: TypeAlias = Annotated[

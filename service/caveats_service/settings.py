@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,7 +21,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from caveats.durations import format_duration
 from caveats.http import TrustedProxies
 from caveats_service.setting_types import (
+    DEFAULT_PORT,
     Accepts,
+    CookieName,
     Count,
     DatabaseUrl,
     Duration,
@@ -29,11 +32,13 @@ from caveats_service.setting_types import (
     Location,
     LogLevel,
     Origins,
+    OwnPort,
     Proxies,
     PublicUrl,
     Rate,
     Seconds,
     Switch,
+    is_service_link,
 )
 
 PREFIX = "CAVEATS_"
@@ -42,7 +47,7 @@ QUIET_START = "QUIET_START"
 _OTHERS = {QUIET_START, "ALLOW_HTTP", "CONFIG_DIR", "NEW_PASSWORD", "PASSWORD", "TOKEN", "URL", "USERNAME"}
 """Variables that are no settings: of workers, and the client's."""
 _CLOSE = 0.8
-"""How much of a name must be that of a setting to be a slip (0 to 1). Kubernetes sets CAVEATS_SERVICE_HOST and the like."""
+"""How much of a name must be that of a setting to be a slip (0 to 1)."""
 
 
 class SettingsError(Exception):
@@ -102,8 +107,8 @@ class Settings(BaseSettings):
     host: Annotated[str, Accepts("an address or host name")] = Field(
         "127.0.0.1", min_length=1, description="Address to listen on."
     )
-    port: Annotated[Count, Accepts("a port, 0 to 65535")] = Field(
-        8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one."
+    port: Annotated[Count, OwnPort, Accepts("a port, 0 to 65535")] = Field(
+        DEFAULT_PORT, ge=0, le=65_535, description="Port to listen on; 0 takes a free one."
     )
     keep_alive_timeout: Duration = Field(
         timedelta(minutes=3),
@@ -140,6 +145,12 @@ class Settings(BaseSettings):
         default=True,
         description="Session cookie over https only, with a __Host- name. Browsers (not Safari) take it from "
         "http://localhost as well; false is for plain http elsewhere, in development.",
+    )
+
+    session_cookie: CookieName = Field(
+        None,
+        description="Name of the session cookie, after its prefix. Services on one host need one each: browsers send cookies "
+        "to all ports of a host. Unset: caveats-session, with the port of CAVEATS_PUBLIC_URL if that has one and no path.",
     )
 
     checkers: Annotated[
@@ -323,11 +334,13 @@ class Settings(BaseSettings):
         _, slash, path = (self.public_url or "").partition("://")[2].partition("/")
         return f"{slash}{path}"
 
-    @property
+    @cached_property
     def cookie_name(self) -> str:
         """The session cookie's name. Browsers hold `__Host-` to Secure, this host and all paths; `__Secure-` to Secure."""
-        prefix = "__Secure-" if self.public_path else "__Host-"
-        return f"{prefix}caveats-session" if self.cookie_secure else "caveats-session"
+        prefix = ("__Secure-" if self.public_path else "__Host-") if self.cookie_secure else ""
+        port = urlsplit(self.public_url or "").port
+        own = f"caveats-session-{port}" if port and not self.public_path else "caveats-session"
+        return f"{prefix}{self.session_cookie or own}"
 
     @property
     def longest_life(self) -> timedelta:
@@ -385,7 +398,8 @@ def unknown_variables() -> list[tuple[str, str | None]]:
     for variable in sorted(os.environ):
         name = variable.upper()
         if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in {*names, *_OTHERS}:
-            close = difflib.get_close_matches(name.removeprefix(PREFIX), names, 1, _CLOSE)
+            slip = not is_service_link(variable, os.environ[variable])
+            close = slip and difflib.get_close_matches(name.removeprefix(PREFIX), names, 1, _CLOSE)
             unknown.append((variable, f"{PREFIX}{close[0]}" if close else None))
     return unknown
 

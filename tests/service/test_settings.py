@@ -7,12 +7,14 @@ import os
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 import caveats_client
 from caveats.durations import parse_duration
+from caveats_service.setting_types import is_service_link
 from caveats_service.settings import Settings, SettingsError, describe_settings, unknown_variables
 
 
@@ -259,3 +261,75 @@ def test_the_variables_of_the_client_are_no_slips(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(variable, "x")
     known = {f"CAVEATS_{name.upper()}" for name in Settings.model_fields}
     assert {name for name, _ in unknown_variables()} & (variables - known) == set()
+
+
+# what Kubernetes sets
+
+LINKS = {
+    "CAVEATS_SERVICE_HOST": "10.0.0.1",
+    "CAVEATS_SERVICE_PORT": "8080",
+    "CAVEATS_SERVICE_PORT_HTTP": "8080",
+    "CAVEATS_SERVICE_PORT_PUBLIC_URL": "8080",
+    "CAVEATS_PORT": "tcp://10.0.0.1:8080",
+    "CAVEATS_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+    "CAVEATS_PORT_8080_TCP_PROTO": "tcp",
+    "CAVEATS_PORT_8080_TCP_PORT": "8080",
+    "CAVEATS_PORT_8080_TCP_ADDR": "10.0.0.1",
+    "CAVEATS_PUBLIC_PORT": "tcp://10.0.0.2:80",
+    "CAVEATS_HOST_PORT": "tcp://10.0.0.3:80",
+    "CAVEATS_DATABASE_SERVICE_HOST": "10.0.0.4",
+}
+"""Beside the services `caveats`, `caveats-public`, `caveats-host` and `caveats-database`."""
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp"])
+def test_what_kubernetes_sets_beside_a_service_of_this_name_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    for variable, value in LINKS.items():
+        monkeypatch.setenv(variable, value.replace("tcp:", f"{protocol}:"))
+    assert Settings.load().port == Settings.load(port=8080).port == 8080
+    assert all(meant is None for _, meant in unknown_variables())
+    assert all(is_service_link(variable, os.environ[variable]) for variable, _ in unknown_variables())
+
+
+@pytest.mark.parametrize("value", ["tcp", "tcp://", "http://10.0.0.1:8080", "8080/tcp", ""])
+def test_another_value_of_the_port_is_a_slip(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("CAVEATS_PORT", value)
+    with pytest.raises(SettingsError, match="CAVEATS_PORT: not a whole number; accepted: a port"):
+        Settings.load()
+
+
+def test_a_slip_beside_them_is_still_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAVEATS_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("CAVEATS_PUBLIC_UR", "https://auth.example")
+    with pytest.raises(SettingsError, match="did you mean CAVEATS_PUBLIC_URL"):
+        Settings.load()
+
+
+# the session cookie's name
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({}, "__Host-caveats-session"),
+        ({"public_url": "https://example.com"}, "__Host-caveats-session"),
+        ({"public_url": "https://example.com:443"}, "__Host-caveats-session"),
+        ({"public_url": "https://example.com:8443"}, "__Host-caveats-session-8443"),
+        ({"public_url": "http://example.com:8080", "cookie_secure": False}, "caveats-session-8080"),
+        ({"public_url": "https://example.com:8443/auth"}, "__Secure-caveats-session"),
+        ({"session_cookie": "team-a"}, "__Host-team-a"),
+        ({"session_cookie": "team-a", "public_url": "https://example.com/a"}, "__Secure-team-a"),
+        ({"session_cookie": "team-a", "public_url": "https://example.com:8443"}, "__Host-team-a"),
+        ({"session_cookie": "team-a", "cookie_secure": False}, "team-a"),
+    ],
+)
+def test_the_cookies_name_tells_services_on_one_host_apart(given: dict[str, Any], name: str) -> None:
+    assert Settings.load(**given).cookie_name == name
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a;b", "a=b", "__Host-a", "__Secure-a", "é", "x" * 65, "a\n"])
+def test_a_name_that_no_cookie_can_have_stops_the_start(name: str) -> None:
+    with pytest.raises(SettingsError, match="CAVEATS_SESSION_COOKIE"):
+        Settings.load(session_cookie=name)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx2 as httpx
 import pytest
 
-from tests.support.service import Clock, Service, User, admin_of, bearer, narrow, new_user, problem
+from tests.support.service import CLIENT, Clock, Service, User, admin_of, bearer, narrow, new_user, problem
 
 NAME = "__Host-caveats-session"
 
@@ -257,3 +258,32 @@ def test_a_password_change_ends_every_session(service: Service, user: User) -> N
         )
     assert changed.status_code == 204
     assert problem(with_cookie(service, "GET", "/v1/session", token)) == (401, "invalid_token")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param({"session_cookie": "team-a"}, {"session_cookie": "team-b"}, id="a setting"),
+        pytest.param(
+            {"public_url": "http://127.0.0.1:8001"}, {"public_url": "http://127.0.0.1:8002"}, id="the ports"
+        ),
+    ],
+)
+def test_two_services_on_one_host_keep_their_sessions_in_one_browser(
+    start: Callable[..., Service], tmp_path: Path, first: dict[str, str], second: dict[str, str]
+) -> None:
+    """A browser sends a host's cookies to all of its ports, and keeps one of each name."""
+    one = start(folder=tmp_path / "one", cookie_secure=False, **first)
+    two = start(folder=tmp_path / "two", cookie_secure=False, **second)
+    users = [(one, new_user(one)), (two, new_user(two))]
+    with httpx.Client(**CLIENT) as browser:
+        for service, user in users:
+            origin = {"Origin": service.settings.public_origin or service.url}
+            body = {"username": user.username, "password": user.password}
+            assert browser.post(f"{service.url}/v1/session", json=body, headers=origin).status_code == 201
+        for service, user in users:
+            assert browser.get(f"{service.url}/v1/session").json()["user"] == user.username
+        origin = {"Origin": one.settings.public_origin or one.url}
+        assert browser.delete(f"{one.url}/v1/session", headers=origin).status_code == 204
+        assert browser.get(f"{one.url}/v1/session").status_code == 401
+        assert browser.get(f"{two.url}/v1/session").status_code == 200

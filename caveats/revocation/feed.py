@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from caveats.keys.keyring import AudienceKey, AudienceKeyring
     from caveats.revocation.entries import Revocation, Row
 
+_MOST_VALUES = 20_000
+"""The most lists and objects in a page, which has 5000 entries: a million take seconds, in which nothing else runs."""
 _LABEL = b"caveats/v1/feed"
 _PROOF = b"caveats/v1/feed-reader/"
 
@@ -95,7 +97,9 @@ class UnknownSeal(RejectedDelivery):
 
 
 def _read(text: str) -> tuple[Page, Sequence[Row]]:
-    """The page and the rows in authentic text. Only a service of another version makes this fail."""
+    """The page and the rows in authentic text. Only a service of another version, or a thief of its key, makes this fail."""
+    if text.count("[") + text.count("{") > _MOST_VALUES:
+        raise _unreadable()
     try:
         members = json.loads(text)
         numbers = [members[name] for name in ("epoch", "after", "upto", "last", "at")]

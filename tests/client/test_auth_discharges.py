@@ -16,7 +16,7 @@ from caveats import Bundle, Expires, Macaroon, Method, Refused, authenticate, di
 from caveats import ThirdParty as Party
 from caveats.bakery import BakeryMacaroon, BakeryParty, TimeBefore
 from caveats.token import decode_any_base64
-from caveats_client import Agent, BadDischarge, Client, Interact, TokenAuth, UnusableAddress
+from caveats_client import Agent, BadDischarge, Client, Interact, TokenAuth, Unavailable, UnusableAddress
 from tests.support.bakery import AGENT_KEY, KEY, Asked, FirstParty, Site, ThirdParty, said, site
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -449,3 +449,21 @@ def test_many_requests_at_once_make_one_collection(app: Site, idm: Site) -> None
         thread.join()
     assert got == [200] * 5
     assert len(idm.asked) == 2
+
+
+def test_many_requests_at_once_share_the_error_too_and_the_next_one_asks_again(app: Site, idm: Site) -> None:
+    ours = Ours(app, idm)
+    places = dict(idm.places)
+    idm.places.update(dict.fromkeys(places, lambda _: (503, {"Retry-After": "7"}, b"busy")))
+    auth = TokenAuth(ours.token(), app.url, **nearby(idm))
+
+    async def run() -> list[object]:
+        async with httpx.AsyncClient(auth=auth, trust_env=False) as client:
+            asked = [client.get(f"{app.url}/things") for _ in range(5)]
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+    found = asyncio.run(run())
+    assert [(type(each), each.retry_after) for each in found] == [(Unavailable, 7)] * 5  # type: ignore[attr-defined]
+    assert len(idm.asked) == 1
+    idm.places.update(places)
+    assert get(auth, f"{app.url}/things")[0].status_code == 200

@@ -6,8 +6,7 @@ are an app's own, to any server. One generator serves `httpx.Client` and `httpx.
 
 from __future__ import annotations
 
-import asyncio
-import threading
+import functools
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,7 +21,6 @@ from caveats.pickling import Unpicklable
 from caveats_client.api.errors import BadDischarge
 from caveats_client.api.messages import Reply
 from caveats_client.api.tokens import Token, token_text
-from caveats_client.connections import PerLoop
 from caveats_client.discharge import runner
 from caveats_client.discharge.allowlist import Allowlist, Place
 from caveats_client.discharge.protocol import LARGEST_ANSWER, NOBODY, PROTOCOL, SECONDS, Interact, collecting
@@ -34,6 +32,7 @@ from caveats_client.discharge.required import (
     required,
     wants_discharges,
 )
+from caveats_client.single_flight import AsyncSingleFlight, SingleFlight
 from caveats_client.transport import BodyLimit, LimitedStream, checked_address, packing_of, shown
 
 if TYPE_CHECKING:
@@ -111,8 +110,8 @@ class TokenAuth(Unpicklable, httpx.Auth):
 
     def _renew(self) -> None:
         """Make the locks. What is held is replaced whole, and is the child's as well as the parent's."""
-        self._lock = threading.Lock()  # requests in several threads wait for one collection
-        self._turns = PerLoop(asyncio.Lock)  # and so do several tasks
+        self._flights: SingleFlight[Unbound] = SingleFlight()
+        self._async_flights: AsyncSingleFlight[Unbound] = AsyncSingleFlight()
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Send the request with its credentials. Send it again, at most twice, if the answer asks for discharges."""
@@ -124,11 +123,7 @@ class TokenAuth(Unpicklable, httpx.Auth):
             except StopIteration:
                 return
             if isinstance(wanted, BakeryMacaroon):
-                with self._lock:
-                    answer = self._found(wanted)
-                    if answer is None:
-                        answer = runner.run(self._collecting(wanted), self._allowlist)
-                        self._put(wanted, answer)
+                answer = self._flights.share(id(wanted), functools.partial(self._collect, wanted))
                 continue
             answer = yield wanted
             if _asks(answer):
@@ -145,16 +140,30 @@ class TokenAuth(Unpicklable, httpx.Auth):
             except StopIteration:
                 return
             if isinstance(wanted, BakeryMacaroon):
-                async with self._turns.here():
-                    answer = self._found(wanted)
-                    if answer is None:
-                        answer = await runner.run_async(self._collecting(wanted), self._allowlist)
-                        self._put(wanted, answer)
+                collect = functools.partial(self._collect_async, wanted)
+                answer = await self._async_flights.share(id(wanted), collect)
                 continue
             answer = yield wanted
             if _asks(answer):
                 answer.stream = _limited(answer)
                 await answer.aread()
+
+    def _collect(self, macaroon: BakeryMacaroon) -> Unbound:
+        """The discharges of `macaroon`: those that another request has collected since, else new ones."""
+        found = self._found(macaroon)
+        if found is not None:
+            return found
+        unbound: Unbound = runner.run(self._collecting(macaroon), self._allowlist)
+        self._put(macaroon, unbound)
+        return unbound
+
+    async def _collect_async(self, macaroon: BakeryMacaroon) -> Unbound:
+        found = self._found(macaroon)
+        if found is not None:
+            return found
+        unbound: Unbound = await runner.run_async(self._collecting(macaroon), self._allowlist)
+        self._put(macaroon, unbound)
+        return unbound
 
     def _collecting(self, macaroon: BakeryMacaroon) -> Any:
         return collecting(macaroon, self._allowlist, self._interact, clock=runner.clock)

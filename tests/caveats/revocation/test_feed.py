@@ -273,3 +273,11 @@ def test_a_proof_seals_no_page_and_a_page_proves_no_reader():
 def test_a_page_without_entries_is_as_good_as_any():
     beat = replace(PAGE, after=12, entries=())
     assert open_page(seal_page(beat, KEY), RING) == beat
+
+
+@pytest.mark.parametrize("much", ["[]," * 20_000 + "[]", "{}," * 20_000 + "{}"], ids=["lists", "objects"])
+def test_a_page_of_more_values_than_any_service_sends_is_refused_unread(much: str):
+    text = f'{{"epoch":1,"after":0,"upto":1,"last":1,"at":1,"keys":[],"entries":[{much}]}}'
+    key = MasterKeyring([MasterKey("k1", bytes(range(1, 33)))]).export("photos").keys[0]
+    with pytest.raises(RejectedDelivery, match="cannot read"):
+        open_rows(seal_text(text, key), AudienceKeyring("photos", [key]))

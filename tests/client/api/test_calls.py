@@ -9,6 +9,7 @@ import re
 import sys
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -593,13 +594,27 @@ def test_without_a_detail_the_title_is_told() -> None:
         ("٣", None),
         ("1" * 30, None),
         ("1.5", None),
+        ("Sat, 21 Nov 2026 12:00:07 GMT", 7),
+        ("Saturday, 21-Nov-26 12:00:07 GMT", 7),
+        ("Sat Nov 21 12:00:07 2026", 7),
+        ("Sat, 21 Nov 2026 11:59:00 GMT", 0),
+        ("Sat, 99 Nov 2026 11:59:00 GMT", None),
+        ("Sat, 21 Nov 99999 11:59:00 GMT", None),
     ],
 )
-def test_when_to_try_again_is_read_if_it_is_a_number(header: str | None, seconds: int | None) -> None:
+def test_when_to_try_again_is_read_if_it_is_a_number_or_a_date(
+    header: str | None, seconds: int | None
+) -> None:
     for status in (429, 503):
-        error = problem(status, retry_after=header)
+        error = messages.problem(Reply(status, b"", header, date="Sat, 21 Nov 2026 12:00:00 GMT"))
         assert isinstance(error, RateLimited | Unavailable)
         assert error.retry_after == seconds
+
+
+@pytest.mark.parametrize("date", [None, "", "today"])
+def test_a_time_to_try_again_without_a_date_is_compared_with_this_machines_clock(date: str | None) -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    assert 90 <= (messages.seconds_to_wait(soon, date) or 0) <= 100
 
 
 def test_a_refusal_by_caveats_holds_every_failure() -> None:
@@ -629,6 +644,38 @@ def test_a_problem_of_another_make_is_still_an_error(body: bytes) -> None:
     assert type(error) is Unavailable
     assert error.code == ""
     assert type(messages.problem(Reply(404, body))) is UnexpectedResponse  # some other server's 404
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>Sign in</html>", b'{"error": "x"}', b'{"code": 7, "title": "No"}']
+)
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        *((status, Unavailable) for status in (401, 403, 407, 408, 413, 421, 425, 502, 503, 504)),
+        *((status, UnexpectedResponse) for status in (400, 404, 405, 409, 410, 414, 431, 451, 500)),
+        (429, RateLimited),
+    ],
+)
+def test_what_has_no_code_was_not_said_by_the_service(
+    status: int, error: type[ClientError], body: bytes
+) -> None:
+    found = messages.problem(Reply(status, body, "7"))
+    assert type(found) is error
+    if status < 500:
+        assert "something on the way" in str(found)
+    if error in (Unavailable, RateLimited):
+        assert found.retry_after == 7  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 206])
+@pytest.mark.parametrize("body", [b"", b"<html>Sign in</html>"])
+def test_nothing_is_done_because_something_on_the_way_says_so(status: int, body: bytes) -> None:
+    """An empty answer is the service's only with 204."""
+    for call in (calls.change_password("alice", "a" * 12, "b" * 12), calls.delete_group("ops")):
+        with pytest.raises(UnexpectedResponse):
+            call.answer(Reply(status, body))
+        assert call.answer(Reply(204, b"")) is None
 
 
 def test_no_error_repeats_a_token_or_goes_on_for_ever(token: Macaroon) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
@@ -136,6 +138,38 @@ def test_only_a_grant_is_a_grant(answer: Any, around: Any) -> None:
         judging.judge(incoming())
     with pytest.raises(TypeError, match="answers with a Grant"):
         asyncio.run(judging.judge_async(incoming()))
+
+
+async def test_a_sync_verifier_that_waits_does_not_hold_up_the_event_loop() -> None:
+    go, told = threading.Event(), ContextVar("told", default="")
+
+    class Waiting:
+        def verify(self, text: str, context: Context) -> Grant:
+            assert go.wait(30), "the event loop stood still"
+            assert told.get() == "by the request's task"
+            return VERIFIER.verify(text, context)
+
+    told.set("by the request's task")
+    judging = guard_around(Waiting())
+    judged = [asyncio.create_task(judging.judge_async(incoming())) for _ in range(5)]
+    await asyncio.sleep(0.01)
+    assert not any(task.done() for task in judged)
+    go.set()
+    assert [grant.user for grant in await asyncio.gather(*judged)] == ["alice"] * 5
+    judging._renew()  # as in the child of a fork, which has no threads
+    assert (await judging.judge_async(incoming())).user == "alice"
+
+
+async def test_a_verifier_that_waits_for_nobody_needs_no_thread() -> None:
+    asked: list[int] = []
+
+    class Counted(Verifier):
+        def verify(self, *asking: Any) -> Grant:
+            asked.append(threading.get_ident())
+            return super().verify(*asking)
+
+    await guard_around(Counted(KEYRING, audience="photos")).judge_async(incoming())
+    assert asked == [threading.get_ident()]
 
 
 def waiting(error: Exception, seconds: object) -> Exception:

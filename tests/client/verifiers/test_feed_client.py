@@ -116,11 +116,12 @@ def test_an_event_without_an_end_is_given_up() -> None:
     ],
 )
 def test_lines_without_news_are_bounded_whatever_they_are(mode: Mode, line: bytes) -> None:
-    packed = gzip.compress(line * 200_000)
-    read = reading(mode, headers={**(EVENTS if mode is Mode.STREAM else NDJSON), "content-encoding": "gzip"})
+    events = mode is Mode.STREAM
+    sent = line * 100_000 if events else gzip.compress(line * 100_000)
+    read = reading(mode, headers=EVENTS if events else PACKED)
     taken = 0
     with pytest.raises(CannotRead, match="lines without anything new"):
-        for part in read.slices(packed):
+        for part in read.slices(sent):
             for _ in read.take(part):
                 taken += 1
     assert taken <= MOST_LINES_WITHOUT_NEWS
@@ -170,10 +171,26 @@ def test_a_packed_answer_that_unpacks_to_nothing_is_bounded_as_well() -> None:
             assert not any(read.slices(b"\x00\x00\x00\xff\xff" * 10_000))
 
 
-@pytest.mark.parametrize("packing", ["gzip, gzip", "br", "zstd", "deflate", "x"])
+@pytest.mark.parametrize("packing", ["gzip, gzip", "gzip, identity", "br", "zstd", "deflate", "x"])
 def test_an_answer_packed_in_another_way_is_not_unpacked(packing: str) -> None:
-    with pytest.raises(CannotRead, match="encoding"):
-        reading(Mode.CATCH_UP, headers={**NDJSON, "content-encoding": packing})
+    for mode in (Mode.CATCH_UP, Mode.POLL):
+        with pytest.raises(CannotRead, match="encoding"):
+            reading(mode, headers={**NDJSON, "content-encoding": packing})
+
+
+def test_events_are_asked_for_unpacked_and_not_unpacked() -> None:
+    with pytest.raises(CannotRead, match="encoding") as refused:
+        reading(Mode.STREAM, headers={**EVENTS, "content-encoding": "gzip"})
+    assert refused.value.unsuited
+
+
+def test_ever_so_small_pieces_of_an_answer_are_bounded_in_number() -> None:
+    read, pieces = reading(Mode.POLL), 0
+    with pytest.raises(CannotRead, match="without anything new"):
+        while True:
+            list(read.slices(b"x"))
+            pieces += 1
+    assert pieces <= 20_000
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -54,10 +56,12 @@ from caveats import (
     new_token_id,
     standard_checkers,
 )
+from caveats.http import IncomingRequest, Problem, find_problem
 from caveats.kinds import TextCaveat
+from caveats_client.guards.guard import Guard
 from caveats_client.verifiers.local import LocalVerifier
 from caveats_client.verifiers.remote import AsyncRemoteVerifier, RemoteVerifier
-from tests.support.local import World, context, now, options, outcome, world_in
+from tests.support.local import World, context, now, options, outcome, wait_until, world_in
 
 RING = MasterKeyring([MasterKey("k1", bytes(range(1, 33)))])
 HOUR = timedelta(hours=1)
@@ -655,6 +659,13 @@ def test_a_context_of_another_audience_is_refused(online: Online, remote: Remote
 
 # When the service says something else
 
+PROXIES: dict[str, dict[str, Any]] = {
+    "Basic": {"headers": {"www-authenticate": 'Basic realm="proxy"'}},
+    "HTML": {"html": "<html><h1>No</h1></html>"},
+    "JSON": {"json": {"error": "invalid_token", "detail": "invalid_token"}},
+    "a code that is none": {"json": {"code": 7, "title": ["invalid_token"]}},
+}
+
 
 @pytest.mark.parametrize(
     ("reply", "error"),
@@ -668,6 +679,38 @@ def test_a_context_of_another_audience_is_refused(online: Online, remote: Remote
         pytest.param(problem(429, "rate_limited"), Stale, id="429"),
         pytest.param(problem(500, "internal"), Stale, id="500"),
         pytest.param(problem(503, "unavailable"), Stale, id="503"),
+        pytest.param(problem(401, "credential_required"), Stale, id="a guard that wants its own token"),
+        pytest.param(problem(403, "invalid_token"), Stale, id="a code of another status"),
+        pytest.param(problem(403, "forbidden"), Stale, id="403 of another kind"),
+        pytest.param(problem(408, "body_timeout"), Stale, id="408"),
+        pytest.param(problem(413, "too_large"), Stale, id="413"),
+        *(
+            pytest.param(httpx.Response(status, **body), Stale, id=f"{status} of a proxy, {kind}")
+            for status in (
+                400,
+                401,
+                403,
+                404,
+                405,
+                407,
+                408,
+                409,
+                413,
+                414,
+                421,
+                425,
+                429,
+                431,
+                451,
+                500,
+                502,
+                504,
+            )
+            for kind, body in PROXIES.items()
+        ),
+        pytest.param(httpx.Response(200), Stale, id="nothing"),
+        pytest.param(httpx.Response(204), Stale, id="no content"),
+        pytest.param(httpx.Response(200, html="<html>Sign in</html>"), Stale, id="a portal"),
         pytest.param(httpx.Response(200, text="hello"), Stale, id="no JSON"),
         pytest.param(httpx.Response(200, json={"granted": True}), Stale, id="half an answer"),
         pytest.param(
@@ -872,3 +915,193 @@ def test_a_local_and_a_remote_verifier_answer_alike(world: World) -> None:
 
 def test_the_standard_checkers_are_the_default(online: Online, remote: RemoteVerifier) -> None:
     assert remote._checkers.kinds == standard_checkers().kinds
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        pytest.param({"retry-after": "30"}, "30", id="seconds"),
+        pytest.param({"retry-after": "86400"}, "86400", id="a day"),
+        pytest.param(
+            {"retry-after": "Sat, 21 Nov 2026 12:00:30 GMT", "date": "Sat, 21 Nov 2026 12:00:00 GMT"},
+            "30",
+            id="a date",
+        ),
+        pytest.param({"retry-after": "Sat, 21 Nov 2020 12:00:30 GMT"}, "1", id="a date that is over"),
+        pytest.param({"retry-after": "-5"}, "1", id="negative"),
+        pytest.param({"retry-after": "soon"}, "1", id="a word"),
+        pytest.param({"retry-after": "9" * 400}, "1", id="too many digits"),
+        pytest.param({}, "1", id="nothing"),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+async def test_how_long_the_service_wants_to_be_left_alone_reaches_the_client_of_the_app(
+    header: dict[str, str], told: str, status: int, online: Online, remote: RemoteVerifier
+) -> None:
+    online.answer = lambda _: httpx.Response(status, headers=header)
+    request = IncomingRequest(
+        "GET", "/", b"", [(b"authorization", f"Bearer {mint().encode()}".encode())], None
+    )
+    asynchronous = AsyncRemoteVerifier(
+        "https://auth.example", audience="photos", transport=httpx.MockTransport(online)
+    )
+    for judged in (
+        lambda: Guard(remote).judge_async(request),
+        lambda: Guard(asynchronous).judge_async(request),
+    ):
+        with pytest.raises(Problem) as refused:
+            await judged()
+        assert refused.value.status == 503
+        assert refused.value.headers["Retry-After"] == told
+    await asynchronous.close()
+
+
+# Many at once
+
+
+def test_many_that_wait_for_one_token_ask_once(online: Online, remote: RemoteVerifier) -> None:
+    token, go = mint(), threading.Event()
+    online.before = lambda: go.wait(30) and None
+    grants: list[object] = []
+    scopes = ["photos/1:read", "photos/2:read"] * 10
+    threads = [
+        threading.Thread(target=lambda s=s: grants.append(remote.verify(token, context(scopes=(s,)))))
+        for s in scopes
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: online.asked > 0)
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert len(grants) == 20
+    assert online.asked == 1
+
+
+async def test_many_tasks_that_wait_for_one_token_ask_once_and_one_that_leaves_stops_nobody(
+    tick: Tick,
+) -> None:
+    online, go = Online(), asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await go.wait()
+        return online(request)
+
+    token = mint()
+    async with AsyncRemoteVerifier(
+        "https://auth.example", audience="photos", transport=httpx.MockTransport(answer), monotonic=tick
+    ) as remote:
+        tasks = [asyncio.create_task(remote.verify(token, context())) for _ in range(20)]
+        await asyncio.sleep(0.01)
+        tasks[0].cancel()
+        await asyncio.sleep(0.01)
+        go.set()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(each).__name__ for each in found] == ["CancelledError", *["Grant"] * 19]
+        assert online.asked == 1
+        online.answer = lambda _: httpx.Response(503)
+        other = mint()
+        failed = await asyncio.gather(
+            *(remote.verify(other, context()) for _ in range(20)), return_exceptions=True
+        )
+        assert [type(each) for each in failed] == [Stale] * 20
+        assert len(set(map(id, failed))) == 20
+        assert online.asked == 2
+        online.answer = lambda _: None
+        assert await remote.verify(other, context())
+
+
+async def test_a_refusal_for_one_request_is_none_for_another_that_waits(tick: Tick) -> None:
+    online = Online()
+    token = mint(Method("GET"))
+    async with AsyncRemoteVerifier(
+        "https://auth.example", audience="photos", transport=httpx.MockTransport(online), monotonic=tick
+    ) as remote:
+        methods = ["POST", "GET", "POST", "GET"]
+        found = await asyncio.gather(
+            *(remote.verify(token, context(method=method)) for method in methods), return_exceptions=True
+        )
+    assert [type(each).__name__ for each in found] == ["UnsatisfiedCaveats", "Grant"] * 2
+    assert online.asked <= 4
+
+
+async def test_tokens_that_are_asked_for_every_time_share_only_the_same_question(tick: Tick) -> None:
+    online = Online()
+    third = ThirdParty("https://third.example", PrivateKey.generate().public_key)
+    token = mint().require_discharge(third, "x", expires_at=now() + HOUR)
+    async with AsyncRemoteVerifier(
+        "https://auth.example", audience="photos", transport=httpx.MockTransport(online), monotonic=tick
+    ) as remote:
+        found = await asyncio.gather(
+            *(remote.verify(token, context(method=method)) for method in ["GET", "PUT"] * 5),
+            return_exceptions=True,
+        )
+    assert [type(each).__name__ for each in found] == ["MissingDischarge"] * 10
+    assert online.asked == 2
+
+
+def test_what_was_asked_before_a_revocation_that_the_app_knows_of_is_no_answer(
+    online: Online, remote: RemoteVerifier
+) -> None:
+    """`forget` is called while a question is under way: who comes afterwards asks anew."""
+    token, go = mint(), threading.Event()
+    answered = online.asked
+    early = online(
+        httpx.Request("POST", "https://x/", content=remote._call(remote._read(token), context()).content)
+    )
+    online.answer = lambda _: early if go.wait(30) else None
+    first = threading.Thread(target=lambda: outcome(lambda: remote.verify(token, context())))
+    first.start()
+    wait_until(lambda: online.asked > answered + 1)
+    revoke(online, token)
+    remote.forget(token)
+    found: list[str] = []
+    second = threading.Thread(target=lambda: found.append(outcome(lambda: remote.verify(token, context()))))
+    second.start()
+    second.join(0.1)
+    online.answer = lambda _: None
+    go.set()
+    first.join(30)
+    second.join(30)
+    assert found == ["Refused"]
+
+
+# Clocks
+
+
+def test_a_machine_that_slept_asks_again(online: Online, tick: Tick) -> None:
+    """Its monotonic clock stood still."""
+    wall = [now().timestamp()]
+    with made(online, tick, clock=lambda: wall[0]) as remote:
+        token = mint()
+        remote.verify(token, context())
+        wall[0] += 4.9
+        remote.verify(token, context())
+        assert online.asked == 1
+        revoke(online, token)
+        wall[0] += 0.1
+        with pytest.raises(Refused):
+            remote.verify(token, context())
+
+
+def test_a_token_that_only_this_apps_wrong_clock_refuses_is_refused_for_the_clock(
+    online: Online, tick: Tick, caplog: pytest.LogCaptureFixture
+) -> None:
+    online.says_time = True
+    ahead = timedelta(hours=2)
+    with made(online, tick, clock=(now() + ahead).timestamp) as remote:
+        token = mint()
+        assert remote.verify(token, replace(context(), now=now() + ahead))
+        assert "this app's clock is 7200 s ahead of the service" in caplog.text
+        with pytest.raises(
+            Stale, match=r"expire.*: this app's clock is 7200 s ahead of the service"
+        ) as refused:
+            remote.verify(token, replace(context(), now=now() + ahead))
+        problem = find_problem(refused.value)
+        assert problem is not None
+        assert (problem.status, problem.detail) == (503, "this app's clock is 7200 s ahead of the service")
+    with made(online, tick) as remote:
+        remote.verify(token, context())
+        expired = replace(context(), now=now() + ahead)
+        with pytest.raises(UnsatisfiedCaveats):
+            remote.verify(token, expired)

@@ -86,7 +86,7 @@ class Call(Generic[T]):
         if not 200 <= reply.status < 300:
             raise problem(reply)
         try:
-            members = _object(reply.body) if reply.body else {}
+            members = {} if reply.status == 204 else _object(reply.body)
             if reply.set_cookie is not None:
                 members = {**members, "cookie": reply.set_cookie.partition(";")[0]}
             if (
@@ -119,10 +119,18 @@ _BY_STATUS: Mapping[int, type[ClientError]] = {
     503: Unavailable,
     504: Unavailable,
 }
+_NOT_THE_SERVICE: Mapping[int, type[ClientError]] = {
+    **dict.fromkeys((401, 403, 407, 408, 413, 421, 423, 425), Unavailable),
+    429: RateLimited,
+}
 
 
-def problem(reply: Reply) -> ClientError:
-    """The error for a reply whose status is not 2xx."""
+def problem(reply: Reply, *, coded: bool = False) -> ClientError:
+    """The error for a reply whose status is not 2xx.
+
+    What has no code was not said by the service but by something on the way, a proxy or a portal: it is `Unavailable`,
+    or `UnexpectedResponse` where waiting would not help. `coded`: it has a code of another kind.
+    """
     try:
         members = _object(reply.body)
         code, title = _said(members, "code"), _said(members, "title")
@@ -134,12 +142,14 @@ def problem(reply: Reply) -> ClientError:
             "the service answers with a redirect, which is not followed: give the address that it leads to"
         )
         return UnexpectedResponse(where, status=reply.status)
-    if reply.status == 404 and not code:
-        return UnexpectedResponse("whatever answers there is not a caveats service", status=reply.status)
     fallback = BadRequest if 400 < reply.status < 500 else UnexpectedResponse
-    error = _BY_STATUS.get(reply.status, fallback)(
-        detail or f"the service answers {reply.status}", code=code, status=reply.status
-    )
+    kind = _BY_STATUS.get(reply.status, fallback)
+    if not code and not coded and reply.status < 500:
+        kind, detail = _NOT_THE_SERVICE.get(reply.status, UnexpectedResponse), ""
+        said = f"something on the way answers {reply.status}, or what is there is not a caveats service"
+    else:
+        said = f"the service answers {reply.status}"
+    error = kind(detail or said, code=code, status=reply.status)
     if isinstance(error, Forbidden):
         error.failures = _failures(members)
     if isinstance(error, RateLimited | Unavailable):

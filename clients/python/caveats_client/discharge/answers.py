@@ -88,7 +88,7 @@ def _refusal(place: Place, reply: Reply, members: Members) -> ClientError:
     words = f": {said[:1000]}" if isinstance(said, str) and said else ""
     if _either(members, "Code") == _PERMISSION_DENIED:
         return Forbidden(f"{place.shown} does not agree{words}", status=reply.status)
-    error = problem(reply)
+    error = problem(reply, coded=isinstance(_either(members, "Code"), str))
     detail = words or f": {error.detail}"
     kind = BadDischarge if reply.status in (404, 405) or reply.status == 500 else type(error)
     told = kind(f"{place.shown} gives no discharge{detail}", code=error.code, status=reply.status)

@@ -10,14 +10,18 @@ are arguments. A problem has the same status, code, challenge and body as an ans
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, TypedDict
 
-from caveats import Context, Grant
+from caveats import Context, Grant, Verifier
+from caveats.forks import renewed_after_fork
 from caveats.http import (
     PROBLEMS,
     IncomingRequest,
@@ -36,6 +40,8 @@ from caveats.http import (
 from caveats_client.api.errors import ClientError
 
 _log = logging.getLogger("caveats_client.guards")
+_MOST_THREADS = 32
+"""The most threads of a guard in which a sync verifier is asked."""
 _NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _PROBLEMS: Mapping[type[Exception], Row] = {**PROBLEMS, ClientError: unavailable_as_told}
@@ -47,7 +53,11 @@ Answers: TypeAlias = Mapping[type[Exception], Row]
 
 
 class Verifies(Protocol):
-    """An object that grants or refuses: `caveats.Verifier`, a local or a remote verifier, sync or async."""
+    """An object that grants or refuses: `caveats.Verifier`, a local or a remote verifier, sync or async.
+
+    In an event loop, `verify` is called in a thread unless it is a coroutine function, or `caveats.Verifier`'s, which
+    waits for nobody.
+    """
 
     def verify(self, presented: str, context: Context, /) -> Grant | Awaitable[Grant]:
         """The grant, or something to await for it. Raises the library's errors."""
@@ -119,6 +129,12 @@ class Guard:
         self._basic = basic
         self.subprotocol = subprotocol
         self._wait = wait or run_alone
+        self._holds_up = not (inspect.iscoroutinefunction(verifier.verify) or isinstance(verifier, Verifier))
+        renewed_after_fork(self, Guard._renew)
+
+    def _renew(self) -> None:
+        """Make the threads for a verifier that waits in its thread: they start when they are needed."""
+        self._threads = ThreadPoolExecutor(_MOST_THREADS, "caveats-guard") if self._holds_up else None
 
     def judge(self, request: IncomingRequest, scopes: Sequence[str] = (), extra: Extra = _NO_FACTS) -> Grant:
         """The grant for this request. Raises `Problem`.
@@ -135,10 +151,17 @@ class Guard:
     async def judge_async(
         self, request: IncomingRequest, scopes: Sequence[str] = (), extra: Extra = _NO_FACTS
     ) -> Grant:
-        """The grant for this request, from a sync or async verifier. Raises `Problem`."""
+        """The grant for this request, from a sync or async verifier. Raises `Problem`.
+
+        The event loop goes on while a verifier waits for the network, a sync one in a thread.
+        """
         text, context = self._question(request, scopes, extra)
         try:
-            answer = self.verifier.verify(text, context)
+            if self._threads is None:
+                answer = self.verifier.verify(text, context)
+            else:
+                verify = functools.partial(copy_context().run, self.verifier.verify, text, context)
+                answer = await asyncio.get_running_loop().run_in_executor(self._threads, verify)
             return _granted(await answer if inspect.isawaitable(answer) else answer)
         except self._known as error:
             raise self.problem(error) from error

@@ -6,6 +6,7 @@ token by its whole text; this one finds the longest token that the presented one
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ class Accepted:
     """When the service was asked, in seconds on the caller's monotonic clock."""
     judged_at: datetime | None
     """The service's time at its answer; None if the service did not say."""
+    asked_at_wall: float = math.inf
+    """As `asked_at`, on the wall clock, which goes on while the machine sleeps."""
 
     @property
     def size(self) -> int:

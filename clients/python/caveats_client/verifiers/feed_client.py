@@ -28,12 +28,14 @@ SILENCE = 6.0
 """Seconds without a line after which a stream counts as broken: three heartbeats."""
 POLL_SECONDS = 4
 """Seconds that a long-poll waits: short enough that a change of keys alone, which ends no poll, is seen in five."""
-LONGEST_LINE = 4 * 1024 * 1024
+LONGEST_LINE = 1024 * 1024
 """Bytes of a line, and of an event. A page of 5000 entries has 750 KiB at most."""
-MOST_WITHOUT_NEWS = 8 * 1024 * 1024
+MOST_WITHOUT_NEWS = 2 * 1024 * 1024
 """Bytes of an answer, packed and unpacked, without anything new in them."""
 MOST_LINES_WITHOUT_NEWS = 1000
 """Lines of an answer, empty ones too, without anything new in them."""
+_LEAST_CHUNK = 128
+"""Bytes that a smaller chunk counts as: each takes some 20 us, whatever is in it."""
 SLICE = 16 * 1024
 """Bytes that are unpacked and handled at a time: some milliseconds of work."""
 _GZIP = 16 + zlib.MAX_WBITS
@@ -127,10 +129,10 @@ class LineReader:
         if self._events and kind != "text/event-stream":
             raise CannotRead("a proxy answers with something other than an event stream", unsuited=True)
         packing = headers.get("content-encoding", "").strip().lower()
-        if packing == "gzip":
+        if packing == "gzip" and not self._events:
             self._packed = zlib.decompressobj(_GZIP)
         elif packing not in ("", "identity"):
-            raise CannotRead("an answer in an encoding that was not asked for")
+            raise CannotRead("an answer in an encoding that was not asked for", unsuited=self._events)
 
     def heard_news(self) -> None:
         """Begin to count anew: the lines so far had news."""
@@ -142,7 +144,7 @@ class LineReader:
 
         Raises `CannotRead` for what cannot be unpacked, and for more bytes than an answer may have without news.
         """
-        self._count_bytes(len(chunk))
+        self._count_bytes(max(len(chunk), _LEAST_CHUNK))
         if self._packed is None:
             for start in range(0, len(chunk), SLICE):
                 yield chunk[start : start + SLICE]

@@ -3,7 +3,8 @@
     with RemoteVerifier("https://auth.example", audience="photos") as verifier:
         grant = verifier.verify(text, Context(now=..., scopes=("photos/42:read",)))
 
-The verifier remembers a token that the service accepted for a few seconds. In that time it also verifies every narrower
+Requests that need the same answer at the same moment ask for it once. The verifier remembers a token that the service
+accepted for a few seconds. In that time it also verifies every narrower
 copy of that token, whose chain continues from its signature. It judges the caveats itself, for every request, and by the
 service's time as well as by its own. What the service refused it asks about again. About a token with third-party caveats,
 or with a kind that is not a standard one, it asks the service every time: the two may judge that kind otherwise. So it does
@@ -16,6 +17,7 @@ revocations. Knows the service's answers and the chain; sends through `caveats_c
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -54,15 +56,23 @@ from caveats.pickling import Unpicklable
 from caveats.token import branch_id, extend_all, same
 from caveats_client.api import calls
 from caveats_client.api.calls import RequestFacts
-from caveats_client.api.errors import BadRequest, ClientError, Forbidden, NotAuthenticated
+from caveats_client.api.errors import (
+    BadRequest,
+    ClientError,
+    Forbidden,
+    NotAuthenticated,
+    UnexpectedResponse,
+)
 from caveats_client.api.members import WrongShape, member, moment, optional
 from caveats_client.api.responses import Verification
 from caveats_client.client import AsyncClient, Client
+from caveats_client.single_flight import AsyncSingleFlight, SingleFlight
 from caveats_client.transport import DEFAULT_TIMEOUT
 from caveats_client.verifiers.accepted import Accepted, AcceptedTokens
+from caveats_client.verifiers.clocks import seconds_ahead, wrong_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     import httpx2 as httpx
 
@@ -73,7 +83,10 @@ if TYPE_CHECKING:
 
 Transport = TypeVar("Transport")
 """The class of httpx transports that the client takes."""
+_log = logging.getLogger("caveats_client.verifiers.remote")
 _MOST_BRANCHES = 1000
+_TIMES_SHARED = 2
+"""How often a request waits for what another one asks, before it asks itself."""
 _STANDARD = frozenset(standard_checkers().kinds.values())
 """The kinds that every service knows, and judges as this verifier does."""
 
@@ -86,6 +99,36 @@ class _Answer(NamedTuple):
     """The branch ids of the token's revoked copies; None if the service named none, or more than 1,000."""
     judged_at: datetime | None
     """The service's time."""
+
+
+class _Instant(NamedTuple):
+    """A moment, in seconds on two clocks."""
+
+    tick: float
+    """On the monotonic clock."""
+    wall: float
+
+
+class _Asked(NamedTuple):
+    """What came of one question to the service, for all who wait for it."""
+
+    content: bytes | None
+    """The body of the question: token and facts. None: nothing was asked, since the token has been remembered meanwhile."""
+    generation: int
+    """Of the cache, when it was asked."""
+    asked_at: float
+    """Seconds on the monotonic clock."""
+    result: Grant | ClientError | UnsatisfiedCaveats | None
+    """An error is a value here: each who waits raises one of its own."""
+
+
+class _Arrival(NamedTuple):
+    """When a request came."""
+
+    generation: int
+    """Of the cache."""
+    tick: float
+    """Seconds on the monotonic clock."""
 
 
 class _Presented(NamedTuple):
@@ -117,6 +160,7 @@ class _Remote(Unpicklable, Generic[Transport]):
         timeout: float = DEFAULT_TIMEOUT,
         transport: Transport | None = None,
         allow_http: bool = False,
+        clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`url`: the service. `audience`: of the tokens that are verified; others are refused.
@@ -124,14 +168,17 @@ class _Remote(Unpicklable, Generic[Transport]):
         `remember_for`: how long the verifier does not ask again about an accepted token, and so how late it sees a
         revocation. `cache_entries`, `cache_bytes`: the most tokens, and bytes of them, that are remembered.
         `limits`: of tokens, checked before they are sent. `timeout`: seconds for each step of a request.
-        `transport`: an httpx transport, for tests. `allow_http`: plain http to any machine. `monotonic`: seconds, as
-        `time.monotonic` gives them. Raises `UnusableAddress`.
+        `transport`: an httpx transport, for tests. `allow_http`: plain http to any machine. `clock`, `monotonic`:
+        seconds, as `time.time` and `time.monotonic` give them. Raises `UnusableAddress`.
         """
         self.audience = audience
         self._checkers = standard_checkers() if checkers is None else checkers
         self._limits = limits
         self._seconds = remember_for.total_seconds()
+        self._clock = clock
         self._monotonic = monotonic
+        self._wrong_clock = ""
+        """By how much this app's clock differed from the service's at its last answer, in words."""
         self._cache = (cache_entries if self._seconds > 0 else 0, cache_bytes)
         renewed_after_fork(self, _Remote._renew)
         self._connect(url, timeout, transport, allow_http=allow_http)
@@ -191,9 +238,9 @@ class _Remote(Unpicklable, Generic[Transport]):
         wire = presented.wire
         if not presented.plain or any(map(is_own_scope, context.scopes)):
             return None
-        tick = self._monotonic()
+        tick, wall = self._monotonic(), self._clock()
         accepted = self._accepted.find(wire, tick)
-        if accepted is None:
+        if accepted is None or wall - accepted.asked_at_wall >= self._seconds:  # the machine may have slept
             return None
         more = wire.caveats[len(accepted.wire.caveats) :]
         known = accepted.wire.signature
@@ -213,9 +260,14 @@ class _Remote(Unpicklable, Generic[Transport]):
         issued = presented.identifier.issuer_caveats
         added_by = [ISSUER if place < issued else HOLDER for place in range(len(typed))]
         failures = unsatisfied(typed, self._checkers, context, added_by)
-        if not failures and accepted.judged_at is not None:  # this app's clock may be behind
+        if accepted.judged_at is not None and (
+            self._wrong_clock or not failures
+        ):  # this app's clock may be behind
             at_service = accepted.judged_at + timedelta(seconds=tick - accepted.asked_at)
-            failures = unsatisfied(typed, self._checkers, replace(context, now=at_service), added_by)
+            there = unsatisfied(typed, self._checkers, replace(context, now=at_service), added_by)
+            if failures and not there:
+                raise Stale(f"{failures[0]}: {self._wrong_clock}", clock=self._wrong_clock)
+            failures = failures or there
         if failures:
             raise UnsatisfiedCaveats(failures)
         return Grant(presented.identifier, typed[0].value, typed)
@@ -224,8 +276,28 @@ class _Remote(Unpicklable, Generic[Transport]):
         facts = RequestFacts(scope=context.scopes or None, audience=self.audience, **facts_of(context))
         return replace(calls.verify(presented.bundle, facts), read=_read_answer)  # type: ignore[arg-type, return-value]
 
-    def _conclude(self, presented: _Presented, answer: _Answer, generation: int, asked_at: float) -> Grant:
-        """The grant in the service's answer. A grant is remembered, a refusal is not: it raises `UnsatisfiedCaveats`."""
+    def _is_remembered(self, presented: _Presented) -> bool:
+        """Whether this very copy is: another request may just have brought it."""
+        accepted = self._accepted.find(presented.wire, self._monotonic())
+        return accepted is not None and accepted.wire == presented.wire
+
+    def _shared(self, presented: _Presented, context: Context, call: Call[_Answer]) -> Hashable:
+        """What is equal for questions that one answer is for: the token, if it will be remembered; else the question."""
+        if presented.plain and self._typed(presented.wire) and not any(map(is_own_scope, context.scopes)):
+            return presented.wire
+        return call.content
+
+    def _conclude(
+        self,
+        presented: _Presented,
+        call: Call[_Answer],
+        answer: _Answer | ClientError,
+        generation: int,
+        instant: _Instant,
+    ) -> _Asked:
+        """What came of a question that was asked at `instant`. A grant is remembered, a refusal is not."""
+        if isinstance(answer, ClientError):
+            return _Asked(call.content, generation, instant.tick, answer)
         verification, wire = answer.verification, presented.wire
         caveats = tuple(self._checkers.parse(each.predicate.encode()) for each in verification.caveats)
         if (
@@ -233,20 +305,72 @@ class _Remote(Unpicklable, Generic[Transport]):
             or type(caveats[0]) is not User
             or verification.token_id != presented.identifier.token_id
         ):
-            raise Stale("the service's answer is about another token")
+            error = UnexpectedResponse("the answer is about another token")
+            return _Asked(call.content, generation, instant.tick, error)
+        self._compare_clocks(answer.judged_at, instant)
         if not verification.granted:
-            raise UnsatisfiedCaveats(
+            refused = UnsatisfiedCaveats(
                 [
                     Failure(each.index, each.kind, each.predicate, each.added_by, each.reason, each.hint)
                     for each in verification.failures
                 ]
             )
+            return _Asked(call.content, generation, instant.tick, refused)
         if presented.plain and self._typed(wire) is not None:
             accepted = Accepted(
-                wire, asked_at + self._seconds, answer.revoked, asked_at=asked_at, judged_at=answer.judged_at
+                wire,
+                instant.tick + self._seconds,
+                answer.revoked,
+                asked_at=instant.tick,
+                asked_at_wall=instant.wall,
+                judged_at=answer.judged_at,
             )
             self._accepted.add(accepted, generation, self._monotonic())
-        return Grant(presented.identifier, caveats[0].user, caveats)
+        return _Asked(
+            call.content, generation, instant.tick, Grant(presented.identifier, caveats[0].user, caveats)
+        )
+
+    def _use(
+        self, asked: _Asked, presented: _Presented, context: Context, call: Call[_Answer], arrival: _Arrival
+    ) -> Grant | None:
+        """The grant from what came of a question of this request, or of another one for the same token.
+
+        None if it is no answer to this request: it is to ask itself. Raises as `_own`.
+        """
+        result = asked.result
+        if isinstance(result, ClientError) and not isinstance(result, BadRequest):
+            return self._own(asked, presented)
+        if asked.content != call.content:
+            return self._from_memory(presented, context)
+        if asked.generation != arrival.generation or arrival.tick - asked.asked_at > self._seconds:
+            return None  # it was asked too long before this request came
+        return self._own(asked, presented)
+
+    @staticmethod
+    def _own(asked: _Asked, presented: _Presented) -> Grant:
+        """The grant that came of the request's own question. Raises the refusal, or `Stale`."""
+        result = asked.result
+        if isinstance(result, ClientError):
+            raise _refusal(result, presented) from result
+        if isinstance(result, UnsatisfiedCaveats):
+            raise UnsatisfiedCaveats(result.failures)
+        assert result is not None  # the question was asked
+        return result
+
+    def _instant(self) -> _Instant:
+        return _Instant(self._monotonic(), self._clock())
+
+    def _compare_clocks(self, judged_at: datetime | None, asked: _Instant) -> None:
+        """Note by how much this app's clock differs from the service's, which judged at `judged_at`."""
+        if judged_at is None:
+            return
+        now = self._instant()
+        found = wrong_clock(
+            seconds_ahead(judged_at, datetime.fromtimestamp(now.wall, UTC), now.tick - asked.tick)
+        )
+        if found and not self._wrong_clock:
+            _log.warning("%s: set it right", found)
+        self._wrong_clock = found
 
 
 def _read_answer(members: Members) -> _Answer:
@@ -262,22 +386,23 @@ def _read_answer(members: Members) -> _Answer:
 
 
 def _refusal(error: ClientError, presented: _Presented) -> Refused | MalformedToken:
-    """The verifier's error for an error of the service."""
-    match error:
-        case NotAuthenticated() if error.code == "damaged_token":
+    """The verifier's error for an error of the service. Only what carries a code of a verdict is one on the token."""
+    match error, error.code:
+        case NotAuthenticated(), "damaged_token":
             return DamagedToken("the token was cut off or mistyped")
-        case NotAuthenticated() if error.code == "discharge_required":
+        case NotAuthenticated(), "discharge_required":
             answered = {discharge.identifier for discharge in presented.bundle.discharges}
             for caveat in presented.wire.caveats:
                 if isinstance(caveat, ThirdPartyCaveat) and caveat.ticket not in answered:
                     return MissingDischarge(caveat.location, caveat.ticket)
             return Refused("a third party has to agree first")
-        case NotAuthenticated():
+        case NotAuthenticated(), "invalid_token":
             return Refused("the service does not accept this token: it is not authentic, or not alive")
-        case Forbidden() | BadRequest():
+        case (Forbidden(), "wrong_audience") | (BadRequest(), "bad_request"):
             return Refused(f"the service refuses: {error.detail}")
         case _:
-            return Stale(f"the service cannot be asked: {error.detail}")
+            retry_after = getattr(error, "retry_after", None)
+            return Stale(f"the service cannot be asked: {error.detail}", retry_after=retry_after)
 
 
 class RemoteVerifier(_Remote["httpx.BaseTransport"]):
@@ -290,6 +415,7 @@ class RemoteVerifier(_Remote["httpx.BaseTransport"]):
         self, url: str, timeout: float, transport: httpx.BaseTransport | None, *, allow_http: bool
     ) -> None:
         self._client = Client(url, timeout=timeout, transport=transport, allow_http=allow_http)
+        self._flights: SingleFlight[_Asked] = SingleFlight()
 
     def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
         """The grant for this token and this request. Raises as `caveats.Verifier.verify`.
@@ -301,12 +427,24 @@ class RemoteVerifier(_Remote["httpx.BaseTransport"]):
         grant = self._from_memory(read, context)
         if grant is not None:
             return grant
-        generation, asked_at = self._accepted.generation, self._monotonic()
-        try:
-            answer = self._client.send(self._call(read, context))
-        except ClientError as error:
-            raise _refusal(error, read) from error
-        return self._conclude(read, answer, generation, asked_at)
+        call, arrival = self._call(read, context), _Arrival(self._accepted.generation, self._monotonic())
+
+        def ask(*, is_shared: bool = True) -> _Asked:
+            generation, instant = self._accepted.generation, self._instant()
+            if is_shared and self._is_remembered(read):
+                return _Asked(None, generation, instant.tick, None)
+            try:
+                answer: _Answer | ClientError = self._client.send(call)
+            except ClientError as error:
+                answer = error
+            return self._conclude(read, call, answer, generation, instant)
+
+        key = self._shared(read, context, call)
+        for _ in range(_TIMES_SHARED if self._seconds > 0 else 0):
+            grant = self._use(self._flights.share(key, ask), read, context, call, arrival)
+            if grant is not None:
+                return grant
+        return self._own(ask(is_shared=False), read)
 
     def failures(
         self, presented: str | Bundle | Macaroon, context: Context | None = None
@@ -336,6 +474,7 @@ class AsyncRemoteVerifier(_Remote["httpx.AsyncBaseTransport"]):
         self, url: str, timeout: float, transport: httpx.AsyncBaseTransport | None, *, allow_http: bool
     ) -> None:
         self._client = AsyncClient(url, timeout=timeout, transport=transport, allow_http=allow_http)
+        self._flights: AsyncSingleFlight[_Asked] = AsyncSingleFlight()
 
     async def verify(self, presented: str | Bundle | Macaroon, context: Context | None = None) -> Grant:
         """As `RemoteVerifier.verify`."""
@@ -344,12 +483,24 @@ class AsyncRemoteVerifier(_Remote["httpx.AsyncBaseTransport"]):
         grant = self._from_memory(read, context)
         if grant is not None:
             return grant
-        generation, asked_at = self._accepted.generation, self._monotonic()
-        try:
-            answer = await self._client.send(self._call(read, context))
-        except ClientError as error:
-            raise _refusal(error, read) from error
-        return self._conclude(read, answer, generation, asked_at)
+        call, arrival = self._call(read, context), _Arrival(self._accepted.generation, self._monotonic())
+
+        async def ask(*, is_shared: bool = True) -> _Asked:
+            generation, instant = self._accepted.generation, self._instant()
+            if is_shared and self._is_remembered(read):
+                return _Asked(None, generation, instant.tick, None)
+            try:
+                answer: _Answer | ClientError = await self._client.send(call)
+            except ClientError as error:
+                answer = error
+            return self._conclude(read, call, answer, generation, instant)
+
+        key = self._shared(read, context, call)
+        for _ in range(_TIMES_SHARED if self._seconds > 0 else 0):
+            grant = self._use(await self._flights.share(key, ask), read, context, call, arrival)
+            if grant is not None:
+                return grant
+        return self._own(await ask(is_shared=False), read)
 
     async def failures(
         self, presented: str | Bundle | Macaroon, context: Context | None = None

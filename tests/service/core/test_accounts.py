@@ -153,6 +153,7 @@ async def test_whoever_has_an_account_registers_nobody_else_but_anybody_may_regi
     assert refused.value.retry_after >= 1
     with pytest.raises(Forbidden, match="administrator"):
         await house.accounts.register("dave", OLD, actor=Anonymous("192.0.2.2"), is_admin=True)
+    await house.accounts.register("dave", OLD, actor=Anonymous("192.0.2.2"))
 
 
 async def test_where_registration_is_closed_only_administrators_add_accounts(store: Store) -> None:
@@ -281,9 +282,11 @@ async def test_the_first_administrator_is_made_once(store: Store) -> None:
 
 
 async def test_a_chosen_password_of_the_first_administrator_is_not_handed_back(store: Store) -> None:
-    first = await House(store).accounts.add_first_admin(OLD)
+    house = House(store)
+    first = await house.accounts.add_first_admin(OLD)
     assert first is not None
     assert first.password is None
+    assert (await house.accounts.sign_in(ADMIN, OLD, address="192.0.2.1")).username == ADMIN
 
 
 @pytest.mark.parametrize("username", ["alice", "nobody-here", "a\0\x1b[31m" + "x" * 100])

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from caveats.errors import Failure
     from caveats.keys.keyring import Keyring
     from caveats.kinds.checkers import Question
+    from caveats.token.chain import Pads
     from caveats.token.wire import WireMacaroon
     from caveats.verification.authenticate import Discharged
 
@@ -267,12 +268,7 @@ class Verifier(Unpicklable):
         identifier = parse_identifier(macaroon.identifier)
         if identifier is None:
             raise UnknownKey(_NOT_OURS)
-        pads = self._keyring.root_pads(identifier.key_id, identifier.audience)
-        if pads is None:
-            if self.audience is not None and identifier.audience != self.audience:
-                raise WrongAudience(identifier.audience, self.audience)
-            raise UnknownKey(f"no key {identifier.key_id} here", identifier.key_id)
-        derived_key = chain.derive_from(pads, macaroon.identifier)
+        derived_key = chain.derive_from(self._pads(identifier), macaroon.identifier)
         grant, checks, signatures, discharged = _authenticated(
             macaroon, None if root_only else discharges, identifier, derived_key, self._checkers, self.limits
         )
@@ -332,11 +328,17 @@ class Verifier(Unpicklable):
             ):
                 raise Revoked("the token that this one was issued against has been revoked")
 
-    def _derived_key(self, identifier: Identifier) -> bytes:
+    def _pads(self, identifier: Identifier) -> Pads:
+        """The HMAC key that derives this token's root key. Raises `WrongAudience`, `UnknownKey`."""
         pads = self._keyring.root_pads(identifier.key_id, identifier.audience)
         if pads is None:
+            if self.audience is not None and identifier.audience != self.audience:
+                raise WrongAudience(identifier.audience, self.audience)
             raise UnknownKey(f"no key {identifier.key_id} here", identifier.key_id)
-        return chain.derive_from(pads, identifier.encode())
+        return pads
+
+    def _derived_key(self, identifier: Identifier) -> bytes:
+        return chain.derive_from(self._pads(identifier), identifier.encode())
 
 
 def _authenticated(  # noqa: PLR0917  # what a token is, then what judges it

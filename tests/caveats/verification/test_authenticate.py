@@ -264,6 +264,8 @@ def test_the_user_is_whom_the_first_caveat_of_a_required_discharge_names():
     assert user_of(TRUSTING, signed_in(TRUSTING, 0, None)) is None
     assert user_of(TRUSTING, signed_in(TRUSTING, 0, None).attenuate(Note("x"), User("bob"))) is None
     assert user_of(TRUSTING, signed_in(TRUSTING, 0, "alice"), key=b"another key") is None
+    ticket = open_ticket(TRUSTING.wire.caveats[0].ticket, PARTY_KEY)
+    assert user_of(TRUSTING, Macaroon.mint(ticket.caveat_key, ticket.raw)) is None
 
 
 def test_a_discharge_that_a_holder_asked_for_says_nothing_of_the_user_and_hides_no_other():

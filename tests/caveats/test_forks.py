@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Callable
 
 import pytest
 
-from caveats import RevocationSet, Revoked, TokenRevocation, Verifier
+from caveats import RevocationSet, Revoked, TokenRevocation, Verifier, forks
 from caveats.forks import in_children, renewed_after_fork
 from tests.support.law import HOUR, KEYRING, NOW, REQUEST, issue
 
@@ -120,6 +121,23 @@ def test_one_that_fails_does_not_keep_the_others_from_being_renewed():
     renewed_after_fork(owners[2], renew)
     assert in_child(lambda: [owner.renewed for owner in owners]) == "[2, 1, 2]"
     assert [owner.renewed for owner in owners] == [1, 0, 1]
+
+
+def test_all_are_renewed_even_where_one_raises(monkeypatch: pytest.MonkeyPatch):
+    """As a child does it, here, so that it can be seen."""
+    monkeypatch.setattr(forks, "_actions", weakref.WeakKeyDictionary())
+    owners = [Owner() for _ in range(3)]
+
+    def renew(owner: Owner) -> None:
+        owner.renewed += 1
+        if owner is owners[1]:
+            raise RuntimeError("cannot")
+
+    for owner in owners:
+        in_children(owner, renew)
+    with pytest.raises(RuntimeError, match="cannot"):
+        forks._after_fork()
+    assert [owner.renewed for owner in owners] == [1, 1, 1]
 
 
 def test_what_is_gone_is_not_renewed():

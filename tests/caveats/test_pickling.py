@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from types import MappingProxyType
 
 import pytest
 
@@ -13,10 +14,12 @@ from caveats import (
     Failure,
     MissingDischarge,
     Revoked,
+    Scope,
     UnknownKey,
     UnsatisfiedCaveats,
     Verifier,
     WrongAudience,
+    effective,
 )
 from caveats.errors import NotPicklable
 from tests.support.law import KEYRING, MASTER, NOW
@@ -58,6 +61,14 @@ def test_a_verifier_is_neither_pickled_nor_copied():
             NotPicklable, match="a Verifier is not pickled or copied: make one in each process"
         ):
             way(verifier)
+
+
+def test_a_value_with_a_read_only_mapping_is_pickled():
+    """Python pickles no `MappingProxyType` by itself."""
+    authority = effective([Scope("photos:read")])
+    for other in (pickle.loads(pickle.dumps(authority)), copy.deepcopy(authority)):
+        assert other == authority
+        assert type(other.lists) is type(authority.lists) is MappingProxyType
 
 
 def test_a_context_is_pickled_with_its_facts_for_plug_ins():

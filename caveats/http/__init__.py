@@ -42,7 +42,7 @@ from caveats.http.problems import (
     unavailable_as_told,
 )
 from caveats.http.proxies import DEFAULT_PORTS, UNIX, TrustedProxies, context_of, origins_of
-from caveats.http.request import Headers, IncomingRequest, path_text
+from caveats.http.request import Headers, IncomingRequest, path_text, served_path
 
 __all__ = [
     "DEFAULT_PORTS",
@@ -71,6 +71,7 @@ __all__ = [
     "offering_basic",
     "origins_of",
     "path_text",
+    "served_path",
     "token_of",
     "two_credentials",
     "unavailable",

@@ -1,10 +1,12 @@
-"""The head of a request as it came in. Decodes nothing, judges nothing."""
+"""The head of a request as it came in, and as the app behind it acts on it. Judges nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+from caveats.kinds import encoded_path, plain_path
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 """A request's headers, one pair a line; names in lower case."""
@@ -18,9 +20,9 @@ class IncomingRequest:
     """The head of a request as it came in, nothing of it decoded."""
 
     method: str | None
-    """The HTTP method as in the request line; None if it is not known."""
+    """The HTTP method that the app acts on, nearly always that of the request line; None if it is not known."""
     path: str | None
-    """The path as in the request line, without the query, made by `path_text`; None if it is not known."""
+    """The path as in the request line, without the query, made by `path_text` and `served_path`; None if it is not known."""
     query: bytes
     """The query as in the request line: the bytes after the `?`, of any length."""
     headers: Sequence[tuple[bytes, bytes]] = field(repr=False)
@@ -41,17 +43,32 @@ class IncomingRequest:
     @classmethod
     def from_asgi(cls, scope: Mapping[str, Any]) -> IncomingRequest:
         """The request of an ASGI scope, HTTP or WebSocket. A server that gives no `raw_path` gives no path."""
-        raw_path, client = scope.get("raw_path"), scope.get("client")
+        raw_path, client, mount = scope.get("raw_path"), scope.get("client"), scope.get("root_path", "")
+        query = scope.get("query_string", b"")
         return cls(
             scope.get("method", "GET"),  # the handshake of a WebSocket, which is a GET, has none
-            None if raw_path is None else path_text(raw_path),
-            scope.get("query_string", b""),
+            None if raw_path is None else served_path(path_text(raw_path), scope.get("path"), mount),
+            query.encode("latin-1") if isinstance(query, str) else query,  # Django's AsyncClient gives text
             [(name.lower(), value) for name, value in scope["headers"]],
             client[0] if client else None,
-            scope.get("root_path", ""),
+            mount,
         )
 
 
 def path_text(raw: bytes) -> str:
     """The bytes of a path as text. A byte beyond ASCII becomes a backslash, `x` and two hex digits: no plain path."""
     return raw.decode("ascii", "backslashreplace")
+
+
+def served_path(sent: str, served: str | None, mount: str) -> str:
+    """The path that the app acts on: as it was sent or, where something on the way rewrote it, `served`, encoded again.
+
+    `served`: the path that the app's routes are looked up by, decoded, with the `mount` or without. None: not known. A
+    path that is not plain stays as it was sent.
+    """
+    name = plain_path(sent)
+    if served is None or name is None or name == served:
+        return sent
+    prefix = mount.rstrip("/")
+    whole = served if f"{served}/".startswith(f"{prefix}/") else prefix + served
+    return sent if name == whole else encoded_path(whole)

@@ -77,7 +77,8 @@ def _decoded(escapes: re.Match[str]) -> str:
 
 def encoded_path(path: str | bytes) -> str:
     """The decoded `path`, or pattern, as it stands in a request line: UTF-8, percent-encoded once, hex in upper case."""
-    return quote(path, safe=_AS_THEY_ARE)
+    raw = path.encode("utf-8", "surrogatepass") if isinstance(path, str) else path
+    return quote(raw, safe=_AS_THEY_ARE)
 
 
 def is_undisguised(path: str) -> bool:

@@ -15,6 +15,7 @@ from caveats.http import (
     context_of,
     find_problem,
     path_text,
+    served_path,
     token_of,
 )
 from tests.support.hostile_heads import GRANTED, HEADS, Answer, Head
@@ -99,3 +100,30 @@ def test_a_byte_beyond_ascii_passes_for_no_letter_of_a_path() -> None:
 )
 def test_an_app_sees_the_path_below_its_mount(path: str | None, mount: str, seen: str | None) -> None:
     assert IncomingRequest("GET", path, b"", [], None, mount).path_in_app == seen
+
+
+@pytest.mark.parametrize(
+    ("sent", "served", "mount", "judged"),
+    [
+        ("/a", None, "", "/a"),
+        ("/a", "/a", "", "/a"),
+        ("/app/a", "/a", "/app/", "/app/a"),
+        ("/a", "/a", "/app", "/a"),
+        ("/a", "/b", "/app", "/app/b"),
+        ("/a", "/app/b", "/app", "/app/b"),
+        ("/a", "/K\u00e4se brot", "", "/K%C3%A4se%20brot"),
+        ("/a", "/\udce4", "", "/%ED%B3%A4"),
+        ("/a%2Fb", "/a/b", "", "/a%2Fb"),
+    ],
+)
+def test_a_path_that_was_rewritten_on_the_way_is_read_as_rewritten_and_a_disguise_as_sent(
+    sent: str, served: str | None, mount: str, judged: str
+) -> None:
+    assert served_path(sent, served, mount) == judged
+    scope = {"type": "http", "headers": [], "raw_path": sent.encode(), "path": served, "root_path": mount}
+    assert IncomingRequest.from_asgi(scope).path == judged
+
+
+def test_a_query_that_a_test_client_gives_as_text_is_read() -> None:
+    scope = {"type": "http", "headers": [], "query_string": "a=1"}
+    assert IncomingRequest.from_asgi(scope).query == b"a=1"

@@ -239,7 +239,7 @@ def test_a_browser_s_token_among_the_subprotocols_gets_in_where_the_app_says_so_
 def test_an_app_that_chooses_none_or_the_token_has_caveats_chosen_for_it(mint: Mint) -> None:
     token = mint().encode()
     for choose in ("", token, "never offered"):
-        client = TestClient(_asgi_socket(_accepting(choose), subprotocol=True, public=("/public",)))
+        client = TestClient(_asgi_socket(_accepting(choose), subprotocol=True))
         with client.websocket_connect("/s", subprotocols=["caveats", token]) as connected:
             assert connected.accepted_subprotocol == "caveats"
     open_app = TokenMiddleware(

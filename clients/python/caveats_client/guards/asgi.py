@@ -8,13 +8,14 @@ middleware around it: a preflight request has no token.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from types import SimpleNamespace
 from typing import Any, TypeAlias, Unpack
 
 from caveats import Grant
 from caveats.http import WEBSOCKET_PROTOCOL, IncomingRequest, Problem, without_token
 from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
-from caveats_client.guards.rules import SiteRule
+from caveats_client.guards.rules import Route, SiteRule
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -59,6 +60,7 @@ class TokenMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Judge the request, then call the app or answer."""
+        self._rule.check_routes(lambda: routes_behind(self.app, scope), scope.get("root_path", ""))
         if scope["type"] not in _GUARDED:
             await self.app(scope, receive, send)
             return
@@ -76,6 +78,28 @@ class TokenMiddleware:
             hide_token(scope)
             send = _choosing(scope["subprotocols"], send)
         await self.app(scope, receive, send)
+
+
+def routes_behind(app: Any, scope: Mapping[str, Any]) -> Iterator[Route]:
+    """The routes of `app`, or of the app that the scope names, as Starlette and FastAPI have them. None of another app."""
+    return _routes_of(app if hasattr(app, "routes") else scope.get("app"), "", open_ended=False)
+
+
+def _routes_of(app: Any, prefix: str, *, open_ended: bool) -> Iterator[Route]:
+    for route in getattr(app, "routes", ()):
+        if hasattr(route, "effective_route_contexts"):  # a router that was included in a FastAPI app
+            included = SimpleNamespace(routes=tuple(route.effective_route_contexts()))
+            yield from _routes_of(included, prefix, open_ended=open_ended)
+            continue
+        path, below = getattr(route, "path", None), getattr(route, "routes", None)
+        start, parameter, _ = (path or "").partition("{")
+        start, is_open = (prefix, True) if open_ended else (prefix + start, bool(parameter))
+        if below:
+            yield from _routes_of(route, start, open_ended=is_open)
+        elif path is None:
+            yield Route(prefix, open_ended=True)
+        else:
+            yield Route(start if below is None else f"{start}/", open_ended=is_open or below is not None)
 
 
 def hide_token(scope: Scope) -> None:

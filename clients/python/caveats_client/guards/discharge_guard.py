@@ -45,9 +45,9 @@ from caveats.http import IncomingRequest, Problem, TrustedProxies, context_of
 from caveats.keys import hkdf
 from caveats.pickling import Unpicklable
 from caveats.token import encode_base64, mac, pads
-from caveats_client.guards.asgi import App, Receive, Scope, Send, send_problem
+from caveats_client.guards.asgi import App, Receive, Scope, Send, routes_behind, send_problem
 from caveats_client.guards.guard import utc_now
-from caveats_client.guards.rules import checked_paths, is_public
+from caveats_client.guards.rules import SiteRule
 
 _LEAST_SECRET = 32
 _MOST_PRESENTED = 8
@@ -226,15 +226,16 @@ class DischargeMiddleware:
         """`public`: paths (`/healthz`, `/static/*`) for which no discharge is needed."""
         self.app = app
         self._guard = guard
-        self._public = checked_paths(public)
+        self._rule: SiteRule[Scope] = SiteRule((), public)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Judge the request, then call the app or answer."""
+        self._rule.check_routes(lambda: routes_behind(self.app, scope), scope.get("root_path", ""))
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         request = IncomingRequest.from_asgi(scope)
-        if is_public(self._public, request):
+        if self._rule.is_public(scope, request):
             await self.app(scope, receive, send)
             return
         try:

@@ -12,8 +12,8 @@ What is guarded finds its `Grant` in `flask.g.grant`.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, Unpack
 
@@ -22,7 +22,7 @@ from flask.typing import ResponseReturnValue
 
 from caveats.http import IncomingRequest, Problem
 from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
-from caveats_client.guards.rules import RouteRule, SiteRule
+from caveats_client.guards.rules import GuardedViews, Route, RouteRule, SiteRule
 from caveats_client.guards.wsgi import request_of
 
 if TYPE_CHECKING:
@@ -66,8 +66,11 @@ class TokenGuard:
         rule = RouteRule(scopes, when)
 
         def decorate(view: Callable[P, Returned]) -> Callable[P, ResponseReturnValue]:
+            if isinstance(view, type):
+                raise TypeError(
+                    f"on a class: decorators = [guard.requires(...)], or on its methods, not {view}"
+                )
             rule.check_view(view)
-            _ASKING.update(_layers(view))
 
             @wraps(view)
             def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
@@ -78,7 +81,7 @@ class TokenGuard:
                 answer: ResponseReturnValue = current_app.ensure_sync(view)(*args, **kwargs)
                 return answer
 
-            _GUARDED.add(guarded)
+            _VIEWS.add(guarded, view)
             return guarded
 
         return decorate
@@ -94,6 +97,7 @@ class TokenGuard:
         rule = SiteRule(scopes, public)
 
         def before() -> Response | None:
+            rule.check_routes(_routes)
             if rule.is_public(request, self._incoming()):
                 return None
             try:
@@ -105,35 +109,32 @@ class TokenGuard:
         app.before_request(before)
 
     def _incoming(self) -> IncomingRequest:
-        return request_of(request.environ, decoded_paths=self._decoded_paths)
+        came = request_of(request.environ, decoded_paths=self._decoded_paths)
+        return replace(came, method=request.method)  # which a function before this one may have changed
 
     def _judge(self, scopes: tuple[str, ...]) -> Grant:
         extra = self._extra(request)
         return self._guard.judge(self._incoming(), scopes, extra)
 
 
-_GUARDED: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
-"""Views with their guard."""
-_ASKING: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
-"""The functions inside of them, which are guarded only if the route has the view with its guard."""
+_VIEWS = GuardedViews()
+_HANDLERS = {"HEAD": "get"}
+"""The methods of a `MethodView` that do not have the name of the request's method."""
 
 
-def _layers(view: Callable[..., object] | None) -> Iterator[Callable[..., object]]:
-    """`view`, and the functions that decorators made it from."""
-    while view is not None:
-        yield getattr(view, "__func__", view)
-        view = getattr(view, "__wrapped__", None)
+def _routes() -> Iterator[Route]:
+    """The routes of the app of this request."""
+    for rule in current_app.url_map.iter_rules():
+        yield Route(rule.rule.partition("<")[0], open_ended="<" in rule.rule)
 
 
 def _refuse_unguarded(_app: object, **_: object) -> None:
     """Before each request of any app. Raises `RuntimeError` if its view asks for a guard, and the route goes around it."""
-    for layer in _layers(current_app.view_functions.get(request.endpoint or "")):
-        if layer in _GUARDED and layer not in _ASKING:
-            return
-        if layer in _ASKING:
-            raise RuntimeError(
-                f"the route {request.endpoint} has no guard: put guard.requires(...) below the route's decorator"
-            )
+    view = current_app.view_functions.get(request.endpoint or "")
+    if _VIEWS.lacks_guard(view, ("dispatch_request", _HANDLERS.get(request.method, request.method.lower()))):
+        raise RuntimeError(
+            f"the route {request.endpoint} has no guard: put guard.requires(...) below the route's decorator"
+        )
 
 
 request_started.connect(_refuse_unguarded)

@@ -10,20 +10,85 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+import weakref
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
 
 import caveats
 from caveats.kinds import parse_scope, path_covers, plain_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from caveats.http import IncomingRequest
 
 Native = TypeVar("Native")
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class GuardedViews:
+    """The views that a decorator guards, and the functions inside of them, which are guarded only with their guard."""
+
+    def __init__(self) -> None:
+        self._guarded: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
+        self._asking: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
+
+    def add(self, guarded: Callable[..., object], view: Callable[..., object]) -> None:
+        """`guarded` is `view` with its guard."""
+        self._asking.update(_layers(view))
+        self._guarded.add(guarded)
+
+    def lacks_guard(self, view: object, handlers: Iterable[str] = ()) -> bool:
+        """Whether `view` asks for a guard, and is registered without it: by itself, or inside of a copy.
+
+        `handlers`: the names of the methods that a class-based view calls. They lack none where the class has a guard.
+        """
+        guarded = self._is_guarded(view)
+        if guarded is not None:
+            return not guarded
+        kind = getattr(view, "view_class", None)
+        return any(self._is_guarded(getattr(kind, name, None)) is False for name in handlers)
+
+    def _is_guarded(self, view: object) -> bool | None:
+        """None for a view that neither asks for a guard nor has one."""
+        for layer in _layers(view):
+            if layer in self._asking:
+                return False
+            if layer in self._guarded:
+                return True
+        return None
+
+
+def _layers(view: Any) -> Iterator[Callable[..., object]]:
+    """`view`, and the functions that decorators and `functools.partial` made it from."""
+    while callable(view):
+        if isinstance(view, partial):
+            view = view.func
+            continue
+        yield getattr(view, "__func__", view)
+        view = getattr(view, "__wrapped__", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of an app, as far as it says which paths it has."""
+
+    start: str
+    """How its paths begin, decoded."""
+    open_ended: bool
+    """Whether they may go on: there is a parameter, or another app."""
+    view: object = None
+
+    def may_have(self, pattern: str) -> bool:
+        """Whether it may have a path that the pattern covers. True where the route does not tell."""
+        above = pattern[:-1] if pattern.endswith("/*") else None
+        if self.open_ended and (above or pattern).startswith(self.start):
+            return True
+        if above is None:
+            return self.start == pattern
+        return self.start.startswith(above) and (self.open_ended or self.start != above)
 
 
 class RouteRule(Generic[Native]):
@@ -73,6 +138,16 @@ class SiteRule(Generic[Native]):
         if named:
             raise ValueError(f"no route fills {{{named[0]}}} here: give a function that returns the scopes")
         self._public = public if callable(public) else checked_paths(public)
+        self._unchecked = () if callable(self._public) else self._public
+
+    def check_routes(self, routes: Callable[[], Iterable[Route]], mount: str = "") -> None:
+        """Raises `ValueError` for a public path that no route has: it is mistyped. Looks once.
+
+        `mount`: where the app with these routes has the paths that this rule is about.
+        """
+        if self._unchecked:
+            check_public(self._unchecked, tuple(routes()), mount)
+            self._unchecked = ()
 
     def scopes(self, native: Native) -> tuple[str, ...]:
         """The scopes that this request needs."""
@@ -116,6 +191,13 @@ def checked_paths(patterns: Iterable[str]) -> tuple[str, ...]:
     """Path patterns, `/a/b` or `/a/*`, with their percent-encoding undone. Raises `caveats.MalformedCaveat`."""
     named = (patterns,) if isinstance(patterns, str) else tuple(patterns)
     return caveats.Path(*named).names if named else ()
+
+
+def check_public(patterns: Iterable[str], routes: Sequence[Route], mount: str = "") -> None:
+    """Raises `ValueError` for a public path that no route has. Nothing is said of an app whose routes are not known."""
+    for pattern in patterns:
+        if routes and not any(route.may_have(pattern) or route.may_have(mount + pattern) for route in routes):
+            raise ValueError(f"public={pattern!r} fits no route of this app: is it mistyped?")
 
 
 def is_public(patterns: Sequence[str], request: IncomingRequest) -> bool:

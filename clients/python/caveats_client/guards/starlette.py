@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from caveats.errors import reduce_error
 from caveats.http import IncomingRequest, Problem
-from caveats_client.guards.asgi import hide_token
+from caveats_client.guards.asgi import hide_token, routes_behind
 from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
 from caveats_client.guards.rules import SiteRule
 
@@ -82,6 +82,7 @@ class TokenBackend(AuthenticationBackend):
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
         """The credentials and the user. Raises `TokenRefused`."""
+        self._rule.check_routes(lambda: routes_behind(None, conn.scope), conn.scope.get("root_path", ""))
         request = IncomingRequest.from_asgi(conn.scope)
         if self._guard.subprotocol and conn.scope["type"] == "websocket":
             hide_token(conn.scope)

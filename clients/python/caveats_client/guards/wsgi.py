@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from caveats.http import IncomingRequest, path_text
+from caveats.http import IncomingRequest, path_text, served_path
 from caveats.kinds import encoded_path
 
 if TYPE_CHECKING:
@@ -20,11 +20,14 @@ _TARGETS = ("REQUEST_URI", "RAW_URI")
 
 def request_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> IncomingRequest:
     """The request in `environ`. `decoded_paths`: use PATH_INFO, encoded again, if the server does not give the unchanged path."""
+    mount = _text(environ.get("SCRIPT_NAME", ""))
+    served = environ.get("PATH_INFO")
     target = next((environ[name] for name in _TARGETS if environ.get(name)), None)
     if target is not None:
-        path = path_text(_bytes(target).partition(b"?")[0])
+        sent = path_text(_bytes(target).partition(b"?")[0])
+        path = served_path(sent, None if served is None else _text(served), mount)
     elif decoded_paths:
-        path = encoded_path(_bytes(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")))
+        path = encoded_path(_bytes(environ.get("SCRIPT_NAME", "") + (served or "")))
     else:
         path = None
     headers = tuple(
@@ -38,8 +41,13 @@ def request_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> In
         query=_bytes(environ.get("QUERY_STRING", "")),
         headers=headers,
         peer=environ.get("REMOTE_ADDR") or None,
-        mount=_bytes(environ.get("SCRIPT_NAME", "")).decode("utf-8", "backslashreplace"),
+        mount=mount,
     )
+
+
+def _text(path: str) -> str:
+    """A decoded path. Bytes that are not UTF-8 become lone surrogates, which are in no plain path."""
+    return _bytes(path).decode("utf-8", "surrogateescape")
 
 
 def _bytes(text: str) -> bytes:

@@ -268,6 +268,7 @@ def test_no_url_breaks_the_check(path: bytes, query: bytes, referers: list[bytes
 
 
 PROTOCOLS = b"sec-websocket-protocol"
+LONGEST_BUNDLE = f"{'cav1_x':x<65536}"
 TOKEN = TokenCredential("cav1_x")
 
 
@@ -278,6 +279,11 @@ TOKEN = TokenCredential("cav1_x")
         pytest.param([auth(basic("", "cav1_x"))], TokenCredential("cav1_x", from_basic=True), id="no name"),
         pytest.param(
             [auth(basic("a", "cav1_x:y"))], TokenCredential("cav1_x:y", from_basic=True), id="colon"
+        ),
+        pytest.param(
+            [auth(basic("a", LONGEST_BUNDLE))],
+            TokenCredential(LONGEST_BUNDLE, from_basic=True),
+            id="the longest",
         ),
         pytest.param([(PROTOCOLS, b"caveats, cav1_x")], TOKEN, id="subprotocol"),
         pytest.param([(PROTOCOLS, b"cav1_x")], TOKEN, id="subprotocol alone"),

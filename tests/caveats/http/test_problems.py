@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -70,6 +71,7 @@ def test_each_error_of_the_library_is_one_problem(
     assert (problem.status, problem.code) == (status, code)
     assert problem.headers.get("Retry-After" if status == 503 else "WWW-Authenticate") == header
     assert problem.headers["Cache-Control"] == "no-store"
+    assert type(problem.detail) is str
     assert problem.headers["Content-Type"] == "application/problem+json"
     assert int(problem.headers["Content-Length"]) == len(problem.body)
     document = json.loads(problem.body)
@@ -88,32 +90,33 @@ def test_a_missing_discharge_says_whom_to_ask_and_with_what() -> None:
 
 
 @pytest.mark.parametrize(
-    ("problem", "status", "code", "detail", "headers"),
+    ("make", "status", "code", "detail", "headers"),
     [
-        (bad_request("no"), 400, "bad_request", "no", {}),
-        (two_credentials(), 400, "two_credentials", "send one credential, in one header", {}),
-        (two_credentials("two cookies"), 400, "two_credentials", "two cookies", {}),
+        (lambda: bad_request("no"), 400, "bad_request", "no", {}),
+        (two_credentials, 400, "two_credentials", "send one credential, in one header", {}),
+        (lambda: two_credentials("two cookies"), 400, "two_credentials", "two cookies", {}),
         (
-            credential_required(),
+            credential_required,
             401,
             "credential_required",
             "",
             {"WWW-Authenticate": 'Bearer realm="caveats"'},
         ),
         (
-            invalid_credentials(),
+            invalid_credentials,
             401,
             "invalid_credentials",
             "",
             {"WWW-Authenticate": 'Bearer realm="caveats", Basic realm="caveats", charset="UTF-8"'},
         ),
-        (unavailable(), 503, "unavailable", "", {"Retry-After": "1"}),
-        (unavailable(detail="full"), 503, "unavailable", "full", {"Retry-After": "1"}),
+        (unavailable, 503, "unavailable", "", {"Retry-After": "1"}),
+        (lambda: unavailable(detail="full"), 503, "unavailable", "full", {"Retry-After": "1"}),
     ],
 )
 def test_a_problem_that_is_made_by_name_says_what_it_was_told(
-    problem: Problem, status: int, code: str, detail: str, headers: dict[str, str]
+    make: Callable[[], Problem], status: int, code: str, detail: str, headers: dict[str, str]
 ) -> None:
+    problem = make()
     assert (problem.status, problem.code, problem.detail) == (status, code, detail)
     assert problem.extra_headers == headers
     assert problem.document.get("detail", "") == detail

@@ -57,7 +57,9 @@ ROOMS = {
 """For each room what is mutated, and the tests that have to notice."""
 _RESULT = re.compile(r"^\s*(\S+__mutmut_\d+): ([a-z ]+)$", re.MULTILINE)
 _STRING = re.compile(r"""[rbf]*("([^"\\]|\\.)*"|'([^'\\]|\\.)*')""")
-_WORDS = re.compile(r"""\braise \w|\blog\.|Unmet\(|Problem\(|reason|hint|detail|^f?"[^"]*",?$""")
+_WORDS = re.compile(
+    r"""\braise \w|\blog\.|Unmet\(|BindingMismatch\(|BadSignature\(|Problem\(|reason|hint|detail|^f?"[^"]*",?$"""
+)
 """Lines with a message: raised, logged, told; or a text alone on its line."""
 _BYTES = re.compile(r"""\b[rf]?b["']""")
 _SHOW = """

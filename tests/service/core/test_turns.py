@@ -88,6 +88,46 @@ async def test_an_account_that_is_asked_for_from_many_addresses_has_one_turn_a_r
     assert (await order(Turns(1, 50, why="busy"), [*crowd, ("alice", HOME)])).index(20) == 1
 
 
+async def test_more_addresses_than_places_that_ask_without_end_do_not_keep_a_newcomer_out() -> None:
+    """Each has a name and an address of its own. They have had their turns, and the newcomer has not."""
+    turns = Turns(2, 32, why="busy")
+    served: Counter[str] = Counter()
+
+    async def ask(name: str) -> None:
+        await turns.take(name, f"address of {name}")
+        served[name] += 1
+        await asyncio.sleep(0)
+        turns.give_back()
+
+    async def loop(name: str) -> None:
+        while True:
+            try:
+                await ask(name)
+            except Busy:
+                await asyncio.sleep(0)
+
+    greedy = [asyncio.create_task(loop(f"greedy{n}")) for n in range(100)]
+    async with asyncio.timeout(60):
+        while len(served) < 100:  # noqa: ASYNC110  # there is no event
+            await asyncio.sleep(0)
+    for n in range(50):
+        before = sum(served.values())
+        await ask(f"newcomer{n}")
+        assert sum(served.values()) - before <= 70, "more than about two rounds went by"
+    for task in greedy:
+        task.cancel()
+    await asyncio.gather(*greedy, return_exceptions=True)
+
+
+async def test_the_addresses_whose_turns_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("caveats_service.core.turns._ADDRESSES", 8)
+    turns = Turns(1, 4, why="busy")
+    for n in range(100):
+        await turns.take("a", f"198.51.100.{n}")
+        turns.give_back()
+    assert len(turns._last_turns) == 8
+
+
 async def test_a_newcomer_has_the_place_of_whoever_would_wait_longest() -> None:
     turns = Turns(1, 4, why="busy")
     greedy = await begin(turns, [("greedy", HOME)] * 5)

@@ -675,3 +675,27 @@ def test_nothing_but_its_end_is_had_for_a_token_that_is_not_discharged(
     for method, path in (("POST", "/v1/tokens"), ("POST", "/v1/tokens/renew"), ("GET", "/v1/tokens")):
         answer = http.request(method, path, headers=bearer(token))
         assert answer.status_code == 401, path
+
+
+def test_a_token_whose_key_was_retired_is_dead_everywhere_and_needs_no_revocation(
+    start: Callable[..., Service],
+) -> None:
+    """By itself it cannot be told from a forgery: 401. Its account may still name it by its id."""
+    service = start()
+    user = new_user(service)
+    issued = user.issue(note="lost")
+    with service.client() as http:
+        admin = basic("admin", ADMIN_PASSWORD)
+        assert http.post("/v1/keys/rotate", json={"now": True}, headers=admin).status_code in (200, 201)
+        retired = http.post("/v1/keys/k1/retire", json={"force": True}, headers=admin)
+        assert retired.status_code == 200, retired.text
+        held = bearer(issued["token"])
+        presented = http.post("/v1/revocations", json={"presented": True}, headers=held)
+        assert problem(presented) == (401, "invalid_token")
+        assert http.get("/v1/authorize", headers=held).status_code == 401
+        named = http.post(
+            "/v1/revocations",
+            json={"token_id": issued["token_id"]},
+            headers=basic(user.username, user.password),
+        )
+        assert named.status_code == 201, named.text

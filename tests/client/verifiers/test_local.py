@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from caveats import (
     WrongAudience,
     new_token_id,
 )
+from caveats.revocation import Page, page_text, seal_text
 from caveats_client import files
 from caveats_client.api.errors import UnusableAddress
 from caveats_client.verifiers.local import AsyncLocalVerifier, Health, LocalVerifier, Status
@@ -625,6 +627,46 @@ def test_a_lying_mirror_makes_it_refuse_and_never_believe(
     mirror.lie = None
     wait_until(lambda: outcome(lambda: verifier.verify(text, context())) == "Grant", 12)
     assert outcome(lambda: verifier.verify(gone, context())) == "Revoked"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        pytest.param({"epoch": 2**53}, id="an epoch far ahead"),
+        pytest.param({"keys": ("k999999",)}, id="a key far ahead"),
+        pytest.param({"upto": 2**50, "last": 2**50}, id="a position far ahead"),
+    ],
+)
+def test_a_stolen_key_with_the_mirror_does_not_outlive_the_key(
+    forged: dict[str, Any], own: World, making: Making, tmp_path: Path
+) -> None:
+    """Forged pages are all that the app hears, until the mirror is replaced; its state folder stays."""
+    stolen = own.service.runtime.master_keys.keyring.export("photos").keys[0]
+
+    def lie(request: httpx.Request, body: bytes) -> bytes:
+        if request.url.path.endswith("/keys") or not body:
+            return body
+        page = Page(1, 0, 0, 0, now(), ("k1",))
+        return seal_text(page_text(replace(page, **forged)), stolen).encode() + b"\n"
+
+    given = {"registration": own.register(), "state_dir": tmp_path / "state"}
+    mirror = Mirror()
+    verifier = making(own, transport=mirror, **given)
+    old = own.token()
+    verifier.verify(old, context())
+    mirror.lie = lie
+    own.admin("POST", "/v1/keys/rotate", {"now": True})
+    new, gone = own.token(), own.token()
+    own.admin("POST", "/v1/keys/k1/retire", {"force": True})
+    own.revoke(gone)
+    wait_until(lambda: outcome(lambda: verifier.verify(old, context())) in ("UnknownKey", "Stale"), 15)
+    assert outcome(lambda: verifier.verify(old, context())) in ("UnknownKey", "Stale")
+    verifier.close()
+    again = making(own, **given)
+    wait_until(lambda: outcome(lambda: again.verify(new, context())) == "Grant", 15)
+    wait_until(lambda: outcome(lambda: again.verify(gone, context())) == "Revoked", 15)  # all is read anew
+    assert outcome(lambda: again.verify(old, context())) == "UnknownKey"
+    assert again.status().epoch == 1
 
 
 @pytest.mark.usefixtures("short_silence")

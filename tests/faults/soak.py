@@ -100,7 +100,7 @@ def _run(world: World, memory: Memory, faults: Faults, chance: random.Random, se
             for node in world.nodes
         ),
         *(
-            Prober(world, app.name, asker_of_app(app.port), chance.getrandbits(32), port=app.port)
+            Prober(world, app.name, asker_of_app(world, app.port), chance.getrandbits(32), port=app.port)
             for app in world.apps.values()
         ),
     ]

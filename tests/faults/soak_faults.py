@@ -239,7 +239,9 @@ class Faults:
         def over() -> bool:
             return time.monotonic() > until or app.popen is not born_of
 
-        prober = Prober(self._world, name, asker_of_app(port), self._chance.getrandbits(32), port=port)
+        prober = Prober(
+            self._world, name, asker_of_app(self._world, port), self._chance.getrandbits(32), port=port
+        )
         thread = threading.Thread(target=prober.run, args=(3, over), daemon=True)
         thread.start()
         self._threads.append(thread)

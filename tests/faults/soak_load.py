@@ -42,6 +42,8 @@ class Load:
         self._world = world
         self._chance = random.Random(seed)
         self._clients = [world.client(node) for node in world.nodes]
+        for http in self._clients:
+            world.stack.callback(http.close)
 
     def run(self, per_second: float) -> None:
         """Until the soak ends."""

@@ -155,6 +155,7 @@ class Prober:
 def asker_of_node(world: World, node: Node) -> Callable[[Token], tuple[bool, int, str, str]]:
     """`POST /v1/verify`, sometimes on a connection of its own, so that all workers are asked."""
     http = world.client(node)
+    world.stack.callback(http.close)
 
     def ask(token: Token) -> tuple[bool, int, str, str]:
         body = {"token": token.text, "audience": token.audience, "scope": "photos:read"}
@@ -181,9 +182,10 @@ def asker_of_node(world: World, node: Node) -> Callable[[Token], tuple[bool, int
     return ask
 
 
-def asker_of_app(port: int) -> Callable[[Token], tuple[bool, int, str, str]]:
+def asker_of_app(world: World, port: int) -> Callable[[Token], tuple[bool, int, str, str]]:
     """A request that the guard judges."""
     http = httpx.Client(base_url=f"http://127.0.0.1:{port}", **{**CLIENT, "timeout": 20})
+    world.stack.callback(http.close)
 
     def ask(token: Token) -> tuple[bool, int, str, str]:
         try:

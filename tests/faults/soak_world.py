@@ -51,7 +51,7 @@ AUDIENCE = "photos"
 STALENESS = 10.0
 REMEMBER = 2.0
 """Of the local verifiers, and of the remote one (seconds)."""
-GRACE = 15.0
+GRACE = 20.0
 """Seconds within which a node has to stop."""
 WARM = 150.0
 """Seconds of a process's life before its memory is looked at."""

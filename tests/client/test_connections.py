@@ -150,10 +150,14 @@ def test_a_transport_with_connections_of_its_own_is_refused_in_a_child(url: str)
 def test_locks_that_another_thread_holds_are_free_in_a_child() -> None:
     auth = TokenAuth(None, "https://photos.example")
     remote = RemoteVerifier("https://auth.example")
-    with auth._lock, remote._accepted._changing:
-        assert (
-            in_child(lambda: (auth._lock.locked(), remote._accepted._changing.locked())) == "(False, False)"
-        )
+
+    def locked() -> list[bool]:
+        locks = (auth._flights._changing, remote._flights._changing, remote._accepted._changing)
+        return [lock.locked() for lock in locks]
+
+    with auth._flights._changing, remote._flights._changing, remote._accepted._changing:
+        assert locked() == [True, True, True]
+        assert in_child(locked) == "[False, False, False]"
         assert in_child(remote.clear) == "None"
     remote.close()
 

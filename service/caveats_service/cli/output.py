@@ -47,7 +47,7 @@ def wrong_usage(message: str) -> NoReturn:
 
 
 def _end(message: str, code: int) -> NoReturn:
-    for line in f"caveats-service: {message}".splitlines():
+    for line in f"caveats-service: {message}".split("\n"):  # U+2028 and the like end no line of ours
         click.secho(printable(line), fg="red", err=True)
     raise SystemExit(code)
 

@@ -100,6 +100,8 @@ class ServiceRuntime:
         self.ended_work: str | None = None
         """The background work that has ended by itself; None while all of it goes on."""
         self._damaged: tuple[str, ...] = ()
+        self.unreadable_revocations: tuple[str, ...] = ()
+        """The sequences of revocations whose rows are damaged: nobody can tell what they have revoked."""
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._prune_at = monotonic() + _PRUNE_EVERY
@@ -172,8 +174,9 @@ class ServiceRuntime:
         self.discharges = Discharges(store, self.service_keys.discharge, self._conditions, settings, now)
         self.waiters = Waiters(store, now)
         self.decisions = Decisions(store, self.discharges, self.waiters, settings, now)
-        await self.feed.load()
         await self._look_for_damage()
+        self._require_revocations()
+        await self.feed.load()
 
     async def _add_first_admin(self) -> FirstAdmin | None:
         chosen = self.settings.admin_password
@@ -225,8 +228,16 @@ class ServiceRuntime:
         """The rows of the store that cannot be used: what each is, and its id. The rest goes on without them."""
         return (*(f"master key {key_id}" for key_id in self.master_keys.damaged), *self._damaged)
 
+    def _require_revocations(self) -> None:
+        """Return if all revocations can be read. What a damaged one revoked is not known: it may be any token."""
+        if self.unreadable_revocations:
+            raise StoreError(
+                f"what the damaged revocations {', '.join(self.unreadable_revocations)} have revoked is not known: look "
+                "for these sequences in `caveats-service audit`, then see `caveats-service damage list`"
+            )
+
     async def _look_for_damage(self) -> None:
-        """Look for verifiers and agents whose public key is none: whoever needs one of them gets an error."""
+        """Look for damaged rows, and for verifiers and agents whose public key is none: whoever needs one gets an error."""
         found: list[str] = []
         after = ""
         while verifiers := await self.store.verifiers.list(after=after):
@@ -240,6 +251,9 @@ class ServiceRuntime:
         while agents := await self.store.agents.list(after=after, limit=1000):
             found += (f"agent {agent.agent_id}" for agent in agents if not is_box_key(agent.public_key))
             after = agents[-1].agent_id
+        damaged = await self.store.damage.find()
+        self.unreadable_revocations = tuple(row.name for row in damaged if row.table == "revocations")
+        found += map(str, damaged)
         for row in found:
             if row not in self._damaged:
                 log.error("row_damaged", row=row)

@@ -4,8 +4,8 @@ Knows the core and the store; knows no HTTP. `serve` alone starts the server. Ea
 its subject, and one line of the table in `app`; it is imported when it runs.
 
 Reading order: `app` (the table), `commands` (how they are loaded), `store` (how a command reaches the store, and its exit
-code), `output` (what is printed); then the subjects: `users`, `groups`, `agents`, `keys`, `database`, `audit`, `settings`,
-`serve`, `completion`.
+code), `output` (what is printed); then the subjects: `users`, `groups`, `agents`, `keys`, `database`, `damage`, `audit`,
+`settings`, `serve`, `completion`.
 """
 
 from __future__ import annotations

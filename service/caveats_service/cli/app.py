@@ -61,6 +61,12 @@ app = CommandGroup(
         DeferredCommand("retire", "keys:retire_key", "Destroy a key under which tokens are issued no more."),
         DeferredCommand("export", "keys:export_keys", "Print the keys of one audience, for an app."),
     ),
+    CommandGroup(
+        "damage",
+        "Damaged rows of the database: list, remove.",
+        DeferredCommand("list", "damage:list_damage", "List rows that cannot be used."),
+        DeferredCommand("remove", "damage:remove_row", "Remove a row that cannot be used."),
+    ),
     DeferredCommand("completion", "completion:completion", "Print the completion script of a shell."),
 )
 click.version_option(package_name="caveats", prog_name="caveats-service", message="%(prog)s %(version)s")(app)

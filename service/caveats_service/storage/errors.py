@@ -5,6 +5,7 @@
     │   ├── TransactionAborted  ... after the store has repeated it a few times
     │   ├── DatabaseReplaced    ... once the file is back, or the service was started again
     │   └── StoreBroken         ... not even later: an operator must look at it
+    │       └── RowDamaged      ... because of one row; others can be used
     ├── SchemaError          this database is not for this program
     │   ├── SchemaTooNew     ... because a newer version of it has been here
     │   └── SchemaTooOld     ... before it is migrated
@@ -13,7 +14,7 @@
     ├── AgentExists · UnknownAgent
     ├── UnknownInteraction · InteractionsFull
     ├── LabelExists · LabelsFull
-    ├── UnknownMasterKey · UnknownVerifier
+    ├── UnknownMasterKey · UnknownVerifier · UnknownRow
     ├── KeyConflict          the key is not in a state that allows this, or another node was faster
     │   └── KeyInUse         ... because tokens under it may still live; can be forced
     ├── BadValue             a value that the database cannot keep
@@ -73,6 +74,13 @@ class StoreBroken(StoreUnavailable):
 
     Trying again does not help, so the edge answers 500. The message is what the database said.
     """
+
+
+class RowDamaged(StoreBroken):
+    """A row holds what its columns cannot hold, so that nothing is done with it."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(f"a row of {table} is damaged: `caveats-service damage list` says which")
 
 
 class SchemaError(StoreError):
@@ -152,6 +160,10 @@ class UnknownMasterKey(StoreError):
 
 class UnknownVerifier(StoreError):
     """There is no verifier with this id."""
+
+
+class UnknownRow(StoreError):
+    """There is no damaged row of this number."""
 
 
 class KeyConflict(StoreError):

@@ -204,6 +204,20 @@ class AuditEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class DamagedRow:
+    """A row whose `columns` hold what they cannot hold. `name`: its key, as far as it can be read; `row`: its number."""
+
+    table: str
+    row: int
+    name: str
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.table} {self.name}: {', '.join(self.columns)}"
+
+
+@dataclass(frozen=True, slots=True)
 class UserChange:
     """A user after a change, and the revocation that was written with it; None if none was asked for."""
 

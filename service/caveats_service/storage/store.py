@@ -16,6 +16,7 @@ from caveats_service.storage.engines.transactions import Database
 from caveats_service.storage.repositories.agents import AgentRepository
 from caveats_service.storage.repositories.audit import AuditRepository
 from caveats_service.storage.repositories.credentials import CredentialRepository
+from caveats_service.storage.repositories.damage import DamageRepository
 from caveats_service.storage.repositories.groups import GroupRepository
 from caveats_service.storage.repositories.idempotency import ReplyRepository
 from caveats_service.storage.repositories.instance import InstanceRepository
@@ -54,5 +55,6 @@ class Store(Database):
         self.interactions = InteractionRepository(self)
         self.replies = ReplyRepository(self)
         self.audit = AuditRepository(self)
+        self.damage = DamageRepository(self)
         self.instance = InstanceRepository(self)
         self.changes = ChangeStream(self)

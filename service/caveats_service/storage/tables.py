@@ -80,6 +80,13 @@ class PlainText(TypeDecorator[str]):
             raise BadText
         return value
 
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        """From the database. SQLite keeps bytes and numbers in a column of text as well."""
+        del dialect
+        if value is not None and not isinstance(value, str):
+            raise TypeError("not a text")
+        return value
+
 
 def _is_utf8(text: str) -> bool:
     try:

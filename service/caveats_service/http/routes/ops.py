@@ -42,6 +42,11 @@ async def readyz(request: RequestContext) -> Response:
     except StoreBroken as error:
         log.error("store_broken", detail=str(error))
         raise unavailable(detail=f"the database refuses for good what the service needs: {error}") from None
+    if request.runtime.unreadable_revocations:
+        raise unavailable(
+            detail=f"damaged revocations: {', '.join(request.runtime.unreadable_revocations)}; "
+            "what they have revoked is not known"
+        )
     clock_is_off = await request.runtime.clock_check.trouble()
     if clock_is_off is not None:
         raise unavailable(detail=clock_is_off)

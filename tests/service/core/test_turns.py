@@ -106,11 +106,11 @@ async def test_more_addresses_than_places_that_ask_without_end_do_not_keep_a_new
             except Busy:
                 await asyncio.sleep(0)
 
-    greedy = [asyncio.create_task(loop(f"greedy{n}")) for n in range(100)]
+    greedy = [asyncio.create_task(loop(f"greedy{n}")) for n in range(40)]
     async with asyncio.timeout(60):
-        while len(served) < 100:  # noqa: ASYNC110  # there is no event
+        while len(served) < 40:  # noqa: ASYNC110  # there is no event
             await asyncio.sleep(0)
-    for n in range(50):
+    for n in range(10):
         before = sum(served.values())
         await ask(f"newcomer{n}")
         assert sum(served.values()) - before <= 70, "more than about two rounds went by"

@@ -182,6 +182,7 @@ def plugin(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_stop_with_requests_that_do_not_end_ends_within_its_time(
     tmp_path: Path, plugin: Path, workers: str
@@ -197,6 +198,7 @@ def test_a_stop_with_requests_that_do_not_end_ends_within_its_time(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_streams_and_polls_do_not_hold_up_a_stop(tmp_path: Path) -> None:
     running = spawn(tmp_path)
     with contextlib.ExitStack() as held:
@@ -207,6 +209,7 @@ def test_streams_and_polls_do_not_hold_up_a_stop(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_request_that_ends_in_time_is_answered_after_the_signal(tmp_path: Path) -> None:
     running = spawn(tmp_path)
     with connected(running, unfinished_body(running, tmp_path)) as connection:
@@ -221,6 +224,7 @@ def test_a_request_that_ends_in_time_is_answered_after_the_signal(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_body_that_does_not_come_is_told_that_the_process_stops(tmp_path: Path) -> None:
     running = spawn(tmp_path)
     with connected(running, unfinished_body(running, tmp_path)) as connection:
@@ -242,6 +246,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_stop_ends_while_the_database_is_locked(tmp_path: Path) -> None:
     running = spawn(tmp_path)
     token = token_of(running, note="used")
@@ -262,6 +267,7 @@ def silent_database() -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("workers", "number"), [("1", signal.SIGTERM), ("1", signal.SIGINT), ("2", signal.SIGTERM)]
 )
@@ -279,6 +285,7 @@ def test_a_stop_during_the_start_ends(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_node_that_hears_of_revocations_all_the_time_stops_at_any_moment(
     tmp_path: Path, number: signal.Signals
@@ -297,6 +304,7 @@ def test_a_node_that_hears_of_revocations_all_the_time_stops_at_any_moment(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_second_interrupt_ends_at_once(tmp_path: Path, workers: str) -> None:
     running = spawn(tmp_path, "--workers", workers)

@@ -252,6 +252,7 @@ def alive(pid: int) -> bool:
 
 @linux
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_workers_end_by_themselves_when_their_parent_was_killed(tmp_path: Path) -> None:
     running = spawn(tmp_path, "--workers", "2")
     workers = two_of(running)
@@ -263,6 +264,7 @@ def test_workers_end_by_themselves_when_their_parent_was_killed(tmp_path: Path) 
 
 @linux
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(("gone", "lost"), [("seal.key", 1), ("caveats.db", 2)])
 def test_a_worker_that_is_lost_while_something_is_away_is_started_until_it_is_back(
     tmp_path: Path, gone: str, lost: int
@@ -289,6 +291,7 @@ def test_a_worker_that_is_lost_while_something_is_away_is_started_until_it_is_ba
 
 @linux
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_stop_in_the_pause_before_a_worker_is_started_again_ends(tmp_path: Path) -> None:
     with process(tmp_path, "--workers", "2") as running:
         workers = two_of(running)
@@ -302,6 +305,7 @@ def test_a_stop_in_the_pause_before_a_worker_is_started_again_ends(tmp_path: Pat
 
 @linux
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_worker_that_stands_still_is_killed_at_a_stop(tmp_path: Path) -> None:
     with process(tmp_path, "--workers", "2") as running:
         workers = two_of(running)
@@ -314,6 +318,7 @@ def test_a_worker_that_stands_still_is_killed_at_a_stop(tmp_path: Path) -> None:
 
 @linux
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_worker_that_stands_still_is_replaced(tmp_path: Path) -> None:
     with process(tmp_path, "--workers", "2") as running:
         workers = two_of(running)
@@ -337,6 +342,7 @@ sys.exit(0 if Workers(config, listen("127.0.0.1", 0, 2, 128)).run() else 1)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("app", "given", "says"),
     [
@@ -366,6 +372,7 @@ def test_workers_that_never_start_are_given_up_with_their_reason_and_no_zero(
 
 @linux
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_connections_beyond_the_limit_of_open_files_are_closed_and_it_is_said(tmp_path: Path) -> None:
     """And nothing spins, nothing is lost for good, and the log does not grow with each of them."""
     with process(tmp_path) as running:

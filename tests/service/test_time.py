@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
 
+from caveats.keys import open_bundle
+from caveats.token import decode_base64
+from caveats_service.core.clock import utc_now
+from tests.support.local import wait_until, world_in
 from tests.support.service import (
     ADMIN_PASSWORD,
     Clock,
@@ -303,3 +307,35 @@ def test_a_key_that_has_waited_long_enough_before_a_restart_is_activated(
     with serving(tmp_path, now=clock) as service:
         service.run(service.runtime.master_keys.tend())
         assert _states(service) == {"k1": "verifying", "k2": "active"}
+
+
+# What a node tells verifiers has one time, that of the database
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("off", [timedelta(seconds=120), timedelta(hours=-1), 100 * DAY], ids=str)
+def test_pages_and_boxes_of_a_node_whose_clock_is_wrong_have_the_databases_time(
+    database: dict[str, Any], tmp_path: Path, off: timedelta
+) -> None:
+    """Else a verifier takes what other nodes say afterwards, or this one with its clock right again, for old news."""
+    with world_in(tmp_path, now=lambda: utc_now() + off, **database) as world:
+        own = world.register()
+        box = decode_base64(world.admin("GET", f"/v1/verifiers/{own.verifier_id}/keys")["box"])
+        bundle = open_bundle(
+            box,
+            own.private_key,
+            own.service_public_key,
+            verifier_id=own.verifier_id,
+            audience=own.audience,
+            now=utc_now(),
+        )
+        feed = world.service.runtime.feed
+        began = utc_now()
+        world.revoke(world.token())
+        wait_until(lambda: feed.head is not None and feed.head.upto == 1)
+        assert feed.head is not None
+        for told in (datetime.fromtimestamp(bundle.serial / 1000, UTC), bundle.not_after - DAY, feed.head.at):
+            assert abs(told - began) < timedelta(seconds=30)
+        world.service.run(feed.load())
+        assert abs(feed.head.at - utc_now()) < timedelta(seconds=30)

@@ -210,8 +210,9 @@ class RevocationFeed:
         known, epoch_before = self.revocation_set, self.epoch
         taken: list[caveats.Revocation] = []
         self._taken_while_loading = taken
-        read_at = self._now()
+        here = self._now()
         page = await self._store.revocations.page(0, limit=0)
+        read_at = page.read_at or here
         fresh = await self._all_up_to(page)
         if epoch_before not in (0, page.epoch):
             await self._master_keys.refresh()
@@ -264,8 +265,9 @@ class RevocationFeed:
             await self._look()
 
     async def _look(self) -> None:
-        read_at, after = self._now(), self._read_up_to
+        here, after = self._now(), self._read_up_to
         page = await self._store.revocations.page(after)
+        read_at = page.read_at or here
         if page.must_resync(self.epoch, after):
             self._broadcast.close()
             if (page.epoch, page.last_sequence) < (self.epoch, after):

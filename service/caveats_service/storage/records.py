@@ -185,6 +185,8 @@ class RevocationPage:
     last_sequence: int
     floor: int
     records: tuple[RevocationRecord, ...]
+    read_at: datetime | None = field(default=None, compare=False)
+    """What was revoked before is there: the time of the database's server; None if it has no clock of its own."""
 
     def must_resync(self, epoch: int, after_sequence: int) -> bool:
         """Whether a reader of this epoch and sequence may have missed an entry, and must load all live ones."""

@@ -65,6 +65,10 @@ class Engine(Protocol):
     """SQL for what the database calls its history, the column `history` where it has no name for it, and the empty text
     for a standby, which has none of its own. Sequences belong to a history: another one gives them out again."""
 
+    snapshot_time: str
+    """SQL for a time before which everything is in the snapshot that is read, on the clock of the database's server;
+    NULL if all who use the database have one clock, the machine's."""
+
     write_nothing: tuple[str, ...]
     """Statements that change nothing together, and take the room of a revocation where room can run out."""
 

@@ -82,6 +82,7 @@ class Postgres:
     """
 
     history = _HISTORY
+    snapshot_time = "transaction_timestamp()"
     write_nothing: tuple[str, ...] = (f"UPDATE {META} SET epoch = epoch",)  # noqa: S608  # no input in it
 
     def __init__(self, url: str, *, patience: timedelta = PATIENCE, connections: int = CONNECTIONS) -> None:

@@ -69,6 +69,7 @@ class Sqlite:
     """A SQLite file, used by one process. `patience`: how long to wait for a writer or a connection."""
 
     deadline: float | None = None
+    snapshot_time = "NULL"
     history = "history"  # a file has no name for it: whoever restores one begins another epoch
     write_nothing: tuple[str, ...] = (  # eight pages and back
         f"UPDATE {META} SET instance_id = instance_id || hex(zeroblob(16384))",  # noqa: S608  # no input in it

@@ -184,6 +184,11 @@ class Database:
         """SQL for what the database calls its history: see `Engine`."""
         return self._engine.history
 
+    @property
+    def snapshot_time(self) -> str:
+        """SQL for the time of what is read: see `Engine`."""
+        return self._engine.snapshot_time
+
     async def server_time(self, connection: AsyncConnection) -> datetime | None:
         """The time of the database's server; None if all who use the database have one clock, the machine's."""
         return await self._engine.server_time(connection)

@@ -164,12 +164,15 @@ class RevocationRepository(Repository):
             if head is None:
                 return None
             records = tuple(map(_record, await connection.execute(query)))
-            return RevocationPage(head.epoch, head.revocation_sequence, head.revocation_floor, records)
+            return RevocationPage(
+                head.epoch, head.revocation_sequence, head.revocation_floor, records, head.read_at
+            )
 
     async def _head(self, connection: AsyncConnection) -> Row[Any] | None:
         """The row of `meta`; None if its epoch is that of another history."""
         named: Any = literal_column(self._database.history)
-        head = (await connection.execute(select(meta, named.label("named")))).one()
+        read_at: Any = literal_column(self._database.snapshot_time)
+        head = (await connection.execute(select(meta, named.label("named"), read_at.label("read_at")))).one()
         if head.named == "":
             raise StoreUnavailable(
                 "the database's server is a standby: point the service at the one that takes writes"

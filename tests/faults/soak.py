@@ -120,6 +120,8 @@ def _run(world: World, memory: Memory, faults: Faults, chance: random.Random, se
                 f"{sum(report.faults.values())} faults, {len(report.violations)} violations; "
                 f"tokens {world.ledger.count()}"
             )
+    except KeyboardInterrupt:
+        report.tell("ended early")
     finally:
         world.stop.set()
         for thread in threads:
@@ -161,7 +163,7 @@ def main() -> None:
     kinds = [kind.strip() for kind in given.faults.split(",") if kind.strip()]
     if unknown := set(kinds) - set(Faults.KINDS):
         parser.error(f"no such fault: {', '.join(sorted(unknown))}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the summary is of what there was
     print(f"seed {seed}", flush=True)
     with contextlib.ExitStack() as stack:
         folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))

@@ -42,7 +42,7 @@ from caveats.http.problems import (
     unavailable_as_told,
 )
 from caveats.http.proxies import DEFAULT_PORTS, UNIX, TrustedProxies, context_of, origins_of
-from caveats.http.request import Headers, IncomingRequest, path_text, served_path
+from caveats.http.request import Headers, IncomingRequest, path_below, path_text, served_path
 
 __all__ = [
     "DEFAULT_PORTS",
@@ -70,6 +70,7 @@ __all__ = [
     "invalid_token",
     "offering_basic",
     "origins_of",
+    "path_below",
     "path_text",
     "served_path",
     "token_of",

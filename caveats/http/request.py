@@ -36,6 +36,8 @@ class IncomingRequest:
     def path_in_app(self) -> str | None:
         """The path below the mount, as the app's own routes see it. The whole path if it does not begin with the mount."""
         mount = self.mount.rstrip("/")
+        if mount and self.path == mount:
+            return ""
         if self.path is None or not self.path.startswith(f"{mount}/"):
             return self.path
         return self.path[len(mount) :]
@@ -58,6 +60,16 @@ class IncomingRequest:
 def path_text(raw: bytes) -> str:
     """The bytes of a path as text. A byte beyond ASCII becomes a backslash, `x` and two hex digits: no plain path."""
     return raw.decode("ascii", "backslashreplace")
+
+
+def path_below(sent: str, inside: str, mount: str) -> tuple[str, str]:
+    """The path that the app acts on, as `served_path`, and its mount; the mount is empty where `sent` is without it.
+
+    `inside`: the path that the app's routes are looked up by, decoded, always without the mount. It may begin as the mount does.
+    """
+    if plain_path(sent) == inside:  # a proxy has cut the mount off
+        return sent, ""
+    return served_path(sent, mount.rstrip("/") + inside, ""), mount
 
 
 def served_path(sent: str, served: str | None, mount: str) -> str:

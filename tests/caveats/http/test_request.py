@@ -14,10 +14,12 @@ from caveats.http import (
     check_url,
     context_of,
     find_problem,
+    path_below,
     path_text,
     served_path,
     token_of,
 )
+from caveats.kinds import plain_path
 from tests.support.hostile_heads import GRANTED, HEADS, Answer, Head
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -96,6 +98,8 @@ def test_a_byte_beyond_ascii_passes_for_no_letter_of_a_path() -> None:
         ("/app/a", "/app/", "/a"),
         ("/application/a", "/app", "/application/a"),
         ("/a", "/app", "/a"),
+        ("/app", "/app", ""),
+        ("/app/app/a", "/app", "/app/a"),
     ],
 )
 def test_an_app_sees_the_path_below_its_mount(path: str | None, mount: str, seen: str | None) -> None:
@@ -127,3 +131,22 @@ def test_a_path_that_was_rewritten_on_the_way_is_read_as_rewritten_and_a_disguis
 def test_a_query_that_a_test_client_gives_as_text_is_read() -> None:
     scope = {"type": "http", "headers": [], "query_string": "a=1"}
     assert IncomingRequest.from_asgi(scope).query == b"a=1"
+
+
+@pytest.mark.parametrize(
+    ("sent", "inside", "mount", "judged", "below"),
+    [
+        ("/app/a", "/a", "/app", "/app/a", "/a"),
+        ("/app/app/a", "/app/a", "/app", "/app/app/a", "/app/a"),
+        ("/app/a", "/app/a", "/app", "/app/a", "/app/a"),
+        ("/a", "/a", "/app", "/a", "/a"),
+        ("/app/a", "/app/b", "/app", "/app/app/b", "/app/b"),
+        ("/K%C3%A4se/a", "/a", "/K\u00e4se/", "/K%C3%A4se/a", "/a"),
+    ],
+)
+def test_a_path_in_an_app_that_begins_as_its_mount_does_keeps_that_beginning(
+    sent: str, inside: str, mount: str, judged: str, below: str
+) -> None:
+    path, mount = path_below(sent, inside, mount)
+    assert path == judged
+    assert IncomingRequest("GET", plain_path(path), b"", [], None, mount).path_in_app == below

@@ -286,6 +286,59 @@ def test_what_a_server_wrote_into_its_request_is_what_is_judged() -> None:
     assert wsgi.request_of({**environ, "PATH_INFO": "/\xe4"}).path == "/%ED%B3%A4"
 
 
+MOUNTED = "/files"
+
+
+def _flask_below_a_mount() -> Callable[[str, str], bytes]:
+    app = Flask(__name__, static_folder=None)
+    app.add_url_rule("/<path:rest>", view_func=lambda rest: f"/{rest}")
+    flask.TokenGuard(VERIFIER).protect(app, public=("/static/*",))
+
+    def ask(sent: str, inside: str) -> bytes:
+        environ = {"SCRIPT_NAME": MOUNTED, "PATH_INFO": inside, "REQUEST_URI": sent}
+        return app.test_client().get(sent, environ_overrides=environ).data
+
+    return ask
+
+
+def _django_below_a_mount(*, slow: bool) -> Callable[[str, str], bytes]:
+    middleware = django_guard.TokenGuard(VERIFIER).middleware(public=("/static/*",))
+
+    def ask(sent: str, inside: str) -> bytes:
+        async def acted_async(request: Any) -> HttpResponse:
+            return HttpResponse(request.path_info)
+
+        if slow:
+            scope = {"root_path": MOUNTED, "path": sent, "raw_path": sent.encode()}
+            whole: Any = AsyncRequestFactory().get(sent)
+            asked: Any = type(whole)({**whole.scope, **scope}, whole._stream)
+            assert asked.path_info == inside
+            return bytes(asyncio.run(middleware(acted_async)(asked)).content)
+        request = RequestFactory(SCRIPT_NAME=MOUNTED, REQUEST_URI=sent).get(inside)
+        answer: Any = middleware(lambda request: HttpResponse(request.path_info))(request)
+        return bytes(answer.content)
+
+    with override_settings(ROOT_URLCONF=None):
+        return ask
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _flask_below_a_mount,
+        lambda: _django_below_a_mount(slow=False),
+        lambda: _django_below_a_mount(slow=True),
+    ],
+    ids=["flask", "django", "django, async"],
+)
+def test_a_path_that_names_the_mount_twice_is_not_made_public_by_it(
+    make: Callable[[], Callable[[str, str], bytes]],
+) -> None:
+    ask = make()
+    assert ask("/files/static/x", "/static/x") == b"/static/x"
+    assert b"credential_required" in ask("/files/files/static/x", "/files/static/x")
+
+
 # Django's views
 
 

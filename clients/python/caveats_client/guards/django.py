@@ -29,7 +29,7 @@ from django.urls.resolvers import RegexPattern, RoutePattern
 from django.utils.decorators import sync_and_async_middleware
 from django.views import View as DjangoView
 
-from caveats.http import IncomingRequest, Problem
+from caveats.http import IncomingRequest, Problem, path_below
 from caveats_client.guards import wsgi
 from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, awaited, no_facts
 from caveats_client.guards.rules import GuardedViews, Route, RouteRule, SiteRule
@@ -161,10 +161,14 @@ class TokenGuard:
     def _incoming(self, request: HttpRequest) -> IncomingRequest:
         """The request as the view acts on it: a middleware may have changed its method and its path."""
         scope = getattr(request, "scope", None)
+        mount = request.META.get("SCRIPT_NAME", "")
         if scope is not None:
-            came = IncomingRequest.from_asgi({**scope, "path": request.path_info})
+            came = IncomingRequest.from_asgi({**scope, "path": None})
+            if came.path is not None:
+                path, mount = path_below(came.path, request.path_info, mount)
+                came = replace(came, path=path, mount=mount)
         else:
-            names = {"PATH_INFO": request.path_info, "SCRIPT_NAME": request.META.get("SCRIPT_NAME", "")}
+            names = {"PATH_INFO": request.path_info, "SCRIPT_NAME": mount}
             decoded = {
                 name: path.encode().decode("latin-1") for name, path in names.items()
             }  # Django has text there

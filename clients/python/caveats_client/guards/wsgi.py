@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from caveats.http import IncomingRequest, path_text, served_path
+from caveats.http import IncomingRequest, path_below, path_text
 from caveats.kinds import encoded_path
 
 if TYPE_CHECKING:
@@ -20,14 +20,15 @@ _TARGETS = ("REQUEST_URI", "RAW_URI")
 
 def request_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> IncomingRequest:
     """The request in `environ`. `decoded_paths`: use PATH_INFO, encoded again, if the server does not give the unchanged path."""
+    path: str | None
     mount = _text(environ.get("SCRIPT_NAME", ""))
-    served = environ.get("PATH_INFO")
+    inside = environ.get("PATH_INFO")
     target = next((environ[name] for name in _TARGETS if environ.get(name)), None)
     if target is not None:
         sent = path_text(_bytes(target).partition(b"?")[0])
-        path = served_path(sent, None if served is None else _text(served), mount)
+        path, mount = (sent, mount) if inside is None else path_below(sent, _text(inside), mount)
     elif decoded_paths:
-        path = encoded_path(_bytes(environ.get("SCRIPT_NAME", "") + (served or "")))
+        path = encoded_path(_bytes(environ.get("SCRIPT_NAME", "") + (inside or "")))
     else:
         path = None
     headers = tuple(

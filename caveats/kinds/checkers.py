@@ -8,9 +8,9 @@ of a plug-in gets a copy of the context, so that it changes nothing for the cave
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from caveats.context import copied
 from caveats.errors import Failure
 from caveats.kinds.base import Caveat, Check, UnknownCaveat, Unmet, is_kind, parse_predicate
 from caveats.kinds.standard import STANDARD
@@ -141,7 +141,7 @@ def _on_a_copy(check: Check) -> Check:
     """`check`, given a copy of the context."""
 
     def ask(caveat: Caveat, context: Context) -> object:
-        return check(caveat, replace(context))
+        return check(caveat, copied(context))
 
     return ask
 

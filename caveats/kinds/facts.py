@@ -22,11 +22,14 @@ Network = IPv4Network | IPv6Network
 
 _CHARACTER = r"(?:[A-Za-z0-9._~!$&'()+,;=:@ -]|[^\x00-\x9f\s\ud800-\udfff])"
 SEGMENT = rf"(?!\.{{1,2}}(?:[/;]|$)|\.+ [. ]*(?:[/;]|$)| ){_CHARACTER}++(?<! )"
-"""A segment of a path, decoded: no dot segment, not of dots and spaces alone, and without outer spaces."""
+"""A segment of a path, decoded: no dot segment, also with spaces in it, and without outer spaces."""
 _PATH = re.compile(rf"/|(?:/{SEGMENT})+/?")
 _ESCAPES = re.compile("(?:%[0-9A-Fa-f]{2})+")
 _AS_THEY_ARE = "/~!$&'()*+,;=:@"
 """What a path has as it is (RFC 3986, section 3.3), besides letters, digits and `-._`; and the `*` of patterns."""
+_UNSEEN = ("Cf", "Mn", "Me")
+_IGNORED = re.compile("[\u115f\u1160\u2065\ufff0-\ufff8\U000e0000-\U000e0fff]")
+"""What NFKC_Casefold drops besides those categories (Unicode, Default_Ignorable_Code_Point)."""
 _LONGEST_PATH = 8192
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"({_LABEL}(?:\.{_LABEL})*)\.?(?::[0-9]{{0,5}})?")
@@ -84,7 +87,7 @@ def encoded_path(path: str | bytes) -> str:
 def is_undisguised(path: str) -> bool:
     """Whether no character becomes a dot, slash, semicolon, backslash or `%` on a server that normalises text (NFKC).
 
-    A server may also drop characters that are not seen (category Cf): without them no segment is a dot segment.
+    A server may also drop characters that are not seen, and marks: without them no segment is a dot segment.
     """
     if path.isascii():
         return True
@@ -95,9 +98,13 @@ def is_undisguised(path: str) -> bool:
 
 
 def _is_named(segment: str) -> bool:
-    """Whether more than dots and spaces is left of a segment, before its parameters, without what is not seen."""
-    seen = "".join(c for c in segment if unicodedata.category(c) != "Cf").partition(";")[0]
-    return len(seen.strip(". ")) > 0
+    """Whether a segment has, before its parameters, more than dots, spaces, marks and what is not seen."""
+    return any(
+        character not in ". "
+        and unicodedata.category(character) not in _UNSEEN
+        and not _IGNORED.match(character)
+        for character in segment.partition(";")[0]
+    )
 
 
 def path_covers(pattern: str, path: str) -> bool:

@@ -372,3 +372,12 @@ def test_a_kind_with_one_space_may_have_a_prefix_and_others_may_not():
     Origin.spaced = False
     with pytest.raises(ValueError, match="must read"):
         Checkers().register(Origin, lambda _caveat, _context: True)
+
+
+def test_the_copy_that_a_plug_in_gets_costs_the_same_however_much_the_app_says_of_a_request():
+    seen = []
+    context = Context(NOW, extra={"rows": [{"id": number} for number in range(9)]})
+    with_album(lambda caveat, context: seen.append(context) or True).answer(Album(1), context)
+    assert seen[0] == context
+    assert seen[0] is not context
+    assert seen[0].extra is context.extra

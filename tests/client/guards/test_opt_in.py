@@ -262,3 +262,25 @@ def test_a_browser_s_basic_opens_no_websocket_for_a_page_of_another_site(mint: M
         else:
             with pytest.raises(WebSocketDisconnect), client.websocket_connect("/s", headers=headers):
                 pass
+
+
+@pytest.mark.parametrize("field", [b"sec-websocket-key", b"sec-websocket-version"])
+@pytest.mark.parametrize(
+    ("origin", "passes"), [(b"https://app.example", True), (b"https://evil.example", False)]
+)
+async def test_a_handshake_over_http_2_which_has_no_key_is_a_handshake_too(
+    mint: Mint, field: bytes, origin: bytes, passes: bool
+) -> None:
+    sent: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        sent.append("reached")
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    credential = basic(mint().encode())["Authorization"].encode()
+    headers = [(b"host", b"app.example"), (b"origin", origin), (b"authorization", credential), (field, b"13")]
+    scope = {"type": "websocket", "path": "/s", "raw_path": b"/s", "headers": headers}
+    await TokenMiddleware(app, Verifier(KEYRING), basic=True)(scope, None, send)  # type: ignore[arg-type]
+    assert sent == (["reached"] if passes else ["websocket.close"])

@@ -201,7 +201,8 @@ def _refuse_other_sites(request: IncomingRequest, proxies: TrustedProxies) -> No
     A program sends neither `Origin` nor `Sec-Fetch-Site`.
     """
     named = dict(request.headers)
-    if request.method in _SAFE and b"sec-websocket-key" not in named:
+    # A WebSocket's handshake over HTTP/2 has no key (RFC 8441, section 5), but a version.
+    if request.method in _SAFE and not any(name.startswith(b"sec-websocket-") for name in named):
         return
     origin = named.get(b"origin")
     own = origins_of(proxies.host(request))

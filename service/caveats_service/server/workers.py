@@ -178,23 +178,35 @@ class Workers:
 
     def _tend(self, place: _Place) -> None:
         """Start a worker where there is none, when it is time; take note of one that has ended."""
-        process, now = place.process, time.monotonic()
+        process = place.process
         if process is None:
-            if now >= place.start_at:
+            if time.monotonic() >= place.start_at:
                 self._start(place)
         elif not place.alive:
             process.join()
             process.kill()  # closes its pipe
-            lived = place.ready_at is not None and now - place.ready_at >= _LIVED
-            place.losses = 1 if lived else place.losses + 1
-            pause = 0.0 if place.losses == 1 else min(_LONGEST_PAUSE, _ROUND * 2 ** min(place.losses - 2, 10))
-            place.process, place.start_at = None, now + pause
-            if not self._given_up:
-                log.warning("worker_lost", pid=process.pid, exit_code=process.exitcode, starts_in=pause)
+            self._lose(place, pid=process.pid, exit_code=process.exitcode)
+
+    def _lose(self, place: _Place, **process: int | None) -> None:
+        """Note that there is no process here, and when another one is started."""
+        now = time.monotonic()
+        lived = place.ready_at is not None and now - place.ready_at >= _LIVED
+        place.losses = 1 if lived else place.losses + 1
+        pause = 0.0 if place.losses == 1 else min(_LONGEST_PAUSE, _ROUND * 2 ** min(place.losses - 2, 10))
+        place.process, place.start_at = None, now + pause
+        if not self._given_up:
+            log.warning("worker_lost", **process, starts_in=pause)
 
     def _start(self, place: _Place) -> None:
-        place.process, place.ready_at, place.silent = Worker(self._config, [place.queue]), None, 0
-        place.process.start()
+        place.ready_at, place.silent = None, 0
+        try:
+            process = Worker(self._config, [place.queue])
+            process.start()
+        except OSError as error:  # no memory, too many processes or open files: the others go on
+            log.error("worker_cannot_start", reason=f"the system starts no process: {error.strerror}")
+            self._lose(place)
+        else:
+            place.process = process
 
     def _ask_all(self) -> None:
         """Ask every worker whether it is alive, once a round, and kill those that have not answered for long.

@@ -292,6 +292,25 @@ def test_a_worker_that_is_lost_while_something_is_away_is_started_until_it_is_ba
 @linux
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+def test_a_worker_for_which_the_system_starts_no_process_is_started_when_it_does(tmp_path: Path) -> None:
+    """The other one goes on. The supervisor has as many files open as it may: it makes no pipe for a process."""
+    with process(tmp_path, "--workers", "2") as running:
+        workers, parent = two_of(running), running.popen.pid
+        before = resource.prlimit(parent, resource.RLIMIT_NOFILE)
+        resource.prlimit(parent, resource.RLIMIT_NOFILE, (4, before[1]))
+        os.kill(workers[0], signal.SIGKILL)
+        until(lambda: bool(said(running, "the system starts no process")), 60)
+        assert workers_of(parent) == [workers[1]]
+        resource.prlimit(parent, resource.RLIMIT_NOFILE, before)
+        until(lambda: len({*workers_of(parent)} - {workers[0]}) == 2, 180)
+        running.popen.send_signal(signal.SIGTERM)
+        assert running.popen.wait(30) == 0
+        assert "Traceback" not in "\n".join(running.output)
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_stop_in_the_pause_before_a_worker_is_started_again_ends(tmp_path: Path) -> None:
     with process(tmp_path, "--workers", "2") as running:
         workers = two_of(running)

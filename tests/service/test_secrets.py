@@ -25,6 +25,7 @@ from tests.support.service import (
     bearer,
     command,
     environment,
+    log_of_its_own,
     narrow,
     process,
 )
@@ -218,22 +219,10 @@ def test_the_environments_secrets_are_not_in_an_error(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def logged():  # type: ignore[no-untyped-def]
     """Log as the service does, and put everything back."""
-    import structlog
-
-    configure = structlog.configure
-    monkeypatch.setattr(
-        structlog, "configure", lambda **given: configure(**{**given, "cache_logger_on_first_use": False})
-    )
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    quiet = {name: logging.getLogger(name).level for name in ("aiosqlite", "sqlalchemy")}
-    yield
-    structlog.reset_defaults()
-    root.handlers, root.level = handlers, level
-    for name, before in quiet.items():
-        logging.getLogger(name).setLevel(before)
+    with log_of_its_own():
+        yield
 
 
 @pytest.mark.parametrize("log_json", [False, True])

@@ -7,6 +7,7 @@ import atexit
 import base64
 import contextlib
 import json
+import logging
 import os
 import re
 import select
@@ -24,8 +25,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import httpx2 as httpx
+import structlog
 import uvicorn
 from click.testing import CliRunner
 
@@ -267,11 +270,29 @@ def command(folder: Path, *arguments: str, stdin: str = "", expect: int | None =
     return Done(done.returncode, done.stdout, done.stderr).having(expect)
 
 
+@contextlib.contextmanager
+def log_of_its_own() -> Iterator[None]:
+    """What is set for the log in here ends with it, and no logger remembers it."""
+    configure = structlog.configure
+    before = {
+        log: (log.level, log.handlers) for log in map(logging.getLogger, (None, "aiosqlite", "sqlalchemy"))
+    }
+    with patch.object(
+        structlog, "configure", lambda **given: configure(**{**given, "cache_logger_on_first_use": False})
+    ):
+        yield
+    structlog.reset_defaults()
+    for log, (level, handlers) in before.items():
+        log.handlers = handlers
+        log.setLevel(level)
+
+
 def cli(folder: Path, *arguments: str, stdin: str = "", expect: int | None = 0, **given: str) -> Done:
     """One command in this process, which is quicker."""
-    done = CliRunner().invoke(
-        commands, arguments, input=stdin, env=environment(folder, **given), prog_name="caveats-service"
-    )
+    with log_of_its_own():
+        done = CliRunner().invoke(
+            commands, arguments, input=stdin, env=environment(folder, **given), prog_name="caveats-service"
+        )
     crash = "" if done.exception is None or isinstance(done.exception, SystemExit) else repr(done.exception)
     return Done(done.exit_code, done.stdout, done.stderr + (f"Traceback: {crash}" if crash else "")).having(
         expect

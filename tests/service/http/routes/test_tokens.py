@@ -146,6 +146,7 @@ def test_a_users_password_does_not_give_the_services_own_scopes(
 
 
 def test_a_user_of_some_scopes_gets_those_and_no_others(start: Callable[..., Service], tmp_path: Any) -> None:
+    cli(tmp_path, "migrate")
     cli(
         tmp_path,
         "users",

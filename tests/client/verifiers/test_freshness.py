@@ -627,3 +627,32 @@ def test_a_bundle_that_something_on_the_way_repeats_confirms_nothing() -> None:
     model.pass_time(11)
     with pytest.raises(Stale, match="not said which keys"):
         made.check()
+
+
+def test_a_mirror_that_keeps_pages_back_gains_nothing_from_an_app_s_clock_that_is_behind() -> None:
+    model = Model()
+    clocks = Clocks(model)
+    clocks.wall_off = timedelta(seconds=-240)
+    made = ready(model, clocks=clocks)
+    text, token_id = token(model)
+    old = []
+    for _ in range(4):
+        model.pass_time(10)
+        old.append(model.line())
+    model.entries.append((model.now, TokenRevocation(token_id, model.now + DAY)))
+    made.take_box(model.bundle())
+    granted = []
+    for line in old:  # each one is news, and none is from the future
+        model.pass_time(10)
+        made.take_line(line)
+        with contextlib.suppress(Stale):
+            made.check()
+            granted.append(made.verifier.verify(text, Context(made.now(), scopes=("photos:read",))))
+    assert not granted[2:]  # 20 s after the revocation, the third page is 40 s old
+    assert made.health is Health.STALE
+    assert "clock is 240 s behind" in made.status().problem
+    made.take_box(model.bundle())
+    made.take_line(model.line())
+    made.check()
+    with pytest.raises(Revoked):
+        made.verifier.verify(text, Context(made.now(), scopes=("photos:read",)))

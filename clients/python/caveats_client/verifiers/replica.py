@@ -293,7 +293,7 @@ class Replica:
             return Next(fetch, news=at.position > before)
         news = at.fresh is None or page.at > at.fresh.at
         if news:
-            at.fresh = Fresh(page.at, instant.tick)
+            at.fresh = Fresh(page.at, instant.tick - self._held_back(page, instant))
             at.seals.add(seal)
         if at is self._building:
             self.known, self._building = at, None
@@ -326,10 +326,18 @@ class Replica:
 
     def _is_ahead_of_service(self, page: Page, instant: Instant) -> bool:
         """Whether the page is from a time that the service, by its newest bundle, has not reached."""
+        service_now = self._service_now(instant)
+        return service_now is not None and page.at > service_now + _NODES_DIFFER
+
+    def _held_back(self, page: Page, instant: Instant) -> float:
+        """Seconds that the page is old, at least, by the service's time: a mirror may keep pages, and this clock be behind."""
+        service_now = self._service_now(instant)
+        return 0.0 if service_now is None else max(0.0, (service_now - page.at).total_seconds())
+
+    def _service_now(self, instant: Instant) -> datetime | None:
+        """The time at the service, at least, by its newest bundle and the monotonic clock; None without a bundle."""
         confirmed = self.confirmed
-        if confirmed is None:
-            return False
-        return page.at > confirmed.at + timedelta(seconds=instant.tick - confirmed.tick) + _NODES_DIFFER
+        return confirmed and confirmed.at + timedelta(seconds=instant.tick - confirmed.tick)
 
     def _lost(self, at: Known, page: Page) -> bool:
         """Whether to read the whole feed again, after a page that ends before what is known.

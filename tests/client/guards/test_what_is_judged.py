@@ -237,6 +237,29 @@ def test_the_method_that_is_judged_is_the_one_that_the_endpoint_acts_on(
     assert ask("POST", "/a", bearer(mint, Method("POST", "DELETE")) | override) == 200
 
 
+def test_a_django_middleware_judges_what_one_listed_before_it_changes_in_its_process_view(mint: Mint) -> None:
+    class Override:
+        def __init__(self, get_response: Any) -> None:
+            self.get_response = get_response
+
+        def __call__(self, request: Any) -> Any:
+            return self.get_response(request)
+
+        def process_view(self, request: Any, *_: Any) -> None:
+            request.method = request.headers.get("X-HTTP-Method-Override", request.method)
+
+    ask = _django_site(whole=True, outside=True)
+    override_in_view = {"X-HTTP-Method-Override": "DELETE"}
+    import sys
+
+    def ask_with_override(*caveats: Any) -> int:
+        sys.modules["site_of_a_test"].m0 = csrf_exempt(Override)  # type: ignore[attr-defined]
+        return ask("POST", "/a", bearer(mint, *caveats) | override_in_view)
+
+    assert ask_with_override(Method("POST")) == 403
+    assert ask_with_override(Method("POST", "DELETE")) == 200
+
+
 @pytest.mark.parametrize("name", [name for name in APPS if "before" not in name])
 def test_the_path_that_is_judged_is_the_one_that_the_endpoint_acts_on(name: str, mint: Mint) -> None:
     ask = APPS[name]()

@@ -148,7 +148,12 @@ class ServiceRuntime:
         )
         self.tokens = TokenVerifier(verifier, self.master_keys, store, settings)
         self.feed = RevocationFeed(
-            store, self.master_keys, verifier, now=now, most_readers=settings.max_feed_readers
+            store,
+            self.master_keys,
+            verifier,
+            now=now,
+            forgotten_before=self.forgetting_time.forgotten_before,
+            most_readers=settings.max_feed_readers,
         )
         written = [*(await store.instance.issued()).latest.values()]
         written += [row.created_at for row in await store.keys.list()]

@@ -22,6 +22,7 @@ from tests.support.service import (
     basic,
     bearer,
     cli,
+    execute,
     narrow,
     new_user,
     serving,
@@ -271,6 +272,26 @@ def test_a_start_before_the_network_has_told_the_time_destroys_no_key_and_forget
         assert len(service.run(service.runtime.store.revocations.page(0)).records) == 2
         labels = http.get("/v1/tokens", headers=basic(user.username, user.password)).json()["tokens"]
         assert [label["note"] for label in labels] == ["ci"]
+
+
+@pytest.mark.parametrize("after", [0, 1300])
+def test_a_node_whose_clock_is_ahead_writes_again_all_that_the_database_has_lost(
+    tmp_path: Path, clock: Clock, after: int
+) -> None:
+    """By its clock, what was revoked has expired. `after`: seconds from the start until the clock is set."""
+    machine = _Machine(clock)
+    with serving(tmp_path, now=clock, monotonic=machine) as service, service.client() as http:
+        user = new_user(service)
+        token, runtime = user.token(), service.runtime
+        ended(http.post("/v1/revocations", json={"presented": True}, headers=bearer(token)))
+        machine.pass_time(after)
+        clock.forward(days=100)
+        execute(tmp_path, "DELETE FROM revocations")
+        service.run(runtime.store.revocations.bump_epoch(now=clock(), actor="test"))
+        service.run(runtime.feed.load())
+        assert len(service.run(runtime.store.revocations.page(0)).records) == 1
+        clock.forward(days=-100)
+        assert not live(http, token)
 
 
 @pytest.mark.parametrize("first", [False, True], ids=["a later start", "the first start"])

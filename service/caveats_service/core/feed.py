@@ -20,7 +20,6 @@ from caveats.revocation import Page, Row, entry_of, page_text, seal_text
 from caveats_service import storage as stores
 from caveats_service.core import log
 from caveats_service.core.errors import Busy
-from caveats_service.core.forgetting import LATE
 from caveats_service.core.usernames import SERVICE_NAME
 
 if TYPE_CHECKING:
@@ -159,15 +158,20 @@ class RevocationFeed:
         verifier: Verifier,
         *,
         now: Callable[[], datetime],
+        forgotten_before: Callable[[], datetime],
         most_readers: int = 10_000,
     ) -> None:
-        """`most_readers`: streams and waiting polls at a time; half of them may be of one audience."""
+        """`forgotten_before`: see `ForgettingTime`.
+
+        `most_readers`: streams and waiting polls at a time; half of them may be of one audience.
+        """
         self.epoch = 0
         """Of the store's feed; another one after a restore."""
         self._store = store
         self._master_keys = master_keys
         self._verifier = verifier
         self._now = now
+        self._forgotten_before = forgotten_before
         self._broadcast = Broadcast(self.signing_key)
         self._most_readers = most_readers
         self._readers: Counter[str] = Counter()
@@ -217,7 +221,7 @@ class RevocationFeed:
         if epoch_before not in (0, page.epoch):
             await self._master_keys.refresh()
             lost = await asyncio.to_thread(lambda: list(known.rows_missing_from(fresh)))
-            await self._write_again([entry_of(row)[1] for row in lost])
+            await self._write_again(lost)
             again = await self._store.revocations.page(page.last_sequence, limit=0)
             if again.epoch != page.epoch:
                 raise AnotherEpoch(_MOVED)
@@ -238,19 +242,20 @@ class RevocationFeed:
             fresh.add_rows(rows)
         return fresh
 
-    async def _write_again(self, lost: list[caveats.Revocation]) -> None:
+    async def _write_again(self, lost: list[Row]) -> None:
         """Revoke what this node knows to be revoked, and the store does not. All nodes that know it may do so."""
-        now = self._now()
-        lost = [entry for entry in lost if entry.expires_at > now - LATE]
+        now, forgotten_before, written = self._now(), self._forgotten_before(), 0
         for start in range(0, len(lost), _AGAIN_AT_ONCE):
-            some = lost[start : start + _AGAIN_AT_ONCE]
+            entries = [entry_of(row)[1] for row in lost[start : start + _AGAIN_AT_ONCE]]
+            some = [entry for entry in entries if entry.expires_at > forgotten_before]
             await asyncio.gather(
                 *(
                     self._store.revocations.revoke(entry, now=now, actor=SERVICE_NAME, reason=_LOST)
                     for entry in some
                 )
             )
-        log.warning("epoch_changed", revocations_written_again=len(lost))
+            written += len(some)
+        log.warning("epoch_changed", revocations_written_again=written)
 
     async def follow(self) -> None:
         """Take in what other nodes revoked since the last look, and tell those who listen."""

@@ -12,16 +12,15 @@ hour, and no start does for ten seconds.
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
-
 
 LATE = timedelta(minutes=10)
 """How long after they have expired revocations are forgotten: clocks are corrected by a little all the time."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _ALWAYS = 10.0
 """Seconds after the start in which nothing is destroyed."""
 _BELIEVED = 3600.0
@@ -77,6 +76,10 @@ class ForgettingTime:
     def may_destroy(self) -> bool:
         """Whether keys may be destroyed and rows removed that have expired."""
         return self.monotonic() - self._started >= _ALWAYS and not self.is_doubtful
+
+    def forgotten_before(self) -> datetime:
+        """What had expired by then may be forgotten: nothing, while nothing may be destroyed."""
+        return self() - LATE if self.may_destroy else _NEVER
 
     def went_back(self) -> bool:
         """Whether it is earlier than it was, by more than `LATE`; True once.

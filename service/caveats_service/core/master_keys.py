@@ -15,7 +15,7 @@ from caveats import InvalidKey, KeyState, MasterKey, MasterKeyring
 from caveats_service.core import log
 from caveats_service.core.forgetting import uptime
 from caveats_service.core.usernames import SERVICE_NAME
-from caveats_service.storage import KeyConflict, SealedKey, Store
+from caveats_service.storage import KeyConflict, RowDamaged, SealedKey, Store
 from caveats_service.storage.encryption import SealKey, SealKeyError, seal, unseal
 
 if TYPE_CHECKING:
@@ -84,7 +84,9 @@ class MasterKeys:
             await self._first()
 
     def check_active(self) -> None:
-        """Return if there is a key to issue under. Raises `SealKeyError` if it cannot be opened."""
+        """Return if there is a key to issue under. Raises `SealKeyError` if it cannot be opened, `RowDamaged`."""
+        if not any(row.state is KeyState.ACTIVE for row in self.rows):  # it is there: `start` would have made one
+            raise RowDamaged("master_keys", "it is the active key: then run `caveats-service keys rotate --now`")
         for row in self.rows:
             if row.state is KeyState.ACTIVE and row.key_id in self.damaged:
                 raise SealKeyError(

@@ -79,8 +79,10 @@ class StoreBroken(StoreUnavailable):
 class RowDamaged(StoreBroken):
     """A row holds what its columns cannot hold, so that nothing is done with it."""
 
-    def __init__(self, table: str) -> None:
-        super().__init__(f"a row of {table} is damaged: `caveats-service damage list` says which")
+    def __init__(self, table: str, remedy: str = "") -> None:
+        super().__init__(
+            f"a row of {table} is damaged: `caveats-service damage list` says which{'; ' * bool(remedy)}{remedy}"
+        )
 
 
 class SchemaError(StoreError):

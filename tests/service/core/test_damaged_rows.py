@@ -120,3 +120,31 @@ def test_a_damaged_revocation_stops_the_start_since_it_may_have_revoked_any_toke
     cli(folder, "damage", "remove", "revocations", str(row))
     with serving(folder) as service, service.client() as http:
         assert http.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("meta", "issued", "'{'"),
+        ("meta", "issued", "x'00'"),
+        ("service_keys", "sealed", "'abc'"),
+        ("master_keys", "created_at", "'yesterday'"),
+    ],
+)
+def test_damage_in_what_every_start_needs_is_said_in_one_line(
+    folder: Path, table: str, column: str, value: str
+) -> None:
+    execute(folder, f"UPDATE {table} SET {column} = {value}")
+    done = command(folder, "serve", expect=1)
+    assert f"a row of {table} is damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert column in cli(folder, "damage", "list").stdout
+
+
+def test_an_active_key_whose_row_is_damaged_is_replaced_by_a_rotation(folder: Path) -> None:
+    execute(folder, "UPDATE master_keys SET created_at = 'yesterday'")
+    assert "keys rotate --now" in command(folder, "serve", expect=1).stderr
+    cli(folder, "keys", "rotate", "--now")
+    with serving(folder) as service, service.client() as http:
+        assert http.get("/readyz").status_code == 200
+        assert admin_token(service)

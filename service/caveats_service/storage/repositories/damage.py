@@ -16,6 +16,7 @@ from caveats_service.storage.repositories import audit as audit_rows
 from caveats_service.storage.repositories.revocations import revoke_user_within
 from caveats_service.storage.tables import (
     Credentials,
+    IssuedTimes,
     Json,
     Moment,
     agents,
@@ -133,6 +134,6 @@ def _is_damaged(column: Column[Any]) -> str:
     fault = f"typeof({name}) NOT IN ({allowed})"
     if isinstance(kind, Moment):
         fault += f" OR {name} NOT BETWEEN {_FIRST} AND {_LAST}"
-    elif isinstance(kind, Json | Credentials):
+    elif isinstance(kind, Json | Credentials | IssuedTimes):
         fault += f" OR NOT json_valid({name})"
     return f"ifnull({fault}, 0)"

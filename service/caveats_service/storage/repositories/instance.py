@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select, update
 
 from caveats_service.storage.engines.transactions import Repository, operation
+from caveats_service.storage.errors import RowDamaged
+from caveats_service.storage.repositories.rows import UNREADABLE
 from caveats_service.storage.tables import meta
 
 if TYPE_CHECKING:
@@ -58,6 +60,9 @@ class InstanceRepository(Repository):
 
 
 async def issued_until_now(connection: AsyncConnection) -> Issued:
-    """How late tokens have been issued; nothing is added meanwhile in an `exclusive_write`."""
-    issued: Issued = (await connection.execute(select(meta.c.issued))).scalar_one()
+    """How late tokens have been issued; nothing is added meanwhile in an `exclusive_write`. Raises `RowDamaged`."""
+    try:
+        issued: Issued = (await connection.execute(select(meta.c.issued))).scalar_one()
+    except UNREADABLE:
+        raise RowDamaged(meta.name) from None
     return issued

@@ -16,7 +16,13 @@ from sqlalchemy import func, insert, select, update
 
 from caveats import KeyState
 from caveats_service.storage.engines.transactions import Repository, operation
-from caveats_service.storage.errors import KeyConflict, KeyInUse, StoreUnavailable, UnknownMasterKey
+from caveats_service.storage.errors import (
+    KeyConflict,
+    KeyInUse,
+    RowDamaged,
+    StoreUnavailable,
+    UnknownMasterKey,
+)
 from caveats_service.storage.records import SealedKey
 from caveats_service.storage.repositories import audit
 from caveats_service.storage.repositories.instance import issued_until_now
@@ -136,14 +142,16 @@ class KeyRepository(Repository):
 
     @operation
     async def service_key(self, name: str, sealed: bytes) -> bytes:
-        """Keep this sealed key if there is none of that name yet. Returns the sealed key that is kept."""
+        """Keep this sealed key if there is none of that name yet. Returns the one that is kept. Raises `RowDamaged`."""
         query = select(service_keys.c.sealed).where(service_keys.c.name == name)
         async with self._database.exclusive_write() as connection:
             kept = (await connection.execute(query)).scalar_one_or_none()
             if kept is None:
                 await connection.execute(insert(service_keys).values(name=name, sealed=sealed))
                 kept = sealed
-            return bytes(kept)
+            if not isinstance(kept, bytes):
+                raise RowDamaged(service_keys.name)
+            return kept
 
 
 async def _only(connection: AsyncConnection, state: KeyState) -> str | None:

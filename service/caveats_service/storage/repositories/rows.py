@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 _Record = TypeVar("_Record")
-_UNREADABLE = (TypeError, ValueError, KeyError, OverflowError)
+UNREADABLE = (TypeError, ValueError, KeyError, AttributeError, OverflowError)
+"""What the types of columns raise for a value that they cannot convert."""
 _log = logging.getLogger(__name__)
 
 
@@ -28,7 +29,7 @@ async def find_record(connection: AsyncConnection, kind: type[_Record], query: S
     """The record of the only row of a query for whole rows of one table; None if there is no row. Raises `RowDamaged`."""
     try:
         row = (await connection.execute(query)).one_or_none()
-    except _UNREADABLE:
+    except UNREADABLE:
         raise RowDamaged(_table(query)) from None
     return None if row is None else kind(**row._asdict())
 
@@ -39,7 +40,7 @@ async def all_records(
     """The records of all rows of such a query, in its order. Damaged rows are left out, and logged."""
     try:
         return tuple(kind(**row._asdict()) for row in await connection.execute(query))
-    except _UNREADABLE:
+    except UNREADABLE:
         return await _all_whole(connection, kind, query)
 
 

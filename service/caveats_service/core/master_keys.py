@@ -85,8 +85,12 @@ class MasterKeys:
 
     def check_active(self) -> None:
         """Return if there is a key to issue under. Raises `SealKeyError` if it cannot be opened, `RowDamaged`."""
-        if not any(row.state is KeyState.ACTIVE for row in self.rows):  # it is there: `start` would have made one
-            raise RowDamaged("master_keys", "it is the active key: then run `caveats-service keys rotate --now`")
+        if not any(
+            row.state is KeyState.ACTIVE for row in self.rows
+        ):  # it is there: `start` would have made one
+            raise RowDamaged(
+                "master_keys", "it is the active key: then run `caveats-service keys rotate --now`"
+            )
         for row in self.rows:
             if row.state is KeyState.ACTIVE and row.key_id in self.damaged:
                 raise SealKeyError(

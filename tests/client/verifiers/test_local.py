@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import itertools
 import json
 import logging
 import os
@@ -39,9 +41,11 @@ from caveats import (
     WrongAudience,
     new_token_id,
 )
+from caveats.http import IncomingRequest, Problem
 from caveats.revocation import Page, page_text, seal_text
 from caveats_client import files
 from caveats_client.api.errors import UnusableAddress
+from caveats_client.guards.guard import Guard
 from caveats_client.verifiers.local import AsyncLocalVerifier, Health, LocalVerifier, Status
 from caveats_client.verifiers.registration import RegistrationError
 from caveats_service.storage.engines.backup import backup_database, restore_database
@@ -565,6 +569,44 @@ def test_an_unknown_key_waits_a_second_at_most_where_nobody_answers(
     began = time.monotonic()
     assert verifier.verify(known, context())
     assert time.monotonic() - began < 0.1
+
+
+def test_tokens_under_keys_that_there_are_not_take_up_no_threads_while_nobody_answers(
+    world: World, cable: Cable, making: Making
+) -> None:
+    verifier = making(world, url=cable.url)
+    known = world.token()
+    verifier.verify(known, context())
+    cable.go_silent()
+    numbers = itertools.count(100)
+
+    async def waits() -> float:
+        guard, stopped = Guard(verifier, audience="photos"), False
+
+        async def judge(text: str) -> None:
+            headers = [(b"authorization", b"Bearer " + text.encode())]
+            await guard.judge_async(IncomingRequest("GET", "/", b"", headers, None), ["photos:read"])
+
+        async def stranger() -> None:
+            while not stopped:
+                with contextlib.suppress(Problem):
+                    await judge(_under(f"k{next(numbers)}"))
+                await asyncio.sleep(0.01)
+
+        strangers = [
+            asyncio.create_task(stranger()) for _ in range(200)
+        ]  # many more than a guard has threads
+        await asyncio.sleep(1.5)
+        waited = []
+        for _ in range(3):
+            began = time.monotonic()
+            await judge(known)
+            waited.append(time.monotonic() - began)
+        stopped = True
+        await asyncio.gather(*strangers)
+        return min(waited)
+
+    assert asyncio.run(waits()) < 2  # each waited for those before it, 5 s and more
 
 
 def test_a_verifier_that_was_revoked_gets_no_more_keys_and_says_so(own: World, making: Making) -> None:

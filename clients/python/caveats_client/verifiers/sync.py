@@ -127,16 +127,19 @@ class SyncLoop:
     async def key_turned_up(self, key_id: str) -> bool:
         """Whether the key `key_id` is here now. Fetches keys for it at most once a second, for all who wait.
 
-        Raises `Stale` if the service cannot be asked.
+        All wait for the first second of a fetch, and nobody for the rest: a stranger who names keys that there are not must
+        not take up an app's threads while the service is silent. Raises `Stale` if the service cannot be asked.
         """
         replica = self._gate.replica
         if key_id in replica.key_ids:
             return True
         if key_id in replica.dead:
             return False
-        if self._is_fetching or self._may_ask_for(key_id):
+        is_fetching, began = self._is_fetching, self._tried
+        if is_fetching or self._may_ask_for(key_id):
+            left = began + _MISSES_STAY - self._tick() if is_fetching else _MISSES_STAY
             with suppress(TimeoutError):
-                async with asyncio.timeout(_MISSES_STAY):
+                async with asyncio.timeout(max(0.0, left)):
                     await self._fetch_keys()
         if key_id in replica.key_ids:
             return True
@@ -163,11 +166,12 @@ class SyncLoop:
     async def _fetch_keys(self) -> bool:
         """Whether the keys could be fetched. Callers that come while a fetch is under way share it."""
         if self._fetching is None or self._fetching.done():
+            self._tried = self._tick()
             self._fetching = asyncio.create_task(self._fetch())
         return await asyncio.shield(self._fetching)
 
     async def _fetch(self) -> bool:
-        self._tried = began = self._tick()
+        began = self._tick()
         gate = self._gate
         try:
             async with asyncio.timeout(_FETCH_WITHIN):

@@ -390,6 +390,22 @@ def test_a_decoded_path_is_encoded_again_once(environ: dict[str, str], path: str
     assert (request.path, request.mount) == (path, mount)
 
 
+@pytest.mark.parametrize(("depth", "status"), [(60, None), (100, 400)])
+async def test_facts_that_a_client_nests_too_deep_are_a_bad_request(depth: int, status: int | None) -> None:
+    body: Any = "end"
+    for _ in range(depth):
+        body = [body]
+    guard = guard_around()
+    if status is None:
+        assert guard.judge(incoming(), ["photos:read"], {"body": body}).user == "alice"
+        return
+    with pytest.raises(Problem, match="64 lists and mappings") as refused:
+        guard.judge(incoming(), ["photos:read"], {"body": body})
+    assert refused.value.status == status
+    with pytest.raises(Problem, match="64 lists and mappings"):
+        await guard.judge_async(incoming(), ["photos:read"], {"body": body})
+
+
 # FastAPI and Starlette
 
 

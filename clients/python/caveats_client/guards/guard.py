@@ -28,6 +28,7 @@ from caveats.http import (
     Problem,
     Row,
     TrustedProxies,
+    bad_request,
     check_url,
     context_of,
     cross_site,
@@ -176,9 +177,15 @@ class Guard:
                 _refuse_other_sites(request, self._proxies)
         except Problem as problem:
             raise self._offered(problem) from None
-        context = context_of(
-            request, self._proxies, now=self._now(), audience=self.audience, scopes=scopes, extra=extra
-        )
+        now = self._now()
+        try:
+            context = context_of(
+                request, self._proxies, now=now, audience=self.audience, scopes=scopes, extra=extra
+            )
+        except (
+            ValueError
+        ) as error:  # an app may pass on what the client sent, nested as deep as the client likes
+            raise bad_request(str(error)) from error
         return credential.text, context
 
     def problem(self, error: Exception) -> Problem:

@@ -7,7 +7,6 @@ import contextlib
 import os
 import resource
 import signal
-import sys
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -117,7 +116,7 @@ def _print_address(settings: Settings, workers: int, port: int) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else host  # noqa: S104  # a display, not a bind
     many = f" ({workers} workers)" if workers > 1 else ""
-    print(f"Caveats is serving on http://{shown}:{port}{many}, data in {settings.data_dir}", flush=True)
+    _print(f"Caveats is serving on http://{shown}:{port}{many}, data in {settings.data_dir}")
 
 
 def _print_admin(runtime: ServiceRuntime) -> None:
@@ -127,5 +126,12 @@ def _print_admin(runtime: ServiceRuntime) -> None:
     lines = [f"  Admin:    {first.username}"]
     if first.password is not None:
         lines.append(f"  Password: {first.password}   (shown this once; change it with `caveats passwd`)")
-    print("\n".join(lines), flush=True)
-    sys.stdout.flush()
+    _print("\n".join(lines))
+
+
+def _print(text: str) -> None:
+    """Print it. A reader that is gone, a full disk and a closed output stop no service."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        log.warning("standard_output_not_written", error=error.strerror)

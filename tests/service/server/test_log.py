@@ -116,7 +116,7 @@ def test_background_work_that_has_ended_shows_in_readyz_and_ends_the_process(
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_process_outlives_the_reader_of_its_log(tmp_path: Path, workers: int) -> None:
-    """Its standard error is a pipe that nobody reads: a logged 503 stays one, and revocations are still heard of."""
+    """Its standard error is a pipe that nobody reads: a logged 500 is its problem still, and revocations are still heard of."""
     port = free_port()
     reader, writer = os.pipe()
     given = environment(tmp_path, PORT=str(port), OPEN_REGISTRATION="true")
@@ -140,7 +140,7 @@ def test_a_process_outlives_the_reader_of_its_log(tmp_path: Path, workers: int) 
             execute(tmp_path, "ALTER TABLE revocations RENAME TO away")
             for _ in range(3):
                 answer = http.post("/v1/revocations", json={"presented": True}, headers=bearer(token))
-                assert problem(answer) == (503, "unavailable")
+                assert problem(answer) == (500, "internal")
             execute(tmp_path, "ALTER TABLE away RENAME TO revocations")
             until(
                 lambda: (
@@ -154,6 +154,32 @@ def test_a_process_outlives_the_reader_of_its_log(tmp_path: Path, workers: int) 
     finally:
         popen.terminate()
         assert popen.wait(20) is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_start_whose_output_cannot_be_written_serves(tmp_path: Path, workers: int) -> None:
+    """As where standard output is a file on a full disk: the place where the address and the first password go."""
+    port = free_port()
+    given = environment(tmp_path, PORT=str(port))
+    with Path("/dev/full").open("w") as full:
+        popen = subprocess.Popen(
+            [*COMMAND, "serve", "--workers", str(workers)], env=given, stdout=full, stderr=subprocess.PIPE
+        )
+
+    def healthy() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/healthz", **CLIENT).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    try:
+        until(healthy, 60)
+    finally:
+        popen.terminate()
+        _, said = popen.communicate(timeout=30)
+    assert b"standard_output_not_written" in said
+    assert b"Traceback" not in said
 
 
 _ENDS = """

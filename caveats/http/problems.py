@@ -175,13 +175,18 @@ Row: TypeAlias = "tuple[int, str] | Callable[[Any], Problem]"
 """A status and a code, with the error's message as the detail; or a function from the error to its problem."""
 
 
+_LONGEST_WAIT = 3600
+"""Seconds that clients are told to wait, at most: whatever is on the way to the service can ask for more."""
+
+
 def unavailable_as_told(error: Exception) -> Problem:
-    """503: the token cannot be judged now. `error.retry_after`, if it is a number, is the seconds to wait.
+    """503: the token cannot be judged now. `error.retry_after`, if it is a number, is the seconds to wait, an hour at most.
 
     Of the reason, only `error.clock` is told: the rest may name machines that are no business of the app's clients.
     """
     seconds = getattr(error, "retry_after", None)
-    return unavailable(seconds if isinstance(seconds, int | float) else 1, getattr(error, "clock", ""))
+    wait = min(seconds, _LONGEST_WAIT) if isinstance(seconds, int | float) and seconds >= 0 else 1
+    return unavailable(wait, getattr(error, "clock", ""))
 
 
 def _unsatisfied(error: errors.UnsatisfiedCaveats) -> Problem:

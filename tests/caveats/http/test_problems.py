@@ -167,3 +167,19 @@ def test_of_what_makes_a_verifier_stale_only_the_clock_is_told() -> None:
     assert problem is not None
     assert (problem.detail, problem.headers["Retry-After"]) == ("40 s ahead", "7")
     assert "detail" not in find_problem(caveats.Stale("cannot reach https://db.internal")).document  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (30, "30"),
+        (0, "1"),
+        (-3, "1"),
+        (10**12, "3600"),
+        (float("inf"), "3600"),
+        (float("nan"), "1"),
+        ("30", "1"),
+    ],
+)
+def test_what_asks_for_a_longer_wait_than_an_hour_does_not_get_it(asked, told):
+    assert unavailable_as_told(caveats.Stale("gone", retry_after=asked)).headers["Retry-After"] == told

@@ -287,6 +287,7 @@ TOKEN = TokenCredential("cav1_x")
         ),
         pytest.param([(PROTOCOLS, b"caveats, cav1_x")], TOKEN, id="subprotocol"),
         pytest.param([(PROTOCOLS, b"cav1_x")], TOKEN, id="subprotocol alone"),
+        pytest.param([(PROTOCOLS, b"caveats,cav1_x")], TOKEN, id="subprotocol without a blank"),
         pytest.param([(PROTOCOLS, b"caveats"), (PROTOCOLS, b"\tcav1_x ,chat")], TOKEN, id="second line"),
         pytest.param([(PROTOCOLS, b"chat"), auth(b"Bearer cav1_x")], TOKEN, id="subprotocols without one"),
         pytest.param([auth(basic("cav1_x", ""))], 401, id="as the name"),
@@ -339,6 +340,10 @@ def test_the_challenge_of_a_401_offers_basic_first_and_no_other_problem_does() -
         == 'Basic realm="caveats", charset="UTF-8", Bearer realm="caveats"'
     )
     assert (offered.status, offered.code) == (401, "credential_required")
+    told = offering_basic(
+        Problem(401, "x", "why", headers={"WWW-Authenticate": "Bearer"}, members={"hint": "this"})
+    )
+    assert (told.detail, dict(told.members)) == ("why", {"hint": "this"})
     for problem in (
         two_credentials(),
         Problem(401, "x"),

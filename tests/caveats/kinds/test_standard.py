@@ -84,6 +84,8 @@ NOT_MADE = [
     ("client-ip-none", ClientIp),
     ("client-ip-host-bits", lambda: ClientIp("10.0.0.1/8")),
     ("client-ip-zone", lambda: ClientIp("fe80::1%eth0")),
+    ("client-ip-upper", lambda: ClientIp("2001:DB8::1")),
+    ("client-ip-mapped", lambda: ClientIp("::ffff:a00:1")),
     ("parent-no-key-id", lambda: Parent("1", OTHER_TOKEN_ID, ())),
     ("parent-no-token-id", lambda: Parent("k1", "x", ())),
     ("parent-branch-short", lambda: Parent("k1", OTHER_TOKEN_ID, (b"x" * 15,))),

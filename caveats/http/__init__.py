@@ -42,7 +42,14 @@ from caveats.http.problems import (
     unavailable_as_told,
 )
 from caveats.http.proxies import DEFAULT_PORTS, UNIX, TrustedProxies, context_of, origins_of
-from caveats.http.request import Headers, IncomingRequest, path_below, path_text, served_path
+from caveats.http.request import (
+    Headers,
+    IncomingRequest,
+    opens_websocket,
+    path_below,
+    path_text,
+    served_path,
+)
 
 __all__ = [
     "DEFAULT_PORTS",
@@ -69,6 +76,7 @@ __all__ = [
     "invalid_credentials",
     "invalid_token",
     "offering_basic",
+    "opens_websocket",
     "origins_of",
     "path_below",
     "path_text",

@@ -62,6 +62,11 @@ def path_text(raw: bytes) -> str:
     return raw.decode("ascii", "backslashreplace")
 
 
+def opens_websocket(headers: Headers) -> bool:
+    """Whether this is the handshake of a WebSocket (RFC 6455). Over HTTP/2 it has a version and no key (RFC 8441)."""
+    return any(name.startswith(b"sec-websocket-") for name, _ in headers)
+
+
 def path_below(sent: str, inside: str, mount: str) -> tuple[str, str]:
     """The path that the app acts on, as `served_path`, and its mount; the mount is empty where `sent` is without it.
 

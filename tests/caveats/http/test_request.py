@@ -14,6 +14,7 @@ from caveats.http import (
     check_url,
     context_of,
     find_problem,
+    opens_websocket,
     path_below,
     path_text,
     served_path,
@@ -154,3 +155,11 @@ def test_a_path_in_an_app_that_begins_as_its_mount_does_keeps_that_beginning(
     assert path == judged
     assert kept == ("" if sent == inside else mount)
     assert IncomingRequest("GET", plain_path(path), b"", [], None, kept).path_in_app == below
+
+
+@pytest.mark.parametrize(
+    ("name", "opens"),
+    [(b"sec-websocket-key", True), (b"sec-websocket-version", True), (b"sec-fetch-site", False)],
+)
+def test_a_handshake_is_known_by_any_of_its_fields(name: bytes, opens: bool) -> None:
+    assert opens_websocket([(b"host", b"a"), (name, b"13")]) is opens

@@ -119,8 +119,18 @@ def test_an_administrators_token_does_not_change_their_own_password_without_the_
         {"X-Original-Method": "get"},
         {"X-Original-Method": ""},
         {"X-Original-Method": "GET", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="},
+        {"X-Original-Method": "GET", "Sec-WebSocket-Version": "13"},
     ],
-    ids=["nothing", "a path", "by a stranger", "another", "lower case", "empty", "a WebSocket"],
+    ids=[
+        "nothing",
+        "a path",
+        "by a stranger",
+        "another",
+        "lower case",
+        "empty",
+        "a WebSocket",
+        "one over HTTP/2",
+    ],
 )
 def test_a_session_cookie_with_a_method_that_is_unknown_counts_as_unsafe(
     service: Service, http: httpx.Client, said: dict[str, str]

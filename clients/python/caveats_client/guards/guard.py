@@ -34,6 +34,7 @@ from caveats.http import (
     cross_site,
     find_problem,
     offering_basic,
+    opens_websocket,
     origins_of,
     token_of,
     unavailable_as_told,
@@ -207,10 +208,9 @@ def _refuse_other_sites(request: IncomingRequest, proxies: TrustedProxies) -> No
 
     A program sends neither `Origin` nor `Sec-Fetch-Site`.
     """
-    named = dict(request.headers)
-    # A WebSocket's handshake over HTTP/2 has no key (RFC 8441, section 5), but a version.
-    if request.method in _SAFE and not any(name.startswith(b"sec-websocket-") for name in named):
+    if request.method in _SAFE and not opens_websocket(request.headers):
         return
+    named = dict(request.headers)
     origin = named.get(b"origin")
     own = origins_of(proxies.host(request))
     if (origin is not None and origin.decode("latin-1") not in own) or named.get(

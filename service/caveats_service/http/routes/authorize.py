@@ -12,7 +12,15 @@ from urllib.parse import parse_qsl
 
 from starlette.responses import Response
 
-from caveats.http import IncomingRequest, bad_request, context_of, offering_basic, path_text, token_of
+from caveats.http import (
+    IncomingRequest,
+    bad_request,
+    context_of,
+    offering_basic,
+    opens_websocket,
+    path_text,
+    token_of,
+)
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
 from caveats_service.http.errors import problem_of
 from caveats_service.http.request import SAFE, RequestContext
@@ -53,7 +61,7 @@ async def _authorize(request: RequestContext) -> Response:
     peer = client[0] if client else None
     method, path = _original(headers, trusted=settings.proxies.trusts(peer))
     if (credential.from_cookie or credential.from_basic) and (
-        method not in SAFE or request.http.headers.get("sec-websocket-key")
+        method not in SAFE or opens_websocket(headers)
     ):  # a method that nobody names may be one that changes something
         if credential.from_cookie:
             request.require_own_site()

@@ -79,7 +79,8 @@ def classes() -> list[type]:
             found |= {
                 one: None
                 for one in vars(module).values()
-                if inspect.isclass(one) and one.__module__ == info.name
+                if issubclass(type(one), type)
+                and one.__module__ == info.name  # `isclass` would ask Django for its settings
             }
     return list(found)
 

@@ -22,9 +22,10 @@ settings.register_profile("full", max_examples=60 * int(_LAWS or "1"), **_QUIET)
 settings.load_profile("full" if _LAWS or os.environ.get("CI") == "true" else "fast")
 
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # In the background of a script the tests would inherit an ignored SIGINT, and so would the commands they interrupt.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    # In the background of a script, or under nohup, the tests would inherit an ignored signal, and so would their commands.
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -114,9 +114,8 @@ def create_app(
         await runtime.start()
         gc.collect()
         gc.freeze()  # what stands now stands until the end: the collector need not walk it with every full round
-        gc.set_threshold(
-            20_000, 10, 10
-        )  # what a verifier remembers is walked less often: 10 % of a token never seen
+        # What a verifier remembers is walked less often: 8 % of a token that was never seen.
+        gc.set_threshold(20_000, 10, 10)
         try:
             if on_start is not None:
                 on_start(runtime)

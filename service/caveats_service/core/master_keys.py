@@ -85,9 +85,8 @@ class MasterKeys:
 
     def check_active(self) -> None:
         """Return if there is a key to issue under. Raises `SealKeyError` if it cannot be opened, `RowDamaged`."""
-        if not any(
-            row.state is KeyState.ACTIVE for row in self.rows
-        ):  # it is there: `start` would have made one
+        # The row is there, and was left out as damaged: `start` would have made a key otherwise.
+        if not any(row.state is KeyState.ACTIVE for row in self.rows):
             raise RowDamaged(
                 "master_keys", "it is the active key: then run `caveats-service keys rotate --now`"
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -255,22 +255,7 @@ def reply(body: object, status: int = 200, headers: dict[str, str] | None = None
 
 def json_reply(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """As `reply`, of a body that is JSON already."""
-    return _JsonResponse(body, status, headers)
-
-
-class _JsonResponse(Response):
-    """A body of JSON that nobody may store."""
-
-    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
-        """Sets `raw_headers`. Starlette looks first which of these are there already: 2 % of a `/v1/verify`."""
-        size = str(len(self.body)).encode()
-        self.raw_headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", size),
-            (b"cache-control", b"no-store"),
-        ]
-        for name, value in (headers or {}).items():
-            self.raw_headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
+    return Response(body, status, {**NO_STORE, **(headers or {})}, "application/json")
 
 
 def _strict_json(raw: bytes) -> Any:

@@ -1,11 +1,12 @@
 """HTTP/1.1 on a connection: bounds in time, and order where uvicorn's protocol over httptools would lose the place.
 
 Knows uvicorn's protocol; knows no request of this service. Each step of a client has its time: a head, a body (which the
-application reads), and taking what was written. A request that cannot be read is answered after those before it. An upgrade that nobody takes is ignored, as RFC 9110, section
-7.8, has it: httptools would drop the request's body. What comes after a body is no header, which uvicorn would take it
-for: proxies check heads only. A connection that is closed while the client still sends is closed
-in two steps, as nginx does it: what comes is thrown away, because the kernel would answer it with a reset, and a reset
-takes the answer away from a client that has not read it yet.
+application reads), and taking what was written. A request that cannot be read is answered after those before it.
+
+An upgrade that nobody takes is ignored, as RFC 9110, section 7.8, has it: httptools would drop the request's body. What
+comes after a body is no header, which uvicorn would take it for: proxies check heads only. A connection that is closed
+while the client still sends is closed in two steps, as nginx does it: what comes is thrown away, because the kernel would
+answer it with a reset, and a reset takes the answer away from a client that has not read it yet.
 """
 
 from __future__ import annotations

@@ -65,10 +65,8 @@ def verify(
     facts["extra"] = dict(_pair(text) for text in extra)
     if facts["method"]:
         facts["method"] = facts["method"].upper()
-    if facts["path"]:
-        facts["path"] = facts["path"].replace(
-            " ", "%20"
-        )  # as a person writes it; a request line has no spaces
+    if facts["path"]:  # as a person writes it; a request line has no spaces
+        facts["path"] = facts["path"].replace(" ", "%20")
     found = inputs.need_token(token, url=url, piped=True)
     with client_for(url, found, allow_http=allow_http) as client:
         verification = client.verify(

@@ -121,9 +121,8 @@ class TokenGuard:
             rule.check_routes(_routes)
             guarded: Any = self._guarded(get_response, question)
             go_on = _go_on_async if iscoroutinefunction(get_response) else _go_on
-            guarded.process_view = self._guarded(
-                go_on, question_before_view
-            )  # Django calls it before the view
+            # Django calls it before the view.
+            guarded.process_view = self._guarded(go_on, question_before_view)
             return guarded  # type: ignore[no-any-return]
 
         return sync_and_async_middleware(make)  # type: ignore[no-any-return]
@@ -169,9 +168,8 @@ class TokenGuard:
                 came = replace(came, path=path, mount=mount)
         else:
             names = {"PATH_INFO": request.path_info, "SCRIPT_NAME": mount}
-            decoded = {
-                name: path.encode().decode("latin-1") for name, path in names.items()
-            }  # Django has text there
+            # Django has text there, and WSGI the bytes as latin-1.
+            decoded = {name: path.encode().decode("latin-1") for name, path in names.items()}
             came = wsgi.request_of({**request.META, **decoded}, decoded_paths=self._decoded_paths)
         return replace(came, method=request.method)
 

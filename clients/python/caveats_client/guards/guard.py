@@ -183,9 +183,8 @@ class Guard:
             context = context_of(
                 request, self._proxies, now=now, audience=self.audience, scopes=scopes, extra=extra
             )
-        except (
-            ValueError
-        ) as error:  # an app may pass on what the client sent, nested as deep as the client likes
+        except ValueError as error:
+            # An app may pass on what the client sent, nested as deep as the client likes.
             raise bad_request(str(error)) from error
         return credential.text, context
 

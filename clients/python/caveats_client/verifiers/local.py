@@ -96,9 +96,8 @@ class _Local(Unpicklable):
         self._transport = transport
         self._allow_http = allow_http
         self._on_change = on_change
-        self._state_dir = (
-            None if state_dir is None else Path(state_dir).absolute()
-        )  # before anybody changes the folder
+        # Absolute now: the process may change its folder later.
+        self._state_dir = None if state_dir is None else Path(state_dir).absolute()
         self._make: Callable[[], FreshnessGate] = lambda: FreshnessGate(
             self._identity,
             checkers=checkers,

@@ -4,11 +4,11 @@
         grant = verifier.verify(text, Context(now=..., scopes=("photos/42:read",)))
 
 Requests that need the same answer at the same moment ask for it once. The verifier remembers a token that the service
-accepted for a few seconds. In that time it also verifies every narrower
-copy of that token, whose chain continues from its signature. It judges the caveats itself, for every request, and by the
-service's time as well as by its own. What the service refused it asks about again. About a token with third-party caveats,
-or with a kind that is not a standard one, it asks the service every time: the two may judge that kind otherwise. So it does
-for a scope of the service itself, which the service can refuse whatever the token says.
+accepted for a few seconds. In that time it also verifies every narrower copy of that token, whose chain continues from its
+signature. It judges the caveats itself, for every request, and by the service's time as well as by its own. What the
+service refused it asks about again. About a token with third-party caveats, or with a kind that is not a standard one, it
+asks the service every time: the two may judge that kind otherwise. So it does for a scope of the service itself, which the
+service can refuse whatever the token says.
 
 A revocation therefore takes effect within `remember_for`. If that is too late, use a key
 (`caveats_client.verifiers.local`), or set `remember_for` to 0 seconds. Without a key, a verifier cannot read the feed of
@@ -260,9 +260,8 @@ class _Remote(Unpicklable, Generic[Transport]):
         issued = presented.identifier.issuer_caveats
         added_by = [ISSUER if place < issued else HOLDER for place in range(len(typed))]
         failures = unsatisfied(typed, self._checkers, context, added_by)
-        if accepted.judged_at is not None and (
-            self._wrong_clock or not failures
-        ):  # this app's clock may be behind
+        # This app's clock may be behind.
+        if accepted.judged_at is not None and (self._wrong_clock or not failures):
             at_service = accepted.judged_at + timedelta(seconds=tick - accepted.asked_at)
             there = unsatisfied(typed, self._checkers, replace(context, now=at_service), added_by)
             if failures and not there:

@@ -60,9 +60,8 @@ async def _authorize(request: RequestContext) -> Response:
     scopes, audience = _read_short(query) if len(query) <= LONGEST_REMEMBERED else _read(query)
     peer = client[0] if client else None
     method, path = _original(headers, trusted=settings.proxies.trusts(peer))
-    if (credential.from_cookie or credential.from_basic) and (
-        method not in SAFE or opens_websocket(headers)
-    ):  # a method that nobody names may be one that changes something
+    # A method that nobody names may be one that changes something.
+    if (credential.from_cookie or credential.from_basic) and (method not in SAFE or opens_websocket(headers)):
         if credential.from_cookie:
             request.require_own_site()
         else:

@@ -61,9 +61,8 @@ async def keys(request: RequestContext) -> Response:
     if app is None or app.revoked_at is not None:
         raise not_found("there is no such verifier")
     require_shareable(app.audience, request.runtime.settings)  # it may be registered since that was allowed
-    now = (
-        await request.runtime.store.instance.server_time() or request.now
-    )  # one time for the boxes of all nodes
+    # One time for the boxes of all nodes.
+    now = await request.runtime.store.instance.server_time() or request.now
     bundle = KeyBundle(
         verifier_id=app.verifier_id,
         keyring=request.runtime.master_keys.keyring.export(app.audience),

@@ -37,8 +37,8 @@ name. Usage:
 
 Rooms, the lowest first: `token` (the bytes), `keys` and `kinds` (what opens them, what they mean), `macaroon` (the
 value), `revocation`, `third_party`, `verification` (the decision), `bakery` (Canonical's dialect), `testing` (the kit for
-kinds of your own). Beside them `errors`, `pickling`, `forks`, `limits`, `context`, `durations` and `http`, the head of a request. Everything
-below is importable from here; what only services need is handed on by its room.
+kinds of your own). Beside them `errors`, `pickling`, `forks`, `limits`, `context`, `durations`, `printable` and `http`, the
+head of a request. Everything below is importable from here; what only services need is handed on by its room.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caveats import Scope
+from caveats.printable import printable, without_tokens
 from caveats_service.core import log
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import (
@@ -23,7 +24,6 @@ from caveats_service.core.errors import (
     RateLimited,
     RegistrationClosed,
 )
-from caveats_service.core.printable import printable
 from caveats_service.core.usernames import (
     OPERATOR_NAME,
     SERVICE_NAME,
@@ -184,8 +184,8 @@ class Accounts:
             raise
 
     async def _tell_of_failure(self, event: str, username: str, address: str) -> None:
-        """The same for a user that is known and one that is not."""
-        tried = printable(username[:_LONGEST_COUNTED])
+        """The same for a user that is known and one that is not. A token that stands for the name is cut out."""
+        tried = printable(without_tokens(username)[:_LONGEST_COUNTED])
         telling = self._rate_limiter.may_tell(address)
         if telling or event != "sign_in_throttled":  # throttled attempts cost their sender nothing
             log.warning(event, user=tried, address=address)

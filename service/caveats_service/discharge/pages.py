@@ -12,7 +12,7 @@ from hashlib import sha256
 from html import escape as escape_markup
 from typing import TYPE_CHECKING
 
-from caveats_service.core.printable import printable
+from caveats.printable import printable
 from caveats_service.discharge.descriptions import describe
 
 if TYPE_CHECKING:

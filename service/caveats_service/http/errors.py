@@ -17,6 +17,7 @@ from starlette.responses import Response
 from caveats import DischargeRefused, MalformedCaveat, MalformedTicket
 from caveats.durations import BadDuration
 from caveats.http import PROBLEMS, Problem, Row, bad_request, find_problem, invalid_credentials, unavailable
+from caveats.printable import printable
 from caveats_service.core import log
 from caveats_service.core.errors import (
     Busy,
@@ -30,7 +31,6 @@ from caveats_service.core.errors import (
     TooManyBranches,
     TooManyRevocations,
 )
-from caveats_service.core.printable import printable
 from caveats_service.discharge.protocol import UnsupportedForm
 from caveats_service.storage import (
     AgentExists,

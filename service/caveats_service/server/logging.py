@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from caveats_service.core.printable import printable
+from caveats.printable import printable
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger

@@ -312,6 +312,18 @@ async def test_a_failed_sign_in_says_in_log_and_audit_who_and_from_where_and_gro
     assert "wrong" not in repr(logged) + repr(told)
 
 
+@pytest.mark.parametrize("token", ["cav1_" + "Ab9_" * 60, "AgEF" * 40])
+async def test_a_token_in_the_place_of_the_username_is_in_no_log_and_no_audit(
+    store: Store, token: str
+) -> None:
+    house = House(store)
+    with capture_logs() as logged, pytest.raises(InvalidCredentials):
+        await house.accounts.sign_in(token, "x-oauth-basic", address="192.0.2.1")
+    told = [entry for entry in await store.audit.list(limit=1000) if entry.actor == "(nobody)"]
+    assert len(told) == len(logged) == 1
+    assert token[5:40] not in repr(logged) + repr(told)
+
+
 async def test_the_rows_of_failed_sign_ins_are_bounded_for_all_addresses_together(store: Store) -> None:
     house = House(store)
     for n in range(205):

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caveats.errors import reduce_error
-from caveats_client.printable import safe, without_tokens
+from caveats.printable import printable, without_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ class ClientError(Exception):
 
     def __init__(self, detail: str, *, code: str = "", status: int | None = None) -> None:
         """`detail`: the message for people. Tokens are cut out of it, and control characters escaped."""
-        self.detail = safe(without_tokens(detail))
+        self.detail = printable(without_tokens(detail))
         self.code = code
         self.status = status
         super().__init__(self.detail)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from caveats import CaveatsError
+from caveats.printable import without_tokens
 from caveats_client.api.errors import (
     BadRequest,
     ClientError,
@@ -23,7 +24,6 @@ from caveats_client.cli import INTERRUPTED
 from caveats_client.cli.credentials import CredentialsError
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.output import block, message
-from caveats_client.printable import without_tokens
 
 
 def report(error: Exception) -> int:

@@ -13,8 +13,8 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from caveats.printable import printable
 from caveats_client.cli.durations import relative
-from caveats_client.printable import safe
 
 if TYPE_CHECKING:
     from caveats_client.api.responses import Issued
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def data(text: str) -> None:
     """Write one line of data."""
-    block(safe(text))
+    block(printable(text))
 
 
 def block(text: str) -> None:
@@ -38,13 +38,13 @@ def data_json(value: Any) -> None:
 
 def message(text: str, *, label: str = "caveats: ", end: str = "\n") -> None:
     """Write a message for the person at the terminal."""
-    sys.stderr.write(f"{label}{safe(text)}{end}")
+    sys.stderr.write(f"{label}{printable(text)}{end}")
     sys.stderr.flush()
 
 
 def secret(prompt: str) -> str:
     """What the person types at the terminal, without showing it."""
-    return getpass.getpass(f"{safe(prompt)}: ", stream=sys.stderr)
+    return getpass.getpass(f"{printable(prompt)}: ", stream=sys.stderr)
 
 
 def moment(at: datetime) -> str:

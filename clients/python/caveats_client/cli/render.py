@@ -11,9 +11,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from caveats.printable import printable
 from caveats_client.cli.durations import relative
 from caveats_client.cli.output import block, moment
-from caveats_client.printable import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,14 +48,14 @@ def styled(text: str, style: str = "") -> Text:
     """One line of text in a style of rich's, such as `bold red`."""
     from rich.text import Text  # noqa: PLC0415  # imported when it draws
 
-    return Text(safe(text), style=style)
+    return Text(printable(text), style=style)
 
 
 def line(*parts: tuple[str, str]) -> Text:
     """One line of several texts, each with its style."""
     from rich.text import Text  # noqa: PLC0415  # imported when it draws
 
-    return Text.assemble(*((safe(text), style) for text, style in parts))
+    return Text.assemble(*((printable(text), style) for text, style in parts))
 
 
 def lines(*each: Text) -> Text:

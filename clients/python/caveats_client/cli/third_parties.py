@@ -18,6 +18,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from caveats import Bundle, Caveat, InvalidKey, MalformedToken, effective
 from caveats.bakery import V2, BakeryMacaroon, BakeryParty
+from caveats.printable import printable
 from caveats.token import decode_any_base64
 from caveats_client.api.errors import InteractionRequired
 from caveats_client.cli.credentials import Credentials
@@ -29,7 +30,6 @@ from caveats_client.discharge.agent import Agent
 from caveats_client.discharge.allowlist import Allowlist
 from caveats_client.discharge.protocol import PATIENCE, Interact, collecting, finding
 from caveats_client.discharge.required import envelope, lacks_discharges
-from caveats_client.printable import safe
 from caveats_client.transport import checked_address
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Visitor:
             return
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         progress = Progress(*columns, console=Console(stderr=True), transient=True)
-        progress.add_task(f"waiting for {safe(host)} (Ctrl-C to stop)", total=None)
+        progress.add_task(f"waiting for {printable(host)} (Ctrl-C to stop)", total=None)
         self._waiting.enter_context(progress)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveats_service.core.printable import printable
+from caveats.printable import printable, without_tokens
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,17 @@ def test_what_is_not_printed_is_an_escape(text: str, shown: str) -> None:
 def test_everything_that_comes_out_can_be_printed_on_one_line(text: str) -> None:
     assert printable(text).isprintable()
     assert printable(printable(text)) == printable(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a token begins with cav1_, this is none", "a token begins with cav1_, this is none"),
+        ("not cav1_AgEF.cav1_bound-Zz, nor this", "not cav1_..., nor this"),
+        (f"a bare one: {'A' * 64}!", "a bare one: ...!"),
+        ("A" * 63, "A" * 63),
+    ],
+    ids=["the prefix alone", "a bundle", "base64url", "too short for one"],
+)
+def test_what_looks_like_a_token_is_cut_out(text: str, shown: str) -> None:
+    assert without_tokens(text) == shown

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from caveats_client import files
+from tests.support.forks import living_child
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
 
@@ -114,23 +115,10 @@ def test_a_lock_is_one_holders_until_it_is_closed(path: Path) -> None:
 def test_a_child_of_a_fork_neither_keeps_nor_releases_the_lock(path: Path) -> None:
     held = files.lock(path, wait=False)
     assert held is not None
-    ready, go = os.pipe(), os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            held.release()
-            os.write(ready[1], b"x")
-            os.read(go[0], 1)
-        finally:
-            os._exit(0)
-    try:
-        os.read(ready[0], 1)
+    with living_child(held.release):
         assert files.lock(path, wait=False) is None, "the child released its parent's lock"
         held.release()
         assert files.lock(path, wait=False) is not None, "the child that lives on kept the lock"
-    finally:
-        os.write(go[1], b"x")
-        assert os.waitpid(child, 0)[1] == 0
 
 
 @posix_only

@@ -242,6 +242,13 @@ def said(running: Process, event: str) -> list[str]:
     return [line for line in running.output if event in line]
 
 
+def assert_stops_well(running: Process) -> None:
+    """Told to stop, it ends with 0, and has shown no traceback."""
+    running.popen.send_signal(signal.SIGTERM)
+    assert running.popen.wait(30) == 0
+    assert not said(running, "Traceback")
+
+
 def alive(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     try:
@@ -284,9 +291,7 @@ def test_a_worker_that_is_lost_while_something_is_away_is_started_until_it_is_ba
         away.rename(here)
         until(lambda: len({*workers_of(running.popen.pid)} - {*workers[:lost]}) == 2, 180)
         assert answers(running)
-        running.popen.send_signal(signal.SIGTERM)
-        assert running.popen.wait(30) == 0
-        assert "Traceback" not in "\n".join(running.output)
+        assert_stops_well(running)
 
 
 @linux
@@ -303,9 +308,7 @@ def test_a_worker_for_which_the_system_starts_no_process_is_started_when_it_does
         assert workers_of(parent) == [workers[1]]
         resource.prlimit(parent, resource.RLIMIT_NOFILE, before)
         until(lambda: len({*workers_of(parent)} - {workers[0]}) == 2, 180)
-        running.popen.send_signal(signal.SIGTERM)
-        assert running.popen.wait(30) == 0
-        assert "Traceback" not in "\n".join(running.output)
+        assert_stops_well(running)
 
 
 @linux

@@ -921,7 +921,7 @@ def test_the_standard_checkers_are_the_default(online: Online, remote: RemoteVer
     ("header", "told"),
     [
         pytest.param({"retry-after": "30"}, "30", id="seconds"),
-        pytest.param({"retry-after": "86400"}, "86400", id="a day"),
+        pytest.param({"retry-after": "86400"}, "3600", id="a day, of which an hour is told"),
         pytest.param(
             {"retry-after": "Sat, 21 Nov 2026 12:00:30 GMT", "date": "Sat, 21 Nov 2026 12:00:00 GMT"},
             "30",

@@ -13,7 +13,6 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from caveats.printable import printable
 from caveats_client.cli.durations import relative
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 def data(text: str) -> None:
     """Write one line of data."""
-    block(printable(text))
+    block(_escaped(text))
 
 
 def block(text: str) -> None:
@@ -38,13 +37,13 @@ def data_json(value: Any) -> None:
 
 def message(text: str, *, label: str = "caveats: ", end: str = "\n") -> None:
     """Write a message for the person at the terminal."""
-    sys.stderr.write(f"{label}{printable(text)}{end}")
+    sys.stderr.write(f"{label}{_escaped(text)}{end}")
     sys.stderr.flush()
 
 
 def secret(prompt: str) -> str:
     """What the person types at the terminal, without showing it."""
-    return getpass.getpass(f"{printable(prompt)}: ", stream=sys.stderr)
+    return getpass.getpass(f"{_escaped(prompt)}: ", stream=sys.stderr)
 
 
 def moment(at: datetime) -> str:
@@ -91,3 +90,10 @@ def renamed(value: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
         ("scope" if name == "scopes" else name): (" ".join(member) if name == "scopes" else member)
         for name, member in members.items()
     }
+
+
+def _escaped(text: str) -> str:
+    # Here, because a help text or a completion script says nothing that is a stranger's, and needs no library.
+    from caveats.printable import printable  # noqa: PLC0415  # see above
+
+    return printable(text)

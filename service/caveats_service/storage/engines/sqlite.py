@@ -150,8 +150,11 @@ class Sqlite:
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator[_Watch]:
         """A connection that asks ten times a second whether another has committed."""
-        async with self._connect(self._patience) as connection:
+        connection = await self._connect(self._patience)
+        try:
             yield _Watch(connection)
+        finally:
+            await connection.close()
 
     async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
         """Create the file, then upgrade as any writer. Nothing is created while a restore puts a file there."""
@@ -202,13 +205,22 @@ class Sqlite:
         event.listen(engine.sync_engine, "connect", _on_connect)
         return engine
 
-    def _connect(self, busy_timeout: float) -> aiosqlite.Connection:
+    async def _connect(self, busy_timeout: float) -> aiosqlite.Connection:
         """A connection to the file, which must be there: only `migrate` makes one.
 
         The driver is told (isolation_level None) to begin nothing by itself: it would leave out DDL and reads.
         """
         existing = f"{self._path.absolute().as_uri()}?mode=rw"
-        return aiosqlite.connect(existing, uri=True, isolation_level=None, timeout=busy_timeout)
+        connection = aiosqlite.connect(existing, uri=True, isolation_level=None, timeout=busy_timeout)
+        thread = connection._thread  # noqa: SLF001  # aiosqlite 0.22 has no other way
+        thread.daemon = True  # a process that ends without `close`, as by an exception, does not wait for it
+        try:
+            return await connection
+        except (Exception, asyncio.CancelledError):
+            # The thread of a connection that could not be opened ends when it likes. It is waited for, because its last
+            # word to an event loop that is closed by then would be a traceback.
+            await asyncio.to_thread(thread.join)
+            raise
 
     async def _begin_writing(self, connection: AsyncConnection) -> None:
         """Begin a transaction, after those of other processes.

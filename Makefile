@@ -12,6 +12,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PINNED := --constraint constraints.txt
 EXTRAS := -e '.[service,client,frameworks]'
 LEAST := (3, 11)
+# The tests start these programs hundreds of times; each would compile them anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -372,7 +372,7 @@ async def test_no_proxy_comes_between_a_client_and_its_own_machine(monkeypatch: 
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     with ThreadingHTTPServer(("127.0.0.1", 0), _Answering) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             for host in ("127.0.0.1", "localhost"):

@@ -17,7 +17,7 @@ from caveats_client import Agent, Client, Forbidden, Interact, InteractionRequir
 from tests.support.discharge import Browser, FirstParty, guarded, heading, sent_to
 from tests.support.service import Service, User, admin_token, bearer, new_user, serving
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 both = pytest.mark.parametrize("awaiting", [False, True], ids=["sync", "async"])
 of_each_version = pytest.mark.parametrize("version", [1, 2, 3])
 of_each_grammar = pytest.mark.parametrize("condition", ["is-authenticated-user", "signed-in = *"])
@@ -97,6 +97,7 @@ def presented(answer: httpx.Response) -> str:
 # an app behind our guard
 
 
+@pytest.mark.slow
 @both
 @of_each_version
 @of_each_grammar

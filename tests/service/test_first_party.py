@@ -173,6 +173,7 @@ HERE = [("X-Forwarded-For", "203.0.113.9")]
 PAGE = [("Origin", "https://photos.example")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("condition", "headers", "passes"),
     [

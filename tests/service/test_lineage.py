@@ -177,6 +177,7 @@ def claiming(keyring: MasterKeyring, millisecond: int, *caveats: Expires) -> str
     return Macaroon.mint(root_key, identifier, caveats=(User("alice"), *caveats)).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["text", "id"])
 @pytest.mark.parametrize("lives_until", [None, datetime(2300, 1, 1, tzinfo=UTC)], ids=["without end", "2300"])
 @pytest.mark.parametrize(
@@ -324,6 +325,7 @@ def test_what_a_node_forgot_by_a_clock_that_was_ahead_at_its_start_is_read_again
         assert problem(http.get("/v1/authorize", headers=bearer(token))) == (401, "invalid_token")
 
 
+@pytest.mark.slow
 def test_a_node_whose_clock_was_ahead_goes_on_telling_its_listeners_that_nothing_happened(
     start: Callable[..., Service], clock: Clock
 ) -> None:

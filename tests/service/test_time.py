@@ -103,6 +103,7 @@ def test_the_command_line_ends_what_was_issued_by_a_later_clock(tmp_path: Path, 
         assert not live(http, token)
 
 
+@pytest.mark.slow
 def test_ending_all_again_and_again_moves_no_time_ahead(timed: Service, clock: Clock) -> None:
     """Else somebody could make what others revoke reach ever further into the future."""
     with timed.client() as http:
@@ -294,6 +295,7 @@ def test_a_node_whose_clock_is_ahead_writes_again_all_that_the_database_has_lost
         assert not live(http, token)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [False, True], ids=["a later start", "the first start"])
 def test_a_clock_that_is_ahead_for_three_seconds_blocks_no_rotation(
     tmp_path: Path, clock: Clock, *, first: bool

@@ -24,6 +24,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 from unittest.mock import patch
 
@@ -41,6 +42,8 @@ from caveats_service.core.passwords import PasswordProfile
 from caveats_service.runtime import ServiceRuntime
 from caveats_service.server.uvicorn import options
 from caveats_service.settings import Settings
+from caveats_service.storage.encryption import load_seal_key
+from tests.support.store import new_sqlite_file
 
 CHEAP = PasswordProfile(1, 8)
 ADMIN_PASSWORD = "admin's password"
@@ -106,6 +109,27 @@ class Service:
         return self.run(run())
 
 
+# A server in a thread sleeps a tenth of a second before it hears `should_exit`, and another before it ends.
+uvicorn.server.asyncio = SimpleNamespace(  # type: ignore[assignment]
+    **{**vars(asyncio), "sleep": lambda seconds: asyncio.sleep(seconds / 20)}
+)
+
+
+def new_settings(folder: Path, **given: Any) -> Settings:
+    """The settings of a service with its files in `folder`, which holds what a first start makes before anything else."""
+    settings = Settings.load(**{"data_dir": folder, "port": 0, **GENEROUS, **given})
+    beside = settings.seal_key is None and settings.seal_key_path.parent == settings.data_dir
+    if (
+        settings.on_sqlite
+        and beside
+        and not (settings.data_dir.exists() and any(settings.data_dir.iterdir()))
+    ):
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        load_seal_key(settings, database_exists=False)
+        new_sqlite_file(settings.sqlite_path)
+    return settings
+
+
 @contextlib.contextmanager
 def serving(
     folder: Path,
@@ -121,7 +145,7 @@ def serving(
     """
     if monotonic is None:
         monotonic = uptime if now is utc_now else lambda: now().timestamp()
-    settings = Settings.load(**{"data_dir": folder / "data", "port": 0, **GENEROUS, **given})
+    settings = new_settings(folder / "data", **given)
     app = create_app(settings, now=now, monotonic=monotonic, password_profile=password_profile)
     server = uvicorn.Server(uvicorn.Config(app, **{**options(settings), "timeout_graceful_shutdown": 1}))
     loops: list[asyncio.AbstractEventLoop] = []

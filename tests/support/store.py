@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import os
 import secrets
 import sqlite3
+import tempfile
+import threading
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -25,6 +30,34 @@ NOW = datetime(2026, 11, 21, 12, 0, 0, 250_000, tzinfo=UTC)
 DAY = timedelta(days=1)
 VISIT = bytes(32)
 """The hash by which `interaction()` is found."""
+
+
+@functools.cache
+def _migrated() -> bytes:
+    """A SQLite database with all tables and nothing in them: to make one takes longer than most tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "caveats.db"
+
+        async def migrate() -> None:
+            store = Store(f"sqlite:///{path}")
+            try:
+                await store.migrate()
+                await store.checkpoint()
+            finally:
+                await store.close()
+
+        thread = threading.Thread(target=lambda: asyncio.run(migrate()))  # the caller may have a loop
+        thread.start()
+        thread.join()
+        return path.read_bytes()
+
+
+def new_sqlite_file(path: Path) -> None:
+    """Make what `Store.migrate` makes of nothing."""
+    path.touch(mode=0o600)
+    path.write_bytes(_migrated())
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE meta SET instance_id = ?", (uuid.uuid4().hex,))
 
 
 class Place:

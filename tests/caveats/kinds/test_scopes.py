@@ -224,6 +224,7 @@ def test_patterns_are_sorted_by_their_text():
     assert list(map(str, reduce_patterns(patterns))) == ["a/*:r", "a:w"]
 
 
+@pytest.mark.slow
 def test_parsed_scopes_and_addresses_are_remembered_within_bounds() -> None:
     """Whoever asks chooses them: what is remembered is short, and so many."""
     parse_scope.cache_clear()

@@ -359,6 +359,7 @@ ACTS_WITH_A_TOKEN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", TAKES_A_TOKEN, ids=" ".join)
 def test_an_empty_pipe_is_never_the_stored_login(command: tuple[str, ...], four: dict[str, Macaroon]) -> None:
     for text in ("", "\n", "  \n"):
@@ -433,6 +434,7 @@ def test_a_silent_pipe_is_not_waited_for_where_a_token_is_at_hand(
         os.close(write)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell")
 @pytest.mark.parametrize(
     ("loop", "code"),

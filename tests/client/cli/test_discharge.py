@@ -139,6 +139,7 @@ def test_without_a_terminal_nobody_is_waited_for(
     third.decided.set()
 
 
+@pytest.mark.slow
 def test_with_standard_error_on_a_terminal_a_person_is_waited_for(idm: Site) -> None:
     """`T=$(caveats discharge "$T")`: only the messages are on the terminal."""
     third = ThirdParty(idm, ways=("browser-window",))

@@ -195,7 +195,7 @@ def answers(presented: Macaroon) -> dict[str, Any]:
 @pytest.fixture
 def service() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Fake)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     Fake.answers, Fake.status = answers(TOKEN), 200
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

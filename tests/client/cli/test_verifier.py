@@ -42,6 +42,7 @@ def caveats(world: World) -> Caveats:
     return run
 
 
+@pytest.mark.slow
 def test_an_app_is_made_registered_verifies_is_listed_and_revoked(
     world: World, caveats: Caveats, tmp_path: Path
 ) -> None:

@@ -464,6 +464,7 @@ async def test_starlette_s_other_errors_are_bad_requests() -> None:
 # who imports whom
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "own"),
     [

@@ -103,6 +103,7 @@ def test_a_file_with_nothing_in_it_is_no_database(tmp_path: Path, arguments: lis
     assert schema(tmp_path) == NEWEST
 
 
+@pytest.mark.slow
 async def test_in_an_empty_postgresql_no_command_makes_tables(tmp_path: Path) -> None:
     async with new_place("postgresql", tmp_path) as place:
         done = command(
@@ -127,6 +128,7 @@ def test_a_command_leaves_an_older_schema_alone_and_says_what_to_do(old: Path, a
     assert schema(old) == OLD
 
 
+@pytest.mark.slow
 def test_the_backup_before_an_upgrade_is_a_way_back(tmp_path: Path) -> None:
     """Neither the backup nor the look changes the schema, and the backup goes back as it was."""
     old_database(tmp_path)

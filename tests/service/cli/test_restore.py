@@ -91,6 +91,7 @@ def names(folder: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_restore_says_what_it_brings_back_and_what_is_gone(folder: Path) -> None:
     said = cli(folder, "restore", str(folder / "b"), "--force").stderr
     name = names(folder)
@@ -259,6 +260,7 @@ def test_a_backup_that_is_killed_leaves_nothing_under_its_name(folder: Path) -> 
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["backup", "c"], ["restore", "b", "--force"]], ids=["backup", "restore"]
 )

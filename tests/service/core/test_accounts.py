@@ -33,6 +33,7 @@ from caveats_service.storage import (
     UnknownUser,
     UserExists,
 )
+from tests.support.store import new_sqlite_file
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ALICE, BOB, ROOT = Actor("alice"), Actor("bob"), Actor("root", administers=True)
@@ -85,8 +86,8 @@ def _up_to(record: RevocationRecord) -> datetime:
 
 @pytest_asyncio.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    new_sqlite_file(tmp_path / "caveats.db")
     store = Store(f"sqlite:///{tmp_path / 'caveats.db'}")
-    await store.migrate()
     yield store
     await store.close()
 
@@ -324,6 +325,7 @@ async def test_a_token_in_the_place_of_the_username_is_in_no_log_and_no_audit(
     assert token[5:40] not in repr(logged) + repr(told)
 
 
+@pytest.mark.slow
 async def test_the_rows_of_failed_sign_ins_are_bounded_for_all_addresses_together(store: Store) -> None:
     house = House(store)
     for n in range(205):

@@ -40,6 +40,7 @@ def rotate(service: Service, *, now: bool = True) -> str:
         return str(http.post("/v1/keys/rotate", json={"now": now}).json()["id"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_key_that_only_verifies_is_left_out_named_and_retired_by_force(
     tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]

@@ -269,6 +269,7 @@ def holds(caveats: object, context: Context, checkers: Checkers = CHECKERS) -> b
     return not unsatisfied(caveats, checkers, context)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @given(first=_SCOPES, holders=_HOLDERS, asked=_ASKED, requests=st.lists(_REQUESTS, min_size=5, max_size=20))
 @settings(max_examples=settings().max_examples * 3)
 def test_whatever_a_new_token_grants_the_one_it_was_issued_against_would_have_granted(
@@ -333,6 +334,7 @@ def test_a_password_gives_no_more_than_the_account_has(
     assert sum(isinstance(c, User) for c in planned.caveats) == 1
 
 
+@pytest.mark.slow
 @given(holders=_HOLDERS, hours=st.integers(0, 23), requests=st.lists(_REQUESTS, min_size=5, max_size=20))
 @settings(max_examples=settings().max_examples * 3)
 def test_a_renewal_grants_nothing_but_time(holders: list[str], hours: int, requests: list[Context]) -> None:

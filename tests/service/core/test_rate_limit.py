@@ -78,6 +78,7 @@ def test_a_success_lets_its_owner_try_again(guarded: Service) -> None:
             assert guess(http, user.username, user.password, "192.0.2.1").status_code == 201
 
 
+@pytest.mark.slow
 def test_right_passwords_are_not_counted(guarded: Service) -> None:
     user = new_user(guarded)
     with guarded.client() as http, ThreadPoolExecutor(40) as pool:

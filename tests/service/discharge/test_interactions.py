@@ -714,6 +714,7 @@ def test_what_is_begun_with_a_new_password_right_after_the_change_goes_on(
     assert waited(service, told["WaitURL"]).status_code == 200
 
 
+@pytest.mark.slow
 def test_what_one_node_began_another_does_not_complete_for_a_credential_that_has_ended(
     start: Callable[..., Service], database: dict[str, Any]
 ) -> None:

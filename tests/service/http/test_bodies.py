@@ -12,8 +12,7 @@ from urllib.parse import unquote
 import pytest
 
 from caveats_service.app import create_app
-from caveats_service.settings import Settings
-from tests.support.service import ADMIN_PASSWORD, CHEAP, GENEROUS, Clock, basic, bearer
+from tests.support.service import ADMIN_PASSWORD, CHEAP, Clock, basic, bearer, new_settings
 
 Meanwhile = Callable[[], Awaitable[object]]
 
@@ -98,9 +97,7 @@ def with_service(tmp_path: Path, clock: Clock) -> Callable[..., None]:
 
     def run(test: Callable[[Caller], Awaitable[None]], **settings: Any) -> None:
         async def body() -> None:
-            app = create_app(
-                Settings.load(data_dir=tmp_path, **GENEROUS, **settings), now=clock, password_profile=CHEAP
-            )
+            app = create_app(new_settings(tmp_path, **settings), now=clock, password_profile=CHEAP)
             async with app.router.lifespan_context(app):
                 await test(Caller(app))
 

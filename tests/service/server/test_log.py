@@ -72,6 +72,7 @@ def test_an_answer_is_the_same_when_the_log_is_gone(start: Callable[..., Service
         assert problem(http.post("/v1/tokens/renew", headers=bearer(token))) == (500, "internal")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_gone")
 def test_background_work_goes_on_when_its_failure_cannot_be_logged(start: Callable[..., Service]) -> None:
     service = start()

@@ -155,6 +155,7 @@ async def test_an_application_is_told_that_its_client_is_gone_though_another_req
 # in time
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "then"),
     [
@@ -238,6 +239,7 @@ async def test_an_answer_that_is_the_last_and_is_not_read_ends_with_its_connecti
     client.close()
 
 
+@pytest.mark.slow
 async def test_a_client_that_reads_slowly_but_reads_is_not_cut_off(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -322,7 +322,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Everything, started once; a proxy that is not installed is left out."""
     with contextlib.ExitStack() as stack:
         app = stack.enter_context(App())
-        threading.Thread(target=app.serve_forever, daemon=True).start()
+        threading.Thread(target=app.serve_forever, args=(0.01,), daemon=True).start()
         stack.callback(app.shutdown)
         port = stack.enter_context(service(tmp_path_factory.mktemp("service")))
         made = World(port, app, {})
@@ -827,6 +827,7 @@ def test_the_service_does_not_believe_a_stranger_who_plays_the_proxy(world: Worl
     assert there.status == 200
 
 
+@pytest.mark.slow
 def test_contradicting_pairs_of_headers_are_refused(world: World) -> None:
     asked = "/v1/authorize?audience=photos&scope=photos:read"
     original = [(b"X-Original-Method", b"GET"), (b"X-Original-URI", INSIDE.encode())]

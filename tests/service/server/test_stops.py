@@ -67,6 +67,7 @@ def register(checkers):
 """
 
 
+@pytest.mark.slow
 async def test_a_node_that_is_told_to_stop_as_it_hears_of_something_ends(tmp_path: Path) -> None:
     """Python 3.11's `asyncio.wait_for` loses a cancellation that comes in the same tick as the result."""
     settings = Settings.load(data_dir=tmp_path, admin_password=ADMIN_PASSWORD)

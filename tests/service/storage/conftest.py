@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from caveats_service.storage import (
     Store,
     sqlite_url,
 )
-from tests.support.store import KINDS, SqlitePlace, new_place
+from tests.support.store import KINDS, SqlitePlace, new_place, new_sqlite_file
 
 
 @pytest_asyncio.fixture(params=KINDS)
@@ -24,26 +22,12 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield place
 
 
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite database to copy: a migration takes longer than most tests."""
-    path = tmp_path_factory.mktemp("migrated") / "caveats.db"
-
-    async def migrate() -> None:
-        store = Store(sqlite_url(path))
-        await store.migrate()
-        await store.close()
-
-    asyncio.run(migrate())
-    return path
-
-
 @pytest_asyncio.fixture
-async def store(place: Any, migrated_file: Path) -> AsyncIterator[Store]:
+async def store(place: Any) -> AsyncIterator[Store]:
     store: Store = place.store()
     if isinstance(place, SqlitePlace):
         place.path.parent.mkdir()
-        shutil.copyfile(migrated_file, place.path)
+        new_sqlite_file(place.path)
     else:
         await store.migrate()
     yield store

@@ -86,6 +86,7 @@ def test_a_reader_of_another_epoch_does_not_wait(own: Service) -> None:
     assert (page.epoch, page.after) == (own.runtime.feed.epoch, 0)
 
 
+@pytest.mark.slow
 def test_a_poll_without_news_is_answered_when_its_time_is_up(own: Service) -> None:
     begun = time.monotonic()
     page = poll(own, 1, after=0)
@@ -99,6 +100,7 @@ def reader(service: Service, audience: str) -> dict[str, str]:
     return {"X-Feed-Proof": prove_reader(keys.keys[-1], datetime.now(UTC))}
 
 
+@pytest.mark.slow
 def test_streams_and_polls_are_bounded_and_one_audience_takes_half(start: Callable[..., Service]) -> None:
     service = start(max_feed_readers=4)
     events = {"Accept": "text/event-stream"}
@@ -230,6 +232,7 @@ def register(service: Service, audience: str) -> str:
     return str(answer.json()["verifier_id"])
 
 
+@pytest.mark.slow
 def test_a_stream_ends_on_every_node_when_its_verifier_is_removed_and_none_begins(
     start: Callable[..., Service],
 ) -> None:

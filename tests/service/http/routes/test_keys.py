@@ -149,6 +149,7 @@ def test_a_key_whose_last_token_has_ended_is_retired_by_itself(
     assert states(keys)["k1"] == "retired"
 
 
+@pytest.mark.slow
 def test_an_old_key_is_replaced_by_itself_and_no_token_is_refused_meanwhile(
     timed: Service, clock: Clock, keys: httpx.Client
 ) -> None:
@@ -181,6 +182,7 @@ def test_two_nodes_that_find_the_key_too_old_replace_it_once(
     }
 
 
+@pytest.mark.slow
 def test_two_nodes_that_rotate_at_once_leave_one_active_key(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
@@ -202,6 +204,7 @@ def test_two_nodes_that_rotate_at_once_leave_one_active_key(
     del user
 
 
+@pytest.mark.slow
 def test_a_token_under_a_key_that_a_node_has_not_seen_is_accepted_there_at_once(
     start: Callable[..., Service],
 ) -> None:

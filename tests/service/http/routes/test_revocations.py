@@ -107,6 +107,7 @@ def test_repeating_a_revocation_changes_nothing(service: Service, http: httpx.Cl
     assert whole[0]["kind"] == "token"
 
 
+@pytest.mark.slow
 def test_of_a_hundred_at_once_all_succeed_and_one_entry_is_left(
     service: Service, http: httpx.Client, user: User
 ) -> None:
@@ -221,6 +222,7 @@ def test_the_feed_pages_for_administrators(service: Service, http: httpx.Client,
     assert problem(http.get("/v1/revocations", headers=bearer(user.token()))) == (403, "caveats_unsatisfied")
 
 
+@pytest.mark.slow
 def test_another_node_knows_within_a_second(start: Callable[..., Service]) -> None:
     one, two = start(), start()
     user = new_user(one)
@@ -239,6 +241,7 @@ def test_another_node_knows_within_a_second(start: Callable[..., Service]) -> No
     assert max(delays) < 1
 
 
+@pytest.mark.slow
 def test_a_burst_of_revocations_elsewhere_is_followed_to_its_end(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:

@@ -222,6 +222,7 @@ def test_a_corrupt_hash_refuses_and_is_reported(
     assert user.username in out
 
 
+@pytest.mark.slow
 def test_fifty_sign_ins_at_once_while_the_cost_rises_all_succeed_and_leave_one_hash(
     start: Callable[..., Service],
 ) -> None:
@@ -260,6 +261,7 @@ def test_a_sign_in_succeeds_though_there_is_no_room_to_hash_anew(start: Callable
         assert sign_in(http, user.username, user.password).status_code == 201
 
 
+@pytest.mark.slow
 def test_more_sign_ins_than_can_wait_are_told_to_come_back(start: Callable[..., Service]) -> None:
     service = start(password_profile=PasswordProfile(4, 64 * 1024), password_workers=1, password_queue=1)
     with service.client() as http, ThreadPoolExecutor(8) as pool:

@@ -51,6 +51,7 @@ async def burst(store: Store) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_a_process_has_no_more_connections_than_the_setting_says(place: Any) -> None:
     store = place.store(connections=3)
     most = 0
@@ -69,6 +70,7 @@ async def test_a_process_has_no_more_connections_than_the_setting_says(place: An
     assert 2 <= most <= 3
 
 
+@pytest.mark.slow
 async def test_a_burst_waits_for_the_connections_that_the_server_gives(
     limited: tuple[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -84,6 +86,7 @@ async def test_a_burst_waits_for_the_connections_that_the_server_gives(
     assert f'too many connections for role "{role}"' in caplog.text
 
 
+@pytest.mark.slow
 async def test_connections_that_are_given_again_are_used_again(
     limited: tuple[str, str], place: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +105,7 @@ async def test_connections_that_are_given_again_are_used_again(
     await store.close()
 
 
+@pytest.mark.slow
 async def test_where_the_server_gives_none_the_error_says_what_it_said(
     limited: tuple[str, str], place: Any
 ) -> None:

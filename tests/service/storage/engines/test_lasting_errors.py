@@ -53,6 +53,7 @@ async def test_a_row_that_a_constraint_refuses_is_refused_later_too(store: Store
     assert "bob" not in str(refused.value)
 
 
+@pytest.mark.slow
 async def test_a_role_that_may_not_write_is_refused_for_good_and_the_service_says_so(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +106,7 @@ def service_alone(tmp_path: Path) -> Any:
         yield service
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
 async def test_a_postgresql_that_is_not_utf8_is_refused_by_name(tmp_path: Path, encoding: str) -> None:
     async with new_place("postgresql", tmp_path) as place:

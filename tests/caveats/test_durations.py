@@ -8,7 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from caveats.durations import LONGEST, BadDuration, format_duration, parse_duration
+from caveats.durations import (
+    LONGEST,
+    BadDuration,
+    format_duration,
+    parse_duration,
+    parse_typed_duration,
+    unit_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +31,12 @@ from caveats.durations import LONGEST, BadDuration, format_duration, parse_durat
         ("30d", 2_592_000),
         ("0d", 0),
         ("36500d", 36_500 * 86_400),
+        ("1w", 604_800),
+        ("5214w", 5214 * 604_800),
+        ("1h30m", 5400),
+        ("2d12h", 216_000),
+        ("1w2d3h4m5s", 788_645),
+        ("1h90m", 9000),
     ],
 )
 def test_an_accepted_form_is_its_length(text: str | int, seconds: int) -> None:
@@ -54,9 +67,17 @@ def test_an_accepted_form_is_its_length(text: str | int, seconds: int) -> None:
         *(
             "8 h",
             "8hh",
-            "1h30m",
-            "8w",
             "8h ",
+            "30m1h",
+            "1h1h",
+            "1h 30m",
+            "1h30",
+            "1.5h",
+            "1h-30m",
+            "1mo",
+            "1y",
+            "5215w",
+            "36500d1s",
             "\u0665",
             "5\u0665",
             "\uff18h",
@@ -92,7 +113,7 @@ def test_whatever_is_read_is_plain_ascii_digits_and_a_unit(text: str) -> None:
     except BadDuration:
         return
     assert text.isascii()
-    assert text.rstrip("smhd").isdigit()
+    assert text.translate(dict.fromkeys(map(ord, "wdhms"))).isdigit()
 
 
 @pytest.mark.parametrize(
@@ -100,3 +121,31 @@ def test_whatever_is_read_is_plain_ascii_digits_and_a_unit(text: str) -> None:
 )
 def test_a_length_is_formatted_in_the_largest_unit_that_is_whole(seconds: int, text: str) -> None:
     assert format_duration(timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "longest"),
+    [("40000d", "36500d"), ("900000h", "876000h"), ("900000h1m", "876000h"), ("6000w", "36500d")],
+)
+def test_the_longest_is_told_in_the_unit_that_was_written(text: str, longest: str) -> None:
+    with pytest.raises(BadDuration, match=f"at most {longest}$"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["0", "8", "900"])
+def test_a_person_who_types_a_bare_number_is_asked_for_its_unit(text: str) -> None:
+    with pytest.raises(BadDuration, match=f"{text} has no unit: {text}s is seconds, .* {text}h hours"):
+        parse_typed_duration(text)
+    assert parse_typed_duration(f"{text}h") == timedelta(hours=int(text))
+
+
+def test_a_person_is_not_told_of_bare_seconds() -> None:
+    with pytest.raises(BadDuration, match=r"^a duration is a whole number with s, m, h, d or w"):
+        parse_typed_duration("tomorrow")
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"), [("8h", "h"), ("1h30m", "h"), ("2w", "w"), ("90", ""), (90, ""), ("", "")]
+)
+def test_the_unit_is_the_first_that_was_written(text: str | int, unit: str) -> None:
+    assert unit_of(text) == unit

@@ -34,6 +34,7 @@ from caveats import (
     new_token_id,
     renew,
 )
+from caveats.durations import format_duration
 from caveats.kinds import ScopePattern, check_value, parse_scope
 from caveats.token import derive, is_audience, issue_time
 from caveats_service.core.errors import CeilingReached, Forbidden, InvalidCredentials, InvalidRequest
@@ -76,6 +77,8 @@ class IssueRequest:
     lifetime: timedelta | None = None
     caveats: tuple[str, ...] = ()
     note: str | None = None
+    unit: str = ""
+    """The unit in which the lifetime was written, for the message about the longest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,12 @@ class Lives:
     default: timedelta
     longest: timedelta
     total: timedelta
+
+    def check(self, lifetime: timedelta | None, unit: str) -> None:
+        """Raises `InvalidRequest` for a lifetime that nobody may ask for; the message has the longest in `unit`."""
+        if lifetime is not None and not timedelta(0) < lifetime <= self.longest:
+            longest = format_duration(self.longest, unit) + ("" if unit else " seconds")
+            raise InvalidRequest(f"expires_in is more than 0 and at most {longest}")
 
 
 def bounds_of_user(user: str, scope: str, *, is_admin: bool) -> Bounds:
@@ -166,7 +175,10 @@ def plan(asked: IssueRequest, bounds: Bounds, lives: Lives, checkers: Checkers, 
     if asked.scope is None and not bounds.default_scope:
         raise Forbidden("the credential's caveats leave no scope to hand on")
     scope = _scope(bounds.default_scope if asked.scope is None else asked.scope, bounds)
-    expires_at = _expiry(asked.lifetime, bounds, lives, now)
+    lives.check(asked.lifetime, asked.unit)
+    expires_at = now + (asked.lifetime or lives.default)
+    if bounds.expires_at is not None:
+        expires_at = min(expires_at, bounds.expires_at)
     caveats: list[Caveat] = [User(bounds.user), Expires(expires_at), scope]
     caveats += [_asked_caveat(predicate, checkers) for predicate in asked.caveats]
     caveats += bounds.inherited
@@ -210,15 +222,6 @@ def _scope(text: str, bounds: Bounds) -> Scope:
     return scope
 
 
-def _expiry(lifetime: timedelta | None, bounds: Bounds, lives: Lives, now: datetime) -> datetime:
-    if lifetime is not None and not timedelta(0) < lifetime <= lives.longest:
-        raise InvalidRequest(
-            f"expires_in is more than 0 and at most {int(lives.longest.total_seconds())} seconds"
-        )
-    expires_at = now + (lifetime or lives.default)
-    return expires_at if bounds.expires_at is None else min(expires_at, bounds.expires_at)
-
-
 def _asked_caveat(predicate: str, checkers: Checkers) -> Caveat:
     """A caveat that the caller asks for. A plug-in's kind need not be known here, a kind without a prefix has to be."""
     caveat = checkers.parse(predicate.encode("utf-8", "replace"))
@@ -233,11 +236,11 @@ def _asked_caveat(predicate: str, checkers: Checkers) -> Caveat:
 
 
 def renewal_expiry(
-    authenticated: Authenticated, lifetime: timedelta | None, lives: Lives, *, now: datetime
+    authenticated: Authenticated, lifetime: timedelta | None, lives: Lives, *, now: datetime, unit: str = ""
 ) -> datetime:
     """The expiry of a renewal: as long again as the first life, or as asked, up to the ceiling.
 
-    The ceiling is `lives.total` after the first issue. Raises `InvalidRequest`, `Forbidden` or `CeilingReached`.
+    The ceiling is `lives.total` after the first issue. `unit`: as in `IssueRequest`. Raises `InvalidRequest`, `Forbidden` or `CeilingReached`.
     """
     identified = authenticated.identified
     assert identified is not None
@@ -246,10 +249,7 @@ def renewal_expiry(
     present = next((c.at for c in authenticated.caveats if isinstance(c, Expires)), None)
     if present is None:
         raise MalformedCaveat("a token without an expiry needs no renewal")
-    if lifetime is not None and not timedelta(0) < lifetime <= lives.longest:
-        raise InvalidRequest(
-            f"expires_in is more than 0 and at most {int(lives.longest.total_seconds())} seconds"
-        )
+    lives.check(lifetime, unit)
     issued_at = issue_time(identified.token_id)
     first = next((c.first_expiry for c in authenticated.caveats if isinstance(c, Renewed)), present)
     again = lifetime or min(max(first - issued_at, timedelta(0)), lives.longest)
@@ -257,7 +257,9 @@ def renewal_expiry(
     expires_at = min(now + again, ceiling)
     if expires_at <= present:
         if present >= ceiling.replace(microsecond=0):
-            raise CeilingReached(f"no token lives longer than {lives.total} after its first issue")
+            raise CeilingReached(
+                f"no token lives longer than {format_duration(lives.total)} after its first issue"
+            )
         return present
     return expires_at
 

@@ -443,8 +443,11 @@ def test_a_silent_pipe_is_not_waited_for_where_a_token_is_at_hand(
         ('printf "a\\nb\\nc\\n" > lines; while read x; do TOKEN_AT_HAND INSPECT >/dev/null || exit 9; echo $x; done < lines', 0),
         ('printf "a\\nb\\nc\\n" > lines; while read x; do INSPECT </dev/null >/dev/null || exit 9; echo $x; done < lines', 0),
         ('printf "a\\nb\\nc\\n" > lines; while read x; do INSPECT >/dev/null; echo $x; done < lines', 0),
+        ('printf "a\\nb\\nc\\n" | while read x; do INSPECT >/dev/null; echo $x; done', 0),
     ],
-    ids=["a pipe and a variable", "a file and a variable", "the stored login", "a file that the loop reads"],
+    ids=[
+        "a pipe and a variable", "a file and a variable", "the stored login", "a file that the loop reads", "a pipe"
+    ],
 )  # fmt: skip
 def test_a_command_in_a_loop_leaves_the_loops_input_alone(
     loop: str, code: int, four: dict[str, Macaroon], tmp_path: Path
@@ -458,7 +461,7 @@ def test_a_command_in_a_loop_leaves_the_loops_input_alone(
     assert (done.returncode, done.stdout) == (code, "a\nb\nc\n"), done.stderr
 
 
-def test_what_is_piped_in_but_no_token_is_said_and_the_next_line_is_left(four: dict[str, Macaroon]) -> None:
+def test_what_is_piped_in_but_no_token_is_said_and_left(four: dict[str, Macaroon]) -> None:
     read, write = os.pipe()
     os.write(write, b"photos/1 is mine\nphotos/2\n")
     os.close(write)
@@ -466,7 +469,7 @@ def test_what_is_piped_in_but_no_token_is_said_and_the_next_line_is_left(four: d
         done = script("inspect", stdin=read)
         assert done.returncode == 7
         assert "in a loop, give the token as an argument" in done.stderr
-        assert os.read(read, 100) == b"photos/2\n"
+        assert os.read(read, 100) == b"photos/1 is mine\nphotos/2\n"
     finally:
         os.close(read)
 
@@ -498,7 +501,7 @@ def test_somebody_who_waits_at_standard_input_is_told(
     with os.fdopen(read) as stream:
         monkeypatch.setattr("sys.stdin", stream)
         with pytest.raises(SystemExit) as done:
-            app(["inspect"], prog_name="caveats")
+            app(["inspect", "-"], prog_name="caveats")
     typist.join()
     assert done.value.code == 0
     assert "reading a token from standard input" in capsys.readouterr().err

@@ -175,7 +175,7 @@ def attenuate(
             ExitCode.USAGE,
             "no caveat given: say how to narrow it, with --scope, --expires-in, ... (see --help)",
         )
-    bundle = inputs.need_token(token, piped=True).bundle
+    bundle = inputs.need_token(token, piped=True, subject=True).bundle
     if bundle.discharges:
         raise CliError(
             ExitCode.USAGE,

@@ -71,7 +71,7 @@ def discharge(
       caveats discharge "$TOKEN" --allow https://idm.example --no-browser
       caveats discharge --allow https://idm.example --agent robot.json - < token.txt
     """
-    found = inputs.need_token(token, url=url, piped=True)
+    found = inputs.need_token(token, url=url, piped=True, subject=True)
     from caveats_client.cli.third_parties import DischargeCollector  # noqa: PLC0415  # it imports the HTTP library
 
     asked = DischargeCollector(

@@ -7,7 +7,6 @@ to another address than its own.
 from __future__ import annotations
 
 import os
-import stat
 import sys
 import threading
 from contextlib import contextmanager
@@ -15,10 +14,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from caveats import Bundle
+from caveats import Bundle, MalformedToken
+from caveats.token import PREFIX
+from caveats_client.cli import standard_input
 from caveats_client.cli.credentials import Credentials, Login
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.output import message, secret
+from caveats_client.cli.pasted import is_token, misfit, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +29,12 @@ TOKEN_VARIABLE = "CAVEATS_TOKEN"  # noqa: S105  # a variable's name
 PASSWORD_VARIABLE = "CAVEATS_PASSWORD"  # noqa: S105
 NEW_PASSWORD_VARIABLE = "CAVEATS_NEW_PASSWORD"  # noqa: S105
 STANDARD_INPUT = "-"
+_STANDARD_INPUT = "standard input"
+_SILENT = ": give - to wait for a token there, or redirect it from /dev/null for the stored login"
 REMIND_AFTER = 5.0
 """Seconds without input after which a message says that the command waits for it."""
 _LONGEST = 64 * 1024
+"""Characters of a password, at most."""
 
 
 def now() -> datetime:
@@ -48,27 +53,45 @@ class TokenInput:
     where: str
     login: Login | None = None
     """The stored login, if the token was found there."""
+    misfit: str | None = None
+    """What there is instead of a token, in words."""
 
     @property
     def bundle(self) -> Bundle:
-        """The token, read. Raises `caveats.MalformedToken`, `LimitExceeded`."""
-        return Bundle.decode(self.text)
+        """The token, read. Raises `CliError` for what is none, and says what it is; `caveats.LimitExceeded`."""
+        try:
+            return Bundle.decode(self.text)
+        except MalformedToken as error:
+            raise CliError(ExitCode.MALFORMED, self.misfit or str(error)) from error
 
 
-def find_token(argument: str | None, *, url: str | None = None, piped: bool = False) -> TokenInput | None:
+def find_token(
+    argument: str | None, *, url: str | None = None, piped: bool = False, subject: bool = False
+) -> TokenInput | None:
     """The token that a command works on or acts with; None if none was given and none is stored.
 
     The first of these counts: the argument (`-` is standard input); the environment; standard input if `piped`, and if
-    it is a pipe or a file; the login stored for `url`, or the current one. What was given but is empty is an error, and
-    so is a pipe without a token: a stored login never stands in for them. Standard input is behind the environment, so
-    that a command waits for no pipe, and takes no line from the loop around it, where its token is known. Raises
-    `CliError`.
+    it is a file or a pipe that speaks or ends within a second; the login stored for `url`, or the current one. What was
+    given but is empty is an error, and so is a pipe without a token: a stored login never stands in for them. Standard
+    input is behind the environment, so that a command waits for no pipe, and takes no line from the loop around it,
+    where its token is known.
+
+    A pipe that is silent was most likely not meant: the program that started the command left it open. The stored login
+    is used, and a message says so. With `subject` it is an error instead: what such a command prints, a token or a
+    verdict, would pass for that of a token that is slow to come. Raises `CliError`.
     """
-    given = given_token(argument, piped=piped)
+    given = given_token(argument, piped=piped, wait=REMIND_AFTER if subject else standard_input.AT_ONCE)
     if given is not None:
         return given
+    silent = piped and standard_input.is_open()
+    if silent and subject:
+        raise CliError(ExitCode.USAGE, f"nothing comes through standard input{_SILENT}")
     login = Credentials.here().load().find(url)
-    return None if login is None else stored_token(login)
+    if login is None:
+        return None
+    if silent:
+        message(f"nothing comes through standard input: uses the stored login at {login.url}")
+    return stored_token(login)
 
 
 def store(login: Login) -> None:
@@ -83,37 +106,75 @@ def stored_token(login: Login) -> TokenInput:
     return TokenInput(login.token, "the stored login", login)
 
 
-def given_token(argument: str | None, *, piped: bool = False) -> TokenInput | None:
-    """As `find_token`, without the stored login. Standard input is read only if no other token was given."""
+def given_token(
+    argument: str | None, *, piped: bool = False, wait: float = standard_input.AT_ONCE
+) -> TokenInput | None:
+    """As `find_token`, without the stored login. Standard input is read only if no other token was given.
+
+    `wait`: seconds, at most, for a pipe that is silent.
+    """
     if argument == STANDARD_INPUT:
-        return _not_empty(_standard_input(), "standard input")
+        with _reminder("reading a token from standard input"):
+            return _input(standard_input.everything(), _STANDARD_INPUT)
     if argument is not None:
-        return _not_empty(argument, "the argument")
+        return _input(argument, "the argument")
     from_environment = os.environ.get(TOKEN_VARIABLE)
     if from_environment is not None:
-        found = _not_empty(from_environment, TOKEN_VARIABLE)
-        if piped and _is_pipe():
+        found = _input(from_environment, TOKEN_VARIABLE)
+        if piped and _begins_with_token(standard_input.glimpse()):
             message(
                 f"uses the token in {TOKEN_VARIABLE}; to use the one that is piped in, give the argument -"
             )
         return found
-    if piped and _is_piped():
-        return _not_empty(_first_line(), "standard input")
-    return None
+    offer = standard_input.offered(wait, _begins_with_token) if piped else None
+    return None if offer is None else _taken(offer)
 
 
-def _not_empty(text: str, where: str) -> TokenInput:
-    if not text.strip():
+def _taken(offer: standard_input.Offer) -> TokenInput:
+    """The token in what standard input offers: its first line, or all of it if it is one token in several lines.
+
+    The rest is left, and so is all of it if it is no token.
+    """
+    if _begins_with_token(offer.data):
+        line = _first_line(offer.data)
+        offer.take(min(offer.data.index(line) + len(line) + 1, len(offer.data)))
+        return _input(line.decode(), _STANDARD_INPUT)
+    text = standard_input.text_of(offer.data)
+    found = _input(text, _STANDARD_INPUT)
+    if is_token(found.text):
+        offer.take(len(offer.data))
+    elif found.misfit is None and PREFIX not in text:
+        raise CliError(
+            ExitCode.MALFORMED, f"standard input holds no token, but other text{standard_input.IN_A_LOOP}"
+        )
+    return found
+
+
+def _begins_with_token(data: bytes) -> bool:
+    return is_token(unwrapped(_first_line(data).decode("utf-8", "replace")))
+
+
+def _first_line(data: bytes) -> bytes:
+    """The first line that is not empty."""
+    return data.lstrip().partition(b"\n")[0]
+
+
+def _input(pasted: str, where: str) -> TokenInput:
+    text = unwrapped(pasted)
+    if not text:
         advice = f"unset {TOKEN_VARIABLE}" if where == TOKEN_VARIABLE else "leave it out"
-        if where == "standard input":
+        if where == _STANDARD_INPUT:
             advice = "redirect it from /dev/null"
         raise CliError(ExitCode.MALFORMED, f"{where} holds no token; for the stored login, {advice}")
-    return TokenInput(text.strip(), where)
+    what = None if is_token(text) else misfit(pasted)
+    return TokenInput(text, where, misfit=what and f"{where} holds {what}")
 
 
-def need_token(argument: str | None, *, url: str | None = None, piped: bool = False) -> TokenInput:
+def need_token(
+    argument: str | None, *, url: str | None = None, piped: bool = False, subject: bool = False
+) -> TokenInput:
     """As `find_token`. Raises `CliError` if there is none."""
-    found = find_token(argument, url=url, piped=piped)
+    found = find_token(argument, url=url, piped=piped, subject=subject)
     if found is None:
         where = "" if url is None else f" to {url}"
         raise CliError(
@@ -122,58 +183,6 @@ def need_token(argument: str | None, *, url: str | None = None, piped: bool = Fa
             f"standard input or in {TOKEN_VARIABLE}",
         )
     return found
-
-
-def _is_pipe() -> bool:
-    try:
-        return stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode)
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def _is_piped() -> bool:
-    """Whether standard input is a pipe, a socket or a file. A terminal, /dev/null or a closed one is not.
-
-    Raises `CliError` for a file that something else has begun to read, such as the loop around the command.
-    """
-    try:
-        handle = sys.stdin.fileno()
-        mode = os.fstat(handle).st_mode
-    except (OSError, ValueError, AttributeError):
-        return False
-    if stat.S_ISREG(mode) and os.lseek(handle, 0, os.SEEK_CUR) > 0:
-        raise CliError(ExitCode.USAGE, f"standard input is a file that something else reads{_IN_A_LOOP}")
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISREG(mode)
-
-
-def _standard_input() -> str:
-    """All of standard input, up to 64 KiB."""
-    with _reminder("reading a token from standard input"):
-        try:
-            return sys.stdin.read(_LONGEST + 2)
-        except UnicodeDecodeError:
-            raise CliError(ExitCode.MALFORMED, "standard input holds no text") from None
-
-
-def _first_line() -> str:
-    """The first line of standard input, up to 64 KiB, and not a byte more: the rest may be a loop's.
-
-    Raises `CliError` for a line that cannot be a token.
-    """
-    line = bytearray()
-    with _reminder("reading a token from standard input; for the stored login, redirect it from /dev/null"):
-        while len(line) < _LONGEST + 2 and not line.endswith(b"\n"):
-            more = os.read(sys.stdin.fileno(), 1)
-            if not more:
-                break
-            line += more
-    text = line.decode("utf-8", "replace").strip()
-    if any(letter.isspace() or letter == "\ufffd" for letter in text):
-        raise CliError(ExitCode.MALFORMED, f"standard input holds no token, but other text{_IN_A_LOOP}")
-    return text
-
-
-_IN_A_LOOP = ": in a loop, give the token as an argument or in CAVEATS_TOKEN, or redirect the command's input from /dev/null"
 
 
 @contextmanager

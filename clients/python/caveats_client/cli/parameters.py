@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_F = TypeVar("_F", bound="Callable[..., Any] | click.Command")
 
 
 def _lifetime(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
     """The text of a duration, checked. Raises `BadParameter` before any request is sent."""
-    from caveats.durations import parse_duration  # noqa: PLC0415  # the library takes a while to import
+    from caveats.durations import parse_typed_duration  # noqa: PLC0415  # the library takes a while to import
 
     if text is not None:
         try:
-            parse_duration(text)
+            parse_typed_duration(text)
         except ValueError as error:
             raise click.BadParameter(str(error)) from None
     return text
@@ -32,11 +38,28 @@ def joined(patterns: tuple[str, ...]) -> str | None:
     return " ".join(patterns) if patterns else None
 
 
-token = click.argument(
+_BEFORE_A_TOKEN = ("authorization:", "basic", "bearer", "token", "x-auth-token:")
+
+
+def _one_token(_context: click.Context, _argument: click.Parameter, words: tuple[str, ...]) -> str | None:
+    """The one token among the words of the command line: `Authorization: Bearer ...` may be given without quotes."""
+    if not words:
+        return None
+    if not all(word.lower() in _BEFORE_A_TOKEN for word in words[:-1]):
+        raise click.UsageError("Got unexpected extra argument: a command takes one token")
+    return " ".join(words)
+
+
+def token_argument(name: str, help_text: str) -> Callable[[_F], _F]:
+    """The argument that is a token."""
+    return click.argument(
+        name, metavar="[TOKEN]", nargs=-1, callback=_one_token, help=help_text, type=click.UNPROCESSED
+    )
+
+
+token = token_argument(
     "token",
-    metavar="[TOKEN]",
-    required=False,
-    help="A token's text, or - for standard input. Default: CAVEATS_TOKEN, what is piped in, the stored login.",
+    "A token's text, or - for standard input. Default: CAVEATS_TOKEN, what is piped in, the stored login.",
 )
 acting_token = click.option(
     "--token",
@@ -70,7 +93,7 @@ expires_in = click.option(
     "--expires-in",
     metavar="TIME",
     callback=_lifetime,
-    help="How long the token lives from now: 90s, 15m, 8h, 30d.",
+    help="How long the token lives from now: 90s, 15m, 1h30m, 8h, 30d, 1w.",
 )
 audience = click.option(
     "--audience", metavar="NAME", help="The app, or group of apps, that the token is for."

@@ -103,11 +103,8 @@ def renew(
 
 
 @click.command(cls=Command)
-@click.argument(
-    "copy",
-    metavar="[TOKEN]",
-    required=False,
-    help="The copy to revoke, or - for standard input. Default: CAVEATS_TOKEN, what is piped in.",
+@parameters.token_argument(
+    "copy", "The copy to revoke, or - for standard input. Default: CAVEATS_TOKEN, what is piped in."
 )
 @click.option("--token-id", metavar="ID", help="Revoke all copies of the token with this id.")
 @click.option(

@@ -67,7 +67,7 @@ def verify(
         facts["method"] = facts["method"].upper()
     if facts["path"]:  # as a person writes it; a request line has no spaces
         facts["path"] = facts["path"].replace(" ", "%20")
-    found = inputs.need_token(token, url=url, piped=True)
+    found = inputs.need_token(token, url=url, piped=True, subject=True)
     with client_for(url, found, allow_http=allow_http) as client:
         verification = client.verify(
             found.bundle,

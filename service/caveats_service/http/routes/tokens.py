@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from caveats import WrongAudience
-from caveats.durations import parse_duration
+from caveats.durations import parse_duration, unit_of
 from caveats.http import PasswordCredential, Problem, TokenCredential, bad_request, credential_required
 from caveats_service.core.issuing import (
     DEFAULT_AUDIENCE,
@@ -56,7 +56,14 @@ async def issue(request: RequestContext, once: Once) -> IssuedToken:
         raise bad_request(
             'say in the body what the token is for: {"scope": ...}, or {} for all that you may have'
         )
-    asked = IssueRequest(body.scope, body.audience, lifetime(body.expires_in), tuple(body.caveats), body.note)
+    asked = IssueRequest(
+        body.scope,
+        body.audience,
+        lifetime(body.expires_in),
+        tuple(body.caveats),
+        body.note,
+        unit_of(body.expires_in or ""),
+    )
     planned = plan(asked, bounds, request.runtime.lives, request.runtime.checkers, now=request.now)
     kept = once.by(bounds.user, body)
     if kept is None and planned.label is not None:
@@ -110,7 +117,11 @@ async def renew(request: RequestContext) -> Response:
     body = await request.read(schemas.RenewTokenRequest)
     authenticated = await live_token(request)
     expires_at = renewal_expiry(
-        authenticated, lifetime(body.expires_in), request.runtime.lives, now=request.now
+        authenticated,
+        lifetime(body.expires_in),
+        request.runtime.lives,
+        now=request.now,
+        unit=unit_of(body.expires_in or ""),
     )
     return reply(
         token_response(await request.runtime.issuer.renew(authenticated, expires_at, now=request.now))

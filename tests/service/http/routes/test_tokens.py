@@ -385,3 +385,26 @@ def test_a_labelled_token_is_revoked_by_its_id(http: httpx.Client, user: User) -
 )
 def test_a_page_has_a_size_within_bounds(http: httpx.Client, user: User, query: str, status: int) -> None:
     assert http.get(f"/v1/tokens?{query}", headers=bearer(user.token())).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("31d", "at most 30d"),
+        ("800h", "at most 720h"),
+        ("5w", "at most 30d"),
+        ("720h1m", "at most 720h"),
+        (2_592_001, "at most 2592000 seconds"),
+        ("2592001", "at most 2592000 seconds"),
+    ],
+)
+def test_the_longest_life_is_told_in_the_unit_that_was_asked_in(
+    timed: Service, asked: str | int, words: str
+) -> None:
+    user = new_user(timed)
+    with timed.client() as http:
+        body = {"username": user.username, "password": user.password, "expires_in": asked}
+        assert http.post("/v1/tokens", json=body).json()["detail"].endswith(words)
+        token = user.token(expires_in="1w")
+        answer = http.post("/v1/tokens/renew", json={"expires_in": asked}, headers=bearer(token))
+        assert answer.json()["detail"].endswith(words)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caveats.forks import in_children
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
     from typing import BinaryIO
 
 
@@ -61,11 +61,19 @@ def read_private(path: Path, *, largest: int, any_owner: bool = False) -> bytes:
         return data
 
 
+def real_path(path: Path) -> Path:
+    """Where the symbolic links at `path` lead; `path` itself if it is none, or one that leads nowhere."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 def write_private(path: Path, parts: Iterable[bytes], *, new: bool = False) -> None:
     """Write `parts`, one after another, as the whole content of `path`, with mode 0600. Raises `OSError`.
 
-    `new`: never replace a file. Raises `FileExistsError`.
+    A symbolic link stays one: the file that it leads to is replaced. `new`: never replace a file. Raises
+    `FileExistsError`.
     """
+    if not new:
+        path = real_path(path)
     aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -5,12 +5,14 @@ its subject, and one line of the table in `app`; it is imported when it runs.
 
 Reading order: `app` (the table), `commands` (how they are loaded), `store` (how a command reaches the store, and its exit
 code), `output` (what is printed); then the subjects: `users`, `groups`, `agents`, `keys`, `database`, `damage`, `audit`,
-`settings`, `serve`, `completion`.
+`settings`, `serve`, `completion`; and `streams`, the standard streams.
 """
 
 from __future__ import annotations
 
 import sys
+
+from caveats_service.cli.streams import prepare
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and SIGINT's number."""
@@ -18,9 +20,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """The console script."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # an ASCII terminal shows other characters as escapes
-            stream.reconfigure(errors="backslashreplace")
+    prepare()
     try:
         from caveats_service.cli.app import app  # noqa: PLC0415  # Ctrl-C during the import must end like any other
 

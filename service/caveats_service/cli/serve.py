@@ -8,6 +8,7 @@ import click
 
 from caveats_service.cli.output import fail
 from caveats_service.cli.store import load_settings
+from caveats_service.cli.streams import leave_to_server
 from caveats_service.server import uvicorn
 from caveats_service.settings import SettingsError
 from caveats_service.storage import StoreError
@@ -31,6 +32,7 @@ def serve(*, host: str | None, port: int | None, workers: int, data_dir: Path | 
     """Serve until stopped. The first start makes the keys and an admin, and prints the admin's password once."""
     given = {"host": host, "port": port, "data_dir": data_dir}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    leave_to_server()
     try:
         uvicorn.serve(settings, workers)
     except (SealKeyError, StoreError, SettingsError) as error:

@@ -6,17 +6,17 @@ takes a password from an argument. Commands do not know how requests are sent: t
 
 To read, in this order: `app` (the table), `commands` (how they are loaded), `parameters`, `exit_codes`; then a command,
 such as `inspect`; then what commands share: `inputs`, `service`, `credentials`, `output`, `render`, `durations`,
-`third_parties`, and last `failures` (how each error ends).
+`third_parties`, `pasted`, `standard_input`, `streams`, and last `failures` (how each error ends).
 
 This module starts the program and stops it. It imports few modules, so that Ctrl-C works from the start.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from typing import NoReturn
+
+from caveats_client.cli.streams import prepare
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended: 128 plus the signal's number."""
@@ -24,13 +24,7 @@ INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Run `caveats` on this process's arguments, and exit."""
-    if sys.stdin is None:  # closed by the caller: as good as empty
-        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  # for the life of the process
-    if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # an ASCII terminal shows other characters as escapes
-            stream.reconfigure(errors="backslashreplace")
+    prepare()
     try:
         from caveats_client.cli.app import app  # noqa: PLC0415  # Ctrl-C during the import must end like any other
     except KeyboardInterrupt:

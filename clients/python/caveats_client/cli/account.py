@@ -8,11 +8,13 @@ from caveats_client.api import calls
 from caveats_client.api.errors import NotAuthenticated
 from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
-from caveats_client.cli.credentials import Credentials, Login
+from caveats_client.cli.credentials import Credentials, Login, Logins
 from caveats_client.cli.exit_codes import CliError, ExitCode
+from caveats_client.cli.hints import sign_in
+from caveats_client.cli.inspection import inspection_of
 from caveats_client.cli.output import data_json, message, renamed, until
 from caveats_client.cli.render import expiry, rows, show
-from caveats_client.cli.service import client_for
+from caveats_client.cli.service import choose_url, client_for
 
 
 @click.command(cls=Command)
@@ -49,11 +51,13 @@ def login(
       caveats login alice --scope 'photos:*' --expires-in 8h
       pass auth.example | caveats login alice --password-stdin
     """
-    logins = Credentials.here().usable()  # report an unusable file before the person types a password
-    with client_for(url, allow_http=allow_http, logins=logins) as client:
-        if password_stdin and username is None:
-            raise click.BadParameter("with --password-stdin the name is an argument", param_hint="USERNAME")
-        username = inputs.username(username)
+    credentials = Credentials.here()
+    logins = credentials.usable()
+    credentials.prepare()  # a file that cannot be used is reported before the person types a password
+    if password_stdin and username is None:
+        raise click.BadParameter("with --password-stdin the name is an argument", param_hint="USERNAME")
+    username = inputs.username(username)
+    with client_for(choose_url(url, logins), allow_http=allow_http, logins=logins) as client:
         password = inputs.password(f"Password of {username} at {client.url}", stdin=password_stdin)
         issued = client.send(
             calls.login(
@@ -86,20 +90,33 @@ def logout(*, url: str | None, forget: bool, allow_http: bool) -> None:
       caveats logout --forget     (the token and its copies stay valid)
     """
     credentials = Credentials.here()
-    stored = credentials.load().find(url)
+    before = credentials.load()
+    stored = before.find(url)
     if stored is None:
-        raise CliError(ExitCode.NOT_SIGNED_IN, "not signed in")
+        where = "" if url is None else f" to {url}"
+        raise CliError(ExitCode.NOT_SIGNED_IN, f"not signed in{where}{_still(before)}")
+    credentials.prepare()
     if not forget:
         with client_for(stored.url, inputs.stored_token(stored), allow_http=allow_http) as client:
             try:
                 client.revoke(stored.token)
             except NotAuthenticated:
-                message("the token was no longer valid")
+                has_expired = inspection_of(inputs.stored_token(stored).bundle).is_expired(inputs.now())
+                message("the token had expired" if has_expired else "the token was revoked already")
     credentials.forget(stored.url)
     message(f"signed out of {stored.url}" + (": the token stays valid until it expires" if forget else ""))
-    others = credentials.load()
-    if others.current is None and others.by_url:
-        message(f"still signed in to {' '.join(others.by_url)}: choose with --url", label="")
+    left = credentials.load()
+    if left.by_url:
+        message(_still(left).removeprefix("; "), label="")
+
+
+def _still(logins: Logins) -> str:
+    """Which logins there are, and which of them is the current one; empty without any."""
+    if not logins.by_url:
+        return ""
+    if logins.current is not None:
+        return f"; the current service is {logins.current}"
+    return f"; no service is the current one now; still signed in to {' '.join(logins.by_url)}: choose with --url"
 
 
 @click.command(cls=Command)
@@ -163,7 +180,7 @@ def register(
     For example:
 
       caveats register bob --url https://auth.example
-      caveats login admin --scope caveats:admin
+      caveats login admin --scope '* caveats:*'
       caveats register carol --as-admin
     """
     if token is not None and not as_admin:
@@ -171,12 +188,15 @@ def register(
     if password_stdin and token == inputs.STANDARD_INPUT:
         raise click.BadParameter("standard input holds the password or the token", param_hint="--token")
     acting = inputs.need_token(token, url=url) if as_admin else None
+    if acting is None or acting.login is None:
+        url = choose_url(url, Credentials.here().usable())
     with client_for(url, acting, allow_http=allow_http) as client:
         password = inputs.password(
             f"Password for {username} at {client.url}", stdin=password_stdin, twice=True
         )
         user = client.register(username, password, as_admin=as_admin)
-        message(f"created the account {user.username}; to sign in: caveats login {user.username}")
+        login = sign_in(client.url, user.username, allow_http=allow_http)
+        message(f"created the account {user.username}; to sign in: {login}")
 
 
 @click.command(cls=Command)
@@ -197,14 +217,16 @@ def passwd(*, username: str | None, url: str | None, password_stdin: bool, allow
     For example:
 
       caveats passwd
+      caveats passwd alice --url https://auth.example
       printf '%s\n' "$OLD" "$NEW" | caveats passwd alice --password-stdin
     """
     credentials = Credentials.here()
-    stored = credentials.load().find(url)
-    name = username or (stored.username if stored else None)
-    if name is None:
-        raise CliError(ExitCode.USAGE, "no user name: give it as an argument")
-    with client_for(url, allow_http=allow_http) as client:
+    logins = credentials.load()
+    stored = logins.find(url)
+    if stored is not None:
+        credentials.prepare()
+    name = username or (stored.username if stored else None) or inputs.username(None)
+    with client_for(choose_url(url, logins), allow_http=allow_http, logins=logins) as client:
         present = inputs.password(f"Present password of {name} at {client.url}", stdin=password_stdin)
         new = inputs.password(
             f"New password at {client.url}",
@@ -216,4 +238,4 @@ def passwd(*, username: str | None, url: str | None, password_stdin: bool, allow
         message(f"changed the password of {name}; their tokens are revoked")
         if stored is not None and stored.username == name:
             credentials.forget(stored.url)
-            message(f"to sign in again: caveats login {name} --url {client.url}", label="")
+        message(f"to sign in again: {sign_in(client.url, name, allow_http=allow_http)}", label="")

@@ -32,6 +32,7 @@ from caveats_client.cli.output import data, message
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+_DATE = len("2026-12-01")
 _FLAGS = {row.kind.kind.replace("-", "_"): row for row in STANDARD if row.asks}
 """The kinds that have a flag, by the name of its parameter."""
 
@@ -75,6 +76,8 @@ def read_moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise MalformedCaveat(f"not a time: {text!r} (expected 2026-12-01T18:00:00Z)") from None
+    if len(text) <= _DATE:
+        raise MalformedCaveat(f"{text!r} has no time: write {moment:%Y-%m-%d}T00:00:00Z for its begin")
     if moment.tzinfo is None:
         raise MalformedCaveat(f"{text!r} has no time zone: end it with Z, or with an offset such as +02:00")
     return moment

@@ -12,7 +12,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from caveats_client import files
 
@@ -83,7 +83,8 @@ class Credentials:
             return cls(Path(chosen))
         import platformdirs  # noqa: PLC0415  # 15 ms, which a command that is given its token does not need
 
-        return cls(platformdirs.user_config_path("caveats", appauthor=False))
+        folder = platformdirs.user_config_path("caveats", appauthor=False)
+        return cls(folder) if folder.is_absolute() else NoCredentials(folder)
 
     def load(self) -> Logins:
         """The stored logins; none if there is no file. Raises `CredentialsError`, `CredentialsDamaged`."""
@@ -130,15 +131,26 @@ class Credentials:
             self._write(logins.having(login))
         return aside
 
+    def prepare(self) -> None:
+        """Raises `CredentialsError` if no login could be stored or removed: to know it before the service is asked."""
+        with self._changing():
+            pass
+
     def _set_aside(self) -> Path:
-        """Rename the damaged file, or whatever is at its place, to a name that is free. Called under the lock."""
+        """Rename the damaged file, or whatever is at its place, to a name that is free. Called under the lock.
+
+        A symbolic link stays: the file that it leads to is renamed.
+        """
+        damaged = files.real_path(self.path)
+        if not os.path.lexists(damaged):  # the link leads round in a circle
+            damaged = self.path
         numbers = itertools.count(1)
         aside = next(
             path
-            for path in (self.path.with_name(f"{_NAME}.damaged-{number}") for number in numbers)
+            for path in (damaged.with_name(f"{damaged.name}.damaged-{number}") for number in numbers)
             if not os.path.lexists(path)
         )
-        self.path.rename(aside)
+        damaged.rename(aside)
         return aside
 
     def forget(self, url: str) -> None:
@@ -163,6 +175,19 @@ class Credentials:
     def _write(self, logins: Logins) -> None:
         text = json.dumps(_members(logins), indent=2) + "\n"
         files.write_private(self.path, [text.encode()])
+
+
+class NoCredentials(Credentials):
+    """Of a user without a home folder: nothing is stored, and nothing can be."""
+
+    def load(self) -> Logins:
+        """No logins."""
+        return Logins()
+
+    def _changing(self) -> NoReturn:
+        raise CredentialsError(
+            f"there is no home folder to keep a login in: set {FOLDER_VARIABLE}, or give the token in CAVEATS_TOKEN"
+        )
 
 
 def _read(members: Any) -> Logins:

@@ -73,8 +73,6 @@ def _failed_call(error: ClientError) -> int:
     match error:
         case NotAuthenticated():
             code = ExitCode.NOT_SIGNED_IN
-            if error.code in ("invalid_token", "credential_required"):
-                words += ": it may have expired or been revoked; `caveats login` gets another"
         case InteractionRequired():
             code = ExitCode.NOT_SIGNED_IN
         case Forbidden():

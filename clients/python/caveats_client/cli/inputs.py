@@ -19,6 +19,7 @@ from caveats.token import PREFIX
 from caveats_client.cli import standard_input
 from caveats_client.cli.credentials import Credentials, Login
 from caveats_client.cli.exit_codes import CliError, ExitCode
+from caveats_client.cli.hints import typed
 from caveats_client.cli.output import message, secret
 from caveats_client.cli.pasted import is_token, misfit, unwrapped
 
@@ -177,9 +178,10 @@ def need_token(
     found = find_token(argument, url=url, piped=piped, subject=subject)
     if found is None:
         where = "" if url is None else f" to {url}"
+        login = typed("login", *(() if url is None else ("--url", url)))
         raise CliError(
             ExitCode.NOT_SIGNED_IN,
-            f"not signed in{where}, and no token given: use `caveats login`, or give a token as an argument, on "
+            f"not signed in{where}, and no token given: to sign in: {login}; or give a token as an argument, on "
             f"standard input or in {TOKEN_VARIABLE}",
         )
     return found
@@ -220,24 +222,33 @@ def _typed(prompt: str, variable: str, *, twice: bool) -> str:
             ExitCode.USAGE,
             f"no terminal to ask for the password at: use --password-stdin, or set {variable}",
         )
-    typed = secret(prompt)
-    if twice and typed and secret("The same again") != typed:
+    first = secret(prompt)
+    if twice and first and secret("The same again") != first:
         raise CliError(ExitCode.USAGE, "the two passwords differ")
-    return typed
+    return first
 
 
 def username(given: str | None) -> str:
     """A username: `given`, or typed at the terminal."""
-    if given:
-        return given
+    return given or _asked("User name", "no user name: give it as an argument")
+
+
+def address() -> str:
+    """The address of a service, typed at the terminal."""
+    return _asked(
+        "Address of the service",
+        "no service chosen: give its address with --url, or set CAVEATS_URL, or sign in to one",
+    )
+
+
+def _asked(prompt: str, otherwise: str) -> str:
+    """A line typed at the terminal. Raises `CliError` with the words `otherwise` if there is none, or nothing typed."""
     if not sys.stdin.isatty():
-        raise CliError(ExitCode.USAGE, "no user name: give it as an argument")
-    sys.stderr.write("User name: ")
-    sys.stderr.flush()
+        raise CliError(ExitCode.USAGE, otherwise)
+    message(f"{prompt}: ", label="", end="")
     line = sys.stdin.readline()
     if not line:
-        sys.stderr.write("\n")
-    typed = line.strip()
-    if not typed:
-        raise CliError(ExitCode.USAGE, "no user name: give it as an argument")
-    return typed
+        message("", label="")
+    if not line.strip():
+        raise CliError(ExitCode.USAGE, otherwise)
+    return line.strip()

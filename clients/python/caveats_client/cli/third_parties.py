@@ -21,10 +21,10 @@ from caveats.bakery import V2, BakeryMacaroon, BakeryParty
 from caveats.printable import printable
 from caveats.token import decode_any_base64
 from caveats_client.api.errors import InteractionRequired
-from caveats_client.cli.credentials import Credentials
 from caveats_client.cli.durations import in_words
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.output import message, secret
+from caveats_client.cli.service import readable_logins
 from caveats_client.discharge import runner
 from caveats_client.discharge.agent import Agent
 from caveats_client.discharge.allowlist import Allowlist
@@ -89,7 +89,7 @@ class DischargeCollector:
 
     def collect(self, bundle: Bundle) -> Unbound:
         """The token with the discharges that it needs, from the service of the stored login and from `allow`."""
-        login = Credentials.here().load().find(self.url)
+        login = readable_logins().find(self.url)
         service = self.url or (login.url if login else None)
         reach = Allowlist.to(
             self.allow,

@@ -10,7 +10,7 @@ from caveats_client.api import calls
 from caveats_client.cli import inputs, parameters
 from caveats_client.cli.attenuate import read_predicate
 from caveats_client.cli.commands import Command
-from caveats_client.cli.credentials import Login
+from caveats_client.cli.credentials import Credentials, Login
 from caveats_client.cli.durations import relative
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.output import data_json, message, print_issued, renamed, until
@@ -90,6 +90,8 @@ def renew(
       TOKEN=$(caveats renew "$TOKEN" --expires-in 8h)
     """
     found = inputs.need_token(token, url=url, piped=True)
+    if found.login is not None:
+        Credentials.here().prepare()
     with client_for(url, found, allow_http=allow_http) as client:
         issued = client.renew(expires_in=expires_in)
         if found.login is None:
@@ -199,7 +201,7 @@ def tokens(*, token: str | None, url: str | None, as_json: bool, allow_http: boo
         data_json([renamed(record) for record in records])
         return
     if not records:
-        message("no labelled tokens: `issue --note` and `login --note` make one")
+        message("no labelled tokens: to make one, caveats issue --note 'what it is for'")
         return
     now = inputs.now()
     show(

@@ -17,12 +17,15 @@ from caveats_client.api import calls
 from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
 from caveats_client.cli.exit_codes import CliError, ExitCode
+from caveats_client.cli.hints import typed
 from caveats_client.cli.output import data, data_json, message, moment
 from caveats_client.cli.render import show, table
 from caveats_client.cli.service import client_for
 from caveats_client.verifiers.registration import Registration, RegistrationError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from caveats_client.client import Client
 
 _KEY_SIZE = 32
@@ -34,7 +37,7 @@ _token = click.option(
 )
 
 
-def _client(token: str | None, url: str | None, *, allow_http: bool) -> Client:
+def _client(token: str | None, url: str | None, *, allow_http: bool) -> AbstractContextManager[Client]:
     """The service, with the token that the command acts with."""
     return client_for(url, inputs.need_token(token, url=url), allow_http=allow_http)
 
@@ -63,8 +66,9 @@ def init(*, file: Path, as_json: bool) -> None:
         return
     data(public)
     message(
-        f"stored the private key in {file}; to register: caveats verifier register {file} --audience NAME"
+        f"stored the private key in {file}; an administrator registers the app, here for the audience photos:"
     )
+    message(f"  {typed('verifier', 'register', str(file), '--audience', 'photos')}", label="")
 
 
 @click.command(cls=Command)
@@ -97,7 +101,7 @@ def register(
 
     For example:
 
-      caveats login admin --scope caveats:admin
+      caveats login admin --scope '* caveats:*'
       caveats verifier register photos.verifier --audience photos
       caveats verifier register "$PUBLIC_KEY" --audience photos --name 'photos, eu-1'
     """

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from caveats import MalformedCaveat
 from caveats.context import TEXT_FACTS
+from caveats.kinds import parse_address, parse_host, parse_scope
+from caveats.token import is_audience
 from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
 from caveats_client.cli.exit_codes import ExitCode
@@ -62,11 +66,14 @@ def verify(
       caveats verify "$TOKEN" --scope photos/42:read
       caveats verify --method GET --path /albums/42 --client-ip 10.1.2.3 - < token.txt
     """
+    facts = {fact: None if text is None else _read(fact, text) for fact, text in facts.items()}
     facts["extra"] = dict(_pair(text) for text in extra)
-    if facts["method"]:
-        facts["method"] = facts["method"].upper()
-    if facts["path"]:  # as a person writes it; a request line has no spaces
-        facts["path"] = facts["path"].replace(" ", "%20")
+    for text in scope:
+        _check_scopes(text)
+    if audience is not None and not is_audience(audience):
+        raise click.BadParameter(
+            f"{audience!r} is not an audience: a-z, then a-z, 0-9 and -", param_hint="--audience"
+        )
     found = inputs.need_token(token, url=url, piped=True, subject=True)
     with client_for(url, found, allow_http=allow_http) as client:
         verification = client.verify(
@@ -81,6 +88,64 @@ def verify(
         _show_verification(verification)
     if not verification.granted:
         raise click.exceptions.Exit(ExitCode.REFUSED)
+
+
+_METHOD = re.compile(r"[A-Za-z][A-Za-z-]{0,31}")
+
+
+def _method(text: str) -> str:
+    if _METHOD.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not an HTTP method, such as GET")
+    return text.upper()
+
+
+def _path(text: str) -> str:
+    """A path as a person writes it, in which a request line has no spaces."""
+    if not text.startswith("/"):
+        raise ValueError(f"{text!r} is not a path: one begins with /, such as /albums/42")
+    if "?" in text or "#" in text:
+        raise ValueError("a path ends before ? and #")
+    if not text.isprintable():
+        raise ValueError(f"{text!r} holds characters that no path has")
+    return text.replace(" ", "%20")
+
+
+def _host(text: str) -> str:
+    if parse_host(text) is None:
+        raise ValueError(f"{text!r} is not a host name, such as photos.example")
+    return text
+
+
+def _client_ip(text: str) -> str:
+    if parse_address(text) is None:
+        raise ValueError(f"{text!r} is not an address, such as 10.1.2.3 or 2001:db8::1")
+    return text
+
+
+_READERS: dict[str, Callable[[str], str]] = {
+    "method": _method,
+    "path": _path,
+    "host": _host,
+    "client_ip": _client_ip,
+}
+"""How each fact is read from what a person types. A fact without a row is taken as it is."""
+
+
+def _read(fact: str, text: str) -> str:
+    """The fact. Raises `BadParameter` for a text that it cannot be: the answer would be about another request."""
+    try:
+        return _READERS.get(fact, str)(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=f"--{fact.replace('_', '-')}") from None
+
+
+def _check_scopes(text: str) -> None:
+    """Raises `BadParameter` for scopes that no request needs."""
+    for scope in text.split(" "):
+        try:
+            parse_scope(scope)
+        except MalformedCaveat as error:
+            raise click.BadParameter(str(error), param_hint="--scope") from None
 
 
 def _pair(text: str) -> tuple[str, str]:

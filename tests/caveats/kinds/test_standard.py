@@ -493,7 +493,12 @@ def test_hosts_of_several_caveats_are_intersected():
 
 @pytest.mark.parametrize(
     ("kind", "typed", "held"),
-    [(Host, "Photos.Example.", "photos.example"), (Method, "get", "GET"), (Path, "/A", "/A")],
+    [
+        (Host, "Photos.Example.", "photos.example"),
+        (Method, "get", "GET"),
+        (Path, "/A", "/A"),
+        (Scope, "Photos:Read", "Photos:Read"),
+    ],
 )
 def test_a_word_as_a_person_writes_it_is_brought_to_the_form_that_is_compared(kind, typed, held):
     assert kind(kind.typed_by_hand(typed)) == kind(held)

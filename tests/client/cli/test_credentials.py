@@ -209,3 +209,35 @@ def test_no_token_shows_in_repr(credentials: Credentials) -> None:
 def test_the_folder_is_the_one_in_the_environment_or_the_platforms(tmp_path: Path) -> None:
     assert Credentials.here({"CAVEATS_CONFIG_DIR": str(tmp_path)}).path == tmp_path / "credentials.json"
     assert Credentials.here({}).path.parent.name == "caveats"
+
+
+@posix_only
+def test_a_file_that_is_a_symbolic_link_stays_one(credentials: Credentials, tmp_path: Path) -> None:
+    """As a person has it who keeps such files in a repository."""
+    target = tmp_path / "dotfiles" / "caveats.json"
+    target.parent.mkdir()
+    credentials.path.parent.mkdir(parents=True)
+    middle = tmp_path / "middle"
+    middle.symlink_to(Path("dotfiles") / "caveats.json")
+    credentials.path.symlink_to(middle)
+    credentials.save(ALICE)  # a link that leads to nothing yet
+    credentials.save(BOB)
+    credentials.forget(ALICE.url)
+    assert credentials.path.is_symlink()
+    assert middle.is_symlink()
+    assert Credentials(credentials.path.parent).load().find(None) == BOB
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert sorted(path.name for path in target.parent.iterdir()) == ["caveats.json"]
+
+
+@posix_only
+def test_of_a_damaged_file_behind_a_link_the_link_stays(credentials: Credentials, tmp_path: Path) -> None:
+    target = tmp_path / "target.json"
+    target.touch(0o600)
+    target.write_text("{")
+    credentials.path.parent.mkdir(parents=True)
+    credentials.path.symlink_to(target)
+    assert credentials.save(ALICE) == tmp_path / "target.json.damaged-1"
+    assert credentials.path.is_symlink()
+    assert credentials.load().find(None) == ALICE
+    assert (tmp_path / "target.json.damaged-1").read_text() == "{"

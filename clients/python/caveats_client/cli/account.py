@@ -11,7 +11,6 @@ from caveats_client.cli.commands import Command
 from caveats_client.cli.credentials import Credentials, Login, Logins
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.hints import sign_in
-from caveats_client.cli.inspection import inspection_of
 from caveats_client.cli.output import data_json, message, renamed, until
 from caveats_client.cli.render import expiry, rows, show
 from caveats_client.cli.service import choose_url, client_for
@@ -101,8 +100,7 @@ def logout(*, url: str | None, forget: bool, allow_http: bool) -> None:
             try:
                 client.revoke(stored.token)
             except NotAuthenticated:
-                has_expired = inspection_of(inputs.stored_token(stored).bundle).is_expired(inputs.now())
-                message("the token had expired" if has_expired else "the token was revoked already")
+                message("the token was no longer valid")
     credentials.forget(stored.url)
     message(f"signed out of {stored.url}" + (": the token stays valid until it expires" if forget else ""))
     left = credentials.load()

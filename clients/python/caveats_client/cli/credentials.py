@@ -83,7 +83,10 @@ class Credentials:
             return cls(Path(chosen))
         import platformdirs  # noqa: PLC0415  # 15 ms, which a command that is given its token does not need
 
-        folder = platformdirs.user_config_path("caveats", appauthor=False)
+        try:
+            folder = platformdirs.user_config_path("caveats", appauthor=False)
+        except RuntimeError:  # of some versions, where there is no home folder; of others, a relative path
+            folder = Path()
         return cls(folder) if folder.is_absolute() else NoCredentials(folder)
 
     def load(self) -> Logins:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from caveats_client.api.errors import ClientError
     from caveats_client.cli.inputs import TokenInput
 
-_NOT_LIVE = ("invalid_token", "credential_required")
+_NOT_LIVE = ("invalid_token", "discharge_required")
 _OWN_SCOPE = "caveats:"
 
 

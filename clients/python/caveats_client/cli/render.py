@@ -16,14 +16,18 @@ from caveats_client.cli.durations import relative
 from caveats_client.cli.output import block, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
     from rich.text import Text
 
 _UNBROKEN = 4096
 """More columns than any terminal has: such a line is never broken."""
+_READABLE = 24
+"""The fewest columns in which a long cell is broken into lines."""
+_PADDING = 2
 
 
 def show(renderable: object) -> None:
@@ -77,16 +81,59 @@ def rows(pairs: Iterable[tuple[str, str | Text]]) -> Table:
     return grid
 
 
-def table(columns: Mapping[str, bool], body: Iterable[Iterable[str]]) -> Table:
-    """A plain table. `columns`: whether the cells under a heading may be broken into lines."""
-    from rich.table import Table  # noqa: PLC0415  # imported when it draws
+class Records:
+    """Records under headings: a table, or on a terminal that is too narrow for it a line for each cell.
 
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading, breaks in columns.items():
-        grid.add_column(heading, no_wrap=not breaks, overflow="fold")
-    for cells in body:
-        grid.add_row(*(styled(cell) for cell in cells))
-    return grid
+    No cell is cut. Of the columns whose cells may be broken into lines, each needs 24 columns of the terminal at most.
+    """
+
+    def __init__(self, columns: Mapping[str, bool], body: Iterable[Iterable[str]]) -> None:
+        """`columns`: whether the cells under a heading may be broken into lines."""
+        self._columns = columns
+        self._rows = [[styled(cell) for cell in cells] for cells in body]
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        if self._least_width() <= options.max_width:
+            yield self._table()
+            return
+        for number, cells in enumerate(self._rows):
+            if number:
+                yield styled("")
+            yield rows((name, cell) for name, cell in zip(self._columns, cells, strict=True) if cell.plain)
+
+    def _least_width(self) -> int:
+        """The columns of the terminal that the table needs."""
+        cells = zip(*([styled(name) for name in self._columns], *self._rows), strict=True)
+        widths = [max(cell.cell_len for cell in column) for column in cells]
+        return sum(
+            (min(width, _READABLE) if breaks else width) + _PADDING
+            for width, breaks in zip(widths, self._columns.values(), strict=True)
+        )
+
+    def _table(self) -> Table:
+        from rich.table import Table  # noqa: PLC0415  # imported when it draws
+
+        grid = Table(box=None, pad_edge=False, padding=(0, _PADDING, 0, 0), header_style="dim")
+        for heading, breaks in self._columns.items():
+            grid.add_column(heading, no_wrap=not breaks, overflow="fold")
+        for cells in self._rows:
+            grid.add_row(*cells)
+        return grid
+
+
+_MEANINGS = {
+    "parent": "issued against that token, and revoked with it",
+    "renewed": "its first expiry: it was renewed",
+}
+
+
+def in_short(predicate: str) -> tuple[str, str]:
+    """A predicate without what no person reads, and what it means if that does not go without saying."""
+    kind, _, value = predicate.partition(" = ")
+    if kind == "parent" and value:
+        key_id, _, rest = value.partition(" ")
+        predicate = f"{kind} = {key_id} {rest.partition(' ')[0]}"
+    return predicate, _MEANINGS.get(kind, "")
 
 
 def expiry(at: datetime | None, now: datetime) -> Text:

@@ -14,7 +14,7 @@ from caveats_client.cli.credentials import Credentials, Login
 from caveats_client.cli.durations import relative
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.output import data_json, message, print_issued, renamed, until
-from caveats_client.cli.render import show, table
+from caveats_client.cli.render import Records, show
 from caveats_client.cli.service import client_for
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def tokens(*, token: str | None, url: str | None, as_json: bool, allow_http: boo
         return
     now = inputs.now()
     show(
-        table(
+        Records(
             {
                 "id": False,
                 "note": True,

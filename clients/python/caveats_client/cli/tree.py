@@ -11,7 +11,7 @@ from caveats.kinds import MomentCaveat, Path
 from caveats_client.cli.durations import relative
 from caveats_client.cli.inspection import ISSUER, UNKNOWN, Inspection, Link, ThirdPartyLink
 from caveats_client.cli.output import moment
-from caveats_client.cli.render import expiry, line, lines, rows, styled
+from caveats_client.cli.render import expiry, in_short, line, lines, rows, styled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,11 +82,14 @@ def _grow_third_party(branch: Tree, link: ThirdPartyLink, now: datetime) -> None
 
 
 def _line(link: Link, now: datetime) -> Text:
-    parts = [(f"{link.index} ", "dim"), (str(link.caveat), "dim" if link.redundant else "")]
+    short, meaning = in_short(str(link.caveat))
+    parts = [(f"{link.index} ", "dim"), (short, "dim" if link.redundant else "")]
     if isinstance(link.caveat, MomentCaveat):
         parts.append((f"  {relative(link.caveat.moment, now)}", "cyan"))
     if isinstance(link.caveat, Path) and link.caveat.names != link.caveat.patterns:
         parts.append((f"  {' '.join(link.caveat.names)}", "cyan"))
+    if meaning:
+        parts.append((f"  {meaning}", "cyan"))
     if link.redundant:
         parts.append((f"  adds nothing: {link.redundant}", "yellow"))
     if link.unknown:

@@ -19,7 +19,7 @@ from caveats_client.cli.commands import Command
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.hints import typed
 from caveats_client.cli.output import data, data_json, message, moment
-from caveats_client.cli.render import show, table
+from caveats_client.cli.render import Records, show
 from caveats_client.cli.service import client_for
 from caveats_client.verifiers.registration import Registration, RegistrationError
 
@@ -149,7 +149,7 @@ def list_(*, token: str | None, url: str | None, as_json: bool, allow_http: bool
         return
     columns = {"id": False, "audience": False, "name": True, "registered": False, "revoked": False}
     show(
-        table(
+        Records(
             columns,
             (
                 (

@@ -15,7 +15,7 @@ from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
 from caveats_client.cli.exit_codes import ExitCode
 from caveats_client.cli.output import data_json, renamed
-from caveats_client.cli.render import line, show
+from caveats_client.cli.render import in_short, line, show
 from caveats_client.cli.service import client_for
 
 if TYPE_CHECKING:
@@ -160,7 +160,8 @@ def _show_verification(verification: Verification) -> None:
     show(line((word, style), (f"  token {verification.token_id} of {verification.user}", "default")))
     for caveat in verification.caveats:
         if caveat.satisfied:
-            show(line((f"  holds    {caveat.predicate}", "green")))
+            short, meaning = in_short(caveat.predicate)
+            show(line((f"  holds    {short}", "green"), (f"  {meaning}" if meaning else "", "")))
         else:
             show(line(("  refuses  ", "red"), (f"{caveat.predicate} (added by the {caveat.added_by})", "")))
             show(line((f"           {caveat.reason}; would pass: {caveat.hint}", "")))

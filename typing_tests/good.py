@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Self, assert_type
 
+import httpx
+import httpx2
+
 import caveats
 from caveats import (
     AudienceKeyring,
@@ -43,6 +46,7 @@ from caveats import (
     standard_checkers,
 )
 from caveats.testing import check_kind
+from caveats_client import Client, TokenAuth
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +139,16 @@ def verifiers(master: MasterKey, members: dict[str, object]) -> list[Verifier]:
     made[0].keyring = rings[1]
     made[0].checkers = Checkers()
     return made
+
+
+def send(token: Macaroon) -> list[int]:
+    """The requests of an app, with either httpx, and a client of the service over a transport of either."""
+    auth, other = (
+        TokenAuth(token, "https://photos.example"),
+        TokenAuth(token, httpx.URL("https://photos.example")),
+    )
+    transports = [httpx.MockTransport(lambda _: httpx.Response(200)), httpx.HTTPTransport()]
+    clients = [Client("https://auth.example", transport=each) for each in transports]
+    clients.append(Client("https://auth.example", transport=httpx2.HTTPTransport()))
+    with httpx.Client(auth=auth) as ordinary, httpx2.Client(auth=other) as http:
+        return [ordinary.get("/").status_code, http.get("/", auth=auth).status_code, len(clients)]

@@ -1,7 +1,8 @@
 """httpx auth classes that put a token on requests, with the discharges that it needs.
 
 Knows origins, headers and cookies; `discharge` collects the discharges. Knows no endpoint of the service: the requests
-are an app's own, to any server. One generator serves `httpx.Client` and `httpx.AsyncClient`.
+are an app's own, to any server. One generator serves `Client` and `AsyncClient`, of httpx2 and of the ordinary httpx: what
+a client gives here is of its own httpx, and only `ordinary_httpx` tells the two apart.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from caveats_client.discharge.required import (
     required,
     wants_discharges,
 )
+from caveats_client.ordinary_httpx import AnyUrl, Auth, is_ordinary, url_of
 from caveats_client.single_flight import AsyncSingleFlight, SingleFlight
 from caveats_client.transport import BodyLimit, LimitedStream, checked_address, packing_of, shown
 
@@ -49,10 +51,10 @@ MOST_PATHS = 64
 """The most paths of an origin that have a macaroon of their own; the one given longest ago goes first."""
 
 
-class BearerAuth(httpx.Auth):
+class BearerAuth(Auth):
     """Puts a token, unchanged, into `Authorization: Bearer` of the requests to one origin."""
 
-    def __init__(self, token: Token, origin: str | httpx.URL, *, allow_http: bool = False) -> None:
+    def __init__(self, token: Token, origin: AnyUrl, *, allow_http: bool = False) -> None:
         """`origin`: any URL of that origin. Raises `UnusableAddress`, `caveats.MalformedToken`."""
         self._origin = checked_address(origin, allow_http=allow_http).origin
         self._header = f"Bearer {token_text(token)}"
@@ -64,7 +66,7 @@ class BearerAuth(httpx.Auth):
         yield request
 
 
-class TokenAuth(Unpicklable, httpx.Auth):
+class TokenAuth(Unpicklable, Auth):
     """Puts a token into `Authorization: Bearer` of the requests to one origin.
 
         httpx.get(url, auth=TokenAuth(narrow, "https://photos.example"))
@@ -80,19 +82,19 @@ class TokenAuth(Unpicklable, httpx.Auth):
     def __init__(
         self,
         token: Token | None,
-        origin: str | httpx.URL,
+        origin: AnyUrl,
         *,
         allow_http: bool = False,
-        allow: Iterable[str | httpx.URL] = (),
+        allow: Iterable[AnyUrl] = (),
         allow_private: bool = False,
         interact: Interact = NOBODY,
-        narrow: Callable[[httpx.Request], Iterable[Caveat | bytes]] | None = None,
+        narrow: Callable[[Any], Iterable[Caveat | bytes]] | None = None,
     ) -> None:
         """`token`: None if the origin gives its own macaroons. `origin`: any URL of that origin.
 
         `allow_http`: plain http to any machine. `allow`: the origins of third parties that may be asked.
         `allow_private`: these may be on this machine or in a private network. `interact`: how to show a third party
-        who asks. `narrow`: returns the caveats to add to the token that a request presents.
+        who asks. `narrow`: returns the caveats to add to the token that a request (of your client's httpx) presents.
         Raises `UnusableAddress`, `caveats.MalformedToken`.
         """
         self._origin = checked_address(origin, allow_http=allow_http).origin
@@ -193,7 +195,7 @@ class TokenAuth(Unpicklable, httpx.Auth):
             asked, lacks = None, False
             if _asks(response):
                 reply = Reply(response.status_code, response.content)
-                asked, lacks = required(Place(request.url), reply), wants_discharges(reply)
+                asked, lacks = required(Place(url_of(request.url)), reply), wants_discharges(reply)
             if asked is not None:
                 self._take(asked, request, was_redirected=sent is not request)
             elif not (lacks and self._lacks(request)) and not self._refused(
@@ -306,7 +308,8 @@ def _limited(response: httpx.Response) -> LimitedStream:
 
 
 def _goes_to(request: httpx.Request, origin: httpx.Origin) -> bool:
-    return request.url.is_absolute_url and request.url.origin == origin
+    url = url_of(request.url)
+    return url.is_absolute_url and url.origin == origin
 
 
 def _set_cookie(request: httpx.Request, name: str, value: str) -> None:
@@ -335,7 +338,7 @@ def _is_below(path: str, above: str) -> bool:
 
 def _can_go_again(request: httpx.Request) -> bool:
     """Whether the request can be sent again: its body is bytes, not a stream that was read."""
-    return isinstance(request.stream, httpx.ByteStream)
+    return isinstance(request.stream, httpx.ByteStream) or is_ordinary(request.stream, "ByteStream")
 
 
 _Part: TypeAlias = Generator[httpx.Request | BakeryMacaroon, Any, T]

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     )
     from caveats_client.api.tokens import Token
     from caveats_client.discharge.protocol import Steps
+    from caveats_client.ordinary_httpx import AsyncTransport, SyncTransport
 
 T = TypeVar("T")
 
@@ -173,14 +174,14 @@ class Client(_Base):
         *,
         token: Token | None = None,
         timeout: float = DEFAULT_TIMEOUT,
-        transport: httpx.BaseTransport | None = None,
+        transport: SyncTransport | None = None,
         allow_http: bool = False,
     ) -> None:
         """`token`: presented until `login` stores another.
 
         `timeout`: seconds for each step of a request. The whole answer may take twice as long.
 
-        `transport`: an httpx transport, for tests. `allow_http`: plain http to any machine.
+        `transport`: one of httpx2 or httpx, for tests. `allow_http`: plain http to any machine.
         Raises `UnusableAddress`, `caveats.MalformedToken`.
         """
         super().__init__(url, token, timeout, allow_http=allow_http)
@@ -326,7 +327,7 @@ class AsyncClient(_Base):
         *,
         token: Token | None = None,
         timeout: float = DEFAULT_TIMEOUT,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: AsyncTransport | None = None,
         allow_http: bool = False,
     ) -> None:
         """As `Client`."""

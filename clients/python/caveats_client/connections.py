@@ -14,9 +14,12 @@ import httpx2 as httpx
 
 from caveats.forks import renewed_after_fork
 from caveats_client.api.errors import Unavailable
+from caveats_client.ordinary_httpx import async_transport, has_connections, sync_transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
+
+    from caveats_client.ordinary_httpx import AsyncTransport, SyncTransport
 
 T = TypeVar("T")
 
@@ -51,7 +54,7 @@ class _Given(Generic[T]):
 
     def take(self) -> T:
         """The transport. Raises `Unavailable` where it belongs to another process or loop."""
-        if self._taken and isinstance(self._transport, httpx.HTTPTransport | httpx.AsyncHTTPTransport):
+        if self._taken and has_connections(self._transport):
             raise Unavailable(
                 "this client was given a transport, which another process or event loop uses: make a client here"
             )
@@ -62,8 +65,8 @@ class _Given(Generic[T]):
 class Connections:
     """The connections of this process. After a fork, the child has new ones."""
 
-    def __init__(self, transport: httpx.BaseTransport | None, options: Mapping[str, Any]) -> None:
-        """`transport`: an httpx transport, or None for httpx's own. `options`: of `httpx.Client`."""
+    def __init__(self, transport: SyncTransport | None, options: Mapping[str, Any]) -> None:
+        """`transport`: one of either httpx, or None for httpx2's own. `options`: of `httpx.Client`."""
         self._given = _Given(transport)
         self._options = options
         self._closed = False
@@ -72,7 +75,7 @@ class Connections:
 
     def _renew(self) -> None:
         try:
-            self._http = httpx.Client(transport=self._given.take(), **self._options)
+            self._http = self._make()
         except Unavailable:
             self._http = None
 
@@ -80,7 +83,10 @@ class Connections:
         """The client of this process. Raises `Unavailable` if there can be none, `RuntimeError` if they were closed."""
         if self._closed:
             raise RuntimeError("this client has been closed")
-        return self._http or httpx.Client(transport=self._given.take(), **self._options)
+        return self._http or self._make()
+
+    def _make(self) -> httpx.Client:
+        return httpx.Client(transport=sync_transport(self._given.take()), **self._options)
 
     def close(self) -> None:
         """Close this process's connections."""
@@ -102,7 +108,7 @@ class _Open:
 class AsyncConnections:
     """The connections of each event loop, which closes them when it ends. After a fork, the child has new ones."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None, options: Mapping[str, Any]) -> None:
+    def __init__(self, transport: AsyncTransport | None, options: Mapping[str, Any]) -> None:
         """As `Connections`, for `httpx.AsyncClient`."""
         self._given = _Given(transport)
         self._options = options
@@ -117,7 +123,7 @@ class AsyncConnections:
         self._open = PerLoop(self._make)
 
     def _make(self) -> _Open:
-        http = httpx.AsyncClient(transport=self._given.take(), **self._options)
+        http = httpx.AsyncClient(transport=async_transport(self._given.take()), **self._options)
         return _Open(http, _closing(http))
 
     async def here(self) -> httpx.AsyncClient:

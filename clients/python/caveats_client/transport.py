@@ -18,6 +18,7 @@ import httpx2 as httpx
 
 from caveats_client.api.errors import Unavailable, UnusableAddress
 from caveats_client.api.messages import Reply
+from caveats_client.ordinary_httpx import AnyUrl, ByteStream, url_of
 
 if TYPE_CHECKING:
     import ssl
@@ -31,13 +32,13 @@ _GZIP = 16 + zlib.MAX_WBITS
 # Addresses
 
 
-def checked_address(address: str | httpx.URL, *, allow_http: bool = False) -> httpx.URL:
+def checked_address(address: AnyUrl, *, allow_http: bool = False) -> httpx.URL:
     """`address` as a URL that a token may be sent to: https, or http to this machine. Raises `UnusableAddress`.
 
     `allow_http`: plain http to any machine.
     """
     try:
-        url = httpx.URL(address)
+        url = url_of(address)
     except (httpx.InvalidURL, TypeError) as error:
         raise UnusableAddress("not an address: expected https://host") from error
     if url.scheme not in ("http", "https") or not url.host:
@@ -222,7 +223,7 @@ def _reply(response: httpx.Response, body: bytearray) -> Reply:
     )
 
 
-class LimitedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
+class LimitedStream(ByteStream):
     """A response's stream, counted by `limit`. `wrap` makes the error that is raised from an `UnreadableBody`."""
 
     def __init__(

@@ -18,6 +18,8 @@ from caveats_client.transport import checked_address, shown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from caveats_client.ordinary_httpx import AnyUrl
+
 _UNICAST = IPv6Network("2000::/3")
 _WRAPPING = (IPv6Network("2001::/32"), IPv6Network("2002::/16"))
 """Teredo and 6to4 contain IPv4 addresses. Mapped, compatible and NAT64 addresses do too, but are not unicast."""
@@ -83,9 +85,9 @@ class Allowlist:
     @classmethod
     def to(
         cls,
-        allow: Iterable[str | httpx.URL],
+        allow: Iterable[AnyUrl],
         *,
-        own: Iterable[str | httpx.URL] = (),
+        own: Iterable[AnyUrl] = (),
         allow_private: bool = False,
         allow_http: bool = False,
     ) -> Allowlist:

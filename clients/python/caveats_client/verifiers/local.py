@@ -38,9 +38,8 @@ from caveats_client.verifiers.sync import SyncLoop
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    import httpx2 as httpx
-
     from caveats import Authenticated, Bundle, Checkers, Failure, Grant, Limits, Macaroon, Refused
+    from caveats_client.ordinary_httpx import AsyncTransport
 
 __all__ = ["AsyncLocalVerifier", "Health", "LocalVerifier", "Status"]
 
@@ -71,7 +70,7 @@ class _Local(Unpicklable):
         limits: Limits = DEFAULT_LIMITS,
         cache_entries: int = 10_000,
         cache_bytes: int = 16 * 1024 * 1024,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: AsyncTransport | None = None,
         allow_http: bool = False,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -84,7 +83,7 @@ class _Local(Unpicklable):
         news of revocations. After it, `on_stale="refuse"` refuses every token; `"accept"` grants without the newest
         revocations until the keys end. `on_change`: called with the status, in the background, when the health
         changes. `feed_url`: a mirror of the feed. `location`, `limits`, `cache_entries`, `cache_bytes`: as for
-        `caveats.Verifier`. `transport`: an httpx transport, for tests. `allow_http`: plain http to any machine.
+        `caveats.Verifier`. `transport`: one of httpx2 or httpx, for tests. `allow_http`: plain http to any machine.
         `clock`, `monotonic`: seconds, as `time.time` and `time.monotonic` give them.
         Raises `UnusableAddress`, `caveats.InvalidKey`.
         """

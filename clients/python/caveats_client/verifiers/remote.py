@@ -74,12 +74,11 @@ from caveats_client.verifiers.clocks import seconds_ahead, wrong_clock
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    import httpx2 as httpx
-
     from caveats import Identifier, Limits
     from caveats.token import WireMacaroon
     from caveats_client.api.members import Members
     from caveats_client.api.messages import Call
+    from caveats_client.ordinary_httpx import AsyncTransport, SyncTransport
 
 Transport = TypeVar("Transport")
 """The class of httpx transports that the client takes."""
@@ -168,7 +167,7 @@ class _Remote(Unpicklable, Generic[Transport]):
         `remember_for`: how long the verifier does not ask again about an accepted token, and so how late it sees a
         revocation. `cache_entries`, `cache_bytes`: the most tokens, and bytes of them, that are remembered.
         `limits`: of tokens, checked before they are sent. `timeout`: seconds for each step of a request.
-        `transport`: an httpx transport, for tests. `allow_http`: plain http to any machine. `clock`, `monotonic`:
+        `transport`: one of httpx2 or httpx, for tests. `allow_http`: plain http to any machine. `clock`, `monotonic`:
         seconds, as `time.time` and `time.monotonic` give them. Raises `UnusableAddress`.
         """
         self.audience = audience
@@ -404,14 +403,14 @@ def _refusal(error: ClientError, presented: _Presented) -> Refused | MalformedTo
             return Stale(f"the service cannot be asked: {error.detail}", retry_after=retry_after)
 
 
-class RemoteVerifier(_Remote["httpx.BaseTransport"]):
+class RemoteVerifier(_Remote["SyncTransport"]):
     """Verifies tokens of one audience by asking the service. Holds no key.
 
     Safe to use from many threads, and in the children of a fork.
     """
 
     def _connect(
-        self, url: str, timeout: float, transport: httpx.BaseTransport | None, *, allow_http: bool
+        self, url: str, timeout: float, transport: SyncTransport | None, *, allow_http: bool
     ) -> None:
         self._client = Client(url, timeout=timeout, transport=transport, allow_http=allow_http)
         self._flights: SingleFlight[_Asked] = SingleFlight()
@@ -466,11 +465,11 @@ class RemoteVerifier(_Remote["httpx.BaseTransport"]):
         self.close()
 
 
-class AsyncRemoteVerifier(_Remote["httpx.AsyncBaseTransport"]):
+class AsyncRemoteVerifier(_Remote["AsyncTransport"]):
     """`RemoteVerifier` with its methods awaited. It may be used from several event loops."""
 
     def _connect(
-        self, url: str, timeout: float, transport: httpx.AsyncBaseTransport | None, *, allow_http: bool
+        self, url: str, timeout: float, transport: AsyncTransport | None, *, allow_http: bool
     ) -> None:
         self._client = AsyncClient(url, timeout=timeout, transport=transport, allow_http=allow_http)
         self._flights: AsyncSingleFlight[_Asked] = AsyncSingleFlight()

@@ -19,6 +19,7 @@ from caveats import RejectedDelivery, Stale
 from caveats.revocation import UnknownSeal
 from caveats_client.api import calls
 from caveats_client.api.errors import ClientError, NotFound
+from caveats_client.ordinary_httpx import async_transport
 from caveats_client.transport import UnreadableBody, aread_reply, checked_address, options
 from caveats_client.verifiers import feed_client
 from caveats_client.verifiers.feed_client import Backoff, CannotRead, LineReader, Mode, feed_request
@@ -28,6 +29,7 @@ from caveats_client.verifiers.replica import Unconfirmed
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from caveats_client.ordinary_httpx import AsyncTransport
     from caveats_client.verifiers.feed_client import FeedRequest
     from caveats_client.verifiers.freshness import FreshnessGate
     from caveats_client.verifiers.replica import Next
@@ -77,7 +79,7 @@ class SyncLoop:
         *,
         feed_url: str | None,
         state: StateFiles | None,
-        transport: httpx.AsyncBaseTransport | None,
+        transport: AsyncTransport | None,
         allow_http: bool,
         on_change: Callable[[Status], None] | None,
         on_ready: Callable[[], None],
@@ -120,7 +122,7 @@ class SyncLoop:
                 self._state.close()
 
     def _options(self) -> dict[str, Any]:
-        return {**options(self._keys_url, self._feed_url), "transport": self._transport}
+        return {**options(self._keys_url, self._feed_url), "transport": async_transport(self._transport)}
 
     # Keys
 

@@ -18,6 +18,7 @@ from caveats_service.core.errors import BadPassword
 from caveats_service.core.feed import RevocationFeed
 from caveats_service.core.forgetting import LATE, ForgettingTime, uptime
 from caveats_service.core.issuing import Lives, TokenIssuer
+from caveats_service.core.labels import LabelledTokens
 from caveats_service.core.master_keys import MasterKeys
 from caveats_service.core.passwords import INTERACTIVE, PasswordHasher, PasswordProfile
 from caveats_service.core.rate_limit import RateLimiter
@@ -64,6 +65,7 @@ class ServiceRuntime:
     feed: RevocationFeed
     revocations: Revoker
     accounts: Accounts
+    labels: LabelledTokens
     discharges: Discharges
     decisions: Decisions
     waiters: Waiters
@@ -175,6 +177,13 @@ class ServiceRuntime:
         )
         self.accounts = Accounts(
             store, self.passwords, self.revocations, self.rate_limiter, settings, now=now
+        )
+        self.labels = LabelledTokens(
+            store,
+            self.revocations,
+            settings,
+            now=now,
+            recent_use=lambda audience, token_id: self.tokens.uses.get((audience, token_id)),
         )
         self.discharges = Discharges(store, self.service_keys.discharge, self._conditions, settings, now)
         self.waiters = Waiters(store, now)

@@ -65,6 +65,10 @@ class Actor:
         """The name of the account in an audit row."""
         return in_audit(self.username)
 
+    def may_act_for(self, username: str) -> bool:
+        """Whether this is their own account, or they administer."""
+        return self.administers or self.username == username
+
 
 @dataclass(frozen=True, slots=True)
 class Anonymous:
@@ -284,5 +288,5 @@ def _require_admin(actor: Actor) -> None:
 
 
 def _require_owner_or_admin(actor: Actor, username: str) -> None:
-    if actor.username != username:
+    if not actor.may_act_for(username):
         _require_admin(actor)

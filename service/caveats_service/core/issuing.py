@@ -30,6 +30,7 @@ from caveats import (
     Scope,
     UnknownCaveat,
     User,
+    authenticate,
     effective,
     new_token_id,
     renew,
@@ -38,6 +39,7 @@ from caveats.durations import format_duration
 from caveats.kinds import ScopePattern, check_value, parse_scope
 from caveats.token import derive, is_audience, issue_time
 from caveats_service.core.errors import CeilingReached, Forbidden, InvalidCredentials, InvalidRequest
+from caveats_service.core.lineage import lineage
 from caveats_service.core.usernames import in_audit
 from caveats_service.storage import ISSUED_WITHIN, Idempotency, LabelledToken, Store
 from caveats_service.storage import User as Account
@@ -198,6 +200,11 @@ def actor_of(token: Introspection) -> str:
     return f"a token of audience {token.audience}"
 
 
+def may_be_labelled(identifier: Identifier) -> bool:
+    """False for almost every token without a label: it has no more than user, expires and scope, and a label is a note."""
+    return identifier.issuer_caveats > 3
+
+
 def final_expiry(token: Introspection) -> datetime | None:
     """When this copy, all made from it and all their renewals have expired; None where no caveat says so.
 
@@ -340,10 +347,11 @@ class TokenIssuer:
                 identifier.token_id,
                 planned.user,
                 planned.label,
-                planned.scope,
+                issued.scope,
                 planned.audience,
                 now,
                 issued.expires_at,
+                lineage=lineage(identifier, authenticate(macaroon, root_key).branches(), planned.caveats),
             )
             most = self._most_labels if for_account else self._most_labels // 2
             await self._store.labels.add(label, most=most, now=now, actor=actor, once=once, result=issued)
@@ -370,7 +378,7 @@ class TokenIssuer:
     async def renew(
         self, authenticated: Authenticated, expires_at: datetime, *, now: datetime
     ) -> IssuedToken:
-        """The same token with a later expiry; what holders added stays.
+        """The same token with a later expiry; what holders added stays. Its label, if it has one, has the later expiry too.
 
         Raises `InvalidRequest` for one that would be too long, `Forbidden` for one that the service did not issue, and
         `Revoked` if the account is disabled.
@@ -383,6 +391,13 @@ class TokenIssuer:
         renewed = IssuedToken.of(macaroon, identifier, caveats)
         await self._note_issue(min(now, issue_time(identifier.token_id)), now)  # an app can write any time
         await self.open_account(renewed.user)
+        if may_be_labelled(identifier):
+            await self._store.labels.extend(
+                identifier.token_id,
+                audience=identifier.audience,
+                username=renewed.user,
+                expires_at=renewed.expires_at,
+            )
         return renewed
 
     async def _note_issue(self, at: datetime, now: datetime) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caveats import Parent
+from caveats_service.core.lineage import lineage
 from caveats_service.storage import ShownCredential
 
 if TYPE_CHECKING:
@@ -28,11 +28,10 @@ def shown_token(token: Introspection, own_branches: Iterable[bytes]) -> ShownCre
 
     `own_branches`: the branch ids (16 bytes each) of its own chain, which a renewal has besides those that stay.
     """
-    branches = tuple(dict.fromkeys((*token.branches, *own_branches)))
-    own = Parent(token.identifier.key_id, token.token_id, branches)
-    parents = [caveat for caveat in token.caveats if isinstance(caveat, Parent)]
-    lineage = tuple(parent.value for parent in (own, *parents))
-    return ShownCredential(token.user, lineage=lineage, expires_at=token.expires_at)
+    came_of = lineage(token.identifier, (*token.branches, *own_branches), token.caveats)
+    return ShownCredential(
+        token.user, lineage=tuple(each.value for each in came_of), expires_at=token.expires_at
+    )
 
 
 def shown_agent_key(username: str, public_key: bytes) -> ShownCredential:

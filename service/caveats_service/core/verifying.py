@@ -27,6 +27,7 @@ from caveats import (
 )
 from caveats.kinds import is_own_scope
 from caveats_service.core.errors import Forbidden
+from caveats_service.core.issuing import may_be_labelled
 from caveats_service.core.plugins import PluginFailure, PluginThreadPool, register_plugins
 from caveats_service.storage import Store, StoreError
 
@@ -90,6 +91,8 @@ class TokenVerifier:
         failures = caveats.unsatisfied(live, self.verifier.checkers, context)
         if failures:
             raise UnsatisfiedCaveats(failures)
+        if authenticated.identified is not None:
+            self.used(authenticated.identified, context.now)
         return authenticated
 
     async def verify(self, text: str, context: Context) -> Grant:
@@ -140,7 +143,7 @@ class TokenVerifier:
 
     def used(self, identifier: Identifier, now: datetime) -> None:
         """Remember when a token was last used, if it may be a labelled one."""
-        if identifier.issuer_caveats > 3 and len(self.uses) < _MOST_USES:  # user, expires, scope, and a note
+        if may_be_labelled(identifier) and len(self.uses) < _MOST_USES:
             self.uses[identifier.audience, identifier.token_id] = now
 
     async def write_uses(self) -> None:

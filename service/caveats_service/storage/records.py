@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from caveats import KeyState, Revocation
+    from caveats import KeyState, Parent, Revocation
 
 _DIGEST_SIZE = 32
 ISSUED_WITHIN = timedelta(seconds=1)
@@ -163,7 +163,36 @@ class LabelledToken:
     audience: str
     issued_at: datetime
     expires_at: datetime
+    """Of its latest renewal."""
     last_used_at: datetime | None = None
+    lineage: tuple[Parent, ...] = ()
+    """The token itself, with the branches of its issuer's chain, then those that it was issued against. Empty if an
+    older version labelled it."""
+
+
+class RevokedBy(StrEnum):
+    """What ended a token before its time."""
+
+    ID = "id"
+    """It was revoked by its id: all copies of it."""
+    COPY = "copy"
+    """The token as it was issued was revoked as a copy, and so all that were made from it."""
+    USER = "user"
+    """Everything that its user had was revoked, as also when a password is set or an account is disabled."""
+    KEY = "key"
+    """The master key under which it was issued is retired."""
+    PARENT = "parent"
+    """A token that it was issued against was revoked, in one of these ways."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFate:
+    """What became of a token since it was issued. `revoked_at`: None also where it is not known."""
+
+    revoked_by: RevokedBy | None = None
+    revoked_at: datetime | None = None
+    revoked_copies: int = 0
+    """How many narrower copies of it are revoked by themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from caveats_service.storage.repositories.agents import AgentRepository
 from caveats_service.storage.repositories.audit import AuditRepository
 from caveats_service.storage.repositories.credentials import CredentialRepository
 from caveats_service.storage.repositories.damage import DamageRepository
+from caveats_service.storage.repositories.fates import FateRepository
 from caveats_service.storage.repositories.groups import GroupRepository
 from caveats_service.storage.repositories.idempotency import ReplyRepository
 from caveats_service.storage.repositories.instance import InstanceRepository
@@ -50,6 +51,7 @@ class Store(Database):
         self.credentials = CredentialRepository(self)
         self.keys = KeyRepository(self)
         self.labels = LabelRepository(self)
+        self.fates = FateRepository(self)
         self.revocations = RevocationRepository(self)
         self.verifiers = VerifierRepository(self)
         self.interactions = InteractionRepository(self)

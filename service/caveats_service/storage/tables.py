@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from caveats import KeyState
+from caveats import KeyState, MalformedCaveat, Parent
 from caveats_service.storage.errors import BadText
 from caveats_service.storage.records import Decision, Issued, ShownCredential
 
@@ -155,6 +155,28 @@ class Credentials(TypeDecorator[tuple[ShownCredential, ...]]):
         return None if value is None else tuple(map(_credential, json.loads(value)))
 
 
+class Lineage(TypeDecorator[tuple[Parent, ...]]):
+    """A token and those that it was issued against, kept as JSON: the values of `parent` caveats."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[Parent, ...] | None, dialect: Dialect) -> str | None:
+        """To the database."""
+        del dialect
+        return None if value is None else json.dumps([each.value for each in value])
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[Parent, ...] | None:
+        """From the database."""
+        del dialect
+        if value is None:
+            return None
+        try:
+            return tuple(map(Parent.parse, json.loads(value)))
+        except MalformedCaveat:
+            raise ValueError("not a lineage") from None
+
+
 class IssuedTimes(TypeDecorator[Issued]):
     """How late tokens were issued, kept as JSON: milliseconds since 1970 by the milliseconds of the longest life."""
 
@@ -277,6 +299,7 @@ labelled_tokens = Table(
     Column("issued_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
     Column("last_used_at", Moment),
+    Column("lineage", Lineage, nullable=False, server_default=text("'[]'")),
 )
 Index("labelled_tokens_by_user", labelled_tokens.c.username, labelled_tokens.c.token_id)
 Index("labelled_tokens_by_expiry", labelled_tokens.c.expires_at)

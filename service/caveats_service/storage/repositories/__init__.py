@@ -2,5 +2,5 @@
 
 Knows tables, records and transactions. Must not know which of the two databases it has.
 Reading order: `users` (the plainest), `rows`, `audit` (written by every change), `groups`, `agents`, `verifiers`,
-`labels`, `keys`, `interactions`, `idempotency`, `revocations` (the busiest), `instance`.
+`labels`, `fates`, `keys`, `interactions`, `idempotency`, `revocations` (the busiest), `instance`.
 """

@@ -18,6 +18,7 @@ from caveats_service.storage.tables import (
     Credentials,
     IssuedTimes,
     Json,
+    Lineage,
     Moment,
     agents,
     audit,
@@ -134,6 +135,6 @@ def _is_damaged(column: Column[Any]) -> str:
     fault = f"typeof({name}) NOT IN ({allowed})"
     if isinstance(kind, Moment):
         fault += f" OR {name} NOT BETWEEN {_FIRST} AND {_LAST}"
-    elif isinstance(kind, Json | Credentials | IssuedTimes):
+    elif isinstance(kind, Json | Credentials | IssuedTimes | Lineage):
         fault += f" OR NOT json_valid({name})"
     return f"ifnull({fault}, 0)"

@@ -5,7 +5,7 @@ Knows ids, notes and times. Must not know tokens or signatures, nor any token wi
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, func, insert, or_, select, update
@@ -55,8 +55,9 @@ class LabelRepository(Repository):
                 raise LabelsFull(
                     f"the account has {most} labelled tokens, as many as it may: ask without a note, or let some expire"
                 )
+            values = {each.name: getattr(token, each.name) for each in fields(token)}
             try:
-                await connection.execute(insert(labelled_tokens).values(asdict(token)))
+                await connection.execute(insert(labelled_tokens).values(values))
             except IntegrityError as error:
                 raise LabelExists(f"there is a labelled token {token.token_id} already") from error
             await audit.record(
@@ -116,6 +117,28 @@ class LabelRepository(Repository):
         ]
         async with self._database.write() as connection:
             await connection.execute(statement, rows)
+
+    @operation
+    async def extend(self, token_id: str, *, audience: str, username: str, expires_at: datetime) -> None:
+        """Note that a token was renewed until then. An earlier time is ignored, and so is a token without a label.
+
+        An app can put any id into a token of its audience: that is no renewal of another audience's or another user's.
+        Not audited, because nobody decides it.
+        """
+        table = labelled_tokens.c
+        is_extended = (
+            table.token_id == token_id,
+            table.audience == audience,
+            table.username == username,
+            table.expires_at < expires_at,
+        )
+        async with self._database.read() as connection:
+            if (await connection.execute(select(table.token_id).where(*is_extended))).first() is None:
+                return
+        async with self._database.write() as connection:
+            await connection.execute(
+                update(labelled_tokens).where(*is_extended).values(expires_at=expires_at)
+            )
 
     async def prune(self, *, now: datetime, actor: str) -> int:
         """Delete the expired labelled tokens; returns how many."""

@@ -315,7 +315,7 @@ async def test_damage_in_the_database_is_reported(store: Store, path: Path) -> N
     connection = sqlite3.connect(path)
     with connection:
         connection.execute(
-            "INSERT INTO labelled_tokens VALUES ('T', 'nobody', '', '', '', 0, 0, NULL)",
+            "INSERT INTO labelled_tokens VALUES ('T', 'nobody', '', '', '', 0, 0, NULL, '[]')",
         )
     connection.close()
     assert integrity_problems(path) == ("labelled_tokens row 1 points to a missing users",)

@@ -133,6 +133,7 @@ async def test_a_database_of_the_first_schema_is_brought_up_with_all_that_it_hol
         **before,
         "alembic_version": [(HEAD,)],
         "meta": [(*before["meta"][0], 0, None, "{}", 0)],
+        "labelled_tokens": [(*before["labelled_tokens"][0], "[]")],
     }
     store: Store = place.store()
     page = await store.revocations.page(1)

@@ -44,6 +44,21 @@ async def test_a_last_use_only_moves_forward(store: Store) -> None:
     assert used == {"T1": NOW + DAY, "T2": NOW + DAY, "T3": None}
 
 
+async def test_an_expiry_only_moves_forward_and_for_the_audience_and_the_user_of_the_token(
+    store: Store,
+) -> None:
+    await alice(store)
+    await store.labels.add(label("T1"), now=NOW, actor="alice")
+    whose = {"audience": "photos", "username": "alice"}
+    for other in ({**whose, "audience": "default"}, {**whose, "username": "bob"}):
+        await store.labels.extend("T1", **other, expires_at=NOW + 3 * DAY)
+    await store.labels.extend("T9", **whose, expires_at=NOW + 3 * DAY)
+    assert await store.labels.get("T1") == label("T1")
+    for days in (2, 1):
+        await store.labels.extend("T1", **whose, expires_at=NOW + days * DAY)
+    assert await store.labels.get("T1") == label("T1", lasts=2 * DAY)
+
+
 async def test_only_expired_labels_are_pruned(store: Store) -> None:
     await alice(store)
     await store.labels.add(label("T1"), now=NOW, actor="alice")

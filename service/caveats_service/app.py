@@ -50,6 +50,8 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("PUT", "/v1/users/{username}/password", users.change_password),
     ("POST", "/v1/users/{username}/disable", users.disable),
     ("POST", "/v1/users/{username}/enable", users.enable),
+    ("GET", "/v1/users/{username}/tokens", tokens.listing_of_user),
+    ("DELETE", "/v1/users/{username}/tokens/{token_id}", tokens.delete_of_user),
     ("GET", "/v1/groups", groups.listing),
     ("GET", "/v1/groups/{group}", groups.one),
     ("PUT", "/v1/groups/{group}", groups.put),

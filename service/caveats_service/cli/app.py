@@ -29,13 +29,15 @@ app = CommandGroup(
     DeferredCommand("audit", "audit:show_audit", "Show who changed what, newest first."),
     CommandGroup(
         "users",
-        "Accounts: add, list, change, disable.",
+        "Accounts: add, list, change, disable; their tokens.",
         DeferredCommand("add", "users:add_user", "Add an account."),
         DeferredCommand("list", "users:list_users", "List all accounts."),
         DeferredCommand("passwd", "users:set_password", "Set a password; revokes the user's tokens."),
         DeferredCommand("disable", "users:disable_user", "Disable an account; revokes the user's tokens."),
         DeferredCommand("enable", "users:enable_user", "Enable a disabled account again."),
         DeferredCommand("admin", "users:set_admin", "Make a user an administrator, or ordinary again."),
+        DeferredCommand("tokens", "users:list_tokens", "List a user's labelled tokens."),
+        DeferredCommand("revoke", "users:revoke_tokens", "Revoke one token of a user, or all."),
     ),
     CommandGroup(
         "groups",

@@ -13,6 +13,7 @@ from caveats_service.cli.output import fail, wrong_usage
 from caveats_service.core.accounts import OPERATOR, Accounts
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import ServiceError
+from caveats_service.core.labels import LabelledTokens
 from caveats_service.core.master_keys import MasterKeys
 from caveats_service.core.passwords import PasswordHasher
 from caveats_service.core.rate_limit import RateLimiter
@@ -62,7 +63,7 @@ def with_any_schema(work: Callable[[Store], Awaitable[_T]]) -> _T:
 async def all_pages(
     page: Callable[..., Awaitable[Sequence[_T]]], position: Callable[[_T], str]
 ) -> Sequence[_T]:
-    """All records of a repository's `list`, read in pages of 1000. `position`: what `after` takes for a record."""
+    """All records of a `list`, read in pages of 1000. `position`: what `after` takes for a record."""
     found: list[_T] = []
     while more := await page(after=position(found[-1]) if found else "", limit=1000):
         found += more
@@ -94,6 +95,16 @@ def with_accounts(work: Callable[[Accounts], Awaitable[_T]]) -> _T:
             )
         finally:
             passwords.close()
+
+    return _run(with_parts)
+
+
+def with_labels(work: Callable[[LabelledTokens], Awaitable[_T]]) -> _T:
+    """As `with_store`, given the operations on labelled tokens."""
+
+    async def with_parts(store: Store, _seal_key: SealKey, settings: Settings) -> _T:
+        revocations = Revoker(store, RateLimiter(settings), settings)
+        return await work(LabelledTokens(store, revocations, settings))
 
     return _run(with_parts)
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from caveats import MalformedCaveat, Scope
 from caveats_service.cli.output import json_option, minute, note, print_records, wrong_usage
-from caveats_service.cli.store import all_pages, with_accounts, with_store
+from caveats_service.cli.store import all_pages, with_accounts, with_labels, with_store
 from caveats_service.core.accounts import OPERATOR, Accounts
 from caveats_service.core.errors import BadName
 from caveats_service.core.usernames import check_username, fold_username
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from caveats_service.core.labels import LabelledTokens, ListedToken
     from caveats_service.storage import User
 
 _password_stdin = click.option(
@@ -98,6 +102,70 @@ def set_admin(*, username: str, revoke: bool) -> None:
     """Make a user an administrator, or an ordinary user again."""
     with_accounts(lambda accounts: accounts.set_admin(username, is_admin=not revoke, actor=OPERATOR))
     note(f"{username} is {'no longer ' if revoke else ''}an administrator")
+
+
+@click.command
+@_username
+@json_option
+def list_tokens(*, username: str, as_json: bool) -> None:
+    """List a user's labelled tokens.
+
+    These were issued with a note; nothing is stored about others. The last use is the last time that the service
+    verified the token: apps that verify by themselves do not report it.
+    """
+
+    async def work(labels: LabelledTokens) -> Sequence[ListedToken]:
+        page = partial(labels.list, username, actor=OPERATOR)
+        return await all_pages(page, lambda token: token.token_id)
+
+    print_records(
+        with_labels(work),
+        {
+            "id": lambda token: token.token_id,
+            "note": lambda token: token.note,
+            "scope": lambda token: token.scope,
+            "audience": lambda token: token.audience,
+            "issued": lambda token: minute(token.issued_at),
+            "expires": lambda token: minute(token.expires_at),
+            "status": _status,
+            "last used": _last_use,
+        },
+        as_json=as_json,
+    )
+
+
+def _status(token: ListedToken) -> str:
+    status = token.status
+    if token.revoked_by is not None:
+        status = f"revoked ({token.revoked_by}) {minute(token.revoked_at)}".rstrip()
+    copies = token.revoked_copies
+    return f"{status}, {copies} narrower revoked" if copies else status
+
+
+def _last_use(token: ListedToken) -> str:
+    if token.last_used_at is None:
+        return "not at the service" if token.unreported_use else "never"
+    return minute(token.last_used_at)
+
+
+@click.command
+@_username
+@click.argument("token_id", required=False)
+@click.option("--all", "everything", is_flag=True, help="Revoke everything that was issued to the user.")
+def revoke_tokens(*, username: str, token_id: str | None, everything: bool) -> None:
+    """Revoke one token of a user, or all.
+
+    One is a labelled token, and all copies of it; --all is everything that was issued to the user.
+    The user may sign in again: to prevent that, see `users disable`.
+    """
+    if (token_id is None) is not everything:
+        wrong_usage("give the id of one token (see `caveats-service users tokens`), or --all")
+    if token_id is None:
+        with_accounts(lambda accounts: accounts.revoke_all(username, actor=OPERATOR))
+        note(f"everything that was issued to {username} until now is revoked")
+        return
+    with_labels(lambda labels: labels.revoke(username, token_id, actor=OPERATOR))
+    note(f"all copies of token {token_id} of {username} are revoked")
 
 
 def _read_password(*, from_stdin: bool) -> str:

@@ -187,12 +187,17 @@ class LabelResponse:
     audience: str
     issued_at: Moment
     expires_at: Moment
+    status: str
+    revoked_by: str | None
+    revoked_at: Moment | None
+    revoked_copies: int
     last_used_at: Moment | None
+    unreported_use: bool
 
 
 @dataclass(slots=True, kw_only=True)
 class LabelsResponse:
-    """GET /v1/tokens. `next`: give it as `after` for more."""
+    """GET /v1/tokens and GET /v1/users/{username}/tokens. `next`: give it as `after` for more."""
 
     tokens: list[LabelResponse]
     next: str | None

@@ -179,6 +179,15 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
     ("renew for", calls.renew(expires_in=60), "POST", "/v1/tokens/renew", {"expires_in": 60}, True),
     ("tokens", calls.list_tokens(), "GET", "/v1/tokens", None, True),
     ("token", calls.get_token("01K"), "GET", "/v1/tokens/01K", None, True),
+    ("a user's tokens", calls.list_user_tokens("bob"), "GET", "/v1/users/bob/tokens", None, True),
+    (
+        "revoke a user's token",
+        calls.revoke_user_token("bob", "01K"),
+        "DELETE",
+        "/v1/users/bob/tokens/01K",
+        None,
+        True,
+    ),
     ("verify", calls.verify("cav1_x", RequestFacts()), "POST", "/v1/verify", {"token": "cav1_x"}, False),
     (
         "verify with every fact",
@@ -451,6 +460,17 @@ def test_labelled_tokens_are_read() -> None:
     assert page.next == "01K"
     assert [record.last_used_at for record in page.tokens] == [None, AT.replace(microsecond=250_000)]
     assert answer(calls.get_token(str(LABEL["token_id"])), LABEL) == page.tokens[0]
+
+
+def test_what_ended_a_labelled_token_is_read_and_an_older_service_does_not_say_it() -> None:
+    said = {"status": "revoked", "revoked_by": "copy", "revoked_at": "2026-11-21T12:00:00Z"}
+    more = {"revoked_copies": 2, "unreported_use": True}
+    page = answer(calls.list_user_tokens("bob"), {"tokens": [{**LABEL, **said, **more}, LABEL], "next": None})
+    revoked, older = page.tokens
+    assert (revoked.status, revoked.revoked_by, revoked.revoked_at) == ("revoked", "copy", AT)
+    assert (revoked.revoked_copies, revoked.unreported_use) == (2, True)
+    assert (older.status, older.revoked_by, older.revoked_at) == ("", None, None)
+    assert (older.revoked_copies, older.unreported_use) == (0, False)
 
 
 def test_a_verification_is_read() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import click
 import httpx2 as httpx
@@ -430,3 +431,51 @@ def test_what_a_command_ends_is_dead_also_if_another_writer_held_the_database_me
         service.run(service.runtime.feed.load())
         answers = {http.get("/v1/authorize", headers=bearer(token)).status_code for token in issued}
         assert answers == {401}
+
+
+def test_the_tokens_of_a_user_are_listed_and_revoked_one_by_one_or_all(tmp_path: Path) -> None:
+    with serving(tmp_path) as service, service.client() as http:
+        user = new_user(service)
+        one, other = user.issue(note="one"), user.issue(note="two", audience="photos")
+        http.get("/v1/authorize", headers=bearer(one["token"]))
+        service.run(service.runtime.tokens.write_uses())
+
+        def listed() -> list[dict[str, Any]]:
+            return json.loads(cli(tmp_path, "users", "tokens", user.username, "--json").stdout)  # type: ignore[no-any-return]
+
+        assert [row["token_id"] for row in listed()] == [other["token_id"], one["token_id"]]
+        assert listed()[1]["last_used_at"] is not None
+        cli(tmp_path, "users", "revoke", user.username.upper(), one["token_id"])
+        cli(tmp_path, "users", "revoke", user.username, one["token_id"])
+        assert [(row["status"], row["revoked_by"]) for row in listed()] == [("live", None), ("revoked", "id")]
+        cli(tmp_path, "users", "revoke", user.username, "--all")
+        assert [row["revoked_by"] for row in listed()] == ["user", "id"]
+        shown = cli(tmp_path, "users", "tokens", user.username, COLUMNS="200").stdout
+        assert "revoked (user)" in shown
+        assert "revoked (id)" in shown
+        assert "not at the service" in shown
+        for token in (one["token"], other["token"]):
+            until(lambda token=token: http.get("/v1/authorize", headers=bearer(token)).status_code == 401)  # type: ignore[misc]
+        assert http.get("/v1/authorize", headers=bearer(user.token())).status_code == 200
+    written = rows(tmp_path, "SELECT action, actor FROM audit WHERE action LIKE 'revocation.%' ORDER BY id")
+    assert written == [("revocation.token", "operator"), ("revocation.user", "operator")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("tokens", "nobody"), 1, "no such user"),
+        (("tokens", "no body"), 1, "a username has"),
+        (("revoke", "root"), 2, "--all"),
+        (("revoke", "root", "01KAJ5M3W8E2RZ6V8Q4T0N9XCD", "--all"), 2, "--all"),
+        (("revoke", "root", "01KAJ5M3W8E2RZ6V8Q4T0N9XCD"), 1, "no labelled token"),
+        (("revoke", "nobody", "01KAJ5M3W8E2RZ6V8Q4T0N9XCD"), 1, "no such user"),
+        (("revoke", "nobody", "--all"), 1, "no such user"),
+    ],
+)
+def test_what_names_no_token_of_a_user_revokes_nothing(
+    folder: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    before = rows(folder, "SELECT * FROM revocations")
+    assert words in cli(folder, "users", *arguments, expect=code).stderr
+    assert rows(folder, "SELECT * FROM revocations") == before

@@ -58,6 +58,13 @@ def test_a_hostile_name_is_shown_as_it_is_on_one_line_without_control_characters
         assert shown(name) in out, out
 
 
+def test_hostile_notes_of_tokens_are_shown_so_too(folder: Path) -> None:
+    out = cli(folder, "users", "tokens", "admin", COLUMNS="300").stdout
+    assert all(line.isprintable() for line in out.split("\n"))
+    for name in ("markup", "markup that ends", "another language"):
+        assert shown(HOSTILE[name]) in out, out
+
+
 def test_json_has_hostile_names_unchanged_in_ascii(folder: Path) -> None:
     out = cli(folder, "agents", "list", "--json").stdout
     assert out.isascii()

@@ -168,6 +168,19 @@ def list_tokens(*, after: str | None = None, limit: int | None = None) -> Call[r
     return Call("GET", "/v1/tokens", responses.TokenPage.read, query=_page(after, limit))
 
 
+def list_user_tokens(
+    username: str, *, after: str | None = None, limit: int | None = None
+) -> Call[responses.TokenPage]:
+    """A page of a user's labelled tokens, newest first, for administrators and the user. `limit`: 1 to 1000."""
+    path = f"/v1/users/{_segment(username)}/tokens"
+    return Call("GET", path, responses.TokenPage.read, query=_page(after, limit))
+
+
+def revoke_user_token(username: str, token_id: str) -> Call[None]:
+    """Revoke all copies of a labelled token of this user, for administrators and the user. Raises `NotFound`."""
+    return Call("DELETE", f"/v1/users/{_segment(username)}/tokens/{_segment(token_id)}", _nothing)
+
+
 def renew(*, expires_in: Lifetime | None = None) -> Call[responses.Issued]:
     """Issue the presented token again with a later expiry."""
     body = _given(expires_in=_lifetime(expires_in))

@@ -106,6 +106,16 @@ def text_or_empty(members: Members, name: str) -> str:
     return optional(members, name, text) or ""
 
 
+def number_or_zero(members: Members, name: str) -> int:
+    """The member `name`, a whole number; 0 if it is missing or null, as from an older service."""
+    return optional(members, name, number) or 0
+
+
+def flag_or_false(members: Members, name: str) -> bool:
+    """The member `name`, true or false; False if it is missing or null, as from an older service."""
+    return optional(members, name, flag) or False
+
+
 def token(members: Members, name: str) -> Macaroon:
     """The member `name`, a token."""
     try:
@@ -131,6 +141,8 @@ class Member(NamedTuple):
 
 Scopes = Annotated[tuple[str, ...], Member(scopes, "scope")]
 TextOrEmpty = Annotated[str, Member(text_or_empty)]
+NumberOrZero = Annotated[int, Member(number_or_zero)]
+FlagOrFalse = Annotated[bool, Member(flag_or_false)]
 _BY_TYPE: dict[Any, Callable[[Members, str], Any]] = {
     str: text,
     int: number,

@@ -9,8 +9,10 @@ from typing import Annotated, ClassVar, Literal
 from caveats import Failure, Macaroon
 from caveats_client.api.members import (
     Body,
+    FlagOrFalse,
     Member,
     Members,
+    NumberOrZero,
     Scopes,
     TextOrEmpty,
     any_base64,
@@ -45,12 +47,24 @@ class TokenRecord(Body):
     audience: str
     issued_at: datetime
     expires_at: datetime
+    """Of its latest renewal."""
     last_used_at: datetime | None
+    """The last time that the service verified it; None if never."""
+    status: TextOrEmpty = ""
+    """`live`, `expired` or `revoked`; empty from a service that does not say it."""
+    revoked_by: str | None = None
+    """`id`, `copy`, `user`, `key` or `parent`: what ended the token before its time."""
+    revoked_at: datetime | None = None
+    """None also where it is not known."""
+    revoked_copies: NumberOrZero = 0
+    """How many narrower copies of it are revoked by themselves."""
+    unreported_use: FlagOrFalse = False
+    """Whether apps may verify it by themselves, which nobody reports: then its last use may have been later."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPage(Body):
-    """A page of the caller's labelled tokens. `next`: where the next page begins; None on the last page."""
+    """A page of a user's labelled tokens. `next`: where the next page begins; None on the last page."""
 
     tokens: tuple[TokenRecord, ...]
     next: str | None

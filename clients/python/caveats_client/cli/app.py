@@ -75,7 +75,11 @@ verifier = CommandGroup(
             DeferredCommand(
                 "revoke", "tokens:revoke", "Revoke a copy of a token, and all tokens made from it."
             ),
-            DeferredCommand("tokens", "tokens:tokens", "List your labelled tokens, with their last use."),
+            DeferredCommand(
+                "tokens",
+                "tokens:tokens",
+                "List your labelled tokens: what is left of them, and their last use.",
+            ),
         ],
         "Shell": [
             DeferredCommand("completion", "completion:completion", "Print the completion script of a shell.")

@@ -11,7 +11,7 @@ from caveats_client.cli import inputs, parameters
 from caveats_client.cli.attenuate import read_predicate
 from caveats_client.cli.commands import Command
 from caveats_client.cli.credentials import Credentials, Login
-from caveats_client.cli.durations import relative
+from caveats_client.cli.durations import in_words, relative
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.output import data_json, message, print_issued, renamed, until
 from caveats_client.cli.render import Records, show
@@ -19,6 +19,7 @@ from caveats_client.cli.service import client_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from caveats_client.api.responses import TokenRecord
     from caveats_client.client import Client
@@ -179,29 +180,39 @@ def revoke(
 
 
 @click.command(cls=Command)
+@click.option("--user", metavar="NAME", help="List the tokens of this user, as an administrator.")
 @parameters.acting_token
 @parameters.url
 @parameters.as_json
 @parameters.allow_http
-def tokens(*, token: str | None, url: str | None, as_json: bool, allow_http: bool) -> None:
-    """List your labelled tokens, with their last use.
+def tokens(*, user: str | None, token: str | None, url: str | None, as_json: bool, allow_http: bool) -> None:
+    """List your labelled tokens: what is left of them, and their last use.
 
     Only tokens that were issued with a note are listed: the service stores
-    nothing about others.
+    nothing about others. The last use is the last time that the service
+    verified the token: apps that verify by themselves do not report it.
+
+    An administrator lists those of a user with --user, and revokes with
+    `revoke --token-id` or `revoke --user`.
 
     For example:
 
       caveats tokens
+      caveats tokens --user bob
       caveats tokens --json | jq -r '.[].token_id'
     """
     found = inputs.need_token(token, url=url)
     with client_for(url, found, allow_http=allow_http) as client:
-        records = list(_every_token(client))
+        records = list(_every_token(client, user))
     if as_json:
         data_json([renamed(record) for record in records])
         return
     if not records:
-        message("no labelled tokens: to make one, caveats issue --note 'what it is for'")
+        message(
+            "no labelled tokens: to make one, caveats issue --note 'what it is for'"
+            if user is None
+            else f"{user} has no labelled tokens"
+        )
         return
     now = inputs.now()
     show(
@@ -211,7 +222,7 @@ def tokens(*, token: str | None, url: str | None, as_json: bool, allow_http: boo
                 "note": True,
                 "scopes": True,
                 "audience": False,
-                "expires": False,
+                "left": False,
                 "last used": False,
             },
             (
@@ -220,8 +231,8 @@ def tokens(*, token: str | None, url: str | None, as_json: bool, allow_http: boo
                     record.note,
                     " ".join(record.scopes),
                     record.audience,
-                    relative(record.expires_at, now),
-                    relative(record.last_used_at, now) if record.last_used_at else "never",
+                    _left(record, now),
+                    _last_use(record, now),
                 )
                 for record in records
             ),
@@ -229,10 +240,42 @@ def tokens(*, token: str | None, url: str | None, as_json: bool, allow_http: boo
     )
 
 
-def _every_token(client: Client) -> Iterator[TokenRecord]:
+_REVOKED_BY = {
+    "id": "by its id",
+    "copy": "as a copy",
+    "user": "with all of the user's",
+    "key": "with its key",
+    "parent": "with its parent",
+}
+"""What ended a token before its time, in words."""
+
+
+def _left(record: TokenRecord, now: datetime) -> str:
+    """How long a token lives from now, or since when it does not, and why."""
+    if record.status == "revoked":
+        when = "" if record.revoked_at is None else f" {relative(record.revoked_at, now)}"
+        how = _REVOKED_BY.get(record.revoked_by or "", "")
+        return f"revoked{when}{how and ', '}{how}"
+    if record.expires_at <= now:
+        return f"expired {relative(record.expires_at, now)}"
+    left = in_words(record.expires_at - now)
+    copies = record.revoked_copies
+    return f"{left}, {copies} narrower {'copy' if copies == 1 else 'copies'} revoked" if copies else left
+
+
+def _last_use(record: TokenRecord, now: datetime) -> str:
+    """As far as the service knows: what apps verify by themselves, nobody reports."""
+    if record.last_used_at is None:
+        return "not at the service" if record.unreported_use else "never"
+    return relative(record.last_used_at, now)
+
+
+def _every_token(client: Client, user: str | None) -> Iterator[TokenRecord]:
     after: str | None = None
     while True:
-        page = client.tokens(after=after)
+        page = client.send(
+            calls.list_tokens(after=after) if user is None else calls.list_user_tokens(user, after=after)
+        )
         yield from page.tokens
         if page.next is None or page.next == after:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -20,10 +20,15 @@ from caveats_service.core.issuing import (
     plan,
     renewal_expiry,
 )
-from caveats_service.core.usernames import in_audit
+from caveats_service.core.usernames import check_username, in_audit
 from caveats_service.http import schemas
-from caveats_service.http.credentials import live_token, require_account, require_room, user_of
-from caveats_service.http.errors import not_found
+from caveats_service.http.credentials import (
+    live_token,
+    require_account,
+    require_owner_or_admin,
+    require_room,
+    user_of,
+)
 from caveats_service.http.idempotency import Once, idempotent
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.http.routes.revocations import revoke_whole
@@ -31,7 +36,9 @@ from caveats_service.http.routes.revocations import revoke_whole
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from caveats_service.storage import LabelledToken, User
+    from caveats_service.core.accounts import Actor
+    from caveats_service.core.labels import ListedToken
+    from caveats_service.storage import User
 
 
 def token_response(issued: IssuedToken) -> schemas.TokenResponse:
@@ -131,34 +138,40 @@ async def renew(request: RequestContext) -> Response:
 async def listing(request: RequestContext) -> Response:
     """The caller's labelled tokens, newest first."""
     caller = await require_account(request)
-    after, limit = request.page()
-    found = await request.runtime.store.labels.list(caller.username, after=after or None, limit=limit)
-    rows = [label_response(request, token) for token in found]
-    return reply(schemas.LabelsResponse(tokens=rows, next=rows[-1].token_id if len(rows) == limit else None))
+    return await _page_of(request, caller.username, caller)
 
 
 async def one(request: RequestContext) -> Response:
     """One labelled token of the caller's."""
     caller = await require_account(request)
-    token = await request.runtime.store.labels.get(request.param("token_id"))
-    if token is None or token.username != caller.username:
-        raise not_found("you have no labelled token of this id")
-    return reply(label_response(request, token))
+    found = await request.runtime.labels.get(caller.username, request.param("token_id"), actor=caller)
+    return reply(_label_response(found))
 
 
-def label_response(request: RequestContext, token: LabelledToken) -> schemas.LabelResponse:
+async def listing_of_user(request: RequestContext) -> Response:
+    """A user's labelled tokens, newest first: for the user, and for administrators."""
+    username = check_username(request.param("username"))
+    return await _page_of(request, username, await require_owner_or_admin(request, username))
+
+
+async def delete_of_user(request: RequestContext) -> Response:
+    """Revoke a labelled token of a user's: for the user, and for administrators."""
+    username = check_username(request.param("username"))
+    caller = await require_owner_or_admin(request, username)
+    await request.runtime.labels.revoke(username, request.param("token_id"), actor=caller)
+    return Response(status_code=204, headers=NO_STORE)
+
+
+async def _page_of(request: RequestContext, username: str, caller: Actor) -> Response:
+    after, limit = request.page()
+    found = await request.runtime.labels.list(username, actor=caller, after=after, limit=limit)
+    rows = list(map(_label_response, found))
+    return reply(schemas.LabelsResponse(tokens=rows, next=rows[-1].token_id if len(rows) == limit else None))
+
+
+def _label_response(listed: ListedToken) -> schemas.LabelResponse:
     """A labelled token, its last use as this node knows it."""
-    here = request.runtime.tokens.uses.get((token.audience, token.token_id))
-    uses = [at for at in (token.last_used_at, here) if at is not None]
-    return schemas.LabelResponse(
-        token_id=token.token_id,
-        note=token.note,
-        scope=token.scope,
-        audience=token.audience,
-        issued_at=token.issued_at,
-        expires_at=token.expires_at,
-        last_used_at=max(uses, default=None),
-    )
+    return schemas.LabelResponse(**asdict(listed))
 
 
 async def delete(request: RequestContext) -> Response:

@@ -345,7 +345,12 @@ def test_a_note_makes_a_token_that_its_user_finds_again(http: httpx.Client, user
         "audience": "photos",
         "issued_at": labelled["issued_at"],
         "expires_at": labelled["expires_at"],
+        "status": "live",
+        "revoked_by": None,
+        "revoked_at": None,
+        "revoked_copies": 0,
         "last_used_at": None,
+        "unreported_use": True,
     }
     assert labelled["token"] not in str(listed)
     page = http.get("/v1/tokens?limit=1", headers=bearer(whole)).json()
@@ -354,7 +359,7 @@ def test_a_note_makes_a_token_that_its_user_finds_again(http: httpx.Client, user
     assert page["tokens"][0]["note"] == "ci"
 
 
-@pytest.mark.parametrize("how", ["authorize", "verify"])
+@pytest.mark.parametrize("how", ["authorize", "verify", "issue", "renew"])
 def test_a_labelled_tokens_last_use_is_known_at_once_and_later(
     timed: Service, clock: Clock, how: str
 ) -> None:
@@ -362,10 +367,15 @@ def test_a_labelled_tokens_last_use_is_known_at_once_and_later(
     labelled, whole = user.issue(note="ci"), user.token()
     clock.forward(minutes=5)
     with timed.client() as http:
-        if how == "authorize":
-            http.get("/v1/authorize", headers=bearer(labelled["token"]))
-        else:
-            http.post("/v1/verify", json={"token": labelled["token"]})
+        match how:
+            case "authorize":
+                http.get("/v1/authorize", headers=bearer(labelled["token"]))
+            case "verify":
+                http.post("/v1/verify", json={"token": labelled["token"]})
+            case "issue":
+                assert exchange(http, labelled["token"]).status_code == 201
+            case "renew":
+                assert http.post("/v1/tokens/renew", headers=bearer(labelled["token"])).status_code == 200
         for _ in range(2):
             row = http.get(f"/v1/tokens/{labelled['token_id']}", headers=bearer(whole)).json()
             assert row["last_used_at"] == "2026-11-21T12:05:00Z"

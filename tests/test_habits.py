@@ -22,7 +22,7 @@ def test_each_exception_from_a_rule_has_its_reason_in_one_form() -> None:
 
 def test_nothing_waits_with_the_function_that_loses_cancellations() -> None:
     """`asyncio.wait_for` of Python 3.11 swallows one that comes in the same tick as the result; `timeout` does not."""
-    folders = ("caveats", "service", "clients/python")
+    folders = ("caveats", "caveats_cli", "service", "clients/python")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     assert files
     assert [path for path in files if "asyncio.wait_for" in path.read_text("utf-8")] == []

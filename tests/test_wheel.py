@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = {
     "caveats": ROOT / "caveats",
     "caveats_service": ROOT / "service" / "caveats_service",
+    "caveats_cli": ROOT / "caveats_cli",
     "caveats_client": ROOT / "clients" / "python" / "caveats_client",
 }
 

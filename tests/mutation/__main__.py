@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 LEAST = 0.95
 COPIED = (
     "caveats",
+    "caveats_cli",
     "service",
     "clients",
     "tests",

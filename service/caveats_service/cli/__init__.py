@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 
-from caveats_service.cli.streams import prepare
+from caveats_cli.streams import prepare
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and SIGINT's number."""

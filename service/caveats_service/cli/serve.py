@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from caveats_cli.streams import leave_to_server
 from caveats_service.cli.output import fail
 from caveats_service.cli.store import load_settings
-from caveats_service.cli.streams import leave_to_server
 from caveats_service.server import uvicorn
 from caveats_service.settings import SettingsError
 from caveats_service.storage import StoreError

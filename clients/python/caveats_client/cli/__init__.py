@@ -6,7 +6,7 @@ takes a password from an argument. Commands do not know how requests are sent: t
 
 To read, in this order: `app` (the table), `commands` (how they are loaded), `parameters`, `exit_codes`; then a command,
 such as `inspect`; then what commands share: `inputs`, `service`, `credentials`, `output`, `render`, `durations`,
-`third_parties`, `pasted`, `standard_input`, `streams`, and last `failures` (how each error ends).
+`third_parties`, `pasted`, `standard_input`, and last `failures` (how each error ends).
 
 This module starts the program and stops it. It imports few modules, so that Ctrl-C works from the start.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from caveats_client.cli.streams import prepare
+from caveats_cli.streams import prepare
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended: 128 plus the signal's number."""

@@ -1,7 +1,6 @@
 """Standard input, output and error as the process got them: closed, full, or with a reader that goes away.
 
-Knows file descriptors and signals, knows no command. `caveats_service.cli.streams` does the same for the other program:
-the two packages do not import each other.
+Knows file descriptors and signals, knows no command.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from caveats_client.cli.exit_codes import CliError, ExitCode
+import click
 
 
 def prepare() -> None:
@@ -33,6 +32,17 @@ def prepare() -> None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     elif isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr = sys.__stderr__ = _Messages(**_settings(sys.stderr))  # type: ignore[misc]
+
+
+def leave_to_server() -> None:
+    """Undo `prepare` for a server, which goes on whatever becomes of its output."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, _NoOutput):
+            stream = None
+        elif isinstance(stream, _Data | _Messages):
+            stream = io.TextIOWrapper(**_settings(stream))
+        setattr(sys, name, stream)
 
 
 def _fill_closed() -> set[int]:
@@ -62,7 +72,7 @@ class _Data(io.TextIOWrapper):
     """Standard output. What is written is with the reader at once, or ends the command."""
 
     def write(self, text: str) -> int:
-        """Write `text`. Raises `CliError` if it cannot be written; ends the process if the reader is gone."""
+        """Write `text`. Raises `click.ClickException` if it cannot be written; ends the process if the reader is gone."""
         if text == "":  # click tries what the stream takes; /dev/full would refuse even that
             return 0
         try:
@@ -83,7 +93,7 @@ class _Data(io.TextIOWrapper):
         discard(self.fileno())
         if error.errno == errno.EPIPE:
             end_as_by_a_closed_pipe()
-        raise CliError(ExitCode.UNEXPECTED, f"cannot write to standard output: {error.strerror}") from error
+        raise click.ClickException(f"cannot write to standard output: {error.strerror}") from error
 
 
 class _Messages(io.TextIOWrapper):
@@ -103,9 +113,9 @@ class _NoOutput(io.StringIO):
     """A standard output that was closed by whoever started the command."""
 
     def write(self, text: str) -> int:
-        """Raises `CliError`, unless there is nothing to write."""
+        """Raises `click.ClickException`, unless there is nothing to write."""
         if text:
-            raise CliError(ExitCode.UNEXPECTED, "cannot write to standard output: it is closed")
+            raise click.ClickException("cannot write to standard output: it is closed")
         return 0
 
 
@@ -121,4 +131,4 @@ def end_as_by_a_closed_pipe() -> NoReturn:
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGPIPE)
-    sys.exit(ExitCode.UNEXPECTED)
+    sys.exit(1)

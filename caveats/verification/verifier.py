@@ -96,13 +96,14 @@ class Verifier(Unpicklable):
         checkers: Checkers | None = None,
         audience: str | None = "default",
         revocations: RevocationSet | None = None,
-        location: str = "",
+        location: str | None = "",
         limits: Limits = DEFAULT_LIMITS,
         cache_entries: int = 10_000,
         cache_bytes: int = 16 * 1024 * 1024,
     ) -> None:
-        """`audience` None: each context names its own. `location`: the only one that tokens may carry, besides none.
+        """`audience` None: each context names its own.
 
+        `location`: the only one that tokens may carry, besides none; None: any, since it is a hint and nothing more.
         `cache_entries` and `cache_bytes` bound what is remembered; 0 remembers nothing.
         Raises `InvalidKey` if the keyring is one audience's, and `audience` another.
         """
@@ -263,7 +264,7 @@ class Verifier(Unpicklable):
     ) -> tuple[Authenticated, Entry]:
         """One of our tokens, by one walk of the chain. `root_only`: without its discharges."""
         macaroon, discharges = _decoded(presented, self.limits)
-        if macaroon.location and macaroon.location != self.location:
+        if macaroon.location and self.location not in (None, macaroon.location):
             raise MalformedToken("the token carries the location of another service")
         identifier = parse_identifier(macaroon.identifier)
         if identifier is None:

@@ -82,7 +82,9 @@ class Settings(BaseSettings):
         None, description="File of the seal key, made at the first start. Unset: seal.key in the data folder."
     )
     location: Location = Field(
-        "", description="Location written into tokens: a hint for people, not authenticated."
+        "",
+        description="Location written into tokens: a hint for people, not authenticated. Tokens with another one are refused. "
+        "Unset: CAVEATS_PUBLIC_URL in tokens for accounts, none in those for apps; any is accepted.",
     )
     open_registration: Switch = Field(
         default=False, description="Whether anybody may register, or only admins."

@@ -70,6 +70,16 @@ def require_shareable(audience: str, settings: Settings) -> None:
         )
 
 
+def location_of(audience: str, settings: Settings) -> str:
+    """The location to write into a token: the configured one, or the service's public URL.
+
+    Not the URL where an app has the keys: its verifier refuses a location that it was not told of.
+    """
+    if settings.location or audience != DEFAULT_AUDIENCE or settings.unsafe_share_account_keys:
+        return settings.location
+    return settings.public_url or ""
+
+
 @dataclass(frozen=True, slots=True)
 class IssueRequest:
     """The token that a caller asks for. A member that is None follows from the bounds."""
@@ -303,7 +313,7 @@ class TokenIssuer:
         """`epoch`: of the feed. In another one, the store may have lost what was written down."""
         self._store = store
         self._master_keys = master_keys
-        self._location = settings.location
+        self._settings = settings
         self._most_labels = settings.max_labels
         self._longest_life = settings.longest_life
         self._epoch = epoch
@@ -339,7 +349,12 @@ class TokenIssuer:
         )
         root_key = keyring.root_key(identifier)
         macaroon = _within_limits(
-            lambda: Macaroon.mint(root_key, identifier, location=self._location, caveats=planned.caveats)
+            lambda: Macaroon.mint(
+                root_key,
+                identifier,
+                location=location_of(planned.audience, self._settings),
+                caveats=planned.caveats,
+            )
         )
         issued = IssuedToken.of(macaroon, identifier, planned.caveats)
         if planned.label is not None:

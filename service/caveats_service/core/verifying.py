@@ -55,8 +55,11 @@ def load_checkers(names: tuple[str, ...]) -> Checkers:
 
 
 def new_verifier(checkers: Checkers, settings: Settings) -> Verifier:
-    """A verifier of tokens of any audience, without keys as yet."""
-    return Verifier(MasterKeyring(()), checkers=checkers, audience=None, location=settings.location)
+    """A verifier of tokens of any audience, without keys as yet.
+
+    Without a location of its own in the settings it accepts any: tokens outlive a change of the public URL.
+    """
+    return Verifier(MasterKeyring(()), checkers=checkers, audience=None, location=settings.location or None)
 
 
 class TokenVerifier:

@@ -334,6 +334,8 @@ def test_a_verifier_fills_in_its_own_audience_for_the_caveats():
         ("", "https://auth.example", MalformedToken),
         ("https://auth.example", "https://auth.example/", MalformedToken),
         ("https://auth.example", "HTTPS://auth.example", MalformedToken),
+        (None, "", None),
+        (None, "https://auth.example", None),
     ],
 )
 def test_a_location_is_empty_or_the_configured_one(mine, carried, error):

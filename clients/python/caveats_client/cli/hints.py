@@ -67,7 +67,7 @@ def _words(
     if expired is not None and expired <= now:
         return f"{what} has expired {relative(expired, now)} ({moment(expired)}); to get another: {login}"
     if other := _other_service(bundle, found, url):
-        return f"{what} is one of {other}, not of {url}"
+        return f"{what} is one of {other}: {url} does not accept it"
     if missing := _undischarged(bundle):
         parties = " and ".join(missing)
         collect = typed("discharge", *(word for party in missing for word in ("--allow", party)))
@@ -103,11 +103,11 @@ def _undischarged(bundle: Bundle) -> list[str]:
 
 def _other_service(bundle: Bundle, found: TokenInput, url: str) -> str | None:
     """The service that the token is of, if it is another: as it says itself, or as a stored login of that service does."""
+    if found.login is not None:
+        return None
     location = bundle.macaroon.location
     if location.startswith(("http://", "https://")) and urlsplit(location).netloc != urlsplit(url).netloc:
         return location
-    if found.login is not None:
-        return None
     try:
         logins = Credentials.here().usable().by_url.values()
     except CredentialsError:

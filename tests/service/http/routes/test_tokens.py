@@ -418,3 +418,28 @@ def test_the_longest_life_is_told_in_the_unit_that_was_asked_in(
         token = user.token(expires_in="1w")
         answer = http.post("/v1/tokens/renew", json={"expires_in": asked}, headers=bearer(token))
         assert answer.json()["detail"].endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("given", "audience", "location"),
+    [
+        ({}, "default", ""),
+        ({"public_url": "https://auth.example"}, "default", "https://auth.example"),
+        ({"public_url": "https://auth.example/below"}, "default", "https://auth.example/below"),
+        ({"public_url": "https://auth.example"}, "photos", ""),
+        ({"public_url": "https://auth.example", "location": "us"}, "default", "us"),
+        ({"public_url": "https://auth.example", "location": "us"}, "photos", "us"),
+        ({"public_url": "https://auth.example", "unsafe_share_account_keys": True}, "default", ""),
+    ],
+)
+def test_a_token_for_an_account_says_where_it_is_from(
+    start: Callable[..., Service], given: dict[str, Any], audience: str, location: str
+) -> None:
+    """A token for an app does not: the app's verifier would refuse a location that it was not told of."""
+    service = start(**given)
+    token = new_user(service).token(audience=audience)
+    assert Macaroon.decode(token).location == location
+    with service.client() as http:
+        assert alive(http, token, audience=audience)
+        moved = Macaroon(Macaroon.decode(token).wire._replace(location="https://old.example")).encode()
+        assert alive(http, moved, audience=audience) == ("location" not in given)

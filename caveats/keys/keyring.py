@@ -11,11 +11,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from caveats.errors import InvalidKey
+from caveats.keys.key_text import key_from_text
 from caveats.pickling import Secret
 from caveats.token import chain
 from caveats.token.chain import Pads
 from caveats.token.identifier import Identifier, is_audience, is_key_id
-from caveats.token.wire import decode_base64, encode_base64
+from caveats.token.wire import encode_base64
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -201,7 +202,7 @@ class AudienceKeyring(Secret):
             if not isinstance(audience, str) or not isinstance(rows, list):
                 raise InvalidKey("not an exported keyring")
             keys = [
-                AudienceKey(row["id"], audience, decode_base64(row["key"]), KeyState(row["state"]))
+                AudienceKey(row["id"], audience, _exported_key(row["key"]), KeyState(row["state"]))
                 for row in rows
             ]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -230,3 +231,10 @@ def hkdf(key: bytes, info: bytes, size: int, salt: bytes = b"") -> bytes:
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
 
     return HKDF(algorithm=SHA256(), length=size, salt=salt or None, info=info).derive(key)
+
+
+def _exported_key(text: str) -> bytes:
+    try:
+        return key_from_text(text)
+    except InvalidKey as error:
+        raise InvalidKey(f"not an exported keyring: a key in it {error}") from None

@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from caveats.file_modes import is_readable_by_others
 from caveats.forks import in_children
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def read_private(path: Path, *, largest: int, any_owner: bool = False) -> bytes:
     with open_regular(path) as file:
         status = os.fstat(file.fileno())
         if os.name == "posix":
-            if stat.S_IMODE(status.st_mode) & 0o077:
+            own_groups = {os.getegid(), *os.getgroups()}
+            if is_readable_by_others(status, user=os.geteuid(), groups=own_groups):
                 raise ReadableByOthers(f"{path} can be read by others")
             if status.st_uid != os.geteuid() and not any_owner:
                 raise NotPrivate(f"{path} belongs to somebody else")

@@ -19,8 +19,8 @@ def add_agent(*, username: str, public_key: str, name: str) -> None:
     """Register an agent's public key (X25519, 32 bytes in base64). Its holder signs in as the user."""
     try:
         key = read_agent_key(public_key)
-    except InvalidKey:
-        wrong_usage("a public key is 32 bytes in base64")
+    except InvalidKey as error:
+        wrong_usage(f"public key: {error}")
     agent = with_store(
         lambda store: store.agents.add(
             username=username, public_key=key, name=name, now=utc_now(), actor=ACTOR

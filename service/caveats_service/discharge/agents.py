@@ -10,10 +10,10 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import caveats
-from caveats import BadSignature, Bundle, Context, InvalidKey, MalformedToken, PrivateKey, bakery
+from caveats import BadSignature, Bundle, Context, PrivateKey, bakery
 from caveats.bakery import V1, BakeryMacaroon, BakeryParty
-from caveats.keys import check_box_key, hkdf
-from caveats.token import decode_any_base64, decode_base64, encode_base64, mac, pads
+from caveats.keys import check_box_key, hkdf, key_from_any_base64
+from caveats.token import decode_base64, encode_base64, mac, pads
 from caveats_service.core.usernames import is_username
 
 AGENT_LIFE = timedelta(minutes=1)
@@ -26,10 +26,7 @@ _IDENTIFIER = re.compile(
 
 def read_agent_key(text: str) -> bytes:
     """An agent's X25519 public key, 32 bytes, from base64 of any flavour. Raises `InvalidKey`."""
-    try:
-        key = decode_any_base64(text)
-    except MalformedToken:
-        raise InvalidKey("a public key is 32 bytes in base64") from None
+    key = key_from_any_base64(text)
     check_box_key(key)
     return key
 

@@ -8,9 +8,7 @@ others, and never replaces it. The canary, a sealed text, shows a wrong seal key
 from __future__ import annotations
 
 import base64
-import binascii
 import os
-import re
 import stat
 import struct
 from dataclasses import dataclass
@@ -19,6 +17,9 @@ from typing import TYPE_CHECKING
 import nacl.bindings
 from nacl.exceptions import CryptoError
 
+from caveats import InvalidKey
+from caveats.file_modes import is_readable_by_others
+from caveats.keys import key_from_text
 from caveats.pickling import Secret
 from caveats_service.storage.files import place, temporary_beside
 
@@ -33,8 +34,6 @@ _CANARY_TEXT = b"caveats/seal-canary"
 _SIZE = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_KEYBYTES
 _NONCE = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 _VERSION = b"\x01"
-_TEXT = re.compile(r"[A-Za-z0-9_-]{43}")
-_FORM = f"{_SIZE} random bytes as 43 characters of base64url"
 
 
 class SealKeyError(Exception):
@@ -60,19 +59,11 @@ class SealKey(Secret):
 
     @classmethod
     def from_text(cls, text: str) -> SealKey:
-        """Read 43 characters of base64url, without padding, spaces or spare bits. Raises `SealKeyError`."""
-        if not text:
-            raise SealKeyError(f"the seal key is empty; it is {_FORM}")
-        if _TEXT.fullmatch(text) is None:
-            raise SealKeyError(f"the seal key is malformed or of the wrong size; it is {_FORM}")
+        """Read 43 characters of base64url, without padding, spaces or spare bits. Raises `SealKeyError`, which says what is wrong."""
         try:
-            secret = base64.urlsafe_b64decode(text + "=")
-        except binascii.Error as error:
-            raise SealKeyError(f"the seal key is malformed; it is {_FORM}") from error
-        key = cls(secret)
-        if key.to_text() != text:
-            raise SealKeyError(f"the seal key is malformed; it is {_FORM}")
-        return key
+            return cls(key_from_text(text))
+        except InvalidKey as error:
+            raise SealKeyError(f"the seal key {error}") from None
 
     def to_text(self) -> str:
         """43 characters of base64url: the form in the file and in the environment."""
@@ -85,7 +76,10 @@ def load_seal_key(settings: Settings, *, database_exists: bool) -> SealKey:
     Raises `SealKeyError`.
     """
     if settings.seal_key is not None:
-        return SealKey.from_text(settings.seal_key.get_secret_value())
+        try:
+            return SealKey.from_text(settings.seal_key.get_secret_value())
+        except SealKeyError as error:
+            raise SealKeyError(f"CAVEATS_SEAL_KEY: {error}") from None
     path = settings.seal_key_path
     try:
         if not path.exists():
@@ -139,8 +133,15 @@ def seal_canary(seal_key: SealKey) -> bytes:
 
 def check_canary(seal_key: SealKey, canary: bytes) -> None:
     """Return if this seal key sealed the canary. Raises `SealKeyError`."""
-    if unseal(seal_key, canary, row_id=0, key_id="", purpose=_CANARY) != _CANARY_TEXT:
-        raise SealKeyError("the canary is not one that this service sealed")
+    try:
+        is_own = unseal(seal_key, canary, row_id=0, key_id="", purpose=_CANARY) == _CANARY_TEXT
+    except SealKeyError:
+        is_own = False
+    if not is_own:
+        raise SealKeyError(
+            "this seal key is not the one that sealed the database, or the database was changed: "
+            "put the right one in place (CAVEATS_SEAL_KEY or CAVEATS_SEAL_KEY_FILE)"
+        )
 
 
 def _associated(row_id: int, key_id: str, purpose: str) -> bytes:
@@ -166,15 +167,18 @@ def _read(path: Path) -> SealKey:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise SealKeyError(f"the seal key at {path} is not a file")
-        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        own_groups = {os.getegid(), *os.getgroups()}
+        if is_readable_by_others(status, user=os.geteuid(), groups=own_groups):
             raise SealKeyError(
                 f"the seal key at {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o}): "
-                "run chmod 600 on it"
+                "run chmod 600 on it; in a secret volume: mode 0440, root's, and of a group of this process (fsGroup)"
             )
         content = file.read(_SIZE * 4)
     try:
-        return SealKey.from_text(content.decode("ascii").removesuffix("\n"))
-    except UnicodeDecodeError as error:
-        raise SealKeyError(f"the seal key at {path} is malformed; it is {_FORM}") from error
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    try:
+        return SealKey.from_text(text.removesuffix("\n"))
     except SealKeyError as error:
-        raise SealKeyError(f"{path}: {error}") from error
+        raise SealKeyError(f"{path}: {error}") from None

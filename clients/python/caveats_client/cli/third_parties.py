@@ -16,10 +16,10 @@ import httpx2 as httpx
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from caveats import Bundle, Caveat, InvalidKey, MalformedToken, effective
+from caveats import Bundle, Caveat, InvalidKey, effective
 from caveats.bakery import V2, BakeryMacaroon, BakeryParty
+from caveats.keys import key_from_any_base64
 from caveats.printable import printable
-from caveats.token import decode_any_base64
 from caveats_client.api.errors import InteractionRequired
 from caveats_client.cli.durations import in_words
 from caveats_client.cli.exit_codes import CliError, ExitCode
@@ -155,9 +155,9 @@ def find_party(url: str, public_key: str | None, *, allow_http: bool) -> BakeryP
         return runner.run(finding(url, reach, clock=runner.clock), reach)
     checked_address(url, allow_http=allow_http)
     try:
-        return BakeryParty(url.rstrip("/"), decode_any_base64(public_key))
-    except (MalformedToken, InvalidKey):
-        raise CliError(ExitCode.USAGE, "a public key is 32 bytes in base64") from None
+        return BakeryParty(url.rstrip("/"), key_from_any_base64(public_key))
+    except InvalidKey as error:
+        raise CliError(ExitCode.USAGE, f"public key: {error}") from None
 
 
 def require(macaroon: Macaroon, party: BakeryParty, conditions: Sequence[str], *, bakery: bool) -> Macaroon:

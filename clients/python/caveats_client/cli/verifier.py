@@ -7,11 +7,12 @@ has the file, `register` also completes it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from caveats import MalformedToken
+from caveats import InvalidKey, MalformedToken
+from caveats.keys import key_from_text
 from caveats.token import decode_base64, encode_base64
 from caveats_client.api import calls
 from caveats_client.cli import inputs, parameters
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from caveats_client.client import Client
 
-_KEY_SIZE = 32
 
 _token = click.option(
     "--token",
@@ -199,11 +199,8 @@ def _own(app: str) -> Registration | None:
 
 def _public_key(text: str) -> bytes:
     try:
-        key: Any = decode_base64(text)
-    except ValueError:
-        key = b""
-    if len(key) != _KEY_SIZE:
+        return key_from_text(text)
+    except InvalidKey as error:
         raise click.BadParameter(
-            "neither a file nor a public key (32 bytes in base64)", param_hint="FILE|PUBLIC_KEY"
-        )
-    return bytes(key)
+            f"there is no such file, and as a public key it {error}", param_hint="FILE|PUBLIC_KEY"
+        ) from None

@@ -9,7 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from caveats import PrivateKey
+from caveats import InvalidKey, PrivateKey
+from caveats.keys import key_from_any_base64
 from caveats.token import decode_any_base64
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ class Agent:
         """From an agent file: JSON with a key, and a list of agents with url and username. Raises `ValueError`."""
         try:
             members = json.loads(text)
-            key = PrivateKey(decode_any_base64(members["key"]["private"]))
+            key = PrivateKey(key_from_any_base64(members["key"]["private"]))
             public = members["key"].get("public")
             usernames = {one["url"]: one["username"] for one in members.get("agents", [])}
             fits = public is None or decode_any_base64(public) == key.public_key
+        except InvalidKey as error:
+            raise ValueError(f"not an agent file: the private key in it: {error}") from None
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # which may show the key
             raise ValueError("not an agent file: expected a key, and agents with url and username") from None
         if not fits:

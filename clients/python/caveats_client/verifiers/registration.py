@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from caveats import CaveatsError, InvalidKey, PrivateKey, ThirdParty
+from caveats.keys import key_from_text
 from caveats.token import decode_base64, encode_base64, is_audience, is_token_id
 from caveats_client import files
 from caveats_client.verifiers.replica import VerifierIdentity
@@ -84,6 +85,8 @@ class Registration:
             ) from error
         except files.NotPrivate as error:
             raise RegistrationError(str(error)) from error
+        except InvalidKey as error:
+            raise RegistrationError(f"{path} is not a verifier's file: its private_key: {error}") from None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             # The cause would show the content of the file.
             raise RegistrationError(f"{path} is not a verifier's file") from None
@@ -114,7 +117,7 @@ class Registration:
 def _read(members: Any) -> Registration:
     if members["version"] != 1:
         raise ValueError("another version")
-    own = Registration(PrivateKey(decode_base64(members["private_key"])))
+    own = Registration(PrivateKey(key_from_text(members["private_key"])))
     if not members["verifier_id"]:
         return own
     return own.registered(

@@ -26,8 +26,8 @@ async def register(request: RequestContext) -> Response:
     caller = await require_admin(request)
     try:
         public_key = read_agent_key(body.public_key)
-    except InvalidKey:
-        raise bad_request("public_key is an X25519 key: 32 bytes in base64") from None
+    except InvalidKey as error:
+        raise bad_request(f"public_key: {error}") from None
     agent = await request.runtime.store.agents.add(
         username=check_username(body.username),
         public_key=public_key,

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from caveats import InvalidKey
 from caveats.http import Problem, bad_request
-from caveats.keys import KeyBundle, check_box_key, seal_bundle
-from caveats.token import decode_base64, encode_base64, is_audience, is_token_id
+from caveats.keys import KeyBundle, check_box_key, key_from_text, seal_bundle
+from caveats.token import encode_base64, is_audience, is_token_id
 from caveats_service.core.issuing import require_shareable
 from caveats_service.http import schemas
 from caveats_service.http.credentials import require_admin
@@ -31,10 +31,10 @@ async def register(request: RequestContext) -> Response:
         raise bad_request("an audience reads a-z, then a-z, 0-9 and -, at most 32 characters")
     require_shareable(body.audience, request.runtime.settings)
     try:
-        public_key = decode_base64(body.public_key)
+        public_key = key_from_text(body.public_key)
         check_box_key(public_key)
-    except (ValueError, InvalidKey):
-        raise bad_request("public_key is an X25519 key: 32 bytes in base64url without padding") from None
+    except InvalidKey as error:
+        raise bad_request(f"public_key: {error}") from None
     app = await request.runtime.store.verifiers.add(
         audience=body.audience, public_key=public_key, name=body.name, now=request.now, actor=caller.in_audit
     )

@@ -41,7 +41,7 @@ from caveats.http.problems import (
     unavailable,
     unavailable_as_told,
 )
-from caveats.http.proxies import DEFAULT_PORTS, UNIX, TrustedProxies, context_of, origins_of
+from caveats.http.proxies import DEFAULT_PORTS, UNIX, TrustedProxies, UnknownProxies, context_of, origins_of
 from caveats.http.request import (
     Headers,
     IncomingRequest,
@@ -49,6 +49,7 @@ from caveats.http.request import (
     path_below,
     path_text,
     served_path,
+    with_mount,
 )
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "Row",
     "TokenCredential",
     "TrustedProxies",
+    "UnknownProxies",
     "bad_request",
     "check_url",
     "context_of",
@@ -85,5 +87,6 @@ __all__ = [
     "two_credentials",
     "unavailable",
     "unavailable_as_told",
+    "with_mount",
     "without_token",
 ]

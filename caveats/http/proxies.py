@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from ipaddress import ip_network
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from caveats.context import Context
+from caveats.errors import UnsatisfiedCaveats
 from caveats.http.request import WHITE_SPACE
 from caveats.kinds import Network, parse_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
     from caveats.http.request import IncomingRequest
@@ -108,6 +110,13 @@ class TrustedProxies:
                 return None
         return address
 
+    def unknown_proxy(self, request: IncomingRequest) -> str | None:
+        """The peer's address, or `unix`, if it sends `X-Forwarded-*` or `Forwarded` and is not trusted; otherwise None."""
+        forwards = any(
+            name == b"forwarded" or name.startswith(b"x-forwarded-") for name, _ in request.headers
+        )
+        return (request.peer or UNIX) if forwards and not self.trusts(request.peer) else None
+
     def host(self, request: IncomingRequest) -> str | None:
         """The host that the request was made to: the value of `X-Forwarded-Host` from a trusted proxy, or of `Host`.
 
@@ -119,6 +128,59 @@ class TrustedProxies:
             if values:
                 return values[0].decode("ascii", "backslashreplace") if len(values) == 1 else None
         return None
+
+
+class UnknownProxies:
+    """What an operator and a client are told of a proxy that is not trusted, so that its headers are not believed.
+
+    Anybody can send such headers, so only the first few addresses are told to the log, each once. Safe to use from threads.
+    """
+
+    MOST = 8
+    """Addresses that are told."""
+
+    def __init__(self, proxies: TrustedProxies, *, setting: str) -> None:
+        """`setting`: where trusted proxies are named, for the hint."""
+        self._proxies = proxies
+        self._setting = setting
+        self._told: set[str] = set()
+
+    def hint(self, request: IncomingRequest) -> str:
+        """What to set if the request came through a proxy that is not trusted; empty if it did not."""
+        peer = self._proxies.unknown_proxy(request)
+        if peer is None:
+            return ""
+        return (
+            f"{peer} sends X-Forwarded-* and is not trusted: if it is your proxy, name it in {self._setting}"
+        )
+
+    def to_tell(self, request: IncomingRequest) -> str | None:
+        """The address of such a proxy, if the log has not named it yet; None once as many as `MOST` are named."""
+        peer = self._proxies.unknown_proxy(request)
+        if peer is None or peer in self._told or len(self._told) >= self.MOST:
+            return None
+        self._told.add(peer)
+        return peer
+
+    def explained(
+        self,
+        error: UnsatisfiedCaveats,
+        request: IncomingRequest,
+        *,
+        kinds: Collection[str] = ("host", "client-ip"),
+    ) -> UnsatisfiedCaveats:
+        """The refusal, with what to set in the hints of caveats about facts that a proxy tells. `kinds`: of those caveats."""
+        hint = self.hint(request)
+        if not hint or not any(failure.kind in kinds for failure in error.failures):
+            return error
+        return UnsatisfiedCaveats(
+            [
+                replace(failure, hint=f"{failure.hint}; {hint}")
+                if failure.kind in kinds and hint not in failure.hint
+                else failure
+                for failure in error.failures
+            ]
+        )
 
 
 def _listed_hops(lines: list[bytes]) -> list[str]:

@@ -31,6 +31,8 @@ class IncomingRequest:
     """The address at the other end of the connection; None on a Unix socket."""
     mount: str = ""
     """The prefix of `path` under which the app is mounted: `root_path` of ASGI, `SCRIPT_NAME` of WSGI, both decoded."""
+    routed: str | None = None
+    """Where `path` is not known: the path that the app's routes are looked up by, encoded again. No caveat is judged by it."""
 
     @property
     def path_in_app(self) -> str | None:
@@ -47,6 +49,7 @@ class IncomingRequest:
         """The request of an ASGI scope, HTTP or WebSocket. A server that gives no `raw_path` gives no path."""
         raw_path, client, mount = scope.get("raw_path"), scope.get("client"), scope.get("root_path", "")
         query = scope.get("query_string", b"")
+        routed = scope.get("path") if raw_path is None else None
         return cls(
             scope.get("method", "GET"),  # the handshake of a WebSocket, which is a GET, has none
             None if raw_path is None else served_path(path_text(raw_path), scope.get("path"), mount),
@@ -54,6 +57,7 @@ class IncomingRequest:
             [(name.lower(), value) for name, value in scope["headers"]],
             client[0] if client else None,
             mount,
+            None if routed is None else encoded_path(with_mount(routed, mount)),
         )
 
 
@@ -77,6 +81,12 @@ def path_below(sent: str, inside: str, mount: str) -> tuple[str, str]:
     return served_path(sent, mount.rstrip("/") + inside, ""), mount
 
 
+def with_mount(served: str, mount: str) -> str:
+    """A decoded path with its mount, which servers put before it or leave out."""
+    prefix = mount.rstrip("/")
+    return served if f"{served}/".startswith(f"{prefix}/") else prefix + served
+
+
 def served_path(sent: str, served: str | None, mount: str) -> str:
     """The path that the app acts on: as it was sent or, where something on the way rewrote it, `served`, encoded again.
 
@@ -86,6 +96,5 @@ def served_path(sent: str, served: str | None, mount: str) -> str:
     name = plain_path(sent)
     if served is None or name is None or name == served:
         return sent
-    prefix = mount.rstrip("/")
-    whole = served if f"{served}/".startswith(f"{prefix}/") else prefix + served
+    whole = with_mount(served, mount)
     return sent if name == whole else encoded_path(whole)

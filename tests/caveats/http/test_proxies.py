@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from caveats import Context
-from caveats.http import IncomingRequest, TrustedProxies, context_of, origins_of
+from caveats import Context, Failure, UnsatisfiedCaveats
+from caveats.http import IncomingRequest, TrustedProxies, UnknownProxies, context_of, origins_of
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -208,3 +208,53 @@ def test_the_context_has_every_fact_of_the_request() -> None:
 )
 def test_the_origins_that_a_host_may_be(host: str | None, origins: set[str]) -> None:
     assert origins_of(host) == origins
+
+
+# A proxy that nobody has named
+
+
+def forwarded(peer: str | None, *names: str) -> IncomingRequest:
+    return IncomingRequest("GET", "/", b"", [(name.encode(), b"192.0.2.7") for name in names], peer)
+
+
+@pytest.mark.parametrize(
+    ("peer", "names", "known"),
+    [
+        ("10.0.0.5", ["x-forwarded-for"], False),
+        ("10.0.0.5", ["x-forwarded-method", "x-forwarded-uri"], False),
+        ("10.0.0.5", ["forwarded"], False),
+        (None, ["x-forwarded-host"], False),
+        ("10.0.0.5", ["x-original-uri", "host"], True),
+        ("10.0.0.5", [], True),
+        ("10.1.0.5", ["x-forwarded-for"], True),
+    ],
+)
+def test_a_peer_that_forwards_and_is_not_trusted_is_an_unknown_proxy(
+    peer: str | None, names: list[str], *, known: bool
+) -> None:
+    proxies = TrustedProxies(["10.1.0.0/16"])
+    request = forwarded(peer, *names)
+    assert (proxies.unknown_proxy(request) is None) is known
+    hint = UnknownProxies(proxies, setting="TRUSTED").hint(request)
+    assert hint == "" if known else ("TRUSTED" in hint and (peer or "unix") in hint)
+
+
+def test_an_unknown_proxy_is_told_once_and_of_strangers_only_the_first() -> None:
+    unknown = UnknownProxies(TrustedProxies(()), setting="TRUSTED")
+    told = [unknown.to_tell(forwarded(f"192.0.2.{n % 200}", "x-forwarded-for")) for n in range(1000)]
+    assert [one for one in told if one] == [f"192.0.2.{n}" for n in range(UnknownProxies.MOST)]
+
+
+def test_the_hint_is_in_the_refusals_that_it_explains_and_only_once() -> None:
+    unknown = UnknownProxies(TrustedProxies(()), setting="TRUSTED")
+    request = forwarded("10.0.0.5", "x-forwarded-for")
+    refused = UnsatisfiedCaveats(
+        [Failure(n, kind, kind, "holder", "why", "what") for n, kind in enumerate(("client-ip", "scope"))]
+    )
+    explained = unknown.explained(unknown.explained(refused, request), request)
+    assert [("TRUSTED" in one.hint, one.reason) for one in explained.failures] == [
+        (True, "why"),
+        (False, "why"),
+    ]
+    assert explained.failures[0].hint.count("TRUSTED") == 1
+    assert unknown.explained(refused, forwarded("10.0.0.5")) is refused

@@ -332,6 +332,7 @@ async def test_a_path_caveat_refuses_where_the_server_keeps_only_the_decoded_pat
     start, body = await through({**scope, "headers": [bearer(Path("/photos/*"))]})
     assert start["status"] == 403
     assert b"the request has no path" in body["body"]
+    assert b"decoded_paths=True" in body["body"]
 
 
 @pytest.mark.parametrize("state", [{}, {"state": {}}, {"state": {"grant": "alice"}}])
@@ -373,6 +374,63 @@ def test_a_public_path_may_have_spaces_and_letters_beyond_ascii(path: str, mount
     patterns = rules.checked_paths(["/fotos/Käse brot/*", "/f%C3%BCr%20alle"])
     request = IncomingRequest("GET", path, b"", [], None, mount)
     assert rules.is_public(patterns, request) is public
+
+
+@pytest.mark.parametrize(
+    ("inside", "script", "public"),
+    [
+        ("/healthz", "", True),
+        ("/healthz", "/app", True),
+        ("/static/a b", "/app", True),
+        ("/f\xc3\xbcr alle", "", True),
+        ("/app/healthz", "/app", False),
+        ("/healthz/", "", False),
+        ("/static/../x", "", False),
+        ("/static/%2e%2e/x", "", False),
+        ("//healthz", "", False),
+        ("/static/a\\b", "", False),
+        ("/static/\xff", "", False),
+        ("", "", False),
+    ],
+)
+def test_where_only_the_decoded_path_is_known_it_says_what_is_public(
+    inside: str, script: str, public: bool
+) -> None:
+    request = wsgi.request_of({"REQUEST_METHOD": "GET", "PATH_INFO": inside, "SCRIPT_NAME": script})
+    assert request.path is None
+    assert (
+        rules.is_public(rules.checked_paths(["/healthz", "/static/*", "/f%C3%BCr%20alle"]), request) is public
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "root_path", "public"),
+    [
+        ("/healthz", "", True),
+        ("/app/healthz", "/app", True),
+        ("/healthz", "/app", True),
+        ("/static/../x", "", False),
+    ],
+)
+def test_so_it_does_in_an_asgi_scope(path: str, root_path: str, public: bool) -> None:
+    request = IncomingRequest.from_asgi({"headers": [], "path": path, "root_path": root_path})
+    assert request.path is None
+    assert rules.is_public(rules.checked_paths(["/healthz", "/static/*"]), request) is public
+
+
+def test_a_proxy_that_is_not_trusted_is_named_in_the_refusal_and_once_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    guard = guard_around()
+    headers = (bearer(caveats.ClientIp("192.0.2.7")), (b"x-forwarded-for", b"192.0.2.7"))
+    for judge in (guard.judge, lambda request: asyncio.run(guard.judge_async(request)), guard.judge):
+        with pytest.raises(Problem) as refused:
+            judge(incoming(*headers))
+        (failure,) = refused.value.members["failures"]  # type: ignore[misc]
+        assert "127.0.0.1 sends X-Forwarded-*" in failure["hint"]
+        assert "trusted_proxies" in failure["hint"]
+    assert caplog.text.count("trusted_proxies") == 1
+    assert guard_around(trusted_proxies=["127.0.0.1"]).judge(incoming(*headers)).user == "alice"
 
 
 @pytest.mark.parametrize(

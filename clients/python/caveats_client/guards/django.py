@@ -29,7 +29,8 @@ from django.urls.resolvers import RegexPattern, RoutePattern
 from django.utils.decorators import sync_and_async_middleware
 from django.views import View as DjangoView
 
-from caveats.http import IncomingRequest, Problem, path_below
+from caveats.http import IncomingRequest, Problem, path_below, with_mount
+from caveats.kinds import encoded_path
 from caveats_client.guards import wsgi
 from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, awaited, no_facts
 from caveats_client.guards.rules import GuardedViews, Route, RouteRule, SiteRule
@@ -163,7 +164,9 @@ class TokenGuard:
         mount = request.META.get("SCRIPT_NAME", "")
         if scope is not None:
             came = IncomingRequest.from_asgi({**scope, "path": None})
-            if came.path is not None:
+            if came.path is None:
+                came = replace(came, routed=encoded_path(with_mount(request.path_info, mount)))
+            else:
                 path, mount = path_below(came.path, request.path_info, mount)
                 came = replace(came, path=path, mount=mount)
         else:

@@ -16,11 +16,12 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, TypedDict
 
-from caveats import Context, Grant, Verifier
+from caveats import Context, Grant, Path, UnsatisfiedCaveats, Verifier
 from caveats.forks import renewed_after_fork
 from caveats.http import (
     PROBLEMS,
@@ -28,6 +29,7 @@ from caveats.http import (
     Problem,
     Row,
     TrustedProxies,
+    UnknownProxies,
     bad_request,
     check_url,
     context_of,
@@ -45,6 +47,7 @@ _log = logging.getLogger("caveats_client.guards")
 _MOST_THREADS = 32
 """The most threads of a guard in which a sync verifier is asked."""
 _NO_FACTS: Mapping[str, Any] = MappingProxyType({})
+_NO_PATH = "this server does not give the path as it was sent; in development, make the guard with decoded_paths=True"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _PROBLEMS: Mapping[type[Exception], Row] = {**PROBLEMS, ClientError: unavailable_as_told}
 
@@ -125,6 +128,8 @@ class Guard:
         self.verifier = verifier
         self.audience = audience
         self._proxies = TrustedProxies(trusted_proxies)
+        self._unknown_proxies = UnknownProxies(self._proxies, setting="trusted_proxies")
+        self._told_of_paths = False
         self._problems = {**_PROBLEMS, **(answers or {})}
         self._known = tuple(self._problems)
         self._now = now
@@ -148,7 +153,7 @@ class Guard:
             answer = self.verifier.verify(text, context)
             return _granted(self._wait(answer) if inspect.isawaitable(answer) else answer)
         except self._known as error:
-            raise self.problem(error) from error
+            raise self.problem(self._explained(error, request)) from error
 
     async def judge_async(
         self, request: IncomingRequest, scopes: Sequence[str] = (), extra: Extra = _NO_FACTS
@@ -166,7 +171,29 @@ class Guard:
                 answer = await asyncio.get_running_loop().run_in_executor(self._threads, verify)
             return _granted(await answer if inspect.isawaitable(answer) else answer)
         except self._known as error:
-            raise self.problem(error) from error
+            raise self.problem(self._explained(error, request)) from error
+
+    def _explained(self, error: Exception, request: IncomingRequest) -> Exception:
+        """The error, with what to set in the app where a fact is not known. The log is told as well."""
+        if not isinstance(error, UnsatisfiedCaveats):
+            return error
+        peer = self._unknown_proxies.to_tell(request)
+        if peer is not None:
+            _log.warning(
+                "%s sends X-Forwarded-* and is not trusted: if it is this app's proxy, name it in trusted_proxies",
+                peer,
+            )
+        error = self._unknown_proxies.explained(error, request)
+        if request.path is None and request.routed is not None:
+            if not self._told_of_paths:
+                self._told_of_paths = True
+                _log.warning("path caveats refuse here: %s", _NO_PATH)
+            failures = [
+                replace(one, hint=f"{one.hint}; {_NO_PATH}") if one.kind == Path.kind else one
+                for one in error.failures
+            ]
+            return UnsatisfiedCaveats(failures)
+        return error
 
     def _question(self, request: IncomingRequest, scopes: Sequence[str], extra: Extra) -> tuple[str, Context]:
         """The token's text, and the facts of the request. Raises `Problem`: 400 if malformed, 401 without a token."""

@@ -201,7 +201,10 @@ def check_public(patterns: Iterable[str], routes: Sequence[Route], mount: str = 
 
 
 def is_public(patterns: Sequence[str], request: IncomingRequest) -> bool:
-    """Whether the path below the app's mount equals a pattern or is below its `/*`. Only a plain path is ever public."""
-    path = plain_path(request.path or "")
+    """Whether the path below the app's mount equals a pattern or is below its `/*`. Only a plain path is ever public.
+
+    Where a server does not give the path as it was sent, the path that leads to the endpoint counts.
+    """
+    path = plain_path(request.path or request.routed or "")
     below = None if path is None else replace(request, path=path).path_in_app
     return below is not None and any(path_covers(pattern, below) for pattern in patterns)

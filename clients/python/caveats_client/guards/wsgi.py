@@ -21,16 +21,16 @@ _TARGETS = ("REQUEST_URI", "RAW_URI")
 def request_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> IncomingRequest:
     """The request in `environ`. `decoded_paths`: use PATH_INFO, encoded again, if the server does not give the unchanged path."""
     path: str | None
+    routed: str | None = None
     mount = _text(environ.get("SCRIPT_NAME", ""))
     inside = environ.get("PATH_INFO")
     target = next((environ[name] for name in _TARGETS if environ.get(name)), None)
     if target is not None:
         sent = path_text(_bytes(target).partition(b"?")[0])
         path, mount = (sent, mount) if inside is None else path_below(sent, _text(inside), mount)
-    elif decoded_paths:
-        path = encoded_path(_bytes(environ.get("SCRIPT_NAME", "") + (inside or "")))
     else:
-        path = None
+        routed = encoded_path(_bytes(environ.get("SCRIPT_NAME", "") + (inside or "")))
+        path, routed = (routed, None) if decoded_paths else (None, routed)
     headers = tuple(
         (name[5:].replace("_", "-").lower().encode("latin-1"), _bytes(value))
         for name, value in environ.items()
@@ -43,6 +43,7 @@ def request_of(environ: Mapping[str, Any], *, decoded_paths: bool = False) -> In
         headers=headers,
         peer=environ.get("REMOTE_ADDR") or None,
         mount=mount,
+        routed=routed,
     )
 
 

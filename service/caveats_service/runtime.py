@@ -22,12 +22,14 @@ from caveats_service.core.labels import LabelledTokens
 from caveats_service.core.master_keys import MasterKeys
 from caveats_service.core.passwords import INTERACTIVE, PasswordHasher, PasswordProfile
 from caveats_service.core.rate_limit import RateLimiter
+from caveats_service.core.readiness import FailingWork, Readiness
 from caveats_service.core.revoking import Revoker
 from caveats_service.core.service_keys import ServiceKeys, load_service_keys
 from caveats_service.core.usernames import SERVICE_NAME
 from caveats_service.core.verifying import TokenVerifier, load_checkers, new_verifier
 from caveats_service.discharge.conditions import load_conditions
 from caveats_service.discharge.decisions import Decisions
+from caveats_service.discharge.pages import BrandError, Pages
 from caveats_service.discharge.service import Discharges
 from caveats_service.discharge.waiters import Waiters
 from caveats_service.settings import Settings, SettingsError
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
 _TEND_EVERY = 2.0
 """Seconds between two rounds of `_tend`."""
+_ENDLESS = "listen"
+"""The background work of which no attempt ever goes well: it ends with an error only."""
 _RETRY_AFTER = 0.5
 """Seconds, after background work has failed."""
 _STOP_WITHIN = 2.0
@@ -69,6 +73,7 @@ class ServiceRuntime:
     discharges: Discharges
     decisions: Decisions
     waiters: Waiters
+    readiness: Readiness
 
     def __init__(
         self,
@@ -104,6 +109,11 @@ class ServiceRuntime:
         self._damaged: tuple[str, ...] = ()
         self.unreadable_revocations: tuple[str, ...] = ()
         """The sequences of revocations whose rows are damaged: nobody can tell what they have revoked."""
+        try:
+            self.pages = Pages(settings.pages_dir)
+        except BrandError as error:
+            raise SettingsError(f"CAVEATS_PAGES_DIR: {error}") from None
+        self._failing_work = FailingWork()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._prune_at = monotonic() + _PRUNE_EVERY
@@ -127,9 +137,12 @@ class ServiceRuntime:
             await self._close_store()
             raise
         self._tasks = [
-            asyncio.create_task(_forever(self.feed.follow, 0.0, "feed"), name="feed"),
-            asyncio.create_task(_forever(self.feed.listen, 0.0, "listen"), name="listen"),
-            asyncio.create_task(_forever(self._tend, _TEND_EVERY, "tend"), name="tend"),
+            asyncio.create_task(self._forever(work, every, name), name=name)
+            for work, every, name in (
+                (self.feed.follow, 0.0, "feed"),
+                (self.feed.listen, 0.0, "listen"),
+                (self._tend, _TEND_EVERY, "tend"),
+            )
         ]
         for task in self._tasks:
             task.add_done_callback(self._work_ended)
@@ -188,6 +201,16 @@ class ServiceRuntime:
         self.discharges = Discharges(store, self.service_keys.discharge, self._conditions, settings, now)
         self.waiters = Waiters(store, now)
         self.decisions = Decisions(store, self.discharges, self.waiters, settings, now)
+        self.readiness = Readiness(
+            store,
+            self.feed,
+            self.master_keys,
+            self.clock_check,
+            self._failing_work,
+            seal_key_file=settings.seal_key_path if settings.seal_key is None else None,
+            ended_work=lambda: self.ended_work,
+            unreadable_revocations=lambda: self.unreadable_revocations,
+        )
         await self._look_for_damage()
         self._require_revocations()
         await self.feed.load()
@@ -295,6 +318,29 @@ class ServiceRuntime:
             await self.store.interactions.prune(now=now)
             await self._look_for_damage()
 
+    async def _forever(self, work: Callable[[], Coroutine[Any, Any, None]], every: float, name: str) -> None:
+        """Do `work` again and again, `every` seconds apart. A kind of failure is logged once, until it has gone well again."""
+        told = ""
+        while True:
+            await asyncio.sleep(every)
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001  # the process edge: whatever it was, the work goes on
+                kind = type(error).__name__
+                if kind != told:
+                    # The messages of the store hold no secret; of others nobody knows.
+                    said = {"detail": str(error)} if isinstance(error, StoreError) else {}
+                    log.warning("background_work_failed", work=name, error=kind, **said)
+                told = kind
+                if name != _ENDLESS:
+                    self._failing_work.failed(name)
+                await asyncio.sleep(_RETRY_AFTER)
+            else:
+                if told:
+                    log.info("background_work_resumed", work=name)
+                told = ""
+                self._failing_work.went_well(name)
+
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:
     """Cancel the tasks until all have ended: a cancellation can be lost in a library, such as `wait_for` of Python 3.11."""
@@ -302,21 +348,3 @@ async def _ended(tasks: list[asyncio.Task[None]]) -> None:
         for task in running:
             task.cancel()
         await asyncio.wait(running, timeout=_CANCEL_AGAIN)
-
-
-async def _forever(work: Callable[[], Coroutine[Any, Any, None]], every: float, name: str) -> None:
-    """Do `work` again and again, `every` seconds apart. A failure is logged once, until it has gone well again."""
-    well = True
-    while True:
-        await asyncio.sleep(every)
-        try:
-            await work()
-        except Exception as error:  # noqa: BLE001  # the process edge: whatever it was, the work goes on
-            if well:
-                log.warning("background_work_failed", work=name, error=type(error).__name__)
-            well = False
-            await asyncio.sleep(_RETRY_AFTER)
-        else:
-            if not well:
-                log.info("background_work_resumed", work=name)
-            well = True

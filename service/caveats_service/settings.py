@@ -19,7 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from caveats.durations import format_duration
-from caveats.http import TrustedProxies
+from caveats.http import TrustedProxies, UnknownProxies
 from caveats_service.setting_types import (
     DEFAULT_PORT,
     Accepts,
@@ -165,6 +165,14 @@ class Settings(BaseSettings):
     conditions: Annotated[
         EntryPoints, Accepts("names of entry points in the group caveats.conditions, comma-separated")
     ] = Field((), description="Plug-in conditions of third-party caveats to enable, by entry point.")
+    service_name: Annotated[str, Accepts("text of at most 100 characters")] = Field(
+        "",
+        max_length=100,
+        description="What the service is called on its pages. Unset: the host of its address.",
+    )
+    pages_dir: File | None = Field(
+        None, description="Folder of templates that replace those of the pages. Unset: none."
+    )
     discharge_lifetime: Duration = Field(
         timedelta(minutes=5), description="Life of a discharge, from the decision (duration)."
     )
@@ -302,6 +310,13 @@ class Settings(BaseSettings):
         return self.database_url.get_secret_value()
 
     @property
+    def data_shown(self) -> str:
+        """Where the data is, for people: a path, or the variable that names the PostgreSQL."""
+        if not self.on_sqlite:
+            return f"PostgreSQL ({_variable('database_url')})"
+        return str(self.data_dir if self.database_url is None else self.sqlite_path)
+
+    @property
     def on_sqlite(self) -> bool:
         """Whether the database is a file of this machine."""
         return self.store_url.startswith("sqlite:")
@@ -324,6 +339,11 @@ class Settings(BaseSettings):
     def proxies(self) -> TrustedProxies:
         """The trusted proxies, ready to be asked."""
         return TrustedProxies(self.trusted_proxies)
+
+    @cached_property
+    def unknown_proxies(self) -> UnknownProxies:
+        """The proxies that are none of these. It remembers which ones this process has told the log."""
+        return UnknownProxies(self.proxies, setting=_variable("trusted_proxies"))
 
     @property
     def public_origin(self) -> str | None:

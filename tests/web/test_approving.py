@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -76,16 +77,33 @@ async def test_who_asks_may_withdraw_and_nobody_else(
     service: Auth, user: User, approver: User, open_window: Any
 ) -> None:
     begun = asked_by(service, user)
-    window = await open_window()
-    await window.has_session(user)
+    window, other = await open_window(), await open_window()
+    await other.visit(begun.approvers_page)
+    assert "Withdraw" not in await other.text()
     await window.visit(begun.page)
-    assert await window.give(approver, "Withdraw") == "Waiting for approval"
-    assert f"{user.username} asks this." in await window.alert()
-    assert begun.is_open
-    await window.page.get_by_label("Username").fill("")
-    await window.page.get_by_label("Password").fill("")
+    assert await window.page.locator("input").count() == 0
     assert await window.press("Withdraw") == "Denied"
+    assert f"Asked by\n{user.username}" in await window.text()
     assert denied(begun.answer()) == NO
+
+
+async def test_the_page_that_waits_finds_out_by_itself_and_says_what_was_agreed(
+    service: Auth, user: User, approver: User, open_window: Any
+) -> None:
+    begun = asked_by(service, user)
+    first, second = await open_window(java_script_enabled=False), await open_window()
+    await first.visit(begun.page)
+    assert await first.heading() == "Waiting for approval"
+    await second.visit(begun.approvers_page)
+    assert await second.give(approver, "Approve") == "Done"
+    await first.page.get_by_role("heading", name="Done").wait_for(timeout=15_000)
+    for window in (first, second):
+        text = await window.text()
+        assert f"Asked by\n{user.username}" in text
+        assert f"Approved by\n{approver.username}" in text
+        assert f"approved-by = g{user.username}" in text
+        assert re.search(r"Good until\n\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", text)
+        assert service.url.removeprefix("http://") in text
 
 
 async def test_whoever_comes_before_the_asker_has_signed_in_cannot_sign_in_instead(

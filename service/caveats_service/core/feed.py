@@ -20,6 +20,7 @@ from caveats.revocation import Page, Row, entry_of, page_text, seal_text
 from caveats_service import storage as stores
 from caveats_service.core import log
 from caveats_service.core.errors import Busy
+from caveats_service.core.forgetting import uptime
 from caveats_service.core.usernames import SERVICE_NAME
 
 if TYPE_CHECKING:
@@ -160,8 +161,9 @@ class RevocationFeed:
         now: Callable[[], datetime],
         forgotten_before: Callable[[], datetime],
         most_readers: int = 10_000,
+        monotonic: Callable[[], float] = uptime,
     ) -> None:
-        """`forgotten_before`: see `ForgettingTime`.
+        """`forgotten_before`: see `ForgettingTime`. `monotonic`: seconds.
 
         `most_readers`: streams and waiting polls at a time; half of them may be of one audience.
         """
@@ -179,6 +181,8 @@ class RevocationFeed:
         self._news = asyncio.Event()
         self._waiting = asyncio.Event()
         self._read_up_to = 0
+        self._monotonic = monotonic
+        self._read_at = monotonic()
         self._one_reader = asyncio.Lock()
         """Held while the store is read: what two readers found would be mixed."""
         self._taken_while_loading: list[caveats.Revocation] | None = None
@@ -198,6 +202,10 @@ class RevocationFeed:
     def head(self) -> Page | None:
         """The newest page, without entries; None until the feed has been read for the first time."""
         return self._broadcast.head
+
+    def seconds_unread(self) -> float:
+        """How long ago the store was last read to its end, as far as it had then been written."""
+        return self._monotonic() - self._read_at
 
     # reading the store
 
@@ -232,6 +240,7 @@ class RevocationFeed:
             fresh.add(revocation)
         self._taken_while_loading = None
         head = self._read_up_to = page.last_sequence
+        self._read_at = self._monotonic()
         self.epoch = page.epoch
         self._verifier.revocations = fresh
         self._publish(Page(page.epoch, head, head, head, read_at, self._master_keys.keyring.key_ids))
@@ -292,6 +301,8 @@ class RevocationFeed:
             )
         if page.last_sequence > self._read_up_to:
             self._news.set()
+        else:
+            self._read_at = self._monotonic()
 
     async def listen(self) -> None:
         """Look at once when another node wrote something; without this it would be within a second."""

@@ -134,6 +134,17 @@ class Decisions:
             raise DischargeRefused("Somebody else has signed in here meanwhile.")
         return await self._settle(interaction, question, person, address)
 
+    async def withdraw(self, interaction: Interaction, *, host: str, address: str) -> Interaction:
+        """The asker, who has signed in, gives up. Returns the interaction after that.
+
+        Who has the address of the asker's page may do so without a password: approvers have another one, and the most that
+        comes of it is that the asker begins again. `host`, `address`: as for `ask`.
+        """
+        if interaction.asker is None:
+            raise DischargeRefused("Nobody has signed in yet.")
+        question = self.question(interaction, host=host)
+        return await self._decide(interaction, question, Decision.DENIED, interaction.asker, address)
+
     async def approve(
         self, interaction: Interaction, shown: ShownCredential, *, allow: bool, host: str, address: str
     ) -> Interaction:

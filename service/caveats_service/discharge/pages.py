@@ -1,7 +1,8 @@
 """The pages where people sign in and approve: HTML without scripts, which loads nothing.
 
-Knows the text and the form of each page; knows no web framework, no store, and decides nothing. Everything that somebody
-else chose is escaped.
+Knows the templates, and what each page is about; knows no web framework, no store, and decides nothing. Everything that is put
+into a template is escaped, and every unseen character in it (such as U+202E) is spelled out. A folder of the operator's may hold
+templates of the same names, which can extend those here as `caveats/base.html`, and `brand.css`, which comes after the style.
 """
 
 from __future__ import annotations
@@ -9,50 +10,36 @@ from __future__ import annotations
 from base64 import b64encode
 from dataclasses import dataclass
 from hashlib import sha256
-from html import escape as escape_markup
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup
 
 from caveats.printable import printable
 from caveats_service.discharge.descriptions import describe
+from caveats_service.storage import Decision
 
 if TYPE_CHECKING:
-    from caveats_service.discharge.questions import Question
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
 
-_STYLE = (
-    ":root{color-scheme:light dark;--text:#1d2126;--quiet:#59616b;--page:#fff;--field:#868e97;--main:#1a56c4;"
-    "--on-main:#fff;--wrong:#b3261e;--shade:#f3f4f6}"
-    "@media(prefers-color-scheme:dark){:root{--text:#e4e6e9;--quiet:#a5adb6;--page:#16181b;--field:#767e87;"
-    "--main:#8ab4f8;--on-main:#10151c;--wrong:#f2908a;--shade:#23272c}}"
-    "*{box-sizing:border-box}"
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:34em;margin:3em auto;padding:0 1em;color:var(--text);"
-    "background:var(--page);overflow-wrap:anywhere}"
-    "h1{font-size:1.4em;line-height:1.3}"
-    "ul{list-style:none;margin:1em 0;padding:.7em 1em;background:var(--shade);border-radius:6px}"
-    "li+li{margin-top:.6em}"
-    "code{display:block;font:.85em/1.5 ui-monospace,monospace;color:var(--quiet)}"
-    ".address code{color:inherit;font-size:.9em;user-select:all}"
-    "label{display:block;margin:.8em 0}"
-    "input{font:inherit;color:inherit;background:var(--page);border:1px solid var(--field);border-radius:4px;"
-    "padding:.4em .5em;margin-top:.25em;width:100%;max-width:20em;display:block}"
-    "button{font:inherit;padding:.5em 1.2em;margin:.6em .6em 0 0;border:1px solid var(--field);border-radius:4px;"
-    "color:inherit;background:var(--page);cursor:pointer}"
-    "button.main{color:var(--on-main);background:var(--main);border-color:var(--main)}"
-    ":focus-visible{outline:3px solid var(--main);outline-offset:2px}"
-    ".said{border-left:4px solid var(--wrong);padding-left:.8em}"
+    from caveats_service.discharge.questions import Question
+    from caveats_service.storage import Interaction
+
+_TEMPLATES = (
+    *("base.html", "parts.html"),
+    *("sign_in.html", "waiting.html", "not_yet.html", "approve.html", "decided.html", "error.html"),
 )
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": (
-        "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; "
-        f"style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'"
-    ),
-    "Cross-Origin-Opener-Policy": "same-origin",
-    # Not `no-referrer`: with that, browsers send `Origin: null` along with the page's own form.
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-"""Every page is sent with these."""
+_BRAND = "brand.css"
+_REFRESH = 5
+"""Seconds after which a page that waits loads itself again."""
+_CLOSE = "Close this window and begin again where you came from."
+
+
+class BrandError(Exception):
+    """The operator's folder of templates cannot be used. The message says which file, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,142 +54,157 @@ class PageForm:
     """Whether the password was wrong and is to be typed again."""
     error: str = ""
     """What was wrong with the last attempt."""
+    remedy: str = ""
+    """What to do about it."""
 
-    def html(self, *, allow: str | None, deny: str) -> str:
-        """The form, with these words on its buttons. `allow` None: without that button."""
-        who = (
-            f"<p>You are signed in as <strong>{escape(self.signed_in)}</strong>. "
-            "Somebody else? Give your name and password.</p>"
-            if self.signed_in
-            else ""
+
+class Pages:
+    """The pages of a service, with the operator's templates where there are some."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder`: of the operator's templates. Raises `BrandError` if it is none, or if one of them is malformed."""
+        own = jinja2.PackageLoader("caveats_service.discharge")
+        loaders: list[jinja2.BaseLoader] = [own, jinja2.PrefixLoader({"caveats": own})]
+        if folder is not None:
+            if not folder.is_dir():
+                raise BrandError(f"{folder} is no folder")
+            loaders.insert(0, jinja2.FileSystemLoader(folder))
+        self._templates = jinja2.Environment(
+            loader=jinja2.ChoiceLoader(loaders),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            finalize=_spelled_out,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
         )
-        needed = "" if self.signed_in else " required"
-        allowing = (
-            f'<button class="main" name="decision" value="allow">{escape(allow)}</button>' if allow else ""
+        style = _style(own.get_source(self._templates, "style.css")[0], folder)
+        self._templates.globals["style"] = Markup(style)  # noqa: S704  # our own, and the operator's
+        try:
+            for name in _TEMPLATES:
+                self._templates.get_template(name)
+        except (jinja2.TemplateError, OSError, UnicodeDecodeError) as error:
+            raise BrandError(f"{folder}: {_first_line(error)}") from error
+        self.headers: Mapping[str, str] = MappingProxyType(
+            {
+                "Cache-Control": "no-store",
+                "Content-Security-Policy": (
+                    "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; "
+                    f"style-src 'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'"
+                ),
+                "Cross-Origin-Opener-Policy": "same-origin",
+                # Not `no-referrer`: with that, browsers send `Origin: null` along with the page's own form.
+                "Referrer-Policy": "same-origin",
+                "X-Content-Type-Options": "nosniff",
+                "X-Frame-Options": "DENY",
+            }
         )
-        begin_here = " autofocus" if self.retype else ""
-        return (
-            '<form method="post" accept-charset="utf-8">'
-            f"{who}"
-            f'<label>Username <input name="username" value="{escape(self.username)}" maxlength="64"'
-            f' autocomplete="username" autocapitalize="none" spellcheck="false"{needed}></label>'
-            '<label>Password <input name="password" type="password" autocomplete="current-password"'
-            f' maxlength="1024"{needed}{begin_here}></label>'
-            f"{allowing}"
-            f'<button name="decision" value="deny">{escape(deny)}</button></form>'
+        """Every page is sent with these."""
+
+    # one method a page; `service`: what the service is called
+
+    def sign_in(self, service: str, interaction: Interaction, question: Question, form: PageForm) -> str:
+        """The asker's page before anybody has signed in."""
+        return self._page(
+            "sign_in.html",
+            service,
+            form=form,
+            at=_at(interaction.client_ip),
+            conditions=_conditions(question, None),
+            needs_approval=question.needs_approval,
+            until=_moment(interaction.expires_at),
         )
 
-
-# one function a page
-
-
-def sign_in_page(question: Question, client_ip: str, form: PageForm) -> str:
-    """The asker's page before anybody has signed in. `client_ip`: of the program that asks; may be empty."""
-    return page(
-        "Sign in",
-        _alert(form.error),
-        _paragraph(
-            f"A program{_at(client_ip)} wants this service to confirm the following about you. Go on only "
-            "if you have just started it yourself."
-        ),
-        _conditions(question, None),
-        _paragraph(
-            "After that a second person has to approve. This page is for you alone: once you have signed in, it "
-            "shows the address to send to them."
+    def waiting(
+        self, service: str, interaction: Interaction, question: Question, approve_url: str, form: PageForm
+    ) -> str:
+        """The asker's page once they have signed in: where to send the people who approve."""
+        return self._page(
+            "waiting.html",
+            service,
+            form=form,
+            refresh=_REFRESH,
+            asker=interaction.asker,
+            approvers=_names(interaction.approvers),
+            conditions=_conditions(question, interaction.asker),
+            approve_url=approve_url,
+            until=_moment(interaction.expires_at),
         )
-        if question.needs_approval
-        else "",
-        form.html(allow="Confirm" if form.signed_in else "Sign in and confirm", deny="Deny"),
-    )
+
+    def not_yet(self, service: str) -> str:
+        """The approvers' page before the asker has signed in."""
+        return self._page("not_yet.html", service, refresh=_REFRESH)
+
+    def approve(
+        self, service: str, interaction: Interaction, question: Question, form: PageForm, *, approved: bool
+    ) -> str:
+        """The approvers' page. `approved`: the person who looks at it has approved already, and others have to."""
+        return self._page(
+            "approve.html",
+            service,
+            form=form,
+            approved=approved,
+            asker=interaction.asker,
+            approvers=_names(interaction.approvers),
+            at=_at(interaction.client_ip),
+            conditions=_conditions(question, interaction.asker),
+            until=_moment(interaction.expires_at),
+        )
+
+    def decided(self, service: str, interaction: Interaction, question: Question | None) -> str:
+        """After the decision: what was agreed, by whom, until when. `question` None: its ticket cannot be read any more."""
+        return self._page(
+            "decided.html",
+            service,
+            granted=interaction.decision is Decision.GRANTED,
+            asker=interaction.asker,
+            approvers=_names(interaction.approvers),
+            conditions=[] if question is None else _conditions(question, interaction.asker),
+            decided_at=_moment(interaction.decided_at or interaction.created_at),
+            until=_moment(interaction.expires_at),
+        )
+
+    def error(self, service: str, heading: str, text: str, remedy: str = "") -> str:
+        """A page that says what went wrong and what to do, where the interaction has none to show."""
+        return self._page("error.html", service, heading=heading, text=text, remedy=remedy or _CLOSE)
+
+    def _page(self, name: str, service: str, *, refresh: int = 0, **values: object) -> str:
+        return self._templates.get_template(name).render(service=service, refresh=refresh, **values)
 
 
-def waiting_page(question: Question, asker: str, approve_url: str, form: PageForm) -> str:
-    """The asker's page once they have signed in: where to send the people who approve."""
-    return page(
-        "Waiting for approval",
-        _alert(form.error),
-        _paragraph(f"{asker} asks for somebody's approval of the following."),
-        _conditions(question, asker),
-        _paragraph(
-            "Send this address to somebody who may approve; what you have started goes on by itself once they have:"
-        ),
-        f'<p class="address"><code>{escape(approve_url)}</code></p>',
-        form.html(allow=None, deny="Withdraw"),
-    )
+def _style(own: str, folder: Path | None) -> str:
+    brand = None if folder is None else folder / _BRAND
+    try:
+        added = brand.read_text("utf-8") if brand is not None and brand.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise BrandError(f"{brand}: {_first_line(error)}") from error
+    if "</style" in added.lower():
+        raise BrandError(f"{brand}: a style sheet has no markup")
+    return own + added
 
 
-def not_yet_page() -> str:
-    """The approvers' page before the asker has signed in."""
-    return page(
-        "Not yet",
-        _paragraph("The person who asks has not signed in yet. Load this page again when they have."),
-    )
+def _spelled_out(value: Any) -> Any:
+    """What a template shows: markup as it is, and text that somebody else may have chosen without unseen characters."""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else printable(value)
 
 
-def approve_page(question: Question, asker: str, client_ip: str, form: PageForm, *, approved: bool) -> str:
-    """The approvers' page. `approved`: the person who looks at it has approved already, and others have to."""
-    return page(
-        "Waiting for approval" if approved else "Approve",
-        _alert(form.error),
-        _paragraph(
-            "You have approved this. Somebody else still has to, at the address of this page."
-            if approved
-            else f"{asker}{_at(client_ip)} asks for your approval of the following. Approve only if you know "
-            f"from {asker} what it is for."
-        ),
-        _conditions(question, asker),
-        form.html(allow="Approve", deny="Deny"),
-    )
+def _conditions(question: Question, asker: str | None) -> list[tuple[str, str]]:
+    """One pair each: in words, if it has any, and exactly."""
+    return [(describe(condition, asker), str(condition)) for condition in question.conditions]
 
 
-def granted_page() -> str:
-    """After the decision."""
-    return page("Done", _paragraph("It is agreed. You can close this window."))
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names)
 
 
-def denied_page() -> str:
-    """After the decision."""
-    return page("Denied", _paragraph("It was denied. You can close this window."))
-
-
-def error_page(title: str, text: str) -> str:
-    """A page that says what went wrong, where the interaction has none to show."""
-    return page(title, _paragraph(text or "Close this window and begin again."))
-
-
-# what they are made of
-
-
-def page(title: str, *parts: str) -> str:
-    """A page of these parts, which are HTML already."""
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        '<meta name="viewport" content="width=device-width"><meta name="robots" content="noindex">'
-        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{''.join(parts)}</body></html>"
-    )
-
-
-def escape(text: str) -> str:
-    """Text that somebody else chose, without markup, and with every unseen character (such as U+202E) spelled out."""
-    return escape_markup(printable(text))
-
-
-def _alert(text: str) -> str:
-    return f'<p class="said" role="alert">{escape(text)}</p>' if text else ""
-
-
-def _paragraph(text: str) -> str:
-    return f"<p>{escape(text)}</p>"
-
-
-def _conditions(question: Question, asker: str | None) -> str:
-    """One item each: in words, if it has any, and exactly."""
-    items = [
-        f"<li>{escape(describe(condition, asker))}<code>{escape(str(condition))}</code></li>"
-        for condition in question.conditions
-    ]
-    return f"<ul>{''.join(items)}</ul>"
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _at(client_ip: str) -> str:
     return f" at {client_ip}" if client_ip else ""
+
+
+def _first_line(error: Exception) -> str:
+    place = f"{error.name}, line {error.lineno}: " if isinstance(error, jinja2.TemplateSyntaxError) else ""
+    return f"{place}{str(error).partition(chr(10))[0]}"

@@ -31,6 +31,7 @@ from caveats_service.core.errors import (
     TooManyBranches,
     TooManyRevocations,
 )
+from caveats_service.core.readiness import NotReady
 from caveats_service.discharge.protocol import UnsupportedForm
 from caveats_service.storage import (
     AgentExists,
@@ -92,6 +93,12 @@ def _store_broken(error: StoreBroken) -> Problem:
     )
 
 
+def _not_ready(error: NotReady) -> Problem:
+    return Problem(
+        503, "unavailable", str(error), headers={"Retry-After": "1"}, members={"reason": error.reason}
+    )
+
+
 def _key_in_use(error: KeyInUse) -> Problem:
     members = {"until": f"{error.until:%Y-%m-%dT%H:%M:%SZ}", "labelled_tokens": error.labelled}
     return Problem(409, "key_in_use", str(error), members=members)
@@ -136,6 +143,7 @@ _TABLE: Mapping[type[Exception], Row] = {
     TooManyRevocations: lambda error: rate_limited(error.retry_after, str(error)),
     Busy: lambda error: unavailable(error.retry_after),
     InteractionsFull: lambda _: unavailable(_FULL),
+    NotReady: _not_ready,
     StoreUnavailable: _store_unavailable,
     StoreBroken: _store_broken,
 }

@@ -17,6 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from caveats import UnsatisfiedCaveats
 from caveats.http import (
     Credential,
     IncomingRequest,
@@ -29,6 +30,7 @@ from caveats.http import (
     origins_of,
 )
 from caveats.kinds import parse_address
+from caveats_service.core import log
 from caveats_service.http.errors import problem_response
 
 if TYPE_CHECKING:
@@ -66,7 +68,16 @@ class RequestContext:
     @cached_property
     def client_ip(self) -> str | None:
         """The client's address, through trusted proxies only."""
+        self.tell_of_proxy()
         return self.runtime.settings.proxies.client_address(self.head)
+
+    def tell_of_proxy(self) -> None:
+        """Log the address of a proxy that is not trusted, once, and only of the first few."""
+        peer = self.runtime.settings.unknown_proxies.to_tell(self.head)
+        if peer is not None:
+            log.warning(
+                "proxy_not_trusted", peer=peer, do="if it is your proxy, name it in CAVEATS_TRUSTED_PROXIES"
+            )
 
     @property
     def throttle_key(self) -> str:
@@ -188,9 +199,21 @@ class RequestContext:
         origin = headers.get("origin")
         own = {settings.public_origin} if settings.public_url else origins_of(self.own_host)
         if origin is None or (origin not in own and origin not in settings.allowed_origins):
-            raise Problem(403, "cross_site")
+            self.tell_of_proxy()
+            raise Problem(403, "cross_site", "" if settings.public_url else self._proxy_hint)
         if headers.get("sec-fetch-site") == "cross-site" and origin not in settings.allowed_origins:
             raise Problem(403, "cross_site")
+
+    @property
+    def _proxy_hint(self) -> str:
+        return self.runtime.settings.unknown_proxies.hint(self.head)
+
+    def explained(self, error: Exception) -> Exception:
+        """The error, with a hint where the facts are not those of the client, because its proxy is not trusted."""
+        if not isinstance(error, UnsatisfiedCaveats):
+            return error
+        self.tell_of_proxy()
+        return self.runtime.settings.unknown_proxies.explained(error, self.head)
 
     def require_same_site_if_browser(self) -> None:
         """The same for browsers only: a program, which sends no Origin, may go on."""
@@ -229,7 +252,7 @@ def endpoint(handler: Handler, runtime: ServiceRuntime) -> ASGIApp:
         try:
             response = await handler(request)
         except Exception as error:  # noqa: BLE001  # the process edge: everything becomes one of the table's answers
-            response = problem_response(error)
+            response = problem_response(request.explained(error))
         await response(scope, receive, send)
 
     return run

@@ -116,7 +116,7 @@ def _print_address(settings: Settings, workers: int, port: int) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else host  # noqa: S104  # a display, not a bind
     many = f" ({workers} workers)" if workers > 1 else ""
-    _print(f"Caveats is serving on http://{shown}:{port}{many}, data in {settings.data_dir}")
+    _print(f"Caveats is serving on http://{shown}:{port}{many}, data in {settings.data_shown}")
 
 
 def _print_admin(runtime: ServiceRuntime) -> None:

@@ -1,8 +1,10 @@
 """The errors of the store.
 
     StoreError
-    ├── StoreUnavailable     try again later: not reached, locked for too long, disk full, not migrated
+    ├── StoreUnavailable     try again later: not reached, locked for too long, not migrated
     │   ├── TransactionAborted  ... after the store has repeated it a few times
+    │   │   └── DatabaseReadOnly   ... once the database takes writes
+    │   ├── DatabaseFull        ... once its disk has room
     │   ├── DatabaseReplaced    ... once the file is back, or the service was started again
     │   └── StoreBroken         ... not even later: an operator must look at it
     │       └── RowDamaged      ... because of one row; others can be used
@@ -57,6 +59,17 @@ class StoreUnavailable(StoreError):
 
 class TransactionAborted(StoreUnavailable):
     """The transaction was rolled back: it conflicted with others, or its connection was lost before the commit."""
+
+
+class DatabaseReadOnly(TransactionAborted):
+    """The database takes no writes: a standby, read-only files, or an administrator has said so.
+
+    It is repeated like a conflict, since another server of the same address may take them.
+    """
+
+
+class DatabaseFull(StoreUnavailable):
+    """There is no room on the database's disk."""
 
 
 class DatabaseReplaced(StoreUnavailable):

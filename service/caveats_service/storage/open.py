@@ -51,9 +51,11 @@ async def open_store(
         if not exists:
             _refuse_interrupted(settings)
         if settings.on_sqlite:
-            _make(settings.sqlite_path.parent)
+            _make(
+                settings.sqlite_path.parent, "DATA_DIR" if settings.database_url is None else "DATABASE_URL"
+            )
         if settings.seal_key is None:
-            _make(settings.seal_key_path.parent)
+            _make(settings.seal_key_path.parent, "SEAL_KEY_FILE" if settings.seal_key_file else "DATA_DIR")
         seal_key = load_seal_key(settings, database_exists=exists)
         if create:
             await store.migrate(done if exists else None)
@@ -91,7 +93,7 @@ def restore(settings: Settings, backup: Path, *, now: datetime, actor: str, forc
             check_canary(seal_key, canary)
         except SealKeyError as error:
             raise SealKeyError(
-                f"this backup is of another seal key, and nothing was replaced: put the key of then in place ({error})"
+                "this backup is of another seal key, and nothing was replaced: put the key of then in place"
             ) from error
 
     return restore_database(backup, database, now=now, actor=actor, force=force, check_canary=fits)
@@ -115,8 +117,8 @@ async def _require_database(store: Store, settings: Settings) -> None:
         raise NoDatabase(f"there is no database {place} `caveats-service serve` or `migrate` makes one")
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, setting: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise SettingsError(f"CAVEATS_DATA_DIR: {folder} cannot be made: {error.strerror}") from error
+        raise SettingsError(f"CAVEATS_{setting}: {folder} cannot be made: {error.strerror}") from error

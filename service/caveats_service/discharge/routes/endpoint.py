@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from caveats_service.discharge import pages, protocol
+from caveats_service.discharge import protocol
 from caveats_service.http.errors import problem_of
 from caveats_service.http.request import NO_STORE, Handler, RequestContext
 
@@ -36,9 +36,9 @@ def bakery_response(answer: BakeryAnswer) -> Response:
     return JSONResponse(dict(answer.members), answer.status, {**NO_STORE, **answer.headers})
 
 
-def page_response(html: str, status: int = 200) -> Response:
+def page_response(request: RequestContext, html: str, status: int = 200) -> Response:
     """A page."""
-    return HTMLResponse(html, status, pages.HEADERS)
+    return HTMLResponse(html, status, request.runtime.pages.headers)
 
 
 def protocol_version(request: RequestContext) -> int:

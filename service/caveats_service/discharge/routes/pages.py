@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from starlette.responses import RedirectResponse, Response
 
@@ -15,7 +17,6 @@ from caveats import CaveatsError
 from caveats.http import PasswordCredential, Problem, TokenCredential, bad_request
 from caveats_service.core.errors import ServiceError
 from caveats_service.core.shown_credentials import shown_password
-from caveats_service.discharge import pages
 from caveats_service.discharge.decisions import Decisions
 from caveats_service.discharge.pages import PageForm
 from caveats_service.discharge.protocol import BakeryAnswer
@@ -26,7 +27,22 @@ from caveats_service.http.errors import problem_of
 from caveats_service.http.request import NO_STORE, RequestContext
 from caveats_service.storage import Decision, Interaction, ShownCredential, UnknownInteraction
 
-_GONE = "The time is up, or the address is not whole. Begin again where you came from."
+if TYPE_CHECKING:
+    from caveats_service.discharge.questions import Question
+
+_BEGIN_AGAIN = "Begin again where you came from."
+_GONE = f"The time is up, or the address is not whole. {_BEGIN_AGAIN}"
+_NOTHING = "Nothing was decided."
+_REMEDIES = {
+    "invalid_credentials": f"{_NOTHING} Type both again. An administrator can set another password.",
+    "rate_limited": f"{_NOTHING} Wait a minute, then try again.",
+    "unavailable": f"{_NOTHING} Try again in a moment; if it stays so, tell whoever runs this service.",
+    "internal": f"{_NOTHING} Try again; if it stays so, tell whoever runs this service.",
+    "cross_site": "A form counts only from the page itself: load the page again at its address, and decide there.",
+    "bad_request": f"{_NOTHING} Load the page again at its address, and decide there.",
+    "forbidden": f"{_NOTHING} If somebody else is to do this, they sign in here with their name and password.",
+}
+"""What to do after each problem, by its code."""
 
 
 async def visit(request: RequestContext) -> Response:
@@ -44,7 +60,7 @@ async def visit(request: RequestContext) -> Response:
 
 async def decide(request: RequestContext) -> Response:
     """The asker confirms, or gives up."""
-    return await _decision(request, _of_visit, Decisions.ask, _asker_page)
+    return await _decision(request, _of_visit, Decisions.ask, _asker_page, withdraw=Decisions.withdraw)
 
 
 async def visit_to_approve(request: RequestContext) -> Response:
@@ -80,11 +96,12 @@ class _Attempt:
         if problem is None:
             return PageForm(signed_in)
         retype = problem.code == "invalid_credentials" and bool(self.username)
-        return PageForm(signed_in, self.username, retype, problem.detail or _title(problem))
+        return PageForm(signed_in, self.username, retype, problem.detail or problem.title, _remedy(problem))
 
 
 _Find = Callable[[RequestContext], Awaitable[Interaction]]
 _Take = Callable[..., Awaitable[Interaction]]
+_Withdraw = Callable[..., Awaitable[Interaction]]
 _Show = Callable[[RequestContext, Interaction, _Attempt], Awaitable[str]]
 
 
@@ -93,11 +110,16 @@ async def _page(request: RequestContext, find: _Find, show: _Show) -> Response:
     try:
         return await _shown(request, await find(request), show, _Attempt())
     except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
-        return _error_page(error)
+        return _error_page(request, error)
 
 
-async def _decision(request: RequestContext, find: _Find, take: _Take, show: _Show) -> Response:
-    """What a person decides on a page (`take`, a method of `Decisions`), and that page again."""
+async def _decision(
+    request: RequestContext, find: _Find, take: _Take, show: _Show, *, withdraw: _Withdraw | None = None
+) -> Response:
+    """What a person decides on a page (`take`, a method of `Decisions`), and that page again.
+
+    `withdraw`: what "deny" without a name does on a page whose asker has signed in; its address is the asker's alone.
+    """
     try:
         request.require_own_site()
         fields = await read_page_form(request)
@@ -107,18 +129,15 @@ async def _decision(request: RequestContext, find: _Find, take: _Take, show: _Sh
             if fields.get("decision") not in ("allow", "deny"):
                 raise bad_request("the decision is allow or deny")
             allow = fields["decision"] == "allow"
+            decisions = request.runtime.decisions
+            where = {"host": host(request), "address": request.client_ip or ""}
             try:
-                shown = await _person(request, fields)
-                attempt = replace(attempt, person=shown.username)
-                decisions = request.runtime.decisions
-                interaction = await take(
-                    decisions,
-                    interaction,
-                    shown,
-                    allow=allow,
-                    host=host(request),
-                    address=request.client_ip or "",
-                )
+                if withdraw and interaction.asker is not None and not allow and not attempt.username:
+                    interaction = await withdraw(decisions, interaction, **where)
+                else:
+                    shown = await _person(request, fields)
+                    attempt = replace(attempt, person=shown.username)
+                    interaction = await take(decisions, interaction, shown, allow=allow, **where)
             except Exception as error:  # noqa: BLE001  # the page again, as it is by now, with what went wrong
                 interaction, attempt = await find(request), replace(attempt, problem=problem_of(error))
         if interaction.decision is not Decision.OPEN:
@@ -126,7 +145,7 @@ async def _decision(request: RequestContext, find: _Find, take: _Take, show: _Sh
             return RedirectResponse(request.own_path, 303, NO_STORE)
         return await _shown(request, interaction, show, attempt)
     except Exception as error:  # noqa: BLE001  # for a person, the table's answer is a page as well
-        return _error_page(error)
+        return _error_page(request, error)
 
 
 async def _of_visit(request: RequestContext) -> Interaction:
@@ -165,44 +184,54 @@ async def _signed_in(request: RequestContext) -> str | None:
 async def _shown(
     request: RequestContext, interaction: Interaction, show: _Show, attempt: _Attempt
 ) -> Response:
-    match interaction.decision:
-        case Decision.GRANTED:
-            return page_response(pages.granted_page())
-        case Decision.DENIED:
-            return page_response(pages.denied_page())
-        case Decision.OPEN:
-            return page_response(await show(request, interaction, attempt), attempt.status)
+    if interaction.decision is Decision.OPEN:
+        return page_response(request, await show(request, interaction, attempt), attempt.status)
+    try:
+        question = _question(request, interaction)
+    except CaveatsError:  # the key of its ticket is gone
+        question = None
+    return page_response(request, request.runtime.pages.decided(_service(request), interaction, question))
 
 
 async def _asker_page(request: RequestContext, interaction: Interaction, attempt: _Attempt) -> str:
-    question = request.runtime.decisions.question(interaction, host=host(request))
+    pages, question = request.runtime.pages, _question(request, interaction)
     form = attempt.form(await _signed_in(request))
     if interaction.asker is None:
-        return pages.sign_in_page(question, interaction.client_ip, form)
+        return pages.sign_in(_service(request), interaction, question, form)
     approve_url = f"{request.own_url}/discharge/approve/{approve_secret(request.param('visit'))}"
-    return pages.waiting_page(question, interaction.asker, approve_url, form)
+    return pages.waiting(_service(request), interaction, question, approve_url, form)
 
 
 async def _approvers_page(request: RequestContext, interaction: Interaction, attempt: _Attempt) -> str:
+    pages = request.runtime.pages
     if interaction.asker is None:
-        return pages.not_yet_page()
-    question = request.runtime.decisions.question(interaction, host=host(request))
+        return pages.not_yet(_service(request))
+    question = _question(request, interaction)
     signed_in = await _signed_in(request)
     approved = (attempt.person or signed_in) in interaction.approvers
-    return pages.approve_page(
-        question, interaction.asker, interaction.client_ip, attempt.form(signed_in), approved=approved
-    )
+    return pages.approve(_service(request), interaction, question, attempt.form(signed_in), approved=approved)
 
 
-def _error_page(error: Exception) -> Response:
+def _question(request: RequestContext, interaction: Interaction) -> Question:
+    return request.runtime.decisions.question(interaction, host=host(request))
+
+
+def _service(request: RequestContext) -> str:
+    """What the service is called on its pages."""
+    return request.runtime.settings.service_name or urlsplit(request.own_url).netloc
+
+
+def _error_page(request: RequestContext, error: Exception) -> Response:
+    pages, service = request.runtime.pages, _service(request)
     if isinstance(error, UnknownInteraction):
-        return page_response(pages.error_page("Nothing to decide here", _GONE), 404)
+        return page_response(request, pages.error(service, "Nothing to decide here", _GONE, _NOTHING), 404)
     problem = problem_of(error)
-    return page_response(pages.error_page(_title(problem), problem.detail), _page_status(problem))
+    page = pages.error(service, problem.title, problem.detail, _remedy(problem))
+    return page_response(request, page, _page_status(problem))
 
 
-def _title(problem: Problem) -> str:
-    return problem.title
+def _remedy(problem: Problem) -> str:
+    return _REMEDIES.get(problem.code, f"{_NOTHING} {_BEGIN_AGAIN}")
 
 
 def _page_status(problem: Problem) -> int:

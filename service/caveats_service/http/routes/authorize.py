@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from starlette.responses import Response
 
+from caveats import UnsatisfiedCaveats
 from caveats.http import (
     IncomingRequest,
     bad_request,
@@ -68,7 +69,11 @@ async def _authorize(request: RequestContext) -> Response:
             request.require_same_site_if_browser()
     asked = IncomingRequest(method, path, query, headers, peer)
     context = context_of(asked, settings.proxies, now=request.now, audience=audience, scopes=scopes)
-    grant = await runtime.tokens.verify(credential.text, context)
+    try:
+        grant = await runtime.tokens.verify(credential.text, context)
+    except UnsatisfiedCaveats as error:
+        unsaid = [kind for kind, fact in (("method", method), ("path", path)) if fact is None]
+        raise settings.unknown_proxies.explained(error, asked, kinds=("host", "client-ip", *unsaid)) from None
     return _Granted(grant)
 
 

@@ -25,6 +25,8 @@ from caveats_service.storage.engines.queue import Clock, FairQueue
 from caveats_service.storage.errors import (
     BackupElsewhere,
     BadValue,
+    DatabaseFull,
+    DatabaseReadOnly,
     StoreBroken,
     StoreError,
     StoreUnavailable,
@@ -63,8 +65,10 @@ _MIGRATING = timedelta(minutes=10)
 _MIGRATION_LOCK = int.from_bytes(b"caveats\0")
 
 _CONFLICTS = {"40001", "40P01"}
+_READ_ONLY = "25006"
 # The server takes no writes, or is stopping: all connections to it are closed.
-_NOT_WRITABLE = {"25006", "57P01", "57P02", "57P03"}
+_NOT_WRITABLE = {_READ_ONLY, "57P01", "57P02", "57P03"}
+_DISK_FULL = "53100"
 _LOST = ("08", "57P")
 _FULL = "53300"
 # What is wrong with the statement, the schema, the rights or the data: trying again changes nothing.
@@ -331,6 +335,10 @@ def _failure(error: BaseException | None, *, lost: bool) -> StoreError:
     """
     state = _state(error)
     message = f"{type(error).__name__} {state}: {_first_line(error)}"
+    if state == _READ_ONLY:
+        return DatabaseReadOnly(message)
+    if state == _DISK_FULL:
+        return DatabaseFull(message)
     if state in _CONFLICTS or lost:
         return TransactionAborted(message)
     if state.startswith(_TOO_LARGE) or isinstance(getattr(error, "__cause__", None), asyncpg.DataError):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import random
 import sqlite3
 import time
@@ -29,9 +30,12 @@ from caveats_service.storage.engines.file_lock import FileLock
 from caveats_service.storage.engines.queue import Clock, FairQueue
 from caveats_service.storage.errors import (
     BadValue,
+    DatabaseFull,
     DatabaseInUse,
+    DatabaseReadOnly,
     DatabaseReplaced,
     StoreBroken,
+    StoreError,
     StoreUnavailable,
 )
 from caveats_service.storage.files import create_if_missing, sync_folder
@@ -55,6 +59,20 @@ _FOR_GOOD = {
     *(sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE),
     *(sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_AUTH),
 }
+
+_KINDS: dict[int, type[StoreError]] = {
+    **dict.fromkeys(_FOR_GOOD, StoreBroken),
+    sqlite3.SQLITE_READONLY: DatabaseReadOnly,
+    sqlite3.SQLITE_FULL: DatabaseFull,
+    sqlite3.SQLITE_TOOBIG: BadValue,
+}
+"""The errors of SQLite's codes. After all others it may go better later."""
+_KINDS_OF_FILES: dict[int, type[StoreError]] = {
+    errno.EROFS: DatabaseReadOnly,
+    errno.ENOSPC: DatabaseFull,
+    errno.EDQUOT: DatabaseFull,
+}
+"""The same for the system's codes."""
 
 # secure_delete: a retired key's bytes are overwritten, not only unlinked.
 _PRAGMAS = ("foreign_keys=ON", "synchronous=FULL", "secure_delete=ON", "trusted_schema=OFF")
@@ -104,16 +122,14 @@ class Sqlite:
         """Errors of the driver, the pool and the disk become `StoreUnavailable`."""
         try:
             yield
-        except DBAPIError as error:
-            message = f"{type(error.orig).__name__}: {error.orig}"
-            code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_TOOBIG:
-                raise BadValue from None
-            raise (StoreBroken if code in _FOR_GOOD else StoreUnavailable)(message) from error
         except OverflowError:  # a whole number of more than 64 bits
             raise BadValue from None
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            kind = _kind(cause)
+            if kind is BadValue:
+                raise BadValue from None
+            raise kind(f"{type(cause).__name__}: {cause}") from error
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -298,6 +314,13 @@ class _Watch:
         if row is None:
             raise StoreUnavailable("the table meta has no row")
         return tuple(row)
+
+
+def _kind(cause: BaseException | None) -> type[StoreError]:
+    """The class of the store's error for one of SQLite or of the system."""
+    if isinstance(cause, OSError):
+        return _KINDS_OF_FILES.get(cause.errno or 0, StoreUnavailable)
+    return _KINDS.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, StoreUnavailable)
 
 
 def prepare_file(path: Path, patience: float) -> None:

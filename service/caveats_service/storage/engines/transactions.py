@@ -104,7 +104,7 @@ class Database:
         await self.run(work)
 
     async def check_writable(self) -> None:
-        """Return if the database takes writes, as one of this process within the last 5 s has shown.
+        """Return if the database takes writes, as the last one of this process, within the last 5 s, has shown.
 
         Otherwise write, once for all callers at a time. Raises `StoreUnavailable`: read-only, full or locked.
         """
@@ -156,20 +156,29 @@ class Database:
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction: committed durably on leaving, rolled back on any exception."""
-        with self._engine.failures():
-            self._open()
-            async with self._engine.write() as connection:
-                yield connection
-            self._written_at = time.monotonic()
+        async with self._noting_writes(self._engine.write) as connection:
+            yield connection
 
     @contextlib.asynccontextmanager
     async def exclusive_write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that excludes all other `exclusive_write`s: what it has read stays true until it ends."""
-        with self._engine.failures():
-            self._open()
-            async with self._engine.exclusive_write() as connection:
-                yield connection
-            self._written_at = time.monotonic()
+        async with self._noting_writes(self._engine.exclusive_write) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def _noting_writes(
+        self, begin: Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+    ) -> AsyncIterator[AsyncConnection]:
+        """A transaction that shows whether the database takes writes: see `check_writable`."""
+        try:
+            with self._engine.failures():
+                self._open()
+                async with begin() as connection:
+                    yield connection
+        except StoreUnavailable:
+            self._written_at = -_WRITE_PROVES
+            raise
+        self._written_at = time.monotonic()
 
     def exclusive_turn(self) -> AbstractAsyncContextManager[None]:
         """The turn for `exclusive_write`, for an operation that decides what to write once it has the turn."""

@@ -315,3 +315,50 @@ def test_otherwise_authorize_takes_neither(service: Service, user: User) -> None
             answer = http.get("/v1/authorize", headers=headers)
             assert problem(answer) == (401, "credential_required")
             assert answer.headers["www-authenticate"] == 'Bearer realm="caveats"'
+
+
+# A proxy that is not in CAVEATS_TRUSTED_PROXIES
+
+
+def test_a_proxy_that_is_not_trusted_is_named_in_the_refusal_and_once_in_the_log(
+    start: Callable[..., Service], capfd: pytest.CaptureFixture[str]
+) -> None:
+    service = start()
+    token = narrow(new_user(service).token(), "method = GET", "path = /a/*", "client-ip = 192.0.2.7")
+    sent = [("X-Forwarded-Method", "GET"), ("X-Forwarded-Uri", "/a/1"), ("X-Forwarded-For", "192.0.2.7")]
+    for _ in range(3):
+        failures = ask(service, token, sent).json()["failures"]
+        assert [failure["kind"] for failure in failures] == ["method", "path", "client-ip"]
+        for failure in failures:
+            assert failure["hint"].count("127.0.0.1 sends X-Forwarded-* and is not trusted") == 1
+            assert failure["hint"].count("CAVEATS_TRUSTED_PROXIES") == 1
+    log = capfd.readouterr().out
+    assert log.count("proxy_not_trusted") == 1
+    assert "127.0.0.1" in log
+
+
+@pytest.mark.parametrize("headers", [[], [("X-Original-Method", "GET"), ("X-Original-URI", "/b")]])
+def test_a_refusal_without_such_headers_says_nothing_of_proxies(
+    service: Service, headers: list[tuple[str, str]]
+) -> None:
+    token = narrow(new_user(service).token(), "path = /a/*")
+    assert "PROXIES" not in ask(service, token, headers).text
+
+
+def test_a_sign_in_through_a_proxy_that_is_not_trusted_says_what_to_set(
+    start: Callable[..., Service], capfd: pytest.CaptureFixture[str]
+) -> None:
+    service = start()
+    user = new_user(service)
+    body = {"username": user.username, "password": user.password}
+    behind = {
+        "X-Forwarded-Host": "auth.example",
+        "X-Forwarded-For": "192.0.2.7",
+        "Origin": "https://auth.example",
+    }
+    with service.client(headers=behind) as http:
+        answer = http.post("/v1/session", json=body)
+        assert problem(answer) == (403, "cross_site")
+        assert "CAVEATS_TRUSTED_PROXIES" in answer.json()["detail"]
+        assert http.post("/v1/tokens", json={**body, "password": "another one"}).status_code in (401, 403)
+    assert capfd.readouterr().out.count("proxy_not_trusted") == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from caveats_service.storage import Store, StoreUnavailable
+from caveats_service.storage import DatabaseFull, DatabaseReadOnly, Store, StoreUnavailable
 from caveats_service.storage.errors import BadValue, SchemaError, StoreBroken
 from tests.support.service import Service, admin_token, bearer, execute, problem, serving
 from tests.support.store import NOW, PostgresPlace, new_place
@@ -79,7 +79,8 @@ async def test_a_role_that_may_not_write_is_refused_for_good_and_the_service_say
                     assert "retry-after" not in answer.headers
                     ready = http.get("/readyz")
                     assert problem(ready) == (503, "unavailable")
-                    assert "permission denied for table" in ready.json()["detail"]
+                    assert ready.json()["reason"] == "database_refuses"
+                    assert "permission denied" not in ready.text
                     await place.execute(f"GRANT {everything}")
                     assert http.get("/readyz").status_code == 200
             assert "permission denied for table" in capfd.readouterr().out
@@ -136,3 +137,26 @@ async def test_a_full_disk_and_a_lock_may_be_better_later(store: Store, place: A
     with pytest.raises(StoreUnavailable, match="full") as refused:
         await store.check_writable()
     assert not isinstance(refused.value, StoreBroken)
+
+
+async def test_both_databases_say_that_they_take_no_writes(store: Store, place: Any) -> None:
+    if not isinstance(place, PostgresPlace):
+        async with store._engine._writer.connect() as connection:  # type: ignore[attr-defined]
+            await connection.exec_driver_sql("PRAGMA query_only = ON")
+    else:
+        name = place.url.rpartition("/")[2].partition("?")[0]
+        await place.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        await store.close()
+    with pytest.raises(DatabaseReadOnly):
+        await store.users.create("alice", "hash", now=NOW, actor="a")
+
+
+async def test_a_full_disk_has_an_error_of_its_own(store: Store, place: Any) -> None:
+    if isinstance(place, PostgresPlace):
+        function = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'full' USING ERRCODE = '53100'; END $$"
+        await place.execute(f"{function}; CREATE TRIGGER t BEFORE INSERT ON users EXECUTE FUNCTION f()")
+    else:
+        async with store._engine._writer.connect() as connection:  # type: ignore[attr-defined]
+            await connection.exec_driver_sql("PRAGMA max_page_count = 1")
+    with pytest.raises(DatabaseFull):
+        await store.users.create("a" * 60, "hash" * 5000, now=NOW, actor="a")

@@ -166,6 +166,20 @@ def test_an_expired_login_is_told_from_a_revoked_one(service: Service) -> None:
     good(run("whoami"))
 
 
+def test_an_expired_login_is_known_without_the_service(mint: Callable[..., Macaroon]) -> None:
+    away = "http://127.0.0.1:9"
+    for life, code, words in (
+        (-1, 3, f"the stored login at {away} has expired 1 h ago"),
+        (1, 6, "cannot reach"),
+    ):
+        login = mint(now=datetime.now(UTC) - timedelta(hours=2), life=timedelta(hours=2 + life))
+        Credentials.here().save(Login(away, "alice", login.encode()))
+        for command in (("whoami",), ("issue",), ("tokens",), ("renew",)):
+            done = run(*command)
+            assert done.exit_code == code, done.stderr
+            assert words in done.stderr
+
+
 def test_who_lacks_the_scope_of_an_administrator_is_told_the_login_that_gives_it(service: Service) -> None:
     good(run("login", "admin", "--url", service.url, password=ADMIN_PASSWORD))
     for command in (

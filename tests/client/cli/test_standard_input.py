@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import socket
 import subprocess
 import sys
@@ -145,6 +146,20 @@ def test_a_file_is_left_behind_its_token(token: Macaroon, tmp_path: Path) -> Non
     with (tmp_path / "tokens").open("rb", buffering=0) as file:
         assert ended(started("inspect", stdin=file))[0] == 0
         assert file.read() == b"next\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [40, 500])
+def test_what_is_pasted_at_a_terminal_ends_with_the_token(width: int, token: Macaroon) -> None:
+    """Nobody has to know Ctrl-D."""
+    ours, theirs = pty.openpty()
+    process = started("inspect", "--json", "-", stdin=theirs)
+    os.close(theirs)
+    text = token.encode()
+    os.write(ours, "".join(f"  {text[at : at + width]}\n" for at in range(0, len(text), width)).encode())
+    code, out, _ = ended(process)
+    os.close(ours)
+    assert (code, user_of(out)) == (0, "alice")
 
 
 @pytest.mark.slow

@@ -173,7 +173,9 @@ class Credentials:
             finally:
                 lock.release()
         except OSError as error:
-            raise CredentialsError(f"cannot write {self.path}: {error.strerror or error}") from error
+            raise CredentialsError(
+                f"cannot write {self.path}: {error.strerror or error}; {FOLDER_VARIABLE} names another folder"
+            ) from error
 
     def _write(self, logins: Logins) -> None:
         text = json.dumps(_members(logins), indent=2) + "\n"

@@ -7,18 +7,17 @@ shell, as it is.
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from caveats import Bundle, Caveat, CaveatsError, ThirdPartyCaveat, effective
-from caveats_client.api.errors import Forbidden, NotAuthenticated
+from caveats_client.api.errors import Forbidden, NotAuthenticated, Unavailable
 from caveats_client.cli.credentials import Credentials, CredentialsError
 from caveats_client.cli.durations import relative
 from caveats_client.cli.output import moment
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from caveats_client.api.errors import ClientError
     from caveats_client.cli.inputs import TokenInput
 
@@ -38,13 +37,20 @@ def sign_in(url: str, username: str = "", *, scope: str = "", allow_http: bool =
     return typed("login", *name, "--url", url, *wanted, *(("--allow-http",) if allow_http else ()))
 
 
-def explain(
+def explained(
     error: ClientError, found: TokenInput | None, url: str, now: datetime, *, allow_http: bool
-) -> None:
-    """Add to the error's message what the token tells of it, and what to type. `url`: the service that was asked."""
+) -> ClientError:
+    """The error with what the token tells of it in its message, and what to type. `url`: the service that was asked.
+
+    Of a service that is away it is not waited for the answer that a stored login has expired.
+    """
+    stored = found is not None and found.login is not None
+    if found is not None and stored and isinstance(error, Unavailable) and _expiry(found.bundle) <= now:
+        error = NotAuthenticated(error.detail, code=_NOT_LIVE[0])
     words = _words(error, found, url, now, allow_http=allow_http)
     if words is not None:
         error.detail = words
+    return error
 
 
 def _words(
@@ -63,8 +69,8 @@ def _words(
         return None
     what = "the token" if found.login is None else f"the stored login at {url}"
     login = sign_in(url, user, allow_http=allow_http)
-    expired = effective(_caveats(bundle)).expires_at
-    if expired is not None and expired <= now:
+    expired = _expiry(bundle)
+    if expired <= now:
         return f"{what} has expired {relative(expired, now)} ({moment(expired)}); to get another: {login}"
     if other := _other_service(bundle, found, url):
         return f"{what} is one of {other}: {url} does not accept it"
@@ -78,6 +84,11 @@ def _words(
         else "it was revoked, or never valid here"
     )
     return f"{what} is not accepted and has not expired: {why}; to get another: {login}"
+
+
+def _expiry(bundle: Bundle) -> datetime:
+    """When the token expires; the end of time if it does not say."""
+    return effective(_caveats(bundle)).expires_at or datetime.max.replace(tzinfo=UTC)
 
 
 def _caveats(bundle: Bundle) -> list[Caveat]:

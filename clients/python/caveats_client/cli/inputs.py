@@ -116,7 +116,8 @@ def given_token(
     """
     if argument == STANDARD_INPUT:
         with _reminder("reading a token from standard input"):
-            return _input(standard_input.everything(), _STANDARD_INPUT)
+            pasted = standard_input.everything(lambda text: is_token(unwrapped(text)))
+        return _input(pasted, _STANDARD_INPUT)
     if argument is not None:
         return _input(argument, "the argument")
     from_environment = os.environ.get(TOKEN_VARIABLE)

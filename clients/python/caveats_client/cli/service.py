@@ -12,7 +12,7 @@ from caveats_client.api.errors import ClientError
 from caveats_client.cli import inputs
 from caveats_client.cli.credentials import Credentials, CredentialsError, Logins
 from caveats_client.cli.exit_codes import CliError, ExitCode
-from caveats_client.cli.hints import explain
+from caveats_client.cli.hints import explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,8 +81,7 @@ def client_for(
         try:
             yield client
         except ClientError as error:
-            explain(error, found, client.url, inputs.now(), allow_http=allow_http)
-            raise
+            raise explained(error, found, client.url, inputs.now(), allow_http=allow_http) from error
 
 
 def readable_logins() -> Logins:

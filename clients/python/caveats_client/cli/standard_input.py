@@ -84,10 +84,25 @@ def glimpse() -> bytes:
         return b"" if peek is None else peek()
 
 
-def everything() -> str:
-    """All of standard input, up to 64 KiB, as text. Raises `CliError` if it is none."""
+def everything(enough: Callable[[str], bool]) -> str:
+    """All of standard input, up to 64 KiB, as text. Raises `CliError` if it is none.
+
+    At a terminal it ends with the line that makes it `enough`, or with an empty one behind others: nobody has to know how
+    to end it.
+    """
+    if sys.stdin.isatty():
+        return _lines(enough)
     buffer = getattr(sys.stdin, "buffer", None)
     return text_of(buffer.read(LONGEST + 1) if buffer is not None else sys.stdin.read(LONGEST + 1).encode())
+
+
+def _lines(enough: Callable[[str], bool]) -> str:
+    text = ""
+    while len(text) <= LONGEST and (line := sys.stdin.readline()):
+        text += line
+        if enough(text) or (text.strip() and not line.strip()):
+            break
+    return text
 
 
 def text_of(data: bytes) -> str:

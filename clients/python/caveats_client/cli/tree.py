@@ -9,6 +9,7 @@ from rich.tree import Tree
 
 from caveats.kinds import MomentCaveat, Path
 from caveats_client.cli.durations import relative
+from caveats_client.cli.hints import typed
 from caveats_client.cli.inspection import ISSUER, UNKNOWN, Inspection, Link, ThirdPartyLink
 from caveats_client.cli.output import moment
 from caveats_client.cli.render import expiry, in_short, line, lines, rows, styled
@@ -115,10 +116,16 @@ def authority(inspection: Inspection, now: datetime) -> Table:
     lines += [("note", note) for note in left.notes]
     lines += [("and", str(caveat)) for caveat in left.others]
     missing = [link.location for link in inspection.third_parties if link.discharge is None]
-    lines += [("needs", f"a discharge from {location or '(no location)'}") for location in missing]
+    lines += [("needs", _needed(location)) for location in missing]
     if inspection.stray_discharges:
         lines.append(("stray", styled("a discharge that no caveat asks for: every verifier refuses", "red")))
     return rows(lines)
+
+
+def _needed(location: str) -> str:
+    if not location:
+        return "a discharge from (no location)"
+    return f"a discharge from {location}; to collect it: {typed('discharge', '--allow', location)}"
 
 
 def _readable(word: str) -> str:

@@ -8,7 +8,6 @@ ARGS ?=
 AT_ONCE = -n $(shell $(PYTHON) -c 'import os; print(min(6, os.cpu_count() * 3 // 2))') --dist worksteal
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PINNED := --constraint constraints.txt
 EXTRAS := -e '.[service,client,frameworks]'
 LEAST := (3, 11)
@@ -52,9 +51,9 @@ types: $(VENV)/with-lint ## mypy, strict
 imports: $(VENV)/with-lint ## who may import whom
 	$(BIN)/lint-imports
 
-wheel: $(VENV)/with-test ## build the wheel into dist, and test a wheel as installed
+wheel: $(VENV)/with-test ## build the wheel and the sdist into dist, and test both as installed
 	rm -rf dist
-	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	$(BIN)/python -m hatchling build --directory dist
 	$(BIN)/pytest -m wheel tests/test_wheel.py $(ARGS)
 
 mutants: $(VENV)/with-test $(VENV)/with-mutation ## change the core line by line: do the tests notice? ARGS="--show keys" names a room
@@ -86,17 +85,33 @@ clean: ## remove .venv and all that can be made again; ./data stays
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(NEW_ENOUGH)
-	@echo "Setting up $(VENV) ..."
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) install $(PINNED) pip
-	@$(PIP) install $(PINNED) --group build
-	@$(PIP) install $(PINNED) --no-build-isolation $(EXTRAS)
+	@echo "Setting up $(VENV): about 60 packages are fetched and installed, once. It takes a minute or two."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "  a virtual environment"; $(PYTHON) -m venv --clear $(VENV); }
+	@$(call INSTALL,pip itself,pip)
+	@$(call INSTALL,what builds the package,--group build)
+	@$(call INSTALL,Caveats and all that it uses,--no-build-isolation $(EXTRAS))
 	@touch $@
 
 $(VENV)/with-%: $(VENV)/ready
-	@echo "Setting up $(VENV): $* ..."
-	@$(PIP) install $(PINNED) --group $*
+	@echo "Setting up $(VENV) for '$*': its packages are fetched and installed, once. It takes up to a minute."
+	@$(call INSTALL,the packages of '$*',--group $*)
 	@touch $@
+
+# $(call INSTALL,what it is,arguments of pip): says what, and on a terminal counts the packages while pip is silent.
+define INSTALL
+echo "  $(1) ..."; terminal=; [ ! -t 1 ] || terminal=1; \
+TERMINAL="$$terminal" COMMAND="$(BIN)/python -m pip --disable-pip-version-check install $(PINNED) $(2)" awk 'BEGIN { \
+  while ((ENVIRON["COMMAND"] | getline line) > 0) { \
+    split(line, word, " "); \
+    if (word[1] == "Collecting") said = "    packages found: " ++count ", now " word[2]; \
+    else if (word[1] == "Installing") said = "    installing"; \
+    else continue; \
+    if (ENVIRON["TERMINAL"]) { printf "\r%-76s\r", substr(said, 1, 76); fflush(); } \
+  } \
+  if (ENVIRON["TERMINAL"]) printf "%76s\r", ""; \
+  exit (close(ENVIRON["COMMAND"]) != 0) }' || { \
+  echo "Setting up $(VENV) did not work; what pip says is above. The same command tries again."; exit 1; }
+endef
 
 define NEW_ENOUGH
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < $(LEAST))' || { \

@@ -37,11 +37,13 @@ name. Usage:
 
 Rooms, the lowest first: `token` (the bytes), `keys` and `kinds` (what opens them, what they mean), `macaroon` (the
 value), `revocation`, `third_party`, `verification` (the decision), `bakery` (Canonical's dialect), `testing` (the kit for
-kinds of your own). Beside them `errors`, `pickling`, `forks`, `limits`, `context`, `durations`, `printable` and `http`, the
-head of a request. Everything below is importable from here; what only services need is handed on by its room.
+kinds of your own). Beside them `errors`, `pickling`, `forks`, `extras`, `limits`, `context`, `durations`, `printable` and
+`http`, the head of a request. Everything below is importable from here; what only services need is handed on by its room.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from caveats.context import Context
 from caveats.errors import (
@@ -188,3 +190,16 @@ __all__ = [
     "unsatisfied",
     "verify",
 ]
+
+if TYPE_CHECKING:
+    __version__: str
+    """The version of the distribution, as installed."""
+else:
+
+    def __getattr__(name: str) -> str:
+        # Read when it is asked for: it stands in a file, and an import reads none.
+        if name == "__version__":
+            from importlib.metadata import version  # noqa: PLC0415  # 20 ms, for those who ask
+
+            return version("caveats")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

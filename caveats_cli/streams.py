@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-import click
-
 
 def prepare() -> None:
     """Make standard streams that any command can use. Data that cannot be written ends the command, messages do not.
@@ -93,7 +91,7 @@ class _Data(io.TextIOWrapper):
         discard(self.fileno())
         if error.errno == errno.EPIPE:
             end_as_by_a_closed_pipe()
-        raise click.ClickException(f"cannot write to standard output: {error.strerror}") from error
+        raise _no_output(str(error.strerror)) from error
 
 
 class _Messages(io.TextIOWrapper):
@@ -115,8 +113,14 @@ class _NoOutput(io.StringIO):
     def write(self, text: str) -> int:
         """Raises `click.ClickException`, unless there is nothing to write."""
         if text:
-            raise click.ClickException("cannot write to standard output: it is closed")
+            raise _no_output("it is closed")
         return 0
+
+
+def _no_output(reason: str) -> Exception:
+    import click  # noqa: PLC0415  # whoever lacks the extra is told so by the program, which needs its streams for that
+
+    return click.ClickException(f"cannot write to standard output: {reason}")
 
 
 def discard(handle: int) -> None:

@@ -1,7 +1,8 @@
 """The docs are true: every block is run against a real service, every reference agrees with the code it describes.
 
-A `console` block is a shell session: lines with `$ ` are commands, the rest is what they print, `...` stands for
-anything. A `python` block is a doctest where it has `>>>`, else a script; the blocks of one page share their names.
+An `sh` block is pasted whole into a shell on a terminal; an `output` block is what the one before it prints, where `...`
+stands for anything. A `console` block is a shell session: lines with `$ ` are commands, the rest is what they print. A
+`python` block is a doctest where it has `>>>`, else a script; the blocks of one page share their names.
 An `http` block is a request, and the one after it the answer. Pages run in a folder of their own, where the
 service is `http://127.0.0.1:8080`, alice has an account, and `examples` is what it is here.
 """
@@ -25,16 +26,19 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
+from pathspec import GitIgnoreSpec
 from pydantic import BaseModel
 
 from caveats import Macaroon, standard_checkers
 from caveats.http import TITLES
 from caveats.kinds import STANDARD
 from caveats_client import Client
+from caveats_client.verifiers.local import LocalVerifier
 from caveats_service.app import ROUTES
 from caveats_service.discharge.routes import schemas as discharge_schemas
 from caveats_service.http import schemas
 from caveats_service.settings import describe_settings
+from tests.support.terminal import Pasted, Terminal
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
@@ -44,7 +48,7 @@ from local_service import ADMIN_PASSWORD, LocalService, local_service  # noqa: E
 DOCS = ROOT / "docs"
 OTHERS = {"cli.md", "client.md", "benchmarks.md"}
 PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.glob("*.md") if page.name not in OTHERS)]
-LANGUAGES = {"console", "python", "http", "json", "text", "nginx", "caddy", "toml", "mermaid"}
+LANGUAGES = {"sh", "output", "console", "python", "http", "json", "text", "nginx", "caddy", "toml", "mermaid"}
 ADDRESS = "http://127.0.0.1:8080"
 PASSWORD = "correct horse battery staple"
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -83,6 +87,9 @@ class Reader:
     service: LocalService
     names: dict[str, object] = field(default_factory=lambda: {"__name__": "docs"})
     asked: httpx.Response | None = None
+    terminal: Terminal | None = None
+    pasted: Pasted | None = None
+    """What the last `sh` block has printed, until somebody has looked."""
 
     def __post_init__(self) -> None:
         folder = self.service.folder
@@ -102,8 +109,10 @@ class Reader:
     def close(self) -> None:
         """The shell goes, with whatever it left running, and the page's connections."""
         for value in self.names.values():
-            if isinstance(value, Client):
+            if isinstance(value, Client | LocalVerifier):
                 value.close()
+        if self.terminal is not None:
+            self.terminal.close()
         os.killpg(self.shell.pid, signal.SIGKILL)
         self.shell.communicate()
 
@@ -111,7 +120,13 @@ class Reader:
         return text.replace(ADDRESS, self.service.url)
 
     def follow(self, block: Block) -> None:
+        if block.language != "output":
+            self.look()
         match block.language:
+            case "sh":
+                self.paste(block)
+            case "output":
+                self.compare(block)
             case "console":
                 self.type(block)
             case "python":
@@ -122,6 +137,40 @@ class Reader:
                 json.loads(block.text)
             case _:
                 pass
+
+    def paste(self, block: Block) -> None:
+        """Into a terminal whose shell knows nothing that the page does not say: no address, no password."""
+        if block.text.startswith("make "):
+            self.pasted = Pasted(self.run(block.text.strip()), [0])
+            return
+        if self.terminal is None:
+            known = ("CAVEATS_URL", "CAVEATS_PASSWORD")
+            environment = {
+                name: value for name, value in self.service.environment.items() if name not in known
+            }
+            self.terminal = Terminal(self.service.folder, environment)
+        answers = {
+            f"Password of {name} at {self.service.url}: ": password
+            for name, password in (("admin", self.admin_password()), ("alice", PASSWORD))
+        }
+        self.pasted = self.terminal.paste(self.here(block.text), answers)
+
+    def admin_password(self) -> str:
+        """What the first start has printed, or the one that was set."""
+        found = re.search(r"Password: (\S+)", self.run("make run"))
+        return found[1] if found else ADMIN_PASSWORD
+
+    def compare(self, block: Block) -> None:
+        assert self.pasted is not None, f"{block.place}: the output of nothing"
+        expected, got = self.here(block.text), self.pasted.text
+        got = re.sub(r"^Password of .*:\n", "", got, flags=re.MULTILINE)
+        assert _same(expected, got, doctest.ELLIPSIS), f"{block.place}\n\nexpected:\n{expected}\ngot:\n{got}"
+        self.pasted = None
+
+    def look(self) -> None:
+        """The commands of a block whose output the page does not show have all done their work."""
+        pasted, self.pasted = self.pasted, None
+        assert pasted is None or not any(pasted.codes), pasted
 
     def type(self, block: Block) -> None:
         for command, expected in sessions(block.text):
@@ -216,7 +265,7 @@ def test_every_block_of_a_page_does_what_it_says(
 ) -> None:
     found = blocks(page)
     assert {block.language for block in found} <= LANGUAGES
-    if not any(block.language in ("console", "python", "http") for block in found):
+    if not any(block.language in ("sh", "console", "python", "http") for block in found):
         return
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("CAVEATS_")]:
@@ -227,6 +276,7 @@ def test_every_block_of_a_page_does_what_it_says(
         if page.name != "README.md":
             service.add_user("alice", PASSWORD)
         with Client(service.url) as client:
+            before = {path.name for path in tmp_path.iterdir()} | {"examples", "config"}
             reader = Reader(service)
             try:
                 if page.name != "README.md":
@@ -236,8 +286,37 @@ def test_every_block_of_a_page_does_what_it_says(
                     ).encode()
                 for block in found:
                     reader.follow(block)
+                reader.look()
             finally:
                 reader.close()
+            made = [path for path in tmp_path.iterdir() if path.name not in before]
+            seen = [path.name for path in made if not IGNORED.match_file(path.name + "/" * path.is_dir())]
+            assert not seen, "git would see what the page makes"
+
+
+IGNORED = GitIgnoreSpec.from_lines((ROOT / ".gitignore").read_text("utf-8").splitlines())
+_ASKS = re.compile(r"caveats (login|register|passwd)|caveats-service users (add|passwd)")
+
+
+def test_commands_can_be_pasted_block_by_block() -> None:
+    """No block has prompts or output in it, none a comment, which an interactive zsh does not know; and who asks for a
+    password stands alone, or the password would be the next line."""
+    assert not [block.place for block in blocks(ROOT / "README.md") if block.language == "console"]
+    for block in (block for page in PAGES for block in blocks(page)):
+        if block.language == "sh":
+            commands = block.text.splitlines()
+            for command in commands:
+                assert not command.startswith(("$", ">", "#")), f"{block.place}: {command}"
+                assert " #" not in command, f"{block.place}: {command}"
+                asks = _ASKS.search(command) is not None and "--password-stdin" not in command
+                assert not asks or len(commands) == 1, f"{block.place}: {command} asks for a password"
+
+
+@pytest.mark.parametrize(
+    "name", ["photos.keys", "photos.verifier", "caveats.backup", "monday.backup", "state/", "data/", ".venv/"]
+)
+def test_git_does_not_see_what_the_readme_makes(name: str) -> None:
+    assert IGNORED.match_file(name)
 
 
 def anchors(page: Path) -> set[str]:

@@ -1,17 +1,25 @@
-"""The wheel, as a user installs it: what it holds, and that all of it works away from the checkout.
+"""The wheel and the sdist, as a user installs them: what they hold, and that all of it works away from the checkout.
 
-Slow, so `make wheel` runs it and `make test` does not. Needs no index: the dependencies are those installed here.
+Slow, so `make wheel` runs it and `make test` does not. The first part needs no package index: the dependencies are those
+installed here. The second part installs from one, as the README says; it is left out where none can be reached.
 """
 
 from __future__ import annotations
 
+import email
+import email.message
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,22 +58,26 @@ except UnsatisfiedCaveats as refusal:
 """
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+def surroundings(**given: str) -> dict[str, str]:
+    """The environment of a command: nothing of this process's may lead back to the checkout."""
+    ours = ("PYTHON", "CAVEATS_", "VIRTUAL_ENV")
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return outside | {"PYTHONDONTWRITEBYTECODE": "1"} | given
+
+
+def run(*command: str | Path, cwd: Path, expect: int = 0, **given: str) -> str:
     """What the command printed; a failure shows it all."""
-    # Nothing of this process's surroundings may lead back to the checkout.
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CAVEATS_"))
-    }
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
+        env=surroundings(**given),
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == expect, done.stdout
     return done.stdout
 
 
@@ -86,6 +98,26 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, *build, cwd=folder)
     (made,) = folder.iterdir()
     return made
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", folder, cwd=ROOT)
+    (made,) = folder.iterdir()
+    return made
+
+
+def metadata(wheel: Path) -> email.message.Message:
+    (name,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
+    return email.message_from_bytes(zipfile.ZipFile(wheel).read(name))
+
+
+def describe(wheel: Path) -> str:
+    """What a package index shows."""
+    text = metadata(wheel).get_payload(decode=True)
+    assert isinstance(text, bytes)
+    return text.decode()
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +161,48 @@ def test_the_licence_comes_along(wheel: Path) -> None:
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in zipfile.ZipFile(wheel).namelist())
 
 
+def test_the_sdist_makes_the_same_wheel(wheel: Path, sdist: Path, tmp_path: Path) -> None:
+    build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path)
+    run(sys.executable, *build, sdist, cwd=tmp_path)
+    (made,) = tmp_path.glob("*.whl")
+    assert sorted(zipfile.ZipFile(made).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
+    assert metadata(made).as_string() == metadata(wheel).as_string()
+
+
+def test_the_sdist_holds_no_tests_and_nobodys_files(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        held = {Path(name).parts[1] for name in archive.getnames() if len(Path(name).parts) > 1}
+    packages = {"caveats", "caveats_cli", "service", "clients"}
+    texts = {"LICENSE", "README.md", "CHANGELOG.md", "PKG-INFO", "pyproject.toml", ".gitignore"}
+    assert held == packages | texts
+
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def test_the_description_is_the_readme_with_absolute_links(wheel: Path) -> None:
+    description = describe(wheel)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    links = _LINK.findall(description)
+    assert len(links) == len(_LINK.findall(readme)) > 20
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert metadata(wheel)["Description-Content-Type"] == "text/markdown"
+    assert _LINK.sub("", description).split() == _LINK.sub("", readme).split()
+
+
+def test_the_project_has_addresses_and_nothing_is_published_under_a_placeholder(wheel: Path) -> None:
+    """`.example` belongs to nobody (RFC 2606), and a package index takes nothing that is "Private"."""
+    urls = dict(one.split(", ", 1) for one in metadata(wheel).get_all("Project-URL", []))
+    assert {"Documentation", "Changelog", "Security"} <= urls.keys()
+    description = describe(wheel)
+    for url in urls.values():
+        host, _, path = url.removeprefix("https://").partition("/")
+        assert (ROOT / path).exists(), url
+        assert f"](https://{host}/" in description, "the addresses are of one place"
+        private = "Private :: Do Not Upload" in metadata(wheel).get_all("Classifier", [])
+        assert private == host.endswith(".example")
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_code_under_test_is_the_installed_one(installed: Path, package: str) -> None:
     found = run(
@@ -157,3 +231,155 @@ def test_the_library_passes_its_tests_from_there(installed: Path, tmp_path: Path
     where = run(installed / "python", "-c", "import caveats; print(caveats.__path__[0])", cwd=tmp_path)
     assert Path(where.strip()).is_relative_to(installed.parent)
     assert " passed" in run(*pytest_from, tmp_path / "tests" / "caveats", cwd=tmp_path)
+
+
+# From a package index, with what the README tells to type.
+
+
+_INSTALL = re.compile(r"^\| (pip|uv.*|pipx) \| `(.+)` \|$", re.MULTILINE)
+WAYS = dict(_INSTALL.findall((ROOT / "README.md").read_text("utf-8")))
+PASSWORD = "the admin of a moment"
+
+
+def pip_says(folder: Path) -> dict[str, str]:
+    """How pip reaches its index here: uv reads none of pip's settings."""
+    listed = run(sys.executable, "-m", "pip", "config", "list", cwd=folder)
+    return dict(re.findall(r"^\S*?([\w-]+)='(.*)'$", listed, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which uv and pipx are programs, and install what constraints.txt has from the package index."""
+    folder = tmp_path_factory.mktemp("tools")
+    venv.create(folder / "venv", symlinks=True)
+    python = folder / "venv" / "bin" / "python"
+    fetch = ("-m", "pip", "--python", python, "install", "--quiet", "--retries", "1", "uv", "pipx")
+    try:
+        run(sys.executable, *fetch, cwd=folder)
+    except AssertionError:
+        pytest.skip(
+            "uv and pipx cannot be had from the package index: what is installed from there is not tested"
+        )
+    here = pip_says(folder)
+    known = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE", "find-links": "UV_FIND_LINKS"}
+    return {
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+        "PIP_CONSTRAINT": str(ROOT / "constraints.txt"),
+        "UV_CONSTRAINT": str(ROOT / "constraints.txt"),
+        "UV_PYTHON_DOWNLOADS": "never",
+        "PIPX_DEFAULT_PYTHON": sys.executable,
+        **{name: here[setting] for setting, name in known.items() if setting in here},
+    }
+
+
+@contextmanager
+def served(programs: Path, folder: Path) -> Iterator[str]:
+    """The address of the installed service, while it runs."""
+    command = [str(programs / "caveats-service"), "serve", "--port", "0"]
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=surroundings(CAVEATS_ADMIN_PASSWORD=PASSWORD),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = ""
+            for line in process.stdout:
+                said += line
+                if found := re.search(r"serving on (\S+),", line):
+                    yield found[1]
+                    return
+            raise AssertionError(said)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+
+
+def programs_work(programs: Path, folder: Path) -> None:
+    """Sign in at the installed service with the installed client, narrow a token, verify it, and have one refused."""
+    with served(programs, folder) as url:
+        login = {"CAVEATS_PASSWORD": PASSWORD, "CAVEATS_CONFIG_DIR": str(folder / "config")}
+        run(programs / "caveats", "login", "admin", "--url", url, cwd=folder, **login)
+        narrow = run(
+            programs / "caveats", "attenuate", "--scope", "a:read", cwd=folder, **login
+        ).splitlines()[-1]
+        verify = (programs / "caveats", "verify", narrow, "--scope")
+        assert "granted" in run(*verify, "a:read", cwd=folder, **login)
+        assert "refuses" in run(*verify, "a:write", cwd=folder, expect=4, **login)
+
+
+@pytest.mark.parametrize("source", ["wheel", "sdist"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_the_readme_says_installs_it(
+    way: str, source: str, index: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    place = request.getfixturevalue(source)
+    homes = {
+        "UV_TOOL_DIR": str(tmp_path / "tools"),
+        "UV_TOOL_BIN_DIR": str(tmp_path / ".venv" / "bin"),
+        "PIPX_HOME": str(tmp_path / "pipx"),
+        "PIPX_BIN_DIR": str(tmp_path / ".venv" / "bin"),
+        "PIPX_MAN_DIR": str(tmp_path / "man"),
+    }
+    command = WAYS[way].replace("'.[", f"'{place}[")
+    assert str(place) in command
+    run("sh", "-c", command, cwd=tmp_path, **index, **homes)
+    programs_work(tmp_path / ".venv" / "bin", tmp_path)
+
+
+def test_the_readme_names_every_way() -> None:
+    assert {way.split(",")[0] for way in WAYS} == {"pip", "uv", "pipx"}
+    assert any("uv tool install" in command for command in WAYS.values())
+
+
+@contextmanager
+def environment(folder: Path, index: dict[str, str], what: str) -> Iterator[Path]:
+    """The scripts of a new environment with `what`, installed by uv: pip takes five times as long."""
+    run("uv", "venv", "--quiet", folder / "venv", cwd=folder, **index)
+    python = folder / "venv" / "bin" / "python"
+    run("uv", "pip", "install", "--quiet", "--python", python, what, cwd=folder, **index)
+    yield python.parent
+
+
+@pytest.mark.parametrize(
+    ("extra", "missing"),
+    [
+        ("", {"caveats": ("click", "client"), "caveats-service": ("click", "service")}),
+        ("[client]", {"caveats-service serve": ("", "service")}),
+        ("[service]", {"caveats login": ("", "client")}),
+    ],
+    ids=["library", "client", "service"],
+)
+def test_a_program_whose_extra_was_left_out_says_so(
+    extra: str, missing: dict[str, tuple[str, str]], index: dict[str, str], wheel: Path, tmp_path: Path
+) -> None:
+    with environment(tmp_path, index, f"{wheel}{extra}") as programs:
+        assert run(programs / "python", "-c", "import caveats; print(caveats.__version__)", cwd=tmp_path)
+        assert run(programs / "python", "-W", "error", "-c", SESSION, cwd=tmp_path) == "alice\nalice\n1\n"
+        for command, (package, wanted) in missing.items():
+            program, *arguments = command.split()
+            said = run(programs / program, *arguments, cwd=tmp_path, expect=2)
+            assert re.fullmatch(
+                rf"{program}: {package or '[a-z0-9_]+'} is not installed: pip install 'caveats\[{wanted}\]'\n",
+                said,
+            )
+
+
+FRAMEWORKS = ("django", "fastapi", "flask", "starlette")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_frameworks_extra_is_all_that_its_guard_needs(
+    framework: str, index: dict[str, str], wheel: Path, tmp_path: Path
+) -> None:
+    with environment(tmp_path, index, f"{wheel}[{framework}]") as programs:
+        guard = f"import caveats_client.guards.{framework}, caveats_client.verifiers.local"
+        run(programs / "python", "-W", "error", "-c", guard, cwd=tmp_path)
+        for other in {*FRAMEWORKS} - {framework} - ({"starlette"} if framework == "fastapi" else set()):
+            said = run(
+                programs / "python", "-c", f"import caveats_client.guards.{other}", cwd=tmp_path, expect=1
+            )
+            assert f"pip install 'caveats[{other}]'" in said

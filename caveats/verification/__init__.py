@@ -1,7 +1,7 @@
 """The decision: authenticate a token, then judge its caveats. Knows keys and kinds, does no I/O.
 
 Reading order: `authenticate` (the HMAC tree), `grant` (what is answered), `verifier` (the whole decision), `cache` (what
-it remembers), `renewal` (the same token, later).
+it remembers), `missing_keys` (a warning where keys are too old), `renewal` (the same token, later).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Verification: authenticate, then judge. `verify` under one root key, `Verifier` under a keyring.
 
-Knows keys, checkers and revocations. No I/O, no clock. What is remembered of a token is that it was authentic; whether
-it is live and what its caveats say is asked every time.
+Knows keys, checkers and revocations. No I/O, no clock, but for the one warning of `missing_keys`. What is remembered of a
+token is that it was authentic; whether it is live and what its caveats say is asked every time.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from caveats.verification.authenticate import (
 )
 from caveats.verification.cache import Entry, VerificationCache
 from caveats.verification.grant import Grant, Introspection
+from caveats.verification.missing_keys import MissingKeyLog
 from caveats.verification.renewal import first_branches
 
 if TYPE_CHECKING:
@@ -100,11 +101,14 @@ class Verifier(Unpicklable):
         limits: Limits = DEFAULT_LIMITS,
         cache_entries: int = 10_000,
         cache_bytes: int = 16 * 1024 * 1024,
+        log_missing_keys: bool = True,
     ) -> None:
         """`audience` None: each context names its own.
 
         `location`: the only one that tokens may carry, besides none; None: any, since it is a hint and nothing more.
         `cache_entries` and `cache_bytes` bound what is remembered; 0 remembers nothing.
+        `log_missing_keys`: warn in the log if tokens are under a newer key than those of an `AudienceKeyring`; False if a
+        missing key is fetched.
         Raises `InvalidKey` if the keyring is one audience's, and `audience` another.
         """
         own = getattr(keyring, "audience", None)
@@ -117,6 +121,7 @@ class Verifier(Unpicklable):
         self.limits = limits
         self._keyring = keyring
         self._cache = VerificationCache(cache_entries, cache_bytes)
+        self._missing_keys = MissingKeyLog() if log_missing_keys else None
 
     @property
     def keyring(self) -> Keyring:
@@ -335,6 +340,8 @@ class Verifier(Unpicklable):
         if pads is None:
             if self.audience is not None and identifier.audience != self.audience:
                 raise WrongAudience(identifier.audience, self.audience)
+            if self._missing_keys is not None:
+                self._missing_keys.notice(identifier.key_id, self._keyring)
             raise UnknownKey(f"no key {identifier.key_id} here", identifier.key_id)
         return pads
 

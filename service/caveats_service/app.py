@@ -6,8 +6,11 @@ import contextlib
 import gc
 from typing import TYPE_CHECKING
 
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
+from caveats.extras import needs
+
+with needs("service"):
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
 
 from caveats_service.core.clock import utc_now
 from caveats_service.core.forgetting import uptime

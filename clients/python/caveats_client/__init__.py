@@ -136,7 +136,10 @@ def __getattr__(name: str) -> Any:
         return import_module("caveats_client.api.calls")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    from caveats.extras import needs  # noqa: PLC0415  # the program `caveats` imports no library for its help
+
+    with needs("client"):
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     return value
 
 

@@ -6,6 +6,7 @@ A crash while a file is written leaves the old file or the new one, never a part
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -117,22 +118,21 @@ class FileLock:
 def lock(path: Path, *, wait: bool) -> FileLock | None:
     """An exclusive lock on the file `path`. Makes the file if it is missing.
 
-    None if another process has the lock and `wait` is False. A platform without `fcntl` has no locks: every caller
-    gets one.
+    None if another process has the lock and `wait` is False. Where the platform has no locks, every caller gets one.
     Raises `OSError`.
     """
+    from filelock import lock_descriptor  # noqa: PLC0415  # few of those who use this module lock a file
+
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     taken = FileLock(handle)
     try:
-        import fcntl  # noqa: PLC0415  # not on every platform
-    except ImportError:
-        return taken
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        taken.release()
-        return None
-    except BaseException:
+        has_it = lock_descriptor(handle, blocking=wait)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSYS:
+            return taken
         taken.release()
         raise
+    if not has_it:
+        taken.release()
+        return None
     return taken

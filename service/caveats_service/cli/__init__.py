@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 
+from caveats_cli.extras import end_without
 from caveats_cli.streams import prepare
 
 INTERRUPTED = 130
@@ -27,3 +28,5 @@ def main() -> None:
         app(prog_name="caveats-service")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except ModuleNotFoundError as missing:
+        end_without(missing, "caveats-service", "service")

@@ -10,6 +10,8 @@ from caveats_service.core import log
 _ENOUGH = 4096
 """Files; fewer are said at the start."""
 _MOST = 1 << 20
+_MOST_ON_MACOS = 10_240
+"""What macOS lets a process have where it says that there is no limit (OPEN_MAX)."""
 _NEAR, _FAR = 0.8, 0.7
 """Parts of the limit at which it is said that it is near, and no longer is."""
 _RESERVE = 0.1
@@ -19,10 +21,14 @@ _RESERVE = 0.1
 def raise_limit() -> None:
     """Raise the limit of this process as far as it may by itself, and log a low one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
+    most = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
+    for wanted in (most, min(most, _MOST_ON_MACOS)):
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            except (ValueError, OSError):
+                continue
+            soft = wanted
     if soft != resource.RLIM_INFINITY and soft < _ENOUGH:
         log.warning("open_files_limit_low", limit=soft, wanted=_ENOUGH, set_by="ulimit -n, LimitNOFILE")
 

@@ -36,7 +36,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "http": HeadLimitedProtocol,
         "h11_max_incomplete_event_size": settings.max_header_bytes,  # httptools has no such limit: see header_limit.py
         "ws": "none",
-        "loop": "uvloop",
+        "loop": "auto",  # uvloop where it is installed
         "access_log": False,
         "proxy_headers": False,
         "server_header": False,

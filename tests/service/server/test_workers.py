@@ -20,6 +20,7 @@ import httpx2 as httpx
 import pytest
 import uvicorn
 
+from caveats_service.server import open_files
 from caveats_service.server.draining import STOP_WITHIN, DrainingServer
 from caveats_service.server.uvicorn import options
 from caveats_service.server.workers import listen
@@ -446,3 +447,29 @@ def test_a_low_limit_of_open_files_is_raised_as_far_as_it_may(tmp_path: Path) ->
     )
     assert "(512, 512) 444" in done.stdout
     assert "open_files_limit_low" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("hard", "granted", "raised"),
+    [
+        (resource.RLIM_INFINITY, 10_240, 10_240),
+        (65_536, 10_240, 10_240),
+        (8_192, 10_240, 8_192),
+        (8_192, 256, 256),
+    ],
+)
+def test_a_system_that_grants_less_than_it_says_stops_no_service(
+    hard: int, granted: int, raised: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """macOS: the limit is said to be none, and more than OPEN_MAX is refused."""
+    limits = [(256, hard)]
+
+    def setrlimit(_which: int, wanted: tuple[int, int]) -> None:
+        if wanted[0] > granted:
+            raise ValueError("current limit exceeds maximum limit")
+        limits.append(wanted)
+
+    monkeypatch.setattr(open_files.resource, "getrlimit", lambda _which: limits[-1])
+    monkeypatch.setattr(open_files.resource, "setrlimit", setrlimit)
+    open_files.raise_limit()
+    assert limits[-1] == (raised, hard)

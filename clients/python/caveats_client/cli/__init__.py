@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
+from caveats_cli.extras import end_without
 from caveats_cli.streams import prepare
 
 INTERRUPTED = 130
@@ -27,9 +28,10 @@ def main() -> NoReturn:
     prepare()
     try:
         from caveats_client.cli.app import app  # noqa: PLC0415  # Ctrl-C during the import must end like any other
+
+        app(prog_name="caveats")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except ModuleNotFoundError as missing:
-        sys.exit(f"caveats: {missing.name} is not installed: pip install 'caveats[client]'")
-    app(prog_name="caveats")
+        end_without(missing, "caveats", "client")
     sys.exit(0)

@@ -104,6 +104,8 @@ class Program(CommandGroup):
         """Run the command that the arguments name, and exit. The arguments are those of `click.Command.main`."""
         try:
             code = super().main(*args, **{**options, "standalone_mode": False})
+        except ModuleNotFoundError:
+            raise  # the program says which extra to install
         except Exception as error:  # noqa: BLE001  # the process's edge: every error becomes words and an exit code
             from caveats_client.cli.failures import report  # noqa: PLC0415  # it knows all that can fail
 

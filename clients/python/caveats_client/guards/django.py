@@ -20,20 +20,22 @@ from dataclasses import replace
 from functools import partial, update_wrapper
 from typing import Any, TypeAlias, TypeVar, Unpack
 
-from asgiref.sync import async_to_sync, iscoroutinefunction
-from django.conf import settings
-from django.core.signals import request_started
-from django.http import HttpRequest, HttpResponse
-from django.urls import URLResolver, get_resolver
-from django.urls.resolvers import RegexPattern, RoutePattern
-from django.utils.decorators import sync_and_async_middleware
-from django.views import View as DjangoView
-
+from caveats.extras import needs
 from caveats.http import IncomingRequest, Problem, path_below, with_mount
 from caveats.kinds import encoded_path
 from caveats_client.guards import wsgi
 from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, awaited, no_facts
 from caveats_client.guards.rules import GuardedViews, Route, RouteRule, SiteRule
+
+with needs("django"):
+    from asgiref.sync import async_to_sync, iscoroutinefunction
+    from django.conf import settings
+    from django.core.signals import request_started
+    from django.http import HttpRequest, HttpResponse
+    from django.urls import URLResolver, get_resolver
+    from django.urls.resolvers import RegexPattern, RoutePattern
+    from django.utils.decorators import sync_and_async_middleware
+    from django.views import View as DjangoView
 
 View = TypeVar("View", bound=Callable[..., Any])
 _Question: TypeAlias = tuple[IncomingRequest, tuple[str, ...], Extra]

@@ -20,21 +20,23 @@ from functools import partial, update_wrapper
 from types import FunctionType, SimpleNamespace
 from typing import Annotated, Any, Unpack, get_type_hints
 
-import anyio
-import anyio.from_thread
-from fastapi import FastAPI, HTTPException, Request, Security, WebSocketException
-from fastapi.exception_handlers import request_validation_exception_handler
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
-from fastapi.security import APIKeyHeader, HTTPBearer
-from starlette.requests import HTTPConnection
-
 from caveats import Grant
 from caveats.errors import reduce_error
+from caveats.extras import needs
 from caveats.http import IncomingRequest, Problem
 from caveats_client.guards.asgi import hide_token
 from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
 from caveats_client.guards.rules import RouteRule
+
+with needs("fastapi"):
+    import anyio
+    import anyio.from_thread
+    from fastapi import FastAPI, HTTPException, Request, Security, WebSocketException
+    from fastapi.exception_handlers import request_validation_exception_handler
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import Response
+    from fastapi.security import APIKeyHeader, HTTPBearer
+    from starlette.requests import HTTPConnection
 
 _POLICY_VIOLATION = 1008
 _GRANTED = "caveats_client.granted"

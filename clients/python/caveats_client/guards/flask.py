@@ -17,13 +17,15 @@ from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, Unpack
 
-from flask import Blueprint, Flask, Response, current_app, g, request, request_started
-from flask.typing import ResponseReturnValue
-
+from caveats.extras import needs
 from caveats.http import IncomingRequest, Problem
 from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
 from caveats_client.guards.rules import GuardedViews, Route, RouteRule, SiteRule
 from caveats_client.guards.wsgi import request_of
+
+with needs("flask"):
+    from flask import Blueprint, Flask, Response, current_app, g, request, request_started
+    from flask.typing import ResponseReturnValue
 
 if TYPE_CHECKING:
     from flask.wrappers import Request

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
-from starlette.responses import Response
-
 from caveats.errors import reduce_error
+from caveats.extras import needs
 from caveats.http import IncomingRequest, Problem
 from caveats_client.guards.asgi import hide_token, routes_behind
 from caveats_client.guards.guard import Extra, Guard, GuardOptions, Verifies, no_facts
 from caveats_client.guards.rules import SiteRule
+
+with needs("starlette"):
+    from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
+    from starlette.responses import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -109,6 +109,7 @@ class FreshnessGate:
             limits=limits,
             cache_entries=cache_entries,
             cache_bytes=cache_bytes,
+            log_missing_keys=False,  # the verifier fetches them
         )
         self.problems: dict[str, str] = {}
         """The last failure with `keys` and with the `feed`, in words; removed at the next success."""

@@ -27,13 +27,16 @@ from caveats import (
     UnknownKey,
     UnsatisfiedCaveats,
 )
+from caveats.extras import needs
 from caveats.forks import renewed_after_fork
 from caveats.pickling import Unpicklable
 from caveats_client.verifiers.freshness import FreshnessGate, Health, OnStale, Status
 from caveats_client.verifiers.registration import Registration
 from caveats_client.verifiers.replica import VerifierIdentity
 from caveats_client.verifiers.state_files import StateFiles
-from caveats_client.verifiers.sync import SyncLoop
+
+with needs("client"):
+    from caveats_client.verifiers.sync import SyncLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

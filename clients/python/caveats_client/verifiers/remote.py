@@ -50,6 +50,7 @@ from caveats import (
     unsatisfied,
 )
 from caveats.context import facts_of
+from caveats.extras import needs
 from caveats.forks import renewed_after_fork
 from caveats.kinds import HOLDER, ISSUER, is_own_scope
 from caveats.pickling import Unpicklable
@@ -65,11 +66,13 @@ from caveats_client.api.errors import (
 )
 from caveats_client.api.members import WrongShape, member, moment, optional
 from caveats_client.api.responses import Verification
-from caveats_client.client import AsyncClient, Client
-from caveats_client.single_flight import AsyncSingleFlight, SingleFlight
-from caveats_client.transport import DEFAULT_TIMEOUT
 from caveats_client.verifiers.accepted import Accepted, AcceptedTokens
 from caveats_client.verifiers.clocks import seconds_ahead, wrong_clock
+
+with needs("client"):
+    from caveats_client.client import AsyncClient, Client
+    from caveats_client.single_flight import AsyncSingleFlight, SingleFlight
+    from caveats_client.transport import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

@@ -79,6 +79,15 @@ def test_an_operator_needs_no_home(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
+def test_an_operator_without_a_name_is_told_to_name_the_database_s_user(tmp_path: Path) -> None:
+    given = {"CAVEATS_DATABASE_URL": "postgresql://127.0.0.1:9/caveats", "CAVEATS_SEAL_KEY": "A" * 43}
+    done = run(given, tmp_path, "keys", "list", package="caveats_service")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "names no user" in done.stderr
+
+
 def test_a_login_that_cannot_be_stored_is_refused_before_a_password_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CredentialsError, match="cannot write"):

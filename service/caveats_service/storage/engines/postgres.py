@@ -290,6 +290,11 @@ class Postgres:
                 statement_cache_size=0,
                 server_settings={"application_name": f"caveats {os.getpid()}"},
             )
+        except KeyError:  # getpass, of a numeric user
+            raise StoreError(
+                "the database's address names no user, and the user of this process has no name to take: "
+                "postgresql://user@host:port/database"
+            ) from None
         except (asyncpg.exceptions.ClientConfigurationError, ValueError, OverflowError):
             # The cause may repeat the password.
             raise StoreError(

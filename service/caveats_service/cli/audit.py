@@ -5,15 +5,24 @@ from __future__ import annotations
 import click
 
 from caveats_service.cli.output import json_option, minute, print_records
+from caveats_service.cli.parameters import WholeNumber
 from caveats_service.cli.store import with_store
 
 
 @click.command
 @click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many entries."
+    "--limit",
+    metavar="COUNT",
+    type=WholeNumber(1, 10_000),
+    default=100,
+    show_default=True,
+    help="How many entries, up to 10000.",
 )
 @click.option(
-    "--before", type=click.IntRange(1, 2**63 - 1), help="Only entries older than this id: the last one shown."
+    "--before",
+    metavar="ID",
+    type=WholeNumber(1, 2**63 - 1),
+    help="Only entries older than this id: the last one shown.",
 )
 @json_option
 def show_audit(*, limit: int, before: int | None, as_json: bool) -> None:

@@ -68,8 +68,12 @@ def retire_key(*, key_id: str, force: bool) -> None:
 
 
 @click.command
-@click.option("--audience", required=True, help="The app, or group of apps, that will verify.")
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write to this file, 0600.")
+@click.option(
+    "--audience", metavar="NAME", required=True, help="The app, or group of apps, that will verify."
+)
+@click.option(
+    "--output", "-o", metavar="FILE", type=click.Path(path_type=Path), help="Write to this file, 0600."
+)
 def export_keys(*, audience: str, output: Path | None) -> None:
     """Print the keys of one audience, for an app that verifies locally. Their holder can mint for that audience."""
 

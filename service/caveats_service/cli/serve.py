@@ -8,6 +8,7 @@ import click
 
 from caveats_cli.streams import leave_to_server
 from caveats_service.cli.output import fail
+from caveats_service.cli.parameters import WholeNumber
 from caveats_service.cli.store import load_settings
 from caveats_service.server import uvicorn
 from caveats_service.settings import SettingsError
@@ -16,17 +17,21 @@ from caveats_service.storage.encryption import SealKeyError
 
 
 @click.command
-@click.option("--host", help="Address to listen on (CAVEATS_HOST).")
-@click.option("--port", type=int, help="Port to listen on (CAVEATS_PORT).")
+@click.option("--host", metavar="ADDRESS", help="Address to listen on (CAVEATS_HOST).")
+@click.option("--port", metavar="PORT", type=WholeNumber(0, 65_535), help="Port to listen on (CAVEATS_PORT).")
 @click.option(
     "--workers",
-    type=click.IntRange(1, 64),
+    metavar="COUNT",
+    type=WholeNumber(1, 64),
     default=1,
     show_default=True,
-    help="Processes that share the port.",
+    help="Processes that share the port, up to 64.",
 )
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Folder of the database (CAVEATS_DATA_DIR)."
+    "--data-dir",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Folder of the database (CAVEATS_DATA_DIR).",
 )
 def serve(*, host: str | None, port: int | None, workers: int, data_dir: Path | None) -> None:
     """Serve until stopped. The first start makes the keys and an admin, and prints the admin's password once."""

@@ -50,6 +50,7 @@ def explained(
     words = _words(error, found, url, now, allow_http=allow_http)
     if words is not None:
         error.detail = words
+        error.args = (words,)
     return error
 
 

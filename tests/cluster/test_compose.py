@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from caveats_service.settings import describe_settings
 from tests.support.cluster import SEAL_KEY
@@ -82,7 +84,7 @@ def test_every_command_is_a_script_that_the_image_has(name: str) -> None:
 def test_the_image_runs_as_nobody_in_particular_and_its_folder_is_where_volumes_go() -> None:
     users = re.findall(r"(?m)^USER (\S+)$", DOCKERFILE)
     assert users
-    assert users[-1] not in ("root", "0")
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1])  # numbers: Kubernetes can see that it is not root
     (home,) = re.findall(r"(?m)^WORKDIR (/var\S+)$", DOCKERFILE)
     for service in OURS.values():
         for volume in service.get("volumes", ()):
@@ -90,6 +92,31 @@ def test_the_image_runs_as_nobody_in_particular_and_its_folder_is_where_volumes_
                 assert (
                     volume.split(":")[1] == home
                 )  # where the user may write: a new volume takes its owner over
+
+
+def test_the_image_has_what_the_service_needs_and_no_web_framework() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    copied = set(re.findall(r"(?m)^COPY (\S+) \S+$", DOCKERFILE))
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert {package.partition("/")[0] for package in packages} <= copied
+    extras = re.findall(r"\[([a-z,]+)\]", DOCKERFILE)
+    assert set(extras) == {"service,client"}
+    asked = {
+        Requirement(one).name
+        for extra in ("service", "client")
+        for one in project["project"]["optional-dependencies"][extra]
+    }
+    assert asked.isdisjoint(("django", "fastapi", "flask"))
+
+
+def test_the_image_keeps_its_data_in_a_volume_and_asks_whether_it_lives() -> None:
+    (volume,) = re.findall(r'(?m)^VOLUME \["(\S+)"\]$', DOCKERFILE)
+    (data,) = re.findall(r"CAVEATS_DATA_DIR=(\S+)", DOCKERFILE)
+    assert data.startswith(f"{volume}/")
+    (check,) = re.findall(r"(?m)^HEALTHCHECK .*CMD (\[.*\])$", DOCKERFILE)
+    assert json.loads(check) == ["python", "-m", "caveats_service.server.health"]  # /healthz
+    asked = SERVICES["node-1"]["healthcheck"]["test"]
+    assert asked == ["CMD", "python", "-m", "caveats_service.server.health", "/readyz"]
 
 
 def test_volumes_and_files_are_there() -> None:

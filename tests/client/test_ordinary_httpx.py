@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import closing
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +18,10 @@ import pytest
 from caveats import Macaroon, Method
 from caveats_client import AsyncClient, BadDischarge, Client, TokenAuth, Unavailable, UnusableAddress
 from caveats_client.auth import BearerAuth
+from caveats_client.verifiers.local import LocalVerifier
+from caveats_client.verifiers.remote import RemoteVerifier
 from tests.support.bakery import FirstParty, Site, ThirdParty, said, site
+from tests.support.local import World, context, options, outcome, wait_until
 from tests.support.service import Service, new_user, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -214,6 +218,30 @@ def test_our_clients_take_a_transport_of_the_ordinary_httpx(service: Service) ->
             return (await client.whoami()).user
 
     assert asyncio.run(run()) == user.username
+
+
+def test_our_verifiers_take_a_transport_of_the_ordinary_httpx(service: Service) -> None:
+    """The feed of revocations included, which is one long answer."""
+    world = World(service)
+    text = world.token()
+    with (
+        closing(world.http),
+        LocalVerifier(**options(world.register(), transport=httpx.AsyncHTTPTransport())) as local,
+        RemoteVerifier(service.url, audience="photos", transport=httpx.HTTPTransport()) as remote,
+    ):
+        for verifier in (local, remote):
+            assert verifier.verify(text, context()).user == "admin"
+        world.revoke(text)
+        wait_until(lambda: outcome(lambda: local.verify(text, context())) == "Revoked")
+
+
+def test_a_verifier_that_cannot_ask_over_such_a_transport_is_stale(token: Macaroon) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("nothing came")
+
+    transport = httpx.MockTransport(fail)
+    with RemoteVerifier("https://auth.example", audience="default", transport=transport) as verifier:
+        assert outcome(lambda: verifier.verify(token, context())) == "Stale"
 
 
 def test_an_error_of_such_a_transport_is_the_clients_own(token: Macaroon) -> None:

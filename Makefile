@@ -97,11 +97,13 @@ $(VENV)/with-%: $(VENV)/ready
 	@$(call INSTALL,the packages of '$*',--group $*)
 	@touch $@
 
-# $(call INSTALL,what it is,arguments of pip): says what, and on a terminal counts the packages while pip is silent.
+# $(call INSTALL,what it is,arguments of pip): says what, and on a terminal counts the packages while pip is silent. What
+# pip says is shown where it fails, its last lines alone.
 define INSTALL
 echo "  $(1) ..."; terminal=; [ ! -t 1 ] || terminal=1; \
-TERMINAL="$$terminal" COMMAND="$(BIN)/python -m pip --disable-pip-version-check install $(PINNED) $(2)" awk 'BEGIN { \
+TERMINAL="$$terminal" COMMAND="$(BIN)/python -m pip --disable-pip-version-check install $(PINNED) $(2) 2>&1" awk 'BEGIN { \
   while ((ENVIRON["COMMAND"] | getline line) > 0) { \
+    last[++lines % 20] = line; \
     split(line, word, " "); \
     if (word[1] == "Collecting") said = "    packages found: " ++count ", now " word[2]; \
     else if (word[1] == "Installing") said = "    installing"; \
@@ -109,7 +111,9 @@ TERMINAL="$$terminal" COMMAND="$(BIN)/python -m pip --disable-pip-version-check 
     if (ENVIRON["TERMINAL"]) { printf "\r%-76s\r", substr(said, 1, 76); fflush(); } \
   } \
   if (ENVIRON["TERMINAL"]) printf "%76s\r", ""; \
-  exit (close(ENVIRON["COMMAND"]) != 0) }' || { \
+  if (close(ENVIRON["COMMAND"]) == 0) exit 0; \
+  for (at = lines > 20 ? lines - 19 : 1; at <= lines; at++) print last[at % 20]; \
+  exit 1 }' || { \
   echo "Setting up $(VENV) did not work; what pip says is above. The same command tries again."; exit 1; }
 endef
 

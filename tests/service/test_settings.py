@@ -333,3 +333,19 @@ def test_the_cookies_name_tells_services_on_one_host_apart(given: dict[str, Any]
 def test_a_name_that_no_cookie_can_have_stops_the_start(name: str) -> None:
     with pytest.raises(SettingsError, match="CAVEATS_SESSION_COOKIE"):
         Settings.load(session_cookie=name)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({}, "data"),
+        ({"data_dir": "/srv/caveats"}, "/srv/caveats"),
+        ({"database_url": "sqlite:////srv/other.db"}, "/srv/other.db"),
+        (
+            {"database_url": "postgresql://caveats:hunter2@db.example/caveats"},
+            "PostgreSQL (CAVEATS_DATABASE_URL)",
+        ),
+    ],
+)
+def test_where_the_data_is_is_said_without_a_password(given: dict[str, str], shown: str) -> None:
+    assert Settings.load(**given).data_shown == shown

@@ -33,7 +33,7 @@ _DATABASE: tuple[tuple[type[stores.StoreUnavailable], str, str], ...] = (
     (
         stores.StoreUnavailable,
         "database_away",
-        f"the database cannot be reached, or does not answer in time; {_SEE_LOG}",
+        f"the database cannot be read or written, or does not answer in time; {_SEE_LOG}",
     ),
 )
 """The word and the sentence for each error of the store: the first class that fits."""

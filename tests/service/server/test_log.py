@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -207,3 +208,43 @@ def test_a_process_whose_background_work_has_ended_exits_with_an_error(tmp_path:
     assert done.returncode == 1
     assert "background_work_ended" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("as_json", ["true", "false"])
+def test_a_refused_sign_in_is_one_line_in_either_form(tmp_path: Path, as_json: str) -> None:
+    """With the name that was tried, without the password, and without a token that stands for the name."""
+    port = free_port()
+    given = environment(tmp_path, PORT=str(port), LOG_JSON=as_json)
+    token = "cav1_" + "A" * 80
+    with subprocess.Popen(
+        [*COMMAND, "serve"], env=given, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as popen:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", **CLIENT) as http:
+                until(lambda: _answers(http), 40)
+                for name in ("admin", "nobody", "two\nlines", token):
+                    for path in ("/v1/tokens", "/v1/session"):
+                        body = {"username": name, "password": "hunter2 hunter2"}
+                        assert http.post(path, json=body).status_code == 401
+                assert http.get("/v1/tokens", headers=basic("basic", "hunter2 hunter2")).status_code == 401
+        finally:
+            popen.terminate()
+            _, said = popen.communicate(timeout=30)
+    log = said.decode()
+    refused = [line for line in log.splitlines() if "sign_in_failed" in line]
+    assert len(refused) == 9
+    for name, times in (("admin", 2), ("nobody", 2), ("two", 2), ("cav1_", 2), ("basic", 1)):
+        assert sum(name in line for line in refused) == times, name
+    assert all("127.0.0.1" in line for line in refused)
+    assert "hunter2" not in log
+    assert "AAAA" not in log
+    if as_json == "true":
+        assert {json.loads(line)["event"] for line in refused} == {"sign_in_failed"}
+
+
+def _answers(http: httpx.Client) -> bool:
+    try:
+        return http.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False

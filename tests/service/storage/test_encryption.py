@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import stat
+import tempfile
 import threading
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from caveats_service.storage.encryption import (
     seal_canary,
     unseal,
 )
+from tests.support.forks import living_child
 
 PURPOSE = "master key"
 KEY = SealKey(bytes(range(32)))
@@ -208,3 +210,75 @@ def test_a_bad_key_in_the_environment_is_refused_although_there_is_a_file(tmp_pa
     load_seal_key(settings_in(tmp_path), database_exists=False)
     with pytest.raises(SealKeyError):
         load_seal_key(settings_in(tmp_path, seal_key=text), database_exists=True)
+
+
+# As Kubernetes mounts a secret
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "accepted"),
+    [
+        (0o440, 0, 2000, True),
+        (0o400, 12345, 2000, True),
+        (0o640, 0, 2000, True),
+        (0o444, 0, 2000, False),
+        (0o460, 0, 2000, False),
+        (0o440, 12345, 2000, False),
+        (0o440, 0, 12345, True),
+    ],
+)
+def test_a_key_on_a_secret_volume_is_read_by_a_process_of_its_group(
+    mode: int, owner: int, group: int, *, accepted: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "seal.key"
+        path.write_text(TEXT + "\n")
+        os.chown(path, owner, group)
+        path.chmod(mode)
+        settings = settings_in(Path(folder) / "data", seal_key_file=path)
+
+        def begin() -> None:
+            os.setgroups([2000])
+            os.setgid(12345)
+            os.setuid(12345)
+            try:
+                said = load_seal_key(settings, database_exists=True).to_text()
+            except SealKeyError as error:
+                said = str(error)
+            assert said == TEXT if accepted else "can be read by others" in said and "0440" in said
+
+        with living_child(begin):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (TEXT + "\r\n", "CR LF"),
+        (TEXT + "=\n", "has padding"),
+        (base64.b64encode(b"\xfb\xff" + bytes(30)).decode().rstrip("="), "standard base64"),
+        (base64.b64encode(b"\xfb\xff" + bytes(30)).decode() + "\r\n", "CR LF.*padding.*standard base64"),
+        ("\ufeff" + TEXT, "byte order mark"),
+        (f'"{TEXT}"', "in quotes"),
+        (bytes(range(32)).hex(), "hexadecimal"),
+    ],
+)
+def test_a_file_and_a_variable_with_a_malformed_key_say_which_fault_it_has(
+    tmp_path: Path, content: str, fault: str
+) -> None:
+    path = tmp_path / "seal.key"
+    path.write_bytes(content.encode())
+    path.chmod(0o600)
+    with pytest.raises(SealKeyError, match=f"{path}: the seal key .*{fault}") as refused:
+        load_seal_key(settings_in(tmp_path), database_exists=True)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(SealKeyError, match=f"CAVEATS_SEAL_KEY: the seal key .*{fault}"):
+        load_seal_key(settings_in(tmp_path, seal_key=content), database_exists=True)
+
+
+def test_another_seal_key_is_named_in_plain_words() -> None:
+    with pytest.raises(SealKeyError, match=r"CAVEATS_SEAL_KEY_FILE") as refused:
+        check_canary(OTHER, seal_canary(KEY))
+    assert "canary" not in str(refused.value)

@@ -72,7 +72,7 @@ def find_token(
     """The token that a command works on or acts with; None if none was given and none is stored.
 
     The first of these counts: the argument (`-` is standard input); the environment; standard input if `piped`, and if
-    it is a file or a pipe that speaks or ends within a second; the login stored for `url`, or the current one. What was
+    it is a file or a pipe that speaks or ends within two seconds; the login stored for `url`, or the current one. What was
     given but is empty is an error, and so is a pipe without a token: a stored login never stands in for them. Standard
     input is behind the environment, so that a command waits for no pipe, and takes no line from the loop around it,
     where its token is known.

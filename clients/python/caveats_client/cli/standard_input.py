@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LONGEST = 64 * 1024
 """Bytes that are seen of standard input, at most."""
-AT_ONCE = 1.0
+AT_ONCE = 2.0
 """Seconds within which a pipe that was meant for the command has begun to speak."""
 _REST = 1.0
 """Seconds for the rest of what a pipe has begun to say."""

@@ -118,10 +118,12 @@ class ServiceRuntime:
         self._tasks: list[asyncio.Task[None]] = []
         self._prune_at = monotonic() + _PRUNE_EVERY
 
-    async def start(self, *, create: bool = True) -> None:
+    async def start(self, *, create: bool = True, before_admin: Callable[[], None] = lambda: None) -> None:
         """Open everything; the first time, make the seal key, a master key and an admin. Started already: nothing.
 
-        `create` false: there must be a database. Raises `SealKeyError`, `StoreError` or `SettingsError`, and then nothing is left open.
+        `create` false: there must be a database. `before_admin` is called when all but the admin is there: what it raises
+        ends the start, and the next one makes the admin. Raises `SealKeyError`, `StoreError` or `SettingsError`, and then
+        nothing is left open.
         """
         if self._tasks:
             return
@@ -132,6 +134,7 @@ class ServiceRuntime:
         )
         try:
             await self._assemble(seal_key)
+            before_admin()
             self.first_admin = await self._add_first_admin()
         except BaseException:
             await self._close_store()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from caveats_service.server.listening import listen
 from caveats_service.server.open_files import OpenFiles
 
 if TYPE_CHECKING:
@@ -119,9 +120,18 @@ class ServiceServer(DrainingServer):
         self.runtime.take_leave()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the service, then listen; neither if told to stop meanwhile."""
+        """Start the service, then accept requests; neither if told to stop meanwhile.
+
+        `sockets` are bound. They listen before a first start makes the administrator, whose password is shown only once:
+        what could fail until then has not.
+        """
         self.runtime.on_failure = self._fail
-        starting = asyncio.create_task(self.runtime.start(create=self._create))
+
+        starting = asyncio.create_task(
+            self.runtime.start(
+                create=self._create, before_admin=lambda: listen(sockets or (), self.config.backlog)
+            )
+        )
         while not starting.done() and not self.should_exit:
             await asyncio.wait({starting}, timeout=_STEP)
         if not starting.done():

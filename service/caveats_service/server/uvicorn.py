@@ -14,16 +14,22 @@ import uvicorn
 from caveats_service.app import create_app
 from caveats_service.core import log
 from caveats_service.runtime import ServiceRuntime
+from caveats_service.server import listening
+from caveats_service.server.announcing import announce, print_admin
 from caveats_service.server.draining import ServiceServer
 from caveats_service.server.header_limit import HeadLimitedProtocol
 from caveats_service.server.logging import configure
 from caveats_service.server.open_files import raise_limit
-from caveats_service.server.workers import Workers, listen
+from caveats_service.server.workers import Workers, bind_shared
 from caveats_service.setting_types import is_service_link
-from caveats_service.settings import PREFIX, QUIET_START, Settings, SettingsError, unknown_variables
+from caveats_service.settings import PREFIX, QUIET_START, Settings, unknown_variables
 
 if TYPE_CHECKING:
+    import socket
+
     from starlette.applications import Starlette
+
+    from caveats_service.core.accounts import FirstAdmin
 
 _QUIET = f"{PREFIX}{QUIET_START}"
 
@@ -50,7 +56,8 @@ def options(settings: Settings) -> dict[str, Any]:
 def serve(settings: Settings, workers: int = 1) -> None:
     """Serve until the process is told to stop. Several workers get their settings through the environment.
 
-    Raises `SealKeyError`, `StoreError` or `SettingsError` before the first request is served.
+    The port is bound before anything is made. Raises `SealKeyError`, `StoreError` or `SettingsError` before the first
+    request is served.
     """
     configure(settings)
     for variable, _ in unknown_variables():
@@ -58,32 +65,65 @@ def serve(settings: Settings, workers: int = 1) -> None:
             log.warning("unknown_setting", variable=variable)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash writes no key from memory to a disk
     raise_limit()
-    if workers == 1:
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup has asked for that
-            signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
-        app = create_app(settings)
-        server = ServiceServer(uvicorn.Config(app, **options(settings)), ready=_print_start)
+    with listening.told(settings.host, settings.port):
+        sockets = (
+            listening.bind(settings.host, settings.port)
+            if workers == 1
+            else bind_shared(settings.host, settings.port, workers)
+        )
+    try:
+        well = _serve_alone(settings, sockets) if workers == 1 else _serve_together(settings, sockets)
+    finally:
+        listening.close(sockets)
+    if not well:
+        raise SystemExit(1)
+
+
+def _serve_alone(settings: Settings, sockets: list[socket.socket]) -> bool:
+    """Serve in this process. False if it has ended by itself."""
+    # After the stop uvicorn raises what it was told to stop with: both are a `KeyboardInterrupt` then, and exit code 0.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup has asked for that
+        signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
+    app = create_app(settings)
+    runtime: ServiceRuntime = app.state.runtime
+    port = sockets[0].getsockname()[1]
+
+    def say(_server: ServiceServer) -> None:
+        announce(settings, port, runtime.first_admin)
+
+    server = ServiceServer(uvicorn.Config(app, **options(settings)), ready=say)
+    try:
         with contextlib.suppress(KeyboardInterrupt):  # told to stop
-            server.run()
-        if not (server.started or server.should_exit) or app.state.runtime.ended_work is not None:
-            raise SystemExit(1)
-        return
-    asyncio.run(_prepare(settings))
+            server.run(sockets)
+    except SystemExit:  # uvicorn's own, whose number says nothing
+        return False
+    finally:
+        if not server.started:  # no later start shows it
+            print_admin(runtime.first_admin)
+    return (server.started or server.should_exit) and runtime.ended_work is None
+
+
+def _serve_together(settings: Settings, sockets: list[socket.socket]) -> bool:
+    """Serve in a process for each socket. False if none could be started."""
     os.environ |= {_QUIET: "1"}
     for name in settings.model_fields_set & {"host", "port", "data_dir"}:
         os.environ[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))
     config = uvicorn.Config(
-        "caveats_service.server.uvicorn:worker", factory=True, workers=workers, **options(settings)
+        "caveats_service.server.uvicorn:worker", factory=True, workers=len(sockets), **options(settings)
     )
+    port = sockets[0].getsockname()[1]
+    first: list[FirstAdmin | None] = []
+
+    def say() -> None:
+        announce(settings, port, first.pop(), workers=len(sockets))
+
+    first.append(asyncio.run(_prepare(settings, sockets, config.backlog)))
     try:
-        sockets = listen(settings.host, settings.port, workers, config.backlog)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen on port {settings.port} of {settings.host}: {error.strerror}"
-        ) from None
-    _print_address(settings, workers, sockets[0].getsockname()[1])
-    if not Workers(config, sockets).run():
-        raise SystemExit(1)
+        return Workers(config, sockets, ready=say).run()
+    finally:
+        if first:  # no worker has served, and no later start shows it
+            print_admin(first.pop())
 
 
 def worker() -> Starlette:
@@ -96,42 +136,12 @@ def worker() -> Starlette:
     return create_app(settings)
 
 
-async def _prepare(settings: Settings) -> None:
-    """Make in one process what the first start makes, and raise here what would stop every worker."""
+async def _prepare(settings: Settings, sockets: list[socket.socket], backlog: int) -> FirstAdmin | None:
+    """Listen, and make in one process what the first start makes. Raises here what would stop every worker.
+
+    Returns the administrator, if this was the first start.
+    """
     runtime = ServiceRuntime(settings)
-    await runtime.start()
-    _print_admin(runtime)
+    await runtime.start(before_admin=lambda: listening.listen(sockets, backlog))
     await runtime.stop()
-
-
-def _print_start(server: ServiceServer) -> None:
-    """Print the address, now that requests are accepted there, and after a first start the admin."""
-    settings = server.runtime.settings
-    port = next((s.sockets[0].getsockname()[1] for s in server.servers if s.sockets), settings.port)
-    _print_address(settings, 1, port)
-    _print_admin(server.runtime)
-
-
-def _print_address(settings: Settings, workers: int, port: int) -> None:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else host  # noqa: S104  # a display, not a bind
-    many = f" ({workers} workers)" if workers > 1 else ""
-    _print(f"Caveats is serving on http://{shown}:{port}{many}, data in {settings.data_shown}")
-
-
-def _print_admin(runtime: ServiceRuntime) -> None:
-    first = runtime.first_admin
-    if first is None:
-        return
-    lines = [f"  Admin:    {first.username}"]
-    if first.password is not None:
-        lines.append(f"  Password: {first.password}   (shown this once; change it with `caveats passwd`)")
-    _print("\n".join(lines))
-
-
-def _print(text: str) -> None:
-    """Print it. A reader that is gone, a full disk and a closed output stop no service."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        log.warning("standard_output_not_written", error=error.strerror)
+    return runtime.first_admin

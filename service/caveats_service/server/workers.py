@@ -24,6 +24,7 @@ from uvicorn.supervisors.multiprocess import Process
 
 from caveats_service.core import log
 from caveats_service.server.draining import STOP_WITHIN, ServiceServer
+from caveats_service.server.listening import bound
 from caveats_service.settings import SettingsError
 from caveats_service.storage import StoreError
 from caveats_service.storage.encryption import SealKeyError
@@ -51,37 +52,26 @@ _KILL_AFTER = STOP_WITHIN + 0.5
 """Seconds after which a worker that was told to stop is killed."""
 
 
-def listen(host: str, port: int, workers: int, backlog: int) -> list[socket.socket]:
-    """One listening socket for each worker, all on one port; 0 takes a free one. Raises `OSError` if it is taken.
+def bind_shared(host: str, port: int, workers: int) -> list[socket.socket]:
+    """A socket for each worker, all on one port, which none listens on yet; 0 takes a free one. Raises `OSError` if it is taken.
 
     Elsewhere than on Linux, where such queues do not share the load, it is the same socket for all.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if sys.platform != "linux":
-        alone = _bound(family, host, port)
-        alone.listen(backlog)
-        return [alone] * workers
+        return [bound(family, host, port)] * workers
     # Without SO_REUSEPORT a port is refused on which another service listens, with or without it.
-    with contextlib.closing(_bound(family, host, port)) as probe:
+    with contextlib.closing(bound(family, host, port)) as probe:
         port = probe.getsockname()[1]
-    sockets = [_bound(family, host, port, shared=True) for _ in range(workers)]
+    return [bound(family, host, port, shared=True) for _ in range(workers)]
+
+
+def listen(host: str, port: int, workers: int, backlog: int) -> list[socket.socket]:
+    """As `bind_shared`, and listening."""
+    sockets = bind_shared(host, port, workers)
     for one in sockets:
         one.listen(backlog)
     return sockets
-
-
-def _bound(family: int, host: str, port: int, *, shared: bool = False) -> socket.socket:
-    one = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        one.bind((host, port))
-    except OSError:
-        one.close()
-        raise
-    one.set_inheritable(True)
-    return one
 
 
 class Worker(Process):
@@ -135,10 +125,20 @@ class _Place:
 
 
 class Workers:
-    """Starts a worker for each of `sockets`, and another one wherever one has ended."""
+    """Starts a worker for each of `sockets`, and another one wherever one has ended.
 
-    def __init__(self, config: uvicorn.Config, sockets: Sequence[socket.socket]) -> None:
+    `ready`: called once, when the first of them serves.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        sockets: Sequence[socket.socket],
+        *,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self._config = config
+        self._ready = ready
         self._places = [_Place(one) for one in sockets]
         self._was_ready = False
         """Whether any worker has ever served."""
@@ -227,8 +227,10 @@ class Workers:
                 place.silent += 1
                 while pipe.poll():
                     if pipe.recv():
-                        self._was_ready = True
                         place.ready_at = place.ready_at or now
+                        if not self._was_ready:
+                            self._was_ready = True
+                            self._ready()
                     place.silent = 0
             most = _SILENT_ROUNDS_AT_START if place.ready_at is None else _SILENT_ROUNDS
             if place.silent > most:

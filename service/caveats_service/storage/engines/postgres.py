@@ -12,8 +12,12 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
+import socket
+import ssl
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from sqlalchemy import Connection, event, exc, inspect
@@ -300,6 +304,44 @@ class Postgres:
             raise StoreError(
                 "the database's address is not one: postgresql://user@host:port/database"
             ) from None
+        except asyncpg.PostgresError as error:
+            if _state(error) == _FULL:
+                raise
+            kind = type(_failure(error, lost=_state(error).startswith(_LOST)))
+            raise kind(
+                f"{_place(self._url)} refuses the connection: {_first_line(error)}{_ADVICE}"
+            ) from error
+        except (asyncpg.InterfaceError, OSError) as error:
+            raise StoreUnavailable(
+                f"{_place(self._url)} cannot be reached: {_reason(error)}{_ADVICE}"
+            ) from error
+
+
+_ADVICE = "; is CAVEATS_DATABASE_URL right, and does the server run?"
+_NUMBER = re.compile(r"\[Errno (\d+)\]")
+
+
+def _place(url: str) -> str:
+    """The server in a URL for messages: its hosts and ports as they are written there, and nothing else of it."""
+    parts = urlsplit(url)
+    hosts = parts.netloc.rpartition("@")[2] or ",".join(parse_qs(parts.query).get("host", ()))
+    return f"PostgreSQL at {hosts}" if hosts else "PostgreSQL"
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no connection, in words."""
+    match error:
+        case TimeoutError():
+            return "no answer in time"
+        case socket.gaierror():
+            return f"its name cannot be looked up ({error.strerror})"
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted ({error.verify_message})"
+        case ssl.SSLError():  # its number is not the system's
+            return _first_line(error)
+    # asyncio puts the errors of several addresses into one text, with their numbers.
+    number = getattr(error, "errno", None) or next(iter(_NUMBER.findall(str(error))), None)
+    return os.strerror(int(number)).lower() if number else _first_line(error)
 
 
 class _Watch:

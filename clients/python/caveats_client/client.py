@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from caveats import Bundle, Unbound
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from caveats import Caveat, Macaroon
     from caveats.bakery import BakeryMacaroon, BakeryParty
     from caveats_client.api.calls import Lifetime
-    from caveats_client.api.messages import Call
+    from caveats_client.api.messages import Call, Reply
     from caveats_client.api.responses import (
         Issued,
         NotLive,
@@ -110,6 +111,10 @@ class _Base(Unpicklable):
         if own is None:
             raise NotAuthenticated("this client holds no token: sign in, or give it one")
         return own
+
+    def _answer(self, call: Call[T], reply: Reply, token: Token | None) -> T:
+        """The result of `call`. Errors name this client's service."""
+        return call.answer(replace(reply, origin=shown(self._url)), self._presented(call, token))
 
     def _presented(self, call: Call[Any], token: Token | None) -> Macaroon | None:
         """The token that `call` presents, if its answer is compared with it."""
@@ -207,7 +212,7 @@ class Client(_Base):
         with self._errors():
             response = http.send(request, auth=auth, stream=True)
             reply = read_reply(response, largest=LARGEST_ANSWER, deadline=self._deadline())
-        return call.answer(reply, self._presented(call, token))
+        return self._answer(call, reply, token)
 
     # Accounts
 
@@ -354,7 +359,7 @@ class AsyncClient(_Base):
         with self._errors():
             response = await http.send(request, auth=auth, stream=True)
             reply = await aread_reply(response, largest=LARGEST_ANSWER, deadline=self._deadline())
-        return call.answer(reply, self._presented(call, token))
+        return self._answer(call, reply, token)
 
     # Accounts
 

@@ -6,7 +6,10 @@ uses `options`: no redirects, no cookies, the platform's certificates, and no pr
 
 from __future__ import annotations
 
+import errno
 import functools
+import socket
+import ssl
 import time
 import zlib
 from contextlib import contextmanager
@@ -21,7 +24,6 @@ from caveats_client.api.messages import Reply
 from caveats_client.ordinary_httpx import AnyUrl, ByteStream, url_of
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Callable, Iterator
 
 DEFAULT_TIMEOUT = 10.0
@@ -122,8 +124,53 @@ def connection_errors(
         if is_late():
             raise Unavailable(f"{shown(url)} did not answer {within}") from error
         if isinstance(error, httpx.RemoteProtocolError):
-            raise Unavailable(f"{shown(url)} broke off, or does not speak HTTP: {error}") from error
-        raise Unavailable(f"cannot reach {shown(url)}: {str(error) or type(error).__name__}") from error
+            raise Unavailable(_not_http(url, error)) from error
+        raise Unavailable(f"cannot reach {shown(url)}: {_reason(url, error)}") from error
+
+
+_TLS_ALERT = r"\x15\x03"
+"""How an answer in TLS begins (RFC 8446, section 5.1: an alert), as h11 shows it."""
+
+
+def _not_http(url: httpx.URL, error: Exception) -> str:
+    if url.scheme == "http" and _TLS_ALERT in str(error):
+        return f"{shown(url)} speaks TLS: use {shown(url.copy_with(scheme='https'))}"
+    return f"{shown(url)} broke off, or does not speak HTTP: {str(error).rstrip('.')}{_or_tls(url)}"
+
+
+def _or_tls(url: httpx.URL) -> str:
+    """What to try where a server ends a connection in plain http, as those do that expect TLS."""
+    return f"; if it speaks TLS, use {shown(url.copy_with(scheme='https'))}" if url.scheme == "http" else ""
+
+
+def _reason(url: httpx.URL, error: BaseException) -> str:
+    """Why there is no connection, and what to do about it: the innermost error that the system or TLS gave a name."""
+    inner: BaseException | None = error
+    while inner is not None:
+        match inner:
+            case ssl.SSLCertVerificationError():
+                return f"its certificate is not trusted ({inner.verify_message}); SSL_CERT_FILE names other authorities"
+            case ssl.SSLError() if url.scheme == "https" and inner.reason in _NO_TLS:
+                return (
+                    f"it does not speak TLS: if it is plain http, use {shown(url.copy_with(scheme='http'))}"
+                )
+            case socket.gaierror():
+                return f"its name cannot be looked up ({inner.strerror}): is it spelled right?"
+            case ConnectionResetError() | BrokenPipeError():
+                return f"it ends the connection without an answer{_or_tls(url)}"
+            case OSError() if inner.errno in _REASONS:
+                return _REASONS[inner.errno]
+        inner = inner.__cause__ or inner.__context__
+    return str(error) or type(error).__name__
+
+
+_NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"}
+"""What OpenSSL says of an answer that is not TLS; which of these depends on its version."""
+_REASONS = {
+    errno.ECONNREFUSED: "connection refused: is the service running, and is the port right?",
+    errno.ENETUNREACH: "there is no way to its network: is this machine online?",
+    errno.EHOSTUNREACH: "there is no way to its machine: is it up, and is the address right?",
+}
 
 
 # Answers
@@ -220,6 +267,7 @@ def _reply(response: httpx.Response, body: bytearray) -> Reply:
         headers.get("retry-after"),
         headers.get("set-cookie"),
         headers.get("date"),
+        headers.get("location"),
     )
 
 

@@ -226,7 +226,7 @@ def test_attenuate_and_inspect_ask_nobody(caveats: Caveats, token: Macaroon) -> 
         (("login", "alice", "--password", "hunter2"), 2, "No such option"),
         (("passwd", "--url", NOBODY), 2, "no user name"),
         (("whoami", "TOKEN", "--url", "http://auth.example"), 2, "plain http"),
-        (("whoami", "TOKEN", "--url", "auth.example"), 2, "not the address of a service"),
+        (("whoami", "TOKEN", "--url", "http:auth.example"), 2, "not the address of a service"),
         (("whoami", "TOKEN", "--url", NOBODY), 6, "cannot reach http://127.0.0.1:9"),
         (("completion", "cmd"), 2, "bash"),
         (("frobnicate",), 2, "No such command"),

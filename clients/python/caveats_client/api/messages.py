@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
 from caveats_client.api.errors import (
     BadRequest,
@@ -45,6 +47,10 @@ class Reply:
     """The header `Set-Cookie`."""
     date: str | None = None
     """The header `Date`."""
+    location: str | None = field(default=None, repr=False)
+    """The header `Location`."""
+    origin: str = "the service"
+    """Scheme, host and port that were asked, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,7 @@ class Call(Generic[T]):
             return result
         except WrongShape as error:
             raise UnexpectedResponse(
-                f"the answer to {self.method} {self.path} is not that of a caveats service: {error}",
+                f"the answer of {reply.origin} to {self.method} {self.path} is not that of a caveats service: {error}",
                 status=reply.status,
             ) from error
 
@@ -138,17 +144,16 @@ def problem(reply: Reply, *, coded: bool = False) -> ClientError:
     except WrongShape:
         members, code, detail = {}, "", ""
     if reply.status < 400:
-        where = (
-            "the service answers with a redirect, which is not followed: give the address that it leads to"
-        )
-        return UnexpectedResponse(where, status=reply.status)
+        return UnexpectedResponse(_redirect(reply), status=reply.status)
     fallback = BadRequest if 400 < reply.status < 500 else UnexpectedResponse
     kind = _BY_STATUS.get(reply.status, fallback)
     if not code and not coded and reply.status < 500:
         kind, detail = _NOT_THE_SERVICE.get(reply.status, UnexpectedResponse), ""
-        said = f"something on the way answers {reply.status}, or what is there is not a caveats service"
+        said = f"something on the way answers {reply.status}, or what is at {reply.origin} is not a caveats service"
+        if reply.origin.startswith("http:") and _WANTS_TLS.search(reply.body[:_LOOKED_AT]):
+            said = f"{reply.origin} wants TLS: use https{reply.origin.removeprefix('http')}"
     else:
-        said = f"the service answers {reply.status}"
+        said = f"{reply.origin} answers {reply.status}"
     error = kind(detail or said, code=code, status=reply.status)
     if isinstance(error, Forbidden):
         error.failures = _failures(members)
@@ -157,11 +162,36 @@ def problem(reply: Reply, *, coded: bool = False) -> ClientError:
     return error
 
 
+_WANTS_TLS = re.compile(rb"plain HTTP|HTTP request to an HTTPS|SSL-enabled", re.IGNORECASE)
+"""What nginx, Go's servers and Apache say of a request in plain http to a port for TLS."""
+_LOOKED_AT = 2000
+"""Bytes at the beginning of a body."""
+
+
+def _redirect(reply: Reply) -> str:
+    """The message for a redirect. It names the address that it leads to, without what belongs to the request."""
+    try:
+        target = urlsplit(reply.location or "")
+        host, port = target.hostname, target.port
+    except ValueError:
+        host = None
+    if not host or target.scheme not in ("http", "https"):
+        return f"{reply.origin} answers with a redirect, which is not followed: is the address right?"
+    name = f"[{host}]" if ":" in host else host
+    origin = f"{target.scheme}://{name}" + ("" if port is None else f":{port}")
+    base, own, _ = target.path.partition("/v1/")
+    return (
+        f"{reply.origin} answers with a redirect to {origin}{base if own else ''}, which is not followed: "
+        "if that is the service, use that address"
+    )
+
+
 def _object(body: bytes) -> Mapping[str, Any]:
     try:
         members = json.loads(body)
     except (ValueError, RecursionError):
-        raise WrongShape("it is not JSON") from None
+        is_page = body[:_LOOKED_AT].lstrip().startswith(b"<")
+        raise WrongShape("it is a page of HTML, not JSON" if is_page else "it is not JSON") from None
     if not isinstance(members, dict):
         raise WrongShape("it is not a JSON object")
     return members

@@ -20,6 +20,7 @@ from caveats_client.cli.output import data, data_json, message
     "--allow",
     metavar="ORIGIN",
     multiple=True,
+    callback=parameters.addresses,
     help="A third party that may be asked, such as https://idm.example. Repeatable.",
 )
 @click.option(

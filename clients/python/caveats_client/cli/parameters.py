@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from caveats_client.cli.addresses import read_address
+from caveats_client.cli.output import message
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,9 +31,25 @@ def _lifetime(_context: click.Context, _option: click.Parameter, text: str | Non
 def _url(context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
     if url is None and "CAVEATS_URL" in os.environ:
         raise click.BadParameter("CAVEATS_URL is set, but empty: unset it, or give it an address")
+    return url if url is None or context.resilient_parsing else _address(url)
+
+
+def addresses(context: click.Context, _option: click.Parameter, typed: tuple[str, ...]) -> tuple[str, ...]:
+    """The callback of an option that takes addresses. Raises `BadParameter`."""
+    return typed if context.resilient_parsing else tuple(map(_address, typed))
+
+
+def _address(typed: str) -> str:
+    """An address as it was meant; what was assumed of it is said. Raises `BadParameter`."""
     from caveats_client.cli.service import plain_url  # noqa: PLC0415  # httpx takes a while to import
 
-    return url if url is None or context.resilient_parsing else plain_url(url)
+    try:
+        address = read_address(typed)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    for note in address.notes:
+        message(note)
+    return plain_url(address.url)
 
 
 def joined(patterns: tuple[str, ...]) -> str | None:

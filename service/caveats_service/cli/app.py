@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import click
 
-from caveats_service.cli.commands import CommandGroup, DeferredCommand
+from caveats_service.cli.commands import CommandGroup, DeferredCommand, Program
+from caveats_service.cli.exit_codes import EXIT_CODES
 
 _HELP = """The Caveats service: issues, verifies and revokes capability tokens.
 
-Settings are environment variables CAVEATS_*: see `caveats-service settings`.
+Settings are environment variables CAVEATS_*: see `caveats-service settings`."""
 
-Exit codes: 0 done, 1 it did not work, 2 wrong usage or settings."""
-
-app = CommandGroup(
+app = Program(
     "caveats-service",
     _HELP,
     DeferredCommand("serve", "serve:serve", "Serve until stopped."),
@@ -70,5 +69,7 @@ app = CommandGroup(
         DeferredCommand("remove", "damage:remove_row", "Remove a row that cannot be used."),
     ),
     DeferredCommand("completion", "completion:completion", "Print the completion script of a shell."),
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\n" + EXIT_CODES.replace("\n\n", "\n\n\b\n"),
 )
 click.version_option(package_name="caveats", prog_name="caveats-service", message="%(prog)s %(version)s")(app)

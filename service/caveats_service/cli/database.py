@@ -8,11 +8,12 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from caveats_service.cli.output import fail, note
+from caveats_service.cli.exit_codes import CliError
+from caveats_service.cli.output import agreed, fail, note
 from caveats_service.cli.store import ACTOR, load_settings, run_or_fail, with_any_schema, with_store
 from caveats_service.core.clock import utc_now
-from caveats_service.settings import SettingsError
-from caveats_service.storage import Schema, Step, Store, StoreError
+from caveats_service.settings import Settings, SettingsError
+from caveats_service.storage import DatabaseExists, Restored, Schema, Step, Store, StoreError
 from caveats_service.storage.encryption import SealKeyError
 from caveats_service.storage.open import open_store
 from caveats_service.storage.open import restore as restore_backup
@@ -74,7 +75,9 @@ def backup(*, target: Path) -> None:
 @click.command
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
-    "--force", is_flag=True, help="Replace a database that is there; it is kept under another name."
+    "--force",
+    is_flag=True,
+    help="Replace a database that is there, without asking; it is kept under another name.",
 )
 def restore(*, source: Path, force: bool) -> None:
     """Put a backup in place while the service is stopped. Everything that follows revocations loads them anew.
@@ -87,9 +90,9 @@ def restore(*, source: Path, force: bool) -> None:
             "this database is PostgreSQL: restore it with its own tools, then run `caveats-service restored`"
         )
     try:
-        done = restore_backup(settings, source, now=utc_now(), actor=ACTOR, force=force)
+        done = _restored_from(source, settings, force=force)
     except (StoreError, SealKeyError, SettingsError) as error:
-        fail(str(error))
+        raise CliError.of(error) from error
     aside = f"; the one before is kept as {done.set_aside}" if done.set_aside else ""
     note(f"restored; the revocation epoch is now {done.epoch}{aside}")
     if done.last_change is not None:
@@ -97,6 +100,16 @@ def restore(*, source: Path, force: bool) -> None:
     for difference in done.differences:
         note(difference)
     note(_FORGOTTEN)
+
+
+def _restored_from(source: Path, settings: Settings, *, force: bool) -> Restored:
+    """The restore. Where there is a database, asks at a terminal. Raises as `restore` of the store does."""
+    try:
+        return restore_backup(settings, source, now=utc_now(), actor=ACTOR, force=force)
+    except DatabaseExists as error:
+        if not agreed(f"{error}. Replace it?"):
+            raise DatabaseExists(f"{error}: add --force") from error
+        return restore_backup(settings, source, now=utc_now(), actor=ACTOR, force=True)
 
 
 @click.command

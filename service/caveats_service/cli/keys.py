@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from caveats_service.cli.output import fail, json_option, minute, note, print_records
+from caveats_service.cli.exit_codes import CliError
+from caveats_service.cli.output import agreed, fail, json_option, minute, note, print_records
 from caveats_service.cli.store import ACTOR, load_settings, with_master_keys
 from caveats_service.core.issuing import DEFAULT_AUDIENCE, require_shareable
+from caveats_service.storage import KeyInUse
 from caveats_service.storage.files import sync_file, temporary_beside
 
 if TYPE_CHECKING:
@@ -62,8 +64,23 @@ def rotate_keys(*, now: bool) -> None:
 @click.argument("key_id")
 @click.option("--force", is_flag=True, help="Even if tokens under it may be alive: they die.")
 def retire_key(*, key_id: str, force: bool) -> None:
-    """Destroy a key under which tokens are issued no more."""
-    with_master_keys(lambda masters: masters.retire(key_id, force=force, actor=ACTOR))
+    """Destroy a key under which tokens are issued no more. Where they may be alive, asks at a terminal, or wants --force."""
+
+    async def work(masters: MasterKeys) -> KeyInUse | None:
+        try:
+            await masters.retire(key_id, force=force, actor=ACTOR)
+        except KeyInUse as error:
+            return error
+        return None
+
+    in_use = with_master_keys(work)
+    if in_use is not None:
+        if not agreed(f"{in_use}. Destroy the key now, and with it these tokens?"):
+            error = CliError.of(in_use)
+            raise CliError(
+                error.code, f"{error}: wait until then, or add --force, and they die", error.name
+            ) from in_use
+        with_master_keys(lambda masters: masters.retire(key_id, force=True, actor=ACTOR))
     note(f"{key_id} is retired")
 
 

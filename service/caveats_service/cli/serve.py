@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from caveats_cli.streams import leave_to_server
-from caveats_service.cli.output import fail
+from caveats_service.cli.exit_codes import CliError
 from caveats_service.cli.parameters import WholeNumber
 from caveats_service.cli.store import load_settings
 from caveats_service.server import uvicorn
@@ -41,4 +41,4 @@ def serve(*, host: str | None, port: int | None, workers: int, data_dir: Path | 
     try:
         uvicorn.serve(settings, workers)
     except (SealKeyError, StoreError, SettingsError) as error:
-        fail(str(error))
+        raise CliError.of(error) from error

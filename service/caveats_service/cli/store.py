@@ -9,7 +9,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from caveats import CaveatsError
-from caveats_service.cli.output import fail, wrong_usage
+from caveats_service.cli.exit_codes import CliError
+from caveats_service.cli.output import wrong_usage
 from caveats_service.core.accounts import OPERATOR, Accounts
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import ServiceError
@@ -127,4 +128,4 @@ def run_or_fail(work: Coroutine[Any, Any, _T]) -> _T:
     try:
         return asyncio.run(work)
     except (CaveatsError, ServiceError, SettingsError, StoreError, SealKeyError) as error:
-        fail(str(error))
+        raise CliError.of(error) from error

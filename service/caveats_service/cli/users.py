@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caveats import MalformedCaveat, Scope
-from caveats_service.cli.output import json_option, minute, note, print_records, wrong_usage
+from caveats_service.cli.output import json_option, minute, note, print_records, typed_password, wrong_usage
 from caveats_service.cli.store import all_pages, with_accounts, with_labels, with_store
 from caveats_service.core.accounts import OPERATOR, Accounts
 from caveats_service.core.errors import BadName
@@ -169,9 +169,9 @@ def revoke_tokens(*, username: str, token_id: str | None, everything: bool) -> N
 
 
 def _read_password(*, from_stdin: bool) -> str:
-    if from_stdin:
-        return sys.stdin.readline().rstrip("\n")
-    if sys.stdin is None or not sys.stdin.isatty():
-        wrong_usage("no terminal to ask for the password at: use --password-stdin")
-    text: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    return text
+    if not from_stdin:
+        return typed_password()
+    line = "" if sys.stdin is None else sys.stdin.readline()
+    if not line:
+        wrong_usage("standard input holds no password")
+    return line.rstrip("\r\n")

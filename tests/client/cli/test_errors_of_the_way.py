@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from caveats import Macaroon
 from caveats_client.cli.app import app
-from tests.support.terminal import WIDTHS, empty, on_terminal, piped
+from tests.support.programs import WIDTHS, empty, on_terminal, piped
 
 pytestmark = pytest.mark.slow
 

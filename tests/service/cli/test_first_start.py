@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from tests.support.service import CLIENT, free_port, until
 from tests.support.programs import PROGRAMS, Said, empty, piped
+from tests.support.service import CLIENT, free_port, until
 
 pytestmark = pytest.mark.slow
 WORKERS = pytest.mark.parametrize("workers", [1, 2])

@@ -7,6 +7,7 @@ shows the lines of the table in `app`.
 from __future__ import annotations
 
 import inspect
+import itertools
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ class Command(click.Command):
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The docstring."""
         with formatter.indentation():
-            _write_lines(formatter, self.help)
+            _write_lines(formatter, inspect.cleandoc(self.help or ""))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The text at the end."""
@@ -102,6 +103,8 @@ class Program(CommandGroup):
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command that the arguments name, and exit. The arguments are those of `click.Command.main`."""
+        given = options.get("args", args[0] if args else None)
+        as_json = wants_json(sys.argv[1:] if given is None else given)
         try:
             code = super().main(*args, **{**options, "standalone_mode": False})
         except ModuleNotFoundError:
@@ -109,13 +112,18 @@ class Program(CommandGroup):
         except Exception as error:  # noqa: BLE001  # the process's edge: every error becomes words and an exit code
             from caveats_client.cli.failures import report  # noqa: PLC0415  # it knows all that can fail
 
-            code = report(error)
+            code = report(error, as_json=as_json)
         sys.exit(code if isinstance(code, int) else ExitCode.OK)
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether `--json` is among the arguments, also where they are wrong: a program reads the errors then."""
+    return "--json" in itertools.takewhile(lambda argument: argument != "--", arguments)
 
 
 def _write_lines(formatter: click.HelpFormatter, text: str | None) -> None:
     if not text:
         return
     formatter.write_paragraph()
-    for line in inspect.cleandoc(text).splitlines():
+    for line in text.splitlines():
         formatter.write(f"{' ' * formatter.current_indent}{line}".rstrip() + "\n")

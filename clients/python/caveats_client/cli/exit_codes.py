@@ -29,7 +29,8 @@ EXIT_CODES = """Exit codes:
   5  not found
   6  the service is busy or cannot be reached
   7  malformed token or caveat
-  130  interrupted"""
+  130  interrupted
+  141  whoever read the output is gone, as behind `head` (SIGPIPE)"""
 
 
 class CliError(Exception):

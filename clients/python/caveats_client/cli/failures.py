@@ -1,9 +1,13 @@
 """The message and the exit code for each error that ends a command.
 
-Knows every class of errors that a command can raise. Writes only to standard error, and never a token.
+Knows every class of errors that a command can raise. Writes only to standard error, and never a token: lines for people,
+or with `--json` one JSON object on one line, which is the last one there.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
 
 import click
 
@@ -23,31 +27,68 @@ from caveats_client.api.errors import (
 from caveats_client.cli import INTERRUPTED
 from caveats_client.cli.credentials import CredentialsError
 from caveats_client.cli.exit_codes import CliError, ExitCode
-from caveats_client.cli.output import block, message
+from caveats_client.cli.output import block, error_json, message
 
 
-def report(error: Exception) -> int:
-    """Write the error's message for the person. Returns the exit code."""
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a command has failed. `code`: a name for programs, the service's own if the service said one."""
+
+    exit_code: int
+    detail: str
+    code: str = ""
+    more: tuple[str, ...] = ()
+    """More lines, for people only."""
+    members: dict[str, Any] = field(default_factory=dict)
+    """More members, for programs only."""
+
+
+def report(error: Exception, *, as_json: bool = False) -> int:
+    """Write the error's message. Returns the exit code."""
+    if isinstance(error, click.Abort):
+        return INTERRUPTED
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        block(error.format_message())
+        return error.exit_code
+    failure = _failure(error)
+    if as_json:
+        code = failure.code or ExitCode(failure.exit_code).name.lower()
+        error_json(
+            {"code": code, "detail": failure.detail, "exit_code": failure.exit_code, **failure.members}
+        )
+        return failure.exit_code
+    message(failure.detail)
+    for line in failure.more:
+        message(line, label="")
+    return failure.exit_code
+
+
+def _failure(error: Exception) -> Failure:
     match error:
         case click.ClickException():
-            _wrong_usage(error)
-            return error.exit_code
-        case click.Abort():
-            return INTERRUPTED
+            context = getattr(error, "ctx", None)
+            return Failure(
+                error.exit_code,
+                without_tokens(error.format_message()),  # a surplus argument may be a token: do not show it
+                more=() if context is None else (f"try: {context.command_path} --help",),
+            )
         case CliError():
-            message(str(error))
-            return error.code
+            return Failure(error.code, str(error))
         case CredentialsError():
-            message(str(error))
-            return ExitCode.NOT_SIGNED_IN
+            return Failure(ExitCode.NOT_SIGNED_IN, str(error))
         case CaveatsError():
-            message(str(error))
-            return ExitCode.MALFORMED
+            return Failure(ExitCode.MALFORMED, str(error))
         case ClientError():
             return _failed_call(error)
+        case OSError() if error.strerror:
+            place = "" if error.filename is None else f"{error.filename}: "
+            return Failure(ExitCode.UNEXPECTED, without_tokens(f"{place}{error.strerror}"))
         case _:
-            message(f"unexpected {type(error).__name__} at {_where(error)}: this is a bug, please report it")
-            return ExitCode.UNEXPECTED
+            where = _where(error)
+            return Failure(
+                ExitCode.UNEXPECTED,
+                f"unexpected {type(error).__name__} at {where}: this is a bug, please report it",
+            )
 
 
 def _where(error: Exception) -> str:
@@ -58,18 +99,10 @@ def _where(error: Exception) -> str:
     return f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else "an unknown place"
 
 
-def _wrong_usage(error: click.ClickException) -> None:
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        block(error.format_message())
-        return
-    context = getattr(error, "ctx", None)
-    message(without_tokens(error.format_message()))  # a surplus argument may be a token: do not show it
-    if context is not None:
-        message(f"try: {context.command_path} --help", label="")
-
-
-def _failed_call(error: ClientError) -> int:
+def _failed_call(error: ClientError) -> Failure:
     words = error.detail
+    more: tuple[str, ...] = ()
+    members: dict[str, Any] = {} if error.status is None else {"status": error.status}
     match error:
         case NotAuthenticated():
             code = ExitCode.NOT_SIGNED_IN
@@ -77,18 +110,17 @@ def _failed_call(error: ClientError) -> int:
             code = ExitCode.NOT_SIGNED_IN
         case Forbidden():
             code = ExitCode.REFUSED
+            more = tuple(f"  {failure}" for failure in error.failures)
+            members["failures"] = list(error.failures)
         case NotFound():
             code = ExitCode.NOT_FOUND
         case Unavailable() | RateLimited():
             code = ExitCode.UNAVAILABLE
             if error.retry_after is not None:
                 words += f"; try again in {error.retry_after} s"
+                members["retry_after"] = error.retry_after
         case BadRequest() | UnusableAddress():
             code = ExitCode.USAGE
         case _:
             code = ExitCode.UNEXPECTED
-    message(words)
-    if isinstance(error, Forbidden):
-        for failure in error.failures:
-            message(f"  {failure}", label="")
-    return code
+    return Failure(code, words, error.code, more, members)

@@ -34,6 +34,7 @@ IMPORTS = [
     ("import caveats_client.guards.flask", "flask", "flask"),
     ("import caveats_client.guards.starlette", "starlette", "starlette"),
     ("from caveats_service.app import create_app", "starlette", "service"),
+    ("from caveats_service.settings import Settings", "pydantic", "service"),
 ]
 
 

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from caveats.extras import needs
+
+with needs("service"):
+    from pydantic import Field, SecretStr, ValidationError, model_validator
+    from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from caveats.durations import format_duration
 from caveats.http import TrustedProxies, UnknownProxies

@@ -81,7 +81,14 @@ def from_environment() -> Starlette:
     keys = Path(os.environ["PHOTOS_KEYS"])
     follower = None
     if "PHOTOS_FEED_TOKEN" in os.environ:
-        follower = Follower(os.environ["CAVEATS_URL"], os.environ["PHOTOS_FEED_TOKEN"], keys)
+        follower = Follower(
+            os.environ["CAVEATS_URL"],
+            os.environ["PHOTOS_FEED_TOKEN"],
+            keys,
+            renewed=keys.with_suffix(".token"),
+            # Where nobody can listen, as between two containers of one machine.
+            allow_http="PHOTOS_ALLOW_HTTP" in os.environ and os.environ["PHOTOS_ALLOW_HTTP"] == "true",
+        )
     return create_app(load_keys(keys), follower)
 
 

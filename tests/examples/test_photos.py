@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock
 
 import following
 import httpx2 as httpx
@@ -36,7 +39,7 @@ from caveats import (
     new_token_id,
 )
 from caveats import Path as PathCaveat
-from caveats_client import Client, calls
+from caveats_client import AsyncClient, Client, ClientError, calls
 
 pytestmark = pytest.mark.slow
 
@@ -240,6 +243,46 @@ def test_all_of_a_users_tokens_die_and_no_other_users(followed: Followed) -> Non
         bobs.send(calls.revoke_user("bob"))
     followed.eventually(bob, 401)
     assert ask(followed.app, token, "GET", "/albums").is_success
+
+
+def test_the_token_renews_itself_and_is_kept_for_the_next_start(
+    service: LocalService, tmp_path: Path
+) -> None:
+    keys, kept, first = service.export_keys("photos"), tmp_path / "photos.token", feed_token(service)
+
+    def begin(token: Macaroon) -> following.Follower:
+        return following.Follower(service.url, token.encode(), keys, every=0.05, renewed=kept)
+
+    follower = begin(first)
+    with TestClient(photos.create_app(following.load_keys(keys), follower)):
+        renewed = follower._token
+    assert following._token_id(renewed) == following._token_id(first)
+    assert renewed != first
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert begin(first)._token == renewed
+    other = feed_token(service)
+    assert begin(other)._token == other  # a new one was given
+    kept.write_text("half a to")
+    assert begin(first)._token == first
+    headers = {"Authorization": f"Bearer {renewed.encode()}"}
+    assert httpx.get(f"{service.url}/v1/revocations", headers=headers).is_success
+    assert httpx.get(f"{service.url}/v1/users", headers=headers).status_code == 403
+
+
+def test_a_token_that_is_not_renewed_is_used_as_it_is(service: LocalService, monkeypatch: Any) -> None:
+    keys, token = service.export_keys("photos"), feed_token(service)
+    follower = following.Follower(service.url, token.encode(), keys, every=0.05)
+    monkeypatch.setattr(AsyncClient, "renew", AsyncMock(side_effect=ClientError("no longer")))
+    with TestClient(photos.create_app(following.load_keys(keys), follower)):
+        assert follower.is_current
+        assert follower._token == token
+
+
+def test_between_containers_plain_http_is_allowed_and_nowhere_else(tmp_path: Path) -> None:
+    keys = tmp_path / "photos.keys"
+    with pytest.raises(ClientError, match="plain http"):
+        following.Follower("http://node-1:8080", issued().encode(), keys)
+    following.Follower("http://node-1:8080", issued().encode(), keys, allow_http=True)
 
 
 def test_an_app_that_has_not_heard_for_too_long_refuses_everything(service: LocalService) -> None:

@@ -238,3 +238,38 @@ def test_the_installed_program_takes_a_token_that_a_mail_wrapped(
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == token.attenuate(Note("x")).encode() + "\n"
+
+
+@pytest.mark.parametrize(
+    ("dress", "code", "words"),
+    [
+        ("{}", 6, "cannot reach"),
+        ("'{}'", 6, "cannot reach"),
+        (" {}.\n", 6, "cannot reach"),
+        ("cav1_{}", 2, "a token's text, not its id"),
+        ("{}X", 2, "not a token's id: it has 26 letters and digits"),
+        ("x", 2, "not a token's id"),
+    ],
+)
+def test_an_id_is_taken_as_it_is_pasted_and_a_token_in_its_place_goes_nowhere(
+    dress: str, code: int, words: str, token: Macaroon
+) -> None:
+    for one in ("01KAJ5M3W8E2RZ6V8Q4T0N9XCD", "01kaj5m3w8e2rz6v8q4t0n9xcd"):
+        done = run(
+            "revoke", "--token-id", dress.format(one), "--url", "http://127.0.0.1:9", CAVEATS_TOKEN=token.encode()
+        )
+        assert done.exit_code == code
+        assert words in done.stderr
+
+
+@pytest.mark.parametrize("dress", ['"{}"', "Bearer {}", "{}.", "<{}>", "\ufeff{}"])
+def test_a_header_takes_a_token_as_it_is_only(dress: str, token: Macaroon) -> None:
+    """A second reading there would be a way around whoever looked at the header first."""
+    value = dress.format(token.encode()).encode()
+    try:
+        found = find_credential([(b"authorization", b"Bearer " + value)])
+    except Problem:
+        return
+    assert isinstance(found, TokenCredential)
+    with pytest.raises(MalformedToken):
+        Bundle.decode(found.text)

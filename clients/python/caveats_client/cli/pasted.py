@@ -71,6 +71,16 @@ def unwrapped(text: str) -> str:
     return lean if is_token(lean) else _as_base64url(lean)
 
 
+def read_token_id(text: str) -> str:
+    """A token's id as a person pastes it. Raises `ValueError`, which says what the text is instead."""
+    lean = "".join(_lean(text).split())
+    if is_token_id(lean.upper()):
+        return lean.upper()
+    if PREFIX in lean.lower() or is_token(lean):
+        raise ValueError("that is a token's text, not its id: to revoke a copy, give its text without --token-id")
+    raise ValueError("not a token's id: it has 26 letters and digits, as `caveats tokens` and `caveats inspect` show it")
+
+
 def is_token(text: str) -> bool:
     """Whether the library reads this very text as a token."""
     try:

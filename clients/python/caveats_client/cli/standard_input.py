@@ -27,6 +27,8 @@ AT_ONCE = 2.0
 """Seconds within which a pipe that was meant for the command has begun to speak."""
 _REST = 1.0
 """Seconds for the rest of what a pipe has begun to say."""
+_LONGEST_TYPED = 4095
+"""Characters of a line that a terminal of Linux hands on (N_TTY_BUF_SIZE); what comes after them is dropped."""
 _LOOK_AGAIN = 0.02
 _TEE_NONBLOCK = 2
 """SPLICE_F_NONBLOCK of Linux."""
@@ -99,6 +101,11 @@ def everything(enough: Callable[[str], bool]) -> str:
 def _lines(enough: Callable[[str], bool]) -> str:
     text = ""
     while len(text) <= LONGEST and (line := sys.stdin.readline()):
+        if len(line) >= _LONGEST_TYPED:
+            raise CliError(
+                ExitCode.MALFORMED,
+                f"a terminal cuts a line after {_LONGEST_TYPED} characters: put the token into a file, and give < and its name",
+            )
         text += line
         if enough(text) or (text.strip() and not line.strip()):
             break

@@ -14,6 +14,7 @@ from caveats_client.cli.credentials import Credentials, Login
 from caveats_client.cli.durations import in_words, relative
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.output import data_json, message, print_issued, renamed, until
+from caveats_client.cli.pasted import read_token_id
 from caveats_client.cli.render import Records, show
 from caveats_client.cli.service import client_for
 
@@ -147,6 +148,11 @@ def revoke(
         raise click.BadParameter("give only one of these: a token, --token-id, --user", param_hint="TOKEN")
     if branch_id is not None and token_id is None:
         raise click.BadParameter("goes with --token-id", param_hint="--branch-id")
+    if token_id is not None:
+        try:
+            token_id = read_token_id(token_id)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--token-id") from None
     if by_id:
         found = inputs.need_token(token, url=url)
     else:

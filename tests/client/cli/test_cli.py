@@ -698,7 +698,11 @@ def test_bash_completes_commands_and_flags(caveats: Caveats, words: str, expecte
 def test_ctrl_c_ends_a_command_with_130_and_no_traceback() -> None:
     beside = Path(sys.executable).parent / "caveats"
     with subprocess.Popen(
-        [beside, "inspect", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [beside, "inspect", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as running:
         assert running.stderr is not None
         running.stderr.readline()  # it says that it waits

@@ -262,7 +262,7 @@ def test_passwd_asks_for_the_user_then_for_the_service(service: Service, width: 
         [str(CAVEATS), "passwd"],
         {
             "User name: ": user.username,
-            "Address of the service: ": service.url,
+            "Address of the service: ": f" <{service.url.removeprefix('http://')}> ",
             f"Present password of {user.username} at {service.url}: ": PASSWORD,
             f"New password at {service.url}: ": "another password",
             "The same again: ": "another password",

@@ -26,6 +26,7 @@ from caveats import (
     discharge,
     open_ticket,
 )
+from caveats.http import Problem, TokenCredential, credential_of
 from caveats_client.cli.app import app
 from caveats_client.cli.pasted import is_token, unwrapped
 
@@ -256,7 +257,12 @@ def test_an_id_is_taken_as_it_is_pasted_and_a_token_in_its_place_goes_nowhere(
 ) -> None:
     for one in ("01KAJ5M3W8E2RZ6V8Q4T0N9XCD", "01kaj5m3w8e2rz6v8q4t0n9xcd"):
         done = run(
-            "revoke", "--token-id", dress.format(one), "--url", "http://127.0.0.1:9", CAVEATS_TOKEN=token.encode()
+            "revoke",
+            "--token-id",
+            dress.format(one),
+            "--url",
+            "http://127.0.0.1:9",
+            CAVEATS_TOKEN=token.encode(),
         )
         assert done.exit_code == code
         assert words in done.stderr
@@ -267,7 +273,7 @@ def test_a_header_takes_a_token_as_it_is_only(dress: str, token: Macaroon) -> No
     """A second reading there would be a way around whoever looked at the header first."""
     value = dress.format(token.encode()).encode()
     try:
-        found = find_credential([(b"authorization", b"Bearer " + value)])
+        found = credential_of([(b"authorization", b"Bearer " + value)])
     except Problem:
         return
     assert isinstance(found, TokenCredential)

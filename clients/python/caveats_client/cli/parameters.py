@@ -31,25 +31,25 @@ def _lifetime(_context: click.Context, _option: click.Parameter, text: str | Non
 def _url(context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
     if url is None and "CAVEATS_URL" in os.environ:
         raise click.BadParameter("CAVEATS_URL is set, but empty: unset it, or give it an address")
-    return url if url is None or context.resilient_parsing else _address(url)
+    return url if url is None or context.resilient_parsing else address(url)
 
 
 def addresses(context: click.Context, _option: click.Parameter, typed: tuple[str, ...]) -> tuple[str, ...]:
     """The callback of an option that takes addresses. Raises `BadParameter`."""
-    return typed if context.resilient_parsing else tuple(map(_address, typed))
+    return typed if context.resilient_parsing else tuple(map(address, typed))
 
 
-def _address(typed: str) -> str:
+def address(typed: str) -> str:
     """An address as it was meant; what was assumed of it is said. Raises `BadParameter`."""
     from caveats_client.cli.service import plain_url  # noqa: PLC0415  # httpx takes a while to import
 
     try:
-        address = read_address(typed)
+        read = read_address(typed)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-    for note in address.notes:
+    for note in read.notes:
         message(note)
-    return plain_url(address.url)
+    return plain_url(read.url)
 
 
 def joined(patterns: tuple[str, ...]) -> str | None:

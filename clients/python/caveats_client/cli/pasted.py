@@ -77,8 +77,12 @@ def read_token_id(text: str) -> str:
     if is_token_id(lean.upper()):
         return lean.upper()
     if PREFIX in lean.lower() or is_token(lean):
-        raise ValueError("that is a token's text, not its id: to revoke a copy, give its text without --token-id")
-    raise ValueError("not a token's id: it has 26 letters and digits, as `caveats tokens` and `caveats inspect` show it")
+        raise ValueError(
+            "that is a token's text, not its id: to revoke a copy, give its text without --token-id"
+        )
+    raise ValueError(
+        "not a token's id: it has 26 letters and digits, as `caveats tokens` and `caveats inspect` show it"
+    )
 
 
 def is_token(text: str) -> bool:

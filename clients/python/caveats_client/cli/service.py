@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from caveats_client.api.errors import ClientError
-from caveats_client.cli import inputs
+from caveats_client.cli import inputs, parameters
 from caveats_client.cli.credentials import Credentials, CredentialsError, Logins
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.hints import explained
@@ -55,7 +55,7 @@ def choose_url(url: str | None, logins: Logins) -> str:
     if url is not None:
         return url
     current = logins.find(None)
-    return plain_url(inputs.address()) if current is None else current.url
+    return parameters.address(inputs.address()) if current is None else current.url
 
 
 @contextmanager

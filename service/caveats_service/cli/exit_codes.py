@@ -20,7 +20,8 @@ EXIT_CODES = """Exit codes:
   1  it did not work: the message says why
   2  wrong usage, or a setting with a wrong value
   130  interrupted
-  141  whoever read the output is gone, as behind `head` (SIGPIPE)"""
+
+A command whose reader is gone, as behind `head`, ends by SIGPIPE: 141 for a shell."""
 
 
 class CliError(Exception):

@@ -19,7 +19,7 @@ from caveats_client.cli.credentials import CredentialsError
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.failures import report
 
-CODES = {*range(8), 130, 141}
+CODES = {*range(8), 130}
 Caveats = Callable[..., Result]
 
 

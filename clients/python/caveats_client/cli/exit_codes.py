@@ -30,7 +30,8 @@ EXIT_CODES = """Exit codes:
   6  the service is busy or cannot be reached
   7  malformed token or caveat
   130  interrupted
-  141  whoever read the output is gone, as behind `head` (SIGPIPE)"""
+
+A command whose reader is gone, as behind `head`, ends by SIGPIPE: 141 for a shell."""
 
 
 class CliError(Exception):

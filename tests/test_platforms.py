@@ -11,6 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
 
 from tests.support.service import ADMIN_PASSWORD, serving
@@ -102,7 +103,29 @@ def test_the_program_runs_there(tmp_path: Path) -> None:
         assert (tmp_path / "config" / "credentials.json").is_file()
 
 
-def test_the_service_says_so_too() -> None:
+@pytest.mark.slow
+def test_the_service_runs_without_uvloop(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['uvloop'] = None; from caveats_service.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "serve", "--port", "0"],
+        env={"PATH": "/usr/bin:/bin", "CAVEATS_DATA_DIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert "serving on" in line, line + process.stdout.read()
+            url = line.partition("serving on ")[2].partition(",")[0]
+            assert httpx.get(f"{url}/readyz", trust_env=False).json()["status"] == "ready"
+        finally:
+            process.terminate()
+            process.wait(20)
+    assert process.returncode == 0
+
+
+def test_the_platforms_are_named() -> None:
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["classifiers"]
     assert {one for one in classifiers if one.startswith("Operating System")} == {
         "Operating System :: MacOS",

@@ -311,8 +311,15 @@ def programs_work(programs: Path, folder: Path) -> None:
         assert "refuses" in run(*verify, "a:write", cwd=folder, expect=4, **login)
 
 
-@pytest.mark.parametrize("source", ["wheel", "sdist"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.fixture(scope="module")
+def checkout() -> Path:
+    return ROOT
+
+
+@pytest.mark.parametrize(
+    ("way", "source"),
+    [("pip", "checkout"), *((way, source) for way in WAYS for source in ("wheel", "sdist"))],
+)
 def test_what_the_readme_says_installs_it(
     way: str, source: str, index: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

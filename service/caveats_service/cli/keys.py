@@ -92,7 +92,11 @@ def retire_key(*, key_id: str, force: bool) -> None:
     "--output", "-o", metavar="FILE", type=click.Path(path_type=Path), help="Write to this file, 0600."
 )
 def export_keys(*, audience: str, output: Path | None) -> None:
-    """Print the keys of one audience, for an app that verifies locally. Their holder can mint for that audience."""
+    """Print the keys of one audience, for an app that verifies locally. Their holder can mint for that audience.
+
+    They do not follow the service: without a new export, an app refuses all tokens after a rotation, and it hears of no
+    revocation. An app that is registered as a verifier needs no export: `caveats verifier --help`.
+    """
 
     async def work(masters: MasterKeys) -> dict[str, object]:
         require_shareable(audience, load_settings())

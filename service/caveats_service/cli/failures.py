@@ -6,10 +6,9 @@ people, or with `--json` one JSON object on one line, which is the last one ther
 
 from __future__ import annotations
 
-import json
-
 import click
 
+from caveats_cli.failures import error_json, in_words, unexpected
 from caveats_service.cli import INTERRUPTED
 from caveats_service.cli.exit_codes import CliError, ExitCode
 
@@ -30,17 +29,14 @@ def report(error: Exception, *, as_json: bool = False) -> int:
         case CliError():
             return _write(error.code, error.name, str(error), as_json=as_json)
         case OSError() if error.strerror:
-            place = "" if error.filename is None else f"{error.filename}: "
-            return _write(ExitCode.FAILED, "failed", f"{place}{error.strerror}", as_json=as_json)
+            return _write(ExitCode.FAILED, "failed", in_words(error), as_json=as_json)
         case _:
-            words = f"unexpected {type(error).__name__} at {_where(error)}: this is a bug, please report it"
-            return _write(ExitCode.FAILED, "unexpected", words, as_json=as_json)
+            return _write(ExitCode.FAILED, "unexpected", unexpected(error), as_json=as_json)
 
 
 def _write(exit_code: int, name: str, words: str, more: tuple[str, ...] = (), *, as_json: bool) -> int:
     if as_json:
-        members = {"code": name, "detail": words, "exit_code": int(exit_code)}
-        click.echo(json.dumps(members), err=True)
+        click.echo(error_json(name, words, exit_code), err=True)
         return exit_code
     from caveats.printable import printable  # noqa: PLC0415  # the library takes a while to import
 
@@ -55,11 +51,3 @@ def _without_tokens(error: click.ClickException) -> str:
     from caveats.printable import without_tokens  # noqa: PLC0415  # see above
 
     return without_tokens(error.format_message())
-
-
-def _where(error: Exception) -> str:
-    """The function and line that raised the error: enough for a bug report, without any data."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else "an unknown place"

@@ -7,13 +7,12 @@ shows the lines of the table in `app`.
 from __future__ import annotations
 
 import inspect
-import itertools
 import sys
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from caveats_cli import commands as shared
 from caveats_client.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -43,31 +42,10 @@ class Command(click.Command):
         _write_lines(formatter, self.epilog)
 
 
-class DeferredCommand(click.Command):
-    """A command that has only its name and help line until it is run.
+class DeferredCommand(shared.DeferredCommand):
+    """A command in a module of this package."""
 
-    `place`: `module:function`, with a module of this package.
-    """
-
-    def __init__(self, name: str, place: str, line: str) -> None:
-        super().__init__(name, short_help=line)
-        self.place = place
-
-    def load(self) -> click.Command:
-        """The command itself. Imports its module."""
-        module, _, function = self.place.partition(":")
-        command: click.Command = getattr(import_module(f"{__package__}.{module}"), function)
-        return command
-
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: Any,
-    ) -> click.Context:
-        """A context of the command itself, which click then runs, completes or explains."""
-        return self.load().make_context(info_name, args, parent, **extra)
+    package = __package__
 
 
 class CommandGroup(Command, click.Group):
@@ -103,8 +81,6 @@ class Program(CommandGroup):
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command that the arguments name, and exit. The arguments are those of `click.Command.main`."""
-        given = options.get("args", args[0] if args else None)
-        as_json = wants_json(sys.argv[1:] if given is None else given)
         try:
             code = super().main(*args, **{**options, "standalone_mode": False})
         except ModuleNotFoundError:
@@ -112,13 +88,8 @@ class Program(CommandGroup):
         except Exception as error:  # noqa: BLE001  # the process's edge: every error becomes words and an exit code
             from caveats_client.cli.failures import report  # noqa: PLC0415  # it knows all that can fail
 
-            code = report(error, as_json=as_json)
+            code = report(error, as_json=shared.wants_json(args, options))
         sys.exit(code if isinstance(code, int) else ExitCode.OK)
-
-
-def wants_json(arguments: Sequence[str]) -> bool:
-    """Whether `--json` is among the arguments, also where they are wrong: a program reads the errors then."""
-    return "--json" in itertools.takewhile(lambda argument: argument != "--", arguments)
 
 
 def _write_lines(formatter: click.HelpFormatter, text: str | None) -> None:

@@ -13,6 +13,7 @@ import click
 
 from caveats import CaveatsError
 from caveats.printable import without_tokens
+from caveats_cli.failures import error_json, in_words, unexpected
 from caveats_client.api.errors import (
     BadRequest,
     ClientError,
@@ -27,7 +28,7 @@ from caveats_client.api.errors import (
 from caveats_client.cli import INTERRUPTED
 from caveats_client.cli.credentials import CredentialsError
 from caveats_client.cli.exit_codes import CliError, ExitCode
-from caveats_client.cli.output import block, error_json, message
+from caveats_client.cli.output import block, jsonable, message
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,8 @@ def report(error: Exception, *, as_json: bool = False) -> int:
     failure = _failure(error)
     if as_json:
         code = failure.code or ExitCode(failure.exit_code).name.lower()
-        error_json(
-            {"code": code, "detail": failure.detail, "exit_code": failure.exit_code, **failure.members}
-        )
+        members = jsonable(failure.members)
+        message(error_json(code, failure.detail, failure.exit_code, members), label="")
         return failure.exit_code
     message(failure.detail)
     for line in failure.more:
@@ -81,22 +81,9 @@ def _failure(error: Exception) -> Failure:
         case ClientError():
             return _failed_call(error)
         case OSError() if error.strerror:
-            place = "" if error.filename is None else f"{error.filename}: "
-            return Failure(ExitCode.UNEXPECTED, without_tokens(f"{place}{error.strerror}"))
+            return Failure(ExitCode.UNEXPECTED, without_tokens(in_words(error)))
         case _:
-            where = _where(error)
-            return Failure(
-                ExitCode.UNEXPECTED,
-                f"unexpected {type(error).__name__} at {where}: this is a bug, please report it",
-            )
-
-
-def _where(error: Exception) -> str:
-    """The function and line that raised the error: enough for a bug report, without any data."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else "an unknown place"
+            return Failure(ExitCode.UNEXPECTED, unexpected(error))
 
 
 def _failed_call(error: ClientError) -> Failure:

@@ -35,12 +35,6 @@ def data_json(value: Any) -> None:
     block(json.dumps(jsonable(value), indent=2, ensure_ascii=True))
 
 
-def error_json(members: dict[str, Any]) -> None:
-    """Write an error as one line of JSON, in ASCII, to standard error."""
-    sys.stderr.write(json.dumps(jsonable(members), ensure_ascii=True) + "\n")
-    sys.stderr.flush()
-
-
 def message(text: str, *, label: str = "caveats: ", end: str = "\n") -> None:
     """Write a message for the person at the terminal."""
     sys.stderr.write(f"{label}{_escaped(text)}{end}")

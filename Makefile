@@ -9,7 +9,7 @@ AT_ONCE = -n $(shell $(PYTHON) -c 'import os; print(min(6, os.cpu_count() * 3 //
 VENV := .venv
 BIN := $(VENV)/bin
 PINNED := --constraint constraints.txt
-EXTRAS := -e '.[service,client,frameworks]'
+EXTRAS := -e '.[service,redis,client,frameworks]'
 LEAST := (3, 11)
 # The tests start these programs hundreds of times; each would compile them anew.
 export PYTHONDONTWRITEBYTECODE :=

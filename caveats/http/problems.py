@@ -96,6 +96,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "key_in_use": "Tokens under that key may be alive",
         "method_not_allowed": "This endpoint does not know that method",
         "not_found": "There is no such thing here",
+        "password_change_required": "The password was set for once: change it first",
         "rate_limited": "Too many attempts; wait",
         "registration_closed": "Only an administrator can add users here",
         "too_large": "The request is too large",

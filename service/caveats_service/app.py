@@ -55,6 +55,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/users/{username}/enable", users.enable),
     ("GET", "/v1/users/{username}/tokens", tokens.listing_of_user),
     ("DELETE", "/v1/users/{username}/tokens/{token_id}", tokens.delete_of_user),
+    ("DELETE", "/v1/users/{username}", users.delete),
     ("GET", "/v1/groups", groups.listing),
     ("GET", "/v1/groups/{group}", groups.one),
     ("PUT", "/v1/groups/{group}", groups.put),

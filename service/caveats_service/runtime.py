@@ -25,6 +25,7 @@ from caveats_service.core.rate_limit import RateLimiter
 from caveats_service.core.readiness import FailingWork, Readiness
 from caveats_service.core.revoking import Revoker
 from caveats_service.core.service_keys import ServiceKeys, load_service_keys
+from caveats_service.core.shared_limits import open_shared_limits
 from caveats_service.core.usernames import SERVICE_NAME
 from caveats_service.core.verifying import TokenVerifier, load_checkers, new_verifier
 from caveats_service.discharge.conditions import load_conditions
@@ -68,6 +69,7 @@ class ServiceRuntime:
     issuer: TokenIssuer
     feed: RevocationFeed
     revocations: Revoker
+    rate_limiter: RateLimiter
     accounts: Accounts
     labels: LabelledTokens
     discharges: Discharges
@@ -93,7 +95,6 @@ class ServiceRuntime:
         self.session_lives = Lives(
             settings.session_lifetime, settings.session_max_life, settings.session_max_life
         )
-        self.rate_limiter = RateLimiter(settings)
         self.passwords = PasswordHasher(
             password_profile,
             workers=settings.password_workers,
@@ -179,6 +180,8 @@ class ServiceRuntime:
         await self.master_keys.start()
         self.master_keys.check_active()
         self.service_keys = await load_service_keys(store, seal_key)
+        shared = open_shared_limits(settings, store, self.service_keys.box.secret, now=now)
+        self.rate_limiter = RateLimiter(settings, shared)
         self.issuer = TokenIssuer(store, self.master_keys, settings, epoch=lambda: self.feed.epoch)
         self.clock_check = ClockCheck(store, now)
         self.revocations = Revoker(
@@ -244,6 +247,7 @@ class ServiceRuntime:
         self.passwords.close()
         self.tokens.close()
         self.discharges.close()
+        await self.rate_limiter.close()
         await self._close_store()
 
     async def _close_store(self) -> None:
@@ -319,6 +323,7 @@ class ServiceRuntime:
             await self.store.labels.prune(now=now, actor=_ACTOR)
             await self.store.replies.prune(now=now)
             await self.store.interactions.prune(now=now)
+            await self.store.attempts.prune(now=now)
             await self._look_for_damage()
 
     async def _forever(self, work: Callable[[], Coroutine[Any, Any, None]], every: float, name: str) -> None:

@@ -118,6 +118,18 @@ def _database(value: object) -> object:
     return value
 
 
+_REDIS = re.compile(r"rediss?://(?:[!-.0-~]+@)?[A-Za-z0-9.\[\]:-]+(?:/[0-9]{1,5})?")
+
+
+def _shared_limits(value: object) -> object:
+    """Where limits are counted. An address may hold a password."""
+    if isinstance(value, SecretStr) or value in ("memory", "database"):
+        return value
+    if not isinstance(value, str) or _REDIS.fullmatch(value) is None:
+        raise ValueError("not a place where limits are counted")
+    return SecretStr(value)
+
+
 def _is_postgres(text: str) -> bool:
     """A URL that names a database. Several hosts, with commas, are all right."""
     if _POSTGRES.fullmatch(text) is None:
@@ -209,6 +221,11 @@ DatabaseUrl: TypeAlias = Annotated[
     SecretStr | None,
     BeforeValidator(_database),
     Accepts("sqlite:///path (sqlite:////path from the root) or postgresql://user@host:port/database"),
+]
+SharedCounts: TypeAlias = Annotated[
+    Literal["memory", "database"] | SecretStr,
+    BeforeValidator(_shared_limits),
+    Accepts("memory, database, or redis://host:port/0 (rediss:// for TLS)"),
 ]
 Location: TypeAlias = Annotated[
     str, BeforeValidator(_location), Accepts("printable text of at most 256 bytes")

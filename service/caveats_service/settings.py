@@ -40,6 +40,7 @@ from caveats_service.setting_types import (
     PublicUrl,
     Rate,
     Seconds,
+    SharedCounts,
     Switch,
     is_service_link,
 )
@@ -209,6 +210,11 @@ class Settings(BaseSettings):
         ge=0,
         le=10_000,
         description="Sign-ins that may wait for a thread; more are told to come back (count).",
+    )
+    limits: SharedCounts = Field(
+        "memory",
+        description="Where sign-ins, registrations and interactions are counted for their limits. memory: each process for "
+        "itself, so that N workers and nodes together allow N times as much; database or Redis: all together.",
     )
     login_limit_account: Rate = Field(
         "10/minute", description="Sign-in attempts on one account from one address (rate)."

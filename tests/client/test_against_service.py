@@ -51,6 +51,7 @@ from caveats_client.verifiers.remote import RemoteVerifier
 from caveats_service.app import create_app
 from caveats_service.core.passwords import PasswordProfile
 from caveats_service.settings import Settings
+from tests.support.typed import at_terminal
 
 pytestmark = pytest.mark.slow
 
@@ -323,6 +324,9 @@ def test_an_administrator_keeps_users_and_keys(client: Any, alice: str) -> None:
     assert client.send(calls.enable_user(alice)).disabled_at is None
     client.change_password(alice, None, "set by the administrator")
     assert client.send(calls.list_keys())[-1].state in ("active", "published")
+    client.send(calls.delete_user(name))
+    with pytest.raises(Conflict):
+        client.register(name, PASSWORD, as_admin=True)
     with pytest.raises(NotFound):
         client.send(calls.retire_key("k999"))
 
@@ -615,6 +619,37 @@ def test_a_password_is_typed_unseen_on_a_terminal(
     assert PASSWORD.encode() not in shown
     assert b"Traceback" not in shown
     assert (b"signed in" in shown) == (code == 0)
+
+
+def test_a_password_for_once_is_changed_on_the_way_of_login_and_by_passwd(
+    service: Serving, caveats: Script, alice: str, tmp_path: Path
+) -> None:
+    def set_once() -> None:
+        with Client(service.url) as admin:
+            admin.login("admin", ADMIN_PASSWORD, scope="caveats:admin")
+            admin.send(calls.change_password(alice, None, "given once", must_change_password=True))
+
+    beside = str(Path(sys.executable).parent / "caveats")
+    here = {**os.environ, "CAVEATS_CONFIG_DIR": str(tmp_path)}
+    set_once()
+    refused = caveats("login", alice, "--password-stdin", input="given once", env={})
+    assert refused.returncode == 4
+    assert "caveats passwd" in refused.stderr
+    shown, code = at_terminal(
+        [beside, "login", alice, "--url", service.url],
+        here,
+        (f"Password of {alice}", "given once\n"),
+        ("New password", "my own choice\n"),
+        ("same again", "my own choice\n"),
+    )
+    assert (code, "signed in" in shown) == (0, True), shown
+    assert not {"given once", "my own choice"} & set(shown.split("\n"))
+    set_once()
+    good(caveats("passwd", alice, "--password-stdin", input="given once\nanother choice\n"))
+    set_once()
+    changed = {"CAVEATS_NEW_PASSWORD": "a third choice"}
+    good(caveats("login", alice, "--password-stdin", input="given once", env=changed))
+    good(caveats("login", alice, "--password-stdin", input="a third choice", env={}))
 
 
 def test_an_address_counts_however_it_is_written(service: Serving, caveats: Script, alice: str) -> None:

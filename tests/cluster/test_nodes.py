@@ -57,6 +57,25 @@ def test_what_is_revoked_at_one_node_is_refused_at_the_other_and_by_verifiers_wi
     assert max(downstream) <= 1
 
 
+def test_an_account_deleted_at_one_node_is_dead_at_the_other_and_at_verifiers_within_a_second(
+    two: Cluster,
+) -> None:
+    two.clients[0].post("/v1/users", json={"username": "leaver", "password": "correct horse"})
+    wish = {"username": "leaver", "password": "correct horse", "audience": "photos"}
+    token = two.clients[0].post("/v1/tokens", json=wish).json()["token"]
+    with two.attach(1) as verifier:
+        assert authorized(two.clients[1], token)
+        assert accepted(verifier, token)
+        admin = basic("admin", ADMIN_PASSWORD)
+        assert two.clients[0].delete("/v1/users/leaver", headers=admin).status_code == 204
+        acknowledged = monotonic()
+        assert seconds_until(lambda: not authorized(two.clients[1], token), acknowledged, 5) <= 1
+        assert seconds_until(lambda: not accepted(verifier, token), acknowledged, 5) <= 1
+    assert two.clients[1].post("/v1/tokens", json=wish).status_code == 401
+    taken = two.clients[1].post("/v1/users", json={"username": "leaver", "password": "another horse"})
+    assert taken.status_code == 409
+
+
 def test_a_key_that_was_forced_to_retire_is_dead_everywhere_within_five_seconds(two: Cluster) -> None:
     with two.attach(0) as here, two.attach(1) as there:
         token = two.issue(0)

@@ -92,8 +92,15 @@ class Browser:
         with self.service.client() as http:
             return http.get(self._here(url), headers={**self.headers, "Accept": "text/html"})
 
-    def decide(self, url: str, user: User | None, decision: str = "allow", **headers: str) -> httpx.Response:
-        fields = {"decision": decision}
+    def decide(
+        self,
+        url: str,
+        user: User | None,
+        decision: str = "allow",
+        fields: dict[str, str] | None = None,
+        **headers: str,
+    ) -> httpx.Response:
+        fields = {"decision": decision, **(fields or {})}
         if user is not None:
             fields |= {"username": user.username, "password": user.password}
         with self.service.client() as http:

@@ -84,11 +84,11 @@ def with_master_keys(work: Callable[[MasterKeys], Awaitable[_T]]) -> _T:
     return _run(with_keys)
 
 
-def with_accounts(work: Callable[[Accounts], Awaitable[_T]]) -> _T:
-    """As `with_store`, given the operations on accounts."""
+def with_accounts(work: Callable[[Accounts], Awaitable[_T]], *, workers: int = 1) -> _T:
+    """As `with_store`, given the operations on accounts. `workers`: passwords that are hashed at a time."""
 
     async def with_parts(store: Store, _seal_key: SealKey, settings: Settings) -> _T:
-        passwords = PasswordHasher(workers=1, min_length=settings.password_min_length)
+        passwords = PasswordHasher(workers=workers, min_length=settings.password_min_length)
         try:
             limiter = RateLimiter(settings)
             return await work(

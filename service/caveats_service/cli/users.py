@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from caveats import MalformedCaveat, Scope
-from caveats_service.cli.output import json_option, minute, note, print_records, typed_password, wrong_usage
+from caveats_service.cli.output import (
+    agreed,
+    json_option,
+    minute,
+    note,
+    print_records,
+    typed_password,
+    wrong_usage,
+)
 from caveats_service.cli.store import all_pages, with_accounts, with_labels, with_store
 from caveats_service.core.accounts import OPERATOR, Accounts
 from caveats_service.core.errors import BadName
@@ -25,6 +33,12 @@ _password_stdin = click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input."
 )
 
+_must_change = click.option(
+    "--must-change",
+    is_flag=True,
+    help="The password is good for one thing only: to change it at the first sign-in.",
+)
+
 _username = click.argument("username", callback=lambda _context, _parameter, typed: fold_username(typed))
 
 
@@ -34,8 +48,9 @@ _username = click.argument("username", callback=lambda _context, _parameter, typ
 @click.option(
     "--scope", default="*", show_default=True, help="The scopes that the user's tokens may have at most."
 )
+@_must_change
 @_password_stdin
-def add_user(*, username: str, admin: bool, scope: str, password_stdin: bool) -> None:
+def add_user(*, username: str, admin: bool, scope: str, must_change: bool, password_stdin: bool) -> None:
     """Add an account. Asks for the password at a terminal, or reads it from standard input with --password-stdin."""
     try:
         check_username(username)
@@ -45,7 +60,14 @@ def add_user(*, username: str, admin: bool, scope: str, password_stdin: bool) ->
     password = _read_password(from_stdin=password_stdin)
 
     async def work(accounts: Accounts) -> User:
-        return await accounts.register(username, password, actor=OPERATOR, is_admin=admin, scope=scope)
+        return await accounts.register(
+            username,
+            password,
+            actor=OPERATOR,
+            is_admin=admin,
+            scope=scope,
+            must_change_password=must_change,
+        )
 
     user = with_accounts(work)
     note(f"added {user.username}{' (admin)' if user.is_admin else ''}")
@@ -63,6 +85,7 @@ def list_users(*, as_json: bool) -> None:
             "scope": lambda user: user.scope,
             "created": lambda user: minute(user.created_at),
             "disabled": lambda user: minute(user.disabled_at),
+            "password": lambda user: "must be changed" if user.must_change_password else "",
         },
         as_json=as_json,
         without=("password_hash", "revoked_up_to"),
@@ -71,12 +94,16 @@ def list_users(*, as_json: bool) -> None:
 
 @click.command
 @_username
+@_must_change
 @_password_stdin
-def set_password(*, username: str, password_stdin: bool) -> None:
+def set_password(*, username: str, must_change: bool, password_stdin: bool) -> None:
     """Set a password. Revokes everything that was issued to the user until now."""
     password = _read_password(from_stdin=password_stdin)
-    with_accounts(lambda accounts: accounts.set_password(username, password, actor=OPERATOR))
-    note(f"password of {username} set; all their tokens are revoked")
+    with_accounts(
+        lambda accounts: accounts.set_password(username, password, actor=OPERATOR, must_change=must_change)
+    )
+    once = ", to be changed at the next sign-in" if must_change else ""
+    note(f"password of {username} set{once}; all their tokens are revoked")
 
 
 @click.command
@@ -93,6 +120,20 @@ def enable_user(*, username: str) -> None:
     """Enable a disabled account again. Revoked tokens stay revoked."""
     with_accounts(lambda accounts: accounts.enable(username, actor=OPERATOR))
     note(f"{username} may sign in again")
+
+
+@click.command
+@_username
+@click.option("--force", is_flag=True, help="Do not ask.")
+def delete_user(*, username: str, force: bool) -> None:
+    """Delete an account with all it had. Nobody gets its name again. Revokes everything that was issued to it."""
+    what = f"{username} with their labelled tokens, agents and places in groups"
+    if not force and not agreed(f"Delete {what}? This cannot be undone."):
+        wrong_usage(
+            f"{username} was not deleted: it cannot be undone, so say yes at a terminal, or add --force"
+        )
+    with_accounts(lambda accounts: accounts.delete(username, actor=OPERATOR))
+    note(f"{username} is deleted, and the name is never given again; all their tokens are revoked")
 
 
 @click.command

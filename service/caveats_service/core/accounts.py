@@ -6,6 +6,7 @@ functions, so neither can leave out the check, the audit row or the revocation o
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ from caveats_service.core.errors import (
     Forbidden,
     InvalidCredentials,
     NotFound,
+    PasswordChangeRequired,
     RateLimited,
     RegistrationClosed,
 )
+from caveats_service.core.importing import ImportRefused, LineError
 from caveats_service.core.usernames import (
     OPERATOR_NAME,
     SERVICE_NAME,
@@ -33,12 +36,22 @@ from caveats_service.core.usernames import (
     in_audit,
     is_username,
 )
-from caveats_service.storage import Idempotency, RevocationRecord, Store, StoreUnavailable, User, UserExists
+from caveats_service.storage import (
+    Idempotency,
+    NamesTaken,
+    NewUser,
+    RevocationRecord,
+    Store,
+    StoreUnavailable,
+    User,
+    UserExists,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from caveats_service.core.importing import ImportedAccount
     from caveats_service.core.passwords import PasswordHasher
     from caveats_service.core.rate_limit import RateLimiter
     from caveats_service.core.revoking import Revoker
@@ -46,6 +59,13 @@ if TYPE_CHECKING:
 
 ADMIN = "admin"
 """The username of the administrator that the first start makes."""
+_HASHED_AT_ONCE = 16
+"""Passwords of an import that are hashed or wait at a time: fewer than the queue of `PasswordHasher` holds."""
+_TAKEN = {
+    "user": "a user has this name: --skip-existing leaves such lines out",
+    "group": "a group has this name",
+    "deleted": "a user had this name and was deleted: it is not given again",
+}
 _LONGEST_COUNTED = 64
 """Characters of a username that guesses are counted by: no account has a longer one."""
 
@@ -106,6 +126,14 @@ class FirstAdmin:
         return f"FirstAdmin({self.username!r})"
 
 
+@dataclass(frozen=True, slots=True)
+class ImportDone:
+    """The names of the accounts that were added, or would be, and of those that were left out."""
+
+    added: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
 class Accounts:
     """The operations on accounts. Each raises `Forbidden` where the actor may not, and then nothing has changed."""
 
@@ -134,9 +162,11 @@ class Accounts:
         actor: Actor | Anonymous,
         is_admin: bool = False,
         scope: str = "*",
+        must_change_password: bool = False,
     ) -> User:
         """Add an account: an administrator does, and where registration is open anybody for themselves.
 
+        `must_change_password`: it signs in to nothing but its own change.
         `scope`: scope patterns with one space between, the most that the user's tokens may have.
         Raises `RegistrationClosed`, `RateLimited`, `BadName`, `BadPassword`, `MalformedCaveat`, `UserExists`, `Busy`.
         """
@@ -145,6 +175,8 @@ class Accounts:
                 raise RegistrationClosed
             if is_admin:
                 raise Forbidden("an administrator makes administrators")
+            if must_change_password:
+                raise Forbidden("an administrator asks for that")
             await self._rate_limiter.register(actor.address)
             username = check_new_username(username)
             by, address = username, actor.address
@@ -155,8 +187,73 @@ class Accounts:
         Scope(scope)
         hashed = await self._passwords.hash(password, account=by, address=address)
         return await self._store.users.create(
-            username, hashed, now=self._now(), actor=by, is_admin=is_admin, scope=scope
+            username,
+            hashed,
+            now=self._now(),
+            actor=by,
+            is_admin=is_admin,
+            scope=scope,
+            must_change_password=must_change_password,
         )
+
+    async def import_all(
+        self,
+        accounts: Sequence[ImportedAccount],
+        *,
+        actor: Actor,
+        skip_existing: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> ImportDone:
+        """Add all of these accounts, or none. `skip_existing`: those whose names users have are left out.
+
+        `dry_run`: look at everything, and change nothing. `progress` is called with how many passwords have been hashed.
+        Raises `ImportRefused`, `Busy`.
+        """
+        _require_admin(actor)
+        taken = await self._store.users.taken([account.username for account in accounts])
+        skipped = {name for name, why in taken.items() if skip_existing and why == "user"}
+        wanted = [account for account in accounts if account.username not in skipped]
+        _require_free(wanted, taken)
+        done = ImportDone(
+            tuple(account.username for account in wanted),
+            tuple(account.username for account in accounts if account.username in skipped),
+        )
+        if dry_run:
+            return done
+        hashed = await self._hash_all(wanted, progress)
+        new = [
+            NewUser(
+                account.username,
+                stored,
+                account.is_admin,
+                account.scope,
+                account.is_disabled,
+                account.must_change_password,
+            )
+            for account, stored in zip(wanted, hashed, strict=True)
+        ]
+        try:
+            await self._store.users.create_all(new, now=self._now(), actor=actor.in_audit)
+        except NamesTaken as error:  # since it was looked at
+            _require_free(wanted, error.why)
+            raise
+        return done
+
+    async def _hash_all(
+        self, accounts: Sequence[ImportedAccount], progress: Callable[[int], None]
+    ) -> list[str]:
+        """The hash of each account's password, its own where it came with one."""
+        passwords = [(one.username, one.password) for one in accounts if one.password is not None]
+        hashed: dict[str, str] = {}
+        for at in range(0, len(passwords), _HASHED_AT_ONCE):
+            some = passwords[at : at + _HASHED_AT_ONCE]
+            made = await asyncio.gather(
+                *(self._passwords.hash(password, account=username) for username, password in some)
+            )
+            hashed |= dict(zip((username for username, _ in some), made, strict=True))
+            progress(len(hashed))
+        return [account.password_hash or hashed[account.username] for account in accounts]
 
     async def add_first_admin(self, password: str | None) -> FirstAdmin | None:
         """The administrator of a service that has no account yet; None if it has one.
@@ -172,20 +269,26 @@ class Accounts:
             return None
         return FirstAdmin(ADMIN, chosen if password is None else None)
 
-    async def sign_in(self, username: str, password: str, *, address: str) -> User:
+    async def sign_in(
+        self, username: str, password: str, *, address: str, to_change_password: bool = False
+    ) -> User:
         """The user whose password this is. `address`: what failed attempts are counted by.
 
-        An unknown user costs as much as a known one. A failure is logged, and audited as often as `RateLimiter` allows.
-        Raises `InvalidCredentials`, `BadPassword`, `RateLimited`, `Busy`.
+        `to_change_password`: for nothing else; only then is a password taken that must be changed. An unknown user costs as
+        much as a known one. A failure is logged, and audited as often as `RateLimiter` allows. Raises
+        `InvalidCredentials`, `BadPassword`, `RateLimited`, `Busy`, `PasswordChangeRequired`.
         """
         try:
-            return await self._sign_in(fold_username(username), password, address)
+            user = await self._sign_in(fold_username(username), password, address)
         except (InvalidCredentials, BadPassword):
             await self._tell_of_failure("sign_in_failed", username, address)
             raise
         except RateLimited:
             await self._tell_of_failure("sign_in_throttled", username, address)
             raise
+        if user.must_change_password and not to_change_password:
+            raise PasswordChangeRequired
+        return user
 
     async def _tell_of_failure(self, event: str, username: str, address: str) -> None:
         """The same for a user that is known and one that is not. A token that stands for the name is cut out."""
@@ -203,7 +306,7 @@ class Accounts:
         counted = username[:_LONGEST_COUNTED]
         async with self._rate_limiter.attempt(counted, address) as attempt:
             user = await self._store.users.get(username) if is_username(username) else None
-            stored = user.password_hash if user is not None and user.is_enabled else None
+            stored = user.own_hash if user is not None and user.is_enabled else None
             try:
                 check = await self._passwords.verify(stored, password, account=counted, address=address)
             except BadPassword:  # no password at all, and a guess like any other
@@ -215,7 +318,7 @@ class Accounts:
                 await attempt.failed()
                 raise InvalidCredentials
             await attempt.succeeded()
-        if check.needs_rehash and stored is not None:
+        if check.needs_rehash and stored is not None and not user.must_change_password:
             with contextlib.suppress(Busy, StoreUnavailable):  # the next sign-in will do as well
                 fresh = await self._passwords.rehash(password, account=counted, address=address)
                 await self._store.users.replace_hash(
@@ -223,14 +326,19 @@ class Accounts:
                 )
         return user
 
-    async def set_password(self, username: str, new_password: str, *, actor: Actor) -> None:
+    async def set_password(
+        self, username: str, new_password: str, *, actor: Actor, must_change: bool = False
+    ) -> None:
         """Set a password. Everything that was issued to the user until now is revoked.
 
-        Raises `BadName`, `BadPassword`, `UnknownUser`, `Busy`.
+        `must_change`: it is good for its own change only, which has to be to another one. Raises `BadName`,
+        `BadPassword`, `UnknownUser`, `Busy`.
         """
         username = fold_username(username)
         _require_owner_or_admin(actor, username)
         check_username(username)
+        if actor.username == username:
+            await self._require_another(username, new_password)
         hashed = await self._passwords.hash(new_password, account=username)
         change = await self._store.users.set_password(
             username,
@@ -238,9 +346,18 @@ class Accounts:
             now=self._now(),
             actor=actor.in_audit,
             revoke_for=self._revocations.longest_life,
+            must_change=must_change,
         )
         if change.revocation is not None:
             await self._revocations.settle(change.revocation)
+
+    async def _require_another(self, username: str, new_password: str) -> None:
+        """Raises `BadPassword` if this is the very password that the user must change."""
+        user = await self._store.users.get(username)
+        if user is None or not user.must_change_password:
+            return
+        if (await self._passwords.verify(user.own_hash, new_password, account=username)).ok:
+            raise BadPassword("choose another password than the one that was set for you")
 
     async def disable(self, username: str, *, actor: Actor) -> User:
         """Let nobody sign in as this user. Everything that was issued to the user until now is revoked.
@@ -255,6 +372,18 @@ class Accounts:
         if change.revocation is not None:
             await self._revocations.settle(change.revocation)
         return change.user
+
+    async def delete(self, username: str, *, actor: Actor) -> None:
+        """Delete an account with all it had. Its name is never given again, and all that was issued to it is revoked.
+
+        Raises `BadName`, `UnknownUser`, `LastAdministrator`.
+        """
+        _require_admin(actor)
+        username = check_username(username)
+        revocation = await self._store.users.delete(
+            username, now=self._now(), actor=actor.in_audit, revoke_for=self._revocations.longest_life
+        )
+        await self._revocations.settle(revocation)
 
     async def enable(self, username: str, *, actor: Actor) -> User:
         """Let the user sign in again. What was revoked stays revoked. Raises `BadName`, `UnknownUser`."""
@@ -280,6 +409,17 @@ class Accounts:
         if actor.username != username and await self._store.users.get(username) is None:
             raise NotFound("there is no such user")
         return await self._revocations.revoke_user(username, actor=actor.in_audit, once=once)
+
+
+def _require_free(accounts: Iterable[ImportedAccount], taken: Mapping[str, str]) -> None:
+    """Raises `ImportRefused` if one of these accounts has a name that is taken."""
+    errors = [
+        LineError(account.line, _TAKEN[taken[account.username]])
+        for account in accounts
+        if account.username in taken
+    ]
+    if errors:
+        raise ImportRefused(errors)
 
 
 def _require_admin(actor: Actor) -> None:

@@ -6,6 +6,7 @@
     │   └── BadPassword       ... a password that is to be set
     ├── InvalidCredentials    sign in again: no such user, not their password, or the account is disabled
     ├── Forbidden             ask somebody who may
+    │   ├── PasswordChangeRequired    ... nobody: change the password first, it was set for once
     │   ├── RegistrationClosed    ... an administrator adds accounts here
     │   └── CeilingReached    ... nobody may: the token lives no longer, get a new one
     ├── NotFound              name another one: there is none of that name or id
@@ -47,6 +48,16 @@ class InvalidCredentials(ServiceError):
 
 class Forbidden(ServiceError):
     """The caller is known, and may not do this."""
+
+
+class PasswordChangeRequired(Forbidden):
+    """The password is right, and signs in to nothing but its own change: an administrator has set it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "an administrator has set this password: change it, then sign in with the new one (`caveats passwd`, or PUT "
+            "/v1/users/{username}/password)"
+        )
 
 
 class RegistrationClosed(Forbidden):

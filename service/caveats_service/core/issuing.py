@@ -41,7 +41,7 @@ from caveats.token import derive, is_audience, issue_time
 from caveats_service.core.errors import CeilingReached, Forbidden, InvalidCredentials, InvalidRequest
 from caveats_service.core.lineage import lineage
 from caveats_service.core.usernames import in_audit
-from caveats_service.storage import ISSUED_WITHIN, Idempotency, LabelledToken, Store
+from caveats_service.storage import ISSUED_WITHIN, Idempotency, LabelledToken, Store, UnknownUser
 from caveats_service.storage import User as Account
 
 if TYPE_CHECKING:
@@ -369,7 +369,12 @@ class TokenIssuer:
                 lineage=lineage(identifier, authenticate(macaroon, root_key).branches(), planned.caveats),
             )
             most = self._most_labels if for_account else self._most_labels // 2
-            await self._store.labels.add(label, most=most, now=now, actor=actor, once=once, result=issued)
+            try:
+                await self._store.labels.add(label, most=most, now=now, actor=actor, once=once, result=issued)
+            except UnknownUser:  # deleted since it was read above
+                raise (
+                    Revoked("the account is not open") if planned.account is None else InvalidCredentials
+                ) from None
         elif once is not None:
             await self._store.replies.remember(once, issued, now=now)
         return issued

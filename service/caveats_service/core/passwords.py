@@ -4,7 +4,8 @@ Knows the password's bytes for as long as one hash takes. Must not know users, t
 and an address only tell it who waits, since the queue is shared fairly among them. An unknown
 user costs as much as a known one: without a stored hash, the work is done against a made-up one. A stored
 hash is read strictly and its costs are capped before argon2 sees it, so that a corrupt row is a refusal and
-an alert, never a huge allocation.
+an alert, never a huge allocation. Hashes that other software has made (`foreign_hashes`) are verified until the first
+sign-in, which replaces them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,13 @@ from nacl.exceptions import RuntimeError as OutOfMemory
 from nacl.pwhash import argon2id
 
 from caveats_service.core.errors import BadPassword, Busy
+from caveats_service.core.foreign_hashes import (
+    MOST_MEMORY_KIB,
+    MOST_PASSES,
+    ForeignHash,
+    UnusableHash,
+    read_foreign_hash,
+)
 from caveats_service.core.turns import Turns
 
 if TYPE_CHECKING:
@@ -35,9 +43,9 @@ SHORTEST = 8
 _STORED = re.compile(
     r"\$argon2id\$v=19\$m=([1-9][0-9]{0,7}),t=([1-9][0-9]{0,2}),p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}"
 )
-_MOST_MEMORY_KIB = 256 * 1024
 _LEAST_MEMORY_KIB = argon2id.MEMLIMIT_MIN // 1024
-_MOST_PASSES = 16
+_IMPORTED = "imported:"
+"""What stands before a hash that other software has made."""
 _BUSY = "too many sign-ins at once"
 _Result = TypeVar("_Result")
 
@@ -51,10 +59,8 @@ class PasswordProfile:
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for costs that a stored hash may not have either."""
-        if not (
-            1 <= self.passes <= _MOST_PASSES and _LEAST_MEMORY_KIB <= self.memory_kib <= _MOST_MEMORY_KIB
-        ):
-            raise ValueError(f"between 1 and {_MOST_PASSES} passes over 8 to {_MOST_MEMORY_KIB} KiB")
+        if not (1 <= self.passes <= MOST_PASSES and _LEAST_MEMORY_KIB <= self.memory_kib <= MOST_MEMORY_KIB):
+            raise ValueError(f"between 1 and {MOST_PASSES} passes over 8 to {MOST_MEMORY_KIB} KiB")
 
 
 INTERACTIVE = PasswordProfile(passes=2, memory_kib=64 * 1024)
@@ -123,6 +129,10 @@ class PasswordHasher:
         """
         spellings = _spellings(password)
         cost = None if stored is None else _cost_of(stored)
+        foreign = None if stored is None or cost is not None else _foreign(stored)
+        if foreign is not None:
+            right = await self._run((account, address), _is_foreign_match, foreign, self._dummy, spellings)
+            return PasswordCheck(ok=right, needs_rehash=right)
         if stored is None or cost is None:
             await self._run((account, address), _first_match, self._dummy, spellings)
             return PasswordCheck(ok=False, corrupt=stored is not None)
@@ -207,6 +217,32 @@ def _cost_of(stored: str) -> PasswordProfile | None:
         return PasswordProfile(passes=int(match[2]), memory_kib=int(match[1]))
     except ValueError:
         return None
+
+
+def imported_hash(text: str) -> str:
+    """A hash that came with an account, as it is stored: one of others' is marked as that. Raises `UnusableHash`."""
+    if _cost_of(text) is not None:
+        return text
+    read_foreign_hash(text)
+    return f"{_IMPORTED}{text}"
+
+
+def _foreign(stored: str) -> ForeignHash | None:
+    """The hash of others, if this is one that was imported: a row of ours that was damaged is taken for none."""
+    if not stored.startswith(_IMPORTED):
+        return None
+    try:
+        return read_foreign_hash(stored.removeprefix(_IMPORTED))
+    except UnusableHash:
+        return None
+
+
+def _is_foreign_match(stored: ForeignHash, made_up: str, spellings: tuple[bytes, ...]) -> bool:
+    """Whether one of the spellings was hashed. A no costs what it does for an unknown user, and the foreign hash besides."""
+    if any(stored.matches(one) for one in spellings):
+        return True
+    _first_match(made_up, spellings)
+    return False
 
 
 def _matches(stored: str, password: bytes) -> bool:

@@ -3,7 +3,8 @@
 Knows rates and addresses, knows no passwords. Failed sign-ins count against an address, and against an account from that
 address. A success clears the second count. An owner who signs in from another address is not locked out by somebody's
 guesses. Concurrent attempts cannot outrun the count: at most as many run as may still fail, the others wait for them to
-end. Each count is bounded, also for somebody who comes from ever new addresses.
+end. Each count is bounded, also for somebody who comes from ever new addresses. Sign-ins, registrations and interactions
+can be counted for all workers and nodes together (`shared_limits`); the other counts are each process's own.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from typing import TYPE_CHECKING
 from limits import parse
 
 from caveats_service.core.errors import RateLimited, TooManyRevocations
+from caveats_service.core.shared_limits import TOO_MANY, Counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
+    from caveats_service.core.shared_limits import Place, SharedLimits
     from caveats_service.settings import Settings
 
 MOST_BYTES = 16 * 1024 * 1024
@@ -31,7 +34,6 @@ MOST_BYTES = 16 * 1024 * 1024
 _KEY_BYTES, _EVENT_BYTES = 400, 32
 MOST_WAITERS = 100
 """Attempts at one account from one address that run or wait."""
-_TOO_MANY = "too many attempts"
 _REVOKE_ABOVE = "revoke the copy that these were made from, or the whole token"
 
 
@@ -57,6 +59,10 @@ class MovingWindow:
 
     def __len__(self) -> int:
         return len(self._events)
+
+    def counted(self, *words: str) -> Counted:
+        """What `SharedLimits` counts for this rate."""
+        return Counted(words, self._amount, self._seconds)
 
     def left(self, *key: str) -> int:
         """How many more events of this key are allowed now."""
@@ -100,7 +106,7 @@ class MovingWindow:
         """The error for one event too many; it says when the oldest of this key no longer counts."""
         now = self._clock()
         first = min(self._live(key), default=now)
-        return RateLimited(_TOO_MANY, math.ceil(first + self._seconds - now))
+        return RateLimited(TOO_MANY, math.ceil(first + self._seconds - now))
 
 
 _TOLD_OF_ADDRESS, _TOLD = "10/hour", "200/hour"
@@ -108,9 +114,14 @@ _TOLD_OF_ADDRESS, _TOLD = "10/hour", "200/hour"
 
 
 class RateLimiter:
-    """The counts of one process, in memory: N workers together allow at most N times as much."""
+    """The counts of one process, in memory: N workers together allow N times as much at most.
 
-    def __init__(self, settings: Settings) -> None:
+    With `shared`, sign-ins, registrations and interactions are counted there instead. They are counted here as well, for the
+    time in which that store is away.
+    """
+
+    def __init__(self, settings: Settings, shared: SharedLimits | None = None) -> None:
+        self._shared = shared
         self._account = MovingWindow(settings.login_limit_account)
         self._address = MovingWindow(settings.login_limit_address)
         self._register = MovingWindow(settings.register_limit_address)
@@ -123,44 +134,82 @@ class RateLimiter:
         self._told = MovingWindow(_TOLD)
         self._lines: dict[tuple[str, str], _Line] = {}
 
+    async def close(self) -> None:
+        """Close what is open."""
+        if self._shared is not None:
+            await self._shared.close()
+
     @contextlib.asynccontextmanager
     async def attempt(self, username: str, address: str) -> AsyncIterator[Attempt]:
         """Around one check of a password; tell the `Attempt` how it ended. Raises `RateLimited`.
 
-        `address`: the client's, an IPv6 one cut to its /64.
+        `address`: the client's, an IPv6 one cut to its /64. Raises `StoreUnavailable` where the counts are in the database.
         """
-        if not self._address.left(address):
-            raise self._address.refusal(address)
         key = (username, address)
         line = self._lines.setdefault(key, _Line())
         if line.waiters >= MOST_WAITERS:
-            raise RateLimited(_TOO_MANY, 1)
+            raise RateLimited(TOO_MANY, 1)
         line.waiters += 1
         try:
-            while (left := self._account.left(*key)) <= line.inside:
-                if left == 0:
-                    raise self._account.refusal(*key)
-                line.somebody_left.clear()
-                await line.somebody_left.wait()
-            line.inside += 1
-            try:
-                yield Attempt(self, username, address)
-            finally:
-                line.inside -= 1
-                line.somebody_left.set()
+            place = await self._shared_place(line, username, address)
+            async with self._turn_here(line, username, address, counts=place is None):
+                attempt = Attempt(self, username, address, place)
+                try:
+                    yield attempt
+                finally:
+                    await attempt.over()
         finally:
             line.waiters -= 1
             if not line.waiters:
                 del self._lines[key]
 
-    async def succeeded(self, username: str, address: str) -> None:
+    async def _shared_place(self, line: _Line, username: str, address: str) -> Place | None:
+        """The places of an attempt in the shared counts; None where each process counts for itself."""
+        if self._shared is None:
+            return None
+        counted = (
+            self._account.counted("account", username, address),
+            self._address.counted("address", address),
+        )
+        async with line.asking:  # one of this process at a time asks whether others have ended
+            return await self._shared.begin(counted)
+
+    @contextlib.asynccontextmanager
+    async def _turn_here(
+        self, line: _Line, username: str, address: str, *, counts: bool
+    ) -> AsyncIterator[None]:
+        """Around an attempt that may run now by the counts of this process. `counts`: whether these count."""
+        if counts and not self._address.left(address):
+            raise self._address.refusal(address)
+        while counts and (left := self._account.left(username, address)) <= line.inside:
+            if left == 0:
+                raise self._account.refusal(username, address)
+            line.somebody_left.clear()
+            await line.somebody_left.wait()
+        line.inside += 1
+        try:
+            yield
+        finally:
+            line.inside -= 1
+            line.somebody_left.set()
+
+    async def succeeded(self, username: str, address: str, place: Place | None) -> None:
         """Clear the account's count from this address: the password was right."""
         self._account.clear(username, address)
+        if self._shared is not None and place is not None:
+            await self._shared.end(place, clear=self._account.counted("account", username, address))
 
-    async def failed(self, username: str, address: str) -> None:
+    async def failed(self, username: str, address: str, place: Place | None) -> None:
         """Count a failure against the account from this address, and against the address."""
         self._account.hit(username, address)
         self._address.hit(address)
+        if self._shared is not None and place is not None:
+            await self._shared.failed(place)
+
+    async def given_up(self, place: Place | None) -> None:
+        """Count nothing: nobody knows whether the password was right."""
+        if self._shared is not None and place is not None:
+            await asyncio.shield(self._shared.end(place))
 
     def may_tell(self, address: str) -> bool:
         """Whether a failed sign-in from this address leaves a row in the audit, which nobody may make grow."""
@@ -168,13 +217,21 @@ class RateLimiter:
 
     async def register(self, address: str) -> None:
         """Count a registration by a caller without a credential. Raises `RateLimited`."""
-        if not self._register.hit(address):
-            raise self._register.refusal(address)
+        await self._count("register", self._register, address)
 
     async def interact(self, address: str) -> None:
         """Count an interaction that is about to begin. Raises `RateLimited`."""
-        if not self._interaction.hit(address):
-            raise self._interaction.refusal(address)
+        await self._count("interaction", self._interaction, address)
+
+    async def _count(self, what: str, window: MovingWindow, address: str) -> None:
+        """Count an event that counts whatever comes of it. Raises `RateLimited`."""
+        if self._shared is not None and await self._shared.begin(
+            [window.counted(what, address)], failed=True
+        ):
+            window.hit(address)
+            return
+        if not window.hit(address):
+            raise window.refusal(address)
 
     def revoke(self, token_ids: Iterable[str], address: str) -> None:
         """Count a copy that is about to be revoked: against the address, and against each of the tokens that it came of.
@@ -205,20 +262,30 @@ class _Line:
     inside: int = 0
     waiters: int = 0
     somebody_left: asyncio.Event = field(default_factory=asyncio.Event)
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """One check of a password, to be told how it ended."""
 
     _limiter: RateLimiter
     _username: str
     _address: str
+    _place: Place | None = None
+    _told: bool = False
 
     async def succeeded(self) -> None:
         """The password was right."""
-        await self._limiter.succeeded(self._username, self._address)
+        self._told = True
+        await self._limiter.succeeded(self._username, self._address, self._place)
 
     async def failed(self) -> None:
         """The password was wrong."""
-        await self._limiter.failed(self._username, self._address)
+        self._told = True
+        await self._limiter.failed(self._username, self._address, self._place)
+
+    async def over(self) -> None:
+        """Nothing more comes of it."""
+        if not self._told:
+            await self._limiter.given_up(self._place)

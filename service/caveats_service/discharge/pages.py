@@ -56,6 +56,8 @@ class PageForm:
     """What was wrong with the last attempt."""
     remedy: str = ""
     """What to do about it."""
+    change_password: bool = False
+    """Whether the password has to be changed, by a new one on the same form."""
 
 
 class Pages:

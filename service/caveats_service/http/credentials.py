@@ -99,6 +99,14 @@ async def user_of(request: RequestContext, credential: PasswordCredential) -> Us
     return user
 
 
+async def owner_who_changes_password(request: RequestContext, credential: PasswordCredential) -> Actor:
+    """The user whose password this is, who may do nothing but change it. Raises as `Accounts.sign_in`."""
+    user = await request.runtime.accounts.sign_in(
+        credential.username, credential.password, address=request.throttle_key, to_change_password=True
+    )
+    return Actor(user.username)
+
+
 def require_room(request: RequestContext, username: str) -> None:
     """Count that something is kept for whoever asks this in the name of `username`. Raises `RateLimited`.
 

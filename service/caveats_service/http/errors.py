@@ -26,6 +26,7 @@ from caveats_service.core.errors import (
     InvalidCredentials,
     InvalidRequest,
     NotFound,
+    PasswordChangeRequired,
     RateLimited,
     RegistrationClosed,
     TooManyBranches,
@@ -44,6 +45,7 @@ from caveats_service.storage import (
     KeyInUse,
     LabelExists,
     LabelsFull,
+    LastAdministrator,
     StoreBroken,
     StoreUnavailable,
     UnknownAgent,
@@ -117,6 +119,7 @@ _TABLE: Mapping[type[Exception], Row] = {
     InvalidCredentials: lambda _: invalid_credentials(),
     Forbidden: (403, "forbidden"),
     DischargeRefused: (403, "forbidden"),
+    PasswordChangeRequired: (403, "password_change_required"),
     RegistrationClosed: lambda _: Problem(403, "registration_closed"),
     CeilingReached: (403, "ceiling_reached"),
     # it is not there
@@ -130,6 +133,7 @@ _TABLE: Mapping[type[Exception], Row] = {
     UnknownMasterKey: (404, "not_found"),
     # it is there already, or has changed meanwhile
     UserExists: (409, "conflict"),
+    LastAdministrator: (409, "conflict"),
     GroupExists: (409, "conflict"),
     AgentExists: (409, "conflict"),
     IdempotencyConflict: (409, "conflict"),

@@ -64,10 +64,11 @@ class Schema(BaseModel):
 
 
 class RegisterRequest(Schema):
-    """POST /v1/users."""
+    """POST /v1/users. `must_change_password`: at the first sign-in; an administrator asks for it."""
 
     username: Name
     password: Password
+    must_change_password: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,6 +80,7 @@ class UserResponse:
     scope: str
     created_at: Moment
     disabled_at: Moment | None
+    must_change_password: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,10 +92,14 @@ class UsersResponse:
 
 
 class ChangePasswordRequest(Schema):
-    """PUT /v1/users/{username}/password. `password`: the present one; an administrator may leave it out."""
+    """PUT /v1/users/{username}/password. `password`: the present one; an administrator may leave it out.
+
+    `must_change_password`: the new one is good for its own change only.
+    """
 
     password: Password | None = None
     new_password: Password
+    must_change_password: bool = False
 
 
 class SetGroupRequest(Schema):

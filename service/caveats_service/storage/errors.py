@@ -11,7 +11,8 @@
     ├── SchemaError          this database is not for this program
     │   ├── SchemaTooNew     ... because a newer version of it has been here
     │   └── SchemaTooOld     ... before it is migrated
-    ├── UserExists · UnknownUser
+    ├── UserExists · UnknownUser · NamesTaken
+    ├── LastAdministrator    nobody else could administer: make another administrator first
     ├── GroupExists · UnknownGroup
     ├── AgentExists · UnknownAgent
     ├── UnknownInteraction · InteractionsFull
@@ -40,6 +41,7 @@ from sqlalchemy.exc import DontWrapMixin
 from caveats.errors import reduce_error
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
 
@@ -132,6 +134,22 @@ class UserExists(StoreError):
 
 class UnknownUser(StoreError):
     """There is no such user."""
+
+
+class NamesTaken(StoreError):
+    """Of accounts that were to be added together, some have names that are taken. `why`: see `UserRepository.taken`."""
+
+    def __init__(self, why: Mapping[str, str]) -> None:
+        super().__init__(f"{len(why)} of the names are taken: nothing was added")
+        self.why = why
+
+
+class LastAdministrator(StoreError):
+    """Nobody else can administer, so this account cannot be deleted."""
+
+    def __init__(self, username: str) -> None:
+        super().__init__(f"{username} is the last administrator: make another user one first")
+        self.username = username
 
 
 class GroupExists(StoreError):

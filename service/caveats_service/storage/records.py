@@ -22,6 +22,10 @@ ISSUED_WITHIN = timedelta(seconds=1)
 """How much later than is written down a token may have been issued: so often a process writes it down at most."""
 
 
+SET_ONCE = "once:"
+"""What stands before the hash of a password that must be changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """An account. `scope`: scope patterns with one space between, the most that its tokens may have."""
@@ -37,9 +41,31 @@ class User:
     """Up to when all that was issued to the user is revoked. Not in lists of users."""
 
     @property
+    def must_change_password(self) -> bool:
+        """Whether the password was set for once: it signs in to nothing but its own change."""
+        return self.password_hash.startswith(SET_ONCE)
+
+    @property
+    def own_hash(self) -> str:
+        """The hash to verify the password with."""
+        return self.password_hash.removeprefix(SET_ONCE)
+
+    @property
     def is_enabled(self) -> bool:
         """Whether this user may sign in and their tokens may live."""
         return self.disabled_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """An account that is to be added, with its password's hash."""
+
+    username: str
+    password_hash: str = field(repr=False)
+    is_admin: bool = False
+    scope: str = "*"
+    is_disabled: bool = False
+    must_change_password: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +293,25 @@ class VerifierApp:
     created_at: datetime
     created_by: str
     revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLimit:
+    """How many attempts count under a key (a hash) in a time."""
+
+    key: bytes
+    amount: int
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRefusal:
+    """Why an attempt may not begin: as many as may have failed, or could with those that are under way.
+
+    `retry_after`: seconds until one of the failures counts no more; None if others are under way.
+    """
+
+    retry_after: float | None
 
 
 @dataclass(frozen=True, slots=True)

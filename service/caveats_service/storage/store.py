@@ -14,6 +14,7 @@ from caveats_service.storage.engines.change_stream import ChangeStream
 from caveats_service.storage.engines.postgres import CONNECTIONS
 from caveats_service.storage.engines.transactions import Database
 from caveats_service.storage.repositories.agents import AgentRepository
+from caveats_service.storage.repositories.attempts import AttemptRepository
 from caveats_service.storage.repositories.audit import AuditRepository
 from caveats_service.storage.repositories.credentials import CredentialRepository
 from caveats_service.storage.repositories.damage import DamageRepository
@@ -56,6 +57,7 @@ class Store(Database):
         self.verifiers = VerifierRepository(self)
         self.interactions = InteractionRepository(self)
         self.replies = ReplyRepository(self)
+        self.attempts = AttemptRepository(self)
         self.audit = AuditRepository(self)
         self.damage = DamageRepository(self)
         self.instance = InstanceRepository(self)

@@ -264,6 +264,14 @@ users = Table(
     Column("password_changed_at", Moment, nullable=False),
 )
 
+# The names of deleted accounts: no user and no group gets one again.
+deleted_users = Table(
+    "deleted_users",
+    metadata,
+    Column("username", PlainText, primary_key=True),
+    Column("deleted_at", Moment, nullable=False),
+)
+
 master_keys = Table(
     "master_keys",
     metadata,
@@ -428,3 +436,15 @@ interactions = Table(
 Index("interactions_by_wait", interactions.c.wait_hash, unique=True)
 Index("interactions_by_token", interactions.c.token_hash, unique=True)
 Index("interactions_by_expiry", interactions.c.expires_at)
+
+# Attempts under way, and those that have failed and still count, for CAVEATS_LIMITS=database. The key is an HMAC.
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("attempt", PlainText, primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
+    Column("failed", Boolean, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+)
+Index("attempts_by_key", attempts.c.key, attempts.c.expires_at)
+Index("attempts_by_expiry", attempts.c.expires_at)

@@ -127,6 +127,14 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
         True,
     ),
     (
+        "set a password for once",
+        calls.change_password("alice", None, "new", must_change_password=True),
+        "PUT",
+        "/v1/users/alice/password",
+        {"new_password": "new", "must_change_password": True},
+        True,
+    ),
+    (
         "a name is one segment",
         calls.disable_user("a/../b c"),
         "POST",
@@ -135,6 +143,7 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
         True,
     ),
     ("enable", calls.enable_user("alice"), "POST", "/v1/users/alice/enable", {}, True),
+    ("delete user", calls.delete_user("alice"), "DELETE", "/v1/users/alice", None, True),
     (
         "login",
         calls.login("alice", "pw"),

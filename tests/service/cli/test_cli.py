@@ -28,10 +28,12 @@ from caveats_service.cli.app import app
 from caveats_service.core.clock import utc_now
 from tests.support.service import (
     ADMIN_PASSWORD,
+    COMMAND,
     User,
     bearer,
     cli,
     command,
+    environment,
     execute,
     new_user,
     process,
@@ -40,6 +42,7 @@ from tests.support.service import (
     until,
 )
 from tests.support.store import KINDS, new_place
+from tests.support.typed import at_terminal
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +99,7 @@ def test_each_shells_completion_script_is_there(folder: Path, shell: str) -> Non
         ["users", "add"],
         ["users", "add", "BAD NAME", "--password-stdin"],
         ["users", "add", "x", "--scope", "nonsense", "--password-stdin"],
+        ["users", "delete", "root"],
         ["groups", "set", "BAD NAME"],
         ["keys", "export"],
         ["backup"],
@@ -114,6 +118,8 @@ def test_wrong_usage_is_exit_code_2(folder: Path, arguments: list[str]) -> None:
         ["users", "passwd", "nobody", "--password-stdin"],
         ["users", "disable", "nobody"],
         ["users", "enable", "nobody"],
+        ["users", "delete", "nobody", "--force"],
+        ["users", "delete", "root", "--force"],
         ["users", "admin", "nobody"],
         ["groups", "set", "ops", "nobody"],
         ["groups", "add", "nowhere", "root"],
@@ -172,6 +178,29 @@ def test_accounts_are_added_listed_changed_and_disabled(folder: Path) -> None:
         assert http.get("/v1/tokens", headers=bearer(alice.token(scope="photos:*"))).status_code == 403
         cli(folder, "users", "admin", "alice")
         assert alice.issue(scope="caveats:admin")["scope"] == "caveats:admin"
+
+
+def test_a_deleted_account_is_gone_for_good(folder: Path) -> None:
+    cli(folder, "users", "add", "leaver", "--password-stdin", stdin="password1\n")
+    refused = cli(folder, "users", "delete", "leaver", expect=2).stderr
+    assert "add --force" in refused
+    assert "leaver" in cli(folder, "users", "list").stdout
+    cli(folder, "users", "delete", "Leaver", "--force")
+    assert "leaver" not in cli(folder, "users", "list").stdout
+    again = cli(folder, "users", "add", "leaver", "--password-stdin", stdin="password1\n", expect=1)
+    assert "never" in again.stderr or "not given again" in again.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("answer", "code"), [("n\n", 2), ("y\n", 0)])
+def test_at_a_terminal_a_deletion_is_asked_about(folder: Path, answer: str, code: int) -> None:
+    name = f"asked{code}"
+    cli(folder, "users", "add", name, "--password-stdin", stdin="password1\n")
+    asked = ("[y/N]", answer)
+    shown, ended = at_terminal([*COMMAND, "users", "delete", name], environment(folder), asked)
+    assert ended == code
+    assert "This cannot be undone" in shown
+    assert (name in cli(folder, "users", "list").stdout) == (code == 2)
 
 
 def test_the_audit_trail_says_who_did_what_the_newest_first(folder: Path) -> None:

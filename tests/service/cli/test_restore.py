@@ -45,8 +45,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     key = encode_base64(PrivateKey.generate().public_key)
     names = {}
     with serving(folder) as service, service.client(headers=bearer(admin_token(service))) as http:
-        users = [new_user(service) for _ in range(4)]
-        disabled, changed, demoted, member = (user.username for user in users)
+        users = [new_user(service) for _ in range(5)]
+        disabled, changed, demoted, member, deleted = (user.username for user in users)
         token = users[1].issue()
         cli(folder, "users", "admin", demoted)
         cli(folder, "groups", "set", "staff", member)
@@ -55,6 +55,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cli(folder, "backup", str(folder / "b"))
         http.post("/v1/revocations", json={"token_id": token["token_id"]})
         http.post(f"/v1/users/{disabled}/disable")
+        http.delete(f"/v1/users/{deleted}")
         cli(folder, "users", "passwd", changed, "--password-stdin", stdin="another password\n")
         cli(folder, "users", "admin", demoted, "--revoke")
         cli(folder, "groups", "remove", "staff", member)
@@ -66,6 +67,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "verifier": verifier["verifier_id"],
             "agent": agent["agent_id"],
             "disabled": disabled,
+            "deleted": deleted,
             "changed": changed,
             "demoted": demoted,
             "member": member,
@@ -101,6 +103,7 @@ def test_a_restore_says_what_it_brings_back_and_what_is_gone(folder: Path) -> No
         "not in the backup, and tokens under it are dead: master key k2\n",
         f"revoked since, and good again: token {name['token_id']}\n",
         f"disabled since, and may sign in again: user {name['disabled']}\n",
+        f"deleted since, and there again with all they had: user {name['deleted']}\n",
         f"with the password of then, which was changed since: user {name['changed']}\n",
         f"administrator no more since, and again one: user {name['demoted']}\n",
         f"added since, and gone: user {name['added']}\n",

@@ -39,9 +39,14 @@ CaveatLike: TypeAlias = Caveat | str | bytes
 # Users
 
 
-def register_user(username: str, password: str, *, as_admin: bool = False) -> Call[responses.UserRecord]:
-    """Make an account. `as_admin`: with a token; otherwise registration must be open. Raises `Conflict`."""
-    body = {"username": username, "password": password}
+def register_user(
+    username: str, password: str, *, as_admin: bool = False, must_change_password: bool = False
+) -> Call[responses.UserRecord]:
+    """Make an account. `as_admin`: with a token; otherwise registration must be open. Raises `Conflict`.
+
+    `must_change_password`: at the first sign-in, for administrators.
+    """
+    body = _given(username=username, password=password, must_change_password=must_change_password or None)
     return Call("POST", "/v1/users", responses.UserRecord.read, body, authenticated=as_admin)
 
 
@@ -50,9 +55,18 @@ def list_users(*, after: str | None = None, limit: int | None = None) -> Call[re
     return Call("GET", "/v1/users", responses.UserPage.read, query=_page(after, limit))
 
 
-def change_password(username: str, password: str | None, new_password: str) -> Call[None]:
-    """Set a password, which revokes the user's tokens. `password`: the present one; None for an administrator."""
-    body = _given(password=password, new_password=new_password)
+def change_password(
+    username: str, password: str | None, new_password: str, *, must_change_password: bool = False
+) -> Call[None]:
+    """Set a password, which revokes the user's tokens. `password`: the present one; None for an administrator.
+
+    `must_change_password`: the new one is good for its own change only.
+    """
+    body = _given(
+        password=password,
+        new_password=new_password,
+        must_change_password=must_change_password or None,
+    )
     path = f"/v1/users/{_segment(username)}/password"
     return Call("PUT", path, _nothing, body, authenticated=password is None)
 
@@ -65,6 +79,11 @@ def disable_user(username: str) -> Call[responses.UserRecord]:
 def enable_user(username: str) -> Call[responses.UserRecord]:
     """Accept the user's sign-ins again, for administrators. Revoked tokens stay revoked."""
     return Call("POST", f"/v1/users/{_segment(username)}/enable", responses.UserRecord.read, {})
+
+
+def delete_user(username: str) -> Call[None]:
+    """Delete an account with all it had, for administrators. Nobody gets the name again. Raises `NotFound`, `Conflict`."""
+    return Call("DELETE", f"/v1/users/{_segment(username)}", _nothing)
 
 
 # Groups and agents, for administrators

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from caveats_client.api import calls
-from caveats_client.api.errors import NotAuthenticated
+from caveats_client.api.errors import Forbidden, NotAuthenticated
 from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
 from caveats_client.cli.credentials import Credentials, Login, Logins
@@ -14,6 +16,9 @@ from caveats_client.cli.hints import sign_in
 from caveats_client.cli.output import data_json, message, renamed, until
 from caveats_client.cli.render import expiry, rows, show
 from caveats_client.cli.service import choose_url, client_for
+
+if TYPE_CHECKING:
+    from caveats_client.api.responses import Issued
 
 
 @click.command(cls=Command)
@@ -41,8 +46,10 @@ def login(
     """Sign in, and store the token for the commands that follow.
 
     The password is asked for, or read from standard input with
-    --password-stdin, or taken from CAVEATS_PASSWORD. The token is stored in a
-    file that only you can read; if that file is damaged, it is set aside.
+    --password-stdin, or taken from CAVEATS_PASSWORD. One that an administrator
+    has set for you is changed on the way: you are asked for a new one, or it is
+    taken from CAVEATS_NEW_PASSWORD. The token is stored in a file that only you
+    can read; if that file is damaged, it is set aside.
 
     For example:
 
@@ -58,16 +65,28 @@ def login(
     username = inputs.username(username)
     with client_for(choose_url(url, logins), allow_http=allow_http, logins=logins) as client:
         password = inputs.password(f"Password of {username} at {client.url}", stdin=password_stdin)
-        issued = client.send(
-            calls.login(
-                username,
-                password,
-                scope=parameters.joined(scope),
-                audience=audience,
-                expires_in=expires_in,
-                note=note,
+
+        def sign_in(password: str) -> Issued:
+            return client.send(
+                calls.login(
+                    username,
+                    password,
+                    scope=parameters.joined(scope),
+                    audience=audience,
+                    expires_in=expires_in,
+                    note=note,
+                )
             )
-        )
+
+        try:
+            issued = sign_in(password)
+        except Forbidden as refusal:
+            if refusal.code != "password_change_required" or not inputs.can_ask_for_new_password():
+                raise
+            message("an administrator has set this password: choose a new one to sign in")
+            new = inputs.new_password(client.url, stdin=False)
+            client.change_password(username, password, new)
+            issued = sign_in(new)
         inputs.store(Login(client.url, issued.user, issued.token.encode(), allow_http))
         message(f"signed in to {client.url} as {issued.user}, {until(issued, inputs.now())}")
 
@@ -226,12 +245,7 @@ def passwd(*, username: str | None, url: str | None, password_stdin: bool, allow
     name = username or (stored.username if stored else None) or inputs.username(None)
     with client_for(choose_url(url, logins), allow_http=allow_http, logins=logins) as client:
         present = inputs.password(f"Present password of {name} at {client.url}", stdin=password_stdin)
-        new = inputs.password(
-            f"New password at {client.url}",
-            stdin=password_stdin,
-            variable=inputs.NEW_PASSWORD_VARIABLE,
-            twice=True,
-        )
+        new = inputs.new_password(client.url, stdin=password_stdin)
         client.change_password(name, present, new)
         message(f"changed the password of {name}; their tokens are revoked")
         if stored is not None and stored.username == name:

@@ -217,6 +217,16 @@ def password(prompt: str, *, stdin: bool, variable: str = PASSWORD_VARIABLE, twi
     return given
 
 
+def new_password(url: str, *, stdin: bool) -> str:
+    """A new password for the service at `url`, found as `password` finds one, and typed twice."""
+    return password(f"New password at {url}", stdin=stdin, variable=NEW_PASSWORD_VARIABLE, twice=True)
+
+
+def can_ask_for_new_password() -> bool:
+    """Whether a new password is in the environment, or a person can be asked for one."""
+    return bool(os.environ.get(NEW_PASSWORD_VARIABLE)) or (sys.stdin is not None and sys.stdin.isatty())
+
+
 def _typed(prompt: str, variable: str, *, twice: bool) -> str:
     if not sys.stdin.isatty():
         raise CliError(

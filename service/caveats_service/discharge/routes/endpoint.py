@@ -54,7 +54,7 @@ async def read_discharge_form(request: RequestContext) -> DischargeForm:
 async def read_page_form(request: RequestContext) -> dict[str, str]:
     """The fields of a page's form. Raises as `read_discharge_form`."""
     return protocol.read_text_fields(
-        await request.raw(), _content_type(request), "username", "password", "decision"
+        await request.raw(), _content_type(request), "username", "password", "new_password", "decision"
     )
 
 

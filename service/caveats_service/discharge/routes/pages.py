@@ -22,7 +22,12 @@ from caveats_service.discharge.pages import PageForm
 from caveats_service.discharge.protocol import BakeryAnswer
 from caveats_service.discharge.routes.endpoint import bakery_response, host, page_response, read_page_form
 from caveats_service.discharge.secrets import approve_secret
-from caveats_service.http.credentials import require_account, shown_for_account, user_of
+from caveats_service.http.credentials import (
+    owner_who_changes_password,
+    require_account,
+    shown_for_account,
+    user_of,
+)
 from caveats_service.http.errors import problem_of
 from caveats_service.http.request import NO_STORE, RequestContext
 from caveats_service.storage import Decision, Interaction, ShownCredential, UnknownInteraction
@@ -31,8 +36,10 @@ if TYPE_CHECKING:
     from caveats_service.discharge.questions import Question
 
 _BEGIN_AGAIN = "Begin again where you came from."
+_CHANGE = "An administrator has set this password, and it has to be changed before it signs in to anything."
 _GONE = f"The time is up, or the address is not whole. {_BEGIN_AGAIN}"
 _NOTHING = "Nothing was decided."
+_REMEDY_OF_CHANGE = f"{_NOTHING} Type the password that you were given, and a new one of your own."
 _REMEDIES = {
     "invalid_credentials": f"{_NOTHING} Type both again. An administrator can set another password.",
     "rate_limited": f"{_NOTHING} Wait a minute, then try again.",
@@ -82,6 +89,8 @@ class _Attempt:
 
     username: str = ""
     """As it was typed."""
+    changing: bool = False
+    """Whether a new password was given as well."""
     person: str | None = None
     problem: Problem | None = None
 
@@ -95,6 +104,16 @@ class _Attempt:
         problem = self.problem
         if problem is None:
             return PageForm(signed_in)
+        if problem.code == "password_change_required" or self.changing:
+            words = _CHANGE if not self.changing else problem.detail or problem.title
+            return PageForm(
+                signed_in,
+                self.username,
+                retype=True,
+                change_password=True,
+                error=words,
+                remedy=_REMEDY_OF_CHANGE,
+            )
         retype = problem.code == "invalid_credentials" and bool(self.username)
         return PageForm(signed_in, self.username, retype, problem.detail or problem.title, _remedy(problem))
 
@@ -124,7 +143,7 @@ async def _decision(
         request.require_own_site()
         fields = await read_page_form(request)
         interaction = await find(request)
-        attempt = _Attempt(fields.get("username", ""))
+        attempt = _Attempt(fields.get("username", ""), changing=bool(fields.get("new_password")))
         if interaction.decision is Decision.OPEN:
             if fields.get("decision") not in ("allow", "deny"):
                 raise bad_request("the decision is allow or deny")
@@ -136,7 +155,7 @@ async def _decision(
                     interaction = await withdraw(decisions, interaction, **where)
                 else:
                     shown = await _person(request, fields)
-                    attempt = replace(attempt, person=shown.username)
+                    attempt = replace(attempt, person=shown.username, changing=False)
                     interaction = await take(decisions, interaction, shown, allow=allow, **where)
             except Exception as error:  # noqa: BLE001  # the page again, as it is by now, with what went wrong
                 interaction, attempt = await find(request), replace(attempt, problem=problem_of(error))
@@ -161,6 +180,11 @@ async def _person(request: RequestContext, fields: dict[str, str]) -> ShownCrede
     username = fields.get("username", "")
     if username:
         password = PasswordCredential(username, fields.get("password", ""))
+        new_password = fields.get("new_password", "")
+        if new_password:
+            owner = await owner_who_changes_password(request, password)
+            await request.runtime.accounts.set_password(owner.username, new_password, actor=owner)
+            password = PasswordCredential(username, new_password)
         return shown_password(await user_of(request, password))
     if await _signed_in(request) is None:
         raise Problem(401, "invalid_credentials", "Give your username and your password.")

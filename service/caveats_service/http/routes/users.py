@@ -1,4 +1,4 @@
-"""Accounts: register, change the password, disable; administrators list them."""
+"""Accounts: register, change the password, disable, delete; administrators list them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from caveats_service.core.accounts import Actor, Anonymous
 from caveats_service.core.errors import InvalidCredentials
 from caveats_service.core.usernames import check_username, fold_username
 from caveats_service.http import schemas
-from caveats_service.http.credentials import require_account, require_admin, user_of
+from caveats_service.http.credentials import owner_who_changes_password, require_account, require_admin
 from caveats_service.http.errors import forbidden
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 
@@ -23,7 +23,9 @@ async def register(request: RequestContext) -> Response:
     """Add an account: for anybody where registration is open, else for an administrator."""
     body = await request.read(schemas.RegisterRequest)
     actor = Anonymous(request.throttle_key) if request.credential is None else await require_admin(request)
-    user = await request.runtime.accounts.register(body.username, body.password, actor=actor)
+    user = await request.runtime.accounts.register(
+        body.username, body.password, actor=actor, must_change_password=body.must_change_password
+    )
     return reply(user_response(user), 201)
 
 
@@ -41,7 +43,9 @@ async def change_password(request: RequestContext) -> Response:
     body = await request.read(schemas.ChangePasswordRequest)
     username = check_username(request.param("username"))
     actor = await _who_changes(request, username, body.password)
-    await request.runtime.accounts.set_password(username, body.new_password, actor=actor)
+    await request.runtime.accounts.set_password(
+        username, body.new_password, actor=actor, must_change=body.must_change_password
+    )
     return Response(status_code=204, headers=NO_STORE)
 
 
@@ -56,13 +60,12 @@ async def _who_changes(request: RequestContext, username: str, present: str | No
             and (await require_account(request)).username != username
         ):
             raise bad_request("the present password is your own: leave it out to set another user's")
-        await user_of(request, PasswordCredential(username, present))
-        return Actor(username)
+        return await owner_who_changes_password(request, PasswordCredential(username, present))
     if (
         isinstance(request.credential, PasswordCredential)
         and fold_username(request.credential.username) == username
     ):
-        return await require_account(request)
+        return await owner_who_changes_password(request, request.credential)
     if request.credential is None:
         raise InvalidCredentials
     actor = await require_admin(request)
@@ -89,6 +92,13 @@ async def enable(request: RequestContext) -> Response:
     return reply(user_response(await request.runtime.accounts.enable(request.param("username"), actor=actor)))
 
 
+async def delete(request: RequestContext) -> Response:
+    """Delete an account with all it had, and revoke everything that was issued to it. The name is never given again."""
+    actor = await require_admin(request)
+    await request.runtime.accounts.delete(request.param("username"), actor=actor)
+    return Response(status_code=204, headers=NO_STORE)
+
+
 def user_response(user: User) -> schemas.UserResponse:
     """A user as others see them."""
     return schemas.UserResponse(
@@ -97,4 +107,5 @@ def user_response(user: User) -> schemas.UserResponse:
         scope=user.scope,
         created_at=user.created_at,
         disabled_at=user.disabled_at,
+        must_change_password=user.must_change_password,
     )

@@ -55,6 +55,12 @@ _QUESTIONS = (
         """,
     ),
     (
+        "deleted since, and there again with all they had: user",
+        """
+        SELECT username FROM main.users b JOIN now.deleted_users n USING (username) ORDER BY 1
+        """,
+    ),
+    (
         "with the password of then, which was changed since: user",
         """
         SELECT username FROM main.users b JOIN now.users n USING (username) WHERE b.password_changed_at <

@@ -1,4 +1,4 @@
-"""Groups of users. No group has the name of a user, and no user that of a group.
+"""Groups of users. No group has the name of a user, nor of one that was deleted, and no user that of a group.
 
 Knows names only; does not decide what a member may do. A disabled user stays a member, but `of` leaves them out.
 """
@@ -13,7 +13,7 @@ from caveats_service.storage.engines.transactions import Repository, operation
 from caveats_service.storage.errors import GroupExists, UnknownGroup, UnknownUser
 from caveats_service.storage.records import Group
 from caveats_service.storage.repositories import audit
-from caveats_service.storage.tables import group_members, groups, users
+from caveats_service.storage.tables import deleted_users, group_members, groups, users
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -29,7 +29,7 @@ class GroupRepository(Repository):
     async def put(self, name: str, members: Collection[str], *, now: datetime, actor: str) -> Group:
         """Make a group with these members, or replace the members of the group.
 
-        Raises `GroupExists` if a user has the name, and `UnknownUser` for a member that is no user.
+        Raises `GroupExists` if a user has or had the name, and `UnknownUser` for a member that is no user.
         """
         async with self._database.exclusive_write() as connection:
             await _all_users(connection, members)
@@ -118,10 +118,18 @@ async def is_group(connection: AsyncConnection, name: str) -> bool:
     return (await connection.execute(query)).one_or_none() is not None
 
 
+async def was_user(connection: AsyncConnection, name: str) -> bool:
+    """Whether an account of this name was deleted."""
+    query = select(deleted_users.c.username).where(deleted_users.c.username == name)
+    return (await connection.execute(query)).one_or_none() is not None
+
+
 async def _new(connection: AsyncConnection, name: str, now: datetime) -> None:
     taken = select(users.c.username).where(users.c.username == name)
     if (await connection.execute(taken)).one_or_none() is not None:
         raise GroupExists(f"a user has the name {name}")
+    if await was_user(connection, name):
+        raise GroupExists(f"a user had the name {name} and was deleted: it is not given again")
     await connection.execute(insert(groups).values(name=name, created_at=now))
 
 

@@ -50,7 +50,7 @@ class LabelRepository(Repository):
         """
         async with self._database.write() as connection:
             await idempotency.check(connection, once, now=now)
-            await existing_user(connection, token.username)
+            await existing_user(connection, token.username, until_end=True)
             if most is not None and await _count(connection, token.username, now) >= most:
                 raise LabelsFull(
                     f"the account has {most} labelled tokens, as many as it may: ask without a note, or let some expire"

@@ -10,6 +10,8 @@ from urllib.parse import quote
 import httpx2 as httpx
 import pytest
 
+from caveats import PrivateKey
+from caveats.token import encode_base64
 from caveats_service.core.accounts import OPERATOR, Actor
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import Busy
@@ -48,7 +50,13 @@ def sign_in(http: httpx.Client, username: str, password: str) -> httpx.Response:
 def test_a_new_account_is_an_ordinary_one(http: httpx.Client) -> None:
     body = register(http, "fresh").json()
     assert body.pop("created_at").endswith("Z")
-    assert body == {"username": "fresh", "is_admin": False, "scope": "*", "disabled_at": None}
+    assert body == {
+        "username": "fresh",
+        "is_admin": False,
+        "scope": "*",
+        "disabled_at": None,
+        "must_change_password": False,
+    }
 
 
 @pytest.mark.parametrize(
@@ -414,6 +422,93 @@ def test_a_disabled_user_is_out_and_comes_back_with_nothing(service: Service, ht
     assert http.get("/v1/tokens", headers=bearer(user.token())).status_code == 200
 
 
+def test_a_deleted_user_is_out_with_all_they_had_and_the_name_is_never_given_again(
+    start: Callable[..., Service], database: dict[str, Any]
+) -> None:
+    service = start(**database)
+    user, other = new_user(service), new_user(service)
+    name = user.username
+    key = encode_base64(PrivateKey.generate().public_key)
+    admin = bearer(admin_token(service))
+    with service.client() as http:
+        agent = http.post("/v1/agents", json={"username": name, "public_key": key}, headers=admin).json()
+        http.put("/v1/groups/ops", json={"members": [name, other.username]}, headers=admin)
+        once = {"Idempotency-Key": "a-key-of-mine"}
+        wish = {"username": name, "password": user.password, "note": "ci"}
+        tokens = [user.token(), http.post("/v1/tokens", json=wish, headers=once).json()["token"]]
+        tokens.append(http.post("/v1/tokens", json={}, headers={**bearer(tokens[0]), **once}).json()["token"])
+        for_app = http.post("/v1/tokens", json={"audience": "photos"}, headers=bearer(tokens[0]))
+        session = http.post("/v1/session", json={"username": name, "password": user.password})
+        cookie = session.headers["Set-Cookie"].partition(";")[0]
+        http.cookies.clear()
+        assert http.delete(f"/v1/users/{name.upper()}", headers=admin).status_code == 204
+
+        for token in tokens:
+            assert problem(http.get("/v1/authorize", headers=bearer(token))) == (401, "invalid_token")
+            assert problem(http.post("/v1/tokens/renew", headers=bearer(token))) == (401, "invalid_token")
+        verdict = http.post("/v1/verify", json={"token": for_app.json()["token"], "audience": "photos"})
+        assert verdict.json().get("granted", False) is False
+        assert problem(http.get("/v1/session", headers={"Cookie": cookie})) == (401, "invalid_token")
+        assert problem(http.post("/v1/tokens", json=wish, headers=once)) == (401, "invalid_credentials")
+        assert http.get("/v1/groups/ops", headers=admin).json()["members"] == [other.username]
+        agents = http.get("/v1/agents?limit=1000", headers=admin).json()["agents"]
+        assert agent["agent_id"] not in {one["agent_id"] for one in agents}
+        listed = {one["username"] for one in http.get("/v1/users?limit=1000", headers=admin).json()["users"]}
+        assert name not in listed
+        assert other.username in listed
+
+        assert problem(register(http, name)) == (409, "conflict")
+        assert problem(register(http, name, **admin)) == (409, "conflict")
+        assert problem(http.put(f"/v1/groups/{name}", json={"members": []}, headers=admin)) == (
+            409,
+            "conflict",
+        )
+        for again in (
+            http.delete(f"/v1/users/{name}", headers=admin),
+            http.post(f"/v1/users/{name}/enable", headers=admin),
+            http.put(f"/v1/users/{name}/password", json={"new_password": "brand new one"}, headers=admin),
+        ):
+            assert problem(again) == (404, "not_found")
+
+
+def test_only_administrators_delete(service: Service, http: httpx.Client, user: User) -> None:
+    path = f"/v1/users/{user.username}"
+    assert problem(http.delete(path)) == (401, "credential_required")
+    assert problem(http.delete(path, headers=bearer(user.token()))) == (403, "caveats_unsatisfied")
+    assert problem(http.delete(path, headers=basic(user.username, user.password))) == (403, "forbidden")
+    admin = bearer(admin_token(service))
+    assert problem(http.delete("/v1/users/no body", headers=admin)) == (400, "bad_request")
+    assert problem(http.delete("/v1/users/nobody-at-all", headers=admin)) == (404, "not_found")
+    assert user.token()
+
+
+def test_the_last_administrator_who_can_sign_in_is_not_deleted(start: Callable[..., Service]) -> None:
+    from tests.support.service import cli
+
+    service = start()
+    admin = basic("admin", ADMIN_PASSWORD)
+    cli(
+        service.settings.data_dir.parent,
+        "users",
+        "add",
+        "root2",
+        "--admin",
+        "--password-stdin",
+        stdin="password1\n",
+    )
+    with service.client() as http:
+        http.post("/v1/users/root2/disable", headers=admin)
+        answer = http.delete("/v1/users/admin", headers=admin)
+        assert problem(answer) == (409, "conflict")
+        assert "last administrator" in answer.json()["detail"]
+        http.post("/v1/users/root2/enable", headers=admin)
+        assert http.delete("/v1/users/admin", headers=admin).status_code == 204
+        assert problem(http.delete("/v1/users/root2", headers=basic("root2", "password1"))) == (
+            409,
+            "conflict",
+        )
+
+
 @pytest.mark.parametrize("action", ["disable", "enable"])
 def test_only_administrators_disable_and_enable(
     service: Service, http: httpx.Client, user: User, action: str
@@ -463,6 +558,8 @@ def end(service: Service, username: str, how: str) -> Coroutine[Any, Any, object
     match how:
         case "disable":
             return accounts.disable(username, actor=root)
+        case "delete":
+            return accounts.delete(username, actor=root)
         case "password":
             return accounts.set_password(username, "another password", actor=root)
         case _:
@@ -470,7 +567,7 @@ def end(service: Service, username: str, how: str) -> Coroutine[Any, Any, object
 
 
 @pytest.mark.parametrize("path", ["/v1/tokens", "/v1/session"])
-@pytest.mark.parametrize("how", ["disable", "password", "revoke"])
+@pytest.mark.parametrize("how", ["disable", "password", "revoke", "delete"])
 def test_a_password_that_was_right_before_the_account_ended_issues_nothing_after(
     timed: Service, how: str, path: str
 ) -> None:
@@ -550,7 +647,7 @@ def test_what_is_issued_right_after_the_end_lives_until_the_next_one(
                 assert http.get("/v1/authorize", headers=bearer(token)).status_code == 200
 
 
-@pytest.mark.parametrize("how", ["disable", "password", "revoke"])
+@pytest.mark.parametrize("how", ["disable", "password", "revoke", "delete"])
 def test_a_token_of_a_node_whose_clock_is_ahead_dies_with_the_account(
     start: Callable[..., Service], database: dict[str, Any], how: str
 ) -> None:

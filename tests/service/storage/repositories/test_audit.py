@@ -86,6 +86,7 @@ MUTATIONS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "interaction.denied": lambda store: store.interactions.decide(
         VISIT, Decision.DENIED, until=NOW + DAY, now=NOW, actor="root"
     ),
+    "user.delete": lambda store: store.users.delete("alice", now=NOW, actor="root", revoke_for=DAY),
     "revocation.bump_epoch": lambda store: store.revocations.bump_epoch(now=NOW, actor="root"),
 }
 

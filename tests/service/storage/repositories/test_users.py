@@ -11,6 +11,12 @@ import pytest
 from caveats import UserRevocation
 from caveats_service.storage import (
     TOLERATED_SKEW,
+    GroupExists,
+    Idempotency,
+    LastAdministrator,
+    NamesTaken,
+    NewUser,
+    RevocationRecord,
     Store,
     UnknownUser,
     UserExists,
@@ -18,6 +24,7 @@ from caveats_service.storage import (
 from tests.support.store import (
     DAY,
     NOW,
+    add_agent,
     alice,
     label,
 )
@@ -171,3 +178,89 @@ async def test_an_unknown_user_is_named_and_nothing_is_written(
         await change(store)
     assert await store.audit.list() == ()
     assert (await store.revocations.page(0)).records == ()
+
+
+async def test_a_deleted_user_leaves_a_name_that_neither_a_user_nor_a_group_gets(store: Store) -> None:
+    await alice(store)
+    await store.users.create("bob", "hash", now=NOW, actor="a")
+    await store.labels.add(label("T1"), now=NOW, actor="a")
+    await store.groups.put("ops", ["alice", "bob"], now=NOW, actor="a")
+    await add_agent(store, 1)
+    record = await store.users.delete("alice", now=NOW, actor="root", revoke_for=DAY)
+    assert isinstance(record.entry, UserRevocation)
+    assert record.entry.user == "alice"
+    assert await store.users.get("alice") is None
+    assert [user.username for user in await store.users.list()] == ["bob"]
+    assert (await store.labels.list("alice"), await store.agents.list()) == ((), ())
+    group = await store.groups.get("ops")
+    assert group is not None
+    assert group.members == ("bob",)
+    with pytest.raises(UserExists, match="was deleted"):
+        await store.users.create("alice", "hash", now=NOW, actor="a")
+    with pytest.raises(GroupExists, match="was deleted"):
+        await store.groups.put("alice", [], now=NOW, actor="a")
+    with pytest.raises(UnknownUser):
+        await store.users.delete("alice", now=NOW, actor="root", revoke_for=DAY)
+
+
+async def test_of_administrators_who_delete_each_other_at_once_one_stays(store: Store) -> None:
+    for name in ("ann", "bea"):
+        await store.users.create(name, "hash", now=NOW, actor="a", is_admin=True)
+    done = await asyncio.gather(
+        *(store.users.delete(name, now=NOW, actor="a", revoke_for=DAY) for name in ("ann", "bea")),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(one, LastAdministrator) for one in done) == 1
+    assert len(await store.users.list()) == 1
+
+
+async def test_a_label_that_is_added_while_its_user_is_deleted_goes_too_or_is_refused(store: Store) -> None:
+    await alice(store)
+    added = [store.labels.add(label(f"T{n}"), now=NOW, actor="alice") for n in range(10)]
+    gone = store.users.delete("alice", now=NOW, actor="root", revoke_for=DAY)
+    done = await asyncio.gather(*added[:5], gone, *added[5:], return_exceptions=True)
+    assert isinstance(done[5], RevocationRecord)
+    assert all(one is None or isinstance(one, UnknownUser) for one in [*done[:5], *done[6:]])
+    assert await store.labels.list("alice") == ()
+
+
+async def test_a_reply_to_the_user_is_forgotten_and_one_to_a_user_of_a_name_that_begins_so_is_kept(
+    store: Store, place: Any
+) -> None:
+    await alice(store)
+    callers = ("alice", f"alice/{'0f' * 16}", "alice/b@c.d", "alice2", f"alice2/{'0f' * 16}")
+    for caller in callers:
+        once = Idempotency(caller, "a key of mine", bytes(32), NOW + DAY, lambda _: b"reply")
+        await store.replies.remember(once, None, now=NOW)
+    await store.users.delete("alice", now=NOW, actor="root", revoke_for=DAY)
+    assert {caller for (caller,) in await place.rows("SELECT caller FROM idempotency")} == set(callers[2:])
+
+
+async def test_accounts_are_added_all_or_none(store: Store) -> None:
+    await alice(store)
+    many = [NewUser(f"user{n}", f"hash {n}") for n in range(2500)]
+    with pytest.raises(NamesTaken) as refusal:
+        await store.users.create_all([*many, NewUser("alice", "hash")], now=NOW, actor="root")
+    assert refusal.value.why == {"alice": "user"}
+    assert await store.users.count() == 1
+    odd = NewUser("odd", "hash", is_admin=True, scope="a:b", is_disabled=True, must_change_password=True)
+    await store.users.create_all([*many, odd], now=NOW, actor="root")
+    assert await store.users.count() == 2502
+    found = await store.users.get("odd")
+    assert found is not None
+    assert (found.is_admin, found.scope, found.disabled_at, found.must_change_password) == (
+        True,
+        "a:b",
+        NOW,
+        True,
+    )
+    assert len(await store.audit.list(limit=5000)) == 2502
+
+
+async def test_names_that_are_taken_are_told_with_why(store: Store) -> None:
+    await alice(store)
+    await store.users.create("gone", "hash", now=NOW, actor="a")
+    await store.users.delete("gone", now=NOW, actor="a", revoke_for=DAY)
+    await store.groups.put("ops", [], now=NOW, actor="a")
+    taken = await store.users.taken(["alice", "gone", "ops", "free"])
+    assert taken == {"alice": "user", "gone": "deleted", "ops": "group"}

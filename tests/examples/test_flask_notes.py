@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import notes
 import notes_client
 import pytest
 from flask import Flask
-from local_service import LocalService, process
+from local_service import ADMIN_PASSWORD, LocalService, local_service, process
 
 from caveats import (
     Expires,
@@ -155,3 +157,30 @@ def test_the_program_signs_in_at_the_service_and_keeps_notes_at_the_app(
             check=True,
         )
     assert done.stdout == "   1  buy milk\n   2  call Bob\n"
+
+
+def test_notes_with_old_keys_say_so_once_in_their_log_and_not_to_the_client(
+    tmp_path: Path, examples: Path
+) -> None:
+    """The real service rotates its key, and the app has the keys of before."""
+    with local_service(tmp_path, CAVEATS_KEY_PROPAGATION="1s") as service:
+        environment = {**service.environment, "NOTES_KEYS": str(service.export_keys("notes"))}
+        service.run("caveats-service", "keys", "rotate")
+        until = time.monotonic() + 30
+        while "k2  active" not in service.run("caveats-service", "keys", "list"):
+            assert time.monotonic() < until
+        login = ("caveats", "login", "admin", "--audience", "notes", "--password-stdin")
+        service.run(*login, stdin=ADMIN_PASSWORD)
+        token = json.loads((tmp_path / "config" / "credentials.json").read_text())["logins"][service.url][
+            "token"
+        ]
+        app = f"{examples / 'flask_notes' / 'notes.py'}:from_environment"
+        serve = ("flask", "--app", app, "run", "--port", "0")
+        with process(*serve, folder=tmp_path, environment=environment) as url:
+            headers = {"X-Auth-Token": token}
+            answers = [httpx.get(f"{url}/notes", headers=headers, trust_env=False) for _ in range(20)]
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(401, "invalid_token")}
+    assert not any("k2" in answer.text for answer in answers)
+    (log,) = tmp_path.glob("flask-*.log")
+    assert log.read_text().count("a token of audience notes is under k2, this app has k1: export") == 1
+    assert token not in log.read_text()

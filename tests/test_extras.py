@@ -5,6 +5,7 @@ A package counts as missing where `sys.modules` says so. That no package is miss
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -109,6 +110,12 @@ def test_each_framework_has_an_extra_and_frameworks_has_them_all() -> None:
     (all_of_them,) = (Requirement(one) for one in EXTRAS["frameworks"])
     assert all_of_them.name == "caveats"
     assert all_of_them.extras == set(FRAMEWORKS)
+
+
+def test_the_readme_has_every_extra_and_no_other() -> None:
+    table = (ROOT / "README.md").read_text("utf-8").partition("| extra | adds |\n")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:]]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == EXTRAS.keys()
 
 
 def test_every_extra_that_is_named_anywhere_exists() -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ from caveats import (
 )
 from caveats.http import Problem, TokenCredential, credential_of
 from caveats_client.cli.app import app
-from caveats_client.cli.pasted import is_token, unwrapped
+from caveats_client.cli.pasted import is_token, misfit, unwrapped
 
 CAVEATS = Path(sys.executable).parent / "caveats"
 
@@ -279,3 +280,26 @@ def test_a_header_takes_a_token_as_it_is_only(dress: str, token: Macaroon) -> No
     assert isinstance(found, TokenCredential)
     with pytest.raises(MalformedToken):
         Bundle.decode(found.text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * 65_000 + "x",
+        "x" + " " * 65_000 + "x\n",
+        "\n" * 65_000 + "x",
+        "=" * 65_000,
+        "Bearer " * 9_000,
+        '"' * 65_000 + "x",
+        "a" * 65_000 + " =",
+        "\x1b[" * 30_000,
+        "> " * 30_000 + "\nx",
+        "cav1_" * 13_000,
+    ],
+    ids=range(10),
+)
+def test_no_text_takes_long_to_look_at(text: str) -> None:
+    begun = time.process_time()
+    unwrapped(text)
+    misfit(text)
+    assert time.process_time() - begun < 2

@@ -23,10 +23,10 @@ _AROUND = (
 )
 """Quotes of all kinds, brackets, and the emphasis of chats: no token begins or ends with one."""
 _AFTER = ".,;:!?\u2026\u3002\uff0c"
-_LINE_STARTS = re.compile(r"(?m)^[\s>|\u2502\u2503]+")
+_LINE_STARTS = " \t\xa0>|\u2502\u2503"
 """Indentation, a mail's quoting and the frame of a table."""
-_LINE_ENDS = re.compile(r"(?m)(?:[\s\\|\u2502\u2503]|=(?=\r?\n))+$")
-"""White space, a shell's continuation, the frame of a table and a mail's soft break."""
+_LINE_ENDS = " \t\xa0\\|\u2502\u2503"
+"""White space, a shell's continuation and the frame of a table."""
 _BEFORE = re.compile(
     r"""(?ix) (?: (?:export|set|-H|--header) \s+ ["']? )*
     (?: (?:proxy-)?authorization \s*[:=] | x-auth-token \s*[:=] | bearer (?:\s*[:=]|\s)
@@ -143,7 +143,10 @@ def _lean(text: str) -> str:
     """`text` without what stands around its lines, and around all of it; the words are still apart."""
     text = _UNSEEN.sub("", text)
     if "\n" in text.strip():
-        text = _LINE_STARTS.sub("", _LINE_ENDS.sub("", text))
+        *lines, last = (
+            line.strip().lstrip(_LINE_STARTS).rstrip(_LINE_ENDS) for line in text.strip().split("\n")
+        )
+        text = "\n".join((*(line.removesuffix("=") for line in lines), last))  # "=" is a mail's soft break
     before = None
     while text != before:
         before = text

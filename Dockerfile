@@ -5,7 +5,6 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY caveats caveats
 COPY caveats_cli caveats_cli
-COPY caveats_cli caveats_cli
 COPY service service
 COPY clients clients
 RUN pip wheel --no-deps --wheel-dir /wheels . \

@@ -25,6 +25,7 @@ from caveats_service.http.router import Router
 from caveats_service.http.routes import (
     agents,
     authorize,
+    clients,
     feed,
     groups,
     keys,
@@ -65,6 +66,9 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/agents", agents.register),
     ("GET", "/v1/agents", agents.listing),
     ("DELETE", "/v1/agents/{agent_id}", agents.remove),
+    ("POST", "/v1/clients", clients.add),
+    ("GET", "/v1/clients", clients.listing),
+    ("DELETE", "/v1/clients/{client_id}", clients.remove),
     ("GET", "/discharge/info", discharge.info),
     ("GET", "/publickey", discharge.public_key),
     ("POST", "/discharge", discharge.discharge),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from caveats.keys import is_box_key
 from caveats_service.core import log
 from caveats_service.core.accounts import Accounts, FirstAdmin
+from caveats_service.core.clients import IssuingClients
 from caveats_service.core.clock import ClockCheck, utc_now
 from caveats_service.core.errors import BadPassword
 from caveats_service.core.feed import RevocationFeed
@@ -72,6 +73,7 @@ class ServiceRuntime:
     rate_limiter: RateLimiter
     accounts: Accounts
     labels: LabelledTokens
+    clients: IssuingClients
     discharges: Discharges
     decisions: Decisions
     waiters: Waiters
@@ -204,6 +206,7 @@ class ServiceRuntime:
             now=now,
             recent_use=lambda audience, token_id: self.tokens.uses.get((audience, token_id)),
         )
+        self.clients = IssuingClients(store, self.revocations, settings, now=now)
         self.discharges = Discharges(store, self.service_keys.discharge, self._conditions, settings, now)
         self.waiters = Waiters(store, now)
         self.decisions = Decisions(store, self.discharges, self.waiters, settings, now)

@@ -76,6 +76,23 @@ def test_an_account_deleted_at_one_node_is_dead_at_the_other_and_at_verifiers_wi
     assert taken.status_code == 409
 
 
+def test_what_an_issuing_client_has_issued_dies_with_it_everywhere_within_a_second(two: Cluster) -> None:
+    bounds = {"name": "site", "users": ["admin"], "audiences": [AUDIENCE], "scope": "photos:*"}
+    site = two.clients[0].post("/v1/clients", json=bounds, headers=two.admin()).json()
+    secret = {name: site[name] for name in ("client_id", "client_secret")}
+    wish = {**secret, "user": "admin", "scope": "photos:read"}
+    token = two.clients[1].post("/v1/tokens", json=wish).json()["token"]
+    with two.attach(1) as verifier:
+        assert authorized(two.clients[1], token)
+        assert accepted(verifier, token)
+        gone = two.clients[0].delete(f"/v1/clients/{site['client_id']}", headers=two.admin())
+        assert gone.status_code == 204
+        acknowledged = monotonic()
+        assert seconds_until(lambda: not authorized(two.clients[1], token), acknowledged, 5) <= 1
+        assert seconds_until(lambda: not accepted(verifier, token), acknowledged, 5) <= 1
+    assert two.clients[1].post("/v1/tokens", json=wish).status_code == 401
+
+
 def test_a_key_that_was_forced_to_retire_is_dead_everywhere_within_five_seconds(two: Cluster) -> None:
     with two.attach(0) as here, two.attach(1) as there:
         token = two.issue(0)

@@ -40,12 +40,15 @@ if TYPE_CHECKING:
         About,
         AgentPage,
         AgentRecord,
+        ClientPage,
+        ClientRecord,
         DischargeInfo,
         GroupPage,
         GroupRecord,
         Issued,
         JudgedCaveat,
         KeyRecord,
+        NewClientRecord,
         NotLive,
         RevocationEntry,
         RevocationPage,
@@ -75,6 +78,8 @@ __all__ = [
     "BadRequest",
     "Client",
     "ClientError",
+    "ClientPage",
+    "ClientRecord",
     "Conflict",
     "DischargeInfo",
     "Forbidden",
@@ -85,6 +90,7 @@ __all__ = [
     "Issued",
     "JudgedCaveat",
     "KeyRecord",
+    "NewClientRecord",
     "NotAuthenticated",
     "NotFound",
     "NotLive",
@@ -116,8 +122,8 @@ _NAMES = {
         NotFound RateLimited Unavailable UnexpectedResponse UnusableAddress
     """,
     "api.responses": """
-        About AgentPage AgentRecord DischargeInfo GroupPage GroupRecord Issued JudgedCaveat
-        KeyRecord NotLive RevocationEntry RevocationPage Session TokenIdentity TokenPage TokenRecord
+        About AgentPage AgentRecord ClientPage ClientRecord DischargeInfo GroupPage GroupRecord Issued JudgedCaveat
+        KeyRecord NewClientRecord NotLive RevocationEntry RevocationPage Session TokenIdentity TokenPage TokenRecord
         UserPage UserRecord Verification VerifierRecord
     """,
     "api.tokens": "Token",

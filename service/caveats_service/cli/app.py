@@ -57,6 +57,13 @@ app = Program(
         DeferredCommand("remove", "agents:remove_agent", "Remove an agent's key."),
     ),
     CommandGroup(
+        "clients",
+        "Sites that issue tokens for users who are signed in there: add, list, remove.",
+        DeferredCommand("add", "clients:add_client", "Add a client, and print its secret."),
+        DeferredCommand("list", "clients:list_clients", "List all clients, and what they may issue."),
+        DeferredCommand("remove", "clients:remove_client", "Remove a client and revoke what it has issued."),
+    ),
+    CommandGroup(
         "keys",
         "Master keys: list, rotate, retire; export the keys of an audience.",
         DeferredCommand("list", "keys:list_keys", "List all master keys and their states."),

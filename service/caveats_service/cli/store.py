@@ -12,6 +12,7 @@ from caveats import CaveatsError
 from caveats_service.cli.exit_codes import CliError
 from caveats_service.cli.output import wrong_usage
 from caveats_service.core.accounts import OPERATOR, Accounts
+from caveats_service.core.clients import IssuingClients
 from caveats_service.core.clock import utc_now
 from caveats_service.core.errors import ServiceError
 from caveats_service.core.labels import LabelledTokens
@@ -106,6 +107,16 @@ def with_labels(work: Callable[[LabelledTokens], Awaitable[_T]]) -> _T:
     async def with_parts(store: Store, _seal_key: SealKey, settings: Settings) -> _T:
         revocations = Revoker(store, RateLimiter(settings), settings)
         return await work(LabelledTokens(store, revocations, settings))
+
+    return _run(with_parts)
+
+
+def with_clients(work: Callable[[IssuingClients], Awaitable[_T]]) -> _T:
+    """As `with_store`, given the operations on issuing clients."""
+
+    def with_parts(store: Store, _seal_key: SealKey, settings: Settings) -> Awaitable[_T]:
+        revocations = Revoker(store, RateLimiter(settings), settings)
+        return work(IssuingClients(store, revocations, settings))
 
     return _run(with_parts)
 

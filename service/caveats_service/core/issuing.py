@@ -328,12 +328,14 @@ class TokenIssuer:
         now: datetime,
         once: Idempotency | None = None,
         for_account: bool = True,
+        by_client: bool = False,
     ) -> IssuedToken:
         """Mint what was planned. A labelled token is written down first; no other leaves a trace.
 
         `now`: a time from before the account is read here, so that what is revoked after that hits the new token as
         well. The id has a later time than what has been revoked before: it is no part of that. `for_account`: whether
-        the credential stands for the whole account; others may label half as many. With `once`, the reply is kept in
+        the credential stands for the whole account; others may label half as many. `by_client`: the actor is an issuing client, and
+        the audit says what it was given. With `once`, the reply is kept in
         the same transaction. Raises `AlreadyDone` if this request has been answered before, `IdempotencyConflict`,
         `InvalidRequest` for a token that would be too long, and `InvalidCredentials` or `Revoked` if the account is
         disabled, or has changed since its password was checked.
@@ -357,6 +359,16 @@ class TokenIssuer:
             )
         )
         issued = IssuedToken.of(macaroon, identifier, planned.caveats)
+        if by_client:  # before the token exists: none goes out that is not written down
+            await self._store.audit.add(
+                at=now,
+                actor=actor,
+                action="token.issue",
+                subject=identifier.token_id,
+                user=planned.user,
+                scope=planned.scope,
+                audience=planned.audience,
+            )
         if planned.label is not None:
             label = LabelledToken(
                 identifier.token_id,

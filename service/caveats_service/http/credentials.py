@@ -10,7 +10,14 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from caveats import Authenticated, Parent, UnsatisfiedCaveats
-from caveats.http import PasswordCredential, TokenCredential, credential_required, invalid_token
+from caveats.http import (
+    PasswordCredential,
+    Problem,
+    TokenCredential,
+    bad_request,
+    credential_required,
+    invalid_token,
+)
 from caveats.kinds import ISSUER, OWN_NAMESPACE
 from caveats_service.core.accounts import Actor
 from caveats_service.core.issuing import DEFAULT_AUDIENCE
@@ -19,7 +26,7 @@ from caveats_service.http.errors import forbidden
 
 if TYPE_CHECKING:
     from caveats_service.http.request import RequestContext
-    from caveats_service.storage import ShownCredential, User
+    from caveats_service.storage import IssuingClient, ShownCredential, User
 
 ADMIN_SCOPE = f"{OWN_NAMESPACE}:admin"
 
@@ -105,6 +112,22 @@ async def owner_who_changes_password(request: RequestContext, credential: Passwo
         credential.username, credential.password, address=request.throttle_key, to_change_password=True
     )
     return Actor(user.username)
+
+
+async def require_client(request: RequestContext, client_id: str | None, secret: str | None) -> IssuingClient:
+    """The issuing client that asks, by its id and secret in the body (these) or as Basic. Raises `InvalidCredentials`."""
+    if client_id is not None or secret is not None:
+        if request.credential is not None:
+            raise Problem(400, "two_credentials", "a client's secret in the body, or in the header")
+        if client_id is None or secret is None:
+            raise bad_request("client_id and client_secret come together")
+    elif isinstance(request.credential, PasswordCredential):
+        client_id, secret = request.credential.username, request.credential.password
+    elif request.credential is None:
+        raise credential_required()
+    else:
+        raise forbidden("a token issues for its own user: a client shows its id and secret")
+    return await request.runtime.clients.authenticate(client_id, secret, address=request.throttle_key)
 
 
 def require_room(request: RequestContext, username: str) -> None:

@@ -37,6 +37,7 @@ from caveats_service.discharge.protocol import UnsupportedForm
 from caveats_service.storage import (
     AgentExists,
     BadValue,
+    ClientExists,
     DatabaseReplaced,
     GroupExists,
     IdempotencyConflict,
@@ -49,6 +50,7 @@ from caveats_service.storage import (
     StoreBroken,
     StoreUnavailable,
     UnknownAgent,
+    UnknownClient,
     UnknownGroup,
     UnknownInteraction,
     UnknownMasterKey,
@@ -129,6 +131,7 @@ _TABLE: Mapping[type[Exception], Row] = {
     UnknownUser: (404, "not_found"),
     UnknownGroup: (404, "not_found"),
     UnknownAgent: (404, "not_found"),
+    UnknownClient: (404, "not_found"),
     UnknownInteraction: (404, "not_found"),
     UnknownMasterKey: (404, "not_found"),
     # it is there already, or has changed meanwhile
@@ -136,6 +139,7 @@ _TABLE: Mapping[type[Exception], Row] = {
     LastAdministrator: (409, "conflict"),
     GroupExists: (409, "conflict"),
     AgentExists: (409, "conflict"),
+    ClientExists: (409, "conflict"),
     IdempotencyConflict: (409, "conflict"),
     LabelExists: (409, "conflict"),
     LabelsFull: (409, "conflict"),

@@ -152,11 +152,57 @@ class AgentsResponse:
     next: str | None
 
 
+class AddClientRequest(Schema):
+    """POST /v1/clients. `users`, `groups`: for whom it issues, at least one. `longest_life`: of each token."""
+
+    name: Name
+    users: Annotated[list[Name], Field(max_length=1000)] = []
+    groups: Annotated[list[Name], Field(max_length=1000)] = []
+    audiences: Annotated[list[Name], Field(min_length=1, max_length=1000)]
+    scope: Text
+    longest_life: Duration | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ClientResponse:
+    """A site that issues tokens for users who are signed in there. `longest_life`: seconds."""
+
+    client_id: str
+    name: str
+    users: list[str]
+    groups: list[str]
+    audiences: list[str]
+    scope: str
+    longest_life: int
+    created_at: Moment
+
+
+@dataclass(slots=True, kw_only=True)
+class NewClientResponse(ClientResponse):
+    """A client that was just added. `client_secret`: shown this once."""
+
+    client_secret: str = field(repr=False)
+
+
+@dataclass(slots=True, kw_only=True)
+class ClientsResponse:
+    """GET /v1/clients. `next`: give it as `after` for more."""
+
+    clients: list[ClientResponse]
+    next: str | None
+
+
 class IssueTokenRequest(Schema):
-    """POST /v1/tokens. Without username and password the credential is in the header."""
+    """POST /v1/tokens. Without username and password the credential is in the header.
+
+    `user`: for whom an issuing client asks, with its id and secret here or as Basic.
+    """
 
     username: Name | None = None
     password: Password | None = Field(default=None, repr=False)
+    user: Name | None = None
+    client_id: Name | None = None
+    client_secret: Password | None = Field(default=None, repr=False)
     scope: Text | None = None
     audience: Name | None = None
     expires_in: Duration | None = None

@@ -15,6 +15,7 @@
     ├── LastAdministrator    nobody else could administer: make another administrator first
     ├── GroupExists · UnknownGroup
     ├── AgentExists · UnknownAgent
+    ├── ClientExists · UnknownClient
     ├── UnknownInteraction · InteractionsFull
     ├── LabelExists · LabelsFull
     ├── UnknownMasterKey · UnknownVerifier · UnknownRow
@@ -166,6 +167,14 @@ class AgentExists(StoreError):
 
 class UnknownAgent(StoreError):
     """There is no such agent."""
+
+
+class ClientExists(StoreError):
+    """An issuing client has this name already."""
+
+
+class UnknownClient(StoreError):
+    """There is no such issuing client."""
 
 
 class UnknownInteraction(StoreError):

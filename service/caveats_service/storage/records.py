@@ -90,6 +90,26 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True)
+class IssuingClient:
+    """A site that issues tokens for users who are signed in there: for whom, and at most what."""
+
+    client_id: str
+    name: str
+    secret_hash: bytes = field(repr=False)
+    """SHA-256 of the secret, 32 bytes."""
+    lineage: str
+    """The id that all it has issued names as its parent."""
+    users: tuple[str, ...]
+    groups: tuple[str, ...]
+    audiences: tuple[str, ...]
+    scope: str
+    longest_life: int
+    """Seconds, of each token."""
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShownCredential:
     """A credential with which somebody has taken part in an interaction. It names the credential and holds no secret."""
 

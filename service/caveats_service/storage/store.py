@@ -16,6 +16,7 @@ from caveats_service.storage.engines.transactions import Database
 from caveats_service.storage.repositories.agents import AgentRepository
 from caveats_service.storage.repositories.attempts import AttemptRepository
 from caveats_service.storage.repositories.audit import AuditRepository
+from caveats_service.storage.repositories.clients import ClientRepository
 from caveats_service.storage.repositories.credentials import CredentialRepository
 from caveats_service.storage.repositories.damage import DamageRepository
 from caveats_service.storage.repositories.fates import FateRepository
@@ -49,6 +50,7 @@ class Store(Database):
         self.users = UserRepository(self)
         self.groups = GroupRepository(self)
         self.agents = AgentRepository(self)
+        self.clients = ClientRepository(self)
         self.credentials = CredentialRepository(self)
         self.keys = KeyRepository(self)
         self.labels = LabelRepository(self)

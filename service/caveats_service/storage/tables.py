@@ -448,3 +448,22 @@ attempts = Table(
 )
 Index("attempts_by_key", attempts.c.key, attempts.c.expires_at)
 Index("attempts_by_expiry", attempts.c.expires_at)
+
+# Sites that issue tokens for users who are signed in there. All that one has issued names its lineage as its parent.
+clients = Table(
+    "clients",
+    metadata,
+    Column("client_id", PlainText, primary_key=True),
+    Column("name", PlainText, nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("lineage", PlainText, nullable=False),
+    Column("users", Json(tuple), nullable=False),
+    Column("groups", Json(tuple), nullable=False),
+    Column("audiences", Json(tuple), nullable=False),
+    Column("scope", PlainText, nullable=False),
+    Column("longest_life", Integer, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("created_by", PlainText, nullable=False),
+    CheckConstraint("length(secret_hash) = 32", name="clients_secret_hash"),
+)
+Index("clients_by_name", clients.c.name, unique=True)

@@ -60,6 +60,8 @@ def unsatisfied(*kinds: str) -> caveats.UnsatisfiedCaveats:
         (stores.LabelExists("x"), 409, "conflict"),
         (stores.LabelsFull("x"), 409, "conflict"),
         (stores.LastAdministrator("x"), 409, "conflict"),
+        (stores.ClientExists("x"), 409, "conflict"),
+        (stores.UnknownClient("x"), 404, "not_found"),
         (stores.KeyConflict("x"), 409, "conflict"),
         (stores.KeyInUse("k1", NOW, 3), 409, "key_in_use"),
         (stores.UnknownUser("x"), 404, "not_found"),

@@ -138,6 +138,43 @@ def remove_agent(agent_id: str) -> Call[None]:
     return Call("DELETE", f"/v1/agents/{_segment(agent_id)}", _nothing)
 
 
+# Issuing clients
+
+
+def add_client(
+    name: str,
+    *,
+    users: Iterable[str] = (),
+    groups: Iterable[str] = (),
+    audiences: Iterable[str],
+    scope: ScopeLike,
+    longest_life: Lifetime | None = None,
+) -> Call[responses.NewClientRecord]:
+    """Let a site issue tokens for these users and the members of these groups, for administrators. Raises `Conflict`.
+
+    `audiences`, `scope`, `longest_life`: the most that its tokens have.
+    """
+    body = _given(
+        name=name,
+        users=list(users),
+        groups=list(groups),
+        audiences=list(audiences),
+        scope=_scope(scope),
+        longest_life=_lifetime(longest_life),
+    )
+    return Call("POST", "/v1/clients", responses.NewClientRecord.read, body)
+
+
+def list_clients(*, after: str | None = None, limit: int | None = None) -> Call[responses.ClientPage]:
+    """A page of clients, oldest first, for administrators. `limit`: 1 to 1000."""
+    return Call("GET", "/v1/clients", responses.ClientPage.read, query=_page(after, limit))
+
+
+def remove_client(client_id: str) -> Call[None]:
+    """Remove a client and revoke all that it has issued, for administrators. Raises `NotFound`."""
+    return Call("DELETE", f"/v1/clients/{_segment(client_id)}", _nothing)
+
+
 # Third parties
 
 
@@ -180,6 +217,15 @@ def issue(**wanted: Unpack[TokenKeywords]) -> Call[responses.Issued]:
     """Issue a token against the presented one. The new token allows no more and lives no longer."""
     body = _wanted(**wanted)
     return Call("POST", "/v1/tokens", responses.Issued.read, body, check=issued_as_asked(body))
+
+
+def issue_for(
+    user: str, *, client_id: str, client_secret: str, **wanted: Unpack[TokenKeywords]
+) -> Call[responses.Issued]:
+    """Issue a token for a user who is signed in at the site that asks, by the site's own secret: see `add_client`."""
+    body = {"client_id": client_id, "client_secret": client_secret, "user": user, **_wanted(**wanted)}
+    check = issued_as_asked(body)
+    return Call("POST", "/v1/tokens", responses.Issued.read, body, authenticated=False, check=check)
 
 
 def list_tokens(*, after: str | None = None, limit: int | None = None) -> Call[responses.TokenPage]:

@@ -43,7 +43,7 @@ def issued_as_asked(asked: Mapping[str, Any]) -> Callable[[Issued, Macaroon | No
     """
 
     def check(issued: Issued, presented: Macaroon | None) -> None:
-        username = asked.get("username")
+        username = asked.get("username", asked.get("user"))
         if username is not None and issued.user.casefold() != username.casefold():
             raise WrongShape("it has a token of another user")
         audience = asked.get("audience")

@@ -230,6 +230,35 @@ class AgentPage(Body):
     next: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ClientRecord(Body):
+    """A site that issues tokens for its users. `scopes`: the most that these allow. `longest_life`: seconds, of each."""
+
+    client_id: str
+    name: str
+    users: tuple[str, ...]
+    groups: tuple[str, ...]
+    audiences: tuple[str, ...]
+    scopes: Scopes
+    longest_life: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewClientRecord(ClientRecord):
+    """A client that was just added. `client_secret`: it is in no other answer."""
+
+    client_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPage(Body):
+    """A page of clients. `next`: where the next page begins; None on the last page."""
+
+    clients: tuple[ClientRecord, ...]
+    next: str | None
+
+
 # Sessions
 
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from caveats import WrongAudience
 from caveats.durations import parse_duration, unit_of
 from caveats.http import PasswordCredential, Problem, TokenCredential, bad_request, credential_required
+from caveats_service.core.clients import client_actor
 from caveats_service.core.issuing import (
     DEFAULT_AUDIENCE,
     Bounds,
@@ -25,6 +26,7 @@ from caveats_service.http import schemas
 from caveats_service.http.credentials import (
     live_token,
     require_account,
+    require_client,
     require_owner_or_admin,
     require_room,
     user_of,
@@ -58,6 +60,10 @@ def token_response(issued: IssuedToken) -> schemas.TokenResponse:
 async def issue(request: RequestContext, once: Once) -> IssuedToken:
     """A new token, against a password or bounded by another token."""
     body = await request.read(schemas.IssueTokenRequest)
+    if body.user is not None:
+        return await _issue_by_client(request, body, body.user, once)
+    if body.client_id is not None or body.client_secret is not None:
+        raise bad_request("a client says for which user it asks: `user`")
     bounds = await _bounds(request, body)
     if not request.body:  # perhaps it was lost, and what it asked for was less than everything
         raise bad_request(
@@ -77,6 +83,26 @@ async def issue(request: RequestContext, once: Once) -> IssuedToken:
         require_room(request, bounds.user)
     return await request.runtime.issuer.issue(
         planned, actor=in_audit(bounds.user), now=request.now, once=kept, for_account=bounds.audience is None
+    )
+
+
+async def _issue_by_client(
+    request: RequestContext, body: schemas.IssueTokenRequest, user: str, once: Once
+) -> IssuedToken:
+    """A token for a user who is signed in at the client that asks."""
+    if body.username is not None or body.password is not None:
+        raise Problem(400, "two_credentials", "a user's password, or a client that asks for a user")
+    runtime = request.runtime
+    client = await require_client(request, body.client_id, body.client_secret)
+    bounds = await runtime.clients.bounds(client, user, body.audience, runtime.master_keys)
+    asked = IssueRequest(body.scope, body.audience, lifetime(body.expires_in), tuple(body.caveats), body.note)
+    planned = plan(asked, bounds, runtime.lives, runtime.checkers, now=request.now)
+    actor = client_actor(client)
+    kept = once.by(actor, body)
+    if kept is None and planned.label is not None:
+        require_room(request, actor)
+    return await runtime.issuer.issue(
+        planned, actor=actor, now=request.now, once=kept, for_account=False, by_client=True
     )
 
 

@@ -94,6 +94,12 @@ _QUESTIONS = (
         """,
     ),
     (
+        "removed since, and issues tokens again: client",
+        """
+        SELECT client_id FROM main.clients WHERE client_id NOT IN (SELECT client_id FROM now.clients) ORDER BY 1
+        """,
+    ),
+    (
         "removed since, and again in it: member of the group",
         """
         SELECT username || ' in ' || group_name FROM main.group_members EXCEPT SELECT username || ' in ' ||

@@ -23,6 +23,7 @@ from caveats_service.storage.tables import (
     agents,
     attempts,
     audit,
+    clients,
     group_members,
     groups,
     idempotency,
@@ -46,7 +47,7 @@ _MOST = 100
 _FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999
 """The years 1 to 9999, in milliseconds since 1970."""
 _REMOVABLE = (
-    *(users, groups, group_members, agents, verifiers, labelled_tokens),
+    *(users, groups, group_members, agents, clients, verifiers, labelled_tokens),
     *(revocations, audit, idempotency, interactions, attempts),
 )
 

@@ -324,3 +324,17 @@ def _is_named(said: str, host: str, reason: str) -> None:
 
 def test_the_console_scripts_are_those_that_are_tested() -> None:
     assert (PROGRAMS / "caveats-service").is_file()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_data_folder_that_is_none_and_a_database_that_is_none_are_named_by_their_path(
+    tmp_path: Path, kind: str
+) -> None:
+    if kind == "file":
+        (tmp_path / "data").touch()
+    else:
+        (tmp_path / "data" / "caveats.db").mkdir(parents=True)
+    (line,) = cli(tmp_path, "users", "list", expect=1).stderr.splitlines()
+    assert line.startswith(f"caveats-service: {tmp_path / 'data' / 'caveats.db'}")
+    assert "Error" not in line
+    assert "Errno" not in line

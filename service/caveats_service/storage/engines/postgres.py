@@ -302,7 +302,7 @@ class Postgres:
         except (asyncpg.exceptions.ClientConfigurationError, ValueError, OverflowError):
             # The cause may repeat the password.
             raise StoreError(
-                "the database's address is not one: postgresql://user@host:port/database"
+                "the database's address (CAVEATS_DATABASE_URL) is not one: postgresql://user@host:port/database"
             ) from None
         except asyncpg.PostgresError as error:
             if _state(error) == _FULL:

@@ -129,7 +129,16 @@ class Sqlite:
             kind = _kind(cause)
             if kind is BadValue:
                 raise BadValue from None
-            raise kind(f"{type(cause).__name__}: {cause}") from error
+            raise kind(self._words(cause)) from error
+
+    def _words(self, error: BaseException | None) -> str:
+        """What an error of the driver or the disk says, with the file that it is about."""
+        match error:
+            case OSError() if error.strerror:
+                return f"{error.filename or self._path}: {error.strerror.lower()}"
+            case sqlite3.Error() if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN:
+                return f"{self._path} cannot be opened: is it a database, and may this user write it and its folder?"
+        return f"{type(error).__name__}: {error}"
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:

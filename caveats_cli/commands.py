@@ -5,12 +5,13 @@ Knows click, knows no command. Importing all modules of a program takes up to a 
 
 from __future__ import annotations
 
-import itertools
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
+
+from caveats_cli.failures import asks_for_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,4 +49,4 @@ def wants_json(args: Sequence[Any], options: Mapping[str, Any]) -> bool:
     """
     given = options.get("args", args[0] if args else None)
     arguments = sys.argv[1:] if given is None else given
-    return "--json" in itertools.takewhile(lambda argument: argument != "--", arguments)
+    return asks_for_json(arguments)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+
+def asks_for_json(arguments: Iterable[Any]) -> bool:
+    """Whether `--json` is among a program's arguments, right or wrong."""
+    return "--json" in itertools.takewhile(lambda argument: argument != "--", arguments)
 
 
 def error_json(code: str, detail: str, exit_code: int, members: Mapping[str, Any] | None = None) -> str:

@@ -5,6 +5,7 @@ A package counts as missing where `sys.modules` says so. That no package is miss
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -88,6 +89,22 @@ def test_a_program_says_which_extra_is_missing(
     assert done.stderr == f"{program}: {missing} is not installed: pip install 'caveats[{extra}]'\n"
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "arguments"),
+    [("caveats_client", "client", "whoami --json"), ("caveats_service", "service", "users list --json")],
+)
+def test_a_program_that_is_read_says_it_in_json(package: str, extra: str, arguments: str) -> None:
+    done = without("click", f"from {package}.cli import main\nmain()", *arguments.split())
+    assert done.returncode == 2
+    assert json.loads(done.stderr) == {
+        "code": "missing_extra",
+        "detail": f"click is not installed: pip install 'caveats[{extra}]'",
+        "exit_code": 2,
+        "extra": extra,
+        "package": "click",
+    }
 
 
 @pytest.mark.parametrize("missing", ["fcntl", "resource"])

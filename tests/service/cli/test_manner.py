@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import click
 import pytest
 
+from caveats_service.cli.app import app
 from caveats_service.cli.exit_codes import CliError
 from caveats_service.cli.failures import report
 from caveats_service.core.errors import ServiceError
@@ -128,6 +129,23 @@ def test_with_json_an_error_is_json_and_its_exit_code_the_same(tmp_path: Path, a
         error = json.loads(line)
         assert (error["code"], error["exit_code"]) == (name, code)
         assert f"caveats-service: {error['detail']}\n" in cli(tmp_path, *arguments, *more, expect=code).stderr
+
+
+def with_json(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from with_json(command, *path, name)
+        elif any("--json" in parameter.opts for parameter in command.load().params):  # type: ignore[attr-defined]
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("path", list(with_json(app)), ids=" ".join)
+def test_each_command_that_prints_json_prints_wrong_usage_as_json(
+    folder: Path, path: tuple[str, ...]
+) -> None:
+    told = cli(folder, *path, "--json", "--nonsense", expect=2)
+    (line,) = told.stderr.splitlines()
+    assert (told.stdout, json.loads(line)["code"]) == ("", "usage")
 
 
 def kinds(base: type[Exception]) -> Iterator[type[Exception]]:

@@ -202,5 +202,5 @@ def _public_key(text: str) -> bytes:
         return key_from_text(text)
     except InvalidKey as error:
         raise click.BadParameter(
-            f"there is no such file, and as a public key it {error}", param_hint="FILE|PUBLIC_KEY"
+            f"neither a file nor a public key: it {error}", param_hint="FILE|PUBLIC_KEY"
         ) from None

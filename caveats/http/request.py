@@ -31,7 +31,7 @@ class IncomingRequest:
     """The address at the other end of the connection; None on a Unix socket."""
     mount: str = ""
     """The prefix of `path` under which the app is mounted: `root_path` of ASGI, `SCRIPT_NAME` of WSGI, both decoded."""
-    routed: str | None = None
+    routed: str | None = field(default=None, compare=False)
     """Where `path` is not known: the path that the app's routes are looked up by, encoded again. No caveat is judged by it."""
 
     @property

@@ -126,7 +126,9 @@ async def require_client(request: RequestContext, client_id: str | None, secret:
     elif request.credential is None:
         raise credential_required()
     else:
-        raise forbidden("a token issues for its own user: a client shows its id and secret")
+        raise bad_request(
+            "a token issues for its own user: `user` is for an issuing client, by its id and secret"
+        )
     return await request.runtime.clients.authenticate(client_id, secret, address=request.throttle_key)
 
 

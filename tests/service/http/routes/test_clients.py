@@ -182,7 +182,7 @@ def test_only_its_secret_is_its_credential(service: Service, user: User, wrong: 
         expected = (401, "credential_required")
     elif wrong == "token":
         body, headers = {"user": user.username}, bearer(user.token())
-        expected = (403, "forbidden")
+        expected = (400, "bad_request")
     else:
         headers = basic(site.id, site.secret)
         expected = (400, "two_credentials")

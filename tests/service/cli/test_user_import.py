@@ -71,7 +71,9 @@ def test_whoever_was_imported_signs_in_and_gets_a_hash_of_ours(folder: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "line", ["eve,short,,,,,", f"eve,,{BCRYPT.replace('$04$', '$31$')},,,,", "root,password1,,,,,"]
+    "line",
+    ["eve,short,,,,,", f"eve,,{BCRYPT.replace('$04$', '$31$')},,,,", "root,password1,,,,,"],
+    ids=["a short password", "a hash that costs hours", "a name that is taken"],
 )
 def test_one_wrong_line_and_nothing_is_imported(folder: Path, line: str) -> None:
     (folder / "users.csv").write_text(FILE + line + "\n")

@@ -85,7 +85,9 @@ async def test_who_is_not_there_has_no_tokens(labels: LabelledTokens, operation:
 
 
 @pytest.mark.parametrize("name", ["get", "revoke"])
-@pytest.mark.parametrize("token_id", [OTHERS, new_token_id(NOW), "", "T"])
+@pytest.mark.parametrize(
+    "token_id", [OTHERS, new_token_id(NOW), "", "T"], ids=["another's", "nobody's", "empty", "too short"]
+)
 async def test_a_token_is_found_under_its_own_user_only(
     store: Store, labels: LabelledTokens, name: str, token_id: str
 ) -> None:

@@ -7,7 +7,7 @@ their way to an app), `key_text` (a key as text, and what is wrong with one that
 from __future__ import annotations
 
 from caveats.keys.boxes import PrivateKey, check_box_key, is_box_key, open_box, seal_box
-from caveats.keys.key_text import KEY_FORM, key_from_any_base64, key_from_text
+from caveats.keys.key_text import key_from_any_base64, key_from_text
 from caveats.keys.keybundle import KeyBundle, open_bundle, seal_bundle
 from caveats.keys.keyring import (
     AudienceKey,
@@ -20,7 +20,6 @@ from caveats.keys.keyring import (
 )
 
 __all__ = [
-    "KEY_FORM",
     "AudienceKey",
     "AudienceKeyring",
     "KeyBundle",

@@ -9,8 +9,7 @@ from caveats.errors import InvalidKey, MalformedToken
 from caveats.token import decode_any_base64, decode_base64
 
 _SIZE = 32
-KEY_FORM = f"{_SIZE} bytes as 43 characters of base64url"
-"""The form of a key, for messages."""
+_FORM = f"{_SIZE} bytes as 43 characters of base64url"
 _STANDARD = "standard base64 (in base64url + is - and / is _)"
 _CHARACTERS = 43
 _LONGEST_COUNTED = 100
@@ -28,7 +27,7 @@ def key_from_text(text: str) -> bytes:
     except MalformedToken:
         key = b""
     if len(key) != _SIZE:
-        raise InvalidKey(f"{key_fault(text)}; a key is {KEY_FORM}")
+        raise InvalidKey(f"{key_fault(text)}; a key is {_FORM}")
     return key
 
 

@@ -205,16 +205,16 @@ OTHER = "A" * 42 + "E"
     [
         ("serve", "missing", "no seal key"),
         ("serve", "empty", "the seal key is empty"),
-        ("serve", "wrong", "does not open"),
-        ("serve", "malformed", "malformed"),
+        ("serve", "wrong", "not the one that sealed"),
+        ("serve", "padded", "padding (=) at its end"),
         ("serve", "readable by others", "chmod 600"),
         ("serve", "a folder", "cannot be used"),
-        ("serve", "wrong in the environment", "does not open"),
+        ("serve", "wrong in the environment", "not the one that sealed"),
         ("serve", "elsewhere", "no seal key"),
         ("serve --workers 2", "missing", "no seal key"),
-        ("serve --workers 2", "wrong", "does not open"),
+        ("serve --workers 2", "wrong", "not the one that sealed"),
         ("keys list", "missing", "no seal key"),
-        ("keys rotate", "wrong", "does not open"),
+        ("keys rotate", "wrong", "not the one that sealed"),
         ("users list", "missing", "no seal key"),
     ],
 )
@@ -230,7 +230,7 @@ def test_without_the_right_seal_key_nothing_starts_and_nothing_is_made(
             path.write_text("")
         case "wrong":
             path.write_text(OTHER)
-        case "malformed":
+        case "padded":
             path.write_text(path.read_text().strip() + "=\n")
         case "readable by others":
             path.chmod(0o644)

@@ -58,6 +58,7 @@ def test_an_import_says_which_extra_is_missing(statement: str, missing: str, ext
     assert done.stdout == f"{missing} is not installed: pip install 'caveats[{extra}]'\n", done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "missing", "arguments"),
     [
@@ -107,6 +108,7 @@ def test_a_program_that_is_read_says_it_in_json(package: str, extra: str, argume
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["fcntl", "resource"])
 def test_the_service_says_where_it_runs(missing: str, tmp_path: Path) -> None:
     done = without(

@@ -34,6 +34,7 @@ from caveats_client.cli.exit_codes import ExitCode
 from caveats_client.verifiers.local import AsyncLocalVerifier, LocalVerifier
 from caveats_client.verifiers.registration import Registration
 from caveats_client.verifiers.remote import AsyncRemoteVerifier, RemoteVerifier
+from caveats_service.core.importing import LineError
 from caveats_service.core.service_keys import ServiceKeys
 from caveats_service.settings import Settings
 from caveats_service.storage.encryption import SealKey
@@ -66,6 +67,7 @@ SAMPLES: dict[str, Any] = {
     "Failure": FAILURE,
     "Problem": Problem(403, "forbidden", "why", headers={"A": "b"}, members={"c": [1]}),
     "ExitCode": ExitCode.USAGE,
+    "LineError": LineError(3, "words"),
 }
 
 

@@ -80,6 +80,7 @@ def is_dead(http: httpx.Client, token: str, audience: str) -> bool:
     return {problem(answer) for answer in (*answers, verdict)} == {(401, "invalid_token")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("audience", ["default", "photos"])
 def test_what_was_issued_against_a_token_dies_with_the_key_that_is_retired_by_force(
     own: Service, http: httpx.Client, tmp_path: Path, audience: str

@@ -240,6 +240,7 @@ class _Machine:
         return self.seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [100, 40_000])
 @pytest.mark.parametrize("seconds", [4, 1300])
 def test_a_start_before_the_network_has_told_the_time_destroys_no_key_and_forgets_no_revocation(

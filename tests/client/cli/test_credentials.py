@@ -186,6 +186,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         Credentials(tmp_path / "file" / "caveats").save(ALICE)
 
 
+@pytest.mark.slow
 def test_many_processes_at_once_lose_no_login(credentials: Credentials) -> None:
     script = (
         "import sys; from pathlib import Path; from caveats_client.cli.credentials import Credentials, Login\n"

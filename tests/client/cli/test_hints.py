@@ -107,6 +107,7 @@ def test_there_are_such_texts() -> None:
 # Those that are made when something happens
 
 
+@pytest.mark.slow
 def test_who_was_registered_signs_in_by_what_was_said(service: Service) -> None:
     done = run("register", "hinted", "--url", service.url)
     good(done)

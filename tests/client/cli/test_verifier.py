@@ -114,7 +114,7 @@ def test_init_speaks_json_and_never_overwrites_a_key(caveats: Caveats, tmp_path:
 def test_neither_a_file_nor_a_key_is_wrong_usage(app_argument: str, caveats: Caveats) -> None:
     done = caveats("verifier", "register", app_argument, "--audience", "photos")
     assert done.exit_code == 2
-    assert "there is no such file, and as a public key it has" in done.stderr
+    assert "neither a file nor a public key: it has" in done.stderr
 
 
 def test_a_file_that_is_none_of_ours_is_said_before_anything_is_asked(

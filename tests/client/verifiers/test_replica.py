@@ -508,6 +508,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=settings().max_examples * 5)
 @given(steps)
 def test_whatever_a_mirror_serves_freshness_is_never_claimed_while_a_live_entry_is_missing(

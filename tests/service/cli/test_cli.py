@@ -462,6 +462,7 @@ def test_what_a_command_ends_is_dead_also_if_another_writer_held_the_database_me
         assert answers == {401}
 
 
+@pytest.mark.slow
 def test_the_tokens_of_a_user_are_listed_and_revoked_one_by_one_or_all(tmp_path: Path) -> None:
     with serving(tmp_path) as service, service.client() as http:
         user = new_user(service)

@@ -118,6 +118,7 @@ def test_a_restore_says_what_it_brings_back_and_what_is_gone(folder: Path) -> No
         assert http.get("/readyz").json()["active_key"] == "k1"
 
 
+@pytest.mark.slow
 def test_a_restore_of_what_has_not_changed_has_nothing_to_say(folder: Path) -> None:
     cli(folder, "backup", str(folder / "c"))
     said = cli(folder, "restore", str(folder / "c"), "--force").stderr

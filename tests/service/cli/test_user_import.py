@@ -97,6 +97,7 @@ def test_a_dry_run_finds_what_is_wrong_and_changes_nothing(folder: Path) -> None
     assert "line 2: a user has this name" in done.stderr
 
 
+@pytest.mark.slow
 def test_who_is_there_already_is_left_out_as_they_are_if_that_is_asked_for(folder: Path) -> None:
     before = users(folder)["root"]
     text = '{"username": "ROOT", "password": "password1"}\n{"username": "eve", "password": "password1"}\n'
@@ -107,6 +108,7 @@ def test_who_is_there_already_is_left_out_as_they_are_if_that_is_asked_for(folde
     assert again.stderr == "added 0 accounts, left out 2 that are there already\n"
 
 
+@pytest.mark.slow
 def test_a_name_that_nobody_gets_again_is_an_error_even_then(folder: Path) -> None:
     cli(folder, "users", "add", "gone", "--password-stdin", stdin="password1\n")
     cli(folder, "users", "delete", "gone", "--force")

@@ -286,6 +286,7 @@ def test_whatever_a_new_token_grants_the_one_it_was_issued_against_would_have_gr
             assert holds(parent.caveats, request)
 
 
+@pytest.mark.slow
 @given(first=_SCOPES, holders=_HOLDERS, asked=_ASKED)
 @settings(max_examples=settings().max_examples * 3)
 def test_the_effective_authority_of_what_is_issued_lies_within_the_bounds(
@@ -317,6 +318,7 @@ def test_the_effective_authority_of_what_is_issued_lies_within_the_bounds(
     assert any(isinstance(c, Parent) for c in planned.caveats)
 
 
+@pytest.mark.slow
 @given(scope=_SCOPES, asked=_ASKED, is_admin=st.booleans())
 @settings(max_examples=settings().max_examples * 3)
 def test_a_password_gives_no_more_than_the_account_has(

@@ -126,6 +126,7 @@ def ask(service: Service, how: str, path: str = "/v1/authorize") -> httpx.Respon
         return http.get(path, headers=bearer(token))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "status", "reason"),
     [

@@ -52,6 +52,7 @@ def test_a_thousand_guesses_get_ten_looks_and_the_owner_elsewhere_signs_in(guard
         assert guess(http, user.username, user.password, "198.51.100.1").status_code == 201
 
 
+@pytest.mark.slow
 def test_all_ways_to_show_a_password_are_counted_together(guarded: Service) -> None:
     user = new_user(guarded)
     wrong = {"username": user.username, "password": "wrong one"}
@@ -69,6 +70,7 @@ def test_all_ways_to_show_a_password_are_counted_together(guarded: Service) -> N
     assert answers == [401] * 10 + [429] * 5
 
 
+@pytest.mark.slow
 def test_a_success_lets_its_owner_try_again(guarded: Service) -> None:
     user = new_user(guarded)
     with guarded.client() as http:
@@ -156,6 +158,7 @@ def test_a_password_that_cannot_be_one_is_a_guess_like_any_other(guarded: Servic
         assert guess(http, user.username, user.password, "192.0.2.2").status_code == 201
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_of_those_who_have_left(guarded: Service) -> None:
     user: User = new_user(guarded)
     with guarded.client() as http, ThreadPoolExecutor(30) as pool:

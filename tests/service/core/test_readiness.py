@@ -123,6 +123,7 @@ def test_what_is_wrong_is_a_503_with_a_reason_and_ends_by_itself(
     assert said in log
 
 
+@pytest.mark.slow
 def test_a_write_that_failed_proves_more_than_one_before_that_went_well(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
@@ -135,6 +136,7 @@ def test_a_write_that_failed_proves_more_than_one_before_that_went_well(
         assert http.get("/readyz").status_code == 503
 
 
+@pytest.mark.slow
 def test_the_log_says_what_the_database_said_to_whoever_was_refused(
     start: Callable[..., Service], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

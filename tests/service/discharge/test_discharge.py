@@ -153,6 +153,7 @@ def test_a_name_that_its_version_cannot_write_is_a_400(service: Service, user: U
     assert denied(ask(service, b"\xff\xfe", bearer(user.token()), caveat64=payload)) == BAD
 
 
+@pytest.mark.slow
 def test_33_a_ticket_with_any_bit_flipped_is_a_400_and_never_a_500(service: Service, user: User) -> None:
     source, token = random.Random(4), bearer(user.token())
     whole = [ours(service, "signed-in = *"), *(ticket(service, "is-authenticated-user", v) for v in (2, 3))]

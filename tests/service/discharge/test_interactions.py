@@ -454,6 +454,7 @@ def test_a_decision_ends_the_wait(service: Service, user: User) -> None:
         assert waiting.result(5).json()["kind"] == "browser-window"
 
 
+@pytest.mark.slow
 def test_a_decision_on_another_node_ends_the_wait(
     start: Callable[..., Service], database: dict[str, Any]
 ) -> None:

@@ -124,6 +124,7 @@ HELD_BACK = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", HELD_BACK)
 @pytest.mark.parametrize("fate", ["expired", "revoked"])
 def test_a_token_that_died_while_the_body_was_held_back_does_nothing(
@@ -206,6 +207,7 @@ def test_a_token_begins_when_its_request_is_whole(
 # a body has a time limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "path"),
     [

@@ -218,6 +218,7 @@ def test_a_token_under_a_key_that_a_node_has_not_seen_is_accepted_there_at_once(
             assert second.get("/v1/authorize", headers=bearer(token)).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_retired_key_is_dead_on_other_nodes_within_five_seconds(start: Callable[..., Service]) -> None:
     one, two = start(), start()
     token = new_user(one).token()

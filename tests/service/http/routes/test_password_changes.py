@@ -129,6 +129,7 @@ def test_an_account_can_be_made_with_one_by_an_administrator_only(
     assert {one["must_change_password"] for one in listed if one["username"] == "newcomer"} == {False}
 
 
+@pytest.mark.slow
 def test_an_administrator_with_one_administers_nothing(start: Callable[..., Service]) -> None:
     service = start()
     folder = service.settings.data_dir.parent

@@ -468,6 +468,7 @@ def copies(token: str, count: int, note: str = "copy") -> list[str]:
     return [narrow(token, f"note = {note} {n}") for n in range(count)]
 
 
+@pytest.mark.slow
 def test_copies_of_one_token_are_revoked_at_a_bounded_rate_and_the_token_whenever(
     start: Callable[..., Service],
 ) -> None:
@@ -494,6 +495,7 @@ def test_copies_of_one_token_are_revoked_at_a_bounded_rate_and_the_token_wheneve
         assert not live(http, third)
 
 
+@pytest.mark.slow
 def test_what_is_issued_against_a_token_counts_as_its_copies_do(start: Callable[..., Service]) -> None:
     """Else a copy that cannot be revoked any more is exchanged, and what came of it revoked, without end."""
     service = start(revoke_limit_token="3/hour")
@@ -511,6 +513,7 @@ def test_what_is_issued_against_a_token_counts_as_its_copies_do(start: Callable[
         assert not any(live(http, child) for child in children)
 
 
+@pytest.mark.slow
 def test_copies_from_one_address_are_revoked_at_a_bounded_rate_and_whole_tokens_whenever(
     start: Callable[..., Service],
 ) -> None:

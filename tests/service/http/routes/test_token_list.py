@@ -83,6 +83,7 @@ WAYS: dict[str, tuple[str, Callable[[httpx.Client, User, dict[str, Any]], object
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("by", "end"), WAYS.values(), ids=WAYS)
 def test_what_was_revoked_is_listed_as_revoked_with_how_and_when(
     http: httpx.Client, own: Service, clock: Clock, by: str, end: Callable[..., object]

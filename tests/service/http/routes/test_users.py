@@ -482,6 +482,7 @@ def test_only_administrators_delete(service: Service, http: httpx.Client, user: 
     assert user.token()
 
 
+@pytest.mark.slow
 def test_the_last_administrator_who_can_sign_in_is_not_deleted(start: Callable[..., Service]) -> None:
     from tests.support.service import cli
 

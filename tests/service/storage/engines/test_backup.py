@@ -179,6 +179,7 @@ async def test_each_restore_has_an_epoch_of_its_own(store: Store, path: Path, ba
     assert restore_database(backup, path, now=NOW + timedelta(days=1), actor="cli").epoch > epochs[-1]
 
 
+@pytest.mark.slow
 async def test_a_key_that_is_made_after_a_restore_has_an_id_that_no_key_had(
     store: Store, path: Path, backup: Path
 ) -> None:

@@ -43,7 +43,8 @@ PATHS = sorted({(method, path) for method, path, _ in ROUTES} | {("GET", "/nowhe
 BODIES: dict[tuple[str, str], list[type[BaseModel]]] = {
     ("POST", "/v1/users"): [schemas.RegisterRequest],
     ("PUT", "/v1/users/{username}/password"): [schemas.ChangePasswordRequest],
-    ("POST", "/v1/tokens"): [schemas.IssueTokenRequest],
+    ("POST", "/v1/tokens"): [schemas.IssueTokenRequest, schemas.IssueForUserRequest],
+    ("POST", "/v1/clients"): [schemas.AddClientRequest],
     ("POST", "/v1/tokens/renew"): [schemas.RenewTokenRequest],
     ("POST", "/v1/verify"): [schemas.VerifyRequest, schemas.VerifyManyRequest],
     ("POST", "/v1/session"): [schemas.SignInRequest],
@@ -94,7 +95,10 @@ class World:
         whole, labelled = user.token(), user.issue(note="ci")
         admin = admin_of(service).token(scope="* caveats:*")
         dead = user.token()
+        site = {"name": f"site-of-{user.username}", "users": [user.username], "audiences": ["photos"]}
         with service.client() as http:
+            made = http.post("/v1/clients", json={**site, "scope": "photos:*"}, headers=bearer(admin))
+            client = made.json()
             http.post("/v1/revocations", json={"presented": True}, headers=bearer(dead))
             child = http.post("/v1/tokens", json={}, headers=bearer(whole)).json()["token"]
             renewed = http.post("/v1/tokens/renew", headers=bearer(narrow(whole, "note = n"))).json()["token"]
@@ -105,6 +109,13 @@ class World:
             f"{whole}.{child}", "MDAwZmxvY2F0aW9uIAo",
         ]  # fmt: skip
         self.values = {
+            "name": [f"made-for-{user.username}", "ci", "two words"],
+            "users": [[user.username], ["admin"]],
+            "groups": [[]],
+            "audiences": [["photos"], ["photos", "albums"]],
+            "longest_life": ["1h"],
+            "client_id": [client["client_id"], "0" * 26],
+            "client_secret": [client["client_secret"], "wrong secret"],
             "username": [user.username, "nobody", "admin"],
             "user": [user.username, "nobody", "admin"],
             "password": [PASSWORD, ADMIN_PASSWORD, "wrong password"],
@@ -175,9 +186,9 @@ class World:
 
     def request(self, chance: random.Random) -> bytes:
         self.wild = chance.choice([0, 0.05, 0.3])
-        method, path = chance.choice(PATHS)
+        method, path = chance.choice([*PATHS, *BODIES])  # what takes a body twice as often
         shape = BODIES.get((method, path))
-        for name in ("username", "token_id", "key_id", "verifier_id"):
+        for name in ("username", "token_id", "key_id", "verifier_id", "client_id"):
             value = self.value(name, str, chance)
             path = path.replace("{" + name + "}", _quoted(str(value)))
         if chance.random() < 0.3:

@@ -193,14 +193,21 @@ class ClientsResponse:
 
 
 class IssueTokenRequest(Schema):
-    """POST /v1/tokens. Without username and password the credential is in the header.
-
-    `user`: for whom an issuing client asks, with its id and secret here or as Basic.
-    """
+    """POST /v1/tokens. Without username and password the credential is in the header."""
 
     username: Name | None = None
     password: Password | None = Field(default=None, repr=False)
-    user: Name | None = None
+    scope: Text | None = None
+    audience: Name | None = None
+    expires_in: Duration | None = None
+    caveats: Annotated[list[Text], Field(max_length=64)] = []
+    note: Text | None = None
+
+
+class IssueForUserRequest(Schema):
+    """POST /v1/tokens by an issuing client, for a user who is signed in there. Its id and secret are here, or Basic."""
+
+    user: Name
     client_id: Name | None = None
     client_secret: Password | None = Field(default=None, repr=False)
     scope: Text | None = None
@@ -208,6 +215,21 @@ class IssueTokenRequest(Schema):
     expires_in: Duration | None = None
     caveats: Annotated[list[Text], Field(max_length=64)] = []
     note: Text | None = None
+
+
+IssueAnyRequest: TypeAdapter[IssueTokenRequest | IssueForUserRequest] = TypeAdapter(
+    Annotated[
+        Annotated[IssueTokenRequest, Tag("own")] | Annotated[IssueForUserRequest, Tag("client")],
+        Discriminator(
+            lambda body: (
+                "client"
+                if isinstance(body, dict) and {"user", "client_id", "client_secret"} & body.keys()
+                else "own"
+            )
+        ),
+    ]
+)
+"""POST /v1/tokens: for oneself or, told apart by the client's members, for a user of an issuing client."""
 
 
 @dataclass(slots=True, kw_only=True)

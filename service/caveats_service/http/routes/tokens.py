@@ -59,11 +59,9 @@ def token_response(issued: IssuedToken) -> schemas.TokenResponse:
 @idempotent(token_response)
 async def issue(request: RequestContext, once: Once) -> IssuedToken:
     """A new token, against a password or bounded by another token."""
-    body = await request.read(schemas.IssueTokenRequest)
-    if body.user is not None:
-        return await _issue_by_client(request, body, body.user, once)
-    if body.client_id is not None or body.client_secret is not None:
-        raise bad_request("a client says for which user it asks: `user`")
+    body = await request.read_as(schemas.IssueAnyRequest)
+    if isinstance(body, schemas.IssueForUserRequest):
+        return await _issue_by_client(request, body, once)
     bounds = await _bounds(request, body)
     if not request.body:  # perhaps it was lost, and what it asked for was less than everything
         raise bad_request(
@@ -87,14 +85,12 @@ async def issue(request: RequestContext, once: Once) -> IssuedToken:
 
 
 async def _issue_by_client(
-    request: RequestContext, body: schemas.IssueTokenRequest, user: str, once: Once
+    request: RequestContext, body: schemas.IssueForUserRequest, once: Once
 ) -> IssuedToken:
     """A token for a user who is signed in at the client that asks."""
-    if body.username is not None or body.password is not None:
-        raise Problem(400, "two_credentials", "a user's password, or a client that asks for a user")
     runtime = request.runtime
     client = await require_client(request, body.client_id, body.client_secret)
-    bounds = await runtime.clients.bounds(client, user, body.audience, runtime.master_keys)
+    bounds = await runtime.clients.bounds(client, body.user, body.audience, runtime.master_keys)
     asked = IssueRequest(body.scope, body.audience, lifetime(body.expires_in), tuple(body.caveats), body.note)
     planned = plan(asked, bounds, runtime.lives, runtime.checkers, now=request.now)
     actor = client_actor(client)

@@ -35,10 +35,16 @@ def empty(folder: Path, **variables: str) -> dict[str, str]:
     return {"HOME": str(folder), **variables}
 
 
+def _found(command: Sequence[str]) -> list[str]:
+    """The command, with the program that is installed here if there is one of this name."""
+    here = PROGRAMS / command[0]
+    return [str(here) if here.exists() else command[0], *command[1:]]
+
+
 def piped(*command: str, env: Mapping[str, str], stdin: str | None = "", folder: Path | None = None) -> Said:
     """Run a program with a pipe at each end; `stdin` None: /dev/null."""
     done = subprocess.run(
-        [PROGRAMS / command[0], *command[1:]],
+        _found(command),
         env=env,
         cwd=folder,
         input=stdin,
@@ -62,7 +68,7 @@ def on_terminal(
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
-        [PROGRAMS / command[0], *command[1:]],
+        _found(command),
         env={"TERM": "xterm", **env},
         cwd=folder,
         stdin=theirs,

@@ -183,7 +183,7 @@ class IssuingClients:
             patterns = tuple(pattern for pattern in patterns if str(pattern) != DEFAULT_SCOPE)
         if not patterns:
             raise Forbidden("the user may have none of the scopes that this client issues")
-        key_id = master_keys.keyring.active.key_id
+        key_id = master_keys.active.key_id
         return Bounds(
             user=username,
             scopes=patterns,

@@ -94,3 +94,13 @@ class TooManyRevocations(RateLimited):
 
 class Busy(_Wait):
     """Too many callers at once, or the process is about to stop."""
+
+
+class NotReady(ServiceError):
+    """The service cannot do all it is for. `reason`: a word for programs; the message is for anybody."""
+
+    def __init__(self, reason: str, message: str, *, said: str = "") -> None:
+        """`said`: what the database said, for the log."""
+        super().__init__(message)
+        self.reason = reason
+        self.said = said

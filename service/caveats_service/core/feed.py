@@ -417,7 +417,7 @@ class RevocationFeed:
 
     def signing_key(self, audience: str) -> AudienceKey:
         """The key that seals the feed for an audience."""
-        active = self._master_keys.keyring.active
+        active = self._master_keys.active
         key = self._signing_keys.get(audience)
         if key is None or key.key_id != active.key_id:
             if len(self._signing_keys) >= _MOST_AUDIENCES:

@@ -345,10 +345,8 @@ class TokenIssuer:
         if account.revoked_up_to is not None and now <= account.revoked_up_to:
             clock, now = now, account.revoked_up_to + _MILLISECOND
             await self._note_issue(now, clock)
-        keyring = self._master_keys.keyring
-        identifier = Identifier(
-            keyring.active.key_id, planned.audience, new_token_id(now), len(planned.caveats)
-        )
+        keyring, active = self._master_keys.keyring, self._master_keys.active
+        identifier = Identifier(active.key_id, planned.audience, new_token_id(now), len(planned.caveats))
         root_key = keyring.root_key(identifier)
         macaroon = _within_limits(
             lambda: Macaroon.mint(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from caveats import InvalidKey, KeyState, MasterKey, MasterKeyring
 from caveats_service.core import log
+from caveats_service.core.errors import NotReady
 from caveats_service.core.forgetting import uptime
 from caveats_service.core.usernames import SERVICE_NAME
 from caveats_service.storage import KeyConflict, RowDamaged, SealedKey, Store
@@ -82,6 +83,16 @@ class MasterKeys:
         await self._load()
         if not any(row.state is KeyState.ACTIVE for row in self.rows):
             await self._first()
+
+    @property
+    def active(self) -> MasterKey:
+        """The key to issue under. Raises `NotReady` if there is none, or none that can be opened."""
+        try:
+            return self.keyring.active
+        except InvalidKey:
+            raise NotReady(
+                "no_active_key", "there is no key to issue under: run `caveats-service keys rotate --now`"
+            ) from None
 
     def check_active(self) -> None:
         """Return if there is a key to issue under. Raises `SealKeyError` if it cannot be opened, `RowDamaged`."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caveats import KeyState
 from caveats_service import storage as stores
 from caveats_service.core import log
-from caveats_service.core.errors import ServiceError
+from caveats_service.core.errors import NotReady
 from caveats_service.core.forgetting import uptime
 
 if TYPE_CHECKING:
@@ -37,16 +36,6 @@ _DATABASE: tuple[tuple[type[stores.StoreUnavailable], str, str], ...] = (
     ),
 )
 """The word and the sentence for each error of the store: the first class that fits."""
-
-
-class NotReady(ServiceError):
-    """The service cannot do all it is for. `reason`: a word for programs; the message is for anybody."""
-
-    def __init__(self, reason: str, message: str, *, said: str = "") -> None:
-        """`said`: what the database said, for the log."""
-        super().__init__(message)
-        self.reason = reason
-        self.said = said
 
 
 class FailingWork:
@@ -146,18 +135,13 @@ class Readiness:
         return self._require_keys()
 
     def _require_keys(self) -> str:
-        keys = self._master_keys
-        active = [row.key_id for row in keys.rows if row.state is KeyState.ACTIVE]
-        if not active or active[0] in keys.damaged:
-            raise NotReady(
-                "no_active_key", "there is no key to issue under: run `caveats-service keys rotate --now`"
-            )
+        active = self._master_keys.active
         if self._seal_key_file is not None and _is_missing(self._seal_key_file):
             raise NotReady(
                 "seal_key_missing",
                 "the seal key's file is gone, and no other start can open the keys: put it back",
             )
-        return active[0]
+        return active.key_id
 
 
 def _of_database(error: stores.StoreUnavailable) -> NotReady:

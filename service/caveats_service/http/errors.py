@@ -26,13 +26,13 @@ from caveats_service.core.errors import (
     InvalidCredentials,
     InvalidRequest,
     NotFound,
+    NotReady,
     PasswordChangeRequired,
     RateLimited,
     RegistrationClosed,
     TooManyBranches,
     TooManyRevocations,
 )
-from caveats_service.core.readiness import NotReady
 from caveats_service.discharge.protocol import UnsupportedForm
 from caveats_service.storage import (
     AgentExists,

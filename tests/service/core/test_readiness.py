@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from caveats_service.core.readiness import STALE_AFTER, FailingWork
-from tests.support.service import Service, admin_token, bearer, execute, problem, until
+from tests.support.service import ADMIN_PASSWORD, Service, admin_token, bearer, execute, problem, until
 
 Trouble = Callable[[Service, Path], contextlib.AbstractContextManager[None]]
 
@@ -116,6 +116,10 @@ def test_what_is_wrong_is_a_503_with_a_reason_and_ends_by_itself(
             if said:
                 assert said not in answer.text
             assert http.get("/healthz").status_code == 200
+            if reason == "no_active_key":
+                asked = {"username": "admin", "password": ADMIN_PASSWORD}
+                issue = http.post("/v1/tokens", json=asked)
+                assert (problem(issue), issue.json()["reason"]) == ((503, "unavailable"), reason)
         until(lambda: http.get("/readyz").status_code == 200, 10)
     log = capfd.readouterr().out
     assert log.count("not_ready") == 1

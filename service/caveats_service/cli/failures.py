@@ -6,6 +6,8 @@ people, or with `--json` one JSON object on one line, which is the last one ther
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from caveats_cli.failures import error_json, in_words, unexpected
@@ -19,7 +21,7 @@ def report(error: Exception, *, as_json: bool = False) -> int:
         case click.Abort():
             return INTERRUPTED
         case click.exceptions.NoArgsIsHelpError():
-            click.echo(error.format_message())
+            click.echo(error.format_message(), file=sys.stdout)
             return error.exit_code
         case click.ClickException():
             context = getattr(error, "ctx", None)
@@ -36,13 +38,13 @@ def report(error: Exception, *, as_json: bool = False) -> int:
 
 def _write(exit_code: int, name: str, words: str, more: tuple[str, ...] = (), *, as_json: bool) -> int:
     if as_json:
-        click.echo(error_json(name, words, exit_code), err=True)
+        click.echo(error_json(name, words, exit_code), file=sys.stderr)
         return exit_code
     from caveats.printable import printable  # noqa: PLC0415  # the library takes a while to import
 
     # Each of a list of settings has a line; U+2028 and the like end none.
     for line in (*f"caveats-service: {words}".split("\n"), *more):
-        click.echo(printable(line), err=True)
+        click.echo(printable(line), file=sys.stderr)
     return exit_code
 
 

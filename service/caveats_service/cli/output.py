@@ -35,7 +35,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def note(message: str) -> None:
     """Say what was done."""
-    click.echo(printable(message), err=True)
+    # Without `file`, here and wherever something is written, click takes an ASCII terminal for a mistake and writes UTF-8.
+    click.echo(printable(message), file=sys.stderr)
 
 
 def fail(message: str) -> NoReturn:
@@ -91,7 +92,7 @@ def print_records(
         else:
             for row in rows:
                 console.print(_stacked(columns, row))
-    click.echo("\n".join(line.rstrip(" ") for line in captured.get().split("\n")), nl=False)
+    click.echo("\n".join(line.rstrip(" ") for line in captured.get().split("\n")), file=sys.stdout, nl=False)
 
 
 _UNBROKEN = 4096

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,23 @@ def listen(sockets: Iterable[socket.socket], backlog: int) -> None:
         host, port, *_ = one.getsockname()
         with told(host, port):
             one.listen(backlog)
+
+
+@contextmanager
+def sole_user(one: socket.socket) -> Iterator[None]:
+    """Hold the port of `one`, a shared socket, against another start of this service. Raises `SettingsError`.
+
+    Two starts at once find the port free, both bind it, and Linux would let both listen: each had half of the requests.
+    What is held is a name (an abstract Unix socket), which belongs to the network namespace as ports do.
+    """
+    host, port, *_ = one.getsockname()
+    if sys.platform != "linux":
+        yield
+        return
+    with socket.socket(socket.AF_UNIX) as name:
+        with told(host, port):
+            name.bind(f"\0caveats-service/{host}/{port}")
+        yield
 
 
 def close(sockets: Iterable[socket.socket]) -> None:

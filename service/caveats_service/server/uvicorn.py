@@ -72,7 +72,11 @@ def serve(settings: Settings, workers: int = 1) -> None:
             else bind_shared(settings.host, settings.port, workers)
         )
     try:
-        well = _serve_alone(settings, sockets) if workers == 1 else _serve_together(settings, sockets)
+        if workers == 1:
+            well = _serve_alone(settings, sockets)
+        else:
+            with listening.sole_user(sockets[0]):
+                well = _serve_together(settings, sockets)
     finally:
         listening.close(sockets)
     if not well:

@@ -92,8 +92,11 @@ def test_right_passwords_are_not_counted(guarded: Service) -> None:
 def test_accounts_that_sign_in_rightly_without_end_leave_others_their_turn(
     start: Callable[..., Service],
 ) -> None:
-    """Six accounts, five at a time each, for 1 + 12 places; a seventh from the same address signs in all the same."""
-    service = start(password_workers=1, password_queue=12, password_profile=PasswordProfile(1, 4096))
+    """Six accounts, five at a time each, for 1 + 12 places; a seventh from the same address signs in all the same.
+
+    A hash takes longer than thirty clients in this process need to ask again, so that the places are taken.
+    """
+    service = start(password_workers=1, password_queue=12, password_profile=PasswordProfile(1, 32_768))
     greedy, other = [new_user(service) for _ in range(6)], new_user(service)
     over = threading.Event()
 
@@ -106,9 +109,9 @@ def test_accounts_that_sign_in_rightly_without_end_leave_others_their_turn(
 
     with service.client() as http, ThreadPoolExecutor(30) as pool:
         looping = [pool.submit(loop, user) for user in greedy * 5]
-        answers = [guess(http, other.username, other.password, "192.0.2.1").status_code for _ in range(20)]
+        answers = [guess(http, other.username, other.password, "192.0.2.1").status_code for _ in range(8)]
         over.set()
-    assert answers == [201] * 20
+    assert answers == [201] * 8
     assert 503 in set().union(*(one.result() for one in looping)), "the queue was never full"
 
 

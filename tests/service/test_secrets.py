@@ -14,6 +14,7 @@ import pytest
 from caveats import Bundle, Macaroon
 from caveats_service.core.clock import utc_now
 from caveats_service.core.master_keys import MasterKeys
+from caveats_service.http import schemas
 from caveats_service.runtime import ServiceRuntime
 from caveats_service.server.logging import configure
 from caveats_service.settings import Settings
@@ -205,6 +206,18 @@ def test_no_repr_shows_a_secret(service, user) -> None:  # type: ignore[no-untyp
         [text], [m.secret for m in node.master_keys.keyring._masters.values()]
     ).items():
         assert needle not in shown.encode(), name
+
+
+BODIES = sorted(
+    (each for each in vars(schemas).values() if isinstance(each, type) and issubclass(each, schemas.Schema)),
+    key=lambda each: each.__name__,
+)
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
+def test_no_repr_of_a_requests_body_shows_what_is_in_it(body: type[schemas.Schema]) -> None:
+    filled = body.model_construct(**dict.fromkeys(body.model_fields, "S3CRET"))
+    assert "S3CRET" not in f"{filled!r} {filled!s} {list(filled.__rich_repr__())}"
 
 
 @pytest.mark.slow

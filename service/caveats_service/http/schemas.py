@@ -55,12 +55,16 @@ Duration = Annotated[int | str, BeforeValidator(_not_bool)]
 
 
 class Schema(BaseModel):
-    """The body of a request. Strict: no coercion, no unknown members.
+    """The body of a request. Strict: no coercion, no unknown members. Its repr shows none: some are passwords and tokens.
 
     Bodies of answers are plain dataclasses: they are written and never read, so nothing has to be checked.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    def __repr_args__(self) -> tuple[()]:
+        """What pydantic shows of it, in every form: nothing."""
+        return ()
 
 
 class RegisterRequest(Schema):
@@ -196,7 +200,7 @@ class IssueTokenRequest(Schema):
     """POST /v1/tokens. Without username and password the credential is in the header."""
 
     username: Name | None = None
-    password: Password | None = Field(default=None, repr=False)
+    password: Password | None = None
     scope: Text | None = None
     audience: Name | None = None
     expires_in: Duration | None = None
@@ -209,7 +213,7 @@ class IssueForUserRequest(Schema):
 
     user: Name
     client_id: Name | None = None
-    client_secret: Password | None = Field(default=None, repr=False)
+    client_secret: Password | None = None
     scope: Text | None = None
     audience: Name | None = None
     expires_in: Duration | None = None
@@ -279,7 +283,7 @@ class LabelsResponse:
 
 _FACT = (Annotated[str, StringConstraints(max_length=8192)] | None, None)
 _QUESTION: dict[str, Any] = {
-    "token": (TokenText, Field(repr=False)),
+    "token": (TokenText, ...),
     "scope": (Text | None, None),
     "audience": (Name | None, None),
     **dict.fromkeys(TEXT_FACTS, _FACT),
@@ -365,7 +369,7 @@ class SignInRequest(Schema):
     """POST /v1/session."""
 
     username: Name
-    password: Password = Field(repr=False)
+    password: Password
     scope: Text | None = None
 
 
@@ -373,7 +377,7 @@ class RevokeRequest(Schema):
     """POST /v1/revocations. One target. `presented`: the copy in the request's head."""
 
     presented: bool | None = None
-    token: TokenText | None = Field(default=None, repr=False)
+    token: TokenText | None = None
     token_id: Name | None = None
     branch_id: Name | None = None
     user: Name | None = None

@@ -1037,7 +1037,7 @@ def test_many_threads_verify_revoke_and_rotate():
             errors.append(error)
 
     before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
+    sys.setswitchinterval(1e-4)
     threads = [threading.Thread(target=work) for _ in range(3)]
     try:
         for thread in threads:

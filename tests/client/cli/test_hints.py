@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import pty
 import re
@@ -125,6 +126,33 @@ def test_after_a_new_password_one_signs_in_by_what_was_said(
     good(done)
     good(pasted(done.stderr, "another password"))
     assert user.username in good(run("whoami"))
+
+
+def test_a_login_that_takes_anothers_place_says_so(service: Service) -> None:
+    first, second = new_user(service), new_user(service)
+    good(run("login", first.username, "--url", service.url))
+    again, other = run("login", first.username), run("login", second.username)
+    assert "in place of" not in again.stderr
+    assert f"as {second.username}, in place of {first.username}, until" in other.stderr
+
+
+def test_a_token_that_is_printed_leaves_the_stored_login_alone(service: Service) -> None:
+    user = new_user(service)
+    good(run("login", user.username, "--url", service.url))
+    admin = run("login", "admin", "--scope", "caveats:admin", "--print", password=ADMIN_PASSWORD)
+    token = good(admin).strip()
+    assert "of admin for default, until" in admin.stderr
+    assert user.username in good(run("whoami"))
+    assert "no labelled tokens" in run("tokens", "--user", user.username, "--token", token).stderr
+
+
+@pytest.mark.parametrize("prints", [False, True], ids=["stored", "printed"])
+def test_a_login_tells_programs_what_it_is(service: Service, prints: bool) -> None:
+    user = new_user(service)
+    more = ("--print",) if prints else ()
+    facts = json.loads(good(run("login", user.username, "--url", service.url, "--json", *more)))
+    assert facts["user"] == user.username
+    assert ("token" in facts) is prints
 
 
 def test_who_is_not_signed_in_is_told_how(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from caveats_client.cli.commands import Command
 from caveats_client.cli.credentials import Credentials, Login, Logins
 from caveats_client.cli.exit_codes import CliError, ExitCode
 from caveats_client.cli.hints import sign_in
-from caveats_client.cli.output import data_json, message, renamed, until
+from caveats_client.cli.output import data_json, message, print_issued, renamed, until
 from caveats_client.cli.render import expiry, rows, show
 from caveats_client.cli.service import choose_url, client_for
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 @parameters.audience
 @parameters.note
 @parameters.password_stdin
+@click.option("--print", "prints", is_flag=True, help="Print the token, and store nothing.")
+@parameters.as_json
 @parameters.allow_http
 def login(
     *,
@@ -41,6 +43,8 @@ def login(
     audience: str | None,
     note: str | None,
     password_stdin: bool,
+    prints: bool,
+    as_json: bool,
     allow_http: bool,
 ) -> None:
     """Sign in, and store the token for the commands that follow.
@@ -49,17 +53,21 @@ def login(
     --password-stdin, or taken from CAVEATS_PASSWORD. One that an administrator
     has set for you is changed on the way: you are asked for a new one, or it is
     taken from CAVEATS_NEW_PASSWORD. The token is stored in a file that only you
-    can read; if that file is damaged, it is set aside.
+    can read; if that file is damaged, it is set aside. There is one login for
+    each service: a new one takes the place of the one before. With --print the
+    token goes to standard output, and the stored login stays.
 
     For example:
 
       caveats login alice --url https://auth.example
       caveats login alice --scope 'photos:*' --expires-in 8h
       pass auth.example | caveats login alice --password-stdin
+      ADMIN=$(caveats login admin --scope caveats:admin --print)
     """
     credentials = Credentials.here()
     logins = credentials.usable()
-    credentials.prepare()  # a file that cannot be used is reported before the person types a password
+    if not prints:
+        credentials.prepare()  # a file that cannot be used is reported before the person types a password
     if password_stdin and username is None:
         raise click.BadParameter("with --password-stdin the name is an argument", param_hint="USERNAME")
     username = inputs.username(username)
@@ -87,8 +95,17 @@ def login(
             new = inputs.new_password(client.url, stdin=False)
             client.change_password(username, password, new)
             issued = sign_in(new)
+        if prints:
+            print_issued(issued, inputs.now(), as_json=as_json)
+            return
+        before = logins.find(client.url)
         inputs.store(Login(client.url, issued.user, issued.token.encode(), allow_http))
-        message(f"signed in to {client.url} as {issued.user}, {until(issued, inputs.now())}")
+        if as_json:
+            data_json(renamed(issued, without=("token",)))
+        replaced = (
+            "" if before is None or before.username == issued.user else f", in place of {before.username}"
+        )
+        message(f"signed in to {client.url} as {issued.user}{replaced}, {until(issued, inputs.now())}")
 
 
 @click.command(cls=Command)

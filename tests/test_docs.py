@@ -1,27 +1,32 @@
 """The docs are true: every block is run against a real service, every reference agrees with the code it describes.
 
 An `sh` block is pasted whole into a shell on a terminal; an `output` block is what the one before it prints, where `...`
-stands for anything. A `console` block is a shell session: lines with `$ ` are commands, the rest is what they print. A
-`python` block is a doctest where it has `>>>`, else a script; the blocks of one page share their names.
+stands for anything. A `shell` block is one for a machine that a test does not have (names, root, Docker): it is parsed only. A
+`python` block is a doctest where it has `>>>`, else a script, or what is pasted into a Python if an `output` block
+follows; the blocks of one page share their names.
 An `http` block is a request, and the one after it the answer. Pages run in a folder of their own, where the
 service is `http://127.0.0.1:8080`, alice has an account, and `examples` is what it is here.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import dataclasses
 import doctest
+import io
 import json
 import os
 import re
-import signal
+import shlex
 import subprocess
 import sys
+import traceback
 import types
 import typing
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 
 import httpx2 as httpx
@@ -48,13 +53,12 @@ from local_service import ADMIN_PASSWORD, LocalService, local_service  # noqa: E
 DOCS = ROOT / "docs"
 OTHERS = {"cli.md", "client.md", "benchmarks.md"}
 PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.glob("*.md") if page.name not in OTHERS)]
-LANGUAGES = {"sh", "output", "console", "python", "http", "json", "text", "nginx", "caddy", "toml", "mermaid"}
+LANGUAGES = {"sh", "shell", "output", "python", "http", "json", "text", "toml", "mermaid"}
 ADDRESS = "http://127.0.0.1:8080"
 PASSWORD = "correct horse battery staple"
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_DONE = "-- done --"
 _same = doctest.OutputChecker().check_output
 
 
@@ -94,32 +98,20 @@ class Reader:
     def __post_init__(self) -> None:
         folder = self.service.folder
         (folder / "examples").symlink_to(ROOT / "examples")
-        environment = {**self.service.environment, "CAVEATS_PASSWORD": PASSWORD}
-        self.shell = subprocess.Popen(
-            ["bash", "--norc", "--noprofile"],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
 
     def close(self) -> None:
-        """The shell goes, with whatever it left running, and the page's connections."""
+        """The terminal goes, with whatever was left running there, and the page's connections."""
         for value in self.names.values():
             if isinstance(value, Client | LocalVerifier):
                 value.close()
         if self.terminal is not None:
             self.terminal.close()
-        os.killpg(self.shell.pid, signal.SIGKILL)
-        self.shell.communicate()
 
     def here(self, text: str) -> str:
         return text.replace(ADDRESS, self.service.url)
 
-    def follow(self, block: Block) -> None:
+    def follow(self, block: Block, after: Block | None = None) -> None:
+        """Do what the page says. `after`: the block that comes next."""
         if block.language != "output":
             self.look()
         match block.language:
@@ -127,8 +119,10 @@ class Reader:
                 self.paste(block)
             case "output":
                 self.compare(block)
-            case "console":
-                self.type(block)
+            case "shell":
+                parse(block)
+            case "python" if after is not None and after.language == "output":
+                self.enter(block)
             case "python":
                 self.execute(block)
             case "http":
@@ -141,7 +135,7 @@ class Reader:
     def paste(self, block: Block) -> None:
         """Into a terminal whose shell knows nothing that the page does not say: no address, no password."""
         if block.text.startswith("make "):
-            self.pasted = Pasted(self.run(block.text.strip()), [0])
+            self.pasted = Pasted("".join(map(self.make, block.text.splitlines())), [0])
             return
         if self.terminal is None:
             known = ("CAVEATS_URL", "CAVEATS_PASSWORD")
@@ -157,8 +151,17 @@ class Reader:
 
     def admin_password(self) -> str:
         """What the first start has printed, or the one that was set."""
-        found = re.search(r"Password: (\S+)", self.run("make run"))
+        found = re.search(r"Password: (\S+)", self.first_start())
         return found[1] if found else ADMIN_PASSWORD
+
+    def first_start(self) -> str:
+        return next(self.service.folder.glob("caveats-service-*.log")).read_text()
+
+    def make(self, command: str) -> str:
+        """What `make` prints, which is not run here: its targets have tests of their own."""
+        arguments = shlex.split(command)
+        subprocess.run([*arguments, "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+        return self.first_start() if arguments[1] == "run" else ""
 
     def compare(self, block: Block) -> None:
         assert self.pasted is not None, f"{block.place}: the output of nothing"
@@ -172,28 +175,16 @@ class Reader:
         pasted, self.pasted = self.pasted, None
         assert pasted is None or not any(pasted.codes), pasted
 
-    def type(self, block: Block) -> None:
-        for command, expected in sessions(block.text):
-            got = self.run(command)
-            assert _same(self.here(expected), got, doctest.ELLIPSIS), (
-                f"{block.place}\n$ {command}\n\nexpected:\n{self.here(expected)}\ngot:\n{got}"
-            )
-
-    def run(self, command: str) -> str:
-        """What a command prints. `make` is not run here: its targets have tests of their own."""
-        if command.startswith("make "):
-            target = command.split()[1]
-            subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
-            log = next(self.service.folder.glob("caveats-service-*.log"))
-            return log.read_text() if target == "run" else ""
-        assert self.shell.stdin is not None
-        assert self.shell.stdout is not None
-        self.shell.stdin.write(f"{{ {self.here(command)}\n}} < /dev/null\necho '{_DONE}'\n")
-        self.shell.stdin.flush()
-        lines: list[str] = []
-        while (line := self.shell.stdout.readline()) and line != f"{_DONE}\n":
-            lines.append(line)
-        return "".join(f"{line.rstrip()}\n" for line in lines).lstrip("\n")
+    def enter(self, block: Block) -> None:
+        """Into a Python at a terminal: what has a value prints it, and an exception ends no more than its statement."""
+        with contextlib.redirect_stdout(io.StringIO()) as screen:
+            for statement in ast.parse(self.here(block.text)).body:
+                try:
+                    exec(compile(ast.Interactive([statement]), block.place, "single"), self.names)
+                except Exception as error:  # whatever it is, the page shows it
+                    last = "".join(traceback.format_exception_only(error))
+                    screen.write(f"Traceback (most recent call last):\n    ...\n{last}")
+        self.pasted = Pasted(screen.getvalue(), [0])
 
     def execute(self, block: Block) -> None:
         source = self.here(block.text)
@@ -246,16 +237,8 @@ class Reader:
         return re.sub(r"\{(\w+)\}", value, text)
 
 
-def sessions(text: str) -> Iterator[tuple[str, str]]:
-    """The commands of a console block, each with what it prints."""
-    assert text.startswith("$ "), "a console block begins with a command"
-    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-        lines = part.splitlines(keepends=True)
-        count = 1
-        while count < len(lines) and (lines[count].startswith("> ") or lines[count - 1].endswith("\\\n")):
-            count += 1
-        command = "".join(line.removeprefix("> ") for line in lines[:count]).rstrip("\n")
-        yield command, "".join(lines[count:])
+def parse(block: Block) -> None:
+    subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
 
 
 @pytest.mark.slow
@@ -266,7 +249,7 @@ def test_every_block_of_a_page_does_what_it_says(
 ) -> None:
     found = blocks(page)
     assert {block.language for block in found} <= LANGUAGES
-    if not any(block.language in ("sh", "console", "python", "http") for block in found):
+    if not any(block.language in ("sh", "shell", "python", "http") for block in found):
         return
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("CAVEATS_")]:
@@ -285,8 +268,8 @@ def test_every_block_of_a_page_does_what_it_says(
                     reader.names["admin"] = client.login(
                         "admin", ADMIN_PASSWORD, scope="* caveats:*"
                     ).encode()
-                for block in found:
-                    reader.follow(block)
+                for block, after in zip_longest(found, found[1:]):
+                    reader.follow(block, after)
                 reader.look()
             finally:
                 reader.close()
@@ -299,22 +282,49 @@ IGNORED = GitIgnoreSpec.from_lines((ROOT / ".gitignore").read_text("utf-8").spli
 _ASKS = re.compile(r"caveats (login|register|passwd)|caveats-service users (add|passwd)")
 
 
-def test_commands_can_be_pasted_block_by_block() -> None:
-    """No block has prompts or output in it, none a comment, which an interactive zsh does not know; and who asks for a
+WRITTEN = sorted(
+    file
+    for file in ROOT.rglob("*.md")
+    if not IGNORED.match_file(str(file.relative_to(ROOT))) and ".git" not in file.parts
+)
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_can_be_pasted_block_by_block(page: Path) -> None:
+    """No block has prompts in it, and none of commands a comment, which an interactive zsh does not know; who asks for a
     password stands alone, or the password would be the next line."""
-    assert not [block.place for block in blocks(ROOT / "README.md") if block.language == "console"]
-    for block in (block for page in PAGES for block in blocks(page)):
-        if block.language == "sh":
-            commands = block.text.splitlines()
-            for command in commands:
-                assert not command.startswith(("$", ">", "#")), f"{block.place}: {command}"
-                assert " #" not in command, f"{block.place}: {command}"
-                asks = _ASKS.search(command) is not None and "--password-stdin" not in command
-                assert not asks or len(commands) == 1, f"{block.place}: {command} asks for a password"
+    for block in blocks(page):
+        lines = block.text.splitlines()
+        assert not [line for line in lines if line.startswith("$ ")], f"{block.place}: a prompt"
+        if block.language not in ("sh", "shell"):
+            continue
+        parse(block)
+        for command in lines:
+            assert not command.startswith((">", "#")), f"{block.place}: {command}"
+            assert " #" not in command, f"{block.place}: {command}"
+            asks = _ASKS.search(command) is not None and "--password-stdin" not in block.text
+            assert not asks or len(lines) == 1, f"{block.place}: {command} asks for a password"
+
+
+def test_what_can_be_pasted_into_a_python_has_no_prompts() -> None:
+    """The README is pasted by people who have seen nothing else yet."""
+    assert not [block.place for block in blocks(ROOT / "README.md") if ">>>" in block.text]
+
+
+@pytest.mark.slow
+def test_the_commands_of_contributing_run_as_they_are() -> None:
+    (block,) = (block for block in blocks(ROOT / "CONTRIBUTING.md") if ".venv/bin/pytest" in block.text)
+    pytest_line, make_line = block.text.splitlines()
+    command = [sys.executable, "-m", *shlex.split(pytest_line.replace(".venv/bin/", ""))]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert said.returncode == 0, said.stdout
+    assert re.search(r"\d+ passed", said.stdout)
+    subprocess.run([*shlex.split(make_line), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(
-    "name", ["photos.keys", "photos.verifier", "caveats.backup", "monday.backup", "state/", "data/", ".venv/"]
+    "name",
+    ["photos.keys", "photos.verifier", "caveats.backup", "seal.key", "root.crt", "state/", "data/", ".venv/"],
 )
 def test_git_does_not_see_what_the_readme_makes(name: str) -> None:
     assert IGNORED.match_file(name)

@@ -26,6 +26,7 @@ from caveats_service.http.routes import (
     agents,
     authorize,
     clients,
+    console,
     feed,
     groups,
     keys,
@@ -102,7 +103,8 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/keys", keys.listing),
     ("POST", "/v1/keys/rotate", keys.rotate),
     ("POST", "/v1/keys/{key_id}/retire", keys.retire),
-    ("GET", "/", ops.index),
+    ("GET", "/", console.index),
+    ("GET", "/console/{file:path}", console.file),
     ("GET", "/healthz", ops.healthz),
     ("GET", "/readyz", ops.readyz),
 )

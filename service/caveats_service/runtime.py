@@ -11,6 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from caveats.keys import is_box_key
+from caveats_service.console.files import ConsoleFiles
 from caveats_service.core import log
 from caveats_service.core.accounts import Accounts, FirstAdmin
 from caveats_service.core.clients import IssuingClients
@@ -116,6 +117,9 @@ class ServiceRuntime:
             self.pages = Pages(settings.pages_dir)
         except BrandError as error:
             raise SettingsError(f"CAVEATS_PAGES_DIR: {error}") from None
+        self.console = ConsoleFiles(
+            service=settings.service_name, public_path=settings.public_path, style=self.pages.style
+        )
         self._failing_work = FailingWork()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []

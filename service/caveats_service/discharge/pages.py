@@ -1,4 +1,4 @@
-"""The pages where people sign in and approve: HTML without scripts, which loads nothing.
+"""The pages where people sign in and approve: HTML without scripts, which loads nothing. The console's style sheet stands in them.
 
 Knows the templates, and what each page is about; knows no web framework, no store, and decides nothing. Everything that is put
 into a template is escaped, and every unseen character in it (such as U+202E) is spelled out. A folder of the operator's may hold
@@ -17,6 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from caveats.printable import printable
+from caveats_service.console.files import FOLDER, STYLE
 from caveats_service.discharge.descriptions import describe
 from caveats_service.storage import Decision
 
@@ -80,8 +81,9 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        style = _style(own.get_source(self._templates, "style.css")[0], folder)
-        self._templates.globals["style"] = Markup(style)  # noqa: S704  # our own, and the operator's
+        self.style = _style((FOLDER / STYLE).read_text("utf-8"), folder)
+        """The style sheet of all pages, the operator's last."""
+        self._templates.globals["style"] = Markup(self.style)  # noqa: S704  # our own, and the operator's
         try:
             for name in _TEMPLATES:
                 self._templates.get_template(name)
@@ -92,7 +94,7 @@ class Pages:
                 "Cache-Control": "no-store",
                 "Content-Security-Policy": (
                     "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; "
-                    f"style-src 'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'"
+                    f"style-src 'sha256-{b64encode(sha256(self.style.encode()).digest()).decode()}'"
                 ),
                 "Cross-Origin-Opener-Policy": "same-origin",
                 # Not `no-referrer`: with that, browsers send `Origin: null` along with the page's own form.

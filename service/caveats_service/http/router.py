@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-_PARAMETER = re.compile(r"\{(\w+)\}")
+_PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 
 
 class Router:
     """An ASGI app over others, for HTTP: one for each method and path. Answers 404 and 405 itself."""
 
     def __init__(self, routes: Iterable[tuple[str, str, ASGIApp]]) -> None:
-        """`routes`: method, path and endpoint. `{name}` in a path is one segment; it goes into `path_params`.
+        """`routes`: method, path and endpoint. `{name}` in a path is one segment, and `{name:path}` one or more; it goes into `path_params`.
 
         GET answers HEAD as well; the server leaves the body out.
         """
@@ -36,7 +36,7 @@ class Router:
                 by_path[path]["HEAD"] = endpoint
         self._exact = {path: methods for path, methods in by_path.items() if "{" not in path}
         self._patterns = [
-            (re.compile(_PARAMETER.sub(r"(?P<\1>[^/]+)", path)), methods)
+            (re.compile(_PARAMETER.sub(_pattern, path)), methods)
             for path, methods in by_path.items()
             if "{" in path
         ]
@@ -70,6 +70,11 @@ class Router:
                 )
                 return methods
         return {}
+
+
+def _pattern(parameter: re.Match[str]) -> str:
+    name, whole_path = parameter.groups()
+    return f"(?P<{name}>.+)" if whole_path else f"(?P<{name}>[^/]+)"
 
 
 def _no_such_method(methods: Iterable[str]) -> Problem:

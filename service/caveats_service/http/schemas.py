@@ -366,11 +366,12 @@ class SessionResponse:
 
 
 class SignInRequest(Schema):
-    """POST /v1/session."""
+    """POST /v1/session. `note`: a label, so that the session is listed among its user's labelled tokens."""
 
     username: Name
     password: Password
     scope: Text | None = None
+    note: Text | None = None
 
 
 class RevokeRequest(Schema):

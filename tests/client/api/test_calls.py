@@ -359,6 +359,7 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
 NO_BUILDER = {
     ("GET", "/v1/revocations/feed"): "lines and events, which `verifiers.feed_client` reads",
     ("GET", "/v1/authorize"): "proxies ask it",
+    ("GET", "/console/{file:path}"): "a file for a browser",
     ("POST", "/discharge"): "a form, which `discharge.protocol` sends",
     **{
         (method, path): "`discharge.protocol` and browsers take the address from an answer"
@@ -374,7 +375,7 @@ NO_BUILDER = {
     ids=lambda value: value.replace("/", "|"),
 )
 def test_every_json_endpoint_of_the_service_has_a_builder(method: str, path: str) -> None:
-    pattern = re.compile(re.sub(r"\{\w+\}", "[^/]+", path))
+    pattern = re.compile(re.sub(r"\{[\w:]+\}", "[^/]+", path))
     assert any(row[2] == method and pattern.fullmatch(row[3]) for row in BUILT)
 
 
@@ -387,7 +388,7 @@ def test_every_builder_is_in_the_table() -> None:
     }
     source = inspect.getsource(sys.modules[__name__])
     assert {name for name in builders if not name.startswith("_") and f"calls.{name}(" not in source} == set()
-    routes = [(method, re.sub(r"\{\w+\}", "[^/]+", path)) for method, path, _ in ROUTES]
+    routes = [(method, re.sub(r"\{[\w:]+\}", "[^/]+", path)) for method, path, _ in ROUTES]
     for _, call, *_ in BUILT:
         assert any(call.method == method and re.fullmatch(path, call.path) for method, path in routes)
 

@@ -15,7 +15,12 @@ ALLOWED: dict[str, set[str]] = {}
 for _method, _path, _ in ROUTES:
     ALLOWED.setdefault(_path, set()).add(_method)
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
-FILLED = {"{username}": "nobody", "{token_id}": "01ARZ3NDEKTSV4RRFFQ69G5FAV", "{key_id}": "k9"}
+FILLED = {
+    "{username}": "nobody",
+    "{token_id}": "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    "{key_id}": "k9",
+    "{file:path}": "style.css",
+}
 
 
 def filled(path: str) -> str:

@@ -40,6 +40,7 @@ ROUTER = Router(
         ("GET", "/things/new", named("new")),
         ("PUT", "/things/{thing}/parts/{part}", named("part")),
         ("POST", "/", named("root")),
+        ("GET", "/files/{file:path}", named("file")),
     ]
 )
 
@@ -61,6 +62,9 @@ ROUTER = Router(
         ("GET", "//things/1", (404, "")),
         ("GET", "/things/1/parts/2\n/", (404, "")),
         ("GET", "", (404, "")),
+        ("GET", "/files/a/b.js", ("file", {"file": "a/b.js"})),
+        ("GET", "/files/a", ("file", {"file": "a"})),
+        ("GET", "/files/", (404, "")),
         ("get", "/things/1", (405, "DELETE, GET, HEAD")),
     ],
 )

@@ -1,23 +1,10 @@
-"""Operations: what this service is, whether it runs, whether it is ready."""
+"""Operations: whether the service runs, whether it is ready."""
 
 from __future__ import annotations
-
-from importlib.metadata import version
 
 from starlette.responses import JSONResponse, Response
 
 from caveats_service.http.request import NO_STORE, RequestContext
-
-
-async def index(request: RequestContext) -> Response:
-    """What this service is, for a browser."""
-    about = {
-        "service": "Caveats",
-        "version": version("caveats"),
-        "what": "issues, verifies and revokes capability tokens",
-        "try": {"sign in": "POST /v1/tokens", "verify": "POST /v1/verify", "is it ready": "GET /readyz"},
-    }
-    return JSONResponse(about, headers=NO_STORE)
 
 
 async def healthz(request: RequestContext) -> Response:

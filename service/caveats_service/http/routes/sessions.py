@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -15,17 +16,19 @@ from caveats.http import (
     credential_required,
     invalid_token,
 )
-from caveats_service.core.errors import Forbidden, TooManyBranches, TooManyRevocations
+from caveats_service.core.errors import Forbidden, RateLimited, TooManyBranches, TooManyRevocations
 from caveats_service.core.issuing import DEFAULT_AUDIENCE, IssueRequest, plan, renewal_expiry
 from caveats_service.core.usernames import in_audit
 from caveats_service.http import schemas
 from caveats_service.http.credentials import live_token, require_token, user_of
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.http.routes.tokens import user_bounds
-from caveats_service.storage import StoreUnavailable
+from caveats_service.storage import LabelsFull, StoreUnavailable
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from caveats_service.core.issuing import IssuedToken, Plan
 
 
 async def sign_in(request: RequestContext) -> Response:
@@ -37,10 +40,10 @@ async def sign_in(request: RequestContext) -> Response:
     everything = f"{bounds.default_scope} caveats:*" if user.is_admin else bounds.default_scope
     # One more expiry, which no renewal moves: not even one for tokens, which may live longer than sessions.
     ceiling = Expires(request.now + request.runtime.settings.session_max_life)
-    asked = IssueRequest(scope=body.scope or everything, caveats=(str(ceiling),))
+    asked = IssueRequest(scope=body.scope or everything, caveats=(str(ceiling),), note=body.note)
     planned = plan(asked, bounds, request.runtime.session_lives, request.runtime.checkers, now=request.now)
     await _end_previous(request)
-    issued = await request.runtime.issuer.issue(planned, actor=in_audit(user.username), now=request.now)
+    issued = await _issue(request, planned)
     session = schemas.SessionResponse(
         user=issued.user,
         token_id=issued.identifier.token_id,
@@ -48,6 +51,17 @@ async def sign_in(request: RequestContext) -> Response:
         expires_at=issued.expires_at,
     )
     return reply(session, 201, _set_cookie(request, issued.macaroon.encode(), issued.expires_at))
+
+
+async def _issue(request: RequestContext, planned: Plan) -> IssuedToken:
+    """The session's token, labelled if that was asked for and there is room. Nobody is kept out by a full list."""
+    issue = request.runtime.issuer.issue
+    actor = in_audit(planned.user)
+    if planned.label is not None:
+        with contextlib.suppress(RateLimited, LabelsFull):
+            request.runtime.rate_limiter.keep(f"account {planned.user}", request.throttle_key)
+            return await issue(planned, actor=actor, now=request.now)
+    return await issue(replace(planned, label=None), actor=actor, now=request.now)
 
 
 async def _end_previous(request: RequestContext) -> None:

@@ -287,3 +287,32 @@ def test_two_services_on_one_host_keep_their_sessions_in_one_browser(
         assert browser.delete(f"{one.url}/v1/session", headers=origin).status_code == 204
         assert browser.get(f"{one.url}/v1/session").status_code == 401
         assert browser.get(f"{two.url}/v1/session").status_code == 200
+
+
+def test_a_session_with_a_label_is_listed_with_its_last_use(service: Service, user: User) -> None:
+    body = {"username": user.username, "password": user.password, "note": "Sign-in: Firefox"}
+    with service.client() as http:
+        answer = http.post("/v1/session", json=body)
+    assert answer.status_code == 201
+    listed = with_cookie(service, "GET", "/v1/tokens", cookie_of(answer)).json()["tokens"]
+    assert [(row["token_id"], row["note"]) for row in listed] == [
+        (answer.json()["token_id"], "Sign-in: Firefox")
+    ]
+    assert listed[0]["last_used_at"] is not None
+    assert with_cookie(service, "DELETE", "/v1/session", cookie_of(answer)).status_code == 204
+    with service.client() as http:
+        again = http.get("/v1/tokens", headers=bearer(user.token())).json()["tokens"]
+    assert again[0]["status"] == "revoked"
+
+
+def test_a_full_list_of_labels_keeps_nobody_from_signing_in(start: Callable[..., Service]) -> None:
+    service = start(max_labels=2)
+    user = new_user(service)
+    for note in ("one", "two"):
+        user.token(note=note)
+    body = {"username": user.username, "password": user.password, "note": "Sign-in: Firefox"}
+    with service.client() as http:
+        answer = http.post("/v1/session", json=body)
+    assert answer.status_code == 201
+    listed = with_cookie(service, "GET", "/v1/tokens", cookie_of(answer)).json()["tokens"]
+    assert [row["note"] for row in listed] == ["two", "one"]

@@ -1,0 +1,115 @@
+// What asks for an answer, and what can still be taken back. Knows elements and time; does not know what it asks about.
+
+import { byId, h, newId, say } from "./dom.js";
+import { problemNotice } from "./parts.js";
+
+/** @typedef {import("./dom.js").Child} Child */
+
+/**
+ * Asks in a dialog. Returns whether the answer was yes.
+ * @param {string} question @param {Child | Child[]} words @param {string} yes the button's words @param {object} [options] @param {boolean} [options.danger]
+ * @returns {Promise<boolean>}
+ */
+export function confirm(question, words, yes, { danger = false } = {}) {
+  return new Promise((resolve) => {
+    const title = newId("question");
+    const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { "aria-labelledby": title, onclose: () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes");
+    } },
+      h("form", { method: "dialog", class: "stack" },
+        h("h2", { id: title }, question), h("div", { class: "stack" }, ...[words].flat().map((each) => typeof each === "string" ? h("p", {}, each) : each)),
+        h("div", { class: "actions" },
+          h("button", { value: "no" }, "Cancel"),
+          h("button", { value: "yes", class: danger ? "danger main" : "main" }, yes)))));
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+/**
+ * A form in a dialog. `send` is called with the form when it is sent: what it raises is shown in the dialog, which stays. Returns
+ * what `send` returned; undefined if the dialog was closed.
+ * @template T
+ * @param {string} title @param {Child[]} fields @param {string} yes @param {(form: HTMLFormElement) => Promise<T>} send
+ * @returns {Promise<T | undefined>}
+ */
+export function formDialog(title, fields, yes, send) {
+  return new Promise((resolve) => {
+    const id = newId("form");
+    /** @type {T | undefined} */
+    let result;
+    const wrong = h("div");
+    const button = /** @type {HTMLButtonElement} */ (h("button", { class: "main" }, yes));
+    const form = /** @type {HTMLFormElement} */ (h("form", { class: "stack", onsubmit: async (/** @type {Event} */ event) => {
+      event.preventDefault();
+      button.disabled = true;
+      try {
+        result = await send(form);
+        dialog.close();
+      } catch (error) {
+        wrong.replaceChildren(problemNotice(/** @type {any} */ (error)));
+      } finally {
+        button.disabled = false;
+      }
+    } },
+      h("h2", { id }, title), wrong, ...fields,
+      h("div", { class: "actions" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), button)));
+    const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { "aria-labelledby": id, onclose: () => {
+      dialog.remove();
+      resolve(result);
+    } }, form));
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+/** Says that something was done. It goes by itself. @param {string} words */
+export function done(words) {
+  const toast = h("div", { class: "toast" }, h("p", {}, words));
+  byId("notices").append(toast);
+  say(words);
+  setTimeout(() => toast.remove(), 6000);
+}
+
+const MOMENT = 7000;
+/** Milliseconds in which a step can be taken back. */
+
+/** @type {Set<() => void>} */
+const waiting = new Set();
+// Who goes away while something waits has confirmed it, and has not taken it back.
+addEventListener("pagehide", () => { for (const send of [...waiting]) send(); });
+
+/**
+ * Does something after a moment in which it can be taken back. Returns whether it was done; what `work` raises is raised.
+ * @template T
+ * @param {string} words what is about to be done
+ * @param {(leaving: boolean) => Promise<T>} work `leaving`: whether the page is about to go
+ * @returns {Promise<boolean>}
+ */
+export function afterAMoment(words, work) {
+  return new Promise((resolve, reject) => {
+    const inside = h("i");
+    const before = document.activeElement;
+    const end = () => {
+      clearTimeout(timer);
+      waiting.delete(leave);
+      const focused = toast.contains(document.activeElement);
+      toast.remove();
+      if (focused) (before instanceof HTMLElement && before.isConnected ? before : byId("main")).focus();
+    };
+    const go = (/** @type {boolean} */ leaving) => {
+      end();
+      work(leaving).then(() => resolve(true), reject);
+    };
+    const leave = () => go(true);
+    const undo = h("button", { type: "button", onclick: () => { end(); say("Taken back: nothing was done"); resolve(false); } }, "Undo");
+    const toast = h("div", { class: "toast", role: "group", "aria-label": words }, h("p", {}, words), undo, h("div", { class: "bar", "aria-hidden": "true" }, inside));
+    byId("notices").append(toast);
+    inside.animate([{ transform: "scaleX(1)" }, { transform: "scaleX(0)" }], { duration: MOMENT, fill: "forwards" });
+    undo.focus();
+    say(`${words} Undo is possible for ${MOMENT / 1000} seconds.`);
+    waiting.add(leave);
+    const timer = setTimeout(() => go(false), MOMENT);
+  });
+}

@@ -29,6 +29,8 @@ HEAD_WITHIN = 25.0
 """Seconds, at most, until the first byte, and from there until a head is whole."""
 WRITE_WITHIN = 30.0
 """Seconds, at most, in which a client takes up some 50 KB of what was written for it, or the rest after a close."""
+_MOST_HELD = 16 * 1024
+"""Bytes from which on an answer is written at once: its parts are not put together then."""
 _LINGER = 5.0
 """Seconds, at most, in which what a client still sends is thrown away."""
 _MOST_THROWN_AWAY = 4 * 1024 * 1024
@@ -216,12 +218,16 @@ class ServiceProtocol(HttpToolsProtocol):
 
 
 class _LingeringTransport:
-    """A transport whose `close` is in two steps while the client is still sending."""
+    """A transport whose `close` is in two steps while the client is still sending.
+
+    What is written in one step of the loop goes out together: the head and the body of an answer as one packet.
+    """
 
     def __init__(self, transport: asyncio.Transport, protocol: ServiceProtocol) -> None:
         self._transport = transport
         self._protocol = protocol
-        self.write = transport.write
+        self._held = b""
+        self._ended = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -230,14 +236,32 @@ class _LingeringTransport:
         """Whether nothing more may be written."""
         return self._protocol.lingering or self._transport.is_closing()
 
+    def write(self, data: bytes) -> None:
+        """Write `data` when this step of the loop is over, or at once where there is much. After the end, nothing."""
+        if self._ended:  # the answer to a request that came in one piece with the last one
+            return
+        if self._held:
+            data = self._held + data
+        elif len(data) < _MOST_HELD:
+            self._protocol.loop.call_soon(self._flush)
+        self._held = data
+        if len(data) >= _MOST_HELD:
+            self._flush()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, b""
+        if held:
+            self._transport.write(held)
+
     def close(self) -> None:
         """Send what is written; then close, at once or when the client has, or has had `_LINGER` seconds to."""
+        self._flush()
         self._protocol.limit_writing()
         if self.is_closing() or not self._protocol.still_sending or not self._transport.can_write_eof():
             self._transport.close()
             return
         self._protocol.lingering = True
-        self.write = _throw_away  # the answer to a request that came in one piece with the last one
+        self._ended = True
         self._transport.write_eof()
         self._protocol.flow.resume_reading()
         self._protocol.loop.call_later(_LINGER, self._transport.close)
@@ -254,7 +278,3 @@ def _answer_of(problem: Problem) -> bytes:
     lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}", "connection: close"]
     lines += [f"{name.lower()}: {value}" for name, value in problem.headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + problem.body
-
-
-def _throw_away(data: object) -> None:
-    """Write nothing: the end has been sent."""

@@ -1,7 +1,8 @@
 """What a verifier remembers: which texts were authentic, within bounds. Knows no keys, no clock, judges nothing.
 
 Two generations: when the young one is full it becomes the old one, and the old one is dropped, so that no entry is
-ever looked for in order to be evicted. Bounded in entries and in bytes. Safe to use from many threads.
+ever looked for in order to be evicted. What is found in the old one is young again, so that a token in use is not
+forgotten for those that come once. Bounded in entries and in bytes. Safe to use from many threads.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Entry:
     """Who added each caveat, once somebody asked."""
     introspection: Introspection | None = None
     """What was said of the token, once somebody asked: it remembers what has been worked out for its answer."""
+    size: int = 0
+    """The bytes that it takes, roughly, with its text."""
 
 
 class VerificationCache:
@@ -64,14 +67,21 @@ class VerificationCache:
 
     def find(self, text: str) -> Entry | None:
         """The entry of `text`, if it is remembered."""
-        return self._young.get(text) or self._old.get(text)
+        entry = self._young.get(text)
+        if entry is None:
+            generation = self.generation  # before the look: what is forgotten meanwhile does not come back
+            entry = self._old.get(text)
+            if entry is not None:
+                self.add(text, entry, entry.size, generation)
+        return entry
 
     def add(self, text: str, entry: Entry, size: int, generation: int) -> None:
         """Remember `entry`, of about `size` bytes. `generation`: as it was before the token was authenticated."""
         if size > self._half_size or not self._half_entries:
             return
+        entry.size = size
         with self._writing:
-            if generation != self.generation:
+            if generation != self.generation or text in self._young:
                 return
             if len(self._young) >= self._half_entries or self._young_size + size > self._half_size:
                 self._old, self._young, self._young_size = self._young, {}, 0

@@ -864,6 +864,35 @@ def test_what_was_used_lately_outlives_a_turn():
     assert checking.verify(first, REQUEST)
 
 
+def test_a_token_in_use_is_not_forgotten_for_those_that_come_once():
+    checking = verifier(cache_entries=10)
+    used, *once = many(60)
+    checking.verify(used, REQUEST)
+    entry = checking._cache.find(used)
+    for text in once:
+        checking.verify(text, REQUEST)
+        checking.verify(used, REQUEST)
+        assert checking._cache.find(used) is entry
+    assert once[0] not in remembered(checking)
+
+
+def test_what_is_forgotten_while_it_is_looked_for_does_not_come_back():
+    checking = verifier(cache_entries=10)
+    used, *rest = many(7)
+    for text in (used, *rest):
+        checking.verify(text, REQUEST)
+    cache, old = checking._cache, checking._cache._old
+
+    class Forgetting(dict):
+        def get(self, text, default=None):
+            checking._cache.clear()
+            return old.get(text)
+
+    cache._old = Forgetting()
+    assert cache.find(used)
+    assert remembered(checking) == []
+
+
 def test_what_is_not_authentic_is_not_remembered():
     checking = verifier()
     for _, token, error in STAGES:

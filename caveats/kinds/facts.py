@@ -149,15 +149,22 @@ def _parse_address(text: str) -> Address | None:
 
 
 def parse_network(word: str) -> Network:
-    """The network or address in `word`, in canonical form only. Raises `MalformedCaveat`."""
+    """The network or address in `word`, in canonical form only. Raises `MalformedCaveat`.
+
+    A mapped IPv4 network is named before its form is: Python 3.13 writes such an address in another form than 3.12 does.
+    """
+    if "%" in word:
+        raise MalformedCaveat("an address must have no zone, which only one machine knows")
     try:
         network = ip_network(word)
     except ValueError:
-        raise MalformedCaveat(f"not an address or network: {word!r}") from None
-    if "%" in word:
-        raise MalformedCaveat("an address must have no zone, which only one machine knows")
-    if word not in (str(network), str(network.network_address)):
-        raise MalformedCaveat(f"not the canonical form of a network: {word!r}")
+        raise _no_network(word) from None
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
         raise MalformedCaveat("a mapped IPv4 network is written as IPv4")
+    if word not in (str(network), str(network.network_address)):
+        raise _no_network(word)
     return network
+
+
+def _no_network(word: str) -> MalformedCaveat:
+    return MalformedCaveat(f"not an address or network in canonical form: {word!r}")

@@ -11,12 +11,13 @@ BIN := $(VENV)/bin
 PINNED := --constraint constraints.txt
 EXTRAS := -e '.[service,redis,client,frameworks]'
 LEAST := (3, 11)
+JAVASCRIPT := clients/javascript
 # The tests start these programs hundreds of times; each would compile them anew.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test slow cluster lint format types imports wheel coverage bench bench-cluster faults soak mutants check lock clean
+.PHONY: help run demo test slow cluster lint format types imports wheel javascript coverage bench bench-cluster faults soak mutants check lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +57,15 @@ wheel: $(VENV)/with-test ## build the wheel and the sdist into dist, and test bo
 	$(BIN)/python -m hatchling build --directory dist
 	$(BIN)/pytest -m wheel tests/test_wheel.py $(ARGS)
 
+javascript: ## the JavaScript client: its types and its tests; needs Node 20 or newer
+	@command -v npm >/dev/null || { echo "There is no npm: the JavaScript client needs Node 20 or newer."; exit 1; }
+	@echo "Fetching what the tests of the JavaScript client need, from the lock file."
+	@cd $(JAVASCRIPT) && npm ci --no-fund --no-audit --loglevel=error >/dev/null
+	@echo "Checking its types."
+	@cd $(JAVASCRIPT) && npm run --silent types
+	@echo "Running its tests."
+	@cd $(JAVASCRIPT) && npm test --silent $(ARGS)
+
 mutants: $(VENV)/with-test $(VENV)/with-mutation ## change the core line by line: do the tests notice? ARGS="--show keys" names a room
 	@$(BIN)/python -m tests.mutation $(ARGS)
 
@@ -75,7 +85,7 @@ faults: $(VENV)/with-test ## kill -9 the service again and again, and look for w
 soak: $(VENV)/with-test ## two nodes and three apps under load while all goes wrong in turn; ARGS="--minutes 60 --seed 7"
 	$(BIN)/python -m tests.faults.soak $(ARGS)
 
-check: lint types imports test slow coverage wheel demo faults ## everything but the benchmarks
+check: lint types imports test javascript slow coverage wheel demo faults ## everything but the benchmarks
 
 clean: ## remove .venv and all that can be made again; ./data stays
 	rm -rf $(VENV) dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,84 @@
+/**
+ * A macaroon with its discharges as they travel: texts joined by `.`, the macaroon first. Knows text, judges nothing.
+ *
+ * @module
+ */
+
+import { LimitExceeded, MalformedToken } from "../errors.js";
+import { LIMITS } from "../limits.js";
+import { decodeText, encodeText } from "./wire.js";
+
+/** @typedef {import("../limits.js").Limits} Limits */
+/** @typedef {import("./macaroon.js").Bundle} Bundle */
+/** @typedef {import("./macaroon.js").Macaroon} Macaroon */
+
+/**
+ * The macaroon in a text that has no discharges. Throws `MalformedToken` (`DamagedToken`), `LimitExceeded`.
+ *
+ * @param {string} text `cav1_...`, or base64url of the version 2 binary
+ * @param {{limits?: Limits}} [options]
+ * @returns {Macaroon}
+ */
+export function decode(text, { limits = LIMITS } = {}) {
+  return decodeText(text, limits);
+}
+
+/**
+ * The macaroon and its discharges in a text. Throws `MalformedToken` (`DamagedToken`), `LimitExceeded`.
+ *
+ * @param {string} text tokens joined by `.`, the macaroon first
+ * @param {{limits?: Limits, decode?: (text: string, options: {limits: Limits}) => Macaroon}} [options]
+ *   `decode`: what reads each token; `decodeAny` reads the classic encodings as well
+ * @returns {Bundle}
+ */
+export function decodeBundle(text, { limits = LIMITS, decode: read = decode } = {}) {
+  if (typeof text !== "string") throw new MalformedToken("a token is text");
+  if (text.length > limits.bundleText) {
+    throw new LimitExceeded(`a bundle has at most ${limits.bundleText} characters`);
+  }
+  const parts = text.startsWith("{") ? [text] : text.split("."); // in JSON a dot separates nothing
+  const [macaroon, ...discharges] = checkCount(parts, limits).map((part) => read(part, { limits }));
+  return { macaroon, discharges };
+}
+
+/**
+ * The text of a macaroon, or of a bundle.
+ *
+ * @param {Macaroon | Bundle} token
+ * @returns {string}
+ */
+export function encode(token) {
+  const { macaroon, discharges } = bundleOf(token);
+  return [macaroon, ...discharges].map(encodeText).join(".");
+}
+
+/**
+ * A token as a bundle, from a text, a macaroon or a bundle. Throws as `decodeBundle`.
+ *
+ * @param {string | Macaroon | Bundle} token
+ * @param {Limits} [limits]
+ * @returns {Bundle}
+ */
+export function bundleOf(token, limits = LIMITS) {
+  if (typeof token === "string") return decodeBundle(token, { limits });
+  if ("macaroon" in token) {
+    checkCount([token.macaroon, ...token.discharges], limits);
+    return token;
+  }
+  return { macaroon: token, discharges: [] };
+}
+
+/**
+ * `parts` themselves, a macaroon and its discharges, if they are not too many. Throws `LimitExceeded`.
+ *
+ * @template T
+ * @param {T[]} parts
+ * @param {Limits} limits
+ * @returns {T[]}
+ */
+function checkCount(parts, limits) {
+  if (parts.length - 1 > limits.discharges) {
+    throw new LimitExceeded(`a bundle has at most ${limits.discharges} discharges`);
+  }
+  return parts;
+}

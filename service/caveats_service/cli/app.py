@@ -79,6 +79,6 @@ app = Program(
     ),
     DeferredCommand("completion", "completion:completion", "Print the completion script of a shell."),
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="\b\n" + EXIT_CODES.replace("\n\n", "\n\n\b\n"),
+    epilog=EXIT_CODES,
 )
 click.version_option(package_name="caveats", prog_name="caveats-service", message="%(prog)s %(version)s")(app)

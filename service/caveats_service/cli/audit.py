@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from caveats_cli.commands import Command
 from caveats_service.cli.output import json_option, minute, print_records
 from caveats_service.cli.parameters import WholeNumber
 from caveats_service.cli.store import with_store
 
 
-@click.command
+@click.command(cls=Command)
 @click.option(
     "--limit",
     metavar="COUNT",
@@ -26,7 +27,14 @@ from caveats_service.cli.store import with_store
 )
 @json_option
 def show_audit(*, limit: int, before: int | None, as_json: bool) -> None:
-    """Show who changed what, newest first: accounts, groups, keys, labelled tokens, revocations, decisions."""
+    """Show who changed what, newest first: accounts, groups, keys, labelled tokens, revocations, decisions.
+
+    For example:
+
+      caveats-service audit --limit 20
+      caveats-service audit --before 1200
+      caveats-service audit --json | jq '.[] | select(.actor == "alice")'
+    """
     print_records(
         with_store(lambda store: store.audit.list(before=before, limit=limit)),
         {
@@ -36,8 +44,9 @@ def show_audit(*, limit: int, before: int | None, as_json: bool) -> None:
             "did": lambda row: row.action,
             "to": lambda row: row.subject,
             "more": lambda row: " ".join(
-                f"{name}={value}" for name, value in row.detail.items() if value is not None
+                f"{name}={value}" for name, value in row.detail.items() if value not in (None, "")
             ),
         },
         as_json=as_json,
+        none="there are no such entries",
     )

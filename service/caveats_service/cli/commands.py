@@ -20,7 +20,7 @@ class DeferredCommand(shared.DeferredCommand):
     package = __package__
 
 
-class CommandGroup(click.Group):
+class CommandGroup(shared.Command, click.Group):
     """Commands that are listed in this order."""
 
     def __init__(self, name: str, description: str, *commands: click.Command, **attributes: Any) -> None:

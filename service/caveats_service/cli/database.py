@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from caveats_cli.commands import Command
 from caveats_service.cli.exit_codes import CliError
 from caveats_service.cli.output import agreed, fail, note
 from caveats_service.cli.store import ACTOR, load_settings, run_or_fail, with_any_schema, with_store
@@ -21,12 +22,17 @@ from caveats_service.storage.open import restore as restore_backup
 _FORGOTTEN = "revocations made after the backup are not in it: rotate and retire keys if that matters"
 
 
-@click.command
+@click.command(cls=Command)
 @click.option("--check", is_flag=True, help="Only say what would be done.")
 def migrate(*, check: bool) -> None:
     """Make the database, or bring it to this version's schema. There is no way back but a backup: take one before.
 
     Services of an older version may go on running on it until they are restarted. `serve` does the same at its start.
+
+    For example:
+
+      caveats-service migrate --check
+      caveats-service migrate
     """
     if check:
         schema = with_any_schema(_schema)
@@ -57,10 +63,15 @@ def _from_to(schema: Schema) -> str:
     return f"from schema {schema.found} to {schema.wanted}: take a backup, then run `caveats-service migrate`"
 
 
-@click.command
+@click.command(cls=Command)
 @click.argument("target", type=click.Path(path_type=Path))
 def backup(*, target: Path) -> None:
-    """Copy the database while the service runs. The copy's keys cannot be opened without the seal key: keep it too."""
+    """Copy the database while the service runs. The copy's keys cannot be opened without the seal key: keep it too.
+
+    For example:
+
+      caveats-service backup monday.backup
+    """
     console = Console(stderr=True, highlight=False)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("copying", total=None)
@@ -72,7 +83,7 @@ def backup(*, target: Path) -> None:
     note(f"backed up to {target}; the seal key ({load_settings().seal_key_path}) is not in it")
 
 
-@click.command
+@click.command(cls=Command)
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
     "--force",
@@ -83,6 +94,10 @@ def restore(*, source: Path, force: bool) -> None:
     """Put a backup in place while the service is stopped. Everything that follows revocations loads them anew.
 
     At every moment there is either the database before or the backup. What is good again and what is gone is printed.
+
+    For example:
+
+      caveats-service restore monday.backup
     """
     settings = load_settings()
     if not settings.on_sqlite:
@@ -112,12 +127,16 @@ def _restored_from(source: Path, settings: Settings, *, force: bool) -> Restored
         return restore_backup(settings, source, now=utc_now(), actor=ACTOR, force=True)
 
 
-@click.command
+@click.command(cls=Command)
 def restored() -> None:
     """Tell the service that its database was put back by other means, such as pg_restore or a copy of its files.
 
     Everything that follows revocations loads them anew: it may know some that are no longer in the database, and would
     miss others. Run it before the first node starts; nodes that run already notice it.
+
+    For example:
+
+      caveats-service restored
     """
     epoch = with_store(lambda store: store.revocations.bump_epoch(now=utc_now(), actor=ACTOR))
     note(f"the revocation epoch is now {epoch}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from caveats_cli.commands import Command
 from caveats_service.cli.exit_codes import CliError
 from caveats_service.cli.output import agreed, fail, json_option, minute, note, print_records
 from caveats_service.cli.store import ACTOR, load_settings, with_master_keys
@@ -20,10 +21,15 @@ if TYPE_CHECKING:
     from caveats_service.core.master_keys import MasterKeys
 
 
-@click.command
+@click.command(cls=Command)
 @json_option
 def list_keys(*, as_json: bool) -> None:
-    """List all master keys and their states."""
+    """List all master keys and their states.
+
+    For example:
+
+      caveats-service keys list
+    """
 
     async def work(masters: MasterKeys) -> MasterKeys:
         return masters
@@ -40,16 +46,23 @@ def list_keys(*, as_json: bool) -> None:
             "retired": lambda key: minute(key.retired_at),
         },
         as_json=as_json,
+        none="there are no keys",
         without=("sealed", "row_id"),
     )
     for damage in keys.damaged.values():
         note(f"damaged: {damage}")
 
 
-@click.command
+@click.command(cls=Command)
 @click.option("--now", is_flag=True, help="Issue under the new key at once.")
 def rotate_keys(*, now: bool) -> None:
-    """Publish a new key. Tokens are issued under it once all verifiers have had time to get it."""
+    """Publish a new key. Tokens are issued under it once all verifiers have had time to get it.
+
+    For example:
+
+      caveats-service keys rotate
+      caveats-service keys rotate --now
+    """
 
     async def work(masters: MasterKeys) -> str:
         row = await masters.publish(actor=ACTOR)
@@ -60,11 +73,16 @@ def rotate_keys(*, now: bool) -> None:
     note(with_master_keys(work))
 
 
-@click.command
+@click.command(cls=Command)
 @click.argument("key_id")
 @click.option("--force", is_flag=True, help="Even if tokens under it may be alive: they die.")
 def retire_key(*, key_id: str, force: bool) -> None:
-    """Destroy a key under which tokens are issued no more. Where they may be alive, asks at a terminal, or wants --force."""
+    """Destroy a key under which tokens are issued no more. Where they may be alive, asks at a terminal, or wants --force.
+
+    For example:
+
+      caveats-service keys retire k1
+    """
 
     async def work(masters: MasterKeys) -> KeyInUse | None:
         try:
@@ -84,7 +102,7 @@ def retire_key(*, key_id: str, force: bool) -> None:
     note(f"{key_id} is retired")
 
 
-@click.command
+@click.command(cls=Command)
 @click.option(
     "--audience", metavar="NAME", required=True, help="The app, or group of apps, that will verify."
 )
@@ -96,6 +114,10 @@ def export_keys(*, audience: str, output: Path | None) -> None:
 
     They do not follow the service: without a new export, an app refuses all tokens after a rotation, and it hears of no
     revocation. An app that is registered as a verifier needs no export: `caveats verifier --help`.
+
+    For example:
+
+      caveats-service keys export --audience photos --output photos.keys
     """
 
     async def work(masters: MasterKeys) -> dict[str, object]:

@@ -72,25 +72,32 @@ def print_records(
     *,
     as_json: bool,
     without: Collection[str] = (),
+    none: str,
 ) -> None:
     """Print records as a table, or as a JSON array of all their fields.
 
     Lines are broken only on a terminal; where one is too narrow for the table, each record has a line for each cell.
 
     `columns`: the title of each column of the table, and what makes its cells. `without`: fields to leave out of JSON.
+    `none`: what is said, for people, where there are no records.
     """
     if as_json:
         array = [_record_json(record, without) for record in records]
         sys.stdout.write(json.dumps(array, indent=2) + "\n")
         return
     rows = [[printable(cell(record)) for cell in columns.values()] for record in records]
+    if not rows:
+        note(none)
+        return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNBROKEN)
     with console.capture() as captured:
         widths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
         if _fit(widths, console.width):
             console.print(_table(columns, rows, widest=widths.index(max(widths))))
         else:
-            for row in rows:
+            for number, row in enumerate(rows):
+                if number:
+                    console.print()
                 console.print(_stacked(columns, row))
     click.echo("\n".join(line.rstrip(" ") for line in captured.get().split("\n")), file=sys.stdout, nl=False)
 
@@ -116,13 +123,13 @@ def _table(titles: Iterable[str], rows: Iterable[Iterable[str]], *, widest: int)
 
 
 def _stacked(titles: Collection[str], row: Iterable[str]) -> Table:
-    """One record for a narrow terminal: a line for each of its cells, and an empty one."""
+    """One record for a narrow terminal: a line for each of its cells that says something."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
     for title, cell in zip(titles, row, strict=True):
-        grid.add_row(title, Text(cell))
-    grid.add_row()
+        if cell:
+            grid.add_row(title, Text(cell))
     return grid
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from caveats_cli.commands import Command
 from caveats_cli.streams import leave_to_server
 from caveats_service.cli.exit_codes import CliError
 from caveats_service.cli.parameters import WholeNumber
@@ -16,7 +17,7 @@ from caveats_service.storage import StoreError
 from caveats_service.storage.encryption import SealKeyError
 
 
-@click.command
+@click.command(cls=Command)
 @click.option("--host", metavar="ADDRESS", help="Address to listen on (CAVEATS_HOST).")
 @click.option("--port", metavar="PORT", type=WholeNumber(0, 65_535), help="Port to listen on (CAVEATS_PORT).")
 @click.option(
@@ -34,7 +35,14 @@ from caveats_service.storage.encryption import SealKeyError
     help="Folder of the database (CAVEATS_DATA_DIR).",
 )
 def serve(*, host: str | None, port: int | None, workers: int, data_dir: Path | None) -> None:
-    """Serve until stopped. The first start makes the keys and an admin, and prints the admin's password once."""
+    """Serve until stopped. The first start makes the keys and an admin, and prints the admin's password once.
+
+    For example:
+
+      caveats-service serve
+      caveats-service serve --port 8000 --workers 4
+      CAVEATS_DATABASE_URL=postgresql://caveats@db.example/caveats caveats-service serve
+    """
     given = {"host": host, "port": port, "data_dir": data_dir}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     leave_to_server()

@@ -11,6 +11,8 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from caveats_cli.commands import Command
+from caveats_cli.failures import error_json
 from caveats_service.cli.exit_codes import ExitCode
 from caveats_service.cli.output import fail, json_option, note
 from caveats_service.cli.store import load_settings, with_accounts
@@ -24,7 +26,7 @@ _MOST_SHOWN = 50
 """Errors that are shown one by one. As JSON all are."""
 
 
-@click.command
+@click.command(cls=Command)
 @click.argument("file", type=click.File("rb"))
 @click.option("--dry-run", is_flag=True, help="Look at everything, and change nothing.")
 @click.option("--skip-existing", is_flag=True, help="Leave out accounts whose names users have already.")
@@ -37,6 +39,11 @@ def import_users(*, file: BinaryIO, dry_run: bool, skip_existing: bool, as_json:
     disabled, must_change (true or false) and scope. Hashes of argon2 (PHC),
     bcrypt and PBKDF2 (Django, passlib, Werkzeug) are verified, and replaced at
     the first sign-in. What is wrong is said with the number of its line.
+
+    For example:
+
+      caveats-service users import accounts.csv --dry-run
+      caveats-service users import accounts.csv --skip-existing
     """
     try:
         accounts = read_accounts(file.read(MOST_BYTES + 1), min_length=load_settings().password_min_length)
@@ -81,8 +88,8 @@ def _add(accounts: tuple[ImportedAccount, ...], *, dry_run: bool, skip_existing:
 def _fail(refusal: ImportRefused, *, as_json: bool) -> NoReturn:
     if as_json:
         errors = [{"line": error.line, "message": error.message} for error in refusal.errors]
-        told = {"code": "import_refused", "detail": str(refusal), "errors": errors, "exit_code": 1}
-        sys.stderr.write(json.dumps(told) + "\n")
+        told = error_json("import_refused", str(refusal), ExitCode.FAILED, {"errors": errors})
+        sys.stderr.write(f"{told}\n")
         raise SystemExit(ExitCode.FAILED)
     lines = list(map(str, refusal.errors[:_MOST_SHOWN]))
     more = len(refusal.errors) - _MOST_SHOWN

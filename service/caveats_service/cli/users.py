@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caveats import MalformedCaveat, Scope
+from caveats_cli.commands import Command
 from caveats_service.cli.output import (
     agreed,
     json_option,
@@ -42,7 +43,7 @@ _must_change = click.option(
 _username = click.argument("username", callback=lambda _context, _parameter, typed: fold_username(typed))
 
 
-@click.command
+@click.command(cls=Command)
 @_username
 @click.option("--admin", is_flag=True, help="Make the user an administrator.")
 @click.option(
@@ -51,7 +52,14 @@ _username = click.argument("username", callback=lambda _context, _parameter, typ
 @_must_change
 @_password_stdin
 def add_user(*, username: str, admin: bool, scope: str, must_change: bool, password_stdin: bool) -> None:
-    """Add an account. Asks for the password at a terminal, or reads it from standard input with --password-stdin."""
+    """Add an account. Asks for the password at a terminal, or reads it from standard input with --password-stdin.
+
+    For example:
+
+      caveats-service users add alice
+      caveats-service users add bob --scope 'photos:*' --must-change
+      pass bob | caveats-service users add bob --password-stdin
+    """
     try:
         check_username(username)
         Scope(scope)
@@ -73,10 +81,16 @@ def add_user(*, username: str, admin: bool, scope: str, must_change: bool, passw
     note(f"added {user.username}{' (admin)' if user.is_admin else ''}")
 
 
-@click.command
+@click.command(cls=Command)
 @json_option
 def list_users(*, as_json: bool) -> None:
-    """List all accounts."""
+    """List all accounts.
+
+    For example:
+
+      caveats-service users list
+      caveats-service users list --json | jq -r '.[].username'
+    """
     print_records(
         with_store(lambda store: all_pages(store.users.list, lambda user: user.username)),
         {
@@ -88,16 +102,23 @@ def list_users(*, as_json: bool) -> None:
             "password": lambda user: "must be changed" if user.must_change_password else "",
         },
         as_json=as_json,
+        none="there are no accounts",
         without=("password_hash", "revoked_up_to"),
     )
 
 
-@click.command
+@click.command(cls=Command)
 @_username
 @_must_change
 @_password_stdin
 def set_password(*, username: str, must_change: bool, password_stdin: bool) -> None:
-    """Set a password. Revokes everything that was issued to the user until now."""
+    """Set a password. Revokes everything that was issued to the user until now.
+
+    For example:
+
+      caveats-service users passwd alice
+      caveats-service users passwd bob --must-change
+    """
     password = _read_password(from_stdin=password_stdin)
     with_accounts(
         lambda accounts: accounts.set_password(username, password, actor=OPERATOR, must_change=must_change)
@@ -106,27 +127,42 @@ def set_password(*, username: str, must_change: bool, password_stdin: bool) -> N
     note(f"password of {username} set{once}; all their tokens are revoked")
 
 
-@click.command
+@click.command(cls=Command)
 @_username
 def disable_user(*, username: str) -> None:
-    """Disable an account: nobody can sign in as this user. Revokes everything that was issued to them."""
+    """Disable an account: nobody can sign in as this user. Revokes everything that was issued to them.
+
+    For example:
+
+      caveats-service users disable bob
+    """
     with_accounts(lambda accounts: accounts.disable(username, actor=OPERATOR))
     note(f"{username} is disabled; all their tokens are revoked")
 
 
-@click.command
+@click.command(cls=Command)
 @_username
 def enable_user(*, username: str) -> None:
-    """Enable a disabled account again. Revoked tokens stay revoked."""
+    """Enable a disabled account again. Revoked tokens stay revoked.
+
+    For example:
+
+      caveats-service users enable bob
+    """
     with_accounts(lambda accounts: accounts.enable(username, actor=OPERATOR))
     note(f"{username} may sign in again")
 
 
-@click.command
+@click.command(cls=Command)
 @_username
 @click.option("--force", is_flag=True, help="Do not ask.")
 def delete_user(*, username: str, force: bool) -> None:
-    """Delete an account with all it had. Nobody gets its name again. Revokes everything that was issued to it."""
+    """Delete an account with all it had. Nobody gets its name again. Revokes everything that was issued to it.
+
+    For example:
+
+      caveats-service users delete bob
+    """
     what = f"{username} with their labelled tokens, agents and places in groups"
     if not force and not agreed(f"Delete {what}? This cannot be undone."):
         wrong_usage(
@@ -136,16 +172,22 @@ def delete_user(*, username: str, force: bool) -> None:
     note(f"{username} is deleted, and the name is never given again; all their tokens are revoked")
 
 
-@click.command
+@click.command(cls=Command)
 @_username
 @click.option("--revoke", is_flag=True, help="Make the user an ordinary user again.")
 def set_admin(*, username: str, revoke: bool) -> None:
-    """Make a user an administrator, or an ordinary user again."""
+    """Make a user an administrator, or an ordinary user again.
+
+    For example:
+
+      caveats-service users admin alice
+      caveats-service users admin alice --revoke
+    """
     with_accounts(lambda accounts: accounts.set_admin(username, is_admin=not revoke, actor=OPERATOR))
     note(f"{username} is {'no longer ' if revoke else ''}an administrator")
 
 
-@click.command
+@click.command(cls=Command)
 @_username
 @json_option
 def list_tokens(*, username: str, as_json: bool) -> None:
@@ -153,6 +195,10 @@ def list_tokens(*, username: str, as_json: bool) -> None:
 
     These were issued with a note; nothing is stored about others. The last use is the last time that the service
     verified the token: apps that verify by themselves do not report it.
+
+    For example:
+
+      caveats-service users tokens alice
     """
 
     async def work(labels: LabelledTokens) -> Sequence[ListedToken]:
@@ -172,6 +218,7 @@ def list_tokens(*, username: str, as_json: bool) -> None:
             "last used": _last_use,
         },
         as_json=as_json,
+        none=f"{username} has no labelled tokens: those that were issued with a note",
     )
 
 
@@ -189,7 +236,7 @@ def _last_use(token: ListedToken) -> str:
     return minute(token.last_used_at)
 
 
-@click.command
+@click.command(cls=Command)
 @_username
 @click.argument("token_id", required=False)
 @click.option("--all", "everything", is_flag=True, help="Revoke everything that was issued to the user.")
@@ -198,6 +245,11 @@ def revoke_tokens(*, username: str, token_id: str | None, everything: bool) -> N
 
     One is a labelled token, and all copies of it; --all is everything that was issued to the user.
     The user may sign in again: to prevent that, see `users disable`.
+
+    For example:
+
+      caveats-service users revoke alice 01KAJ5M3W8E2RZ6V8Q4T0N9XCD
+      caveats-service users revoke alice --all
     """
     if (token_id is None) is not everything:
         wrong_usage("give the id of one token (see `caveats-service users tokens`), or --all")

@@ -6,7 +6,6 @@ shows the lines of the table in `app`.
 
 from __future__ import annotations
 
-import inspect
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class Command(click.Command):
-    """A command whose help is its docstring, line by line: examples are not wrapped."""
+class Command(shared.Command):
+    """A command that takes no empty value of an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does. Raises `BadParameter` for an option with an empty value: often a variable that is not set."""
@@ -31,15 +30,6 @@ class Command(click.Command):
             if is_empty and isinstance(parameter, click.Option) and parameter.name != "token":
                 raise click.BadParameter("it is empty: leave it out, or give it a value", ctx, parameter)
         return rest
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The docstring."""
-        with formatter.indentation():
-            _write_lines(formatter, inspect.cleandoc(self.help or ""))
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The text at the end."""
-        _write_lines(formatter, self.epilog)
 
 
 class DeferredCommand(shared.DeferredCommand):
@@ -90,11 +80,3 @@ class Program(CommandGroup):
 
             code = report(error, as_json=shared.wants_json(args, options))
         sys.exit(code if isinstance(code, int) else ExitCode.OK)
-
-
-def _write_lines(formatter: click.HelpFormatter, text: str | None) -> None:
-    if not text:
-        return
-    formatter.write_paragraph()
-    for line in text.splitlines():
-        formatter.write(f"{' ' * formatter.current_indent}{line}".rstrip() + "\n")

@@ -23,8 +23,7 @@ EXIT_CODES = """Exit codes:
   0  done
   1  anything that is not listed here
   2  wrong usage, or a value that the service does not accept
-  3  not signed in, or the token or the password is not accepted; a third party
-     wants to know who asks
+  3  not signed in, or the token or the password is not accepted; a third party wants to know who asks
   4  refused by caveats, or not permitted
   5  not found
   6  the service is busy or cannot be reached

@@ -81,6 +81,18 @@ def rows(pairs: Iterable[tuple[str, str | Text]]) -> Table:
     return grid
 
 
+def verdicts(judged: Iterable[tuple[Text, Text]]) -> Table:
+    """Words and what they are about, in two columns: a text that is broken into lines stays in its column."""
+    from rich.table import Table  # noqa: PLC0415  # imported when it draws
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, min_width=len("  refuses"))
+    grid.add_column(overflow="fold")
+    for word, about in judged:
+        grid.add_row(word, about)
+    return grid
+
+
 class Records:
     """Records under headings: a table, or on a terminal that is too narrow for it a line for each cell.
 

@@ -138,7 +138,13 @@ def register(
 @parameters.as_json
 @parameters.allow_http
 def list_(*, token: str | None, url: str | None, as_json: bool, allow_http: bool) -> None:
-    """List the registered verifiers. For administrators."""
+    """List the registered verifiers. For administrators.
+
+    For example:
+
+      caveats verifier list
+      caveats verifier list --json | jq -r '.[].verifier_id'
+    """
     with _client(token, url, allow_http=allow_http) as client:
         records = client.send(calls.list_verifiers())
     if as_json:

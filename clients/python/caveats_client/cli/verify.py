@@ -15,11 +15,13 @@ from caveats_client.cli import inputs, parameters
 from caveats_client.cli.commands import Command
 from caveats_client.cli.exit_codes import ExitCode
 from caveats_client.cli.output import data_json, renamed
-from caveats_client.cli.render import in_short, line, show
+from caveats_client.cli.render import in_short, line, show, styled, verdicts
 from caveats_client.cli.service import client_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from rich.text import Text
 
     from caveats_client.api.responses import Verification
 
@@ -158,10 +160,15 @@ def _pair(text: str) -> tuple[str, str]:
 def _show_verification(verification: Verification) -> None:
     word, style = ("granted", "bold green") if verification.granted else ("refused", "bold red")
     show(line((word, style), (f"  token {verification.token_id} of {verification.user}", "default")))
+    show(verdicts(_judged(verification)))
+
+
+def _judged(verification: Verification) -> Iterator[tuple[Text, Text]]:
     for caveat in verification.caveats:
         if caveat.satisfied:
             short, meaning = in_short(caveat.predicate)
-            show(line((f"  holds    {short}", "green"), (f"  {meaning}" if meaning else "", "")))
+            yield styled("  holds", "green"), line((short, "green"), (f"  {meaning}" if meaning else "", ""))
         else:
-            show(line(("  refuses  ", "red"), (f"{caveat.predicate} (added by the {caveat.added_by})", "")))
-            show(line((f"           {caveat.reason}; would pass: {caveat.hint}", "")))
+            said = styled(f"{caveat.predicate} (added by the {caveat.added_by})")
+            yield styled("  refuses", "red"), said
+            yield styled(""), styled(f"{caveat.reason}; would pass: {caveat.hint}")

@@ -27,6 +27,7 @@ from caveats_service.http.routes import (
     authorize,
     clients,
     console,
+    counts,
     feed,
     groups,
     keys,
@@ -103,11 +104,14 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/keys", keys.listing),
     ("POST", "/v1/keys/rotate", keys.rotate),
     ("POST", "/v1/keys/{key_id}/retire", keys.retire),
+    ("GET", "/v1/counts", counts.last_hour),
     ("GET", "/", console.index),
     ("GET", "/console/{file:path}", console.file),
     ("GET", "/healthz", ops.healthz),
     ("GET", "/readyz", ops.readyz),
 )
+UNCOUNTED = frozenset({"/", "/console/{file:path}", "/healthz", "/readyz"})
+"""What browsers load and what watches over the service asks is not the work that it does."""
 
 
 def create_app(
@@ -135,7 +139,10 @@ def create_app(
         finally:
             await runtime.stop()
 
-    endpoints = Router((method, path, endpoint(handler, runtime)) for method, path, handler in ROUTES)
+    endpoints = Router(
+        (method, path, endpoint(handler, runtime, counted=path not in UNCOUNTED))
+        for method, path, handler in ROUTES
+    )
     app = Starlette(
         lifespan=lifespan,
         exception_handlers={Exception: _problem},

@@ -25,6 +25,7 @@ from caveats_service.core.master_keys import MasterKeys
 from caveats_service.core.passwords import INTERACTIVE, PasswordHasher, PasswordProfile
 from caveats_service.core.rate_limit import RateLimiter
 from caveats_service.core.readiness import FailingWork, Readiness
+from caveats_service.core.request_counts import RequestCounts
 from caveats_service.core.revoking import Revoker
 from caveats_service.core.service_keys import ServiceKeys, load_service_keys
 from caveats_service.core.shared_limits import open_shared_limits
@@ -104,6 +105,7 @@ class ServiceRuntime:
             queue=settings.password_queue,
             min_length=settings.password_min_length,
         )
+        self.request_counts = RequestCounts(now())
         self.first_admin: FirstAdmin | None = None
         """The administrator that this very start made."""
         self.on_failure: Callable[[], None] = lambda: None

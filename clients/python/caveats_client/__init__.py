@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Issued,
         JudgedCaveat,
         KeyRecord,
+        MinuteCount,
         NewClientRecord,
         NotLive,
         RevocationEntry,
@@ -90,6 +91,7 @@ __all__ = [
     "Issued",
     "JudgedCaveat",
     "KeyRecord",
+    "MinuteCount",
     "NewClientRecord",
     "NotAuthenticated",
     "NotFound",
@@ -123,8 +125,8 @@ _NAMES = {
     """,
     "api.responses": """
         About AgentPage AgentRecord ClientPage ClientRecord DischargeInfo GroupPage GroupRecord Issued JudgedCaveat
-        KeyRecord NewClientRecord NotLive RevocationEntry RevocationPage Session TokenIdentity TokenPage TokenRecord
-        UserPage UserRecord Verification VerifierRecord
+        KeyRecord MinuteCount NewClientRecord NotLive RevocationEntry RevocationPage Session TokenIdentity TokenPage
+        TokenRecord UserPage UserRecord Verification VerifierRecord
     """,
     "api.tokens": "Token",
     "auth": "TokenAuth",

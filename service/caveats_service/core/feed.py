@@ -55,6 +55,18 @@ class Reader:
     """The registered verifier that it says it is. Static exports of the keys have none."""
 
 
+@dataclass(frozen=True, slots=True)
+class FeedProgress:
+    """How far a registered verifier has read the feed at this process."""
+
+    following: bool
+    """Whether it has a stream open here."""
+    last_read_at: datetime | None
+    """When it last was given a page; None if it was not since the process began."""
+    entries_behind: int | None
+    """So many it was not given yet."""
+
+
 @dataclass(eq=False, slots=True)
 class Subscriber:
     """One listener: the lines for it, in order. None: it was too slow, its key is gone, or the node stops."""
@@ -139,6 +151,10 @@ class Broadcast:
         """Whether a listener has said which verifier it is."""
         return any(one.reader.verifier_id for one in self._all())
 
+    def follows(self, verifier_id: str) -> bool:
+        """Whether this verifier listens."""
+        return any(one.reader.verifier_id == verifier_id for one in self._all())
+
     def _all(self) -> list[Subscriber]:
         return [one for listeners in self._subscribers.values() for one in listeners]
 
@@ -188,6 +204,8 @@ class RevocationFeed:
         self._taken_while_loading: list[caveats.Revocation] | None = None
         self._signing_keys: dict[str, AudienceKey] = {}
         self._removed_verifiers: frozenset[str] = frozenset()
+        self._read_by: dict[str, tuple[datetime, int]] = {}
+        """When each registered verifier last read, and up to which sequence."""
 
     @property
     def revocation_set(self) -> RevocationSet:
@@ -344,6 +362,18 @@ class RevocationFeed:
             self._readers[audience] -= 1
             if not self._readers[audience]:
                 del self._readers[audience]
+
+    def note_read(self, reader: Reader, upto: int) -> None:
+        """A reader has been given all entries up to this sequence. Only registered verifiers, which few are, are remembered."""
+        if reader.verifier_id is not None:
+            self._read_by[reader.verifier_id] = (self._now(), upto)
+
+    def progress(self, verifier_id: str) -> FeedProgress:
+        """How far a verifier has read here."""
+        following = self._broadcast.follows(verifier_id)
+        at, upto = self._read_by.get(verifier_id, (None, None))
+        behind = None if upto is None or self.head is None else max(0, self.head.upto - upto)
+        return FeedProgress(following, at, behind)
 
     def may_read(self, reader: Reader) -> bool:
         """Whether the key that a reader has shown still verifies, and it is no verifier that was removed, as far as known."""

@@ -31,6 +31,7 @@ from caveats.http import (
 )
 from caveats.kinds import parse_address
 from caveats_service.core import log
+from caveats_service.core.request_counts import Outcome
 from caveats_service.http.errors import problem_response
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from caveats_service.storage import User
 
 NO_STORE = {"Cache-Control": "no-store"}
+_REFUSALS = frozenset({401, 403, 407, 429})
+"""Statuses of a no. 407 is the 401 of bakery clients of version 0."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 _Model = TypeVar("_Model", bound=BaseModel)
 _Body = TypeVar("_Body")
@@ -57,6 +60,8 @@ class RequestContext:
         """When the request was whole: its head and, once that is read, its body. All is judged by this time."""
         self.body = b""
         """The bytes of the body, once it was read."""
+        self.refused = False
+        """Whether the answer is a no though its status is a 200: a verdict."""
         self.proven: tuple[PasswordCredential, User] | None = None
         """The password that was looked at already, with its user."""
 
@@ -244,8 +249,11 @@ def _too_large(most: int) -> Problem:
     return Problem(413, "too_large", f"a body has at most {most} bytes")
 
 
-def endpoint(handler: Handler, runtime: ServiceRuntime) -> ASGIApp:
-    """The endpoint as an ASGI app: run the handler, answer with its response or with the problem of its error."""
+def endpoint(handler: Handler, runtime: ServiceRuntime, *, counted: bool = True) -> ASGIApp:
+    """The endpoint as an ASGI app: run the handler, answer with its response or with the problem of its error.
+
+    `counted`: whether its requests are among those that `runtime.request_counts` counts.
+    """
 
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         request = RequestContext(Request(scope, receive, send), runtime)
@@ -253,9 +261,17 @@ def endpoint(handler: Handler, runtime: ServiceRuntime) -> ASGIApp:
             response = await handler(request)
         except Exception as error:  # noqa: BLE001  # the process edge: everything becomes one of the table's answers
             response = problem_response(request.explained(error))
+        if counted:
+            runtime.request_counts.add(_outcome(request, response.status_code), request.now)
         await response(scope, receive, send)
 
     return run
+
+
+def _outcome(request: RequestContext, status: int) -> Outcome:
+    if status >= 500:
+        return Outcome.FAILED
+    return Outcome.REFUSED if request.refused or status in _REFUSALS else Outcome.ANSWERED
 
 
 def to_json(body: object) -> bytes:

@@ -444,6 +444,24 @@ class RotateKeysRequest(Schema):
     now: bool = False
 
 
+@dataclass(slots=True, kw_only=True)
+class MinuteResponse:
+    """The requests of one minute. `requests`: all; `refused` and `failed` are among them."""
+
+    at: Moment
+    requests: int
+    refused: int
+    failed: int
+
+
+@dataclass(slots=True, kw_only=True)
+class CountsResponse:
+    """GET /v1/counts. `since`: when this process began to count."""
+
+    since: Moment
+    minutes: list[MinuteResponse]
+
+
 class EmptyRequest(Schema):
     """No members."""
 
@@ -458,7 +476,7 @@ class RegisterVerifierRequest(Schema):
 
 @dataclass(slots=True, kw_only=True)
 class VerifierResponse:
-    """An app that verifies locally. `service_public_key`: to be pinned."""
+    """An app that verifies locally. `service_public_key`: to be pinned. The last three: how it reads the feed at this process."""
 
     verifier_id: str
     audience: str
@@ -467,6 +485,9 @@ class VerifierResponse:
     service_public_key: str
     created_at: Moment
     revoked_at: Moment | None
+    following: bool = False
+    last_read_at: Moment | None = None
+    entries_behind: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)

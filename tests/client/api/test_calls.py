@@ -277,6 +277,7 @@ BUILT: list[tuple[str, Call[Any], str, str, dict[str, Any] | None, bool]] = [
         True,
     ),
     ("revoke a user", calls.revoke_user("bob"), "POST", "/v1/revocations", {"user": "bob"}, True),
+    ("counts", calls.list_counts(), "GET", "/v1/counts", None, True),
     ("keys", calls.list_keys(), "GET", "/v1/keys", None, True),
     ("rotate", calls.rotate_keys(), "POST", "/v1/keys/rotate", {}, True),
     ("rotate now", calls.rotate_keys(now=True), "POST", "/v1/keys/rotate", {"now": True}, True),

@@ -403,6 +403,11 @@ def get_verifier_keys(verifier_id: str) -> Call[bytes]:
 # Master keys, for administrators
 
 
+def list_counts() -> Call[tuple[responses.MinuteCount, ...]]:
+    """The requests of each minute of the last hour, oldest first, at the process that answers. For administrators."""
+    return Call("GET", "/v1/counts", rows_of("minutes", responses.MinuteCount.read))
+
+
 def list_keys() -> Call[tuple[responses.KeyRecord, ...]]:
     """The states of all master keys."""
     return Call("GET", "/v1/keys", rows_of("keys", responses.KeyRecord.read))

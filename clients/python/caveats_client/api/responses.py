@@ -287,6 +287,12 @@ class VerifierRecord(Body):
     service_public_key: str
     created_at: datetime
     revoked_at: datetime | None
+    following: bool = False
+    """Whether it has a stream of the feed open, at the process that answers."""
+    last_read_at: datetime | None = None
+    """When it was last given a page of the feed there."""
+    entries_behind: int | None = None
+    """How many entries of the feed it was not given yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +306,16 @@ class KeyRecord(Body):
     verifying_since: datetime | None
     retire_after: datetime | None
     retired_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteCount(Body):
+    """The requests that one process of the service has answered in a minute. `refused` and `failed` are among `requests`."""
+
+    at: datetime
+    requests: int
+    refused: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,8 @@ async def _events(feed: RevocationFeed, reader: Reader, after: int, epoch: int |
                 yield _event(line, page)
             async for line in subscriber.follow():
                 yield f"event: page\ndata: {line}\n\n"
+                if subscriber.lines.empty() and feed.head is not None:
+                    feed.note_read(reader, feed.head.upto)
         finally:
             feed.leave(subscriber)
 
@@ -128,6 +130,7 @@ async def _sealed_pages(
         if not feed.may_read(reader):
             return
         yield page, seal_text(rows_text(page, rows), feed.signing_key(reader.audience))
+        feed.note_read(reader, page.upto)
 
 
 async def _gzipped(lines: AsyncIterator[str]) -> AsyncIterator[bytes]:

@@ -88,6 +88,7 @@ def _id(request: RequestContext) -> str:
 
 def verifier_response(request: RequestContext, app: VerifierApp) -> schemas.VerifierResponse:
     """A verifier, with what it has to pin."""
+    progress = request.runtime.feed.progress(app.verifier_id)
     return schemas.VerifierResponse(
         verifier_id=app.verifier_id,
         audience=app.audience,
@@ -96,4 +97,7 @@ def verifier_response(request: RequestContext, app: VerifierApp) -> schemas.Veri
         service_public_key=encode_base64(request.runtime.service_keys.box.public_key),
         created_at=app.created_at,
         revoked_at=app.revoked_at,
+        following=progress.following,
+        last_read_at=progress.last_read_at,
+        entries_behind=progress.entries_behind,
     )

@@ -27,9 +27,11 @@ async def verify(request: RequestContext) -> Response:
     asked = hashlib.sha256(request.body).hexdigest()
     if isinstance(body, schemas.VerifyManyRequest):
         results = [await _judged(request, each) for each in body.tokens]
+        request.refused = not all(each.granted for each in results)
         return reply(schemas.VerifyManyResponse(results=results, request_sha256=asked))
     verdict = await _judge(request, body)
     verdict.request_sha256 = asked
+    request.refused = not verdict.granted
     return reply(verdict)
 
 

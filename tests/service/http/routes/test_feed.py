@@ -274,3 +274,31 @@ def test_a_stream_ends_on_every_node_when_its_verifier_is_removed_and_none_begin
         for client in clients:
             for verifier in (gone, other, "nobody", "'"):
                 assert problem(client.get(url, headers=asked(verifier))) == (403, "forbidden")
+
+
+def progress(service: Service, verifier_id: str) -> tuple[bool, bool, int | None]:
+    """Whether the verifier follows, whether it has read at all, and how many entries it lacks."""
+    with service.client(headers=ADMIN) as http:
+        rows = http.get("/v1/verifiers").json()["verifiers"]
+    row = next(row for row in rows if row["verifier_id"] == verifier_id)
+    return row["following"], row["last_read_at"] is not None, row["entries_behind"]
+
+
+def test_the_list_of_verifiers_says_how_far_each_has_read(own: Service) -> None:
+    mine, other = register(own, "photos"), register(own, "photos")
+    user = new_user(own)
+    named = {**reader(own, "photos"), "X-Feed-Verifier": mine}
+    with own.client() as http:
+        assert progress(own, mine) == (False, False, None)
+        assert http.get("/v1/revocations/feed?audience=photos", headers=named).status_code == 200
+        assert progress(own, mine) == (False, True, 0)
+        body = {"user": user.username}
+        assert http.post("/v1/revocations", json=body, headers=bearer(user.token())).status_code == 201
+        until(lambda: progress(own, mine) == (False, True, 1))
+        events = {**reader(own, "photos"), "X-Feed-Verifier": mine, "Accept": "text/event-stream"}
+        with http.stream("GET", "/v1/revocations/feed?audience=photos", headers=events) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            until(lambda: progress(own, mine) == (True, True, 0))
+    until(lambda: progress(own, mine)[0] is False)
+    assert progress(own, other) == (False, False, None)

@@ -135,15 +135,34 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python.parent
 
 
+def files_in(folder: Path) -> Iterator[Path]:
+    """Every file below it, through links as well."""
+    for where, _, names in os.walk(folder, followlinks=True):
+        yield from (Path(where, name) for name in names)
+
+
 def test_it_holds_every_file_of_the_three_packages_and_nothing_else(wheel: Path) -> None:
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     written = {
         f"{package}/{path.relative_to(folder).as_posix()}"
         for package, folder in PACKAGES.items()
-        for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        for path in files_in(folder)
+        if "__pycache__" not in path.parts
     }
     assert held == written
+
+
+def test_the_consoles_pages_come_along_with_the_client_that_they_run(wheel: Path) -> None:
+    """In the checkout `client` is a link to the JavaScript client's modules; here they are files."""
+    held = zipfile.ZipFile(wheel).namelist()
+    console = "caveats_service/console"
+    assert {f"{console}/{name}" for name in ("index.html", "style.css", "admin/keys.js")} <= set(held)
+    modules = (ROOT / "clients" / "javascript" / "src").rglob("*.js")
+    names = {
+        f"{console}/client/{path.relative_to(ROOT / 'clients/javascript/src').as_posix()}" for path in modules
+    }
+    assert f"{console}/client/index.js" in names
+    assert names <= set(held)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -99,6 +99,13 @@ def test_a_file_is_sent_compressed_and_once(http: httpx.Client, file: str) -> No
     assert http.get(url, headers={"If-None-Match": '"other"'}).status_code == 200
 
 
+def test_the_clients_modules_are_served_beside_the_pages(http: httpx.Client) -> None:
+    for name in ("client/index.js", "client/token/wire.js"):
+        answer = http.get(f"/console/{name}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+
+
 @pytest.mark.parametrize(
     "name",
     [

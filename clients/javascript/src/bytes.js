@@ -15,10 +15,6 @@ const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 let encoder;
 /** @type {TextDecoder | undefined} */
 let decoder;
-/** @type {Uint8Array | undefined} */
-let sextets;
-/** @type {Uint32Array | undefined} */
-let remainders;
 
 /**
  * The UTF-8 of a text. Half a surrogate pair becomes U+FFFD: whoever signs a text looks for one first.
@@ -58,7 +54,7 @@ export function escapedText(bytes) {
     const first = bytes[at];
     const size = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
     const character = text(bytes.subarray(at, at + size));
-    out += character ?? `\\x${hex(bytes.subarray(at, at + 1))}`;
+    out += character ?? `\\x${first.toString(16)}`;
     at += character === undefined ? 1 : size;
   }
   return out;
@@ -72,17 +68,13 @@ export function escapedText(bytes) {
  */
 export function encodeBase64(bytes) {
   let out = "";
-  let at = 0;
-  for (; at + 2 < bytes.length; at += 3) {
-    const three = (bytes[at] << 16) | (bytes[at + 1] << 8) | bytes[at + 2];
-    out += ALPHABET[three >> 18] + ALPHABET[(three >> 12) & 63] + ALPHABET[(three >> 6) & 63] + ALPHABET[three & 63];
+  let held = 0;
+  let bits = 0;
+  for (const byte of bytes) {
+    held = (held << 8) | byte;
+    for (bits += 8; bits > 5; ) out += ALPHABET[(held >> (bits -= 6)) & 63];
   }
-  const rest = bytes.length - at;
-  if (rest) {
-    const two = (bytes[at] << 8) | (rest > 1 ? bytes[at + 1] : 0);
-    out += ALPHABET[two >> 10] + ALPHABET[(two >> 4) & 63] + (rest > 1 ? ALPHABET[(two << 2) & 63] : "");
-  }
-  return out;
+  return bits ? out + ALPHABET[(held << (6 - bits)) & 63] : out;
 }
 
 /**
@@ -92,20 +84,21 @@ export function encodeBase64(bytes) {
  * @returns {Bytes}
  */
 export function decodeBase64(encoded) {
-  sextets ??= Uint8Array.from({ length: 128 }, (_, code) => ALPHABET.indexOf(String.fromCharCode(code)));
-  const size = encoded.length;
-  const out = new Uint8Array((size * 3) >> 2);
+  const out = [];
+  let held = 0;
   let bits = 0;
-  let bad = size % 4 === 1 || !size ? 128 : 0;
-  for (let from = 0, to = 0; from < size; from++) {
-    const sextet = sextets[encoded.charCodeAt(from)] ?? 255;
-    bad |= sextet & 128;
-    bits = (bits << 6) | sextet;
-    if (from & 3) out[to++] = bits >> (6 - 2 * (from & 3));
+  let bad = 0;
+  for (const character of encoded) {
+    const sextet = ALPHABET.indexOf(character);
+    bad |= sextet;
+    held = (held << 6) | sextet;
+    bits += 6;
+    if (bits > 7) out.push((held >> (bits -= 8)) & 255);
   }
-  const spare = (size * 6) & 7;
-  if (bad || bits & ((1 << spare) - 1)) throw new MalformedToken("not base64url without padding");
-  return out;
+  if (bad < 0 || bits > 5 || held & ((1 << bits) - 1) || !out.length) {
+    throw new MalformedToken("not a token: one begins with cav1_, or is base64url without padding");
+  }
+  return Uint8Array.from(out);
 }
 
 /**
@@ -164,12 +157,11 @@ export function same(left, right) {
  * @returns {string}
  */
 export function checksum(ascii) {
-  remainders ??= Uint32Array.from({ length: 256 }, (_, remainder) => {
-    for (let bit = 0; bit < 8; bit++) remainder = (remainder >>> 1) ^ (remainder & 1 ? 0xedb88320 : 0);
-    return remainder;
-  });
   let crc = -1;
-  for (let at = 0; at < ascii.length; at++) crc = (crc >>> 8) ^ remainders[(crc ^ ascii.charCodeAt(at)) & 255];
+  for (let at = 0; at < ascii.length; at++) {
+    crc ^= ascii.charCodeAt(at);
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 && 0xedb88320);
+  }
   let rest = ~crc >>> 0;
   let digits = "";
   for (let place = 0; place < 6; place++) {

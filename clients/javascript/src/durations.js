@@ -8,8 +8,8 @@
 
 import { MalformedDuration } from "./errors.js";
 
-const FORM = /^(?:(0|[1-9][0-9]{0,9})w)?(?:(0|[1-9][0-9]{0,9})d)?(?:(0|[1-9][0-9]{0,9})h)?(?:(0|[1-9][0-9]{0,9})m)?(?:(0|[1-9][0-9]{0,9})s?)?$/;
-const SECONDS = [604800, 86400, 3600, 60, 1];
+const COUNT = "(0|[1-9][0-9]{0,9})";
+const UNITS = { w: 604800, d: 86400, h: 3600, m: 60, s: 1 };
 const LONGEST = 36500 * 86400;
 
 /**
@@ -20,13 +20,13 @@ const LONGEST = 36500 * 86400;
  * @returns {number}
  */
 export function parseDuration(duration) {
-  const found = FORM.exec(typeof duration === "number" || typeof duration === "string" ? String(duration) : "");
-  if (!found || !found[0] || /[a-z]\d+$/.test(found[0])) {
-    throw new MalformedDuration(
-      "a duration is whole seconds (900), or a whole number with s, m, h, d or w (90s, 15m, 8h, 30d, 1w), or several, the largest first (1h30m)",
-    );
+  const text = typeof duration === "number" ? `${duration}s` : String(duration).replace(/^[0-9]+$/, "$&s");
+  const form = Object.keys(UNITS).map((unit) => `(?:${COUNT}${unit})?`);
+  const found = new RegExp(`^${form.join("")}$`).exec(text);
+  if (!text || !found) {
+    throw new MalformedDuration("a duration is whole seconds (900), or such as 90s, 15m, 8h, 30d, 1w, 1h30m");
   }
-  const seconds = SECONDS.reduce((sum, unit, place) => sum + unit * Number(found[place + 1] ?? 0), 0);
+  const seconds = Object.values(UNITS).reduce((sum, unit, place) => sum + unit * Number(found[place + 1] ?? 0), 0);
   if (seconds > LONGEST) throw new MalformedDuration("a duration is at most 36500d");
   return seconds;
 }

@@ -8,6 +8,7 @@ export * from "./errors.js";
 export { LIMITS } from "./limits.js";
 export { decode, decodeBundle, encode } from "./token/bundle.js";
 export { decodeAny, decodeBytes } from "./token/legacy.js";
+export { encodeBinary as encodeBytes } from "./token/wire.js";
 export { issueTime, parseIdentifier } from "./token/identifier.js";
 export { mint } from "./token/macaroon.js";
 export { attenuate } from "./attenuate.js";

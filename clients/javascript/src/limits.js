@@ -1,8 +1,10 @@
 /**
- * How much of anything a token may hold. Knows only numbers.
+ * How much of anything a token may hold. Knows only numbers and their error.
  *
  * @module
  */
+
+import { LimitExceeded } from "./errors.js";
 
 /**
  * Bounds that are checked before any HMAC is computed. Sizes in characters of text, or in bytes.
@@ -27,3 +29,14 @@ export const LIMITS = {
   discharges: 16,
   depth: 8,
 };
+
+/**
+ * Throws `LimitExceeded` if there are more than a limit allows. `cause` has its name.
+ *
+ * @param {keyof Limits} limit
+ * @param {number} count
+ * @param {Limits} limits
+ */
+export function atMost(limit, count, limits) {
+  if (count > limits[limit]) throw new LimitExceeded(`too large: ${limit} is at most ${limits[limit]}, not ${count}`, { limit });
+}

@@ -19,7 +19,7 @@
  */
 
 import { checkValue, isKind, nameOf, parsePredicate, quoted } from "./base.js";
-import { isInside, parseAddress, parseHost, pathCovers, plainPath, writeAddress } from "./facts.js";
+import { isInside, parseAddress, parseHost, pathCovers, plainPath } from "./facts.js";
 import { parseScope, scopeCovers } from "./scopes.js";
 import { METHOD, STANDARD, allowedMethods } from "./standard.js";
 import { writeMoment } from "./values.js";
@@ -162,7 +162,7 @@ const CHECKS = {
     const address = parseAddress(clientIp);
     if (!address) return { reason: "the request's client address is not an IP address", hint };
     const inside = networks.some((/** @type {import("./facts.js").Network} */ network) => isInside(network, address));
-    return met(inside, `the client's address is ${writeAddress(address)}`, hint);
+    return met(inside, `the client's address is ${address.text}`, hint);
   },
   note: () => true,
   renewed: () => true,

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { text as textOf, unhex } from "../bytes.js";
 import { MalformedCaveat } from "../errors.js";
 import { quoted } from "./base.js";
 
@@ -53,13 +52,14 @@ export function pathPattern(pattern) {
  * @returns {string | undefined}
  */
 function decodedPath(path) {
-  let plain = true;
-  const decoded = path.replace(/(?:%[0-9A-Fa-f]{2})+/g, (escapes) => {
-    const characters = textOf(unhex(escapes.replaceAll("%", ""))) ?? "/";
-    plain &&= !/[\0-\x1f!-\x7f]/.test(characters);
-    return characters;
-  });
-  return plain && !decoded.includes("%") ? decoded : undefined;
+  let decoded = "%";
+  try {
+    decoded = path.replace(/(?:%[0-9A-Fa-f]{2})+/g, (escapes) => {
+      const characters = decodeURIComponent(escapes);
+      return /[\0-\x1f!-\x7f]/.test(characters) ? "%" : characters;
+    });
+  } catch {} // not UTF-8
+  return decoded.includes("%") ? undefined : decoded;
 }
 
 /**
@@ -121,106 +121,91 @@ export function parseHost(text) {
 // Addresses
 
 /**
- * The 4 or 16 bytes of an address; 4 for an IPv4 address mapped into IPv6. Undefined for no address, or one with a zone.
+ * An address: its one text (RFC 5952, section 4; all groups in hexadecimal), and its bits as a text of 0 and 1.
+ *
+ * @typedef {object} Address
+ * @property {string} text
+ * @property {string} bits 32 or 128
+ */
+
+/** Of the bits of an IPv4 address that is mapped into IPv6. */
+const MAPPED = /^0{80}1{16}/;
+
+/**
+ * The address in a text; an IPv4 address if it is one mapped into IPv6. Undefined for no address, or one with a zone.
  *
  * @param {string} text
- * @returns {number[] | undefined}
+ * @returns {Address | undefined}
  */
 export function parseAddress(text) {
-  const bytes = text.length <= 45 ? addressBytes(text) : undefined;
-  return bytes && isMapped(bytes) ? bytes.slice(12) : bytes;
+  const address = text.length <= 45 ? addressIn(text) : undefined;
+  if (!address || !MAPPED.test(address.bits)) return address;
+  const bits = address.bits.slice(96);
+  return { bits, text: [0, 8, 16, 24].map((at) => parseInt(bits.slice(at, at + 8), 2)).join(".") };
 }
 
 /**
- * @param {string} text
- * @returns {number[] | undefined}
- */
-function addressBytes(text) {
-  const last = /[^:]*$/.exec(text)?.[0] ?? "";
-  const dotted = last.split(".");
-  const tail = dotted.length === 4 && dotted.every((one) => /^(?:0|[1-9][0-9]{0,2})$/.test(one)) ? dotted.map(Number) : [];
-  if (tail.some((byte) => byte > 255)) return undefined;
-  if (last === text) return tail.length ? tail : undefined;
-  // An IPv4 address at the end stands for two groups.
-  const groups = `${text.slice(0, -last.length || undefined)}${tail.length ? "0:0" : last}`;
-  const [left, right, more] = groups.split("::").map((side) => (side ? side.split(":") : []));
-  const missing = 8 - left.length - (right?.length ?? 0);
-  if (more || (right ? missing < 1 : missing)) return undefined;
-  const all = [...left, ...Array(missing).fill("0"), ...(right ?? [])];
-  if (!all.every((group) => /^[0-9a-fA-F]{1,4}$/.test(group))) return undefined;
-  const bytes = all.flatMap((group) => [parseInt(group, 16) >> 8, parseInt(group, 16) & 255]);
-  return tail.length ? [...bytes.slice(0, 12), ...tail] : bytes;
-}
-
-/**
- * @param {number[]} bytes
- * @returns {boolean}
- */
-function isMapped(bytes) {
-  return bytes.length === 16 && bytes.every((byte, at) => at > 11 || byte === (at < 10 ? 0 : 255));
-}
-
-/**
- * The one text of an address (RFC 5952, section 4; all groups in hexadecimal).
+ * The address in a text, as the URL parser of the platform reads a host (WHATWG URL, section 3.5).
  *
- * @param {number[]} bytes 4 or 16
+ * @param {string} text
+ * @returns {Address | undefined}
+ */
+function addressIn(text) {
+  const six = text.includes(":");
+  if (!/^[0-9A-Fa-f.:]+$/.test(text) || !URL.canParse(six ? `http://[${text}]` : `http://${text}`)) return undefined;
+  if (!six) {
+    const { hostname } = new URL(`http://${text}`);
+    return hostname === text ? { text, bits: bitsOf(text.split("."), 10, 8) } : undefined;
+  }
+  const one = new URL(`http://[${text}]`).hostname.slice(1, -1);
+  const [left, right] = one.split("::").map((side) => side.split(":").filter(Boolean));
+  const zeros = Array(8 - left.length - (right?.length ?? 0)).fill("0");
+  return { text: one, bits: bitsOf([...left, ...zeros, ...(right ?? [])], 16, 16) };
+}
+
+/**
+ * @param {string[]} numbers
+ * @param {number} base
+ * @param {number} size bits of each
  * @returns {string}
  */
-export function writeAddress(bytes) {
-  if (bytes.length === 4) return bytes.join(".");
-  const groups = Array.from({ length: 8 }, (_, at) => ((bytes[2 * at] << 8) | bytes[2 * at + 1]).toString(16)).join(":");
-  const runs = groups.match(/\b0(?::0)+\b/g) ?? [];
-  const longest = runs.reduce((best, one) => (one.length > best.length ? one : best), "");
-  return longest ? groups.replace(new RegExp(`(^|:)${longest}(:|$)`), "::") : groups;
+function bitsOf(numbers, base, size) {
+  return numbers.map((one) => parseInt(one, base).toString(2).padStart(size, "0")).join("");
 }
 
 /**
- * A network: the bytes of its first address, and how many bits all of its addresses share.
+ * The network or address in a word, in canonical form only: the bits that all of its addresses share, and how many bits
+ * these have. Throws `MalformedCaveat`.
  *
  * @typedef {object} Network
- * @property {number[]} bytes
- * @property {number} bits
- */
-
-/**
- * The network or address in a word, in canonical form only. Throws `MalformedCaveat`.
+ * @property {string} shared
+ * @property {number} size 32 or 128
  *
  * @param {string} word
  * @returns {Network}
  */
 export function parseNetwork(word) {
-  const [address, prefix] = /^([^/]*)(?:\/([0-9]+))?$/.exec(word)?.slice(1) ?? [""];
+  const [text, prefix, more] = word.split("/");
   if (word.includes("%")) throw new MalformedCaveat("an address must have no zone, which only one machine knows");
-  const bytes = addressBytes(address) ?? [];
-  const network = { bytes, bits: Number(prefix ?? bytes.length * 8) };
-  if (bytes.length && network.bits <= bytes.length * 8 && bytes.every((byte, at) => !(byte & ~maskOf(network, at)))) {
-    if (isMapped(bytes)) throw new MalformedCaveat("a mapped IPv4 network is written as IPv4");
-    const written = writeAddress(bytes);
-    if (word === (prefix === undefined ? written : `${written}/${network.bits}`)) return network;
+  const address = addressIn(text);
+  const size = address?.bits.length ?? 0;
+  const length = /^[0-9]+$/.test(prefix ?? "0") && more === undefined ? Number(prefix ?? size) : NaN;
+  if (address && length <= size && !address.bits.slice(length).includes("1")) {
+    if (MAPPED.test(address.bits)) throw new MalformedCaveat("a mapped IPv4 network is written as IPv4");
+    if (word === (prefix === undefined ? address.text : `${address.text}/${length}`)) {
+      return { shared: address.bits.slice(0, length), size };
+    }
   }
   throw new MalformedCaveat(`not an address or network in canonical form: ${quoted(word)}`);
-}
-
-/**
- * The bits of a network's mask in one of the bytes.
- *
- * @param {Network} network
- * @param {number} at
- * @returns {number}
- */
-function maskOf({ bits }, at) {
-  return (0xff00 >> Math.max(0, Math.min(8, bits - 8 * at))) & 255;
 }
 
 /**
  * Whether an address is inside a network.
  *
  * @param {Network} network
- * @param {number[]} address
+ * @param {Address} address
  * @returns {boolean}
  */
-export function isInside(network, address) {
-  return (
-    address.length === network.bytes.length && address.every((byte, at) => !((byte ^ network.bytes[at]) & maskOf(network, at)))
-  );
+export function isInside({ shared, size }, { bits }) {
+  return bits.length === size && bits.startsWith(shared);
 }

@@ -85,9 +85,8 @@ export function intersectScopes(left, right) {
  */
 function* meets(deeper, wider) {
   let left = 2 * MOST_PATTERNS;
-  const known = new Set(wider.map((other) => other.text));
   for (const pattern of deeper) {
-    if (isCovered(pattern, known)) {
+    if (wider.some((other) => scopeCovers(other, pattern))) {
       yield pattern;
       continue;
     }
@@ -100,20 +99,6 @@ function* meets(deeper, wider) {
       }
     }
   }
-}
-
-/**
- * Whether one of the known patterns covers this one. Looks up texts: an intersection asks this hundreds of times.
- *
- * @param {ScopePattern} pattern
- * @param {Set<string>} known
- * @returns {boolean}
- */
-function isCovered({ resource, below, action }, known) {
-  if (known.has("*") && scopeCovers(parseScope("*"), { resource, below, action, text: "" })) return true;
-  return ancestors(resource).some((up) =>
-    [action, "*"].some((kept) => known.has(`${up}:${kept}`) || ((below || up !== resource) && known.has(`${up}/*:${kept}`))),
-  );
 }
 
 /**
@@ -134,28 +119,22 @@ function ancestors(resource) {
  * @returns {ScopePattern[]}
  */
 export function reduceScopes(patterns) {
+  // A pattern comes before those that it covers, and equal ones cover each other.
+  const order = [...patterns].sort(by(({ resource, below, action }) => `${resource} ${Number(below)} ${action}`));
   /** @type {ScopePattern[]} */
   const kept = [];
-  const known = new Set();
-  const order = [...patterns].sort(
-    (one, other) =>
-      compare(one.resource, other.resource) || Number(one.below) - Number(other.below) || compare(one.action, other.action),
-  );
   for (const pattern of order) {
-    // A pattern comes before those that it covers, and equal ones cover each other.
-    if (isCovered(pattern, known)) continue;
-    if (kept.length === MOST_PATTERNS) break;
-    kept.push(pattern);
-    known.add(pattern.text);
+    if (kept.length < MOST_PATTERNS && !kept.some((one) => scopeCovers(one, pattern))) kept.push(pattern);
   }
-  return kept.sort((one, other) => compare(one.text, other.text));
+  return kept.sort(by(({ text }) => text));
 }
 
 /**
- * @param {string} one
- * @param {string} other
- * @returns {number}
+ * An order of patterns: that of their texts, in ASCII.
+ *
+ * @param {(pattern: ScopePattern) => string} text
+ * @returns {(one: ScopePattern, other: ScopePattern) => number}
  */
-function compare(one, other) {
-  return one < other ? -1 : one > other ? 1 : 0;
+function by(text) {
+  return (one, other) => Number(text(one) > text(other)) - Number(text(one) < text(other));
 }

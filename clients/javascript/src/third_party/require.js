@@ -5,9 +5,9 @@
  */
 
 import { concat } from "../bytes.js";
-import { LimitExceeded, MalformedToken } from "../errors.js";
+import { MalformedToken } from "../errors.js";
 import { run } from "../hmac.js";
-import { LIMITS } from "../limits.js";
+import { LIMITS, atMost } from "../limits.js";
 import { derive } from "../token/chain.js";
 import { append, checkRootKey } from "../token/macaroon.js";
 import { sealSecretbox } from "./secretbox.js";
@@ -28,7 +28,7 @@ import { sealSecretbox } from "./secretbox.js";
  */
 export async function requireDischarge(macaroon, { location, key, ticket, nonce }, { hmac, limits = LIMITS } = {}) {
   if (/\p{Cs}/u.test(location)) throw new MalformedToken("a location must be text that UTF-8 can encode");
-  if (ticket.length > limits.ticket) throw new LimitExceeded(`a ticket has at most ${limits.ticket} bytes`);
+  atMost("ticket", ticket.length, limits);
   const own = nonce ?? crypto.getRandomValues(new Uint8Array(24));
   checkRootKey(key);
   return run(

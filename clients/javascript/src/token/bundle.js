@@ -4,8 +4,8 @@
  * @module
  */
 
-import { LimitExceeded, MalformedToken } from "../errors.js";
-import { LIMITS } from "../limits.js";
+import { MalformedToken } from "../errors.js";
+import { LIMITS, atMost } from "../limits.js";
 import { decodeText, encodeText } from "./wire.js";
 
 /** @typedef {import("../limits.js").Limits} Limits */
@@ -33,11 +33,10 @@ export function decode(text, { limits = LIMITS } = {}) {
  */
 export function decodeBundle(text, { limits = LIMITS, decode: read = decode } = {}) {
   if (typeof text !== "string") throw new MalformedToken("a token is text");
-  if (text.length > limits.bundleText) {
-    throw new LimitExceeded(`a bundle has at most ${limits.bundleText} characters`);
-  }
+  atMost("bundleText", text.length, limits);
   const parts = text.startsWith("{") ? [text] : text.split("."); // in JSON a dot separates nothing
-  const [macaroon, ...discharges] = checkCount(parts, limits).map((part) => read(part, { limits }));
+  atMost("discharges", parts.length - 1, limits);
+  const [macaroon, ...discharges] = parts.map((part) => read(part, { limits }));
   return { macaroon, discharges };
 }
 
@@ -62,23 +61,8 @@ export function encode(token) {
 export function bundleOf(token, limits = LIMITS) {
   if (typeof token === "string") return decodeBundle(token, { limits });
   if ("macaroon" in token) {
-    checkCount([token.macaroon, ...token.discharges], limits);
+    atMost("discharges", token.discharges.length, limits);
     return token;
   }
   return { macaroon: token, discharges: [] };
-}
-
-/**
- * `parts` themselves, a macaroon and its discharges, if they are not too many. Throws `LimitExceeded`.
- *
- * @template T
- * @param {T[]} parts
- * @param {Limits} limits
- * @returns {T[]}
- */
-function checkCount(parts, limits) {
-  if (parts.length - 1 > limits.discharges) {
-    throw new LimitExceeded(`a bundle has at most ${limits.discharges} discharges`);
-  }
-  return parts;
 }

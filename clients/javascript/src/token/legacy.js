@@ -8,9 +8,9 @@
 
 import { concat, decodeBase64, text as textOf, unhex, utf8 } from "../bytes.js";
 import { MalformedToken } from "../errors.js";
-import { LIMITS } from "../limits.js";
+import { LIMITS, atMost } from "../limits.js";
 import { macaroonOf } from "./macaroon.js";
-import { checkCaveat, checkText, decodeBinary, decodeText, tooManyCaveats } from "./wire.js";
+import { checkCaveat, checkText, decodeBinary, decodeText } from "./wire.js";
 
 /** @typedef {import("../bytes.js").Bytes} Bytes */
 /** @typedef {import("../limits.js").Limits} Limits */
@@ -40,7 +40,7 @@ export function decodeAny(text, { limits = LIMITS } = {}) {
  */
 export function decodeBytes(data, { limits = LIMITS } = {}) {
   if (!(data instanceof Uint8Array)) throw new MalformedToken("a binary token is bytes");
-  checkText("x".repeat(Math.min(data.length, limits.tokenText + 1)), limits);
+  atMost("tokenText", data.length, limits);
   const own = concat(data);
   return own[0] === 2 ? decodeBinary(own, limits, true) : decodeVersion1(own, limits);
 }
@@ -99,7 +99,7 @@ function* packetsOf(data) {
  */
 function checked(location, identifier, caveats, signature, limits) {
   if (signature.length !== 32) throw new MalformedToken("a signature has 32 bytes");
-  if (caveats.length > limits.caveats) throw tooManyCaveats(limits);
+  atMost("caveats", caveats.length, limits);
   const read = caveats.map(({ location: where, first, vid }) =>
     checkCaveat(where && located(where), first, vid, limits),
   );

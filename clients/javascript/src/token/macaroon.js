@@ -4,10 +4,10 @@
  * @module
  */
 
-import { InvalidKey, LimitExceeded, MalformedToken } from "../errors.js";
+import { InvalidKey, MalformedToken } from "../errors.js";
 import { utf8 } from "../bytes.js";
 import { run } from "../hmac.js";
-import { LIMITS } from "../limits.js";
+import { LIMITS, atMost } from "../limits.js";
 import { derive, extend } from "./chain.js";
 
 /** @typedef {import("../bytes.js").Bytes} Bytes */
@@ -65,12 +65,10 @@ export function macaroonOf(location, identifier, caveats, signature) {
  */
 export function* append(macaroon, caveats, limits) {
   for (const caveat of caveats) {
-    if (caveat instanceof Uint8Array && caveat.length > limits.predicate) {
-      throw new LimitExceeded(`a predicate has at most ${limits.predicate} bytes`);
-    }
+    if (caveat instanceof Uint8Array) atMost("predicate", caveat.length, limits);
   }
   const all = [...macaroon.caveats, ...caveats];
-  if (all.length > limits.caveats) throw new LimitExceeded(`a macaroon has at most ${limits.caveats} caveats`);
+  atMost("caveats", all.length, limits);
   let { signature } = macaroon;
   for (const caveat of caveats) signature = yield* extend(signature, caveat);
   return macaroonOf(macaroon.location, macaroon.identifier, all, signature);

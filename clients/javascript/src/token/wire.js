@@ -9,8 +9,8 @@
  */
 
 import { checksum, concat, decodeBase64, encodeBase64, text as textOf, utf8 } from "../bytes.js";
-import { DamagedToken, LimitExceeded, MalformedToken } from "../errors.js";
-import { LIMITS } from "../limits.js";
+import { DamagedToken, MalformedToken } from "../errors.js";
+import { LIMITS, atMost } from "../limits.js";
 import { macaroonOf } from "./macaroon.js";
 
 /** @typedef {import("../bytes.js").Bytes} Bytes */
@@ -88,13 +88,7 @@ export function decodeText(text, limits = LIMITS) {
   checkText(text, limits);
   if (/[^\0-\x7f]/.test(text)) throw new MalformedToken("a token text is ASCII");
   if (!text.startsWith(PREFIX)) {
-    let bare;
-    try {
-      bare = decodeBase64(text);
-    } catch (cause) {
-      throw new MalformedToken("not a token: one begins with cav1_, or is base64url without padding", cause);
-    }
-    return decodeBinary(bare, limits, true);
+    return decodeBinary(decodeBase64(text), limits, true);
   }
   if (text.slice(-6) !== checksum(text.slice(0, -6))) {
     throw new DamagedToken("the token's checksum does not match: it was cut off or mistyped");
@@ -110,13 +104,11 @@ export function decodeText(text, limits = LIMITS) {
  */
 export function checkText(text, limits) {
   if (typeof text !== "string") throw new MalformedToken("a token is text");
-  if (text.length > limits.tokenText) {
-    throw new LimitExceeded(`a token text has at most ${limits.tokenText} characters`);
-  }
+  atMost("tokenText", /** @type {string} */ (text).length, limits);
 }
 
 /**
- * The macaroon in a version 2 binary. Throws `MalformedToken`, `LimitExceeded`.
+ * The macaroon in a version 2 binary. Throws `MalformedToken`, which says at which byte, and `LimitExceeded`.
  *
  * @param {Bytes} data it is not copied
  * @param {Limits} [limits]
@@ -125,12 +117,15 @@ export function checkText(text, limits) {
  */
 export function decodeBinary(data, limits = LIMITS, lenient = false) {
   const end = data.length - 34;
-  let at = 1;
+  let at = 0;
 
-  /** @param {string} why @returns {never} */
-  const malformed = (why) => {
-    throw new MalformedToken(why);
+  /** @param {unknown} holds */
+  const need = (holds) => {
+    if (!holds) throw new MalformedToken(`not a version 2 macaroon: byte ${at} is not what stands there`);
   };
+
+  /** @param {number} byte */
+  const takeByte = (byte) => need(at < end && data[at++] === byte);
 
   /** @param {number} type the data of the field here, if it is of this type */
   const take = (type) => {
@@ -139,45 +134,45 @@ export function decodeBinary(data, limits = LIMITS, lenient = false) {
     let shift = 0;
     let byte;
     do {
-      // Three bytes count to two million, which no limit allows.
-      if (++at >= end || shift > 14) malformed("a field's length is cut off or too large");
-      byte = data[at];
+      // Three bytes count to two million, which no limit allows. The last one is not 0: a length has its shortest form.
+      byte = data[++at];
+      need(at < end && shift < 15 && (byte || !shift));
       size |= (byte & 127) << shift;
       shift += 7;
     } while (byte > 127);
-    if (!byte && shift > 7) malformed("a field's length is not in its shortest form");
-    if (++at + size > end) malformed("a field reaches past the end");
+    need(++at + size <= end);
     return data.subarray(at, (at += size));
   };
 
   const takeLocation = () => {
     const taken = take(LOCATION);
-    if (taken && !taken.length && !lenient) malformed("an empty location is left out");
-    return taken && (textOf(taken) ?? malformed("a location is UTF-8"));
+    const location = taken && textOf(taken);
+    need(!taken || location || (lenient && location === ""));
+    return location;
   };
 
-  const takeEnd = () => {
-    if (at >= end || data[at++] !== END) malformed("a section holds an unknown, repeated or misplaced field");
+  const takeIdentifier = () => {
+    const taken = take(IDENTIFIER);
+    need(taken);
+    return /** @type {Bytes} */ (taken);
   };
 
-  if (end < 4 || data[0] !== 2) malformed("not a version 2 macaroon");
-  if (data[end - 1] !== END || data[end] !== SIGNATURE || data[end + 1] !== 32) {
-    malformed("a macaroon ends in a signature of 32 bytes");
-  }
+  takeByte(2);
+  need(data[end - 1] === END && data[end] === SIGNATURE && data[end + 1] === 32);
   const location = takeLocation() ?? "";
-  const identifier = take(IDENTIFIER) ?? malformed("the identifier is missing or out of place");
-  takeEnd();
+  const identifier = takeIdentifier();
+  takeByte(END);
   /** @type {(Bytes | ThirdPartyCaveat)[]} */
   const caveats = [];
   while (data[at] !== END) {
     const where = takeLocation();
-    const first = take(IDENTIFIER) ?? malformed("a caveat has no identifier, or it is out of place");
+    const first = takeIdentifier();
     const vid = take(VID);
-    takeEnd();
+    takeByte(END);
     caveats.push(checkCaveat(where, first, vid, limits));
-    if (caveats.length > limits.caveats) throw tooManyCaveats(limits);
+    atMost("caveats", caveats.length, limits);
   }
-  if (at + 1 !== end) malformed("bytes between the caveats and the signature");
+  need(at + 1 === end);
   return macaroonOf(location, identifier, caveats, data.subarray(end + 2));
 }
 
@@ -191,20 +186,9 @@ export function decodeBinary(data, limits = LIMITS, lenient = false) {
  * @returns {Bytes | ThirdPartyCaveat}
  */
 export function checkCaveat(location, first, vid, limits) {
-  if (!vid) {
-    if (location !== undefined) throw new MalformedToken("a first-party caveat has no location");
-    if (first.length > limits.predicate) throw new LimitExceeded(`a predicate has at most ${limits.predicate} bytes`);
-    return first;
+  if (vid ? vid.length !== 72 : location !== undefined) {
+    throw new MalformedToken("a caveat has a location and a vid of 72 bytes, or neither");
   }
-  if (vid.length !== 72) throw new MalformedToken("a vid has 72 bytes");
-  if (first.length > limits.ticket) throw new LimitExceeded(`a ticket has at most ${limits.ticket} bytes`);
-  return { location: location ?? "", vid, ticket: first };
-}
-
-/**
- * @param {Limits} limits
- * @returns {LimitExceeded}
- */
-export function tooManyCaveats(limits) {
-  return new LimitExceeded(`a macaroon has at most ${limits.caveats} caveats`);
+  atMost(vid ? "ticket" : "predicate", first.length, limits);
+  return vid ? { location: location ?? "", vid, ticket: first } : first;
 }

@@ -1,0 +1,26 @@
+/** What the package adds to a page: bundled, minified and compressed, as a server sends it. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { brotliCompressSync, gzipSync } from "node:zlib";
+import { build } from "esbuild";
+
+/** @type {[string, string, number][]} what is used, and how many bytes it may be with Brotli */
+const SIZES = [
+  ["reading", "decode, encode", 2_000],
+  ["holding", "decode, inspect, attenuate", 7_300],
+  ["everything", "*", 15_000],
+];
+
+for (const [name, names, most] of SIZES) {
+  test(`${name} has at most ${most} bytes`, async (context) => {
+    const contents = `export ${names === "*" ? names : `{ ${names} }`} from "./src/index.js";`;
+    const resolveDir = fileURLToPath(new URL("..", import.meta.url));
+    const built = await build({ stdin: { contents, resolveDir }, bundle: true, minify: true, format: "esm", target: "es2022", write: false });
+    const { text } = built.outputFiles[0];
+    const size = brotliCompressSync(text).length;
+    context.diagnostic(`${name}: ${text.length} bytes, ${size} with Brotli, ${gzipSync(text).length} with gzip`);
+    assert.ok(size <= most, `${size} bytes`);
+  });
+}

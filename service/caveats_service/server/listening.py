@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
     try:
         for family, address in _addresses(host):
             try:
-                sockets.append(bound(family, address, port))
+                sockets.append(_bound(family, address, port))
             except OSError as error:
                 if error.errno not in _ELSEWHERE:
                     raise
@@ -52,18 +51,14 @@ def _addresses(host: str) -> list[tuple[int, str]]:
     return list(dict.fromkeys((family, str(place[0])) for family, _, _, _, place in found))
 
 
-def bound(family: int, address: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A socket on this port, which children may have. `shared`: with others of this process. Raises `OSError`."""
+def _bound(family: int, address: str, port: int) -> socket.socket:
     one = socket.socket(family, socket.SOCK_STREAM)
     try:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         one.bind((address, port))
     except OSError:
         one.close()
         raise
-    one.set_inheritable(True)
     return one
 
 
@@ -73,23 +68,6 @@ def listen(sockets: Iterable[socket.socket], backlog: int) -> None:
         host, port, *_ = one.getsockname()
         with told(host, port):
             one.listen(backlog)
-
-
-@contextmanager
-def sole_user(one: socket.socket) -> Iterator[None]:
-    """Hold the port of `one`, a shared socket, against another start of this service. Raises `SettingsError`.
-
-    Two starts at once find the port free, both bind it, and Linux would let both listen: each had half of the requests.
-    What is held is a name (an abstract Unix socket), which belongs to the network namespace as ports do.
-    """
-    host, port, *_ = one.getsockname()
-    if sys.platform != "linux":
-        yield
-        return
-    with socket.socket(socket.AF_UNIX) as name:
-        with told(host, port):
-            name.bind(f"\0caveats-service/{host}/{port}")
-        yield
 
 
 def close(sockets: Iterable[socket.socket]) -> None:

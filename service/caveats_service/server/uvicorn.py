@@ -20,7 +20,7 @@ from caveats_service.server.draining import ServiceServer
 from caveats_service.server.header_limit import HeadLimitedProtocol
 from caveats_service.server.logging import configure
 from caveats_service.server.open_files import raise_limit
-from caveats_service.server.workers import Workers, bind_shared
+from caveats_service.server.workers import Workers
 from caveats_service.setting_types import is_service_link
 from caveats_service.settings import PREFIX, QUIET_START, Settings, unknown_variables
 
@@ -66,17 +66,11 @@ def serve(settings: Settings, workers: int = 1) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash writes no key from memory to a disk
     raise_limit()
     with listening.told(settings.host, settings.port):
-        sockets = (
-            listening.bind(settings.host, settings.port)
-            if workers == 1
-            else bind_shared(settings.host, settings.port, workers)
-        )
+        sockets = listening.bind(settings.host, settings.port)
     try:
-        if workers == 1:
-            well = _serve_alone(settings, sockets)
-        else:
-            with listening.sole_user(sockets[0]):
-                well = _serve_together(settings, sockets)
+        well = (
+            _serve_alone(settings, sockets) if workers == 1 else _serve_together(settings, sockets, workers)
+        )
     finally:
         listening.close(sockets)
     if not well:
@@ -108,19 +102,19 @@ def _serve_alone(settings: Settings, sockets: list[socket.socket]) -> bool:
     return (server.started or server.should_exit) and runtime.ended_work is None
 
 
-def _serve_together(settings: Settings, sockets: list[socket.socket]) -> bool:
-    """Serve in a process for each socket. False if none could be started."""
+def _serve_together(settings: Settings, sockets: list[socket.socket], workers: int) -> bool:
+    """Serve in so many processes. False if none could be started."""
     os.environ |= {_QUIET: "1"}
     for name in settings.model_fields_set & {"host", "port", "data_dir"}:
         os.environ[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))
     config = uvicorn.Config(
-        "caveats_service.server.uvicorn:worker", factory=True, workers=len(sockets), **options(settings)
+        "caveats_service.server.uvicorn:worker", factory=True, workers=workers, **options(settings)
     )
     port = sockets[0].getsockname()[1]
     first: list[FirstAdmin | None] = []
 
     def say() -> None:
-        announce(settings, port, first.pop(), workers=len(sockets))
+        announce(settings, port, first.pop(), workers=workers)
 
     first.append(asyncio.run(_prepare(settings, sockets, config.backlog)))
     try:

@@ -1,39 +1,30 @@
-"""Several worker processes on one port, each with an accept queue of its own. Knows processes, sockets and signals.
+"""Starts the worker processes, and another one wherever one has ended. Knows processes and signals, knows no HTTP.
 
-With one queue for all, the worker that wakes first takes all the connections that stand in it, and a proxy keeps them:
-one worker works, and the others wait. With `SO_REUSEPORT` Linux deals new connections out to the queues, by chance. This
-process keeps every queue open, so that the connections in the queue of a worker that has ended wait for the next one.
+This process accepts all connections and gives them to its workers (`dispatcher`): a proxy keeps its connections, and
+workers that accept for themselves divide them by chance.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
 import signal
 import socket
-import sys
-import threading
 import time
 from dataclasses import dataclass
-from multiprocessing import connection
 from typing import TYPE_CHECKING
 
-from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors.multiprocess import Process
-
 from caveats_service.core import log
-from caveats_service.server.draining import STOP_WITHIN, ServiceServer
-from caveats_service.server.listening import bound
-from caveats_service.settings import SettingsError
-from caveats_service.storage import StoreError
-from caveats_service.storage.encryption import SealKeyError
+from caveats_service.server.dispatcher import Dispatcher
+from caveats_service.server.draining import STOP_WITHIN
+from caveats_service.server.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
     import uvicorn
+
+    from caveats_service.server.handover import ConnectionSender
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _WITHOUT_MEANING = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
@@ -52,64 +43,13 @@ _KILL_AFTER = STOP_WITHIN + 0.5
 """Seconds after which a worker that was told to stop is killed."""
 
 
-def bind_shared(host: str, port: int, workers: int) -> list[socket.socket]:
-    """A socket for each worker, all on one port, which none listens on yet; 0 takes a free one. Raises `OSError` if it is taken.
-
-    Elsewhere than on Linux, where such queues do not share the load, it is the same socket for all.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    if sys.platform != "linux":
-        return [bound(family, host, port)] * workers
-    # Without SO_REUSEPORT a port is refused on which another service listens, with or without it.
-    with contextlib.closing(bound(family, host, port)) as probe:
-        port = probe.getsockname()[1]
-    return [bound(family, host, port, shared=True) for _ in range(workers)]
-
-
-def listen(host: str, port: int, workers: int, backlog: int) -> list[socket.socket]:
-    """As `bind_shared`, and listening."""
-    sockets = bind_shared(host, port, workers)
-    for one in sockets:
-        one.listen(backlog)
-    return sockets
-
-
-class Worker(Process):
-    """A worker process. It makes no database, says in one line why it cannot start, and ends with its parent."""
-
-    @property
-    def server(self) -> uvicorn.Server:
-        """The server of this process."""
-        if self._server is None:
-            self._server = ServiceServer(self.config, create=False)
-        return self._server
-
-    def target(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve: the whole life of the process."""
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal tells the parent, which tells this
-        assert self.server
-        try:
-            super().target(sockets)
-        except (SealKeyError, StoreError, SettingsError) as error:
-            log.error("worker_cannot_start", reason=str(error))
-            sys.exit(STARTUP_FAILURE)
-
-
-def _end_with_parent() -> None:
-    """Stop this process once its parent has ended, however that was. The parent's death closes a pipe."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 @dataclass
 class _Place:
-    """The place of one worker: its queue, the process if there is one, and how it has fared so far."""
+    """The place of one worker: the process if there is one, and how it has fared so far."""
 
-    queue: socket.socket
     process: Worker | None = None
+    sender: ConnectionSender | None = None
+    """The way of connections to the process."""
     ready_at: float | None = None
     """When its process first said that it serves; None: not yet."""
     silent: int = 0
@@ -125,21 +65,22 @@ class _Place:
 
 
 class Workers:
-    """Starts a worker for each of `sockets`, and another one wherever one has ended.
+    """Starts `config.workers` workers, and another one wherever one has ended; gives them what comes to `listeners`.
 
-    `ready`: called once, when the first of them serves.
+    `ready`: called once, when the first of them serves. The listeners listen, and are closed at the end.
     """
 
     def __init__(
         self,
         config: uvicorn.Config,
-        sockets: Sequence[socket.socket],
+        listeners: Iterable[socket.socket],
         *,
         ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._ready = ready
-        self._places = [_Place(one) for one in sockets]
+        self._dispatcher = Dispatcher(listeners)
+        self._places = [_Place() for _ in range(config.workers)]
         self._was_ready = False
         """Whether any worker has ever served."""
         self._signals: list[int] = []
@@ -148,6 +89,7 @@ class Workers:
     def run(self) -> bool:
         """Supervise until told to stop, by SIGTERM, SIGINT or SIGHUP: True. False: no worker could be started."""
         with _woken_by_signals(self._told) as woken:
+            self._dispatcher.watch(woken)
             try:
                 while not self._signals and not self._given_up:
                     for place in self._places:
@@ -156,6 +98,7 @@ class Workers:
                     self._wait(woken, _ROUND)
             finally:
                 self._end_all(woken)
+                self._dispatcher.close()
         if self._given_up:
             log.error(
                 "workers_given_up", attempts=_ATTEMPTS, do="mend what worker_cannot_start names, start again"
@@ -170,9 +113,8 @@ class Workers:
         self._signals.append(number)
 
     def _wait(self, woken: socket.socket, seconds: float) -> None:
-        """Return at a signal, when a worker ends, or after some time."""
-        ends = [place.process.process.sentinel for place in self._places if place.process and place.alive]
-        connection.wait([woken, *ends], max(0.0, seconds))
+        """Hand out connections. Returns at a signal, when a worker ends, or after some time."""
+        self._dispatcher.run(seconds)
         with contextlib.suppress(BlockingIOError):
             woken.recv(4096)
 
@@ -184,8 +126,16 @@ class Workers:
                 self._start(place)
         elif not place.alive:
             process.join()
+            self._part(place)
             process.kill()  # closes its pipe
             self._lose(place, pid=process.pid, exit_code=process.exitcode)
+
+    def _part(self, place: _Place) -> None:
+        """Give no more connections to the process here, which has ended."""
+        if place.process is not None and place.sender is not None:
+            self._dispatcher.unwatch(place.process.process.sentinel)
+            self._dispatcher.remove(place.sender)
+            place.sender = None
 
     def _lose(self, place: _Place, **process: int | None) -> None:
         """Note that there is no process here, and when another one is started."""
@@ -199,14 +149,19 @@ class Workers:
 
     def _start(self, place: _Place) -> None:
         place.ready_at, place.silent = None, 0
+        sender = None
         try:
-            process = Worker(self._config, [place.queue])
+            sender = self._dispatcher.add()
+            process = Worker(self._config, [sender.worker_end])
             process.start()
         except OSError as error:  # no memory, too many processes or open files: the others go on
             log.error("worker_cannot_start", reason=f"the system starts no process: {error.strerror}")
+            if sender is not None:
+                self._dispatcher.remove(sender)
             self._lose(place)
         else:
-            place.process = process
+            place.process, place.sender = process, sender
+            self._dispatcher.watch(process.process.sentinel)
 
     def _ask_all(self) -> None:
         """Ask every worker whether it is alive, once a round, and kill those that have not answered for long.
@@ -240,16 +195,21 @@ class Workers:
     def _end_all(self, woken: socket.socket) -> None:
         """Tell all workers to stop, and kill what is left after a while, or at a second SIGINT.
 
-        This process's copies of the queues are closed first, so that the kernel accepts no connection for nobody.
+        Connections are accepted for as long as a worker takes them, so that the kernel accepts none for nobody.
         """
+        self._dispatcher.end()
         for place in self._places:
-            place.queue.close()
             if place.process is not None and place.alive:
                 place.process.terminate()
         deadline = time.monotonic() + _KILL_AFTER
         while (left := deadline - time.monotonic()) > 0 and self._signals.count(signal.SIGINT) < 2:
+            for place in self._places:
+                if not place.alive:
+                    self._part(place)
             if not any(place.alive for place in self._places):
                 break
+            if not self._dispatcher.has_takers:
+                self._dispatcher.close_listeners()
             self._wait(woken, min(left, _ROUND))
         for place in self._places:
             if place.process is None:

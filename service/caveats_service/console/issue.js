@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { h } from "./dom.js";
-import { copyButton, field, head, mistake, nameField, password, problemNotice, timeLeft } from "./parts.js";
+import { copyButton, field, head, mistake, nameField, password, problemNotice, timeLeft, whosePassword } from "./parts.js";
 import { mayStill } from "./tokens.js";
 
 export const title = "Issue a token";
@@ -62,7 +62,7 @@ export function show(console) {
       button.disabled = false;
     }
   } },
-    wrong,
+    wrong, whosePassword(console.user),
     field("Label", label, "What it is for, so that you find it again: “backup of my photos”."),
     h("fieldset", {}, h("legend", {}, "What it may do"), ...may.elements, scopeField,
       console.isAdmin && h("label", { class: "choice" }, administer, h("span", {}, "Administer this service as well", h("span", { class: "hint" }, "Users, groups, keys: only for tools that run the service.")))),
@@ -77,7 +77,7 @@ export function show(console) {
 
 /** @param {any} issued @param {string} note @param {import("./shell.js").Console} console */
 function issuedToken(issued, note, console) {
-  const text = /** @type {HTMLTextAreaElement} */ (h("textarea", { class: "secret", readonly: true, rows: 4, "aria-label": "The token", spellcheck: "false" }));
+  const text = /** @type {HTMLTextAreaElement} */ (h("textarea", { class: "secret", readonly: true, rows: 6, "aria-label": "The token", spellcheck: "false" }));
   text.value = issued.token;
   return h("div", { class: "stack" },
     head(`“${note}” is issued`, "Copy it now: the service does not keep it, and it is not shown again. Treat it as a password."),

@@ -43,6 +43,9 @@ export function mistake(input, words) {
 export const password = (kind, more = {}) =>
   /** @type {HTMLInputElement} */ (h("input", { type: "password", autocomplete: kind, maxlength: 1024, required: true, ...more }));
 
+/** The name that a form's password is for: password managers look for it in the form. @param {string} name */
+export const whosePassword = (name) => h("input", { type: "text", autocomplete: "username", value: name, readonly: true, hidden: true });
+
 /** A text field for a name, which no keyboard corrects. @param {Record<string, unknown>} more */
 export const nameField = (more) =>
   /** @type {HTMLInputElement} */ (h("input", { autocapitalize: "none", autocorrect: "off", spellcheck: "false", autocomplete: "off", ...more }));

@@ -3,7 +3,7 @@
 import { ask, segment } from "./api.js";
 import { h } from "./dom.js";
 import { done } from "./notices.js";
-import { field, head, mistake, password, problemNotice } from "./parts.js";
+import { field, head, mistake, password, problemNotice, whosePassword } from "./parts.js";
 import { signIn } from "./sign-in.js";
 
 export const title = "Change your password";
@@ -37,9 +37,7 @@ export function show(console) {
       button.disabled = false;
     }
   } },
-    wrong,
-    // Password managers keep a password under a name, which they look for in the form.
-    h("input", { type: "text", autocomplete: "username", value: console.user, readonly: true, hidden: true, tabindex: -1, "aria-hidden": "true" }),
+    wrong, whosePassword(console.user),
     field("Present password", present), field("New password", fresh, "A sentence of your own is long, and easy to keep in mind."),
     h("p", { class: "notice" }, h("strong", {}, "All tokens and sign-ins of yours end with it"), "Programs that hold a token have to be given a new one. You stay signed in here."),
     h("div", { class: "actions" }, button, h("a", { class: "button", href: "#sign-ins" }, "Cancel")));

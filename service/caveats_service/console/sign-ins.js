@@ -33,10 +33,9 @@ export async function show(console) {
     over.length > 0 && h("details", {}, h("summary", {}, `${counted(over.length, "sign-in")} that ended`),
       h("ul", { class: "rows" }, ...over.map((row) => overRow({ ...row, note: browserOf(row.note) }, now)))),
     h("h2", {}, "End everything"),
-    h("div", { class: "card row" },
+    h("div", { class: "card row two" },
       h("div", {}, h("p", {}, "Revokes all sign-ins and all tokens that were ever issued to you, with and without a label, and every copy of them."),
         h("p", { class: "hint" }, "For when a token or a device is lost and you do not know what it had.")),
-      h("span"),
       h("div", { class: "actions" }, h("button", { type: "button", class: "danger", onclick: () => void everything(console, wrong) }, "Revoke everything"))));
 }
 

@@ -58,4 +58,4 @@ export async function actAfterAMoment(console, step) {
 }
 
 /** The end of a public key, which tells two of them apart. @param {string} key */
-export const shortKey = (key) => h("code", { title: key }, `…${key.slice(-10)}`);
+export const shortKey = (key) => h("code", { class: "whole", title: key }, `…${key.slice(-10)}`);

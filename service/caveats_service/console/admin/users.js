@@ -40,7 +40,7 @@ export async function show(console) {
 }
 
 /** @param {any} user */
-const rights = (user) => (user.is_admin ? [tag("administrator", "main")] : []).concat(h("span", {}, user.scope === "*" ? "everything" : allowed(user.scope, user.username)));
+const rights = (user) => h("div", { class: "title" }, h("span", {}, user.scope === "*" ? "everything" : allowed(user.scope, user.username)), user.is_admin && tag("administrator", "main"));
 
 /** @param {any} user */
 function states(user) {
@@ -59,7 +59,7 @@ async function one(user, console, now) {
   return frame("admin/users", name, null, [h("a", { class: "button", href: "#admin/users" }, "All users")],
     h("div", { class: "card" }, h("dl", { class: "facts" },
       h("dt", {}, "State"), h("dd", {}, states(user), ...(disabled ? [" since ", time(new Date(user.disabled_at), now)] : [])),
-      h("dt", {}, "May"), h("dd", {}, ...[rights(user)].flat()),
+      h("dt", {}, "May"), h("dd", {}, rights(user)),
       h("dt", {}, "Since"), h("dd", {}, time(new Date(user.created_at), now)))),
     h("h2", {}, "Tokens and sign-ins with a label"),
     live.length === 0 ? h("p", { class: "hint" }, "None is alive.") : table(`Tokens of ${name}`, [{ name: "Label" }, { name: "What it may do" }, { name: "Time left" }, { name: "Action", unseen: true }],
@@ -104,7 +104,7 @@ async function remove(name, path, console) {
 }
 
 /** @param {string} what @param {string} words @param {HTMLElement} button */
-const step = (what, words, button) => h("li", { class: "card row" }, h("div", {}, h("h3", {}, what), h("p", { class: "hint" }, words)), h("span"), h("div", { class: "actions" }, button));
+const step = (what, words, button) => h("li", { class: "card row two" }, h("div", {}, h("h3", {}, what), h("p", { class: "hint" }, words)), h("div", { class: "actions" }, button));
 
 /** A password that is easy to read out: four groups of five, 99 bits. */
 function newPassword() {
@@ -115,7 +115,7 @@ function newPassword() {
 /** The field of a one-time password, which is made here and may be changed. */
 function oneTimeField() {
   const input = nameField({ value: newPassword(), required: true, maxlength: 1024, class: "code" });
-  return { input, element: h("div", {}, field("Password for once", input, "Send it to them: it is good for choosing another one, and for nothing else. It is not shown again."), h("div", { class: "actions" }, copyButton("Copy it", () => input.value))) };
+  return { input, element: h("div", { class: "stack" }, field("Password for once", input, "Send it to them: it is good for choosing another one, and for nothing else. It is not shown again."), h("div", { class: "actions" }, copyButton("Copy it", () => input.value))) };
 }
 
 /** @param {Console} console */

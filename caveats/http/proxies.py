@@ -17,6 +17,7 @@ from caveats.http.request import WHITE_SPACE
 from caveats.kinds import Network, parse_address
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
@@ -153,6 +154,16 @@ class UnknownProxies:
         return (
             f"{peer} sends X-Forwarded-* and is not trusted: if it is your proxy, name it in {self._setting}"
         )
+
+    def tell(self, request: IncomingRequest, log: logging.Logger) -> None:
+        """Name such a proxy in the log, once."""
+        peer = self.to_tell(request)
+        if peer is not None:
+            log.warning(
+                "%s sends X-Forwarded-* and is not trusted: if it is this app's proxy, name it in %s",
+                peer,
+                self._setting,
+            )
 
     def to_tell(self, request: IncomingRequest) -> str | None:
         """The address of such a proxy, if the log has not named it yet; None once as many as `MOST` are named."""

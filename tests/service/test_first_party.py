@@ -235,6 +235,18 @@ def test_43_behind_a_trusted_proxy_the_client_is_whom_that_names(
         assert httpx.get(f"{url}/dangerous", headers=headers).status_code == (200 if passes else 401)
 
 
+def test_a_proxy_that_is_not_trusted_is_named_in_the_log_once(
+    service: Service, user: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    with guarded(service, "signed-in = *") as url:
+        token = presenting(completed(service, user, url), "http:client-ip-addr 203.0.113.9")
+        for _ in range(3):
+            httpx.get(f"{url}/dangerous", headers=[*token.items(), ("X-Forwarded-For", "203.0.113.9")])
+    (line,) = (one for one in caplog.messages if "X-Forwarded" in one)
+    assert line.startswith("127.0.0.1 sends X-Forwarded-* and is not trusted")
+    assert line.endswith("name it in trusted_proxies")
+
+
 def test_conditions_of_a_namespace_that_nobody_knows_are_refused(service: Service, user: User) -> None:
     with guarded(service, "signed-in = *") as url:
         token = completed(service, user, url)

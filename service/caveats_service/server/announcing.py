@@ -7,6 +7,7 @@ standard output cannot be written: no later start knows it.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -24,23 +25,30 @@ def announce(settings: Settings, port: int, first: FirstAdmin | None, *, workers
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else host  # noqa: S104  # a display, not a bind
     many = f" ({workers} workers)" if workers > 1 else ""
-    address = f"Caveats is serving on http://{shown}:{port}{many}, data in {settings.data_shown}"
-    _print(address, *_admin(first), must_be_seen=_admin(first))
+    url = f"http://{shown}:{port}"
+    address = f"Caveats is serving on {url}{many}, data in {settings.data_shown}"
+    admin = _admin(first, url)
+    _print(address, *admin, must_be_seen=admin)
 
 
 def print_admin(first: FirstAdmin | None) -> None:
-    """Print the administrator, if this start has made one."""
+    """Print the administrator, if this start has made one: of a service that does not serve."""
     if first is not None:
-        _print(*_admin(first), must_be_seen=_admin(first))
+        admin = _admin(first, None)
+        _print(*admin, must_be_seen=admin)
 
 
-def _admin(first: FirstAdmin | None) -> tuple[str, ...]:
+def _admin(first: FirstAdmin | None, url: str | None) -> tuple[str, ...]:
+    """`url`: where the service is asked, None if it does not serve."""
     if first is None:
         return ()
     name = f"  Admin:    {first.username}"
     if first.password is None:
         return (name,)
-    return name, f"  Password: {first.password}   (shown this once; change it with `caveats passwd`)"
+    change = f"caveats-service users passwd {first.username}"
+    if url is not None:
+        change = f"caveats passwd {first.username} --url {shlex.quote(url)}"
+    return name, f"  Password: {first.password}   (shown this once)", f"  To change it: {change}"
 
 
 def _print(*lines: str, must_be_seen: Sequence[str]) -> None:

@@ -20,12 +20,13 @@ from caveats_service.server.draining import ServiceServer
 from caveats_service.server.header_limit import HeadLimitedProtocol
 from caveats_service.server.logging import configure
 from caveats_service.server.open_files import raise_limit
-from caveats_service.server.workers import Workers
+from caveats_service.server.workers import ENDING, Workers
 from caveats_service.setting_types import is_service_link
 from caveats_service.settings import PREFIX, QUIET_START, Settings, unknown_variables
 
 if TYPE_CHECKING:
     import socket
+    from types import FrameType
 
     from starlette.applications import Starlette
 
@@ -116,12 +117,27 @@ def _serve_together(settings: Settings, sockets: list[socket.socket], workers: i
     def say() -> None:
         announce(settings, port, first.pop(), workers=workers)
 
+    signals = _noted_signals()  # the administrator's password is shown before they end the service
     first.append(asyncio.run(_prepare(settings, sockets, config.backlog)))
     try:
-        return Workers(config, sockets, ready=say).run()
+        return Workers(config, sockets, ready=say, signals=signals).run()
     finally:
         if first:  # no worker has served, and no later start shows it
             print_admin(first.pop())
+
+
+def _noted_signals() -> list[int]:
+    """The signals that have told the service to end, from now on. A second one raises `KeyboardInterrupt`."""
+    told: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        told.append(number)
+        if len(told) > 1:
+            raise KeyboardInterrupt
+
+    for number in ENDING:
+        signal.signal(number, note)
+    return told
 
 
 def worker() -> Starlette:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from caveats_service.server.handover import ConnectionSender
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _WITHOUT_MEANING = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 """Signals with which other supervisors reload or change the number of workers. Workers end with this process."""
 _ROUND = 0.5
@@ -67,7 +67,8 @@ class _Place:
 class Workers:
     """Starts `config.workers` workers, and another one wherever one has ended; gives them what comes to `listeners`.
 
-    `ready`: called once, when the first of them serves. The listeners listen, and are closed at the end.
+    `ready`: called once, when the first of them serves. `signals`: what has told the service to end already. The
+    listeners listen, and are closed at the end.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Workers:
         listeners: Iterable[socket.socket],
         *,
         ready: Callable[[], None] = lambda: None,
+        signals: list[int] | None = None,
     ) -> None:
         self._config = config
         self._ready = ready
@@ -83,7 +85,7 @@ class Workers:
         self._places = [_Place() for _ in range(config.workers)]
         self._was_ready = False
         """Whether any worker has ever served."""
-        self._signals: list[int] = []
+        self._signals = [] if signals is None else signals
         self._round_at = 0.0
 
     def run(self) -> bool:
@@ -228,7 +230,7 @@ def _woken_by_signals(handle: Callable[[int, FrameType | None], None]) -> Iterat
         woken.setblocking(False)
         waker.setblocking(False)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-        for number in _ENDING:
+        for number in ENDING:
             signal.signal(number, handle)
         for number in _WITHOUT_MEANING:
             signal.signal(number, lambda _number, _frame: None)

@@ -103,6 +103,14 @@ def test_nobody_is_asked_who_is_not_allowed(run: Run, idm: Site, flags: list[str
     assert not idm.asked
 
 
+def test_who_is_not_allowed_is_allowed_by_the_command_that_is_said(run: Run, idm: Site) -> None:
+    ThirdParty(idm)
+    refused = run("discharge", token(idm), "--allow", "https://another.example")
+    said = refused.stderr.strip().partition("to ask it: caveats ")[2]
+    assert said == f"discharge --allow https://another.example --allow {idm.url}"
+    assert is_good(run(*said.split(), "--allow-private", token(idm)).stdout)
+
+
 def test_the_browser_is_opened_and_the_person_waited_for(run: Run, idm: Site, no_browser: list[str]) -> None:
     third = ThirdParty(idm, ways=("browser-window",))
     threading.Timer(0.2, third.decided.set).start()

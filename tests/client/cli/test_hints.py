@@ -146,6 +146,16 @@ def test_a_token_that_is_printed_leaves_the_stored_login_alone(service: Service)
     assert "no labelled tokens" in run("tokens", "--user", user.username, "--token", token).stderr
 
 
+def test_a_renewal_that_gains_nothing_says_so(service: Service) -> None:
+    good(run("login", new_user(service).username, "--url", service.url, "--expires-in", "1h"))
+    assert run("renew", "--expires-in", "2h").stderr.startswith("caveats: renewed: until ")
+    short = good(run("attenuate", "--expires-in", "10m")).strip()
+    done = run("renew", short, "--expires-in", "2h")
+    assert good(done).startswith("cav1_")
+    assert "it ends no later than before" in done.stderr
+    assert "no later" not in run("renew", "--expires-in", "3h").stderr
+
+
 @pytest.mark.parametrize("prints", [False, True], ids=["stored", "printed"])
 def test_a_login_tells_programs_what_it_is(service: Service, prints: bool) -> None:
     user = new_user(service)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -128,9 +129,10 @@ def test_the_start_after_one_on_a_taken_port_shows_the_password(tmp_path: Path, 
     shown = tmp_path / "stdout"
     with serving(tmp_path, f"> {shown}", "--workers", str(workers)) as (url, _):
         until(lambda: "Password: " in shown.read_text(), 20)
-        address, admin, _ = shown.read_text().splitlines()
+        address, admin, _, change = shown.read_text().splitlines()
         assert address.startswith(f"Caveats is serving on {url}")
         assert admin == "  Admin:    admin"
+        assert change == f"  To change it: caveats passwd admin --url {url}"
         assert signs_in(url, password_in(shown.read_text()))
 
 
@@ -168,6 +170,34 @@ def test_a_port_that_is_taken_while_the_service_starts_costs_no_password(
 
 
 @WORKERS
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
+)
+def test_a_start_that_is_told_to_end_shows_the_administrator_that_it_has_made(
+    tmp_path: Path, workers: int, number: signal.Signals
+) -> None:
+    starting = subprocess.Popen(
+        [PROGRAMS / "caveats-service", "serve", "--port", "0", "--workers", str(workers)],
+        env=variables(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until((tmp_path / "data" / "seal.key").exists, 20)  # before there is an administrator
+        starting.send_signal(number)
+        said, errors = starting.communicate(timeout=30)
+    finally:
+        starting.kill()
+        starting.wait()
+    assert starting.returncode == 0, errors
+    listed = piped("caveats-service", "users", "list", "--json", env=variables(tmp_path))
+    made = listed.code == 0 and json.loads(listed.stdout) != []
+    assert ("Password: " in said) is made, said
+    assert made or workers == 1
+
+
+@WORKERS
 @pytest.mark.parametrize("redirection", [">&-", "> /dev/full", "> gone"], ids=["closed", "full", "gone"])
 def test_a_password_that_standard_output_does_not_take_is_on_standard_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, redirection: str
@@ -183,6 +213,6 @@ def test_a_password_that_standard_output_does_not_take_is_on_standard_error(
         assert signs_in(url, password_in(said))
         assert "Traceback" not in said
         assert [line for line in said.splitlines() if password_in(said) in line] == [
-            f"  Password: {password_in(said)}   (shown this once; change it with `caveats passwd`)"
+            f"  Password: {password_in(said)}   (shown this once)"
         ]
     leaving.join()

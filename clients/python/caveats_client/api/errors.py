@@ -44,7 +44,10 @@ class ClientError(Exception):
 
 
 class UnusableAddress(ClientError):
-    """The address is not http(s), or is plain http to another machine."""
+    """The address is not http(s), or is plain http to another machine, or is no third party's that may be asked."""
+
+    unlisted: str | None = None
+    """The third party's origin, if it is not on the list of those that may be asked."""
 
 
 class NotAuthenticated(ClientError):

@@ -45,7 +45,7 @@ def explained(
     Of a service that is away it is not waited for the answer that a stored login has expired.
     """
     stored = found is not None and found.login is not None
-    if found is not None and stored and isinstance(error, Unavailable) and _expiry(found.bundle) <= now:
+    if found is not None and stored and isinstance(error, Unavailable) and expiry_of(found.bundle) <= now:
         error = NotAuthenticated(error.detail, code=_NOT_LIVE[0])
     words = _words(error, found, url, now, allow_http=allow_http)
     if words is not None:
@@ -70,7 +70,7 @@ def _words(
         return None
     what = "the token" if found.login is None else f"the stored login at {url}"
     login = sign_in(url, user, allow_http=allow_http)
-    expired = _expiry(bundle)
+    expired = expiry_of(bundle)
     if expired <= now:
         return f"{what} has expired {relative(expired, now)} ({moment(expired)}); to get another: {login}"
     if other := _other_service(bundle, found, url):
@@ -87,7 +87,7 @@ def _words(
     return f"{what} is not accepted and has not expired: {why}; to get another: {login}"
 
 
-def _expiry(bundle: Bundle) -> datetime:
+def expiry_of(bundle: Bundle) -> datetime:
     """When the token expires; the end of time if it does not say."""
     return effective(_caveats(bundle)).expires_at or datetime.max.replace(tzinfo=UTC)
 

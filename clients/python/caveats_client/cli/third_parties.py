@@ -20,9 +20,10 @@ from caveats import Bundle, Caveat, InvalidKey, effective
 from caveats.bakery import V2, BakeryMacaroon, BakeryParty
 from caveats.keys import key_from_any_base64
 from caveats.printable import printable
-from caveats_client.api.errors import InteractionRequired
+from caveats_client.api.errors import InteractionRequired, UnusableAddress
 from caveats_client.cli.durations import in_words
 from caveats_client.cli.exit_codes import CliError, ExitCode
+from caveats_client.cli.hints import typed
 from caveats_client.cli.output import message, secret
 from caveats_client.cli.service import readable_logins
 from caveats_client.discharge import runner
@@ -110,6 +111,13 @@ class DischargeCollector:
             steps = collecting(envelope(bundle), reach, interact, clock=runner.clock, bearers=bearers)
             try:
                 return runner.run(steps, reach)
+            except UnusableAddress as error:
+                if error.unlisted is None:
+                    raise
+                allowed = (word for party in (*self.allow, error.unlisted) for word in ("--allow", party))
+                raise UnusableAddress(
+                    f"{error.unlisted} is not on the list of third parties to ask: to ask it: {typed('discharge', *allowed)}"
+                ) from error
             except InteractionRequired as error:
                 if waits:
                     raise

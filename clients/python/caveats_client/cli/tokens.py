@@ -13,6 +13,7 @@ from caveats_client.cli.commands import Command
 from caveats_client.cli.credentials import Credentials, Login
 from caveats_client.cli.durations import in_words, relative
 from caveats_client.cli.exit_codes import CliError, ExitCode
+from caveats_client.cli.hints import expiry_of
 from caveats_client.cli.output import data_json, message, print_issued, renamed, until
 from caveats_client.cli.pasted import read_token_id
 from caveats_client.cli.render import Records, show
@@ -96,14 +97,22 @@ def renew(
         Credentials.here().prepare()
     with client_for(url, found, allow_http=allow_http) as client:
         issued = client.renew(expires_in=expires_in)
+        is_later = issued.expires_at > expiry_of(found.bundle)
         if found.login is None:
             print_issued(issued, inputs.now(), as_json=as_json)
+            if not is_later:
+                message(_NO_LATER)
             return
         login = found.login
         inputs.store(Login(login.url, login.username, issued.token.encode(), login.allow_http))
         if as_json:
             data_json(renamed(issued, without=("token",)))
-        message(f"renewed: {until(issued, inputs.now())}")
+        message(f"{'renewed' if is_later else _NO_LATER}: {until(issued, inputs.now())}")
+
+
+_NO_LATER = (
+    "it ends no later than before: an expiry that a holder added, or the longest life of a token, stands"
+)
 
 
 @click.command(cls=Command)

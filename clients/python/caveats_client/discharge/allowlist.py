@@ -104,9 +104,9 @@ class Allowlist:
         if url.query or url.fragment:
             raise UnusableAddress(f"a third party at {shown(url)} has a query in its address")
         if url.origin not in self.origins:
-            raise UnusableAddress(
-                f"{shown(url)} is not on the list of third parties to ask: allow it (allow, --allow)"
-            )
+            error = UnusableAddress(f"{shown(url)} is not on the list of third parties to ask (allow)")
+            error.unlisted = shown(url)
+            raise error
         path = url.raw_path.partition(b"?")[0]  # as it was written: decoded, it may be no valid path
         return Place(url.copy_with(raw_path=path.rstrip(b"/") + b"/"))
 

@@ -12,6 +12,7 @@ complete. Both send the token back with its discharge: in a cookie `macaroon-...
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ from caveats.bakery import (
     decode_header,
     first_party_checkers,
 )
-from caveats.http import IncomingRequest, Problem, TrustedProxies, context_of
+from caveats.http import IncomingRequest, Problem, TrustedProxies, UnknownProxies, context_of
 from caveats.keys import hkdf
 from caveats.pickling import Unpicklable
 from caveats.token import encode_base64, mac, pads
@@ -49,6 +50,7 @@ from caveats_client.guards.asgi import App, Receive, Scope, Send, routes_behind,
 from caveats_client.guards.guard import utc_now
 from caveats_client.guards.rules import SiteRule
 
+_log = logging.getLogger("caveats_client.guards")
 _LEAST_SECRET = 32
 _MOST_PRESENTED = 8
 _NEWEST = 3
@@ -134,6 +136,7 @@ class DischargeGuard(Unpicklable):
         self._checkers = first_party_checkers(standard_checkers() if checkers is None else checkers)
         self._accept = accept
         self._proxies = TrustedProxies(trusted_proxies)
+        self._unknown_proxies = UnknownProxies(self._proxies, setting="trusted_proxies")
         self._now = now
         self._random = random
 
@@ -172,6 +175,7 @@ class DischargeGuard(Unpicklable):
         context = context_of(request, self._proxies, now=self._now(), extra=_origin(request.headers))
         failures = unsatisfied(authenticated.caveats, self._checkers, context)
         if failures:
+            self._unknown_proxies.tell(request, _log)
             raise UnsatisfiedCaveats(failures)
         declared = declared_by(authenticated, self.party, root_key, self._declared) if self._declared else {}
         user = authenticated.user_asserted_by(self.party, root_key) or declared.get("username")

@@ -177,12 +177,7 @@ class Guard:
         """The error, with what to set in the app where a fact is not known. The log is told as well."""
         if not isinstance(error, UnsatisfiedCaveats):
             return error
-        peer = self._unknown_proxies.to_tell(request)
-        if peer is not None:
-            _log.warning(
-                "%s sends X-Forwarded-* and is not trusted: if it is this app's proxy, name it in trusted_proxies",
-                peer,
-            )
+        self._unknown_proxies.tell(request, _log)
         error = self._unknown_proxies.explained(error, request)
         if request.path is None and request.routed is not None:
             if not self._told_of_paths:

@@ -17,7 +17,7 @@ from caveats.token import branch_id
 from caveats_client.cli.attenuate import caveats_for
 from caveats_client.cli.inspect import members
 from caveats_client.cli.inspection import inspection_of
-from tests.javascript import tokens
+from tests.javascript import issued, tokens
 from tests.javascript.peer import needs_node, peer
 
 if TYPE_CHECKING:
@@ -113,6 +113,19 @@ def _judged(bundle: Bundle, asked: dict[str, Any]) -> dict[str, Any] | str:
         "caveats": list(map(str, token.caveats)),
         "signatures": [signature.hex() for signature in token.signatures],
     }
+
+
+def test_a_verifier_gives_the_same_verdict(javascript: Peer) -> None:
+    """The same grant, or the same code and words with the same failures: when it sees a token first, and from memory."""
+    ends: Counter[str] = Counter()
+    for seed in range(COUNT):
+        asked = issued.question(Random(seed))
+        expected = asked.verdict()
+        answer = javascript.ask("verify", **asked.members())
+        assert answer == {"answer": [expected, expected]}, f"seed {seed}"
+        ends[expected.get("code", "granted")] += 1
+    assert set(ends) == {"granted", *issued.CODES.values()} - {"limit_exceeded"}, ends
+    assert ends["granted"] > COUNT / 20
 
 
 def test_a_copy_is_narrowed_to_the_same_text(javascript: Peer) -> None:

@@ -114,7 +114,7 @@ _BAD_NETWORKS = (
     ":::",
     "1::2::3",
 )
-_TEXTS = (
+TEXTS = (
     "alice",
     "bob",
     "for the printer",
@@ -190,17 +190,17 @@ def _parent(random: Random) -> str:
     if branches and random.random() < 0.2:
         branches[-1] = random.choice((branches[0], branches[-1].upper() + "A", "zz"))
     key_id = random.choice(("k1", "k12", "k0", "x1"))
-    return " ".join((key_id, random.choice((_token_id(random), "01KAJQ", "")), *branches))
+    return " ".join((key_id, random.choice((token_id(random), "01KAJQ", "")), *branches))
 
 
-def _token_id(random: Random) -> str:
+def token_id(random: Random) -> str:
     first = NOW - timedelta(seconds=random.randint(0, 10**7))
     made = new_token_id(first, random.randbytes)
     return "7ZZZZZZZZZ" + made[10:] if random.random() < 0.02 else made
 
 
 _VALUES: dict[str, Callable[[Random], str]] = {
-    "user": lambda random: random.choice(_TEXTS),
+    "user": lambda random: random.choice(TEXTS),
     "scope": _scope,
     "expires": _moment,
     "not-before": _moment,
@@ -213,7 +213,7 @@ _VALUES: dict[str, Callable[[Random], str]] = {
     "path": lambda random: _some(random, _PATHS + (_BAD_PATHS if random.random() < 0.3 else ())),
     "host": lambda random: _some(random, _HOSTS + (_BAD_HOSTS if random.random() < 0.2 else ())),
     "client-ip": lambda random: _some(random, _NETWORKS + (_BAD_NETWORKS if random.random() < 0.3 else ())),
-    "note": lambda random: random.choice(_TEXTS),
+    "note": lambda random: random.choice(TEXTS),
     "renewed": _moment,
     "parent": _parent,
     "photos/album": lambda random: str(random.randint(0, 99)),
@@ -261,7 +261,7 @@ def token(random: Random) -> tuple[Macaroon, list[Macaroon]]:
     issued = random.randint(1, 4)
     ours = random.random() < 0.9
     audience = random.choice(("photos", "notes"))
-    identifier = Identifier(random.choice(("k1", "k20")), audience, _token_id(random), issued).encode()
+    identifier = Identifier(random.choice(("k1", "k20")), audience, token_id(random), issued).encode()
     if not ours:
         identifier = random.choice(
             (b"id", "Käse".encode(), b"\xff\x00\xe4", b"1.k1.photos.X.1", bytes(range(40)))
@@ -270,12 +270,12 @@ def token(random: Random) -> tuple[Macaroon, list[Macaroon]]:
     macaroon = Macaroon.mint(ROOT_KEY, identifier, location=location)
     waiting: list[Macaroon] = []
     known: list[bytes] = []
-    macaroon = _extended(random, macaroon, predicate, 8, 0.1, waiting, known)
+    macaroon = extended(random, macaroon, predicate, 8, 0.1, waiting, known)
     discharges = []
     while waiting:
         one = waiting.pop()
         if random.random() < 0.85:
-            one = _extended(random, one, _ending, 3, 0.15 if len(known) < 8 else 0, waiting, known)
+            one = extended(random, one, _ending, 3, 0.15 if len(known) < 8 else 0, waiting, known)
             discharges.append(one)
     if discharges and random.random() < 0.05:
         discharges.append(Macaroon.mint(b"stray", b"stray"))
@@ -283,7 +283,7 @@ def token(random: Random) -> tuple[Macaroon, list[Macaroon]]:
     return macaroon, discharges
 
 
-def _extended(  # noqa: PLR0917  # how to extend it, then what is collected on the way
+def extended(  # noqa: PLR0917  # how to extend it, then what is collected on the way
     random: Random,
     macaroon: Macaroon,
     make: Callable[[Random], bytes],
@@ -327,7 +327,7 @@ def context(random: Random) -> dict[str, Any]:
         "clientIp": random.choice(
             ("10.1.2.3", "192.0.2.7", "2001:db8::1", "::ffff:10.9.9.9", "::1", "fe80::1%eth0", "x")
         ),
-        "user": random.choice(_TEXTS),
+        "user": random.choice(TEXTS),
     }
     kept = {name: fact for name, fact in facts.items() if random.random() < 0.85}
     return {**kept, "now": write_moment(NOW + timedelta(seconds=random.randint(-(10**6), 10**6)))}
@@ -341,7 +341,7 @@ _TYPED: dict[str, tuple[str, Callable[[Random], Any]]] = {
     "path": ("path", lambda random: random.sample(_PATHS + _BAD_PATHS[:4], random.randint(1, 3))),
     "host": ("host", lambda random: [f"{word.title()}." for word in random.sample(_HOSTS, 2)]),
     "clientIp": ("client_ip", lambda random: _words(random, "client-ip")),
-    "note": ("note", lambda random: random.sample(_TEXTS + _SPOILERS[:6], 2)),
+    "note": ("note", lambda random: random.sample(TEXTS + _SPOILERS[:6], 2)),
 }
 
 

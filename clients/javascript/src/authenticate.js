@@ -10,7 +10,7 @@
 import { encodeBase64, same } from "./bytes.js";
 import { BadSignature, BindingMismatch, LimitExceeded, MissingDischarge, UnusedDischarge } from "./errors.js";
 import { run } from "./hmac.js";
-import { parsePredicate } from "./kinds/base.js";
+import { parsePredicate, quoted } from "./kinds/base.js";
 import { STANDARD } from "./kinds/standard.js";
 import { LIMITS } from "./limits.js";
 import { openSecretbox } from "./third_party/secretbox.js";
@@ -127,7 +127,7 @@ function* discharged(discharges, root, rootSignatures, limits) {
       if (!discharge) {
         if (used.has(ticket)) throw new UnusedDischarge("two caveats ask for the same discharge");
         const { location } = caveat;
-        throw new MissingDischarge("a third-party caveat has no discharge", { location, ticket: caveat.ticket });
+        throw new MissingDischarge(`a third-party caveat for ${quoted(location)} has no discharge`, { location, ticket: caveat.ticket });
       }
       unused.delete(ticket);
       used.add(ticket);

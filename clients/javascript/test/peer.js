@@ -19,6 +19,17 @@ import {
 } from "../src/index.js";
 import { hex, unhex } from "../src/bytes.js";
 import { hmac } from "../src/node.js";
+import { MalformedCaveat, RevocationSet, Verifier, standardCheckers } from "../src/verify/index.js";
+
+const CHECKERS = standardCheckers({
+  kind: "photos/album",
+  read(value) {
+    if (!/^[0-9]{1,2}$/.test(value)) throw new MalformedCaveat("the number of an album");
+    return value;
+  },
+  check: (number, { extra }) =>
+    extra?.["photos/album"] === number || { reason: "the request is about another album", hint: `album ${number}` },
+});
 
 /** @type {Record<string, (asked: any) => unknown>} */
 const ANSWERS = {
@@ -40,7 +51,31 @@ const ANSWERS = {
     const failures = unsatisfied(caveats, { ...context, now: new Date(context.now) }, { addedBy });
     return { failures, addedBy, caveats: caveats.map(({ text }) => text), signatures: signatures.map(hex) };
   },
+  /** What a verifier says of a token, of which it has not heard and then has. */
+  verify: async ({ keys, revoked, token, context, location }) => {
+    const verifier = new Verifier(keys, { checkers: CHECKERS, revocations: new RevocationSet(revoked), location, hmac });
+    return [await verdict(verifier, token, context), await verdict(verifier, token, context)];
+  },
 };
+
+/**
+ * @param {Verifier} verifier
+ * @param {string} token
+ * @param {any} context
+ */
+async function verdict(verifier, token, context) {
+  try {
+    const grant = await verifier.verify(token, { ...context, now: new Date(context.now) });
+    const { user, tokenId, audience, keyId, scopes, issuedAt, expiresAt, caveats } = grant;
+    const until = expiresAt && `${expiresAt.toISOString().slice(0, 19)}Z`;
+    const texts = caveats.map(({ text }) => text);
+    return { user, tokenId, audience, keyId, scopes, issuedAt: issuedAt.getTime(), expiresAt: until, caveats: texts };
+  } catch (error) {
+    if (!(error instanceof CaveatsError)) throw error;
+    const { code, message } = error;
+    return { code, message, failures: /** @type {any} */ (error.cause)?.failures ?? [] };
+  }
+}
 
 for await (const line of createInterface({ input: process.stdin })) {
   const asked = JSON.parse(line);

@@ -71,8 +71,7 @@ export function predicatesOf(narrowing, now) {
   const { expiresIn, caveats = [], ...given } = /** @type {Record<string, any>} */ (narrowing);
   /** @type {Bytes[]} */
   const predicates = [];
-  for (const [kind, { asks, read, typed = same }] of Object.entries(STANDARD)) {
-    const name = kind.replace(/-./, (end) => end[1].toUpperCase());
+  for (const [kind, { asks, as: name = kind, read, typed = same }] of Object.entries(STANDARD)) {
     if (kind === "expires" && "expiresIn" in narrowing) {
       predicates.push(predicateOf(kind, writeMoment(now.getTime() + parseDuration(expiresIn) * 1000)));
     }

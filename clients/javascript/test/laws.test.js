@@ -1,10 +1,12 @@
 /** Laws of tokens, asked of random ones: fast-check. */
 
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { test } from "node:test";
 import fc from "fast-check";
 import { CaveatsError, authenticate, decode, decodeAny, encode, inspect, mint, standardCheckers, unsatisfied } from "../src/index.js";
 import { decodeBase64, encodeBase64, utf8 } from "../src/bytes.js";
+import { webHmac } from "../src/hmac.js";
 import { hmac } from "../src/node.js";
 import { appendPredicates } from "../src/token/macaroon.js";
 import { openSecretbox, sealSecretbox } from "../src/third_party/secretbox.js";
@@ -68,6 +70,16 @@ test("base64url: what is written is read, and what is read is written in the sam
     }),
     { numRuns: 1000 },
   );
+});
+
+test("HMAC is the one of RFC 2104, over WebCrypto and handed in", async () => {
+  const property = fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 140 }), bytes(300), async (key, message) => {
+    const own = Uint8Array.from(key);
+    const expected = new Uint8Array(createHmac("sha256", own).update(message).digest());
+    assert.deepEqual(hmac(own, message), expected);
+    assert.deepEqual(await webHmac(own, message), expected);
+  });
+  await fc.assert(property, { numRuns: 300 });
 });
 
 test("decode undoes encode, whatever the caveats are", async () => {

@@ -75,14 +75,15 @@ export function parsePredicate(predicate, kinds) {
   if (text !== undefined) {
     const at = text.indexOf(EQUALS);
     const kind = text.slice(0, at);
-    unknown = at < 0 || !isKind(kind) ? "a predicate reads 'kind = value'" : "no caveat of this kind is known here";
     if (at >= 0 && Object.hasOwn(kinds, kind)) {
+      const value = text.slice(at + EQUALS.length);
       try {
-        const value = text.slice(at + EQUALS.length);
         return { kind, text, value, predicate, unknown: null, data: kinds[kind].read(value) };
       } catch (error) {
         unknown = error instanceof MalformedCaveat ? error.message : `reading it failed: ${nameOf(error)}`;
       }
+    } else {
+      unknown = at >= 0 && isKind(kind) ? "no caveat of this kind is known here" : "a predicate reads 'kind = value'";
     }
   }
   return { kind: "unknown", text: printable(predicate), value: "", predicate, unknown, data: null };

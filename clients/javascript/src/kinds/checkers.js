@@ -86,16 +86,6 @@ import { writeMoment } from "./values.js";
  * @property {string} hint what would pass
  */
 
-/**
- * `true` if it holds, else why not.
- *
- * @param {boolean} holds
- * @param {string} reason
- * @param {string} hint
- * @returns {true | Unmet}
- */
-const met = (holds, reason, hint) => holds || { reason, hint };
-
 /** @param {string} value */
 const oneOf = (value) => `one of: ${value}`;
 
@@ -104,12 +94,12 @@ const UNKNOWN_HINT = "nothing here; an app that knows this kind may accept it";
 /** @type {Record<string, Check>} */
 const CHECKS = {
   user: (name, { user }) =>
-    user == null || met(user === name, `the request is made as ${quoted(user)}`, `a request made as ${quoted(name)}`),
+    user == null || user === name || { reason: `the request is made as ${quoted(user)}`, hint: `a request made as ${quoted(name)}` },
   scope(patterns, { scopes = [] }, value) {
     const hint = `a request that needs no more than ${value}`;
     if (!scopes.length) {
       const any = patterns.some((/** @type {{resource: string}} */ one) => !one.resource);
-      return met(any, "the request names no scope, which only * covers", hint);
+      return any || { reason: "the request names no scope, which only * covers", hint };
     }
     for (const text of scopes) {
       let needed;
@@ -124,22 +114,18 @@ const CHECKS = {
     return true;
   },
   expires: (at, { now }) =>
-    met(
-      now.getTime() < Date.parse(at),
-      `it is ${writeMoment(now)}`,
-      `a request before ${at}; ask for a fresh token`,
-    ),
+    now.getTime() < Date.parse(at) || { reason: `it is ${writeMoment(now)}`, hint: `a request before ${at}; ask for a fresh token` },
   "not-before": (at, { now }) =>
-    met(now.getTime() >= Date.parse(at), `it is ${writeMoment(now)}`, `a request at ${at} or later`),
+    now.getTime() >= Date.parse(at) || { reason: `it is ${writeMoment(now)}`, hint: `a request at ${at} or later` },
   audience(words, { audience }, value) {
     const hint = `an app that is one of: ${value}`;
     if (audience == null) return { reason: "the request has no audience", hint };
-    return met(words.includes(audience), `this app is ${quoted(audience)}`, hint);
+    return words.includes(audience) || { reason: `this app is ${quoted(audience)}`, hint };
   },
   method(words, { method }, value) {
     if (method == null) return { reason: "the request has no method", hint: oneOf(value) };
     if (!METHOD.test(method)) return { reason: `${quoted(method)} is no HTTP method in upper case`, hint: oneOf(value) };
-    return met(allowedMethods(words).includes(method), `the request's method is ${method}`, oneOf(value));
+    return allowedMethods(words).includes(method) || { reason: `the request's method is ${method}`, hint: oneOf(value) };
   },
   path(names, { path }, value) {
     if (path == null) return { reason: "the request has no path", hint: oneOf(value) };
@@ -148,13 +134,13 @@ const CHECKS = {
       return { reason: "the request's path is not in plain form", hint: "a path without dot segments or escapes" };
     }
     const covered = names.some((/** @type {string} */ pattern) => pathCovers(pattern, name));
-    return met(covered, `the request's path is ${path}`, oneOf(value));
+    return covered || { reason: `the request's path is ${path}`, hint: oneOf(value) };
   },
   host(words, { host }, value) {
     if (host == null) return { reason: "the request has no host", hint: oneOf(value) };
     const name = parseHost(host);
     if (!name) return { reason: "the request's host is not a DNS name", hint: oneOf(value) };
-    return met(words.includes(name), `the request's host is ${name}`, oneOf(value));
+    return words.includes(name) || { reason: `the request's host is ${name}`, hint: oneOf(value) };
   },
   "client-ip"(networks, { clientIp }, value) {
     const hint = `a client in: ${value}`;
@@ -162,7 +148,7 @@ const CHECKS = {
     const address = parseAddress(clientIp);
     if (!address) return { reason: "the request's client address is not an IP address", hint };
     const inside = networks.some((/** @type {import("./facts.js").Network} */ network) => isInside(network, address));
-    return met(inside, `the client's address is ${address.text}`, hint);
+    return inside || { reason: `the client's address is ${address.text}`, hint };
   },
   note: () => true,
   renewed: () => true,

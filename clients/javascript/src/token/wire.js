@@ -43,36 +43,34 @@ export function encodeText(macaroon) {
  * @returns {Bytes}
  */
 export function encodeBinary({ location, identifier, caveats, signature }) {
-  const end = [END];
-  /** @type {(Uint8Array | number[])[]} */
-  const parts = [[2], ...field(LOCATION, utf8(location)), ...field(IDENTIFIER, identifier, true), end];
+  let out = new Uint8Array(256);
+  let at = 1;
+  /** @param {number} type @param {Uint8Array} data */
+  const put = (type, data) => {
+    let size = data.length;
+    if (at + size + 8 > out.length) out = concat(out, new Uint8Array(out.length + size));
+    out[at++] = type;
+    for (; size > 127; size >>= 7) out[at++] = (size & 127) | 128;
+    out[at++] = size;
+    out.set(data, at);
+    at += data.length;
+  };
+  out[0] = 2;
+  if (location) put(LOCATION, utf8(location));
+  put(IDENTIFIER, identifier);
+  at++; // each section ends in a zero
   for (const caveat of caveats) {
-    if (caveat instanceof Uint8Array) parts.push(...field(IDENTIFIER, caveat, true));
+    if (caveat instanceof Uint8Array) put(IDENTIFIER, caveat);
     else {
-      parts.push(...field(LOCATION, utf8(caveat.location)), ...field(IDENTIFIER, caveat.ticket, true));
-      parts.push(...field(VID, caveat.vid));
+      if (caveat.location) put(LOCATION, utf8(caveat.location));
+      put(IDENTIFIER, caveat.ticket);
+      put(VID, caveat.vid);
     }
-    parts.push(end);
+    at++;
   }
-  parts.push(end, ...field(SIGNATURE, signature));
-  return concat(...parts);
-}
-
-/**
- * The parts of a field: none for empty data, unless the field must be there.
- *
- * @param {number} type
- * @param {Uint8Array} data
- * @param {boolean} [always]
- * @returns {(Uint8Array | number[])[]}
- */
-function field(type, data, always) {
-  if (!data.length && !always) return [];
-  const head = [type];
-  let size = data.length;
-  for (; size > 127; size >>= 7) head.push((size & 127) | 128);
-  head.push(size);
-  return [head, data];
+  at++;
+  put(SIGNATURE, signature);
+  return out.slice(0, at);
 }
 
 /**

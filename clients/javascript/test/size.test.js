@@ -1,10 +1,13 @@
 /** What the package adds to a page: bundled, minified and compressed, as a server sends it. */
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import { build } from "esbuild";
+
+const README = readFileSync(new URL("../README.md", import.meta.url), "utf-8");
 
 /** @type {[string, string, number][]} what is used, and how many bytes it may be with Brotli */
 const SIZES = [
@@ -22,5 +25,7 @@ for (const [name, names, most] of SIZES) {
     const size = brotliCompressSync(text).length;
     context.diagnostic(`${name}: ${text.length} bytes, ${size} with Brotli, ${gzipSync(text).length} with gzip`);
     assert.ok(size <= most, `${size} bytes`);
+    const shown = README.match(new RegExp(`\\| ${names.replace(/\w+/g, "`$&`")} \\| ([0-9.]+) KB`));
+    if (shown) assert.ok(Math.abs(Number(shown[1]) * 1000 - size) < 100, "the README says another size");
   });
 }

@@ -2,8 +2,8 @@
 
 The token that this app reads the feed with is an administrator's, narrowed until it can do nothing else:
 
-    caveats login admin --scope caveats:admin --expires-in 30d
-    export PHOTOS_FEED_TOKEN=$(caveats attenuate --method GET --path /v1/revocations)
+    ADMIN=$(caveats login admin --scope caveats:admin --expires-in 30d --print)
+    export PHOTOS_FEED_TOKEN=$(caveats attenuate --method GET --path /v1/revocations "$ADMIN")
 
 The app renews it, which every live token may be, and keeps the renewed one beside its keys for the next start.
 

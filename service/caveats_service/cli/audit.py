@@ -44,9 +44,13 @@ def show_audit(*, limit: int, before: int | None, as_json: bool) -> None:
             "did": lambda row: row.action,
             "to": lambda row: row.subject,
             "more": lambda row: " ".join(
-                f"{name}={value}" for name, value in row.detail.items() if value not in (None, "")
+                f"{name}={_in_words(value)}" for name, value in row.detail.items() if value not in (None, "")
             ),
         },
         as_json=as_json,
         none="there are no such entries",
     )
+
+
+def _in_words(value: object) -> object:
+    return ("no", "yes")[value] if isinstance(value, bool) else value

@@ -86,7 +86,7 @@ def load_seal_key(settings: Settings, *, database_exists: bool) -> SealKey:
             if database_exists:
                 raise SealKeyError(
                     f"there is a database but no seal key at {path}: its keys cannot be opened without it. "
-                    "Put the file back, or name it in CAVEATS_SEAL_KEY_FILE"
+                    "Put the file back, name it in CAVEATS_SEAL_KEY_FILE, or give the key in CAVEATS_SEAL_KEY"
                 )
             _create(path)
         return _read(path)

@@ -220,6 +220,8 @@ def test_the_audit_trail_says_who_did_what_the_newest_first(folder: Path) -> Non
     assert older["id"] < rows[2]["id"]
     table = cli(folder, "audit").stdout
     assert table.index("user.disable") < table.index("user.create")
+    assert "is_admin=no" in table
+    assert " reason= " not in table
 
 
 def test_groups_are_set_changed_listed_and_deleted(folder: Path) -> None:

@@ -428,6 +428,18 @@ def test_the_template_as_it_stands_serves_tls_alone_and_sends_http_there(
         assert len(world.app.seen) == 1
 
 
+def test_what_the_page_has_pasted_fills_in_the_template_of_nginx(tmp_path: Path) -> None:
+    """But for the folder that it writes to, and nginx itself."""
+    page = (DOCS / "proxies.md").read_text()
+    (block,) = re.findall(r"(?ms)^```shell\n([^`]*envsubst[^`]*)^```$", page)
+    written = tmp_path / "photos.conf"
+    lines = [line for line in block.splitlines() if not line.startswith("nginx ")]
+    typed = "\n".join(lines).replace("/etc/nginx/conf.d/photos.conf", str(written))
+    subprocess.run(["bash", "-ec", typed], cwd=DOCS, check=True, timeout=30)
+    exported = dict(re.findall(r"([A-Z_]+)=(\S+)", " ".join(line for line in lines if "export" in line)))
+    assert re.sub(r"(?m)^#.*$", "", written.read_text()) == nginx_site(**exported)
+
+
 def test_every_proxy_example_has_tls_and_says_where_it_may_be_left_out() -> None:
     pages = [file.read_text() for file in (DOCS / "nginx.conf", DOCS / "proxies.md")]
     for page in pages:

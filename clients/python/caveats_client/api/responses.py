@@ -287,7 +287,7 @@ class VerifierRecord(Body):
     service_public_key: str
     created_at: datetime
     revoked_at: datetime | None
-    following: bool = False
+    following: FlagOrFalse = False
     """Whether it has a stream of the feed open, at the process that answers."""
     last_read_at: datetime | None = None
     """When it was last given a page of the feed there."""

@@ -32,17 +32,22 @@ export class Unreachable extends Problem {
  * @param {object} [options]
  * @param {unknown} [options.body]
  * @param {boolean} [options.withSession] whether the session's cookie goes along
+ * @param {string} [options.token] a token to ask with, in place of the session
  * @param {boolean} [options.keepalive] whether the request outlives the page
  * @returns {Promise<any>}
  */
-export async function ask(method, path, { body, withSession = true, keepalive = false } = {}) {
+export async function ask(method, path, { body, withSession = true, token, keepalive = false } = {}) {
+  /** @type {Record<string, string>} */
+  const headers = { Accept: "application/json" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (token !== undefined) headers["Authorization"] = `Bearer ${token}`;
   let answer;
   try {
     answer = await fetch(ROOT + path, {
       method,
       body: body === undefined ? null : JSON.stringify(body),
-      headers: body === undefined ? { Accept: "application/json" } : { Accept: "application/json", "Content-Type": "application/json" },
-      credentials: withSession ? "same-origin" : "omit",
+      headers,
+      credentials: withSession && token === undefined ? "same-origin" : "omit",
       redirect: "error",
       keepalive,
     });

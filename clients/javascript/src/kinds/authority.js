@@ -56,7 +56,7 @@ export function repeated(caveats) {
  * @param {Caveat} caveat
  * @returns {Authority}
  */
-function narrowed(authority, caveat) {
+export function narrowed(authority, caveat) {
   const kind = Object.hasOwn(STANDARD, caveat.kind) ? STANDARD[caveat.kind] : undefined;
   if (!kind) return { ...authority, others: [...authority.others, caveat] };
   return kind.narrow ? { ...authority, ...kind.narrow(authority, caveat.data) } : authority;

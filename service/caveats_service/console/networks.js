@@ -1,0 +1,35 @@
+// Address ranges as people type them: checked, put into their one form, and said in words. Knows addresses; knows no caveat.
+
+import { parseAddress, writeAddress } from "./client/kinds/facts.js";
+import { counted } from "./words.js";
+
+/**
+ * A range as it was typed.
+ * @typedef {object} Range
+ * @property {string} network in its one form, such as 10.0.0.0/8; empty if it is none
+ * @property {string} words what it holds, or what is wrong with it
+ */
+
+/** The range in a word. @param {string} word @returns {Range} */
+export function readRange(word) {
+  const [typed = "", prefix, more] = word.split("/");
+  const bytes = parseAddress(typed);
+  if (bytes === undefined) {
+    const partly = /^[0-9.]+$/.test(typed);
+    return none(partly ? `${word} is not a whole address: IPv4 has four numbers up to 255, such as 10.0.0.0/8.` : `${word} is no address: write one such as 192.0.2.7, or a range such as 10.0.0.0/8 or 2001:db8::/32.`);
+  }
+  const all = bytes.length * 8;
+  if (prefix === undefined) return { network: writeAddress(bytes), words: "one address" };
+  if (more !== undefined || !/^(?:0|[1-9][0-9]{0,2})$/.test(prefix) || Number(prefix) > all) {
+    return none(`What follows / is how many bits all addresses share: 0 to ${all}.`);
+  }
+  const bits = Number(prefix);
+  const first = bytes.map((byte, at) => byte & (0xff00 >> Math.max(0, Math.min(8, bits - 8 * at))) & 255);
+  const network = `${writeAddress(first)}/${bits}`;
+  const left = all - bits;
+  const size = left <= 32 ? counted(2 ** left, "address", "addresses") : `2 to the power of ${left} addresses`;
+  return { network, words: network === word ? size : `taken as ${network}: ${size}` };
+}
+
+/** @param {string} words @returns {Range} */
+const none = (words) => ({ network: "", words });

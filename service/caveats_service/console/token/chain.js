@@ -3,11 +3,11 @@
 
 import { effectsOf } from "./effects.js";
 
-/** @typedef {import("./client/token/macaroon.js").Bundle} Bundle */
-/** @typedef {import("./client/token/macaroon.js").Macaroon} Macaroon */
-/** @typedef {import("./client/inspect.js").Inspection} Inspection */
-/** @typedef {import("./client/inspect.js").InspectedCaveat} InspectedCaveat */
-/** @typedef {import("./client/inspect.js").InspectedThirdParty} InspectedThirdParty */
+/** @typedef {import("../client/token/macaroon.js").Bundle} Bundle */
+/** @typedef {import("../client/token/macaroon.js").Macaroon} Macaroon */
+/** @typedef {import("../client/inspect.js").Inspection} Inspection */
+/** @typedef {import("../client/inspect.js").InspectedCaveat} InspectedCaveat */
+/** @typedef {import("../client/inspect.js").InspectedThirdParty} InspectedThirdParty */
 /** @typedef {import("./effects.js").Effect} Effect */
 
 /**

@@ -1,26 +1,26 @@
 // Narrow and share: a narrower copy of a token, made here without a request, and taken away as text, header, curl line or link.
 // Knows the form and the copies that were made before.
 
-import { attenuate } from "./client/attenuate.js";
-import { CaveatsError } from "./client/errors.js";
-import { inspect } from "./client/inspect.js";
-import { branchId } from "./client/third_party/bind.js";
-import { encode } from "./client/token/bundle.js";
+import { attenuate } from "../client/attenuate.js";
+import { CaveatsError } from "../client/errors.js";
+import { inspect } from "../client/inspect.js";
+import { branchId } from "../client/third_party/bind.js";
+import { encode } from "../client/token/bundle.js";
 import { showAccount } from "./account.js";
-import { ROOT } from "./api.js";
+import { ROOT } from "../api.js";
 import { chainsOf, isDead } from "./chain.js";
-import { byId, h } from "./dom.js";
+import { byId, h } from "../dom.js";
 import { withToken } from "./fragment.js";
 import { narrowForm } from "./narrow-form.js";
-import { copyButton, empty, field, head, nameField, problemNotice, tag } from "./parts.js";
+import { copyButton, empty, field, head, nameField, problemNotice, tag } from "../parts.js";
 import { remember } from "./remembered.js";
 import { rememberedList } from "./remembered-list.js";
 import { asSentence, authoritySentence } from "./sentence.js";
-import { tokenField } from "./token-field.js";
-import { counted } from "./words.js";
+import { tokenField } from "./field.js";
+import { counted } from "../words.js";
 
-/** @typedef {import("./client/token/macaroon.js").Bundle} Bundle */
-/** @typedef {import("./client/token/macaroon.js").Macaroon} Macaroon */
+/** @typedef {import("../client/token/macaroon.js").Bundle} Bundle */
+/** @typedef {import("../client/token/macaroon.js").Macaroon} Macaroon */
 
 const list = rememberedList();
 const work = h("div", { class: "stack" });
@@ -99,7 +99,7 @@ function result(parent, remembered) {
     take("Copy the token", (text) => text, "main"),
     take("Copy a link", (text) => withToken(new URL("inspect", location.href).href, text)),
     take("Copy a header", (text) => `Authorization: Bearer ${text}`),
-    take("Copy for curl", (text) => `curl -H 'Authorization: Bearer ${text}' ${made?.hosts?.[0] ? `https://${made.hosts[0]}/` : '"$URL"'}`),
+    take("Copy for curl", (text) => curlLine(text, made?.hosts?.[0])),
   ];
 
   function store() {
@@ -158,3 +158,6 @@ function result(parent, remembered) {
     },
   };
 }
+
+/** @param {string} token @param {string} [host] */
+const curlLine = (token, host) => host === undefined ? `curl -H 'Authorization: Bearer ${token}' "$URL"` : `curl -H 'Authorization: Bearer ${token}' https://${host}/`;

@@ -1,7 +1,7 @@
 // Address ranges as people type them: checked, put into their one form, and said in words. Knows addresses; knows no caveat.
 
-import { parseAddress, writeAddress } from "./client/kinds/facts.js";
-import { counted } from "./words.js";
+import { parseAddress } from "../client/kinds/facts.js";
+import { counted } from "../words.js";
 
 /**
  * A range as it was typed.
@@ -13,22 +13,28 @@ import { counted } from "./words.js";
 /** The range in a word. @param {string} word @returns {Range} */
 export function readRange(word) {
   const [typed = "", prefix, more] = word.split("/");
-  const bytes = parseAddress(typed);
-  if (bytes === undefined) {
+  const address = parseAddress(typed);
+  if (address === undefined) {
     const partly = /^[0-9.]+$/.test(typed);
     return none(partly ? `${word} is not a whole address: IPv4 has four numbers up to 255, such as 10.0.0.0/8.` : `${word} is no address: write one such as 192.0.2.7, or a range such as 10.0.0.0/8 or 2001:db8::/32.`);
   }
-  const all = bytes.length * 8;
-  if (prefix === undefined) return { network: writeAddress(bytes), words: "one address" };
+  const all = address.bits.length;
+  if (prefix === undefined) return { network: address.text, words: address.text === word ? "one address" : `taken as ${address.text}: one address` };
   if (more !== undefined || !/^(?:0|[1-9][0-9]{0,2})$/.test(prefix) || Number(prefix) > all) {
     return none(`What follows / is how many bits all addresses share: 0 to ${all}.`);
   }
-  const bits = Number(prefix);
-  const first = bytes.map((byte, at) => byte & (0xff00 >> Math.max(0, Math.min(8, bits - 8 * at))) & 255);
-  const network = `${writeAddress(first)}/${bits}`;
-  const left = all - bits;
+  const network = `${firstOf(address.bits, Number(prefix))}/${Number(prefix)}`;
+  const left = all - Number(prefix);
   const size = left <= 32 ? counted(2 ** left, "address", "addresses") : `2 to the power of ${left} addresses`;
   return { network, words: network === word ? size : `taken as ${network}: ${size}` };
+}
+
+/** The first address of a range, as text. @param {string} bits of an address in it @param {number} shared how many of these all have */
+function firstOf(bits, shared) {
+  const first = bits.slice(0, shared).padEnd(bits.length, "0");
+  const groups = first.match(bits.length === 32 ? /.{8}/g : /.{16}/g) ?? [];
+  const text = groups.map((group) => parseInt(group, 2).toString(bits.length === 32 ? 10 : 16)).join(bits.length === 32 ? "." : ":");
+  return parseAddress(text)?.text ?? text;
 }
 
 /** @param {string} words @returns {Range} */

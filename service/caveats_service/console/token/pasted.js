@@ -2,14 +2,14 @@
 // the client's decoding; asks nobody. The same rules as those of the command line (`caveats_client/cli/pasted.py`).
 // No message repeats any of the text, which may be a secret.
 
-import { DamagedToken } from "./client/errors.js";
-import { decodeBundle } from "./client/token/bundle.js";
-import { decodeAny } from "./client/token/legacy.js";
+import { DamagedToken } from "../client/errors.js";
+import { decodeBundle } from "../client/token/bundle.js";
+import { decodeAny } from "../client/token/legacy.js";
 import { asSentence } from "./sentence.js";
 import { findTypo } from "./typo.js";
-import { listed } from "./words.js";
+import { listed } from "../words.js";
 
-/** @typedef {import("./client/token/macaroon.js").Bundle} Bundle */
+/** @typedef {import("../client/token/macaroon.js").Bundle} Bundle */
 
 /**
  * What a text holds: a token, or what is wrong with it.

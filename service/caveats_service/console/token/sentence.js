@@ -1,9 +1,9 @@
 // What a token allows, in one sentence, and the parts of such sentences. Knows what an inspection says; knows no element.
 
-import { allowed, counted, listed, moment } from "./words.js";
+import { allowed, counted, listed, moment } from "../words.js";
 
-/** @typedef {import("./client/inspect.js").Inspection} Inspection */
-/** @typedef {import("./client/inspect.js").InspectedAuthority} InspectedAuthority */
+/** @typedef {import("../client/inspect.js").Inspection} Inspection */
+/** @typedef {import("../client/inspect.js").InspectedAuthority} InspectedAuthority */
 
 const MOST = 6;
 /** So many scopes are named in a sentence. */

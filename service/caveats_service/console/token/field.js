@@ -1,17 +1,17 @@
 // The field into which a token is pasted, and what is said of it: what was taken off, or why it is no token and where.
 // Knows elements and what was pasted; does not know what the token is for.
 
-import { h, newId } from "./dom.js";
+import { h, newId } from "../dom.js";
 import { readPasted } from "./pasted.js";
 import { takeToken } from "./fragment.js";
 
-/** @typedef {import("./client/token/macaroon.js").Bundle} Bundle */
+/** @typedef {import("../client/token/macaroon.js").Bundle} Bundle */
 
 /**
  * A field for a token, which begins with the one in the page's address, and follows that.
  * @param {object} given
  * @param {string} given.label
- * @param {import("./dom.js").Child} given.hint
+ * @param {import("../dom.js").Child} given.hint
  * @param {(bundle: Bundle | null, text: string) => void} given.onToken called with each token, and with null for none
  * @returns {{element: HTMLElement, start: () => void}} `start`: reads the address, once `element` is in the document
  */

@@ -1,29 +1,29 @@
 // Try: would this request pass with this token? Judged here by the client's checkers, without a key; and, when the person asks, by
 // the service. Knows the facts of a request.
 
-import { utf8 } from "./client/bytes.js";
-import { inspect } from "./client/inspect.js";
-import { parsePredicate } from "./client/kinds/base.js";
-import { standardCheckers, unsatisfied } from "./client/kinds/checkers.js";
-import { STANDARD } from "./client/kinds/standard.js";
+import { utf8 } from "../client/bytes.js";
+import { inspect } from "../client/inspect.js";
+import { parsePredicate } from "../client/kinds/base.js";
+import { standardCheckers, unsatisfied } from "../client/kinds/checkers.js";
+import { STANDARD } from "../client/kinds/standard.js";
 import { showAccount } from "./account.js";
-import { Problem, ask } from "./api.js";
-import { byId, h, say } from "./dom.js";
+import { Problem, ask } from "../api.js";
+import { byId, h, say } from "../dom.js";
 import { example } from "./example.js";
-import { field, head, nameField, problemNotice, tag } from "./parts.js";
+import { field, head, nameField, problemNotice, tag } from "../parts.js";
 import { asSentence } from "./sentence.js";
-import { tokenField } from "./token-field.js";
-import { counted, listed } from "./words.js";
+import { tokenField } from "./field.js";
+import { counted, listed } from "../words.js";
 
-/** @typedef {import("./client/token/macaroon.js").Bundle} Bundle */
-/** @typedef {import("./client/inspect.js").Inspection} Inspection */
+/** @typedef {import("../client/token/macaroon.js").Bundle} Bundle */
+/** @typedef {import("../client/inspect.js").Inspection} Inspection */
 /** @typedef {{predicate: string, added_by: string, reason: string | null, hint: string | null}} Verdict */
 
 const CHECKERS = standardCheckers();
 const work = h("div", { class: "stack" });
 const input = tokenField({ label: "Token", hint: "What you paste stays in this page until you ask the service.", onToken: show });
 byId("main").replaceChildren(
-  head("Try a request", "Would it pass? What each caveat says to it, what the request had, and what would pass."),
+  head("Try a request", "What each caveat says to a request, what the request had, and what would pass."),
   h("div", { class: "stack" }, h("div", { class: "card" }, input.element), work));
 showAccount();
 input.start();
@@ -40,6 +40,9 @@ function show(bundle, text) {
   const asked = h("div", { class: "stack" });
   const button = /** @type {HTMLButtonElement} */ (h("button", { type: "button", onclick: () => void askService() }, "Ask the service"));
 
+  /** @type {number[]} */
+  let refusedHere = [];
+
   function judge() {
     asked.replaceChildren();
     const context = facts.read();
@@ -49,6 +52,7 @@ function show(bundle, text) {
       const failure = failures.get(index);
       return { predicate, added_by, reason: unknown ?? failure?.reason ?? null, hint: unknown === null ? failure?.hint ?? null : "an app that knows this kind" };
     });
+    refusedHere = rows.flatMap((row, index) => row.reason === null ? [] : [index]);
     const open = inspection.third_parties.filter((one) => !one.discharged).map((one) => one.location || "a third party");
     verdict.replaceChildren(
       h("h2", { id: "verdict" }, "The verdict"),
@@ -66,10 +70,11 @@ function show(bundle, text) {
     try {
       const answer = await ask("POST", "v1/verify", { body, withSession: false });
       const refused = answer.caveats.filter((/** @type {any} */ one) => !one.satisfied);
+      const same = refused.map((/** @type {any} */ one) => one.index).join() === refusedHere.join();
       asked.replaceChildren(h("div", { class: answer.granted ? "notice good" : "notice bad", role: "status" },
         h("strong", {}, answer.granted ? `The service grants it, for ${answer.user}` : `The service refuses it: ${counted(refused.length, "caveat")} of ${answer.caveats.length}`),
-        answer.granted ? "The token is authentic, and not revoked." : "The token is authentic, and not revoked; its caveats refuse this request."),
-        ...(answer.granted ? [] : verdicts(refused)));
+        answer.granted ? "The token is authentic, and not revoked." : `The token is authentic, and not revoked. ${same ? "The same caveats refuse it as here." : "These caveats refuse it:"}`),
+        ...(same ? [] : verdicts(refused)));
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       asked.replaceChildren(problemNotice(error, advice(error.code)));
@@ -131,12 +136,12 @@ function factsForm(inspection, changed) {
   };
   return {
     element: h("form", { class: "stack", oninput: () => changed(), onsubmit: (/** @type {Event} */ event) => event.preventDefault() },
-      h("div", { class: "actions" }, h("button", { type: "button", onclick: fill }, "Fill in one that passes")),
+      h("div", { class: "actions" }, h("button", { type: "button", onclick: fill }, "Fill in an example")),
       field("Scope", scope, "What it is about to do; several with a space between."),
       h("div", { class: "pair" }, field("Method", method), field("Path", path)),
       h("div", { class: "pair" }, field("Host", host), field("Client address", address)),
       h("div", { class: "pair" }, field("App (audience)", audience), field("Time, if not now", time))),
-    /** @returns {import("./client/kinds/checkers.js").Context} */
+    /** @returns {import("../client/kinds/checkers.js").Context} */
     read() {
       const given = (/** @type {HTMLInputElement | HTMLSelectElement} */ one) => one.value.trim() || undefined;
       const scopes = given(scope)?.split(/\s+/);

@@ -1,8 +1,8 @@
 // A token's chain as a picture: a ring for each caveat, as a chain hangs together. Knows links and elements. Screen readers have the
 // list of the same links instead, and are told so.
 
-import { h, svg } from "./dom.js";
-import { counted, listed } from "./words.js";
+import { h, svg } from "../dom.js";
+import { counted, listed } from "../words.js";
 
 /** @typedef {import("./chain.js").Chain} Chain */
 /** @typedef {import("./chain.js").Link} Link */
@@ -50,8 +50,15 @@ function ring(link, x, y) {
     svg("title", {}, `${link.number}: ${link.caveat?.predicate ?? `asks ${link.thirdParty?.location ?? ""}`}`),
     svg("rect", { class: "gap", ...shape }),
     svg("rect", { class: "metal", ...shape }),
-    mark === "contradicts" && svg("path", { class: "break", d: `M${x + WIDTH / 2 - 7} ${y + HEIGHT - 9} l5 12 m4 -12 l5 12` }),
-    svg("text", { x: x + WIDTH / 2, y: y + HEIGHT / 2 + 4.5, "text-anchor": "middle" }, String(link.number)));
+    svg("text", { x: x + WIDTH / 2, y: y + HEIGHT / 2 + 4.5, "text-anchor": "middle" }, String(link.number)),
+    ...(mark === "contradicts" ? cross(x + WIDTH / 2, y + 4, 7) : []));
+}
+
+/** A cross in a disc. @param {number} x its middle @param {number} y @param {number} size its radius */
+function cross(x, y, size) {
+  const arm = size / 2.3;
+  return [svg("circle", { class: "disc", cx: x, cy: y, r: size }),
+    svg("path", { class: "cross", d: `M${x - arm} ${y - arm} L${x + arm} ${y + arm} M${x + arm} ${y - arm} L${x - arm} ${y + arm}` })];
 }
 
 /** The line from the end of a row to the start of the next. @param {number} row @param {number} columns */
@@ -84,12 +91,12 @@ export function legend(chains) {
     [links.some((link) => link.effect?.mark === "contradicts"), "contradicts", "leaves nothing"],
     [links.some((link) => link.thirdParty !== null), "third", "asks a third party"],
   ];
-  return h("ul", { class: "legend", "aria-hidden": "true" }, ...rows.filter(([there]) => there).map(([, name, words]) => h("li", {}, swatch(name), words)));
+  return h("ul", { class: "ring-key", "aria-hidden": "true" }, ...rows.filter(([there]) => there).map(([, name, words]) => h("li", {}, swatch(name), words)));
 }
 
 /** @param {string} name */
 function swatch(name) {
   const shape = { x: 3, y: 3, width: 26, height: 12, rx: name === "third" ? 3 : 6 };
   return svg("svg", { viewBox: "0 0 32 18", width: 32, height: 18, class: `ring ${name}` }, svg("rect", { class: "metal", ...shape }),
-    name === "contradicts" && svg("path", { class: "break", d: "M12 10 l3 7 m3 -7 l3 7" }));
+    ...(name === "contradicts" ? cross(16, 5, 5) : []));
 }

@@ -1,7 +1,7 @@
 // A token's chain as an ordered list: of each caveat who added it, what it says and what it takes away. Knows links and elements.
 
-import { h } from "./dom.js";
-import { tag, time } from "./parts.js";
+import { h } from "../dom.js";
+import { tag, time } from "../parts.js";
 
 /** @typedef {import("./chain.js").Chain} Chain */
 /** @typedef {import("./chain.js").Link} Link */

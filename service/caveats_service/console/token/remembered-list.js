@@ -1,11 +1,11 @@
 // The list of the copies that were made in this browser, and how each of them is revoked. Knows elements, and the service's API.
 
-import { Problem, ask } from "./api.js";
-import { branchId } from "./client/third_party/bind.js";
-import { h, newId } from "./dom.js";
-import { afterAMoment, confirm, done, formDialog } from "./notices.js";
+import { Problem, ask } from "../api.js";
+import { branchId } from "../client/third_party/bind.js";
+import { h, newId } from "../dom.js";
+import { afterAMoment, confirm, done, formDialog } from "../notices.js";
 import { readPasted } from "./pasted.js";
-import { ago, problemNotice, tag, time, timeLeft } from "./parts.js";
+import { ago, problemNotice, tag, timeLeft } from "../parts.js";
 import { copies, forget, isOver, markRevoked, onChange } from "./remembered.js";
 
 /** @typedef {import("./remembered.js").Copy} Copy */

@@ -1,19 +1,19 @@
 // Inspect: what is in a token, and what it allows. Asks nobody for anything, and its document's policy lets it ask nobody.
 
-import { inspect } from "./client/inspect.js";
+import { inspect } from "../client/inspect.js";
 import { showAccount } from "./account.js";
 import { chainsOf, isDead } from "./chain.js";
 import { chainLists } from "./chain-list.js";
 import { chainPicture, legend } from "./chain-picture.js";
-import { byId, h } from "./dom.js";
+import { byId, h } from "../dom.js";
 import { withToken } from "./fragment.js";
-import { copyButton, head, time, timeLeft } from "./parts.js";
+import { copyButton, head, time, timeLeft } from "../parts.js";
 import { authoritySentence } from "./sentence.js";
-import { tokenField } from "./token-field.js";
-import { counted, moment, relative } from "./words.js";
+import { tokenField } from "./field.js";
+import { counted, moment, relative } from "../words.js";
 
-/** @typedef {import("./client/token/macaroon.js").Bundle} Bundle */
-/** @typedef {import("./client/inspect.js").Inspection} Inspection */
+/** @typedef {import("../client/token/macaroon.js").Bundle} Bundle */
+/** @typedef {import("../client/inspect.js").Inspection} Inspection */
 
 const result = h("div", { class: "stack" });
 const field = tokenField({
@@ -72,7 +72,7 @@ function life({ authority, issued_at: issued }, now) {
 
 /** @param {Inspection} inspection @param {string} text @param {Date} now */
 function facts(inspection, text, now) {
-  /** @type {[string, import("./dom.js").Child][]} */
+  /** @type {[string, import("../dom.js").Child][]} */
   const rows = [
     ["Token id", inspection.token_id !== null && h("code", {}, inspection.token_id)],
     ["Identifier", inspection.token_id === null && h("code", {}, inspection.identifier)],

@@ -1,9 +1,9 @@
 // A request that a token may allow, to begin from. Knows what an inspection says; promises nothing: what passes, checkers say.
 
-import { pathCovers } from "./client/kinds/facts.js";
-import { scopeCovers, parseScope } from "./client/kinds/scopes.js";
+import { pathCovers } from "../client/kinds/facts.js";
+import { scopeCovers, parseScope } from "../client/kinds/scopes.js";
 
-/** @typedef {import("./client/inspect.js").Inspection} Inspection */
+/** @typedef {import("../client/inspect.js").Inspection} Inspection */
 
 /**
  * Facts of a request; null where the token does not ask for one.

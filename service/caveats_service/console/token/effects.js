@@ -1,17 +1,17 @@
 // What each caveat of a token says and takes away, and which of them repeat or contradict others. Knows the kinds, by the client's
 // table; knows no element. Nothing of it decides anything: what passes is up to checkers.
 
-import { utf8 } from "./client/bytes.js";
-import { effective, narrowed } from "./client/kinds/authority.js";
-import { parsePredicate } from "./client/kinds/base.js";
-import { isInside, pathCovers } from "./client/kinds/facts.js";
-import { STANDARD } from "./client/kinds/standard.js";
+import { utf8 } from "../client/bytes.js";
+import { effective, narrowed } from "../client/kinds/authority.js";
+import { parsePredicate } from "../client/kinds/base.js";
+import { pathCovers } from "../client/kinds/facts.js";
+import { STANDARD } from "../client/kinds/standard.js";
 import { asSentence, either, may, methodWords, pathWords } from "./sentence.js";
-import { duration, moment } from "./words.js";
+import { duration, moment } from "../words.js";
 
-/** @typedef {import("./client/inspect.js").Inspection} Inspection */
-/** @typedef {import("./client/kinds/authority.js").Authority} Authority */
-/** @typedef {import("./client/kinds/base.js").Caveat} Caveat */
+/** @typedef {import("../client/inspect.js").Inspection} Inspection */
+/** @typedef {import("../client/kinds/authority.js").Authority} Authority */
+/** @typedef {import("../client/kinds/base.js").Caveat} Caveat */
 
 /**
  * What a caveat does.
@@ -39,7 +39,7 @@ export function effectsOf(inspection, now) {
     const contradiction = contradicted(caveat, before, after, earlier, inspection);
     const effect = {
       says: said(caveat, before, now),
-      takes: redundant !== null ? "" : taken(caveat, before, after, now),
+      takes: redundant !== null || contradiction ? "" : taken(caveat, before, after, now),
       mark: /** @type {Effect["mark"]} */ (contradiction ? "contradicts" : redundant !== null ? "repeats" : null),
       because: contradiction || (redundant === null ? "" : asSentence(redundant)),
     };
@@ -121,7 +121,7 @@ function contradicted({ kind, value, data }, before, after, earlier, inspection)
       return same.some((other) => !meet(data, other.data, (/** @type {string} */ a, /** @type {string} */ b) => pathCovers(a, b) || pathCovers(b, a)))
         ? "No path lies in both this caveat and those before it." : "";
     case "client-ip":
-      return same.some((other) => !meet(data, other.data, (/** @type {any} */ a, /** @type {any} */ b) => isInside(a, b.bytes) || isInside(b, a.bytes)))
+      return same.some((other) => !meet(data, other.data, (/** @type {any} */ a, /** @type {any} */ b) => a.size === b.size && (a.shared.startsWith(b.shared) || b.shared.startsWith(a.shared))))
         ? "No address lies in both this caveat and those before it." : "";
     default: return "";
   }

@@ -1,17 +1,17 @@
 // The form in which a person says how a token is to be narrowed: proper inputs for each kind that a person would want. Knows kinds,
 // by the client's table; makes no token.
 
-import { predicatesOf } from "./client/attenuate.js";
-import { CaveatsError } from "./client/errors.js";
-import { parseScope, scopeCovers } from "./client/kinds/scopes.js";
-import { h, newId, say } from "./dom.js";
+import { predicatesOf } from "../client/attenuate.js";
+import { CaveatsError } from "../client/errors.js";
+import { parseScope, scopeCovers } from "../client/kinds/scopes.js";
+import { h, newId, say } from "../dom.js";
 import { readRange } from "./networks.js";
-import { field, mistake, nameField } from "./parts.js";
+import { field, mistake, nameField } from "../parts.js";
 import { asSentence } from "./sentence.js";
-import { moment } from "./words.js";
+import { moment } from "../words.js";
 
-/** @typedef {import("./client/inspect.js").Inspection} Inspection */
-/** @typedef {import("./client/attenuate.js").Narrowing} Narrowing */
+/** @typedef {import("../client/inspect.js").Inspection} Inspection */
+/** @typedef {import("../client/attenuate.js").Narrowing} Narrowing */
 
 const LIVES = /** @type {[string, number][]} */ ([["10 minutes", 600], ["1 hour", 3600], ["8 hours", 28_800], ["1 day", 86_400], ["1 week", 604_800], ["30 days", 2_592_000]]);
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
@@ -52,10 +52,10 @@ function pill(type, name, value, checked, words, mono = false) {
 function scopes({ authority }, changed) {
   const allowed = authority.scopes.map((text) => parseScope(text));
   const name = newId("scope");
-  /** @type {{pattern: import("./client/kinds/scopes.js").ScopePattern, input: HTMLInputElement}[]} */
+  /** @type {{pattern: import("../client/kinds/scopes.js").ScopePattern, input: HTMLInputElement}[]} */
   const chips = [];
   const pills = h("div", { class: "pills" });
-  /** @param {import("./client/kinds/scopes.js").ScopePattern} pattern */
+  /** @param {import("../client/kinds/scopes.js").ScopePattern} pattern */
   const chip = (pattern) => {
     const { input, element } = pill("checkbox", name, pattern.text, true, pattern.text === "*" ? "* (everything)" : pattern.text, true);
     chips.push({ pattern, input });
@@ -96,7 +96,7 @@ function scopes({ authority }, changed) {
   }
 
   return {
-    element: h("fieldset", { class: "stack tight" }, h("legend", {}, "What it may do"), pills, none,
+    element: h("fieldset", { class: "tight" }, h("legend", {}, "What it may do"), pills, none,
       h("div", { class: "field with-button" }, h("label", { for: typed.id }, "Only a part of that"), h("div", {}, typed, h("button", { type: "button", onclick: add }, "Add")))),
     read() {
       const typing = narrower();
@@ -124,7 +124,7 @@ function life({ authority }, _changed) {
   const pick = field("Until, in the time of this browser", at);
   pick.hidden = true;
   return {
-    element: h("fieldset", { class: "stack tight" }, h("legend", {}, "Until when"), h("div", { class: "pills" }, ...options.map((option) => option.element)), pick),
+    element: h("fieldset", { class: "tight" }, h("legend", {}, "Until when"), h("div", { class: "pills" }, ...options.map((option) => option.element)), pick),
     read(present) {
       const value = options.find(({ input }) => input.checked)?.input.value ?? "";
       pick.hidden = value !== "at";
@@ -150,7 +150,7 @@ function methods({ authority }, _changed) {
   const options = offered.map((method) => pill("checkbox", name, method, false, method));
   const hint = h("p", { class: "hint" });
   return {
-    element: h("fieldset", { class: "stack tight" }, h("legend", {}, "Only with these methods"), h("div", { class: "pills" }, ...options.map((option) => option.element)), hint),
+    element: h("fieldset", { class: "tight" }, h("legend", {}, "Only with these methods"), h("div", { class: "pills" }, ...options.map((option) => option.element)), hint),
     read() {
       const chosen = options.filter(({ input }) => input.checked).map(({ input }) => input.value);
       hint.textContent = chosen.length === 0 ? "None is chosen: all that the token allows." : chosen.includes("GET") ? "GET includes HEAD." : "";

@@ -31,7 +31,7 @@ demo: $(VENV)/ready ## the main job as a narrated tour
 test: $(VENV)/with-test ## all tests that need no other program and no second; ARGS="-k scope" goes to pytest
 	$(BIN)/pytest -m "not wheel and not slow" --ignore=tests/cluster $(AT_ONCE) $(ARGS)
 
-slow: $(VENV)/with-test ## the tests that take a while: processes, faults, proxies, pages in a Chromium, PostgreSQL
+slow: $(VENV)/with-test tests/web/node_modules ## the tests that take a while: processes, faults, proxies, pages in a Chromium, PostgreSQL
 	$(BIN)/pytest -m slow --ignore=tests/cluster $(AT_ONCE) $(ARGS)
 
 cluster: $(VENV)/with-test ## several nodes on a PostgreSQL, in real processes, and their faults
@@ -62,7 +62,7 @@ javascript: ## the JavaScript client: its types and its tests; needs Node 20 or 
 	@echo "Fetching what the tests of the JavaScript client need, from the lock file."
 	@cd $(JAVASCRIPT) && npm ci --no-fund --no-audit --loglevel=error >/dev/null
 	@echo "Checking its types."
-	@cd $(JAVASCRIPT) && npm run --silent types
+	@cd $(JAVASCRIPT) && npm run --silent types && npx --no-install tsc --project ../../tests/web/tsconfig.json
 	@echo "Running its tests."
 	@cd $(JAVASCRIPT) && npm test --silent $(ARGS)
 
@@ -90,6 +90,10 @@ check: lint types imports test javascript slow coverage wheel demo faults ## eve
 clean: ## remove .venv and all that can be made again; ./data stays
 	rm -rf $(VENV) dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What looks through the pages in `make slow`. Where there is no npm, the tests that need it say so.
+tests/web/node_modules: tests/web/package-lock.json
+	@if command -v npm >/dev/null; then cd tests/web && npm ci --loglevel=error >/dev/null && touch node_modules; fi
 
 # Setting up: `ready` is the packages with all their extras, `with-x` adds the dependency group x.
 

@@ -172,7 +172,7 @@ class Window:
     async def check(self) -> None:
         """What holds at the end of every visit: nothing was loaded from elsewhere, nothing complained of, and no
         password is in an address, in the console or in the page's source."""
-        assert self.complaints == []
+        assert not self.complaints, self.complaints
         assert {url for url in self.asked if not url.startswith(f"{self._origin}/")} == set()
         shown = [*self.asked, *[page.url for page in self.context.pages]]
         shown += [await page.content() for page in self.context.pages]

@@ -73,7 +73,7 @@ async function show(moved) {
   const name = Object.keys(VIEWS).filter((each) => address === each || address.startsWith(`${each}/`)).sort((a, b) => b.length - a.length)[0];
   const view = VIEWS[name ?? "tokens"];
   if (view === undefined) return;
-  current(view.of, isAdmin(session));
+  current(view.of);
   const slow = setTimeout(() => { if (turn === shown) say("Loading"); main.setAttribute("aria-busy", "true"); }, 300);
   /** @type {Console} */
   const given = {
@@ -157,8 +157,8 @@ function frame(who) {
   ]));
 }
 
-/** @param {string} of @param {boolean} _admin */
-function current(of, _admin) {
+/** Marks the link of the frame that leads to this view. @param {string} of */
+function current(of) {
   for (const link of document.querySelectorAll(".top [data-name], .account a")) {
     const name = link instanceof HTMLElement ? link.dataset.name ?? "account" : "";
     if (name === of) link.setAttribute("aria-current", "page");

@@ -27,13 +27,13 @@ export async function show(console) {
   const kept = keys.filter((key) => key.state !== "retired").reverse();
   const gone = keys.filter((key) => key.state === "retired").reverse();
   return frame("admin/keys", "Keys", "All tokens come of a master key. Rotating puts a new one in its place without a break; retiring destroys one.",
-    [h("button", { class: "main", onclick: () => void rotate(kept, console, now) }, "Rotate")],
-    h("ul", { class: "rows" }, ...kept.map((key) => card(key, kept, console, now))),
-    gone.length > 0 && h("details", {}, h("summary", {}, `Retired: ${gone.length}`), h("ul", { class: "rows" }, ...gone.map((key) => card(key, kept, console, now)))));
+    [h("button", { class: "main", onclick: () => void rotate(kept, console) }, "Rotate")],
+    h("ul", { class: "rows" }, ...kept.map((key) => card(key, console, now))),
+    gone.length > 0 && h("details", {}, h("summary", {}, `Retired: ${gone.length}`), h("ul", { class: "rows" }, ...gone.map((key) => card(key, console, now)))));
 }
 
-/** @param {Key} key @param {Key[]} all @param {import("../shell.js").Console} console @param {Date} now */
-function card(key, all, console, now) {
+/** @param {Key} key @param {import("../shell.js").Console} console @param {Date} now */
+function card(key, console, now) {
   const state = STATES[key.state] ?? { look: "", words: "" };
   return h("li", { class: key.state === "retired" ? "card stack over" : "card stack" },
     h("div", { class: "row two" },
@@ -61,8 +61,8 @@ function when(key, state, since, place, at, now) {
   return [state === "active" ? "soon, when all can have it" : "later"];
 }
 
-/** @param {Key[]} kept @param {import("../shell.js").Console} console @param {Date} now */
-async function rotate(kept, console, now) {
+/** @param {Key[]} kept @param {import("../shell.js").Console} console */
+async function rotate(kept, console) {
   const active = kept.find((key) => key.state === "active")?.id ?? "the present key";
   const waiting = kept.find((key) => key.state === "published");
   const atOnce = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox" }));

@@ -173,7 +173,8 @@ class Window:
         """What holds at the end of every visit: nothing was loaded from elsewhere, nothing complained of, and no
         password is in an address, in the console or in the page's source."""
         assert not self.complaints, self.complaints
-        assert {url for url in self.asked if not url.startswith(f"{self._origin}/")} == set()
+        elsewhere = {url for url in self.asked if not url.startswith(f"{self._origin}/")}
+        assert not elsewhere, elsewhere
         shown = [*self.asked, *[page.url for page in self.context.pages]]
         shown += [await page.content() for page in self.context.pages]
         for password in self._typed:

@@ -218,6 +218,7 @@ async def test_a_verifier_is_registered_and_how_far_it_has_read_is_said(
     await admin.page.get_by_label("Audience").fill("photos")
     await admin.page.get_by_label("Public key").fill(KEY)
     await admin.confirm("Register")
+    await admin.page.get_by_role("heading", name="The verifier is registered").wait_for()
     [row] = api.get("/v1/verifiers").json()["verifiers"]
     assert row["verifier_id"] in await admin.page.get_by_role("dialog").inner_text()
     await admin.confirm("Done")

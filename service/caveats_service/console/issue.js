@@ -88,7 +88,7 @@ function issuedToken(issued, note, console) {
         h("a", { class: "button", href: `console/inspect#${issued.token}` }, "Inspect it")),
       h("p", {}, mayStill(issued, console.user)),
       timeLeft(new Date(issued.issued_at), new Date(issued.expires_at), new Date())),
-    h("p", {}, h("a", { href: "#tokens" }, "Back to my tokens")));
+    h("div", { class: "actions" }, h("a", { class: "button", href: "#tokens" }, "Back to my tokens")));
 }
 
 /** Radio buttons. @param {string} name @param {string[][]} options value, words and hint of each; the first one is chosen */

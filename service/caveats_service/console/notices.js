@@ -7,10 +7,11 @@ import { problemNotice } from "./parts.js";
 
 /**
  * Asks in a dialog. Returns whether the answer was yes.
- * @param {string} question @param {Child | Child[]} words @param {string} yes the button's words @param {object} [options] @param {boolean} [options.danger]
+ * @param {string} question @param {Child | Child[]} words @param {string} yes the button's words @param {object} [options]
+ * @param {boolean} [options.danger] @param {boolean} [options.only] whether there is nothing to say no to
  * @returns {Promise<boolean>}
  */
-export function confirm(question, words, yes, { danger = false } = {}) {
+export function confirm(question, words, yes, { danger = false, only = false } = {}) {
   return new Promise((resolve) => {
     const title = newId("question");
     const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { "aria-labelledby": title, onclose: () => {
@@ -20,7 +21,7 @@ export function confirm(question, words, yes, { danger = false } = {}) {
       h("form", { method: "dialog", class: "stack" },
         h("h2", { id: title }, question), h("div", { class: "stack" }, ...[words].flat().map((each) => typeof each === "string" ? h("p", {}, each) : each)),
         h("div", { class: "actions" },
-          h("button", { value: "no" }, "Cancel"),
+          !only && h("button", { value: "no" }, "Cancel"),
           h("button", { value: "yes", class: danger ? "danger main" : "main" }, yes)))));
     document.body.append(dialog);
     dialog.showModal();

@@ -50,6 +50,6 @@ async function addClient(console) {
     h("p", {}, "Give it to the site now: it is kept nowhere, and not shown again."),
     h("dl", { class: "facts" }, h("dt", {}, "client_id"), h("dd", {}, h("code", {}, made.client_id))),
     h("code", { class: "secret" }, made.client_secret), copyButton("Copy the secret", () => made.client_secret),
-  ], "I have it");
+  ], "I have it", { only: true });
   await act(console, async () => {}, `${made.name} is added.`);
 }

@@ -49,6 +49,6 @@ async function register(console) {
     h("p", {}, "The app needs these two. Neither is a secret."),
     h("dl", { class: "facts" }, h("dt", {}, "Verifier id"), h("dd", {}, h("code", {}, made.verifier_id)), h("dt", {}, "Service's key"), h("dd", {}, h("code", {}, made.service_public_key))),
     copyButton("Copy the id", () => made.verifier_id), copyButton("Copy the key", () => made.service_public_key),
-  ], "Done");
+  ], "Done", { only: true });
   await act(console, async () => {}, `The verifier gets the keys of ${made.audience}.`);
 }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.load import load
 from benchmarks.table import Row, Section
-from tests.support.workers import connections_of, workers_of
+from tests.support.workers import connections_of, wait_until_all_serve, workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,8 @@ def _serving(count: int) -> Iterator[tuple[int, int]]:
                 assert process.stdout is not None
                 ports = (re.search(r"serving on http://[^ ]*:(\d+)", line) for line in process.stdout)
                 port = next(int(found[1]) for found in ports if found)
-                load(port, [_REQUEST] * _CONNECTIONS * 4, 30, _CONNECTIONS)  # waits for the last worker
+                wait_until_all_serve(workers_of(process.pid) if count > 1 else [process.pid], port)
+                load(port, [_REQUEST] * _CONNECTIONS * 4, 30, _CONNECTIONS)
                 yield process.pid, port
             finally:
                 process.terminate()

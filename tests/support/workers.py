@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 _ESTABLISHED = "01"
@@ -34,6 +37,17 @@ def connections_of(workers: list[int], port: int) -> Counter[int]:
             except OSError:
                 continue
     return held
+
+
+def wait_until_all_serve(workers: list[int], port: int) -> None:
+    """Return once each worker is given some of the connections that are opened."""
+    while True:
+        with ExitStack() as stack:
+            for _ in range(2 * len(workers)):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), 60))
+            time.sleep(0.1)  # in which they are handed over
+            if min(connections_of(workers, port).values()):
+                return
 
 
 def _established(port: int) -> set[str]:

@@ -4,7 +4,7 @@ Knows sockets; knows no processes and no HTTP. While no worker takes any, connec
 
 What a worker has is known when it has said so. If a proxy closes 64 connections and opens 64 others, a worker that heard
 of the closing before another one has the fewest for a moment, and would be given nearly all. So connections are given in
-turns: in each, every worker is given one, and none more than two.
+turns: in each, every worker is given one. The one with the fewest is given a second, but no more than a hundred a second.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _MOST_IN_TURN = 2
+"""Connections, at most, that one worker is given in a turn."""
+_SECOND_EVERY = 0.01
+"""Seconds between two connections that were the second of a worker in a turn."""
 _AT_ONCE = 64
 """Connections, at most, that are accepted before reports are read again."""
 _PAUSE = 0.5
@@ -48,6 +51,8 @@ class Dispatcher:
         self._selector = selectors.DefaultSelector()
         self._listening = False
         """Whether `run` waits for connections."""
+        self._second_at = 0.0
+        """When a worker may be given its second connection in a turn."""
         self._accept_at = 0.0
         self._failing = False
         """Whether the last attempt to accept one failed."""
@@ -136,14 +141,18 @@ class Dispatcher:
         takers = [one for one in self._workers if one.stage in stages and one.has_room(now)]
         if all(self._workers[one] for one in takers):
             self._workers = dict.fromkeys(self._workers, 0)
-        not_yet = (one for one in takers if self._workers[one] < _MOST_IN_TURN)
-        return min(not_yet, key=lambda one: one.load, default=None)
+        most = _MOST_IN_TURN if now >= self._second_at else 1
+        return min(
+            (one for one in takers if self._workers[one] < most), key=lambda one: one.load, default=None
+        )
 
-    def _give(self, connection: socket.socket, now: float) -> bool:
-        worker = self._next_worker(now)
+    def _give(self, connection: socket.socket, worker: ConnectionSender | None, now: float) -> bool:
         if worker is None or not worker.send(connection, now):
             return False
-        self._workers[worker] = self._workers.pop(worker) + 1  # and last in order
+        given = self._workers.pop(worker) + 1
+        self._workers[worker] = given  # and last in order
+        if given == _MOST_IN_TURN:
+            self._second_at = now + _SECOND_EVERY
         return True
 
     def _give_returned(self, now: float) -> float:
@@ -151,7 +160,7 @@ class Dispatcher:
         for worker in self._workers:
             self._returned.extendleft(reversed(worker.take_back(now)))
         while self._returned:
-            if not self._give(self._returned[0], now):
+            if not self._give(self._returned[0], self._next_worker(now), now):
                 return now + _NO_ROOM
             self._returned.popleft()
         return min(
@@ -161,7 +170,8 @@ class Dispatcher:
 
     def _accept(self, listener: socket.socket, now: float) -> None:
         for _ in range(_AT_ONCE):
-            if self._returned or self._next_worker(now) is None:
+            worker = self._next_worker(now)
+            if worker is None or self._returned:
                 return
             try:
                 connection, _ = listener.accept()
@@ -174,5 +184,5 @@ class Dispatcher:
                 self._failing = True
                 return
             self._failing = False
-            if not self._give(connection, now):
+            if not self._give(connection, worker, now):
                 self._returned.append(connection)

@@ -2,11 +2,9 @@
 
 Knows sockets; knows no HTTP, and not which worker is given which connection (`dispatcher`).
 
-Messages go one way, each with a number and one connection, or none, which asks for a sign of life. Reports go the other:
-the number of the last message that was read, how many connections are open, whether more are taken. A worker reports
-before it reads a byte of a connection, and until then its parent keeps the connection too. What a worker has not read
-its parent reads itself, and what a worker that died has not reported is given to another one: nobody has begun to serve
-it. macOS wants the parent's copy as well: a descriptor that is closed while it is on its way may be lost there.
+Messages go one way, each with a number and one connection, or none, which asks for a sign of life. Reports go the other,
+a few milliseconds late: the number of the last message that was read, how many connections are open, whether more are
+taken. The parent keeps a copy of the worker's end too, and reads what a worker that hangs or has ended did not.
 """
 
 from __future__ import annotations
@@ -15,6 +13,8 @@ import asyncio
 import enum
 import socket
 import struct
+import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,8 +24,13 @@ TAKEN_WITHIN = 0.5
 """Seconds after which a connection that a worker has not taken goes to another one."""
 _MOST_WAITING = 256
 """Connections, at most, that wait for one worker. All others wait in the accept queue, whose bound is the kernel's."""
+_REPORT_WITHIN = 0.005
+"""Seconds in which changes are reported together."""
 _REPORT_AGAIN = 0.05
 """Seconds until a report for which there was no room is sent again."""
+_KEPT = sys.platform == "darwin"
+"""Whether the sender keeps a descriptor until it has arrived, as `multiprocessing` does: macOS may lose one that is closed
+on its way."""
 _MESSAGE = struct.Struct("!Q")
 """Its number."""
 _REPORT = struct.Struct("!QIB")
@@ -43,11 +48,16 @@ class Stage(enum.IntEnum):
     CLOSED = 3
 
 
-class ConnectionSender:
-    """The parent's end, for one worker. `worker_end`: what the worker's `ConnectionReceiver` gets. Raises `OSError`.
+@dataclass(frozen=True, slots=True)
+class _Message:
+    sent_at: float
+    carries: int
+    """Connections: one, or none."""
+    kept: socket.socket | None
 
-    The parent keeps a copy of the worker's end, so that what stands in it outlives the worker.
-    """
+
+class ConnectionSender:
+    """The parent's end, for one worker. `worker_end`: what the worker's `ConnectionReceiver` gets. Raises `OSError`."""
 
     def __init__(self) -> None:
         self._own_end, self.worker_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -57,8 +67,8 @@ class ConnectionSender:
         self._open = 0
         self._last = 0
         """The number of the last message sent."""
-        self._untaken: dict[int, tuple[float, socket.socket | None]] = {}
-        """The messages that were not reported as read: when they were sent, and what was in them."""
+        self._untaken: dict[int, _Message] = {}
+        """The messages that were not reported as read, by number."""
         self._waiting = 0
         """The connections in them."""
         self._asked = False
@@ -76,7 +86,7 @@ class ConnectionSender:
     @property
     def late_at(self) -> float | None:
         """When the worker is late, by the monotonic clock, unless it takes something; None: nothing waits for it."""
-        return next((sent_at + TAKEN_WITHIN for sent_at, _ in self._untaken.values()), None)
+        return next((one.sent_at + TAKEN_WITHIN for one in self._untaken.values()), None)
 
     def has_room(self, now: float) -> bool:
         """Whether the worker takes what it is given in time, and is not behind with too much."""
@@ -84,20 +94,22 @@ class ConnectionSender:
         return self._waiting < _MOST_WAITING and (late_at is None or now < late_at)
 
     def send(self, connection: socket.socket | None, now: float) -> bool:
-        """Give a connection to the worker, or ask for a sign of life. False: the system has no room for it now."""
+        """Give a connection away, or ask for a sign of life. False: the system has no room for it now."""
         number = self._last + 1
         handles = [] if connection is None else [connection.fileno()]
         try:
             socket.send_fds(self._own_end, [_MESSAGE.pack(number)], handles)
         except OSError:
             return False
+        if connection is not None and not _KEPT:
+            connection.close()
         self._last = number
-        self._untaken[number] = now, connection
+        self._untaken[number] = _Message(now, len(handles), connection if _KEPT else None)
         self._waiting += len(handles)
         return True
 
     def read_reports(self) -> None:
-        """Read what the worker has reported, and let go of the connections that it has taken."""
+        """Read what the worker has reported."""
         while True:
             try:
                 report = self._own_end.recv(_REPORT.size)
@@ -106,15 +118,14 @@ class ConnectionSender:
             taken, self._open, stage = _REPORT.unpack(report)
             self.stage = Stage(stage)
             for number in [number for number in self._untaken if number <= taken]:
-                connection = self._pop(number)
-                if connection is not None:
-                    connection.close()
+                self._forget(number)
             self._asked = self._asked and bool(self._untaken)
 
-    def _pop(self, number: int) -> socket.socket | None:
-        _, connection = self._untaken.pop(number)
-        self._waiting -= connection is not None
-        return connection
+    def _forget(self, number: int) -> None:
+        message = self._untaken.pop(number)
+        self._waiting -= message.carries
+        if message.kept is not None:
+            message.kept.close()
 
     def take_back(self, now: float) -> list[socket.socket]:
         """The connections that a worker which is late, or takes no more, has not read.
@@ -145,21 +156,17 @@ class ConnectionSender:
                 message, handles, _, _ = socket.recv_fds(self.worker_end, _MESSAGE.size, 1)
             except OSError:  # there is no more
                 return unread
-            for handle in handles:
-                socket.close(handle)
-            connection = self._pop(*_MESSAGE.unpack(message))
-            if connection is not None:
-                unread.append(connection)
+            unread += [socket.socket(fileno=handle) for handle in handles]
+            self._forget(*_MESSAGE.unpack(message))
 
     def close(self) -> list[socket.socket]:
-        """For a worker that has ended: the connections that it never took."""
-        self.read_reports()
+        """For a worker that has ended: the connections that it has not read."""
+        unread = self._unread()
+        for number in tuple(self._untaken):
+            self._forget(number)
         self._own_end.close()
         self.worker_end.close()
-        left = [connection for _, connection in self._untaken.values() if connection is not None]
-        self._untaken.clear()
-        self._waiting = 0
-        return left
+        return unread
 
 
 class ConnectionReceiver:
@@ -176,8 +183,6 @@ class ConnectionReceiver:
         self._stage = Stage.TAKES
         self._last = 0
         """The number of the last message read."""
-        self._taken: list[socket.socket] = []
-        """Connections that were read, and not reported yet. The parent sees to it that they are not many."""
         self._opening: set[asyncio.Task[None]] = set()
         self._next_report: asyncio.Handle | None = None
         self._reported = 0
@@ -187,9 +192,8 @@ class ConnectionReceiver:
         self._report()
 
     def changed(self) -> None:
-        """Report soon, once for all that changes in one round of the event loop."""
-        if self._next_report is None and self._stage is not Stage.CLOSED:
-            self._next_report = self._loop.call_soon(self._report)
+        """Report soon what is so by then."""
+        self._report_in(_REPORT_WITHIN)
 
     def leave(self) -> None:
         """Ask for no more connections, where there is another worker. Those that come are served."""
@@ -206,17 +210,20 @@ class ConnectionReceiver:
         """Return at once: what was taken is served, and nothing else waits."""
 
     def _read(self) -> None:
+        """Serve what the parent has sent, of which there is a bounded number before the next report."""
         while True:
             try:
                 message, handles, _, _ = socket.recv_fds(self._channel, _MESSAGE.size, 1)
             except OSError:  # there is no more
                 break
             (self._last,) = _MESSAGE.unpack(message)
-            self._taken += [socket.socket(fileno=handle) for handle in handles]
-        self._report()
+            for handle in handles:
+                task = self._loop.create_task(self._open(socket.socket(fileno=handle)))
+                self._opening.add(task)
+                task.add_done_callback(self._opened)
+        self.changed()
 
     def _report(self) -> None:
-        """Report, and serve what has been read: not a byte of it was read before."""
         if self._next_report is not None:
             self._next_report.cancel()
             self._next_report = None
@@ -224,18 +231,16 @@ class ConnectionReceiver:
         try:
             self._channel.send(_REPORT.pack(self._last, has, self._stage))
         except OSError:  # the parent stands still, or has ended
-            if self._stage is not Stage.CLOSED:
-                self._next_report = self._loop.call_later(_REPORT_AGAIN, self._report)
-            return
-        self._reported = has
-        for connection in self._taken:
-            task = self._loop.create_task(self._open(connection))
-            self._opening.add(task)
-            task.add_done_callback(self._opened)
-        self._taken.clear()
+            self._report_in(_REPORT_AGAIN)
+        else:
+            self._reported = has
+
+    def _report_in(self, seconds: float) -> None:
+        if self._next_report is None and self._stage is not Stage.CLOSED:
+            self._next_report = self._loop.call_later(seconds, self._report)
 
     def _count(self) -> int:
-        return len(self._connections) + len(self._opening) + len(self._taken)
+        return len(self._connections) + len(self._opening)
 
     async def _open(self, connection: socket.socket) -> None:
         connection.set_inheritable(False)

@@ -37,7 +37,7 @@ from tests.support.service import (
     spawn,
     until,
 )
-from tests.support.workers import connections_of, workers_of
+from tests.support.workers import connections_of, wait_until_all_serve, workers_of
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc says who has which connection")
 _ASK = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -133,6 +133,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     with process(tmp_path_factory.mktemp("workers"), "--workers", "2") as running:
         httpx.get(f"{running.url}/readyz", **CLIENT)
         until(lambda: len(workers_of(running.popen.pid)) == 2, 60)
+        wait_until_all_serve(workers_of(running.popen.pid), _port(running))
         yield running
 
 
@@ -167,8 +168,9 @@ def test_bursts_of_connections_that_are_kept_do_not_land_on_one_worker(
         if quiet:
             until(lambda: not sum(connections_of(workers, port).values()), 30)
             time.sleep(0.05)
-    assert max(most) <= (40 if quiet else 44)
-    assert 0.4 < all_together / (20 * 64) < 0.6
+    assert max(most) <= 0.7 * 64
+    assert sum(most) / len(most) <= 0.6 * 64
+    assert 0.45 < all_together / (20 * 64) < 0.55
 
 
 class Callers:
@@ -214,7 +216,7 @@ class Callers:
 def test_a_worker_that_ends_among_new_connections_takes_none_with_it_but_its_own(
     tmp_path: Path, end: signal.Signals
 ) -> None:
-    """And none when it is told to stop. Connections that are begun afterwards are all answered."""
+    """None at all when it is told to stop. Connections that are begun afterwards are all answered."""
     with process(tmp_path, "--workers", "2") as running:
         two_of(running)
         with Callers(_port(running)) as callers:
@@ -259,7 +261,7 @@ def test_a_worker_that_stands_still_is_given_no_new_connections_until_it_goes_on
         assert after[workers[1]] == before[workers[1]] + 64
         time.sleep(1)
         burst()
-        assert connections_of(workers, port)[workers[0]] >= before[workers[0]] + 20
+        assert connections_of(workers, port)[workers[0]] >= before[workers[0]] + 10  # a third at least
         assert not said(running, "worker_hangs")
 
 
@@ -328,8 +330,8 @@ def test_a_port_that_is_taken_stops_the_start(tmp_path: Path, workers: str) -> N
 def two_of(running: Process) -> list[int]:
     """Both workers, once the service answers."""
     until(lambda: len(workers_of(running.popen.pid)) == 2, 90)
-    assert answers(running)
-    time.sleep(2)  # the supervisor asks twice a second
+    wait_until_all_serve(workers_of(running.popen.pid), _port(running))
+    time.sleep(1)  # the supervisor asks twice a second
     return workers_of(running.popen.pid)
 
 

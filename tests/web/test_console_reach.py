@@ -211,9 +211,10 @@ async def test_all_of_it_is_done_by_keyboard_alone(lived_in: Auth, stranger: Vis
     await keyboard.press("Enter")
     await _tab_to(visit, "Revoke")
     await keyboard.press("Enter")
-    await keyboard.press("Enter")  # Undo has the focus
+    await visit.button("Undo").wait_for()
+    await keyboard.press("Enter")  # it has the focus
     assert await visit.button("Undo").count() == 0
-    await _tab_to(visit, "Revoke")
+    assert await visit.button("Revoke").evaluate("button => button === document.activeElement")
     await keyboard.press("Enter")
     await _tab_to(visit, "Revoke")
     await keyboard.press("Enter")

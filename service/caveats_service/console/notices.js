@@ -82,22 +82,46 @@ const waiting = new Set();
 addEventListener("pagehide", () => { for (const send of [...waiting]) send(); });
 
 /**
- * Does something after a moment in which it can be taken back. Returns whether it was done; what `work` raises is raised.
- * @template T
- * @param {string} words what is about to be done
- * @param {(leaving: boolean) => Promise<T>} work `leaving`: whether the page is about to go
+ * A step that cannot be taken back once it is done.
+ * @typedef {object} Step
+ * @property {string} question @property {Child | Child[]} words what it does @property {string} yes the button's words
+ * @property {string} doing what is said while it can be taken back
+ * @property {(leaving: boolean) => Promise<unknown>} work `leaving`: whether the page is about to go
+ */
+
+/**
+ * Asks, leaves a moment to take it back, and does it. Returns whether it was done; what `work` raises is raised. The button that
+ * was pressed is out of use meanwhile, and has the focus again if nothing was done.
+ * @param {Step} step
  * @returns {Promise<boolean>}
  */
-export function afterAMoment(words, work) {
+export async function takeStep({ question, words, yes, doing, work }) {
+  const pressed = document.activeElement;
+  if (!(await confirm(question, words, yes, { danger: true }))) return false;
+  if (pressed instanceof HTMLButtonElement) pressed.disabled = true;
+  let was = false;
+  try {
+    was = await afterAMoment(doing, work);
+  } finally {
+    if (pressed instanceof HTMLButtonElement) pressed.disabled = false;
+    if (!was && pressed instanceof HTMLElement) pressed.focus();
+  }
+  return was;
+}
+
+/**
+ * Does something after a moment in which it can be taken back. Returns whether it was done; what `work` raises is raised.
+ * @param {string} doing what is about to be done @param {(leaving: boolean) => Promise<unknown>} work `leaving`: whether the page is about to go
+ * @returns {Promise<boolean>}
+ */
+export function afterAMoment(doing, work) {
   return new Promise((resolve, reject) => {
     const inside = h("i");
-    const before = document.activeElement;
     const end = () => {
       clearTimeout(timer);
       waiting.delete(leave);
-      const focused = toast.contains(document.activeElement);
+      if (toast.contains(document.activeElement)) byId("main").focus({ preventScroll: true });
       toast.remove();
-      if (focused) (before instanceof HTMLElement && before.isConnected ? before : byId("main")).focus();
     };
     const go = (/** @type {boolean} */ leaving) => {
       end();
@@ -105,11 +129,11 @@ export function afterAMoment(words, work) {
     };
     const leave = () => go(true);
     const undo = h("button", { type: "button", onclick: () => { end(); say("Taken back: nothing was done"); resolve(false); } }, "Undo");
-    const toast = h("div", { class: "toast", role: "group", "aria-label": words }, h("p", {}, words), undo, h("div", { class: "bar", "aria-hidden": "true" }, inside));
+    const toast = h("div", { class: "toast", role: "group", "aria-label": doing }, h("p", {}, doing), undo, h("div", { class: "bar", "aria-hidden": "true" }, inside));
     byId("notices").append(toast);
     inside.animate([{ transform: "scaleX(1)" }, { transform: "scaleX(0)" }], { duration: MOMENT, fill: "forwards" });
     undo.focus();
-    say(`${words} Undo is possible for ${MOMENT / 1000} seconds.`);
+    say(`${doing} Undo is possible for ${MOMENT / 1000} seconds.`);
     waiting.add(leave);
     const timer = setTimeout(() => go(false), MOMENT);
   });

@@ -3,7 +3,7 @@
 import { all, ask, segment } from "./api.js";
 import { browserOf, isSignIn } from "./browser.js";
 import { h } from "./dom.js";
-import { afterAMoment, confirm, done } from "./notices.js";
+import { done, takeStep } from "./notices.js";
 import { ago, head, problemNotice, tag, time } from "./parts.js";
 import { allowed, counted } from "./words.js";
 import { overRow } from "./tokens.js";
@@ -60,10 +60,14 @@ function other(row, console, now, wrong) {
 
 /** @param {import("./shell.js").Console} console @param {HTMLElement} wrong */
 async function everything(console, wrong) {
-  const sure = await confirm("Revoke everything?", ["All your tokens and sign-ins end, this one too. Programs that hold a token have to be given a new one.", "It cannot be taken back."], "Revoke everything", { danger: true });
-  if (!sure) return;
   try {
-    const was = await afterAMoment("Revoking everything.", (leaving) => ask("POST", "v1/revocations", { body: { user: console.user }, keepalive: leaving }));
+    const was = await takeStep({
+      question: "Revoke everything?",
+      words: ["All your tokens and sign-ins end, this one too. Programs that hold a token have to be given a new one.", "It cannot be taken back once it is done."],
+      yes: "Revoke everything",
+      doing: "Revoking everything.",
+      work: (keepalive) => ask("POST", "v1/revocations", { body: { user: console.user }, keepalive }),
+    });
     if (was) console.end("Everything was revoked. Sign in to go on.");
   } catch (error) {
     wrong.replaceChildren(problemNotice(/** @type {any} */ (error)));

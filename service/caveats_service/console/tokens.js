@@ -2,7 +2,7 @@
 
 import { all, ask, segment } from "./api.js";
 import { h } from "./dom.js";
-import { afterAMoment, confirm, done } from "./notices.js";
+import { done, takeStep } from "./notices.js";
 import { ago, empty, head, problemNotice, tag, time, timeLeft } from "./parts.js";
 import { allowed, counted } from "./words.js";
 import { isSignIn } from "./browser.js";
@@ -39,8 +39,7 @@ export async function show(console) {
 function liveRow(token, console, now) {
   const id = `token-${token.token_id}`;
   const wrong = h("div");
-  const button = /** @type {HTMLButtonElement} */ (h("button", { type: "button", class: "danger", "aria-describedby": id, onclick: () => void revoke() }, "Revoke"));
-  const row = h("li", { class: "card" },
+  return h("li", { class: "card" },
     h("div", { class: "row" },
       h("div", {},
         h("div", { class: "title" }, h("h2", { id }, token.note || "Without a name"), ...tags(token)),
@@ -48,28 +47,23 @@ function liveRow(token, console, now) {
         h("p", { class: "hint" }, ...lastUse(token, now), " · issued ", ago(new Date(token.issued_at), now),
           token.revoked_copies > 0 && ` · ${counted(token.revoked_copies, "narrower copy", "narrower copies")} of it revoked`)),
       timeLeft(new Date(token.issued_at), new Date(token.expires_at), now),
-      h("div", { class: "actions" }, button)),
+      h("div", { class: "actions" }, h("button", { type: "button", class: "danger", "aria-describedby": id, onclick: () => void revoke() }, "Revoke"))),
     wrong);
-  return row;
 
   async function revoke() {
-    const sure = await confirm(`Revoke “${token.note}”?`,
-      ["Whatever holds it, or a copy of it, is refused from then on: here at once, and in apps that verify by themselves within about a second.", "It cannot be brought back; you can issue another one."],
-      "Revoke", { danger: true });
-    if (!sure) return;
-    button.disabled = true;
-    row.classList.add("going");
     try {
-      const was = await afterAMoment(`Revoking “${token.note}”.`, (leaving) => ask("DELETE", `v1/tokens/${segment(token.token_id)}`, { keepalive: leaving }));
-      if (was) {
-        done(`“${token.note}” is revoked.`);
-        await console.again();
-      }
+      const was = await takeStep({
+        question: `Revoke “${token.note}”?`,
+        words: ["Whatever holds it, or a copy of it, is refused from then on: here at once, and in apps that verify by themselves within about a second.", "It cannot be brought back; you can issue another one."],
+        yes: "Revoke",
+        doing: `Revoking “${token.note}”.`,
+        work: (keepalive) => ask("DELETE", `v1/tokens/${segment(token.token_id)}`, { keepalive }),
+      });
+      if (!was) return;
+      done(`“${token.note}” is revoked.`);
+      await console.again();
     } catch (error) {
       wrong.replaceChildren(problemNotice(/** @type {any} */ (error)));
-    } finally {
-      row.classList.remove("going");
-      button.disabled = false;
     }
   }
 }

@@ -1,7 +1,7 @@
 // What all views for administrators share: the list of them, and how a table's row is acted upon.
 
 import { h } from "../dom.js";
-import { afterAMoment, confirm, done } from "../notices.js";
+import { done, takeStep } from "../notices.js";
 import { head, problemNotice } from "../parts.js";
 
 /** @typedef {import("../dom.js").Child} Child */
@@ -42,14 +42,12 @@ export function tell(console, error) {
 }
 
 /**
- * Asks, leaves a moment to take it back, and does it.
- * @param {import("../shell.js").Console} console
- * @param {{question: string, words: Child | Child[], yes: string, doing: string, did: string, work: (leaving: boolean) => Promise<unknown>}} step
+ * Asks, leaves a moment to take it back, does it, says so and shows the view anew.
+ * @param {import("../shell.js").Console} console @param {import("../notices.js").Step & {did: string}} step
  */
 export async function actAfterAMoment(console, step) {
-  if (!(await confirm(step.question, step.words, step.yes, { danger: true }))) return;
   try {
-    if (!(await afterAMoment(step.doing, step.work))) return;
+    if (!(await takeStep(step))) return;
     done(step.did);
     await console.again();
   } catch (error) {

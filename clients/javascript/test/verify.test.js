@@ -13,18 +13,15 @@ import {
   Verifier,
   standardCheckers,
 } from "../src/verify/index.js";
-import { attenuate, branchId, decode, encode } from "../src/index.js";
+import { attenuate, branchId, decode } from "../src/index.js";
 import { encodeBase64, unhex, utf8 } from "../src/bytes.js";
 import { run } from "../src/hmac.js";
 import { hmac } from "../src/node.js";
 import { append, macaroonOf, mint } from "../src/token/macaroon.js";
 import { VerificationCache } from "../src/verify/cache.js";
+import { KEYS, NOW, SECRET, TOKEN_ID, issue } from "./issued.js";
 import { outcome, vectors } from "./support.js";
 
-const SECRET = Uint8Array.from({ length: 32 }, (_, at) => at + 1);
-const KEYS = { audience: "photos", keys: [{ id: "k1", state: "active", key: encodeBase64(SECRET) }] };
-const TOKEN_ID = "01KAJQ3W00ABCDEFGHJKMNPQRS";
-const NOW = new Date("2026-11-21T12:00:00Z");
 const FACTS = { now: NOW, scopes: ["photos/42:read"] };
 const LATER = 4102444800;
 
@@ -37,20 +34,6 @@ const checkers = standardCheckers({
   check: (number, { extra }) =>
     extra?.["photos/album"] === number || { reason: "the request is about another album", hint: `album ${number}` },
 });
-
-/**
- * A token as the service issues it.
- *
- * @param {string[]} [more] the issuer's further caveats
- * @param {{keyId?: string, audience?: string, secret?: Uint8Array<ArrayBuffer>}} [how]
- */
-async function issue(more = [], { keyId = "k1", audience = "photos", secret = SECRET } = {}) {
-  const caveats = ["user = alice", "expires = 2026-12-01T00:00:00Z", "scope = photos:*", ...more].map(utf8);
-  const identifier = utf8(`1.${keyId}.${audience}.${TOKEN_ID}.${caveats.length}`);
-  const rootKey = hmac(secret, Uint8Array.from([...utf8("caveats/v1/root/"), ...identifier]));
-  const limits = { predicate: 1024, caveats: 64 };
-  return encode(await run(append(await mint(rootKey, identifier, { hmac }), caveats, /** @type {any} */ (limits)), hmac));
-}
 
 /**
  * @param {Verifier} verifier

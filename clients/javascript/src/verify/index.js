@@ -5,6 +5,7 @@
  */
 
 export * from "../errors.js";
+export { checkValue } from "../kinds/base.js";
 export { standardCheckers } from "../kinds/checkers.js";
 export { Grant } from "./grant.js";
 export { AudienceKeyring } from "./keyring.js";

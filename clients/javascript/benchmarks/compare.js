@@ -17,6 +17,7 @@ import { utf8 } from "../src/bytes.js";
 import { webHmac } from "../src/hmac.js";
 import { hmac } from "../src/node.js";
 import { standardCheckers } from "../src/kinds/checkers.js";
+import { AudienceKeyring, Verifier } from "../src/verify/index.js";
 
 const ROUNDS = 150;
 const ROUND = 3; // milliseconds: short, so that some rounds are not interrupted
@@ -45,6 +46,11 @@ const jwt = await new SignJWT({ scope: "photos:*" })
   .setExpirationTime(NOW.getTime() / 1000 + 43200)
   .sign(KEY);
 const checkers = standardCheckers();
+const rootKey = hmac(KEY, utf8(`caveats/v1/root/${IDENTIFIER}`));
+const issued = await attenuate(encode(await mint(rootKey, IDENTIFIER, { hmac })), { caveats: [...FIRST, NARROWER].map(utf8) }, { hmac });
+const keyring = new AudienceKeyring("photos", [["k1", KEY]]);
+const forgetful = new Verifier(keyring, { hmac, cacheEntries: 0 });
+const remembering = new Verifier(keyring, { hmac });
 
 /** @type {Record<string, Record<string, () => unknown>>} */
 const TASKS = {
@@ -68,6 +74,8 @@ const TASKS = {
       const { caveats, addedBy } = await authenticate(narrow, KEY, { hmac: webHmac });
       if (unsatisfied(caveats, CONTEXT, { checkers, addedBy }).length) throw new Error("refused");
     },
+    "Verifier, a token not seen": () => forgetful.verify(issued, CONTEXT),
+    "Verifier, one seen before": () => remembering.verify(issued, CONTEXT),
     macaroon: () => macaroon.importMacaroon(macaroon.base64ToBytes(v2Narrow)).verify(KEY, () => null, []),
     "macaroons.js": () => {
       const verifier = new MacaroonsVerifier(MacaroonsBuilder.deserialize(v1Narrow));
@@ -103,6 +111,6 @@ for (const [name, contenders] of Object.entries(TASKS)) {
   const [own] = best.values();
   console.log(`\n${name}\n`);
   for (const [who, time] of best) {
-    console.log(`  ${who.padEnd(24)}${time.toFixed(1).padStart(9)} us${(time / own).toFixed(2).padStart(9)} x`);
+    console.log(`  ${who.padEnd(28)}${time.toFixed(1).padStart(9)} us${(time / own).toFixed(2).padStart(9)} x`);
   }
 }

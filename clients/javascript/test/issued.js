@@ -18,10 +18,10 @@ export const NOW = new Date("2026-11-21T12:00:00Z");
  * A token as the service issues it.
  *
  * @param {string[]} [more] the issuer's further caveats
- * @param {{scope?: string, keyId?: string, audience?: string, secret?: Uint8Array<ArrayBuffer>}} [how]
+ * @param {{scope?: string, expires?: string, keyId?: string, audience?: string, secret?: Uint8Array<ArrayBuffer>}} [how]
  */
-export async function issue(more = [], { keyId = "k1", audience = "photos", secret = SECRET, scope = "photos:*" } = {}) {
-  const caveats = ["user = alice", "expires = 2026-12-01T00:00:00Z", `scope = ${scope}`, ...more].map(utf8);
+export async function issue(more = [], { keyId = "k1", audience = "photos", secret = SECRET, scope = "photos:*", expires = "2026-12-01T00:00:00Z" } = {}) {
+  const caveats = ["user = alice", `expires = ${expires}`, `scope = ${scope}`, ...more].map(utf8);
   const identifier = utf8(`1.${keyId}.${audience}.${TOKEN_ID}.${caveats.length}`);
   const rootKey = hmac(secret, Uint8Array.from([...utf8("caveats/v1/root/"), ...identifier]));
   return encode(await appendPredicates(await mint(rootKey, identifier, { hmac }), caveats, { hmac }));

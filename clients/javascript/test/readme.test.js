@@ -6,6 +6,10 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import * as caveats from "../src/index.js";
 import { utf8 } from "../src/bytes.js";
+import * as fetchGuard from "../src/guards/fetch.js";
+import * as nodeGuard from "../src/guards/node.js";
+import * as verify from "../src/verify/index.js";
+import { KEYS, issue } from "./issued.js";
 
 const README = readFileSync(new URL("../README.md", import.meta.url), "utf-8");
 
@@ -26,10 +30,12 @@ test("what the README shows is what happens", async () => {
   const imports = [...lines.matchAll(/^import .*;$/gm)].map((found) => found[0]);
   const body = lines.replace(/^import .*;$/gm, "");
   const file = new URL(`readme-${process.pid}.mjs`, import.meta.url);
-  writeFileSync(file, `${imports.join("\n")}\nexport default async (token, rootKey, expect) => {\n${body}\n};\n`);
+  writeFileSync(file, `${imports.join("\n")}\nexport default async ({ token, rootKey, keys, issued }, expect) => {\n${body}\n};\n`);
   try {
     const { default: run } = await import(fileURLToPath(file));
-    await run(token, rootKey, (/** @type {unknown} */ got, /** @type {unknown} */ wanted) => {
+    const until = new Date(Date.now() + 3600_000).toISOString().slice(0, 19);
+    const given = { token, rootKey, keys: JSON.stringify(KEYS), issued: await issue([], { expires: `${until}Z` }) };
+    await run(given, (/** @type {unknown} */ got, /** @type {unknown} */ wanted) => {
       if (typeof wanted === "number") assert.ok(Math.abs(/** @type {number} */ (got) - wanted) <= 1);
       else assert.deepEqual(got, wanted);
     });
@@ -41,6 +47,7 @@ test("what the README shows is what happens", async () => {
 test("the README names each public function, and each error that they throw, and nothing else", () => {
   const functions = Object.keys(caveats).filter((name) => /^[a-z]/.test(name));
   for (const name of functions) assert.ok(README.includes(`\`${name}`), name);
-  for (const [, name] of README.matchAll(/`[a-z_]+` \| `(\w+)` \|/g)) assert.ok(name in caveats, name);
-  for (const [, name] of README.matchAll(/`([a-z]\w+)\(/g)) assert.ok(name in caveats, name);
+  const all = { ...caveats, ...verify, ...fetchGuard, ...nodeGuard };
+  for (const [, name] of README.matchAll(/`[a-z_]+` \| `(\w+)` \|/g)) assert.ok(name in all, name);
+  for (const [, name] of README.matchAll(/`([a-z]\w+)\(/g)) assert.ok(name in all, name);
 });

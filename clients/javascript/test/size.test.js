@@ -9,16 +9,19 @@ import { build } from "esbuild";
 
 const README = readFileSync(new URL("../README.md", import.meta.url), "utf-8");
 
-/** @type {[string, string, number][]} what is used, and how many bytes it may be with Brotli */
+/** @type {[string, string, number, string?][]} what is used, how many bytes it may be with Brotli, and of which module */
 const SIZES = [
   ["reading", "decode, encode", 2_000],
   ["holding", "decode, inspect, attenuate", 7_400],
   ["everything", "*", 15_000],
+  ["verifying", "Verifier", 12_300, "verify/index"],
+  ["a guard for Fetch handlers", "*", 7_000, "guards/fetch"],
+  ["a guard for Node", "*", 7_000, "guards/node"],
 ];
 
-for (const [name, names, most] of SIZES) {
+for (const [name, names, most, module = "index"] of SIZES) {
   test(`${name} has at most ${most} bytes`, async (context) => {
-    const contents = `export ${names === "*" ? names : `{ ${names} }`} from "./src/index.js";`;
+    const contents = `export ${names === "*" ? names : `{ ${names} }`} from "./src/${module}.js";`;
     const resolveDir = fileURLToPath(new URL("..", import.meta.url));
     const built = await build({ stdin: { contents, resolveDir }, bundle: true, minify: true, format: "esm", target: "es2022", write: false });
     const { text } = built.outputFiles[0];

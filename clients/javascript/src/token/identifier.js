@@ -9,10 +9,10 @@
 
 import { text, utf8 } from "../bytes.js";
 
+const IDENTIFIER = /^1\.(k[1-9][0-9]{0,8})\.([a-z][a-z0-9-]{0,31})\.([0-7][0-9A-HJKMNP-TV-Z]{25})\.([1-9][0-9]?)$/;
 const KEY_ID = /^k[1-9][0-9]{0,8}$/;
 const AUDIENCE = /^[a-z][a-z0-9-]{0,31}$/;
 const TOKEN_ID = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/;
-const COUNT = /^[1-9][0-9]?$/;
 const DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"; // Crockford's, of five bits each
 const LAST = 253402300799999; // the end of the year 9999
 
@@ -33,9 +33,8 @@ const LAST = 253402300799999; // the end of the year 9999
  * @returns {Identifier | undefined}
  */
 export function parseIdentifier(bytes) {
-  const [version, keyId, audience, tokenId, count, ...more] = (text(bytes) ?? "").split(".");
-  if (version !== "1" || more.length || !isKeyId(keyId) || !isAudience(audience) || !isTokenId(tokenId)) return undefined;
-  return COUNT.test(count) ? { keyId, audience, tokenId, issuerCaveats: Number(count) } : undefined;
+  const found = IDENTIFIER.exec(text(bytes) ?? "");
+  return found ? { keyId: found[1], audience: found[2], tokenId: found[3], issuerCaveats: Number(found[4]) } : undefined;
 }
 
 /**

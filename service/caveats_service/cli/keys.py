@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from caveats.token import is_audience
 from caveats_cli.commands import Command
 from caveats_service.cli.exit_codes import CliError
-from caveats_service.cli.output import agreed, fail, json_option, minute, note, print_records
+from caveats_service.cli.output import agreed, fail, json_option, minute, note, print_records, wrong_usage
 from caveats_service.cli.store import ACTOR, load_settings, with_master_keys
 from caveats_service.core.issuing import DEFAULT_AUDIENCE, require_shareable
 from caveats_service.storage import KeyInUse
@@ -119,6 +120,8 @@ def export_keys(*, audience: str, output: Path | None) -> None:
 
       caveats-service keys export --audience photos --output photos.keys
     """
+    if not is_audience(audience):
+        wrong_usage("an audience reads a-z, then a-z, 0-9 and -, at most 32 characters")
 
     async def work(masters: MasterKeys) -> dict[str, object]:
         require_shareable(audience, load_settings())

@@ -21,7 +21,15 @@ from caveats_service.core.passwords import PasswordHasher
 from caveats_service.core.rate_limit import RateLimiter
 from caveats_service.core.revoking import Revoker
 from caveats_service.settings import Settings, SettingsError
-from caveats_service.storage import Store, StoreError
+from caveats_service.storage import (
+    Store,
+    StoreError,
+    UnknownAgent,
+    UnknownClient,
+    UnknownGroup,
+    UnknownMasterKey,
+    UnknownUser,
+)
 from caveats_service.storage.encryption import SealKey, SealKeyError
 from caveats_service.storage.open import open_any_schema, open_store
 
@@ -134,9 +142,22 @@ def _run(work: Callable[[Store, SealKey, Settings], Awaitable[_T]]) -> _T:
     return run_or_fail(run())
 
 
+_LISTS: dict[type[Exception], str] = {
+    UnknownUser: "users list",
+    UnknownGroup: "groups list",
+    UnknownAgent: "agents list",
+    UnknownClient: "clients list",
+    UnknownMasterKey: "keys list",
+}
+"""The command that shows what there is of a kind."""
+
+
 def run_or_fail(work: Coroutine[Any, Any, _T]) -> _T:
     """What `work` returns. An error ends the command with exit code 1 and one line."""
     try:
         return asyncio.run(work)
     except (CaveatsError, ServiceError, SettingsError, StoreError, SealKeyError) as error:
-        raise CliError.of(error) from error
+        told = CliError.of(error)
+        if type(error) in _LISTS:
+            told = CliError(told.code, f"{error}: see `caveats-service {_LISTS[type(error)]}`", told.name)
+        raise told from error

@@ -144,7 +144,7 @@ class IssuingClients:
         _require_admin(actor)
         client = await self._store.clients.get(client_id) if is_token_id(client_id) else None
         if client is None:
-            raise UnknownClient("there is no such client")
+            raise UnknownClient(f"there is no client {client_id}")
         await self._revocations.revoke_token(client.lineage, actor=actor.in_audit)
         return await self._store.clients.remove(client_id, now=self._now(), actor=actor.in_audit)
 

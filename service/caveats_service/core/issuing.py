@@ -235,7 +235,12 @@ def _scope(text: str, bounds: Bounds) -> Scope:
     for pattern in scope.patterns:
         if not any(allowed.covers(pattern) for allowed in bounds.scopes):
             allowed_text = " ".join(map(str, bounds.scopes))
-            raise Forbidden(f"the scope {pattern} is beyond what you may have: {allowed_text}")
+            who = (
+                "; an administrator has it, who signs in for it"
+                if str(pattern).startswith("caveats:")
+                else ""
+            )
+            raise Forbidden(f"the scope {pattern} is beyond what you may have: {allowed_text}{who}")
     return scope
 
 

@@ -56,6 +56,34 @@ def at_terminal(
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "lists"),
+    [
+        (["users", "disable", "nobody"], "users list"),
+        (["groups", "add", "nobody", "admin"], "groups list"),
+        (["agents", "remove", "nobody"], "agents list"),
+        (["clients", "remove", "nobody"], "clients list"),
+        (["keys", "retire", "k9"], "keys list"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value.split()[0],
+)
+def test_who_names_what_is_not_there_is_told_where_it_is_seen(
+    folder: Path, arguments: list[str], lists: str
+) -> None:
+    said = service(folder, *arguments)
+    assert said.code == 1
+    assert re.fullmatch(
+        rf"caveats-service: there is no \w+ (nobody|k9): see `caveats-service {lists}`\n", said.stderr
+    )
+    assert service(folder, *lists.split()).code == 0
+
+
+def test_an_audience_that_is_none_is_wrong_usage(folder: Path) -> None:
+    said = service(folder, "keys", "export", "--audience", "Not Good")
+    assert (said.code, said.stdout) == (2, "")
+    assert said.stderr.startswith("caveats-service: an audience reads a-z")
+
+
 # Exit codes
 
 LISTED = re.compile(r"^ +(\d+)  \S", re.MULTILINE)
@@ -81,7 +109,7 @@ FAILURES = {
     "no such agent": (["agents", "remove", "nobody"], 1),
     "no such key": (["keys", "retire", "k99"], 1),
     "a key in use": (["keys", "retire", "k1"], 1),
-    "an audience that is none": (["keys", "export", "--audience", "Photos"], 1),
+    "an audience that is none": (["keys", "export", "--audience", "Photos"], 2),
     "a folder that is none": (["keys", "export", "--audience", "photos", "-o", "/proc/nowhere"], 1),
     "a backup that is none": (["restore", "/nowhere"], 1),
     "a backup to nowhere": (["backup", "/proc/nowhere/b"], 1),

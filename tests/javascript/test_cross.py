@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections import Counter
 from datetime import datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
 from caveats import Bundle, CaveatsError, Context, Macaroon, authenticate, unsatisfied
-from caveats.kinds import standard_checkers
+from caveats.durations import parse_duration
+from caveats.kinds import parse_address, parse_host, plain_path, standard_checkers
 from caveats.token import branch_id
 from caveats_client.cli.attenuate import caveats_for
 from caveats_client.cli.inspect import members
@@ -196,3 +199,86 @@ def _mistyped(random: Random, text: str) -> str:
         return text[:at] + random.choice("Aa0_-") + text[at + 1 :]
     bare = text.partition(".")[0][len("cav1_") : -6]
     return bare if change == 4 else bare[: at // 2 * 2]
+
+
+_PATHS = [
+    "/",
+    "//",
+    "a",
+    ".",
+    "..",
+    "%2e",
+    "%2F",
+    "%20",
+    "%C3%A4",
+    "ä",
+    ";",
+    "x;y",
+    "%00",
+    "*",
+    "%E2%80%8B",
+    "\\",
+    "%25",
+    "%F0%9F%98%80",
+    "~",
+    "?",
+    "#",
+    "[",
+    "%ED%A0%80",
+    "%",
+    "%c3%a4",
+    "%C3",
+]
+_HOSTS = ["a", "A", ".", "-", "xn--a", ":", ":80", "9", "_", "..", "[::1]", "ä", "a" * 63, "a" * 64]
+_ADDRESSES = [
+    "1",
+    "10",
+    "255",
+    "256",
+    ".",
+    "0",
+    ":",
+    "::",
+    "ffff",
+    "a",
+    "A",
+    "%",
+    "/8",
+    "01",
+    "1.2.3.4",
+    "::ffff:",
+]
+_DURATIONS = ["1", "0", "10", "s", "m", "h", "d", "w", "01", " ", "-", "999999999", "36500", "."]
+
+
+def test_facts_and_lengths_of_time_are_read_alike(javascript: Peer) -> None:
+    """Paths, hosts, addresses and durations, made of pieces that matter, and paths with any letter that there is."""
+    read = Counter[int]()
+    letters = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) not in {"Cn", "Cs"}]
+    for seed in range(3 * COUNT):
+        random = Random(seed)
+        path, host, address, duration = (
+            "".join(random.choices(pieces, k=random.randint(1, most)))
+            for pieces, most in ((_PATHS, 6), (_HOSTS, 4), (_ADDRESSES, 8), (_DURATIONS, 4))
+        )
+        letter = random.choice(letters)
+        form = random.choice(("/{}", "/a/..{}/b", "/.{}", "/{};x/", "/a{}"))
+        path = random.choice((f"/{path}", form.format(letter), form.format(quote(letter))))
+        parsed = parse_address(address)
+        expected = [
+            plain_path(path),
+            parse_host(host),
+            None if parsed is None else str(parsed),
+            _seconds(duration),
+        ]
+        answer = javascript.ask("facts", path=path, host=host, address=address, duration=duration)
+        assert answer["answer"] == expected, f"seed {seed}"
+        read.update(place for place, fact in enumerate(expected) if fact is not None)
+    assert min(read[place] for place in range(4)) > COUNT / 20
+
+
+def _seconds(duration: str) -> int | None:
+    try:
+        return int(parse_duration(duration).total_seconds())
+    except ValueError:
+        return None

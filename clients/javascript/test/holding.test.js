@@ -96,6 +96,9 @@ const REFUSED = [
   ["an empty text", { note: "" }],
   ["half of a list", { scope: ["photos:read", null] }],
   ["no scope", { scope: "photos" }],
+  ...["ffff", "1.2.3", "0x1.2.3.4", "10.0.0.1/8", "::1/129", "fe80::1%eth0", "::ffff:a00:0/104", "2001:DB8::/32"].map(
+    (word) => /** @type {[string, any]} */ ([`no network: ${word}`, { clientIp: word }]),
+  ),
   ["the same twice", { method: ["GET", "get"] }],
   ["a number", { note: 42 }],
   ["a moment without a zone", { expires: "2026-12-01T00:00:00" }],
@@ -126,8 +129,12 @@ test("a typo and a cut are told from what never was a token", async () => {
   assert.equal(await outcome(() => decode(TOKEN.replace("hbGljZ", "hbGljY"))), "damaged_token");
   assert.equal(await outcome(() => decode(TOKEN.slice(0, -9))), "damaged_token");
   assert.equal(await outcome(() => decode("eyJhbGciOiJIUzI1NiJ9.e30.x")), "malformed_token");
-  // @ts-expect-error: it is no text
-  assert.equal(await outcome(() => decode(undefined)), "malformed_token");
+  for (const nothing of /** @type {any[]} */ ([undefined, null, 42, true])) {
+    for (const reader of [decode, decodeBundle, inspect, branchId, encode]) {
+      assert.equal(await outcome(() => reader(nothing)), "malformed_token");
+    }
+    assert.equal(await outcome(() => attenuate(nothing, { note: "x" })), "malformed_token");
+  }
 });
 
 test("a branch has the name that the format says", async () => {

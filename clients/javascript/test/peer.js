@@ -15,9 +15,11 @@ import {
   decodeBundle,
   encode,
   inspect,
+  parseDuration,
   unsatisfied,
 } from "../src/index.js";
 import { hex, unhex } from "../src/bytes.js";
+import { parseAddress, parseHost, plainPath } from "../src/kinds/facts.js";
 import { hmac } from "../src/node.js";
 import { MalformedCaveat, RevocationSet, Verifier, standardCheckers } from "../src/verify/index.js";
 
@@ -45,6 +47,16 @@ const ANSWERS = {
   bind: async ({ token, discharges }) => encode(await bind(token, discharges, { hmac })),
   /** A copy's branch id. */
   branch: ({ token }) => branchId(token, { hmac }),
+  /** Facts in the one form in which they are compared, and the seconds of a length of time; null for what is none. */
+  facts: ({ path, host, address, duration }) => {
+    let seconds = null;
+    try {
+      seconds = parseDuration(duration);
+    } catch (error) {
+      if (!(error instanceof CaveatsError)) throw error;
+    }
+    return [plainPath(path) ?? null, parseHost(host) ?? null, parseAddress(address)?.text ?? null, seconds];
+  },
   /** Which caveats refuse a request; what of an authentic token they are, and who added them. */
   judge: async ({ token, key, context }) => {
     const { caveats, addedBy, signatures } = await authenticate(token, unhex(key), { hmac });

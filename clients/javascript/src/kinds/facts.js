@@ -151,13 +151,12 @@ export function parseAddress(text) {
  * @returns {Address | undefined}
  */
 function addressIn(text) {
-  const six = text.includes(":");
-  if (!/^[0-9A-Fa-f.:]+$/.test(text) || !URL.canParse(six ? `http://[${text}]` : `http://${text}`)) return undefined;
-  if (!six) {
-    const { hostname } = new URL(`http://${text}`);
-    return hostname === text ? { text, bits: bitsOf(text.split("."), 10, 8) } : undefined;
-  }
-  const one = new URL(`http://[${text}]`).hostname.slice(1, -1);
+  const four = /^[0-9]+(?:\.[0-9]+){3}$/.test(text);
+  const url = four ? `http://${text}` : `http://[${text}]`;
+  if (!(four || /^[0-9A-Fa-f.:]+$/.test(text)) || !URL.canParse(url)) return undefined;
+  const { hostname } = new URL(url);
+  if (four) return hostname === text ? { text, bits: bitsOf(text.split("."), 10, 8) } : undefined;
+  const one = hostname.slice(1, -1);
   const [left, right] = one.split("::").map((side) => side.split(":").filter(Boolean));
   const zeros = Array(8 - left.length - (right?.length ?? 0)).fill("0");
   return { text: one, bits: bitsOf([...left, ...zeros, ...(right ?? [])], 16, 16) };

@@ -52,7 +52,7 @@ export function encode(token) {
 }
 
 /**
- * A token as a bundle, from a text, a macaroon or a bundle. Throws as `decodeBundle`.
+ * A token as a bundle, from a text, a macaroon or a bundle. Throws as `decodeBundle`, also for what is none of them.
  *
  * @param {string | Macaroon | Bundle} token
  * @param {Limits} [limits]
@@ -60,6 +60,7 @@ export function encode(token) {
  */
 export function bundleOf(token, limits = LIMITS) {
   if (typeof token === "string") return decodeBundle(token, { limits });
+  if (typeof token !== "object" || !token) throw new MalformedToken("a token is a text, a macaroon or a bundle");
   if ("macaroon" in token) {
     atMost("discharges", token.discharges.length, limits);
     return token;

@@ -1,4 +1,4 @@
-"""Tokens as the password of Basic, and as a subprotocol of a WebSocket: where an app says so, in every framework alike."""
+"""Tokens as the password of Basic, in a cookie, and as a subprotocol of a WebSocket: where an app says so, in every framework alike."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _flask(**options: Any) -> Ask:
     app.add_url_rule("/photos", view_func=guard.requires()(lambda: "fine"), endpoint="p", methods=METHODS)
 
     def ask(method: str, headers: Mapping[str, str]) -> Answer:
-        answer = app.test_client().open("/photos", method=method, headers=dict(headers))
+        answer = app.test_client(use_cookies=False).open("/photos", method=method, headers=dict(headers))
         return answer.status_code, answer.headers.get("www-authenticate")
 
     return ask
@@ -164,6 +164,48 @@ def test_a_page_of_another_site_changes_nothing_with_the_basic_that_a_browser_re
         assert ask("POST", token | headers)[0] == 200
     bearer = {"Authorization": f"Bearer {mint().encode()}", "Host": "app.example"}
     assert ask("POST", bearer | {"Origin": "https://spa.example"})[0] == 200
+
+
+# A cookie
+
+
+def test_a_token_in_a_cookie_gets_in_where_the_app_says_so(make: Callable[..., Ask], mint: Mint) -> None:
+    token = mint().encode()
+    cookie = {"Cookie": f"theme=dark; session={token}"}
+    assert make()("GET", cookie) == (401, BEARER), "no app takes a cookie unless it says so"
+    ask = make(cookie="session")
+    assert ask("GET", cookie) == (200, None)
+    assert ask("GET", {"Authorization": f"Bearer {token}"}) == (200, None)
+    assert ask("POST", {"Authorization": f"Bearer {token}"}) == (200, None), "no browser sends that unasked"
+    assert ask("GET", {"Cookie": f"other={token}"}) == (401, BEARER)
+    assert ask("GET", {"Cookie": "session="}) == (401, BEARER), "what signing out leaves behind"
+    assert ask("GET", {"Cookie": "session=nonsense"}) == (401, f'{BEARER}, error="invalid_token"')
+    assert ask("GET", {**cookie, "X-Auth-Token": token})[0] == 400
+    assert ask("GET", {"Cookie": f"session={token}; session={token}"})[0] == 400
+
+
+def test_with_a_cookie_only_a_page_of_the_app_s_own_changes_something(
+    make: Callable[..., Ask], mint: Mint
+) -> None:
+    ask = make(cookie="session")
+    token = {"Cookie": f"session={mint().encode()}", "Host": "app.example"}
+    for headers in (
+        {},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "https://app.example.evil.example"},
+        {"Origin": "https://app.example:8443"},
+        {"Origin": "https://app.example", "Sec-Fetch-Site": "cross-site"},
+    ):
+        for method in ("POST", "DELETE"):
+            assert ask(method, token | headers)[0] == 403, (method, headers)
+        assert ask("GET", token | headers)[0] == 200
+    for headers in (
+        {"Origin": "https://app.example", "Sec-Fetch-Site": "same-origin"},
+        {"Origin": "https://app.example"},
+    ):
+        assert ask("POST", token | headers)[0] == 200
 
 
 # WebSockets

@@ -91,6 +91,12 @@ class GuardOptions(TypedDict, total=False):
     """
     subprotocol: bool
     """Take a token among the subprotocols of a WebSocket's handshake, for browsers, which send no other header."""
+    cookie: str
+    """Take a token in the cookie of this name, for pages of the app's own; empty: in none.
+
+    A request with it that may change something needs an `Origin` of the app's own. Name it `__Host-...` where the app is
+    reached over https, and set it `Secure`, `HttpOnly` and `SameSite=Lax`.
+    """
 
 
 def no_facts(_native: object) -> Extra:
@@ -115,9 +121,10 @@ class Guard:
         now: Callable[[], datetime] = utc_now,
         basic: bool = False,
         subprotocol: bool = False,
+        cookie: str = "",
         wait: Callable[[Awaitable[Grant]], Grant] | None = None,
     ) -> None:
-        """`audience`, `trusted_proxies`, `answers`, `now`, `basic`, `subprotocol`: as `GuardOptions` says.
+        """`audience`, `trusted_proxies`, `answers`, `now`, `basic`, `subprotocol`, `cookie`: as `GuardOptions` says.
 
         `wait`: runs an async verifier's answer for `judge`; None: in a new event loop.
         Raises `ValueError` if a proxy is not an IP network, or if the verifier has keys for another audience.
@@ -134,6 +141,7 @@ class Guard:
         self._known = tuple(self._problems)
         self._now = now
         self._basic = basic
+        self._cookie = cookie
         self.subprotocol = subprotocol
         self._wait = wait or run_alone
         self._holds_up = not (inspect.iscoroutinefunction(verifier.verify) or isinstance(verifier, Verifier))
@@ -195,9 +203,11 @@ class Guard:
         try:
             path = (request.path or "").encode("ascii", "backslashreplace")
             check_url(path, request.query, [value for name, value in request.headers if name == b"referer"])
-            credential = token_of(request.headers, basic=self._basic, subprotocol=self.subprotocol)
-            if credential.from_basic:
-                _refuse_other_sites(request, self._proxies)
+            credential = token_of(
+                request.headers, self._cookie, basic=self._basic, subprotocol=self.subprotocol
+            )
+            if credential.from_basic or credential.from_cookie:
+                _refuse_other_sites(request, self._proxies, needs_origin=credential.from_cookie)
         except Problem as problem:
             raise self._offered(problem) from None
         now = self._now()
@@ -224,19 +234,19 @@ class Guard:
         return offering_basic(problem) if self._basic else problem
 
 
-def _refuse_other_sites(request: IncomingRequest, proxies: TrustedProxies) -> None:
-    """Raises a 403 `Problem` if a page of another site makes a browser send Basic with what may change something.
+def _refuse_other_sites(request: IncomingRequest, proxies: TrustedProxies, *, needs_origin: bool) -> None:
+    """Raises a 403 `Problem` if a page of another site makes a browser send a credential with what may change something.
 
-    A program sends neither `Origin` nor `Sec-Fetch-Site`.
+    `needs_origin`: whether the request has to say that it comes from a page of this app. A program that sends Basic sends
+    neither `Origin` nor `Sec-Fetch-Site`; a browser sends `Origin` with whatever may change something.
     """
     if request.method in _SAFE and not opens_websocket(request.headers):
         return
     named = dict(request.headers)
     origin = named.get(b"origin")
     own = origins_of(proxies.host(request))
-    if (origin is not None and origin.decode("latin-1") not in own) or named.get(
-        b"sec-fetch-site", b"same-origin"
-    ) not in (b"same-origin", b"none"):
+    foreign = needs_origin if origin is None else origin.decode("latin-1") not in own
+    if foreign or named.get(b"sec-fetch-site", b"same-origin") not in (b"same-origin", b"none"):
         raise cross_site()
 
 

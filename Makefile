@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test slow cluster lint format types imports wheel javascript coverage bench bench-cluster faults soak mutants check lock clean
+.PHONY: help run demo todo test slow cluster lint format types imports wheel javascript coverage bench bench-cluster faults soak mutants check lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,9 @@ run: $(VENV)/ready ## serve on SQLite in ./data; prints its address and, the fir
 
 demo: $(VENV)/ready ## the main job as a narrated tour
 	@$(BIN)/python examples/demo.py $(ARGS)
+
+todo: $(VENV)/ready ## a to-do list with sign-ins and links to share, in two processes, with a service of its own; Ctrl-C ends it
+	@$(BIN)/python examples/todo/run.py $(ARGS)
 
 test: $(VENV)/with-test ## all tests that need no other program and no second; ARGS="-k scope" goes to pytest
 	$(BIN)/pytest -m "not wheel and not slow" --ignore=tests/cluster $(AT_ONCE) $(ARGS)

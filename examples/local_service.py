@@ -53,8 +53,11 @@ class LocalService:
 
 
 @contextmanager
-def local_service(folder: Path, **settings: str | None) -> Iterator[LocalService]:
-    """A service whose data lies in `folder`; its admin's password is `ADMIN_PASSWORD`. A setting None is left out."""
+def local_service(folder: Path, *, port: int = 0, **settings: str | None) -> Iterator[LocalService]:
+    """A service whose data lies in `folder`; its admin's password is `ADMIN_PASSWORD`. A setting None is left out.
+
+    `port`: 0 for a free one.
+    """
     own = {
         "CAVEATS_CONFIG_DIR": str(folder / "config"),
         "CAVEATS_ADMIN_PASSWORD": ADMIN_PASSWORD,
@@ -65,13 +68,17 @@ def local_service(folder: Path, **settings: str | None) -> Iterator[LocalService
     }
     outside = {name: value for name, value in os.environ.items() if not name.startswith("CAVEATS_")}
     environment = outside | {name: value for name, value in own.items() if value is not None}
-    with process("caveats-service", "serve", "--port", "0", folder=folder, environment=environment) as url:
+    serve = ("caveats-service", "serve", "--port", str(port))
+    with process(*serve, folder=folder, environment=environment) as url:
         yield LocalService(url, folder, {**environment, "CAVEATS_URL": url})
 
 
 @contextmanager
-def process(*command: str, folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    """A server as a process of its own, from when it says where it is until the end of the `with`; its address."""
+def process(*command: str, folder: Path, environment: dict[str, str], patience: float = 30) -> Iterator[str]:
+    """A server as a process of its own, from when it says where it is until the end of the `with`; its address.
+
+    `patience`: seconds that it may take to say so.
+    """
     log = folder / f"{command[0]}-{time.monotonic_ns()}.log"
     with log.open("wb") as output:
         running = subprocess.Popen(
@@ -83,7 +90,7 @@ def process(*command: str, folder: Path, environment: dict[str, str]) -> Iterato
             stderr=subprocess.STDOUT,
         )
         try:
-            yield _address(running, log)
+            yield _address(running, log, patience)
         finally:
             running.terminate()
             try:
@@ -93,7 +100,7 @@ def process(*command: str, folder: Path, environment: dict[str, str]) -> Iterato
                 running.wait()
 
 
-def _address(running: subprocess.Popen[bytes], log: Path, patience: float = 30) -> str:
+def _address(running: subprocess.Popen[bytes], log: Path, patience: float) -> str:
     until = time.monotonic() + patience
     while time.monotonic() < until and running.poll() is None:
         found = _SERVING.search(log.read_text("utf-8", "replace"))

@@ -10,7 +10,7 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 sys.path[:0] = [
-    str(EXAMPLES / folder) for folder in ("", "photos", "photos_caveats", "flask_notes", "approvals")
+    str(EXAMPLES / folder) for folder in ("", "photos", "photos_caveats", "flask_notes", "approvals", "todo")
 ]
 
 from local_service import LocalService, local_service  # noqa: E402

@@ -1,7 +1,8 @@
 """The console: the pages on which people see, make and revoke their tokens, and administrators run the service.
 
-Static files, sent as they are: HTML, style sheets, ES modules. `files.py` finds them and says how each is sent; it knows
-no HTTP framework, no store and no person. All that a page shows it asks for at /v1, as any other program may.
+Static files, sent as they are but for the comments of modules: HTML, style sheets, ES modules. `files.py` finds them and says
+how each is sent; it knows no HTTP framework, no store and no person. All that a page shows it asks for at /v1, as any other
+program may.
 
 Reading order: `files` (Python), `page.html` (what all documents are made of), `index.html` (the document at `/`), `shell.js`
 (who is signed in, and which view is shown), then one file a view. The documents `inspect.html`, `narrow.html` and `try.html`

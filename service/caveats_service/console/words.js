@@ -4,9 +4,14 @@ const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 const LOCALE = "en-GB";
+// Made once: each takes a browser as long as all else that a page does.
+const NUMBER = new Intl.NumberFormat("en");
+const TIME = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit" });
+const DATE = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short" });
+const DATE_OF_A_YEAR = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", year: "numeric" });
 
 /** @param {number} count @param {string} one @param {string} [many] */
-export const counted = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+export const counted = (count, one, many = `${one}s`) => `${NUMBER.format(count)} ${count === 1 ? one : many}`;
 
 /** A length of time, in its two greatest units: "3 days 4 hours". @param {number} milliseconds */
 export function duration(milliseconds) {
@@ -33,13 +38,12 @@ export function relative(at, now) {
 
 /** A moment in this browser's time zone: "14:10 today", "9:00 tomorrow", "3 Dec 2026, 14:10". @param {Date} at @param {Date} now */
 export function moment(at, now) {
-  const time = at.toLocaleTimeString(LOCALE, { hour: "2-digit", minute: "2-digit" });
+  const time = TIME.format(at);
   const days = Math.round((startOfDay(at) - startOfDay(now)) / DAY);
   if (days === 0) return `${time} today`;
   if (days === 1) return `${time} tomorrow`;
   if (days === -1) return `${time} yesterday`;
-  const year = at.getFullYear() === now.getFullYear() ? {} : { year: /** @type {const} */ ("numeric") };
-  return `${at.toLocaleDateString(LOCALE, { day: "numeric", month: "short", ...year })}, ${time}`;
+  return `${(at.getFullYear() === now.getFullYear() ? DATE : DATE_OF_A_YEAR).format(at)}, ${time}`;
 }
 
 /** @param {Date} at */

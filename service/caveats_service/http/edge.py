@@ -6,7 +6,11 @@ follows on that connection could be the rest of the body, or the next request, w
 
 from __future__ import annotations
 
+import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING
+
+from starlette.responses import Response
 
 from caveats.http import Problem, check_url
 from caveats_service.http.errors import problem_response
@@ -14,6 +18,10 @@ from caveats_service.http.request import announced_size
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+_DOCUMENT = re.compile(r".*/console/([a-z]+)", re.ASCII)
+"""The path of a document of the console, and its name."""
 
 
 class InStep:
@@ -51,7 +59,8 @@ class Edge:
         try:
             self._check(scope)
         except Problem as problem:
-            await problem_response(problem)(scope, receive, send)
+            answer = _page_that_says_so(scope) if problem.status == HTTPStatus.BAD_REQUEST else None
+            await (answer or problem_response(problem))(scope, receive, send)
             return
         path = scope["path"]
         if self._public_path and f"{path}/".startswith(f"{self._public_path}/"):
@@ -73,6 +82,21 @@ class Edge:
                 431, "headers_too_large", f"the request's head has at most {self._max_header_bytes} bytes"
             )
         check_url(path, query, referers)
+
+
+def _page_that_says_so(scope: Scope) -> Response | None:
+    """For a browser that opens a document of the console with a token in its query: the same document without, told of it.
+
+    None for any other request. The token is no part of the answer, and the browser's history keeps the new address.
+    """
+    found = _DOCUMENT.fullmatch(scope["path"])
+    if found is None or scope["method"] != "GET":
+        return None
+    if not any(name == b"accept" and b"text/html" in value for name, value in scope["headers"]):
+        return None
+    return Response(
+        status_code=303, headers={"Location": f"{found[1]}#in-query", "Cache-Control": "no-store"}
+    )
 
 
 def _in_step(receive: Receive, send: Send) -> tuple[Receive, Send]:

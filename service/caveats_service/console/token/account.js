@@ -1,9 +1,9 @@
 // Who is signed in, as this tab remembers it, in the frame of documents that do not ask the service. Knows no session: the name
 // proves nothing, and what needs a sign-in asks for one where it is used.
 
-import { ROOT } from "../api.js";
 import { byId, h } from "../dom.js";
 
+const ROOT = document.documentElement.dataset["root"] ?? "";
 const REMEMBERED = "caveats-signed-in";
 /** As `shell.js` writes it. */
 

@@ -2,14 +2,14 @@
 // Knows addresses; reads no token.
 
 /**
- * The token that the address carries, which is taken out of it. `inQuery`: whether it was in the query, which servers and
- * proxies see and write down; that one is not read.
+ * The token that the address carries, which is taken out of it. `inQuery`: whether one was in the query, which servers and
+ * proxies see and write down: the service says so with a fragment of this name, instead of that token.
  * @returns {{text: string, inQuery: boolean}}
  */
 export function takeToken() {
   const fragment = location.hash.slice(1);
   const text = fragment.startsWith("token=") ? plain(fragment.slice("token=".length)) : /^cav1_/.test(fragment) ? fragment : "";
-  const inQuery = /(?:^\?|&)token=|cav1_/.test(location.search);
+  const inQuery = fragment === "in-query";
   if (text !== "" || inQuery) history.replaceState(null, "", location.pathname);
   return { text, inQuery };
 }

@@ -249,8 +249,7 @@ SENTENCES: dict[str, tuple[tuple[Caveat | bytes, ...], str]] = {
     "every kind that can be": (
         (b"scope = photos:read", b"method = GET PUT", b"path = /a /b/*", b"host = a.example b.example",
          b"client-ip = 10.0.0.0/8 192.0.2.7", b"not-before = 2026-11-21T13:00:00Z", b"note = x"),
-        "alice may read photos, with GET or PUT, on a.example or b.example, at /a or below /b/,"
-        + " from 10.0.0.0/8 or 192.0.2.7, not before 13:00 today, until 18:00 today.",
+        "alice may read photos, with GET or PUT, on a.example or b.example, at /a or below /b/, from 10.0.0.0/8 or 192.0.2.7, not before 13:00 today, until 18:00 today.",
     ),
     "expired": (
         (b"scope = photos:read", b"expires = 2026-11-20T14:10:00Z"),

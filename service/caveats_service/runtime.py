@@ -120,7 +120,10 @@ class ServiceRuntime:
         except BrandError as error:
             raise SettingsError(f"CAVEATS_PAGES_DIR: {error}") from None
         self.console = ConsoleFiles(
-            service=settings.service_name, public_path=settings.public_path, style=self.pages.style
+            service=settings.service_name,
+            public_path=settings.public_path,
+            style=self.pages.style,
+            open_registration=settings.open_registration,
         )
         self._failing_work = FailingWork()
         self._stopping = False

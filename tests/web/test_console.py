@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from tests.support.console import Visit
 from tests.support.service import User, admin_token, bearer
-from tests.support.web import Auth
+from tests.support.web import Auth, serving, window
 
 pytestmark = [
     pytest.mark.slow,
@@ -237,6 +237,71 @@ async def test_a_password_for_once_is_changed_at_the_first_sign_in(
     await fresh.fill("a sentence of my own")
     await visit.button("Change the password and sign in").click()
     await visit.reads("My tokens")
+
+
+async def test_where_anybody_may_have_an_account_one_is_made(service: Auth, come: Come) -> None:
+    visit = await come()
+    await visit.button("Create an account").click()
+    await visit.reads("Create an account")
+    await visit.page.get_by_label("Username").fill("newcomer@example.com")
+    await visit.page.get_by_label("Password").fill("short")
+    await visit.button("Create the account").click()
+    await visit.page.get_by_role("alert").wait_for()
+    await visit.page.get_by_label("Password").fill("a sentence of my own")
+    await visit.button("Create the account").click()
+    await visit.reads("My tokens")
+    assert "newcomer@example.com" in await visit.page.get_by_role("banner").inner_text()
+
+
+async def test_where_nobody_may_make_one_nothing_is_said_of_it(
+    chromium: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with serving(tmp_path_factory.mktemp("closed"), OPEN_REGISTRATION="false") as closed:
+        async with window(chromium, closed.url) as opened:
+            visit = Visit(closed, opened)
+            await visit.page.goto(closed.url)
+            await visit.reads("Sign in")
+            assert await visit.button("Create an account").count() == 0
+
+
+async def test_a_browser_that_keeps_no_cookie_is_told_why_it_is_not_signed_in(user: User, come: Come) -> None:
+    """As with plain http elsewhere than at localhost."""
+    visit = await come()
+
+    async def without_cookie(route: Any) -> None:
+        answer = await route.fetch()
+        headers = {name: value for name, value in answer.headers.items() if name != "set-cookie"}
+        await visit.window.context.clear_cookies()
+        await route.fulfill(response=answer, headers=headers)
+
+    await visit.page.route("**/v1/session", without_cookie)
+    await visit.sign_in(user)
+    await visit.page.get_by_text("This browser did not keep the sign-in").wait_for()
+    await visit.reads("Sign in")
+
+
+async def test_a_session_is_kept_alive_by_whoever_goes_on_working(user: User, come: Come) -> None:
+    visit = await come()
+    await visit.page.clock.install()
+    await visit.sign_in(user)
+    await visit.reads("My tokens")
+    asked = [url for url in visit.window.asked if url.endswith("/v1/session")]
+    for minutes, more in ((5, 0), (11, 1)):
+        await visit.page.clock.fast_forward(minutes * 60_000)
+        await visit.see("sign-ins", "Sign-ins")
+        await visit.see("tokens", "My tokens")
+        assert sum(url.endswith("/v1/session") for url in visit.window.asked) == len(asked) + more
+
+
+async def test_time_goes_on_while_a_page_is_open(user: User, come: Come) -> None:
+    user.token(note="my laptop", expires_in="1h")
+    visit = await come()
+    await visit.page.clock.install()
+    await visit.sign_in(user)
+    await visit.reads("My tokens")
+    await visit.page.clock.fast_forward(57 * 60_000)
+    await visit.page.get_by_text("2 minutes").wait_for()
+    assert await visit.page.locator(".left.soon").count() == 1
 
 
 async def test_a_sign_in_that_has_ended_is_said(service: Auth, user: User, come: Come) -> None:

@@ -55,15 +55,24 @@ class ConsoleFile:
 class ConsoleFiles:
     """The files of the console, under the name and the look that the operator gave the service."""
 
-    def __init__(self, *, service: str, public_path: str, style: str, folder: Path = FOLDER) -> None:
+    def __init__(
+        self,
+        *,
+        service: str,
+        public_path: str,
+        style: str,
+        open_registration: bool = False,
+        folder: Path = FOLDER,
+    ) -> None:
         """`service`: what it is called; empty for Caveats. `public_path`: the path below which browsers reach it, or "".
 
-        `style`: the style sheet with the operator's after it.
+        `style`: the style sheet with the operator's after it. `open_registration`: whether anybody can make an account.
         """
         self._folder = folder
         self._style = style.encode()
         self._service = service or "Caveats"
         self._public_path = public_path
+        self._open_registration = open_registration
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(folder),
             autoescape=True,
@@ -109,7 +118,9 @@ class ConsoleFiles:
         except jinja2.TemplateNotFound:
             return None
         html = template.render(
-            service=self._service, root=f"{self._public_path}/" if self._public_path else root
+            service=self._service,
+            root=f"{self._public_path}/" if self._public_path else root,
+            open_registration=self._open_registration,
         )
         return _file(html.encode(), "text/html", _headers_of_document(offline=name in _OFFLINE))
 

@@ -66,12 +66,17 @@ export function bar(share) {
 /** What is left of a life: a bar, relative and absolute. @param {Date} from @param {Date} until @param {Date} now */
 export function timeLeft(from, until, now) {
   const life = until.getTime() - from.getTime();
-  const left = until.getTime() - now.getTime();
-  const soon = left < life * 0.1 || left < 5 * 60_000;
-  return h("div", { class: soon ? "left soon" : "left" },
-    bar(life > 0 ? left / life : 0),
-    h("strong", {}, `${duration(left)} left`), h("br"),
-    h("span", { class: "quiet" }, "until ", time(until, now)));
+  const element = h("div");
+  const fill = (/** @type {Date} */ at) => {
+    const left = until.getTime() - at.getTime();
+    element.className = left < life * 0.1 || left < 5 * 60_000 ? "left soon" : "left";
+    element.replaceChildren(bar(life > 0 ? left / life : 0),
+      h("strong", {}, left > 0 ? `${duration(left)} left` : "Expired"), h("br"),
+      h("span", { class: "quiet" }, "until ", time(until, at)));
+  };
+  fill(now);
+  const timer = setInterval(() => element.isConnected ? fill(new Date()) : clearInterval(timer), 20_000);
+  return element;
 }
 
 /** A moment in words, exact for programs and on hover. @param {Date} at @param {Date} now @param {(at: Date, now: Date) => string} [words] */

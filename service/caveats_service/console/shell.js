@@ -37,8 +37,13 @@ const VIEWS = {
 const REMEMBERED = "caveats-signed-in";
 /** In this tab: who was signed in, so that the frame does not jump while the service is asked. */
 
+const ENDED = "Your sign-in has ended. Sign in again to go on.";
+const ASK_AGAIN = 10 * 60_000;
+/** Milliseconds after which going to a view keeps the session alive. */
+
 /** @type {Console["session"] | null} */
 let session = null;
+let askedAt = 0;
 let shown = 0;
 
 const service = document.title.split(" · ").at(-1) ?? "";
@@ -51,22 +56,31 @@ void begin();
 
 async function begin() {
   try {
-    session = await ask("GET", "v1/session");
+    await keepAlive();
+    await show(false);
   } catch (error) {
-    if (!(error instanceof Problem) || error.status !== 401) {
-      main.replaceChildren(trouble(error, () => location.reload()));
-      return;
-    }
+    main.replaceChildren(trouble(error, () => location.reload()));
   }
-  await show(false);
+}
+
+/** Asks who is signed in, which also keeps the session alive. Raises `Problem`, but for a 401. */
+async function keepAlive() {
+  try {
+    session = await ask("GET", "v1/session");
+    askedAt = Date.now();
+  } catch (error) {
+    if (!(error instanceof Problem) || error.status !== 401) throw error;
+    session = null;
+  }
 }
 
 /** Shows the view that the address names. @param {boolean} moved whether the person went there, whose focus moves along then */
 async function show(moved) {
   const turn = (shown += 1);
+  if (session !== null && Date.now() - askedAt > ASK_AGAIN) await keepAlive().catch(() => {}); // what is shown next will say
   frame(session === null ? null : { user: session.user, isAdmin: isAdmin(session) });
   if (session === null) {
-    signIn("", moved);
+    signIn(askedAt === 0 ? "" : ENDED, moved);
     return;
   }
   const address = decodeURIComponent(location.hash.slice(1));
@@ -94,7 +108,7 @@ async function show(moved) {
   } catch (error) {
     if (turn !== shown) return;
     if (error instanceof Problem && error.status === 401) {
-      given.end("Your sign-in has ended. Sign in again to go on.");
+      given.end(ENDED);
       return;
     }
     main.replaceChildren(trouble(error, () => void show(false)));
@@ -115,7 +129,7 @@ function signIn(words, moved) {
     document.title = `${title} · ${service}`;
     main.replaceChildren(shows({
       words,
-      done: (signedIn) => { session = signedIn; void show(true); },
+      done: (signedIn) => { session = signedIn; askedAt = Date.now(); void show(true); },
     }));
     if (moved) focusHeading();
   });
@@ -176,6 +190,7 @@ async function signOut() {
     }
   }
   session = null;
+  askedAt = 0;
   frame(null);
   signIn("You are signed out.", true);
 }

@@ -33,11 +33,20 @@ export function show({ words, done }) {
       } else throw error;
     }
   }));
+  const isOpen = document.documentElement.dataset.registration === "open";
+  const heading = h("h1", {}, "Sign in");
   return h("div", { class: "entry" },
     h("div", { class: "stack" },
-      h("h1", {}, "Sign in"),
+      heading,
       words && h("p", { class: "notice", role: "status" }, words),
       card,
+      isOpen && h("button", { type: "button", class: "plain", onclick: (/** @type {Event} */ event) => {
+        const [registering, name] = register(done);
+        card.replaceChildren(registering);
+        heading.textContent = "Create an account";
+        /** @type {HTMLElement} */ (event.currentTarget).remove();
+        name.focus();
+      } }, "Create an account"),
       h("p", { class: "hint" }, "Without an account you can still ", h("a", { href: "console/inspect" }, "look into a token"), ": it stays in your browser.")));
 }
 
@@ -58,6 +67,18 @@ function change(username, present, done) {
   }), fresh];
 }
 
+/** The form for a new account, where anybody can have one, and its first field. @param {Done} done @returns {[HTMLElement, HTMLElement]} */
+function register(done) {
+  const username = nameField({ name: "username", autocomplete: "username", maxlength: 64, required: true });
+  const fresh = password("new-password", { name: "new_password" });
+  let made = false;
+  return [form([field("Username", username, "Small letters, digits and . _ @ + -; a mail address will do."), field("Password", fresh, "A sentence of your own is long, and easy to keep in mind.")], "Create the account", async () => {
+    if (!made) await ask("POST", "v1/users", { body: { username: username.value.trim(), password: fresh.value }, withSession: false });
+    made = true;
+    done(await signIn(username.value.trim(), fresh.value));
+  }), username];
+}
+
 /** @param {HTMLElement[]} fields @param {string} yes @param {(wrong: HTMLElement) => Promise<void>} send */
 function form(fields, yes, send) {
   const wrong = h("div");
@@ -76,5 +97,22 @@ function form(fields, yes, send) {
   } }, wrong, ...fields, h("div", { class: "actions" }, button));
 }
 
-/** Begins a session, which is listed among the account's sign-ins. @param {string} username @param {string} secret */
-export const signIn = (username, secret) => ask("POST", "v1/session", { body: { username, password: secret, note: thisBrowser() } });
+/**
+ * Begins a session, which is listed among the account's sign-ins. Raises `Problem`, also where the browser does not keep its cookie.
+ * @param {string} username @param {string} secret
+ */
+export async function signIn(username, secret) {
+  await ask("POST", "v1/session", { body: { username, password: secret, note: thisBrowser() } });
+  try {
+    return await ask("GET", "v1/session");
+  } catch (error) {
+    if (error instanceof Problem && error.status === 401) throw new Problem(0, NOT_KEPT);
+    throw error;
+  }
+}
+
+const NOT_KEPT = {
+  code: "cookie_not_kept",
+  title: "This browser did not keep the sign-in",
+  detail: "Its cookie is for https alone. Open this page by https, or at http://localhost. For plain http elsewhere, in development, there is CAVEATS_COOKIE_SECURE=false.",
+};

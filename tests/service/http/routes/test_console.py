@@ -155,6 +155,14 @@ def test_the_operators_name_and_colours_are_the_consoles_as_well(
         assert http.get("/console/style.css").text.endswith(":root { --main: #123456 }")
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_the_pages_know_whether_anybody_may_make_an_account(
+    start: Callable[..., Service], *, given: bool
+) -> None:
+    with start(open_registration=given).client() as http:
+        assert ('data-registration="open"' in http.get("/", headers=HTML).text) == given
+
+
 @pytest.mark.parametrize("at", ["/", "/auth", "/auth/"])
 def test_below_a_path_of_a_host_every_address_begins_with_it(start: Callable[..., Service], at: str) -> None:
     """Whether or not the proxy takes the path away, and whether or not there is a slash at the end."""

@@ -195,7 +195,7 @@ function formatOf(ticket) {
  * @param {Macaroon} discharge
  * @returns {string | null}
  */
-function expiryOf(discharge) {
+export function expiryOf(discharge) {
   let earliest = null;
   for (const predicate of discharge.caveats) {
     const at = predicate instanceof Uint8Array ? endOf(textOf(predicate) ?? "") : null;

@@ -12,11 +12,15 @@ const CLIENT = fileURLToPath(new URL("..", import.meta.url));
 const TSC = join(CLIENT, "node_modules/typescript/bin/tsc");
 const PROGRAM = `
 import { attenuate, decode, encode, inspect, mint } from "caveats";
+import { Client, Unavailable, calls } from "caveats/client";
 import { hmac } from "caveats/node";
 
 const token = encode(await mint(new Uint8Array(32).fill(7), "1.k1.photos.01KB5R7M00ABCDEFGHJKMNPQRS.1", { hmac }));
 const narrower = await attenuate(token, { scope: "photos:read", expiresIn: "10m" }, { hmac });
 console.log(decode(narrower).caveats.length, inspect(narrower).authority.scopes.join());
+const client = new Client("http://127.0.0.1:1", { token: narrower });
+const service = await client.send(calls.about()).then(({ service }) => service.length, (error) => error instanceof Unavailable);
+console.log(service === true ? "nobody there" : service);
 `;
 
 test("the package runs and has types where it is installed", () => {
@@ -34,7 +38,7 @@ test("the package runs and has types where it is installed", () => {
     writeFileSync(join(folder, "package.json"), '{"type": "module", "private": true}');
     run("npm", "install", "--offline", "--no-audit", "--no-fund", join(folder, packed.filename));
     writeFileSync(join(folder, "program.js"), PROGRAM);
-    assert.equal(run(process.execPath, "program.js").trim(), "2 photos:read");
+    assert.equal(run(process.execPath, "program.js").trim(), "2 photos:read\nnobody there");
     writeFileSync(join(folder, "program.ts"), PROGRAM);
     const strict = ["--strict", "--noEmit", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom"];
     run(process.execPath, TSC, ...strict, "program.ts");

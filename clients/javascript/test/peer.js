@@ -19,7 +19,9 @@ import {
   unsatisfied,
 } from "../src/index.js";
 import { hex, unhex } from "../src/bytes.js";
+import * as client from "../src/client/index.js";
 import { parseAddress, parseHost, plainPath } from "../src/kinds/facts.js";
+import { readEnvelope } from "../src/client/discharge/bakery.js";
 import { hmac } from "../src/node.js";
 import { MalformedCaveat, RevocationSet, Verifier, standardCheckers } from "../src/verify/index.js";
 
@@ -68,7 +70,42 @@ const ANSWERS = {
     const verifier = new Verifier(keys, { checkers: CHECKERS, revocations: new RevocationSet(revoked), location, hmac });
     return [await verdict(verifier, token, context), await verdict(verifier, token, context)];
   },
+  /** What the client of a service offers. */
+  names: () => ({
+    calls: Object.keys(client.calls),
+    methods: Object.getOwnPropertyNames(client.Client.prototype),
+    errors: Object.keys(client).filter((name) => /** @type {any} */ (client)[name].prototype instanceof client.ClientError),
+  }),
+  /** A bakery's macaroon with the discharges that it needs, and the pages that were visited on the way. */
+  collect: async ({ macaroon, ...how }) => {
+    const { visited, ...collecting } = await collectingOf(how);
+    const unbound = await client.collect(readEnvelope(macaroon), collecting);
+    return { bundle: encode(await unbound.bind()), visited };
+  },
+  /** The answers to requests with a token, or with what their origin asks for. */
+  fetch: async ({ token, origin, urls, ...how }) => {
+    const { visited, ...collecting } = await collectingOf(how);
+    const fetch = client.tokenFetch(token, origin, collecting);
+    const answers = [];
+    for (const url of urls) {
+      const answer = await fetch(url, { method: "POST", body: "hello" });
+      answers.push([answer.status, await answer.json()]);
+    }
+    return { answers, visited };
+  },
 };
+
+/** @param {{allow: string[], agent?: string, form?: any, visit?: boolean}} how */
+async function collectingOf({ allow, agent, form, visit }) {
+  /** @type {string[]} */
+  const visited = [];
+  const interact = {
+    ...(agent && { agent: await client.parseAgent(agent) }),
+    ...(form && { fill: () => form }),
+    ...(visit && { visit: (/** @type {string} */ url) => visited.push(url) }),
+  };
+  return { allow, interact, visited };
+}
 
 /**
  * @param {Verifier} verifier

@@ -1,4 +1,7 @@
-/** The README is true: its programs run, and each line that says what it gives (`// ...`) gives that. */
+/**
+ * The README is true: its programs run, and each line that says what it gives (`// ...`) gives that. What needs a service runs in
+ * `client_service.test.js`.
+ */
 
 import assert from "node:assert/strict";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -6,6 +9,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import * as caveats from "../src/index.js";
 import { utf8 } from "../src/bytes.js";
+import * as client from "../src/client/index.js";
 import * as fetchGuard from "../src/guards/fetch.js";
 import * as nodeGuard from "../src/guards/node.js";
 import * as verify from "../src/verify/index.js";
@@ -47,7 +51,9 @@ test("what the README shows is what happens", async () => {
 test("the README names each public function, and each error that they throw, and nothing else", () => {
   const functions = Object.keys(caveats).filter((name) => /^[a-z]/.test(name));
   for (const name of functions) assert.ok(README.includes(`\`${name}`), name);
-  const all = { ...caveats, ...verify, ...fetchGuard, ...nodeGuard };
+  const methods = Object.getOwnPropertyNames(client.Client.prototype).map((name) => [name, name]);
+  const asking = { ...client, ...client.calls, ...Object.fromEntries(methods) };
+  const all = { ...caveats, ...asking, ...verify, ...fetchGuard, ...nodeGuard };
   for (const [, name] of README.matchAll(/`[a-z_]+` \| `(\w+)` \|/g)) assert.ok(name in all, name);
   for (const [, name] of README.matchAll(/`([a-z]\w+)\(/g)) assert.ok(name in all, name);
 });

@@ -14,6 +14,8 @@ const SIZES = [
   ["reading", "decode, encode", 2_000],
   ["holding", "decode, inspect, attenuate", 7_400],
   ["everything", "*", 15_000],
+  ["asking", "Client, calls", 16_000, "client/index"],
+  ["fetching with a token", "tokenFetch", 13_000, "client/index"],
   ["verifying", "Verifier", 12_300, "verify/index"],
   ["a guard for Fetch handlers", "*", 7_000, "guards/fetch"],
   ["a guard for Node", "*", 7_000, "guards/node"],

@@ -131,7 +131,7 @@ export function quoted(text) {
  * @param {string} character
  * @returns {string}
  */
-function escaped(character) {
+export function escaped(character) {
   const digits = /** @type {number} */ (character.codePointAt(0)).toString(16);
   const size = digits.length < 3 ? 2 : digits.length < 5 ? 4 : 8;
   return `\\${size < 4 ? "x" : size < 8 ? "u" : "U"}${digits.padStart(size, "0")}`;

@@ -119,11 +119,13 @@ function located(data) {
 // JSON: version 1 has names in words and all values as text, version 2 one letter and bytes where need be ("i", "i64").
 
 /**
+ * The macaroon in JSON of version 1 or 2. Throws `MalformedToken`, `LimitExceeded`.
+ *
  * @param {string} text
  * @param {Limits} limits
  * @returns {Macaroon}
  */
-function decodeJson(text, limits) {
+export function decodeJson(text, limits) {
   /** @type {unknown} */
   let members;
   try {
@@ -220,7 +222,7 @@ function take(members, name) {
  * @param {string} encoded
  * @returns {Bytes}
  */
-function decodeLenient(encoded) {
+export function decodeLenient(encoded) {
   const bare = encoded.replace(/=+$/, "");
   const padding = encoded.length - bare.length;
   if ((padding && padding !== (4 - (bare.length % 4)) % 4) || (/[+/]/.test(bare) && /[-_]/.test(bare))) {

@@ -222,10 +222,20 @@ def list_tokens(*, username: str, as_json: bool) -> None:
     )
 
 
+_REVOKED_BY = {
+    "id": "by its id",
+    "copy": "as a copy",
+    "user": "with all of the user's",
+    "key": "with its key",
+    "parent": "with its parent",
+}
+"""What ended a token before its time, in the words of `caveats tokens`."""
+
+
 def _status(token: ListedToken) -> str:
     status = token.status
     if token.revoked_by is not None:
-        status = f"revoked ({token.revoked_by}) {minute(token.revoked_at)}".rstrip()
+        status = f"revoked {minute(token.revoked_at)}".rstrip() + f", {_REVOKED_BY[token.revoked_by]}"
     copies = token.revoked_copies
     return f"{status}, {copies} narrower revoked" if copies else status
 

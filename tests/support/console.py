@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pytest
-
+from tests.support import reach
 from tests.support.web import Auth, Window
 
 if TYPE_CHECKING:
     from playwright.async_api import Locator, Page
 
     from tests.support.service import User
-
-WEB = Path(__file__).parents[1] / "web"
-SCREENSHOTS = os.environ.get("CAVEATS_TEST_SCREENSHOTS")
-"""A folder that each page's screenshots are written to; unset: none."""
-SCHEMES = ("light", "dark")
-WIDE, SMALL = {"width": 1280, "height": 850}, {"width": 360, "height": 740}
-_AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
-_RUN = """async () => {
-  const found = await axe.run(document, {resultTypes: ["violations"]});
-  return found.violations.map(({id, impact, nodes}) => ({id, impact, where: nodes.map((node) => node.target.join(" ") + " " + node.failureSummary)}));
-}"""
 
 
 @dataclass
@@ -67,18 +52,12 @@ class Visit:
 
     async def found_by_axe(self) -> list[str]:
         """What axe-core finds that is serious or critical."""
-        if not _AXE.exists():
-            pytest.skip("axe-core is not there: npm ci --prefix tests/web")
-        await self.page.evaluate(_AXE.read_text("utf-8"))
-        found: list[dict[str, Any]] = await self.page.evaluate(_RUN)
-        return [json.dumps(one) for one in found if one["impact"] in ("serious", "critical")]
+        return await reach.found_by_axe(self.page)
 
     async def overflow(self) -> int:
         """By how many pixels the page is wider than the window."""
-        width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        return int(await self.page.evaluate(width))
+        return await reach.overflow(self.page)
 
     async def screenshot(self, name: str) -> None:
         """Keep what is seen, if somebody wants to look at it."""
-        if SCREENSHOTS:
-            await self.page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=True)
+        await reach.screenshot(self.page, name)

@@ -11,7 +11,8 @@ import pytest_asyncio
 from caveats import PrivateKey
 from caveats.token import encode_base64
 from tests.support.bakery import site
-from tests.support.console import SCHEMES, SMALL, WIDE, Visit
+from tests.support.console import Visit
+from tests.support.reach import SCHEMES, SMALL, WIDE
 from tests.support.service import ADMIN_PASSWORD, User, admin_token, bearer, new_user
 from tests.support.web import Auth, serving, window
 

@@ -23,8 +23,8 @@ export async function api(method, path, body, token) {
     answer = await fetch(path, {
       method,
       body: body && JSON.stringify(body),
-      headers: { ...(body && { "Content-Type": "application/json" }), ...(token && { Authorization: `Bearer ${token}` }) },
-      credentials: token ? "omit" : "same-origin",
+      headers: { ...(body && { "Content-Type": "application/json" }), ...(token !== undefined && { Authorization: `Bearer ${token}` }) },
+      credentials: token === undefined ? "same-origin" : "omit",
       cache: "no-store",
     });
   } catch {
@@ -33,7 +33,7 @@ export async function api(method, path, body, token) {
   const said = answer.status === 204 ? null : await answer.json().catch(() => undefined);
   if (answer.ok) return said;
   const refused = new Refused(answer.status, said);
-  if (!token && ["credential_required", "invalid_token"].includes(refused.code)) {
+  if (token === undefined && ["credential_required", "invalid_token"].includes(refused.code)) {
     location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
   }
   throw refused;

@@ -3,7 +3,7 @@
  */
 
 import { inspect } from "/caveats/inspect.js";
-import { $, api, attempt, element, said } from "./api.js";
+import { $, Refused, api, attempt, element, said } from "./api.js";
 
 function row({ text, done }) {
   const mark = element("span", { className: "mark", role: "img", ariaLabel: done ? "Done" : "To do", textContent: done ? "✓" : "" });
@@ -15,6 +15,7 @@ async function show() {
   $("items").hidden = $("nothing").hidden = true;
   $("says").textContent = "";
   try {
+    if (!token) throw new Refused(401, { code: "damaged_token" });
     const { owner, items } = await api("GET", "/api/items", undefined, token);
     const until = inspect(token).authority.expires_at; // what it says is true: the app has just verified it
     document.title = `List of ${owner} · To do`;
@@ -24,8 +25,7 @@ async function show() {
     $("nothing").hidden = items.length > 0;
   } catch (error) {
     if (error.status === 401) {
-      const cut = !token || error.code === "damaged_token";
-      error.message = cut ? "This link is not whole. Ask for it once more" : "This link does not work any more: it was revoked, or it has ended";
+      error.message = error.code === "damaged_token" ? "This link is not whole. Ask for it once more" : "This link does not work any more: it was revoked, or it has ended";
     }
     throw error;
   }

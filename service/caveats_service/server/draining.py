@@ -57,6 +57,10 @@ class DrainingServer(uvicorn.Server):
     def leave(self) -> None:
         """Called at the beginning of a shutdown."""
 
+    def may_be_asked(self) -> bool:
+        """Whether a connection is open, on which there may be one more request."""
+        return bool(self.server_state.connections)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Say so, wait until no connection is left, a second at most, and then end as uvicorn does."""
         self.leave()
@@ -64,7 +68,7 @@ class DrainingServer(uvicorn.Server):
         state.default_headers = [*state.default_headers, (b"connection", b"close")]
         loop = self._loop = asyncio.get_running_loop()
         deadline = loop.time() + self.farewell
-        while state.connections and loop.time() < deadline and not self._hurried:  # noqa: ASYNC110  # there is no event
+        while self.may_be_asked() and loop.time() < deadline and not self._hurried:  # noqa: ASYNC110  # there is no event
             await asyncio.sleep(_STEP)
         grace = 0 if self._hurried else self.config.timeout_graceful_shutdown or 0
         cut_off = loop.call_later(max(0.0, grace - _CUT_OFF_BEFORE), self._cut_off)

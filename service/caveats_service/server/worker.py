@@ -61,6 +61,8 @@ class WorkerServer(ServiceServer):
     """Listens on nothing: serves the connections that come through the one socket that it is given."""
 
     _receiver: ConnectionReceiver
+    _answered = -1
+    """Requests that had been answered when `may_be_asked` was last called."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config, create=False)
@@ -79,6 +81,11 @@ class WorkerServer(ServiceServer):
         """Let connections go to other workers, and end the answers that go on by themselves."""
         self._receiver.leave()
         super().leave()
+
+    def may_be_asked(self) -> bool:
+        """Also where connections have come lately: with the service all workers end, and the parent still gives them some."""
+        before, self._answered = self._answered, self.server_state.total_requests
+        return super().may_be_asked() or before != self._answered
 
     def _left(self) -> None:
         self._receiver.changed()

@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.support.console import Visit
 from tests.support.service import User, new_user
+from tests.support.token_pages import FIELD, NOW
 from tests.support.web import Auth, Window, serving, window
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 Open = Callable[..., Awaitable[Window]]
+Come = Callable[..., Awaitable[Visit]]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -67,3 +70,18 @@ async def open_window(bare: Open) -> AsyncIterator[Open]:
     yield open_one
     for opened in windows:
         await opened.check()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def come_to(service: Auth, open_window: Open) -> AsyncIterator[Come]:
+    """Come to a page about tokens: at noon of a day in November, in UTC; with `now=False` at the time that it is."""
+
+    async def one(page: str, *, now: bool = True, **given: Any) -> Visit:
+        visit = Visit(service, await open_window(timezone_id="UTC", **given))
+        if now:
+            await visit.page.clock.set_fixed_time(NOW)
+        await visit.page.goto(f"{service.url}/console/{page}")
+        await visit.page.get_by_label(FIELD, exact=True).wait_for()
+        return visit
+
+    yield one

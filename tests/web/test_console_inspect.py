@@ -5,30 +5,20 @@ from __future__ import annotations
 import json
 import os
 import statistics
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from random import Random
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from caveats import (
     Bundle,
     Caveat,
     Context,
-    Expires,
-    Identifier,
-    Macaroon,
     Note,
     PrivateKey,
-    Scope,
     ThirdParty,
-    ThirdPartyCaveat,
-    User,
-    discharge,
-    new_token_id,
-    open_ticket,
     unsatisfied,
 )
 from caveats.kinds import standard_checkers
@@ -37,6 +27,7 @@ from caveats_client.cli.inspection import inspection_of
 from tests.javascript import tokens
 from tests.support.console import SCHEMES, SMALL, WIDE, Visit
 from tests.support.pastes import HARMLESS
+from tests.support.token_pages import FIELD, NOW, bundle_of, macaroon, paste, sentence
 from tests.support.web import Auth
 
 pytestmark = [
@@ -44,12 +35,10 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 COUNT = 1_000 if os.environ.get("CI") == "true" else 150
 FIRST_LOAD = 60_000
 """Bytes, compressed, of all files of a page."""
 Come = Callable[..., Awaitable[Visit]]
-FIELD = "Token"
 BATCH = """async (texts) => {
   const copied = [];
   Object.defineProperty(navigator, "clipboard", {configurable: true, value: {writeText: async (text) => { copied.push(text); }}});
@@ -64,43 +53,8 @@ BATCH = """async (texts) => {
 """Pastes each text, and presses the button that copies as JSON."""
 
 
-def macaroon(*caveats: Caveat | bytes) -> Macaroon:
-    """A token as the service issues it to alice, until 18:00, and what holders added."""
-    issued = (User("alice"), Expires(NOW + timedelta(hours=6)), Scope("photos:*", "notes:read"))
-    identifier = Identifier("k1", "default", new_token_id(NOW - timedelta(hours=2)), len(issued))
-    return Macaroon.mint(tokens.ROOT_KEY, identifier.encode()).attenuate(*issued, *caveats)
-
-
-def bundle_of(asked: Macaroon, key: PrivateKey) -> Bundle:
-    caveat = asked.unverified_caveats[-1]
-    assert isinstance(caveat, ThirdPartyCaveat)
-    return Bundle.bind(asked, [discharge(open_ticket(caveat.ticket, key), now=NOW)])
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def come(service: Auth, open_window: Any) -> AsyncIterator[Come]:
-    """Come to a page about tokens, at noon of a day in November in UTC."""
-
-    async def one(page: str = "inspect", **given: Any) -> Visit:
-        visit = Visit(service, await open_window(timezone_id="UTC", **given))
-        await visit.page.clock.set_fixed_time(NOW)
-        await visit.page.goto(f"{service.url}/console/{page}")
-        await visit.page.get_by_label(FIELD, exact=True).wait_for()
-        return visit
-
-    yield one
-
-
-async def paste(visit: Visit, text: str) -> None:
-    await visit.page.get_by_label(FIELD, exact=True).fill(text)
-
-
-async def sentence(visit: Visit) -> str:
-    return await visit.page.locator(".sentence").inner_text()
-
-
-async def test_what_is_put_around_a_token_is_taken_off(come: Come) -> None:
-    visit = await come()
+async def test_what_is_put_around_a_token_is_taken_off(come_to: Come) -> None:
+    visit = await come_to("inspect")
     key = PrivateKey.generate()
     asked = macaroon().require_discharge(ThirdParty("https://approve.example", key.public_key), "x = y")
     for token in (macaroon(), bundle_of(asked, key)):
@@ -129,8 +83,8 @@ async def test_what_is_put_around_a_token_is_taken_off(come: Come) -> None:
     ],
     ids=["nothing", "quotes", "all", "Bearer", "unseen", "a mail", "our header"],
 )
-async def test_what_was_taken_off_is_said(dress: str, said: list[str], come: Come) -> None:
-    visit = await come()
+async def test_what_was_taken_off_is_said(dress: str, said: list[str], come_to: Come) -> None:
+    visit = await come_to("inspect")
     await paste(visit, dress.format(macaroon().encode()))
     words = await visit.page.locator(".said-of-it").inner_text()
     assert [word for word in said if word not in words] == []
@@ -176,8 +130,8 @@ MENDED = ("a sentence", "an answer of the service", "a link")
 
 
 @pytest.mark.parametrize("name", MISFITS)
-async def test_what_is_no_token_is_named_and_its_place_shown(name: str, come: Come) -> None:
-    visit = await come()
+async def test_what_is_no_token_is_named_and_its_place_shown(name: str, come_to: Come) -> None:
+    visit = await come_to("inspect")
     dress, title = MISFITS[name]
     token = macaroon().encode()
     await paste(visit, dress(token))
@@ -197,8 +151,8 @@ async def test_what_is_no_token_is_named_and_its_place_shown(name: str, come: Co
         assert (await sentence(visit)).startswith("alice may")
 
 
-async def test_the_checksum_names_one_typo_wherever_it_is(come: Come) -> None:
-    visit = await come()
+async def test_the_checksum_names_one_typo_wherever_it_is(come_to: Come) -> None:
+    visit = await come_to("inspect")
     token = macaroon().encode()
     random = Random(12)
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -219,8 +173,8 @@ async def test_the_checksum_names_one_typo_wherever_it_is(come: Come) -> None:
             assert await visit.page.get_by_label(FIELD, exact=True).input_value() == token
 
 
-async def test_no_typo_is_named_where_more_is_wrong(come: Come) -> None:
-    visit = await come()
+async def test_no_typo_is_named_where_more_is_wrong(come_to: Come) -> None:
+    visit = await come_to("inspect")
     token = macaroon().encode()
     random = Random(7)
     for _ in range(20):
@@ -263,15 +217,15 @@ SENTENCES: dict[str, tuple[tuple[Caveat | bytes, ...], str]] = {
 
 
 @pytest.mark.parametrize("name", SENTENCES)
-async def test_what_it_allows_is_one_sentence(name: str, come: Come) -> None:
-    visit = await come()
+async def test_what_it_allows_is_one_sentence(name: str, come_to: Come) -> None:
+    visit = await come_to("inspect")
     caveats, expected = SENTENCES[name]
     await paste(visit, macaroon(*caveats).encode())
     assert await sentence(visit) == expected
 
 
-async def test_a_third_party_that_has_not_agreed_is_in_the_sentence(come: Come) -> None:
-    visit = await come()
+async def test_a_third_party_that_has_not_agreed_is_in_the_sentence(come_to: Come) -> None:
+    visit = await come_to("inspect")
     key = PrivateKey.generate()
     asked = macaroon().require_discharge(ThirdParty("https://approve.example", key.public_key), "x = y")
     await paste(visit, asked.encode())
@@ -308,8 +262,8 @@ MARKS: dict[str, tuple[tuple[bytes, ...], dict[int, str]]] = {
 
 
 @pytest.mark.parametrize("name", MARKS)
-async def test_what_repeats_or_contradicts_is_marked(name: str, come: Come) -> None:
-    visit = await come()
+async def test_what_repeats_or_contradicts_is_marked(name: str, come_to: Come) -> None:
+    visit = await come_to("inspect")
     caveats, marks = MARKS[name]
     await paste(visit, macaroon(*caveats).encode())
     assert await _marks(visit) == marks
@@ -327,9 +281,9 @@ async def _marks(visit: Visit) -> dict[int, str]:
     return {at: mark for at, mark in enumerate(by_class[0]) if mark}
 
 
-async def test_what_is_said_to_leave_nothing_refuses_every_request(come: Come) -> None:
+async def test_what_is_said_to_leave_nothing_refuses_every_request(come_to: Come) -> None:
     """For random tokens and requests, by the verdict of the library."""
-    visit = await come()
+    visit = await come_to("inspect")
     texts, bundles = [], []
     for seed in range(4 * COUNT):
         random = Random(seed)
@@ -358,8 +312,8 @@ async def test_what_is_said_to_leave_nothing_refuses_every_request(come: Come) -
             assert unsatisfied(caveats, standard_checkers(), context), texts[number]
 
 
-async def test_its_json_is_that_of_the_command_line(come: Come) -> None:
-    visit = await come()
+async def test_its_json_is_that_of_the_command_line(come_to: Come) -> None:
+    visit = await come_to("inspect")
     bundles = [tokens.bundle(Random(seed)) for seed in range(COUNT)]
     copied: list[str] = await visit.page.evaluate(BATCH, [bundle.encode() for bundle in bundles])
     assert len(copied) == COUNT
@@ -369,9 +323,9 @@ async def test_its_json_is_that_of_the_command_line(come: Come) -> None:
 
 
 async def test_a_token_in_the_fragment_is_read_and_taken_out_of_the_address(
-    service: Auth, come: Come
+    service: Auth, come_to: Come
 ) -> None:
-    visit = await come()
+    visit = await come_to("inspect")
     token = macaroon().encode()
     for fragment in (f"#token={token}", f"#{token}"):
         await visit.page.goto("about:blank")
@@ -386,8 +340,8 @@ async def test_a_token_in_the_fragment_is_read_and_taken_out_of_the_address(
     assert not any("cav1_" in url.partition("#")[0] for url in visit.window.asked)
 
 
-async def test_a_token_in_the_query_is_not_read_and_its_leak_is_told(service: Auth, come: Come) -> None:
-    visit = await come()
+async def test_a_token_in_the_query_is_not_read_and_its_leak_is_told(service: Auth, come_to: Come) -> None:
+    visit = await come_to("inspect")
     await visit.page.goto(f"{service.url}/console/inspect?token={macaroon().encode()}")
     await visit.page.get_by_role("alert").wait_for()
     assert "had a token in its query" in await visit.window.alert()
@@ -447,8 +401,8 @@ async def test_the_browser_lets_the_page_tell_nobody(service: Auth, bare: Any) -
     assert [url for url in served if "stolen" in url] == []
 
 
-async def test_64_caveats_are_shown_within_50_milliseconds(come: Come) -> None:
-    visit = await come()
+async def test_64_caveats_are_shown_within_50_milliseconds(come_to: Come) -> None:
+    visit = await come_to("inspect")
     words = [tokens.predicate(Random(seed)) for seed in range(40)]
     token = macaroon(*words, *(Note(f"number {n}") for n in range(21)))
     assert len(token.unverified_caveats) == 64
@@ -476,8 +430,8 @@ async def test_64_caveats_are_shown_within_50_milliseconds(come: Come) -> None:
 
 
 @pytest.mark.parametrize("page", ["inspect", "narrow", "try"])
-async def test_the_first_load_is_small(service: Auth, page: str, come: Come) -> None:
-    visit = await come(page)
+async def test_the_first_load_is_small(service: Auth, page: str, come_to: Come) -> None:
+    visit = await come_to(page)
     files = set(visit.window.asked)
     assert len(files) > 10
     with service.client(headers={"Accept": "text/html"}) as http:
@@ -487,8 +441,8 @@ async def test_the_first_load_is_small(service: Auth, page: str, come: Come) -> 
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_it_is_within_everybodys_reach(scheme: str, come: Come) -> None:
-    visit = await come(color_scheme=scheme, viewport=WIDE)
+async def test_it_is_within_everybodys_reach(scheme: str, come_to: Come) -> None:
+    visit = await come_to("inspect", color_scheme=scheme, viewport=WIDE)
     key = PrivateKey.generate()
     asked = macaroon(b"scope = photos:read").require_discharge(
         ThirdParty("https://approve.example", key.public_key), "x = y"

@@ -70,10 +70,11 @@ function scopes({ authority }, changed) {
   /** The scope that is typed, if the token allows it; undefined for none, null for a wrong one. */
   function narrower() {
     const text = typed.value.trim();
+    mistake(typed);
     if (text === "") return undefined;
     try {
       const pattern = parseScope(text);
-      if (allowed.some((one) => scopeCovers(one, pattern))) { mistake(typed); return pattern; }
+      if (allowed.some((one) => scopeCovers(one, pattern))) return pattern;
       mistake(typed, "The token does not allow this, and so no copy can.");
     } catch {
       mistake(typed, "Write what and how, with a colon between: photos/42:read.");

@@ -82,7 +82,7 @@ function result(parent, remembered) {
   const added = h("ul", { class: "added" });
   const size = h("p", { class: "hint" });
   const wrong = h("div");
-  const area = /** @type {HTMLTextAreaElement} */ (h("textarea", { class: "secret", readonly: true, rows: 4, "aria-label": "The copy", spellcheck: "false" }));
+  const area = /** @type {HTMLTextAreaElement} */ (h("textarea", { class: "secret", readonly: true, rows: 4, "aria-label": "Text of the copy", spellcheck: "false" }));
   const name = nameField({ maxlength: 80, value: `Copy of ${new Date().toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" })}` });
   const keep = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", checked: true }));
   const kept = h("div");

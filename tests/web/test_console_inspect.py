@@ -25,8 +25,9 @@ from caveats.kinds import standard_checkers
 from caveats_client.cli.inspect import members
 from caveats_client.cli.inspection import inspection_of
 from tests.javascript import tokens
-from tests.support.console import SCHEMES, SMALL, WIDE, Visit
+from tests.support.console import Visit
 from tests.support.pastes import HARMLESS
+from tests.support.reach import SCHEMES, SMALL, WIDE
 from tests.support.token_pages import FIELD, NOW, bundle_of, macaroon, paste, sentence
 from tests.support.web import Auth
 

@@ -12,7 +12,8 @@ import pytest
 
 from caveats import Macaroon, PrivateKey, ThirdParty
 from caveats.token import branch_id
-from tests.support.console import SCHEMES, SMALL, WIDE, Visit
+from tests.support.console import Visit
+from tests.support.reach import SCHEMES, SMALL, WIDE
 from tests.support.service import User
 from tests.support.token_pages import FIELD, NOW, bundle_of, macaroon, paste, sentence
 from tests.support.web import Auth

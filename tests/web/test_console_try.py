@@ -11,7 +11,8 @@ from caveats import Bundle, Context, PrivateKey, ThirdParty, unsatisfied
 from caveats.kinds import standard_checkers
 from caveats_client.cli.inspection import inspection_of
 from tests.javascript import tokens
-from tests.support.console import SCHEMES, SMALL, WIDE, Visit
+from tests.support.console import Visit
+from tests.support.reach import SCHEMES, SMALL, WIDE
 from tests.support.service import User, bearer
 from tests.support.token_pages import NOW, bundle_of, macaroon, paste
 from tests.support.web import Auth

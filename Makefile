@@ -60,7 +60,7 @@ wheel: $(VENV)/with-test ## build the wheel and the sdist into dist, and test bo
 	$(BIN)/python -m hatchling build --directory dist
 	$(BIN)/pytest -m wheel tests/test_wheel.py $(ARGS)
 
-javascript: ## the JavaScript client: its types and its tests; needs Node 20 or newer
+javascript: $(VENV)/ready ## the JavaScript client: its types and its tests; needs Node 20 or newer
 	@command -v npm >/dev/null || { echo "There is no npm: the JavaScript client needs Node 20 or newer."; exit 1; }
 	@echo "Fetching what the tests of the JavaScript client need, from the lock file."
 	@cd $(JAVASCRIPT) && npm ci --no-fund --no-audit --loglevel=error >/dev/null

@@ -509,6 +509,7 @@ for (const body of ["", "<html>Sign in</html>", '{"error": "x"}', '{"code": 7, "
 }
 
 test("no error repeats a token, goes on for ever, or is more than one line", () => {
+  assert.equal(new errors.BadRequest("what is cav1_abcd.ef?").message, "what is cav1_...?");
   const detail = `not good: ${TOKEN} \u001b[2J\r\n\u202e\ud800 ${"x ".repeat(2000)}`;
   const error = problemOf(reply(400, JSON.stringify({ code: "bad_request", detail })));
   assert.ok(!error.message.includes(TOKEN.slice(5, 40)) && error.message.length < 1100);

@@ -354,6 +354,37 @@ test("ever new caveats end after 16 requests, or 8 deep", async (context) => {
   assert.equal(site.asked.length, 8);
 });
 
+test("requests are counted, those of sign-ins too", async (context) => {
+  const { site, third, near } = await there(context);
+  third.offers = PAGE;
+  const token = await guarded(...Array(6).fill(site.url));
+  const error = await collect(token, { ...near, interact: { visit: () => {} } }).catch((one) => one);
+  assert.ok(error instanceof BadDischarge && /^16 requests were not enough/.test(error.message), String(error));
+  assert.equal(site.asked.length, 16);
+});
+
+test("a discharge cannot replace an earlier ticket", async (context) => {
+  const { site, near } = await there(context);
+  const names = [Uint8Array.of(3, 1), Uint8Array.of(3, 2)];
+  let token = await mint(ROOT_KEY, "root");
+  const tickets = new Map();
+  const keys = new Map();
+  for (const name of names) {
+    const { ticket, key } = await ticketFor(KEY.publicKey, "is-ok");
+    token = await requireDischarge(token, { location: site.url, key, ticket: name });
+    tickets.set(encodeBase64(name), ticket);
+    keys.set(encodeBase64(name), key);
+  }
+  site.places.set("/discharge", async ({ form }) => {
+    const name = decodeLenient(form.get("id64") ?? "");
+    const cdata = { [encodeBase64(names[1])]: encodeBase64(utf8("another ticket")) };
+    return said({ Macaroon: { m: toJson(await mint(keys.get(encodeBase64(name)), name)), v: 3, cdata } });
+  });
+  await authenticate(await (await collect({ macaroon: token, tickets }, near)).bind(), ROOT_KEY);
+  const sent = site.asked.map(({ form }) => form.get("caveat64"));
+  assert.deepEqual(sent, names.map((name) => encodeBase64(tickets.get(encodeBase64(name)))));
+});
+
 test("a loop, a ticket that comes again, is an error", async (context) => {
   const { site, third, near } = await there(context);
   const token = await guarded(site.url);

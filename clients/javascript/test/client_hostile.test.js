@@ -4,11 +4,13 @@ import assert from "node:assert/strict";
 import { inspect as show } from "node:util";
 import { test } from "node:test";
 import { Client, RateLimited, Unavailable, UnexpectedResponse, UnusableAddress, calls } from "../src/client/index.js";
+import { attenuate } from "../src/index.js";
 import { checkedAddress } from "../src/client/address.js";
 import { Site, said } from "./support/site.js";
 
 const TOKEN =
   "cav1_AgIoMS5rMS5waG90b3MuMDFLQjVSN00wMEFCQ0RFRkdISktNTlBRUlMuMwACDHVzZXIgPSBhbGljZQACHmV4cGlyZXMgPSAyMDI2LTEyLTAxVDAwOjAwOjAwWgACEHNjb3BlID0gcGhvdG9zOioAAAYg11USwOA7VTEPO5j0vDOWAVyGYz65f2jWVL0UyNF77Vo16rQyw";
+const ID = "01KB5R7M00ABCDEFGHJKMNPQRS";
 
 /**
  * What a call of a client with a token ends in.
@@ -189,6 +191,19 @@ test("a call says what it accepts, and asks what anybody may ask without the tok
   assert.deepEqual([list.path, list.query.get("after"), list.query.get("limit")], ["/below/v1/users", "a&b", "0"]);
   assert.equal(list.headers.authorization, `Bearer ${TOKEN}`);
   assert.equal(list.headers.cookie, undefined);
+});
+
+test("an answer is compared with the token that was presented", async (context) => {
+  const site = await Site.for(context);
+  const times = { issued_at: "2026-11-21T12:00:00Z", expires_at: "2026-11-21T20:00:00Z" };
+  const issued = { token: TOKEN, token_id: ID, user: "alice", audience: "photos", scope: "photos:*", ...times };
+  const client = new Client(site.url, { token: TOKEN });
+  site.say(said(issued));
+  assert.equal((await client.renew()).tokenId, ID);
+  const narrow = await attenuate(TOKEN, { note: "mine" });
+  await assert.rejects(client.renew(narrow), (error) => error instanceof UnexpectedResponse && /another copy/.test(error.message));
+  site.say(said({ sequence: 1, kind: "token", token_id: ID.replace(/.$/, "T"), expires_at: times.expires_at }, 201));
+  await assert.rejects(client.revoke(TOKEN), (error) => error instanceof UnexpectedResponse && /another token/.test(error.message));
 });
 
 for (const address of [

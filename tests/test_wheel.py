@@ -16,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import urllib.request
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -320,6 +321,9 @@ def served(programs: Path, folder: Path) -> Iterator[str]:
 def programs_work(programs: Path, folder: Path) -> None:
     """Sign in at the installed service with the installed client, narrow a token, verify it, and have one refused."""
     with served(programs, folder) as url:
+        for file in ("style.css", "admin/keys.js", "client/index.js"):
+            with urllib.request.urlopen(f"{url}/console/{file}", timeout=20) as answer:
+                assert answer.read()
         login = {"CAVEATS_PASSWORD": PASSWORD, "CAVEATS_CONFIG_DIR": str(folder / "config")}
         run(programs / "caveats", "login", "admin", "--url", url, cwd=folder, **login)
         narrow = run(

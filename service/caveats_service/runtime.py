@@ -122,7 +122,7 @@ class ServiceRuntime:
         self.console = ConsoleFiles(
             service=settings.service_name,
             public_path=settings.public_path,
-            style=self.pages.style,
+            brand=self.pages.brand,
             open_registration=settings.open_registration,
         )
         self._failing_work = FailingWork()

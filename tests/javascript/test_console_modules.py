@@ -34,7 +34,7 @@ def test_nothing_but_comments_is_left_out_of_what_is_sent() -> None:
     """What a minifier makes of both is the same."""
     if not ESBUILD.exists():
         pytest.skip("esbuild is not there: npm ci --prefix clients/javascript")
-    files = ConsoleFiles(service="", public_path="", style="")
+    files = ConsoleFiles(service="", public_path="")
     assert len(MODULES) > 50
     shorter = 0
     for name in MODULES:

@@ -12,9 +12,10 @@ from caveats import PrivateKey
 from caveats.token import encode_base64
 from tests.support.bakery import site
 from tests.support.console import Visit
+from tests.support.discharge import ours
 from tests.support.reach import SCHEMES, SMALL, WIDE
 from tests.support.service import ADMIN_PASSWORD, User, admin_token, bearer, new_user
-from tests.support.web import Auth, serving, window
+from tests.support.web import Auth, Begun, serving, window
 
 pytestmark = [
     pytest.mark.slow,
@@ -153,6 +154,29 @@ async def test_every_dialog_is_within_everybodys_reach(
     await _look(visit, f"dialog-{button.lower().replace(' ', '-')}", scheme)
     await visit.page.keyboard.press("Escape")
     assert await visit.button(button).evaluate("button => button === document.activeElement")
+
+
+@pytest.mark.parametrize(
+    "stranger", [{"color_scheme": scheme} for scheme in SCHEMES], indirect=True, ids=SCHEMES
+)
+async def test_the_pages_where_people_approve_are_as_well(
+    lived_in: Auth, stranger: Visit, request: pytest.FixtureRequest
+) -> None:
+    scheme = request.node.callspec.id
+    begun = Begun(lived_in, ours(lived_in, "signed-in = *", "approved-by = ops"))
+    await stranger.page.goto(begun.page)
+    await _look(stranger, "third-party-sign-in", scheme)
+    user = new_user(lived_in)  # type: ignore[arg-type]
+    await stranger.window.give(user, "Sign in and confirm", "not this one")
+    await _look(stranger, "third-party-wrong", scheme)
+    await stranger.window.give(user, "Sign in and confirm")
+    await _look(stranger, "third-party-waiting", scheme)
+    await stranger.page.goto(begun.approvers_page)
+    await _look(stranger, "third-party-approve", scheme)
+    assert await stranger.window.give(User(lived_in, "someone", "a long password"), "Approve") == "Done"  # type: ignore[arg-type]
+    await _look(stranger, "third-party-done", scheme)
+    await stranger.page.goto(f"{lived_in.url}/discharge/visit/nowhere")
+    await _look(stranger, "third-party-nothing", scheme)
 
 
 async def _tab_to(visit: Visit, name: str) -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 STYLE = "style.css"
-"""The one style sheet: of the console, and of the pages where people sign in and approve."""
+_FOR_THE_CONSOLE = "/* For the console alone"
+"""Where the part of the style sheet ends that other pages have as well."""
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _FILE = re.compile(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*\.(css|js|svg)", re.ASCII)
 _DOCUMENT = re.compile(r"[a-z]+(?:-[a-z]+)*", re.ASCII)
@@ -52,6 +53,11 @@ class ConsoleFile:
     """What it is sent with, besides type and tag."""
 
 
+def shared_style() -> str:
+    """The part of the style sheet that the pages have as well where people sign in and approve."""
+    return (FOLDER / STYLE).read_text("utf-8").partition(_FOR_THE_CONSOLE)[0]
+
+
 class ConsoleFiles:
     """The files of the console, under the name and the look that the operator gave the service."""
 
@@ -60,16 +66,16 @@ class ConsoleFiles:
         *,
         service: str,
         public_path: str,
-        style: str,
+        brand: str = "",
         open_registration: bool = False,
         folder: Path = FOLDER,
     ) -> None:
         """`service`: what it is called; empty for Caveats. `public_path`: the path below which browsers reach it, or "".
 
-        `style`: the style sheet with the operator's after it. `open_registration`: whether anybody can make an account.
+        `brand`: the operator's style sheet, which comes after the console's. `open_registration`: whether anybody can make an account.
         """
         self._folder = folder
-        self._style = style.encode()
+        self._brand = brand.encode()
         self._service = service or "Caveats"
         self._public_path = public_path
         self._open_registration = open_registration
@@ -96,8 +102,10 @@ class ConsoleFiles:
             known = self._read.get(name)
             if known is not None and known[0] == version:
                 return known[1]
-            content = self._style if name == STYLE else path.read_bytes()
-            if found[1] == "js":
+            content = path.read_bytes()
+            if name == STYLE:
+                content += self._brand
+            elif found[1] == "js":
                 content = _without_comments(content)
         except OSError:
             return None

@@ -1,4 +1,4 @@
-"""The pages where people sign in and approve: HTML without scripts, which loads nothing. The console's style sheet stands in them.
+"""The pages where people sign in and approve: HTML without scripts, which loads nothing. A part of the console's style sheet stands in them.
 
 Knows the templates, and what each page is about; knows no web framework, no store, and decides nothing. Everything that is put
 into a template is escaped, and every unseen character in it (such as U+202E) is spelled out. A folder of the operator's may hold
@@ -17,7 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from caveats.printable import printable
-from caveats_service.console.files import FOLDER, STYLE
+from caveats_service.console.files import shared_style
 from caveats_service.discharge.descriptions import describe
 from caveats_service.storage import Decision
 
@@ -34,8 +34,8 @@ _TEMPLATES = (
     *("sign_in.html", "waiting.html", "not_yet.html", "approve.html", "decided.html", "error.html"),
 )
 _BRAND = "brand.css"
-_REFRESH = 5
-"""Seconds after which a page that waits loads itself again."""
+LOOKS_EVERY = 5
+"""Seconds after which a page that waits loads itself again, unless it was told not to."""
 _CLOSE = "Close this window and begin again where you came from."
 
 
@@ -81,9 +81,10 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self.style = _style((FOLDER / STYLE).read_text("utf-8"), folder)
-        """The style sheet of all pages, the operator's last."""
-        self._templates.globals["style"] = Markup(self.style)  # noqa: S704  # our own, and the operator's
+        self.brand = _brand(folder)
+        """The operator's style sheet, which comes after our own; empty without one."""
+        style = shared_style() + self.brand
+        self._templates.globals["style"] = Markup(style)  # noqa: S704  # our own, and the operator's
         try:
             for name in _TEMPLATES:
                 self._templates.get_template(name)
@@ -94,7 +95,7 @@ class Pages:
                 "Cache-Control": "no-store",
                 "Content-Security-Policy": (
                     "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; "
-                    f"style-src 'sha256-{b64encode(sha256(self.style.encode()).digest()).decode()}'"
+                    f"style-src 'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'"
                 ),
                 "Cross-Origin-Opener-Policy": "same-origin",
                 # Not `no-referrer`: with that, browsers send `Origin: null` along with the page's own form.
@@ -120,14 +121,21 @@ class Pages:
         )
 
     def waiting(
-        self, service: str, interaction: Interaction, question: Question, approve_url: str, form: PageForm
+        self,
+        service: str,
+        interaction: Interaction,
+        question: Question,
+        approve_url: str,
+        form: PageForm,
+        *,
+        looks: bool,
     ) -> str:
-        """The asker's page once they have signed in: where to send the people who approve."""
+        """The asker's page once they have signed in: where to send the people who approve. `looks`: whether it does so by itself."""
         return self._page(
             "waiting.html",
             service,
             form=form,
-            refresh=_REFRESH,
+            looks=looks,
             asker=interaction.asker,
             approvers=_names(interaction.approvers),
             conditions=_conditions(question, interaction.asker),
@@ -135,9 +143,9 @@ class Pages:
             until=_moment(interaction.expires_at),
         )
 
-    def not_yet(self, service: str) -> str:
-        """The approvers' page before the asker has signed in."""
-        return self._page("not_yet.html", service, refresh=_REFRESH)
+    def not_yet(self, service: str, *, looks: bool) -> str:
+        """The approvers' page before the asker has signed in. `looks`: whether it does so by itself."""
+        return self._page("not_yet.html", service, looks=looks)
 
     def approve(
         self, service: str, interaction: Interaction, question: Question, form: PageForm, *, approved: bool
@@ -172,11 +180,11 @@ class Pages:
         """A page that says what went wrong and what to do, where the interaction has none to show."""
         return self._page("error.html", service, heading=heading, text=text, remedy=remedy or _CLOSE)
 
-    def _page(self, name: str, service: str, *, refresh: int = 0, **values: object) -> str:
-        return self._templates.get_template(name).render(service=service, refresh=refresh, **values)
+    def _page(self, name: str, service: str, **values: object) -> str:
+        return self._templates.get_template(name).render(service=service, **values)
 
 
-def _style(own: str, folder: Path | None) -> str:
+def _brand(folder: Path | None) -> str:
     brand = None if folder is None else folder / _BRAND
     try:
         added = brand.read_text("utf-8") if brand is not None and brand.exists() else ""
@@ -184,7 +192,7 @@ def _style(own: str, folder: Path | None) -> str:
         raise BrandError(f"{brand}: {_first_line(error)}") from error
     if "</style" in added.lower():
         raise BrandError(f"{brand}: a style sheet has no markup")
-    return own + added
+    return added
 
 
 def _spelled_out(value: Any) -> Any:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from caveats_service.discharge.pages import BrandError, PageForm, Pages
+from caveats_service.discharge.secrets import approve_secret
 from caveats_service.settings import SettingsError
-from tests.support.discharge import ask, info, ticket
+from tests.support.discharge import ask, info, ours, ticket
 from tests.support.service import Service, serving
 
 HOSTILE = "<script>alert(1)</script>\u202e\"'"
@@ -121,6 +122,20 @@ def test_the_service_serves_its_own_pages_under_its_own_name(branded: Service) -
         )
     assert re.search(r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", page.text)
     assert "Begin again where you came from" in gone.text
+
+
+def test_a_page_that_waits_loads_itself_again_until_it_is_told_not_to(service: Service) -> None:
+    """Whoever has it read out would begin anew each time (WCAG 2.2.1)."""
+    visit = info(ask(service, ours(service, "approved-by = nobody", "signed-in = *")))["VisitURL"]
+    secret = approve_secret(visit.rpartition("/")[2])
+    with service.client() as http:
+        page = http.get(f"/discharge/approve/{secret}")
+        assert page.headers["refresh"] == "5"
+        assert '<a href="?still">Stop that</a>' in page.text
+        still = http.get(f"/discharge/approve/{secret}?still")
+        assert "refresh" not in still.headers
+        assert '<a href="?">let it look by itself</a>' in still.text
+        assert "refresh" not in http.get(f"/{visit}").headers, "it waits for whoever reads it"
 
 
 def test_what_went_wrong_comes_with_what_to_do() -> None:

@@ -36,9 +36,12 @@ def bakery_response(answer: BakeryAnswer) -> Response:
     return JSONResponse(dict(answer.members), answer.status, {**NO_STORE, **answer.headers})
 
 
-def page_response(request: RequestContext, html: str, status: int = 200) -> Response:
-    """A page."""
-    return HTMLResponse(html, status, request.runtime.pages.headers)
+def page_response(
+    request: RequestContext, html: str, status: int = 200, *, again_after: int | None = None
+) -> Response:
+    """A page. `again_after`: seconds until the browser loads it anew; None: never by itself."""
+    again = {} if again_after is None else {"Refresh": str(again_after)}
+    return HTMLResponse(html, status, {**request.runtime.pages.headers, **again})
 
 
 def protocol_version(request: RequestContext) -> int:

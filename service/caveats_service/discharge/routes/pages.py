@@ -18,7 +18,7 @@ from caveats.http import PasswordCredential, Problem, TokenCredential, bad_reque
 from caveats_service.core.errors import ServiceError
 from caveats_service.core.shown_credentials import shown_password
 from caveats_service.discharge.decisions import Decisions
-from caveats_service.discharge.pages import PageForm
+from caveats_service.discharge.pages import LOOKS_EVERY, PageForm
 from caveats_service.discharge.protocol import BakeryAnswer
 from caveats_service.discharge.routes.endpoint import bakery_response, host, page_response, read_page_form
 from caveats_service.discharge.secrets import approve_secret
@@ -121,7 +121,8 @@ class _Attempt:
 _Find = Callable[[RequestContext], Awaitable[Interaction]]
 _Take = Callable[..., Awaitable[Interaction]]
 _Withdraw = Callable[..., Awaitable[Interaction]]
-_Show = Callable[[RequestContext, Interaction, _Attempt], Awaitable[str]]
+_Show = Callable[[RequestContext, Interaction, _Attempt], Awaitable[tuple[str, int | None]]]
+"""A page, and in how many seconds it looks again; None for one that waits for whoever reads it."""
 
 
 async def _page(request: RequestContext, find: _Find, show: _Show) -> Response:
@@ -209,7 +210,8 @@ async def _shown(
     request: RequestContext, interaction: Interaction, show: _Show, attempt: _Attempt
 ) -> Response:
     if interaction.decision is Decision.OPEN:
-        return page_response(request, await show(request, interaction, attempt), attempt.status)
+        html, again_after = await show(request, interaction, attempt)
+        return page_response(request, html, attempt.status, again_after=again_after)
     try:
         question = _question(request, interaction)
     except CaveatsError:  # the key of its ticket is gone
@@ -217,23 +219,36 @@ async def _shown(
     return page_response(request, request.runtime.pages.decided(_service(request), interaction, question))
 
 
-async def _asker_page(request: RequestContext, interaction: Interaction, attempt: _Attempt) -> str:
+def _looks(request: RequestContext) -> bool:
+    """Whether a page that waits loads itself again: `?still` says that it does not."""
+    return "still" not in request.http.query_params
+
+
+async def _asker_page(
+    request: RequestContext, interaction: Interaction, attempt: _Attempt
+) -> tuple[str, int | None]:
     pages, question = request.runtime.pages, _question(request, interaction)
     form = attempt.form(await _signed_in(request))
     if interaction.asker is None:
-        return pages.sign_in(_service(request), interaction, question, form)
+        return pages.sign_in(_service(request), interaction, question, form), None
     approve_url = f"{request.own_url}/discharge/approve/{approve_secret(request.param('visit'))}"
-    return pages.waiting(_service(request), interaction, question, approve_url, form)
+    looks = _looks(request)
+    page = pages.waiting(_service(request), interaction, question, approve_url, form, looks=looks)
+    return page, LOOKS_EVERY if looks else None
 
 
-async def _approvers_page(request: RequestContext, interaction: Interaction, attempt: _Attempt) -> str:
+async def _approvers_page(
+    request: RequestContext, interaction: Interaction, attempt: _Attempt
+) -> tuple[str, int | None]:
     pages = request.runtime.pages
     if interaction.asker is None:
-        return pages.not_yet(_service(request))
+        looks = _looks(request)
+        return pages.not_yet(_service(request), looks=looks), LOOKS_EVERY if looks else None
     question = _question(request, interaction)
     signed_in = await _signed_in(request)
     approved = (attempt.person or signed_in) in interaction.approvers
-    return pages.approve(_service(request), interaction, question, attempt.form(signed_in), approved=approved)
+    form = attempt.form(signed_in)
+    return pages.approve(_service(request), interaction, question, form, approved=approved), None
 
 
 def _question(request: RequestContext, interaction: Interaction) -> Question:

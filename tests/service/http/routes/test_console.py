@@ -55,7 +55,7 @@ def test_a_document_runs_nothing_but_the_services_own_files(http: httpx.Client) 
 def test_the_document_for_looking_into_tokens_reaches_nobody(tmp_path: Path) -> None:
     (tmp_path / "inspect.html").write_text("<p>{{ service }}</p>")
     (tmp_path / "other.html").write_text("<p></p>")
-    files = ConsoleFiles(service="A & B", public_path="", style="", folder=tmp_path)
+    files = ConsoleFiles(service="A & B", public_path="", folder=tmp_path)
     inspect, other = files.find("inspect"), files.find("other")
     assert inspect is not None
     assert other is not None
@@ -132,7 +132,7 @@ def test_no_other_file_can_be_had(http: httpx.Client, name: str) -> None:
 
 
 def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
-    files = ConsoleFiles(service="", public_path="", style="", folder=tmp_path)
+    files = ConsoleFiles(service="", public_path="", folder=tmp_path)
     assert files.find("a.js") is None
     (tmp_path / "a.js").write_text("1")
     first = files.find("a.js")

@@ -618,6 +618,7 @@ test("a token is put on requests to its own origin, and on no others", async (co
   await photos(new URL(`${home.url.replace("127.0.0.1", "localhost")}/`));
   const [first, second] = home.asked;
   assert.deepEqual([first.headers.authorization, first.headers["x-own"], first.body], [`Bearer ${token}`, "kept", "hello"]);
+  assert.equal(first.headers["bakery-protocol-version"], undefined, "nobody could be asked for a discharge");
   assert.equal(second.headers.authorization, undefined);
   assert.deepEqual([other.asked[0].headers.authorization, other.asked[0].headers["bakery-protocol-version"]], [undefined, undefined]);
   assert.ok(!show(photos, { showHidden: true }).includes(token));
@@ -708,6 +709,7 @@ test("a bakery's answer is acted on: the bundle goes into the header Macaroons",
   });
   const photos = tokenFetch(null, home.url, near);
   assert.deepEqual(await (await photos(`${home.url}/things`)).json(), { count: 2 });
+  assert.equal(home.asked[0].headers["bakery-protocol-version"], "3");
   assert.deepEqual(await (await photos(`${home.url}/others`)).json(), { count: 2 });
   assert.equal(home.asked.length, 3);
 });

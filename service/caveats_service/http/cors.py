@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 _TOKEN_HEADERS = ("authorization", "x-auth-token")
 _WHAT_PAGES_SEND: dict[str, Any] = {
     "allow_methods": ("GET", "HEAD", "POST", "PUT", "DELETE"),
-    "allow_headers": ("Authorization", "X-Auth-Token", "Content-Type", IDEMPOTENCY_KEY),
+    "allow_headers": (
+        "Authorization",
+        "X-Auth-Token",
+        "Content-Type",
+        IDEMPOTENCY_KEY,
+        "Bakery-Protocol-Version",
+    ),
     "expose_headers": ("WWW-Authenticate", "Retry-After"),
 }
 

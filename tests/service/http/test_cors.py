@@ -71,7 +71,7 @@ def test_a_page_of_an_allowed_origin_reads_answers_and_errors(allowing: Service,
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
 def test_a_preflight_of_an_allowed_origin_is_answered(allowing: Service, method: str) -> None:
-    wanted = "authorization, content-type, idempotency-key, x-auth-token"
+    wanted = "authorization, bakery-protocol-version, content-type, idempotency-key, x-auth-token"
     with allowing.client() as http:
         answer = preflight(http, "/v1/tokens", APP, method, wanted)
     assert answer.status_code == 200

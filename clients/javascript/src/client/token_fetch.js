@@ -69,7 +69,8 @@ export function tokenFetch(token, origin, { narrow, ...how } = {}) {
   let own = narrow || (needs && !bundle.discharges.length) ? fresh() : null;
   /** What the origin wants presented, by path: the newest last. @type {Map<string, Held>} */
   const given = new Map();
-  [...(how.allow ?? [])].forEach((each) => checkedAddress(each, how.allowHttp));
+  const allow = [...(how.allow ?? [])];
+  allow.forEach((each) => checkedAddress(each, how.allowHttp));
 
   /** What a request to this path presents. @param {string} path */
   const heldFor = (path) => {
@@ -86,7 +87,7 @@ export function tokenFetch(token, origin, { narrow, ...how } = {}) {
    */
   const dischargesOf = (held) => {
     if (held.unbound && !held.unbound.discharges.some(hasExpired)) return Promise.resolve(held.unbound);
-    held.collecting ??= collect(held.envelope, how)
+    held.collecting ??= collect(held.envelope, { ...how, allow })
       .then((unbound) => Object.assign(held, { unbound, accepted: false }).unbound)
       .finally(() => (held.collecting = undefined));
     return held.collecting;
@@ -100,7 +101,8 @@ export function tokenFetch(token, origin, { narrow, ...how } = {}) {
    */
   const attach = async (request, held) => {
     const { headers } = request;
-    headers.set("Bakery-Protocol-Version", PROTOCOL["Bakery-Protocol-Version"]);
+    // Only where somebody can be asked: from a page, an app at another origin has to allow this header.
+    if (allow.length) for (const [name, value] of Object.entries(PROTOCOL)) headers.set(name, value);
     if (held) {
       const unbound = await unlessAborted(dischargesOf(held), request.signal);
       const ready = await (narrow ? await unbound.attenuate(narrow(request)) : unbound).bind();

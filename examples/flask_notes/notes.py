@@ -3,11 +3,13 @@
     caveats-service keys export --audience notes --output notes.keys
     NOTES_KEYS=notes.keys flask --app examples/flask_notes/notes.py:from_environment run --port 8082
 
+    GET    /                 a page for people, in plain JavaScript
     GET    /notes            needs scope notes:read
     POST   /notes {"text":}  needs scope notes:write
     DELETE /notes/1          needs scope notes/1:write
 
-The client is `notes_client.py`. Nothing is kept about who is signed in: restart this app, and every client goes
+The clients are `notes_client.py`, and `page/notes.js` for front ends that have no cookies. That page signs in at the service, which has to
+allow its origin: `CAVEATS_ALLOWED_ORIGINS=http://127.0.0.1:8082 caveats-service serve`. Nothing is kept about who is signed in: restart this app, and every client goes
 on as before. It does not follow revocations, so its tokens are best short-lived; `examples/photos` does follow.
 """
 
@@ -22,7 +24,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, jsonify, make_response, render_template, request, send_from_directory
 from werkzeug.exceptions import HTTPException, Unauthorized
 
 from caveats import (
@@ -41,17 +43,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TOKEN_HEADER = "X-Auth-Token"
+SERVICE = "http://127.0.0.1:8080"
+JAVASCRIPT = Path(__file__).resolve().parents[2] / "clients" / "javascript" / "src"
+"""The JavaScript client as it is. In a project of your own: `node_modules/caveats/src`."""
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self' {service}; form-action 'none';"
+    " base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
 
 
 def from_environment() -> Flask:
     """The app, with the keys in the file that NOTES_KEYS names."""
     exported = json.loads(Path(os.environ["NOTES_KEYS"]).read_text("ascii"))
-    return create_app(AudienceKeyring.from_json(exported))
+    return create_app(AudienceKeyring.from_json(exported), os.environ.get("CAVEATS_URL", SERVICE))
 
 
-def create_app(keyring: AudienceKeyring) -> Flask:
-    """The app. Notes live in memory, by user."""
-    app = Flask(__name__)
+def create_app(keyring: AudienceKeyring, service: str = SERVICE) -> Flask:
+    """The app. Notes live in memory, by user. `service`: where the page signs in."""
+    app = Flask(__name__, template_folder="page", static_folder="page", static_url_path="/page")
     verifier = Verifier(keyring, audience=keyring.audience)
     notes: dict[str, dict[int, str]] = {}
     numbers = count(1)
@@ -91,6 +100,26 @@ def create_app(keyring: AudienceKeyring) -> Flask:
         if notes.get(grant.user, {}).pop(number, None) is None:
             return problem(404, "not_found"), 404
         return Response(status=204), 204
+
+    @app.get("/")
+    def page() -> Response:
+        response = make_response(render_template("notes.html", service=service))
+        response.headers["Content-Security-Policy"] = _POLICY.format(service=service)
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+
+    @app.get("/caveats/<path:name>")
+    def javascript(name: str) -> Response:
+        return send_from_directory(JAVASCRIPT, name)
+
+    @app.after_request
+    def for_pages_elsewhere(response: Response) -> Response:
+        """Pages of any origin may send their token: there is no cookie, so a browser adds nothing of its own."""
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["Access-Control-Allow-Headers"] = f"Content-Type, {TOKEN_HEADER}"
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
 
     app.register_error_handler(CaveatsError, refused)
     app.register_error_handler(HTTPException, other)

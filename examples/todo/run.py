@@ -46,6 +46,10 @@ def main() -> None:
     parser.add_argument("--service-port", type=int, default=8091, help="of the service; 0: a free one")
     parser.add_argument("--data", type=Path, default=HERE / "data", help="where everything is kept")
     given = parser.parse_args()
+    try:
+        socket = create_server(("127.0.0.1", given.port), backlog=2048)
+    except OSError as error:
+        parser.error(f"port {given.port}: {error.strerror}; name another: make todo ARGS='--port 0'")
     folder: Path = given.data.resolve()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     password = admin_password(folder / "admin.password")
@@ -56,7 +60,6 @@ def main() -> None:
     }
     print("Starting a service, and the app.", flush=True)
     with local_service(folder, port=given.service_port, **settings) as service:
-        socket = create_server(("127.0.0.1", given.port), backlog=2048)
         url = f"http://127.0.0.1:{socket.getsockname()[1]}"
         os.environ.update(
             TODO_SERVICE=service.url,

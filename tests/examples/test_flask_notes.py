@@ -134,6 +134,39 @@ def test_a_note_is_text(app: Flask, body: bytes) -> None:
     assert answer.status_code == 400
 
 
+@pytest.mark.parametrize("path", ["/notes", "/notes/1", "/elsewhere"])
+def test_a_page_of_any_origin_may_send_its_token_and_nothing_of_the_browsers(app: Flask, path: str) -> None:
+    """A browser reads an answer to a request with credentials only if they are allowed and the origin is named."""
+    asked = {"Origin": "https://a.example", "Access-Control-Request-Headers": "x-auth-token"}
+    for answer in (
+        app.test_client().options(path, headers=asked),
+        app.test_client().get(path, headers={"Origin": "https://a.example"}),
+    ):
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "X-Auth-Token" in answer.headers["Access-Control-Allow-Headers"]
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+        assert "Set-Cookie" not in answer.headers
+
+
+def test_the_page_reaches_the_notes_and_the_service_and_nobody_else() -> None:
+    app = notes.create_app(MASTERS.export("notes"), "https://auth.example")
+    page = app.test_client().get("/")
+    policy = page.headers["Content-Security-Policy"]
+    assert "connect-src 'self' https://auth.example;" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert b'name="service" content="https://auth.example"' in page.data
+    for path in ("/page/notes.js", "/page/notes.css", "/caveats/index.js", "/caveats/client/index.js"):
+        assert app.test_client().get(path, buffered=True).status_code == 200, path
+    for path in (
+        "/caveats/../package.json",
+        "/caveats/%2e%2e/package.json",
+        "/page/../notes.py",
+        "/caveats/",
+    ):
+        assert app.test_client().get(path, buffered=True).status_code == 404, path
+
+
 def test_no_session_is_kept_so_a_restarted_app_serves_the_same_token(app: Flask) -> None:
     token = issued()
     assert "Set-Cookie" not in ask(app, token, "GET", "/notes").headers

@@ -46,9 +46,7 @@ class Todo:
         return answers
 
 
-@pytest.fixture(scope="module")
-def todo(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Todo]:
-    folder = tmp_path_factory.mktemp("todo")
+def start(examples: Path, folder: Path) -> Todo:
     command = [sys.executable, str(examples / "todo" / "run.py"), "--port", "0", "--service-port", "0"]
     running = subprocess.Popen(
         [*command, "--data", str(folder)],
@@ -63,11 +61,24 @@ def todo(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
         said.append(running.stdout.readline())
         assert said[-1], said
     url, service = (line.partition("http://")[2].split()[0].rstrip(",") for line in said[1:3])
-    yield Todo(running, f"http://{url}", f"http://{service}", folder)
-    if running.poll() is None:
-        os.killpg(running.pid, signal.SIGINT)
-        running.wait(60)
-    running.stdout.close()
+    return Todo(running, f"http://{url}", f"http://{service}", folder)
+
+
+def interrupt(todo: Todo) -> int:
+    """Ctrl-C, which every process of the terminal gets."""
+    if todo.running.poll() is None:
+        os.killpg(todo.running.pid, signal.SIGINT)
+    code = todo.running.wait(60)
+    assert todo.running.stdout is not None
+    todo.running.stdout.close()
+    return code
+
+
+@pytest.fixture(scope="module")
+def todo(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Todo]:
+    started = start(examples, tmp_path_factory.mktemp("todo"))
+    yield started
+    interrupt(started)
 
 
 @pytest.fixture(scope="module")
@@ -131,11 +142,30 @@ def test_what_is_kept_is_nobody_elses_to_read(todo: Todo) -> None:
         assert (todo.folder / secret).stat().st_mode & 0o077 == 0, secret
 
 
-def test_one_interrupt_ends_all_of_it(todo: Todo) -> None:
-    """The last one here: as Ctrl-C does, which every process of the terminal gets."""
-    os.killpg(todo.running.pid, signal.SIGINT)
-    assert todo.running.wait(60) == 0
+def test_one_interrupt_ends_all_of_it_and_the_next_start_knows_who_is_signed_in(
+    todo: Todo, cookie: dict[str, str], examples: Path
+) -> None:
+    """The last one here. Neither process has kept anything about the session; the keys are fetched anew."""
+    assert interrupt(todo) == 0
     for url in (todo.url, todo.service):
         address = urlsplit(url)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((str(address.hostname), int(address.port or 0))).close()
+    again = start(examples, todo.folder)
+    try:
+        answers = again.from_all(lambda: again.ask("GET", "/api/items", headers=cookie))
+        assert {answer.status_code for answer in answers.values()} == {200}
+        assert "nightly" in again.ask("GET", "/api/items", headers=cookie).text
+    finally:
+        interrupt(again)
+
+
+def test_a_port_that_is_taken_is_said_in_a_sentence(examples: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [sys.executable, str(examples / "todo" / "run.py"), "--port", str(taken.getsockname()[1])]
+        done = subprocess.run(
+            [*command, "--data", str(tmp_path)], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert "name another: make todo ARGS=" in done.stderr
+    assert "Traceback" not in done.stderr

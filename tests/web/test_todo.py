@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.support.bakery import site
 from tests.support.reach import SCHEMES, SMALL, WIDE, found_by_axe, overflow, screenshot
 from tests.support.web import Window, window
 
@@ -233,23 +234,24 @@ async def test_a_link_that_was_cut_off_is_said_to_be(opened: Open, todo: str) ->
 
 
 async def test_a_page_of_another_site_has_no_say(opened: Open, todo: str) -> None:
-    """Neither with the cookie of who is signed in, nor by reading what the app answers."""
+    """Neither from another host, where the browser keeps the cookie to itself, nor from another port, where it sends it along."""
     ada = await opened()
     await register(ada, todo)
     await add(ada, "Buy milk")
-    await ada.page.route(
-        "**/elsewhere", lambda route: route.fulfill(content_type="text/html", body="<p>hello")
-    )
-    elsewhere = todo.replace("127.0.0.1", "localhost")  # another site, for a browser
-    await ada.page.goto(f"{elsewhere}/elsewhere")
-    for path, how in (
-        ("/api/items", '{method: "POST", credentials: "include", body: "{}", mode: "no-cors"}'),
-        ("/api/sign-out", '{method: "POST", credentials: "include", mode: "no-cors"}'),
-        ("/api/items", '{credentials: "include"}'),
-    ):
-        await ada.page.evaluate(f"fetch('{todo}{path}', {how}).then((a) => a.text(), () => 'refused')")
+    with site() as evil:
+        evil.places["/"] = lambda _: (200, {"Content-Type": "text/html"}, b"<p>evil")
+        for place in (evil.url, evil.url.replace("127.0.0.1", "localhost")):
+            await ada.visit(f"{place}/")
+            for path, how in (
+                ("/api/sign-out", '{method: "POST", mode: "no-cors", credentials: "include"}'),
+                ("/api/items", '{method: "POST", mode: "no-cors", credentials: "include", body: "{}"}'),
+                ("/api/items", '{credentials: "include"}'),
+                ("/api/sharing", '{credentials: "include"}'),
+            ):
+                asked = f"fetch('{todo}{path}', {how}).then((answer) => answer.type, () => 'refused')"
+                assert await ada.page.evaluate(asked) == "refused", (place, path)
     ada.complaints.clear()  # the browser has said that it shows none of it
-    ada.asked[:] = [url for url in ada.asked if not url.startswith(elsewhere)]
+    ada.asked[:] = [url for url in ada.asked if url.startswith(todo)]
     await ada.visit(todo + "/")
     await ada.page.get_by_text("1 to do, 0 done").wait_for()
 

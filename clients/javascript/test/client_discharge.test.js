@@ -274,6 +274,13 @@ test("an agent file is read as the bakery's, and no error or log shows its key",
   }
 });
 
+test("without X25519 an agent file is read nowhere, and the error says why", async (context) => {
+  const original = crypto.subtle.importKey;
+  context.after(() => (crypto.subtle.importKey = original));
+  crypto.subtle.importKey = () => Promise.reject(new DOMException("Unrecognized algorithm name", "NotSupportedError"));
+  await assert.rejects(parseAgent(agentFile("https://idm.example")), { code: "no_crypto" });
+});
+
 test("a third party tells its key, one of the first version at another place", async (context) => {
   const { site } = await there(context);
   const told = await thirdParty(`${site.url}/`);
@@ -614,12 +621,13 @@ test("a token is put on requests to its own origin, and on no others", async (co
   const token = encode(await guarded());
   const photos = tokenFetch(token, `${home.url}/deep/inside`);
   await photos(`${home.url}/albums?x=1`, { headers: { "X-Own": "kept" }, method: "POST", body: "hello" });
-  await photos(new Request(`${other.url}/albums`));
+  await photos(new Request(`${other.url}/albums`, { method: "POST", body: "theirs" }));
   await photos(new URL(`${home.url.replace("127.0.0.1", "localhost")}/`));
   const [first, second] = home.asked;
   assert.deepEqual([first.headers.authorization, first.headers["x-own"], first.body], [`Bearer ${token}`, "kept", "hello"]);
   assert.equal(first.headers["bakery-protocol-version"], undefined, "nobody could be asked for a discharge");
   assert.equal(second.headers.authorization, undefined);
+  assert.equal(other.asked[0].body, "theirs");
   assert.deepEqual([other.asked[0].headers.authorization, other.asked[0].headers["bakery-protocol-version"]], [undefined, undefined]);
   assert.ok(!show(photos, { showHidden: true }).includes(token));
 });
@@ -790,7 +798,7 @@ test("who gives a request up does not wait for the discharges", async (context) 
   const { site, near } = await there(context);
   const home = await Site.for(context);
   site.say(() => {}, "/discharge");
-  const photos = tokenFetch(await guarded(site.url), home.url, { ...near, bounds: { seconds: 2 } });
+  const photos = tokenFetch(await guarded(site.url), home.url, { ...near, bounds: { seconds: 0.5 } });
   await assert.rejects(photos(`${home.url}/things`, { signal: AbortSignal.timeout(50) }), { name: "TimeoutError" });
   await assert.rejects(photos(`${home.url}/things`), Unavailable);
 });

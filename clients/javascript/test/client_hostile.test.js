@@ -76,6 +76,20 @@ test("an answer that is large when it is unpacked is cut as well", async (contex
   assert.match(error.message, /more than 8388608 bytes/);
 });
 
+test("an answer in thousands of small pieces is whole", async () => {
+  const pieces = (/** @type {number} */ count) => {
+    const text = JSON.stringify({ tokens: [], next: "x".repeat(count - 26) });
+    assert.equal(text.length, count);
+    let at = 0;
+    const pull = (/** @type {ReadableStreamDefaultController} */ controller) => {
+      if (at === count) controller.close();
+      else controller.enqueue(Uint8Array.of(text.charCodeAt(at++)));
+    };
+    return new Client("https://auth.example", { token: TOKEN, fetch: async () => new Response(new ReadableStream({ pull })) });
+  };
+  assert.equal((await pieces(20_000).tokens()).next?.length, 20_000 - 26);
+});
+
 test("an answer of that size is read", async (context) => {
   const site = await Site.for(context);
   const body = JSON.stringify({ tokens: [], next: null });

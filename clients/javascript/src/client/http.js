@@ -104,19 +104,21 @@ export function unlessAborted(promise, signal) {
  */
 export async function readBody(response, largest, signal) {
   const reader = response.body?.getReader();
-  const body = [];
+  let body = new Uint8Array(1024);
   let size = 0;
   while (reader) {
     const { done, value } = await unlessAborted(reader.read(), signal);
     if (done) break;
-    size += value.length;
-    if (size > largest) {
+    const end = size + value.length;
+    if (end > largest) {
       reader.cancel().catch(() => {});
       return undefined;
     }
-    body.push(value);
+    if (end > body.length) body = concat(body.subarray(0, size), new Uint8Array(Math.max(size, value.length)));
+    body.set(value, size);
+    size = end;
   }
-  return concat(...body);
+  return body.subarray(0, size);
 }
 
 /**

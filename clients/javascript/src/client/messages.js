@@ -54,7 +54,8 @@ import { WrongShape, isObject, rows } from "./members.js";
  */
 export function callOf(method, path, read, more = {}) {
   const hidden = Object.entries(more).map(([name, value]) => [name, { value }]);
-  return Object.create(null, { ...Object.fromEntries(hidden), method: seen(method), path: seen(path), read: seen(read) });
+  const fields = { ...Object.fromEntries(hidden), method: seen(method), path: seen(path), read: seen(read) };
+  return Object.defineProperties(/** @type {any} */ ({}), fields);
 }
 
 /** @param {unknown} value */

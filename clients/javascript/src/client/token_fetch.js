@@ -146,9 +146,9 @@ export function tokenFetch(token, origin, { narrow, ...how } = {}) {
   };
 
   return async (input, init) => {
-    const request = new Request(input, init);
-    const url = new URL(request.url);
+    const url = new URL(input instanceof Request ? input.url : input, globalThis.document?.baseURI);
     if (url.origin !== home) return send(input, init);
+    const request = new Request(input, init);
     const source = /** @type {any} */ (init?.body ?? (input instanceof Request ? input.body : null));
     const repeatable = !(source?.getReader || source?.[Symbol.asyncIterator]);
     for (let left = repeatable ? ROUNDS : 0; ; left--) {

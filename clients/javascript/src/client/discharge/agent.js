@@ -8,6 +8,7 @@
  */
 
 import { concat, encodeBase64, text as textOf } from "../../bytes.js";
+import { NoCrypto } from "../../errors.js";
 import { bind } from "../../third_party/bind.js";
 import { hsalsa20, openSecretbox } from "../../third_party/secretbox.js";
 import { decodeLenient } from "../../token/legacy.js";
@@ -34,20 +35,17 @@ const CURVE = { name: "X25519" };
 
 /**
  * The agent in an agent file: JSON with a key, and a list of agents with url and username. Throws `TypeError`, which shows
- * nothing of the file.
+ * nothing of the file, and `NoCrypto`.
  *
  * @param {string} text
  * @returns {Promise<Agent>}
  */
 export async function parseAgent(text) {
   const { secret, told, usernames } = readFile(text);
-  const { subtle } = crypto;
-  const stored = await subtle.importKey("pkcs8", concat(PKCS8, secret), CURVE, true, ["deriveBits"]);
-  const publicKey = decodeLenient((await subtle.exportKey("jwk", stored)).x ?? "");
+  const [key, publicKey] = await keysOf(secret);
   if (told !== undefined && told !== encodeBase64(publicKey)) {
     throw new TypeError("the private key of this agent file does not match its public key");
   }
-  const key = await subtle.importKey("pkcs8", concat(PKCS8, secret), CURVE, false, ["deriveBits"]);
 
   return Object.freeze({
     publicKey: btoa(String.fromCharCode(...publicKey)),
@@ -68,6 +66,23 @@ export async function parseAgent(text) {
       return encodeBase64(concat(...[bundle.macaroon, ...bundle.discharges].map(encodeBinary)));
     },
   });
+}
+
+/**
+ * A private key that cannot be taken out again, and its public key (32 bytes). Throws `NoCrypto`.
+ *
+ * @param {Bytes} secret
+ * @returns {Promise<[CryptoKey, Bytes]>}
+ */
+async function keysOf(secret) {
+  try {
+    const [kept, shown] = await Promise.all(
+      [false, true].map((open) => crypto.subtle.importKey("pkcs8", concat(PKCS8, secret), CURVE, open, ["deriveBits"])),
+    );
+    return [kept, decodeLenient((await crypto.subtle.exportKey("jwk", shown)).x ?? "")];
+  } catch (cause) {
+    throw new NoCrypto("there is no WebCrypto with X25519 here, with which an agent shows its key", cause);
+  }
 }
 
 /**

@@ -402,6 +402,31 @@ async def test_the_browser_lets_the_page_tell_nobody(service: Auth, bare: Any) -
     assert [url for url in served if "stolen" in url] == []
 
 
+async def test_whoever_has_no_token_is_shown_a_sample(come_to: Come) -> None:
+    visit = await come_to("inspect")
+    await visit.button("Show a sample").click()
+    await visit.page.locator(".sentence").wait_for()
+    assert (
+        await sentence(visit)
+        == "alice may read photos/42, at the app photos, from 10.0.0.0/8, until 18:00 today."
+    )
+    assert await _marks(visit) == {6: "repeats"}
+    assert "6 hours left" in await visit.window.text()
+    await paste(visit, "")
+    assert await visit.button("Show a sample").count() == 1
+
+
+async def test_the_time_left_goes_on_while_the_page_is_open(come_to: Come) -> None:
+    visit = await come_to("inspect")
+    await visit.page.clock.install(time=NOW)
+    await paste(visit, macaroon().encode())
+    assert "6 hours left" in await visit.page.locator(".authority .left").inner_text()
+    await visit.page.clock.fast_forward(2 * 3600 * 1000)
+    await visit.page.get_by_text("4 hours left").wait_for()
+    await visit.page.clock.fast_forward(5 * 3600 * 1000)
+    await visit.page.get_by_text("Expired 1 hour ago").wait_for()
+
+
 async def test_64_caveats_are_shown_within_50_milliseconds(come_to: Come) -> None:
     visit = await come_to("inspect")
     words = [tokens.predicate(Random(seed)) for seed in range(40)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ async def banner(visit: Visit) -> str:
     return await visit.page.locator("#verdict + .notice").inner_text()
 
 
-REQUESTS: list[dict[str, str]] = [
+REQUESTS: list[dict[str, Any]] = [
     {},
     {"scopes": "photos/42:read", "method": "GET", "path": "/public/a", "host": "Photos.Example:443", "client_ip": "10.1.2.3"},
     {"scopes": "photos:read", "method": "PUT", "path": "/private", "host": "albums.example", "client_ip": "192.0.2.7"},

@@ -4,6 +4,7 @@
 import { h, newId } from "../dom.js";
 import { readPasted } from "./pasted.js";
 import { takeToken } from "./fragment.js";
+import { sample } from "./sample.js";
 
 /** @typedef {import("../client/token/macaroon.js").Bundle} Bundle */
 
@@ -12,8 +13,10 @@ import { takeToken } from "./fragment.js";
  * @param {object} given
  * @param {string} given.label
  * @param {import("../dom.js").Child} given.hint
- * @param {(bundle: Bundle | null, text: string) => void} given.onToken called with each token, and with null for none
- * @returns {{element: HTMLElement, start: () => void}} `start`: reads the address, once `element` is in the document
+ * @param {(bundle: Bundle | null, text: string) => void} given.onToken called with each token; with null and what was pasted where
+ *   that is none; with null and an empty text where nothing is there
+ * @returns {{element: HTMLElement, start: () => void, sampleButton: () => HTMLElement}} `start`: reads the address, once `element`
+ *   is in the document. `sampleButton`: a button that fills the field with a sample
  */
 export function tokenField({ label, hint, onToken }) {
   const id = newId("token");
@@ -33,7 +36,7 @@ export function tokenField({ label, hint, onToken }) {
     if (misfit) said.replaceChildren(notice(misfit));
     else if (taken) said.replaceChildren(h("p", { class: "hint" }, `Taken off, since it is no part of a token: ${taken}.`));
     else said.replaceChildren();
-    onToken(bundle, text);
+    onToken(bundle, bundle === null ? area.value.trim() : text);
   }
 
   /** @param {import("./pasted.js").Misfit} misfit */
@@ -64,5 +67,11 @@ export function tokenField({ label, hint, onToken }) {
   }
 
   addEventListener("hashchange", fromAddress);
-  return { element, start: () => { fromAddress(); if (area.value !== "") read(); } };
+  const sampleButton = () => h("button", { type: "button", onclick: async () => {
+    area.value = await sample(new Date());
+    read();
+    area.focus();
+  } }, "Show a sample");
+
+  return { element, start: () => { read(); fromAddress(); }, sampleButton };
 }

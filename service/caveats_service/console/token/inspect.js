@@ -7,7 +7,7 @@ import { chainLists } from "./chain-list.js";
 import { chainPicture, legend } from "./chain-picture.js";
 import { byId, h } from "../dom.js";
 import { withToken } from "./fragment.js";
-import { copyButton, head, time, timeLeft } from "../parts.js";
+import { copyButton, empty, head, time, timeLeft } from "../parts.js";
 import { authoritySentence } from "./sentence.js";
 import { tokenField } from "./field.js";
 import { counted, moment, relative } from "../words.js";
@@ -15,6 +15,8 @@ import { counted, moment, relative } from "../words.js";
 /** @typedef {import("../client/token/macaroon.js").Bundle} Bundle */
 /** @typedef {import("../client/inspect.js").Inspection} Inspection */
 
+/** The timer by which the time left is shown anew. @type {ReturnType<typeof setInterval> | undefined} */
+let clock;
 const result = h("div", { class: "stack" });
 const field = tokenField({
   label: "Token",
@@ -30,21 +32,24 @@ field.start();
 
 /** @param {Bundle | null} bundle @param {string} text */
 function show(bundle, text) {
+  clearInterval(clock);
   if (bundle === null) {
-    result.replaceChildren();
+    result.replaceChildren(...(text === "" ? [empty("Nothing to look into yet",
+      "Paste a token above, or open a link with one behind #token=. You see what it allows, how long it lives, and each link of its chain.", field.sampleButton())] : []));
     return;
   }
   const now = new Date();
   const inspection = inspect(bundle, { now });
   const chains = chainsOf(bundle, inspection, now);
   const dead = isDead(chains);
+  const left = h("div", {}, life(inspection, now));
+  clock = setInterval(() => left.replaceChildren(life(inspect(bundle), new Date())), 20_000);
   result.replaceChildren(
     h("section", { class: "card stack authority", "aria-labelledby": "allows" },
       h("h2", { id: "allows" }, "What it allows"),
       h("div", { class: "beside" },
         h("div", { class: "stack" },
-          h("p", { class: dead ? "sentence dead" : "sentence", role: "status" }, authoritySentence(inspection, now, dead)),
-          life(inspection, now)),
+          h("p", { class: dead ? "sentence dead" : "sentence", role: "status" }, authoritySentence(inspection, now, dead)), left),
         h("dl", { class: "facts" }, ...facts(inspection, text, now))),
       inspection.stray_discharges > 0 && h("p", { class: "mistake" },
         `${counted(inspection.stray_discharges, "discharge")} in it ${inspection.stray_discharges === 1 ? "is" : "are"} not asked for: every verifier refuses the bundle.`),

@@ -33,14 +33,13 @@ byId("main").replaceChildren(
   head("Narrow and share", "A copy that may do less, for less time, from fewer places. Nobody can widen it again, and you can revoke it alone."),
   h("div", { class: "stack" }, h("div", { class: "card" }, input.element), work, list.element));
 showAccount();
-show(null, "");
 input.start();
 
 /** @param {Bundle | null} bundle @param {string} text */
 function show(bundle, text) {
   if (bundle === null) {
-    work.replaceChildren(text !== "" || input.element.querySelector("[aria-invalid]") ? h("div") : empty("Begin with a token",
-      "Paste one above. If you have none, issue one for yourself.", h("a", { class: "button main", href: `${ROOT}#issue` }, "Issue a token")));
+    work.replaceChildren(...(text === "" ? [empty("Begin with a token", "Paste one above. If you have none, issue one for yourself.",
+      h("a", { class: "button main", href: `${ROOT}#issue` }, "Issue a token"), input.sampleButton())] : []));
     return;
   }
   const { macaroon, discharges } = bundle;

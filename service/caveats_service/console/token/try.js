@@ -10,7 +10,7 @@ import { showAccount } from "./account.js";
 import { Problem, ask } from "../api.js";
 import { byId, h, say } from "../dom.js";
 import { example } from "./example.js";
-import { field, head, nameField, problemNotice, tag } from "../parts.js";
+import { empty, field, head, nameField, problemNotice, tag } from "../parts.js";
 import { asSentence } from "./sentence.js";
 import { tokenField } from "./field.js";
 import { counted, listed } from "../words.js";
@@ -31,7 +31,8 @@ input.start();
 /** @param {Bundle | null} bundle @param {string} text */
 function show(bundle, text) {
   if (bundle === null) {
-    work.replaceChildren();
+    work.replaceChildren(...(text === "" ? [empty("Nothing to try yet",
+      "Paste a token above, and say what a request has: its method, its path, where it comes from.", input.sampleButton())] : []));
     return;
   }
   const inspection = inspect(bundle);

@@ -425,6 +425,7 @@ async def test_the_time_left_goes_on_while_the_page_is_open(come_to: Come) -> No
     await visit.page.get_by_text("4 hours left").wait_for()
     await visit.page.clock.fast_forward(5 * 3600 * 1000)
     await visit.page.get_by_text("Expired 1 hour ago").wait_for()
+    assert "it has expired" in await sentence(visit)
 
 
 async def test_64_caveats_are_shown_within_50_milliseconds(come_to: Come) -> None:

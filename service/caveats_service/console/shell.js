@@ -4,6 +4,7 @@
 import { Problem, ask } from "./api.js";
 import { byId, h, say } from "./dom.js";
 import { head, problemNotice } from "./parts.js";
+import { remember, remembered } from "./who.js";
 
 /**
  * What a view is given: who is signed in, and how to go on.
@@ -34,9 +35,6 @@ const VIEWS = {
   "admin/verifiers": { of: "admin", load: () => import("./admin/verifiers.js") },
   "admin/revocations": { of: "admin", load: () => import("./admin/revocations.js") },
 };
-const REMEMBERED = "caveats-signed-in";
-/** In this tab: who was signed in, so that the frame does not jump while the service is asked. */
-
 const ENDED = "Your sign-in has ended. Sign in again to go on.";
 const ASK_AGAIN = 10 * 60_000;
 /** Milliseconds after which going to a view keeps the session alive. */
@@ -51,7 +49,7 @@ const main = byId("main");
 
 addEventListener("hashchange", () => void show(true));
 byId("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
-frame(JSON.parse(sessionStorage.getItem(REMEMBERED) ?? "null"));
+frame(remembered());
 void begin();
 
 async function begin() {
@@ -158,8 +156,7 @@ function forOthers() {
 
 /** The frame's account and its link for administrators. @param {{user: string, isAdmin: boolean} | null} who */
 function frame(who) {
-  if (who === null) sessionStorage.removeItem(REMEMBERED);
-  else sessionStorage.setItem(REMEMBERED, JSON.stringify({ user: who.user, isAdmin: who.isAdmin }));
+  remember(who);
   const admin = document.querySelector('nav a[data-name="admin"]')?.parentElement;
   if (admin) admin.hidden = !who?.isAdmin;
   const account = byId("account");

@@ -43,13 +43,19 @@ function show(bundle, text) {
   const chains = chainsOf(bundle, inspection, now);
   const dead = isDead(chains);
   const left = h("div", {}, life(inspection, now));
-  clock = setInterval(() => left.replaceChildren(life(inspect(bundle), new Date())), 20_000);
+  const allows = h("p", { class: dead ? "sentence dead" : "sentence", role: "status" }, authoritySentence(inspection, now, dead));
+  clock = setInterval(() => {
+    const later = new Date();
+    const seen = inspect(bundle, { now: later });
+    left.replaceChildren(life(seen, later));
+    const words = authoritySentence(seen, later, dead);
+    if (allows.textContent !== words) allows.textContent = words;
+  }, 20_000);
   result.replaceChildren(
     h("section", { class: "card stack authority", "aria-labelledby": "allows" },
       h("h2", { id: "allows" }, "What it allows"),
       h("div", { class: "beside" },
-        h("div", { class: "stack" },
-          h("p", { class: dead ? "sentence dead" : "sentence", role: "status" }, authoritySentence(inspection, now, dead)), left),
+        h("div", { class: "stack" }, allows, left),
         h("dl", { class: "facts" }, ...facts(inspection, text, now))),
       inspection.stray_discharges > 0 && h("p", { class: "mistake" },
         `${counted(inspection.stray_discharges, "discharge")} in it ${inspection.stray_discharges === 1 ? "is" : "are"} not asked for: every verifier refuses the bundle.`),

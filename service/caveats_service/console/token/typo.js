@@ -1,8 +1,8 @@
 // Where a token's text was mistyped, by its checksum. Knows CRC-32 (IEEE 802.3); knows nothing of what a token says.
 //
 // The state of the checksum is computed from the start of the text forwards, and from the digits at its end backwards. Where one
-// changed, missing, surplus or swapped character makes both meet, it is the mistake: of a wrong place that happens by chance for
-// one text of a million.
+// changed, missing, surplus or swapped character makes both meet, it is the mistake. In a text of 400 characters with several mistakes
+// both meet by chance once in 80,000 times.
 
 /**
  * @typedef {object} Typo

@@ -4,6 +4,7 @@ import { ask } from "./api.js";
 import { h } from "./dom.js";
 import { copyButton, field, head, mistake, nameField, password, problemNotice, timeLeft, whosePassword } from "./parts.js";
 import { mayStill } from "./tokens.js";
+import { moment } from "./words.js";
 
 export const title = "Issue a token";
 
@@ -19,15 +20,14 @@ export function show(console) {
   const administer = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox" }));
   const may = choices("scope", [["all", "Everything that you may do", ""], ["some", "Only this", ""]]);
   const end = choices("end", [
-    ["sign-in", "With this sign-in, or earlier", "No password is needed. When you sign out, the token ends as well."],
-    ["own", "By itself", "For programs that go on when you sign out. Your password is asked for."],
+    ["own", "By itself, when its time is up", "It goes on when you sign out. Your password is asked for."],
+    ["sign-in", "With this sign-in, or earlier", `When you sign out, or ${moment(new Date(console.session.expires_at), new Date())} at the latest. No password is needed.`],
   ]);
   const says = h("p", { class: "hint", "aria-live": "polite" });
   const scopeField = field("Scope", scope, "What and how: photos:read, notes/7:*, with one space between.");
   const secretField = field("Your password", secret);
   const wrong = h("div");
   const button = /** @type {HTMLButtonElement} */ (h("button", { class: "main" }, "Issue the token"));
-  scopeField.hidden = secretField.hidden = true;
 
   const wanted = () => [may.value() === "all" ? "*" : scope.value.trim().replace(/\s+/g, " "), console.isAdmin && administer.checked ? "caveats:*" : ""].filter(Boolean).join(" ");
   const look = () => {

@@ -11,10 +11,11 @@ export const title = "My tokens";
 
 /** @param {import("./shell.js").Console} console */
 export async function show(console) {
-  const top = head("My tokens", "What you have given to programs and people in your name. Narrower copies of a token end with it.",
-    h("a", { class: "button main", href: "#issue" }, "Issue a token"));
+  const issue = () => h("a", { class: "button main", href: "#issue" }, "Issue a token");
+  const top = (/** @type {HTMLElement[]} */ ...actions) =>
+    head("My tokens", "What you have given to programs and people in your name. Narrower copies of a token end with it.", ...actions);
   if (!console.session.scope.split(" ").includes("*")) {
-    return h("div", { class: "stack" }, top, h("p", { class: "notice" }, h("strong", {}, "Your list cannot be shown here"),
+    return h("div", { class: "stack" }, top(issue()), h("p", { class: "notice" }, h("strong", {}, "Your list cannot be shown here"),
       `Your account may no more than ${allowed(console.session.scope, console.user)}, and the list is for whole accounts. An administrator can show it and revoke what is in it.`));
   }
   const { rows, more } = await all("v1/tokens", "tokens");
@@ -24,10 +25,10 @@ export async function show(console) {
   const over = tokens.filter((row) => row.status !== "live");
   const list = h("ul", { class: "rows" });
   for (const token of live) list.append(liveRow(token, console, now));
-  return h("div", { class: "stack" }, top,
-    live.length > 0 ? list : empty("No tokens yet",
+  return h("div", { class: "stack" }, live.length > 0 ? top(issue()) : top(),
+    live.length > 0 ? list : empty(over.length > 0 ? "No token is alive" : "No tokens yet",
       "A token lets a program or a person act for you, for as long and as far as you say. Issue one with a label, and it is listed here with its last use.",
-      h("a", { class: "button main", href: "#issue" }, "Issue a token")),
+      issue()),
     over.length > 0 && h("details", {}, h("summary", {}, `${counted(over.length, "token")} that ended`),
       h("ul", { class: "rows" }, ...over.map((token) => overRow(token, now)))),
     more && h("p", { class: "hint" }, `The newest ${counted(rows.length, "label")} are shown, and there are more.`),

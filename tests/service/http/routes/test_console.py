@@ -163,7 +163,7 @@ def test_the_pages_know_whether_anybody_may_make_an_account(
         assert ('data-registration="open"' in http.get("/", headers=HTML).text) == given
 
 
-@pytest.mark.parametrize("at", ["/", "/auth", "/auth/"])
+@pytest.mark.parametrize("at", ["/", "/auth", "/auth/", "/auth/console/narrow", "/console/inspect"])
 def test_below_a_path_of_a_host_every_address_begins_with_it(start: Callable[..., Service], at: str) -> None:
     """Whether or not the proxy takes the path away, and whether or not there is a slash at the end."""
     service = start(public_url="https://example.com/auth")

@@ -2,11 +2,11 @@
 
 What it keeps is in `data` beside this file, or in the folder that `--data` names. What it does once a person would type as
 
-    caveats-service serve
+    CAVEATS_OPEN_REGISTRATION=true CAVEATS_TRUSTED_PROXIES=127.0.0.1/32 caveats-service serve
     caveats login admin --scope caveats:admin --expires-in 30d --print
     caveats verifier init todo.verifier
     caveats verifier register todo.verifier --audience todo
-    caveats attenuate --method POST --path '/v1/users /v1/revocations' "$ADMIN"
+    caveats attenuate --method POST --path /v1/revocations "$ADMIN"
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def main() -> None:
     password = admin_password(folder / "admin.password")
     settings = {
         "CAVEATS_ADMIN_PASSWORD": password,
-        # The app says whose sign-in it passes on; by that address failed ones are counted.
+        "CAVEATS_OPEN_REGISTRATION": "true",
+        # The app says whose sign-in it passes on: new accounts, and failed sign-ins, are counted by that address.
         "CAVEATS_TRUSTED_PROXIES": "127.0.0.1/32",
     }
     print("Starting a service, and the app.", flush=True)
@@ -101,10 +102,10 @@ def admin_password(path: Path) -> str:
 
 
 def credentials(service: LocalService, verifier: Path, password: str) -> dict[str, str]:
-    """What the app holds: the file with which it fetches its audience's keys, and a token that makes accounts and revokes.
+    """What the app holds: the file with which it fetches its audience's keys, and a token that revokes.
 
-    The token is an administrator's, narrowed until two requests are left. It ends after 30 days: in production, renew it as you
-    renew certificates. The app cannot issue tokens with it, nor read anything.
+    The token is an administrator's, narrowed until one request is left. It ends after 30 days: in production, renew it as you
+    renew certificates. Nothing can be read or changed with it, and no user's token be had.
     """
     wanted = ("--scope", "caveats:admin", "--expires-in", "30d", "--print")
     admin = service.run("caveats", "login", "admin", "--password-stdin", *wanted, stdin=password)
@@ -115,7 +116,7 @@ def credentials(service: LocalService, verifier: Path, password: str) -> dict[st
         register = ("verifier", "register", str(unfinished), "--audience", "todo", "--token", "-")
         service.run("caveats", *register, stdin=admin)
         unfinished.rename(verifier)
-    narrow = ("attenuate", "--method", "POST", "--path", "/v1/users /v1/revocations", "-")
+    narrow = ("attenuate", "--method", "POST", "--path", "/v1/revocations", "-")
     return {"TODO_VERIFIER": str(verifier), "TODO_TOKEN": service.run("caveats", *narrow, stdin=admin)}
 
 

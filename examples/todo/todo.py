@@ -90,7 +90,7 @@ def create_app(
 ) -> Starlette:
     """The app. `service`: asked for accounts, sign-ins and revocations, and for nothing else.
 
-    `own_token`: the app's own, which makes accounts and revokes links. `https`: whether browsers reach the app over https.
+    `own_token`: the app's own, which revokes links. `https`: whether browsers reach the app over https.
     """
     app = Starlette(
         routes=[
@@ -180,10 +180,10 @@ def page(file: str, scope: str | None = None) -> Any:
 
 
 async def register(request: Request) -> Response:
-    """Make an account with the app's own token, so that the service needs to be open to nobody else; then sign in."""
+    """Make an account, where the service has `CAVEATS_OPEN_REGISTRATION`; then sign in."""
     given = await read(request, address=str, password=str)
     body = {"username": given["address"], "password": given["password"]}
-    await ask(request, "POST", "/v1/users", body, token=request.app.state.own_token)
+    await ask(request, "POST", "/v1/users", body)
     return await signed_in(request, given, 201)
 
 
@@ -242,7 +242,7 @@ async def ask(
 ) -> dict[str, Any]:
     """The service's answer. Raises `Problem`, as the service said it.
 
-    The service counts failed sign-ins by address. It believes this app's `X-Forwarded-For`: see `CAVEATS_TRUSTED_PROXIES` in run.py.
+    The service counts new accounts and failed sign-ins by address. It believes this app's `X-Forwarded-For`: see `CAVEATS_TRUSTED_PROXIES` in run.py.
     """
     headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
     if request.client is not None:
@@ -255,7 +255,7 @@ async def ask(
     if answer.is_success:
         return dict(said)
     if token == request.app.state.own_token and answer.status_code == 401:
-        raise unavailable(60, "this app may make no accounts now: its own token has ended")
+        raise unavailable(60, "this app cannot revoke now: its own token has ended")
     again = {"Retry-After": answer.headers["retry-after"]} if "retry-after" in answer.headers else {}
     raise Problem(answer.status_code, said.get("code", "unavailable"), said.get("detail", ""), headers=again)
 

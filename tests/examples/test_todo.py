@@ -14,7 +14,7 @@ import httpx2 as httpx
 import pytest
 import run
 import todo
-from local_service import ADMIN_PASSWORD, LocalService
+from local_service import ADMIN_PASSWORD, LocalService, local_service
 from starlette.testclient import TestClient
 from store import MOST_ITEMS, MOST_LINKS, Store, TooMany
 
@@ -27,6 +27,14 @@ pytestmark = pytest.mark.slow
 PASSWORD = "correct horse battery staple"
 ORIGIN = {"Origin": "http://testserver"}
 _numbers = count(1)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
+    """A service at which anybody may register, and often."""
+    settings = {"CAVEATS_OPEN_REGISTRATION": "true", "CAVEATS_REGISTER_LIMIT_ADDRESS": "100000/minute"}
+    with local_service(tmp_path_factory.mktemp("service"), **settings) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -243,14 +251,14 @@ def test_a_wrong_password_and_a_taken_address_are_said_as_the_service_says_them(
     assert not any("set-cookie" in answer.headers for answer in (wrong, unknown, taken, short))
 
 
-def test_failed_sign_ins_are_counted_by_the_address_of_who_tries(
+def test_sign_ins_and_new_accounts_are_counted_by_the_address_of_who_tries(
     environment: dict[str, str], service: LocalService
 ) -> None:
     """The service's limits are those of each visitor, not of the app, if it believes the app's X-Forwarded-For."""
-    seen: list[str | None] = []
+    seen: list[tuple[str | None, str | None]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        seen.append(request.headers.get("x-forwarded-for"))
+        seen.append((request.headers.get("x-forwarded-for"), request.headers.get("authorization")))
         return httpx.Response(429, json={"code": "rate_limited"}, headers={"Retry-After": "7"})
 
     class NoVerifier:
@@ -266,9 +274,10 @@ def test_failed_sign_ins_are_counted_by_the_address_of_who_tries(
         https=False,
     )
     browser = TestClient(app, client=("192.0.2.7", 4711))
-    refused = browser.post("/api/sign-in", json={"address": "a@example.org", "password": "x"})
-    assert (*code(refused), refused.headers["retry-after"]) == (429, "rate_limited", "7")
-    assert seen == ["192.0.2.7"]
+    for path in ("/api/sign-in", "/api/accounts"):
+        refused = browser.post(path, json={"address": "a@example.org", "password": "x"})
+        assert (*code(refused), refused.headers["retry-after"]) == (429, "rate_limited", "7")
+    assert seen == [("192.0.2.7", None), ("192.0.2.7", None)], "and an account is made as anybody's"
 
 
 def test_a_service_that_is_away_is_a_503_for_a_sign_in_and_nothing_for_the_list(
@@ -412,6 +421,36 @@ def test_a_token_for_another_app_or_in_the_address_is_refused(
     assert code(app.get("/api/items", headers=bearer(account)))[0] in (401, 403)
     assert code(app.get("/api/items", headers=bearer(other)))[0] in (401, 403)
     assert code(app.get(f"/api/items?token={other.encode()}")) == (400, "bad_request")
+
+
+def test_the_app_s_own_token_revokes_and_does_nothing_else(
+    environment: dict[str, str], service: LocalService, person: Person
+) -> None:
+    address = user(person())
+    headers = bearer(environment["TODO_TOKEN"])
+    with httpx.Client(base_url=service.url, headers=headers, trust_env=False) as http:
+        for method, path, body in (
+            ("POST", "/v1/users", {"username": "eve", "password": PASSWORD}),
+            ("GET", "/v1/users", None),
+            ("POST", f"/v1/users/{address}/disable", {}),
+            ("POST", "/v1/clients", {"name": "x", "users": [address], "audiences": ["todo"], "scope": "*"}),
+            ("GET", "/v1/keys", None),
+            ("GET", "/v1/revocations", None),
+        ):
+            assert http.request(method, path, json=body).status_code == 403, path
+
+
+def test_an_own_token_that_has_ended_is_not_the_visitor_s_fault(person: Person, app: TestClient) -> None:
+    ada = person()
+    link, number = linked(ada)
+    state = app.app.state  # type: ignore[attr-defined]
+    token, state.own_token = state.own_token, "cav1_ended"
+    try:
+        assert code(ada.delete(f"/api/links/{number}")) == (503, "unavailable")
+    finally:
+        state.own_token = token
+    assert app.get("/api/items", headers=bearer(link)).status_code == 200
+    assert [one["revoked"] for one in ada.get("/api/links").json()["links"]] == [False]
 
 
 # Bad input

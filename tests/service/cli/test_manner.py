@@ -56,6 +56,7 @@ def at_terminal(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "lists"),
     [

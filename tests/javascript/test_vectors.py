@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from caveats.keys import PrivateKey, is_box_key, seal_box
 from tests.javascript.issued import LOCATION, Question
 from tests.support.hostile_heads import HEADS
 
@@ -26,6 +27,20 @@ def test_a_verifier_s_verdict(row: dict[str, Any]) -> None:
 def test_the_hostile_heads_are_those_of_python_s_table() -> None:
     """`python -m tests.javascript.test_vectors` writes them."""
     assert json.loads((VECTORS / "hostile_heads.json").read_text()) == _heads()
+
+
+def test_the_boxes_are_what_nacl_makes() -> None:
+    vectors = json.loads((VECTORS / "nacl_box.json").read_text())
+    for row in vectors["boxes"]:
+        given = {name: bytes.fromhex(value) for name, value in row.items()}
+        for secret, public in (("secret", "public"), ("other_secret", "other_public")):
+            key = PrivateKey(given[secret])
+            assert (
+                seal_box(given["plain"], given[public], key, random=lambda _: given["nonce"])[2]
+                == given["box"]
+            )
+    for point in vectors["low_order"]:
+        assert not is_box_key(bytes.fromhex(point))
 
 
 def _heads() -> dict[str, Any]:

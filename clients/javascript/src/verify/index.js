@@ -7,6 +7,7 @@
 export * from "../errors.js";
 export { checkValue } from "../kinds/base.js";
 export { standardCheckers } from "../kinds/checkers.js";
+export { LocalVerifier, follow } from "../follow/index.js";
 export { Grant } from "./grant.js";
 export { AudienceKeyring } from "./keyring.js";
 export { RevocationSet } from "./revocations.js";
@@ -14,6 +15,8 @@ export { Verifier } from "./verifier.js";
 
 /** @typedef {import("../kinds/checkers.js").Failure} Failure */
 /** @typedef {import("../kinds/checkers.js").PluginKind} PluginKind */
+/** @typedef {import("../follow/index.js").FollowOptions} FollowOptions */
+/** @typedef {import("../follow/index.js").Status} Status */
 /** @typedef {import("./keyring.js").ExportedKeys} ExportedKeys */
 /** @typedef {import("./revocations.js").Row} Row */
 /** @typedef {import("./verifier.js").Facts} Facts */

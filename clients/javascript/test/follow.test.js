@@ -73,8 +73,8 @@ test("what is no completed registration is refused without a word of its key", (
 
 test("keys and a service are only asked at https, or at this machine", () => {
   for (const url of ["http://auth.example", "ftp://auth.example", "https://u:p@auth.example", "auth.example", "http://127.0.0.1.example"]) {
-    assert.throws(() => follow({ ...FILE, url }), TypeError, url);
-    assert.throws(() => follow(FILE, { feedUrl: url }), TypeError, url);
+    assert.throws(() => follow({ ...FILE, url }), { code: "unusable_address" }, url);
+    assert.throws(() => follow(FILE, { feedUrl: url }), { code: "unusable_address" }, url);
   }
   assert.throws(() => follow(FILE, { maxStaleness: 0 }), TypeError);
   assert.throws(() => follow(FILE, { maxStaleness: "soon" }), { code: "malformed_duration" });

@@ -8,6 +8,7 @@
  */
 
 import { decodeBase64 } from "../bytes.js";
+import { serviceAddress } from "../client/address.js";
 import { parseDuration } from "../durations.js";
 import { InvalidKey, RejectedDelivery, Revoked, Stale, UnknownKey, UnsatisfiedCaveats } from "../errors.js";
 import { FreshnessGate } from "./gate.js";
@@ -53,8 +54,8 @@ const PRUNE_EVERY = 600_000;
 /**
  * A verifier for the audience of a registration. It starts at once, and runs until `signal` is aborted.
  *
- * Throws `InvalidKey` for a content that is no completed registration, `MalformedDuration`, and `TypeError` for an address that
- * is not https, nor http to this machine.
+ * Throws `InvalidKey` for a content that is no completed registration, `MalformedDuration`, and `UnusableAddress` for an address
+ * that is not https, nor http to this machine.
  *
  * @param {RegistrationFile} registration the content of the file that `caveats verifier register` completed
  * @param {FollowOptions} [options]
@@ -110,9 +111,9 @@ export class LocalVerifier {
     this.#onChange = onChange;
     this.#silence = silence;
     this.#startTimeout = millisecondsOf(startTimeout);
-    const service = baseOf(url ?? this.#registration.url, allowHttp);
+    const service = serviceAddress(url ?? this.#registration.url, allowHttp).base;
     this.#keysUrl = `${service}/v1/verifiers/${this.#registration.verifierId}/keys`;
-    this.#feedUrl = `${feedUrl === undefined ? service : baseOf(feedUrl, allowHttp)}/v1/revocations/feed`;
+    this.#feedUrl = `${feedUrl === undefined ? service : serviceAddress(feedUrl, allowHttp).base}/v1/revocations/feed`;
     this.#keysWanted.ring();
     for (const work of [this.#follow, this.#tendKeys, this.#watch]) this.#forever(work);
   }
@@ -583,22 +584,4 @@ function sleep(milliseconds, signal, began = () => {}) {
  */
 function isTimeout(error) {
   return error instanceof Error && error.name === "TimeoutError";
-}
-
-/**
- * The address of a service without a slash at its end. Throws `TypeError` for one that is not https, nor http to this machine.
- *
- * @param {string} address
- * @param {boolean} allowHttp
- * @returns {string}
- */
-function baseOf(address, allowHttp) {
-  const url = URL.canParse(address) ? new URL(address) : undefined;
-  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password) {
-    throw new TypeError("not the address of a service: expected https://host, without a user name");
-  }
-  if (url.protocol === "http:" && !allowHttp && !/^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname)) {
-    throw new TypeError(`${url.origin} is plain http: use https; where nobody can listen, allow it (allowHttp)`);
-  }
-  return url.origin + url.pathname.replace(/\/+$/, "");
 }

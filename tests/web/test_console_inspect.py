@@ -26,6 +26,7 @@ from caveats_client.cli.inspect import members
 from caveats_client.cli.inspection import inspection_of
 from tests.javascript import tokens
 from tests.support.console import Visit
+from tests.support.keyboard import tab
 from tests.support.pastes import HARMLESS
 from tests.support.reach import SCHEMES, SMALL, WIDE
 from tests.support.token_pages import FIELD, NOW, bundle_of, macaroon, paste, sentence
@@ -465,6 +466,27 @@ async def test_the_first_load_is_small(service: Auth, page: str, come_to: Come) 
         sizes = {url: int(http.get(url).headers["content-length"]) for url in files}
     print(f"{page}: {sum(sizes.values())} bytes in {len(sizes)} files")
     assert sum(sizes.values()) < FIRST_LOAD, sizes
+
+
+@pytest.mark.parametrize("size", [WIDE, SMALL], ids=["wide", "small"])
+@pytest.mark.parametrize("page", ["inspect", "narrow", "try"])
+async def test_every_stop_of_the_tab_key_is_seen(page: str, size: dict[str, int], come_to: Come) -> None:
+    """With a token in the page, from the address bar to the end, and everything on the way is another."""
+    visit = await come_to(page, viewport=size)
+    await visit.page.goto("about:blank")
+    await visit.page.goto(f"{visit.service.url}/console/{page}#token={macaroon(b'method = GET').encode()}")
+    await visit.page.get_by_role("heading", level=2).first.wait_for()
+    names = []
+    while (name := await tab(visit.page)) is not None:
+        names.append(name)
+        assert len(names) < 80
+    assert names[:2] == ["Skip to the content", "Caveats"]
+    assert FIELD in names
+    assert {
+        "inspect": "Copy as JSON",
+        "narrow": "Add",
+        "try": "Ask the service",
+    }[page] in names
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -6,13 +6,13 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from caveats import Macaroon, PrivateKey, ThirdParty
 from caveats.token import branch_id
 from tests.support.console import Visit
+from tests.support.keyboard import tab_to
 from tests.support.reach import SCHEMES, SMALL, WIDE
 from tests.support.service import User
 from tests.support.token_pages import FIELD, NOW, bundle_of, macaroon, paste, sentence
@@ -294,51 +294,25 @@ async def test_it_is_done_by_keyboard_alone(come_to: Come) -> None:
     visit = await come_to("narrow")
     keyboard = visit.page.keyboard
 
-    async def tab_to(name: str) -> None:
-        for _ in range(60):
-            await keyboard.press("Tab")
-            found: dict[str, Any] = await visit.page.evaluate(
-                """() => {
-                  const element = document.activeElement;
-                  const shown = element.closest(".pill")?.querySelector("span") ?? element;
-                  const style = getComputedStyle(shown);
-                  const box = shown.getBoundingClientRect();
-                  const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
-                  return {
-                    name: element.getAttribute("aria-label") ?? (element.labels?.[0] ?? element).textContent.trim(),
-                    outlined: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
-                    covered: !(shown.contains(top) || top?.contains(shown) || top === element),
-                    size: Math.min(box.width, box.height),
-                    inSentence: element.tagName === "A" && element.parentElement.textContent.trim() !== element.textContent.trim(),
-                  };
-                }"""
-            )
-            assert found["outlined"], f"the focus is not seen on {found}"
-            assert not found["covered"], f"the focus is hidden on {found}"
-            assert found["inSentence"] or found["size"] >= 24, found
-            if found["name"].startswith(name):
-                return
-        raise AssertionError(f"{name} is out of a keyboard's reach")
-
-    await tab_to("Skip to the content")
+    await tab_to(visit.page, "Skip to the content")
     await keyboard.press("Enter")
-    await tab_to(FIELD)
+    await tab_to(visit.page, FIELD)
     await keyboard.insert_text(macaroon().encode())
-    await tab_to("Only a part of that")
+    await tab_to(visit.page, "Only a part of that")
     await keyboard.type("photos/42:read")
     await keyboard.press("Enter")
-    await tab_to("As it is")
+    await tab_to(visit.page, "As it is")
     await keyboard.press("ArrowRight")
-    await tab_to("Only from these addresses")
+    await tab_to(visit.page, "Only from these addresses")
     await keyboard.type("10.0.0.0/8")
-    await tab_to("GET")
+    await tab_to(visit.page, "GET")
     await keyboard.press("Space")
     await visit.page.get_by_text("for 4 caveats.").wait_for()
     assert (
         await sentence(visit)
         == "alice may read notes and photos/42, with GET, from 10.0.0.0/8, until 12:10 today."
     )
-    await tab_to("Name")
+    await tab_to(visit.page, "Name")
     await keyboard.press("Control+A")
     await keyboard.type("by keyboard")
     for _ in range(6):

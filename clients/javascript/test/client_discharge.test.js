@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { inspect as show } from "node:util";
 import { test } from "node:test";
-import { attenuate, authenticate, bind, encode, inspect, mint, requireDischarge } from "../src/index.js";
+import { attenuate, authenticate, bind, decodeBundle, encode, inspect, mint, requireDischarge } from "../src/index.js";
 import { encodeBase64, utf8 } from "../src/bytes.js";
 import {
   BadDischarge,
@@ -602,7 +602,6 @@ function appOf(app) {
   const seen = [];
   const state = { closed: false, seen };
   app.places.set("/things", async ({ headers, body }) => {
-    const { decodeBundle } = await import("../src/index.js");
     try {
       const bundle = decodeBundle((headers.authorization ?? "").replace("Bearer ", ""));
       await authenticate(bundle, ROOT_KEY);

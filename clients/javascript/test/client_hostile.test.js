@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { inspect as show } from "node:util";
 import { test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { Client, RateLimited, Unavailable, UnexpectedResponse, UnusableAddress, calls } from "../src/client/index.js";
 import { attenuate } from "../src/index.js";
 import { checkedAddress } from "../src/client/address.js";
@@ -68,7 +69,6 @@ test("an answer without end is cut at 8 MiB", async (context) => {
 });
 
 test("an answer that is large when it is unpacked is cut as well", async (context) => {
-  const { gzipSync } = await import("node:zlib");
   const site = await Site.for(context);
   site.say([200, { "Content-Encoding": "gzip" }, gzipSync(Buffer.alloc(60_000_000, " "))]);
   const error = await failed(site.url);

@@ -5,7 +5,7 @@
  */
 
 import { concat, encodeBase64, text, utf8 } from "../../src/bytes.js";
-import { mint } from "../../src/index.js";
+import { attenuate, mint } from "../../src/index.js";
 import { hsalsa20, openSecretbox, sealSecretbox } from "../../src/third_party/secretbox.js";
 
 /** @typedef {import("../../src/bytes.js").Bytes} Bytes */
@@ -48,8 +48,7 @@ export async function ticketFor(publicKey, condition, version = 2) {
   const nonce = crypto.getRandomValues(new Uint8Array(24));
   const plain = concat([version, key.length], key, version === 3 ? [4] : [], utf8(version === 3 ? "std:" : ""), utf8(condition));
   const box = sealSecretbox(plain, nonce, await boxKey(own.privateKey, publicKey));
-  const exported = own.publicKey;
-  return { ticket: concat([version], publicKey.subarray(0, 4), exported, nonce, box), key };
+  return { ticket: concat([version], publicKey.subarray(0, 4), own.publicKey, nonce, box), key };
 }
 
 /**
@@ -65,7 +64,6 @@ export async function dischargeOf(ticket, own, predicates = []) {
   if (!plain) throw new Error("not a ticket for this third party");
   const condition = text(plain.subarray(2 + plain[1]));
   const macaroon = await mint(plain.slice(2, 2 + plain[1]), ticket);
-  const { attenuate } = await import("../../src/index.js");
   return { condition, macaroon: predicates.length ? await attenuate(macaroon, { caveats: predicates.map(utf8) }) : macaroon };
 }
 

@@ -18,12 +18,16 @@ import {
   parseDuration,
   unsatisfied,
 } from "../src/index.js";
-import { hex, unhex } from "../src/bytes.js";
+import { decodeBase64, hex, unhex } from "../src/bytes.js";
 import * as client from "../src/client/index.js";
 import { parseAddress, parseHost, plainPath } from "../src/kinds/facts.js";
 import { readEnvelope } from "../src/client/discharge/bakery.js";
 import { hmac } from "../src/node.js";
-import { MalformedCaveat, RevocationSet, Verifier, standardCheckers } from "../src/verify/index.js";
+import { run } from "../src/hmac.js";
+import { openLine } from "../src/follow/pages.js";
+import { Registration } from "../src/follow/registration.js";
+import { Replica } from "../src/follow/replica.js";
+import { AudienceKeyring, MalformedCaveat, RevocationSet, Verifier, standardCheckers } from "../src/verify/index.js";
 
 const CHECKERS = standardCheckers({
   kind: "photos/album",
@@ -34,6 +38,11 @@ const CHECKERS = standardCheckers({
   check: (number, { extra }) =>
     extra?.["photos/album"] === number || { reason: "the request is about another album", hint: `album ${number}` },
 });
+
+/** @type {Registration} */
+let registration;
+/** @type {Replica} */
+let replica;
 
 /** @type {Record<string, (asked: any) => unknown>} */
 const ANSWERS = {
@@ -64,6 +73,28 @@ const ANSWERS = {
     const { caveats, addedBy, signatures } = await authenticate(token, unhex(key), { hmac });
     const failures = unsatisfied(caveats, { ...context, now: new Date(context.now) }, { addedBy });
     return { failures, addedBy, caveats: caveats.map(({ text }) => text), signatures: signatures.map(hex) };
+  },
+  /** A new replica, for a registered verifier. */
+  replica({ file }) {
+    registration = new Registration(file);
+    replica = new Replica();
+  },
+  /** What a replica makes of a key box or of a line of the feed, and what it knows then; of `tokens` which are revoked. */
+  take: async ({ box, line, instant, took, tokens }) => {
+    let result;
+    try {
+      if (box) result = replica.takeBundle(await registration.open(decodeBase64(box)), instant, took);
+      else {
+        const { page, seal } = await run(openLine(line, replica.keyring ?? new AudienceKeyring("photos", [])), hmac);
+        result = replica.takePage(page, seal, instant);
+      }
+    } catch (error) {
+      if (!(error instanceof CaveatsError)) throw error;
+      result = error.constructor.name;
+    }
+    const { epoch, serial, keyIds, clock, place, behind, known, confirmed } = replica;
+    const revoked = known && tokens.filter((/** @type {string} */ id) => known.revocations.hitsToken(id));
+    return { result, epoch, serial, keyIds, clock, place, behind, confirmed, fresh: known && known.fresh, revoked };
   },
   /** What a verifier says of a token, of which it has not heard and then has. */
   verify: async ({ keys, revoked, token, context, location }) => {

@@ -17,7 +17,7 @@ const SIZES = [
   ["asking", "Client, calls", 16_000, "client/index"],
   ["fetching with a token", "tokenFetch", 13_000, "client/index"],
   ["verifying", "Verifier", 12_300, "verify/index"],
-  ["following", "follow", 18_500, "verify/index"],
+  ["following", "follow", 19_000, "verify/index"],
   ["a guard for Fetch handlers", "*", 7_000, "guards/fetch"],
   ["a guard for Node", "*", 7_000, "guards/node"],
 ];

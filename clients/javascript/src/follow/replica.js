@@ -231,7 +231,7 @@ export class Replica {
    * @returns {boolean}
    */
   #isNewsOfKeys(page) {
-    if (this.bundle && page.at < this.serial) return false;
+    if (this.bundle && page.at < this.bundle.serial) return false;
     const named = new Set(page.keys.filter((keyId) => !this.#dead.has(keyId)));
     return named.size !== this.keyIds.length || this.keyIds.some((keyId) => !named.has(keyId));
   }

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import sessions
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "sessions.md"
 

@@ -22,7 +22,7 @@ from caveats import Expires, Macaroon, Note, Scope
 from caveats.token import branch_id
 from caveats_client import Client
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PASSWORD = "correct horse battery staple"
 ORIGIN = {"Origin": "http://testserver"}

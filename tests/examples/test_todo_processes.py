@@ -81,11 +81,16 @@ def todo(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
     interrupt(started)
 
 
+def signed_in(todo: Todo, path: str) -> dict[str, str]:
+    """The headers of a browser that ada has signed in with."""
+    answer = todo.ask("POST", path, json=ADA)
+    assert answer.is_success, answer.text
+    return {"Cookie": answer.headers["set-cookie"].partition(";")[0], "Origin": todo.url}
+
+
 @pytest.fixture(scope="module")
 def cookie(todo: Todo) -> dict[str, str]:
-    answer = todo.ask("POST", "/api/accounts", json=ADA)
-    assert answer.status_code == 201, answer.text
-    return {"Cookie": answer.headers["set-cookie"].partition(";")[0], "Origin": todo.url}
+    return signed_in(todo, "/api/accounts")
 
 
 def test_either_process_serves_a_session_that_neither_keeps(todo: Todo, cookie: dict[str, str]) -> None:
@@ -125,8 +130,7 @@ def test_a_script_signs_in_at_the_service_and_sends_bearer_to_the_same_endpoints
 def test_what_is_signed_out_at_one_process_is_refused_by_both_within_a_second(
     todo: Todo, cookie: dict[str, str]
 ) -> None:
-    answer = todo.ask("POST", "/api/sign-in", json=ADA)
-    session = {"Cookie": answer.headers["set-cookie"].partition(";")[0], "Origin": todo.url}
+    session = signed_in(todo, "/api/sign-in")
     todo.from_all(lambda: todo.ask("GET", "/api/items", headers=session))
     assert todo.ask("POST", "/api/sign-out", headers=session).status_code == 204
     time.sleep(1)
@@ -143,19 +147,25 @@ def test_what_is_kept_is_nobody_elses_to_read(todo: Todo) -> None:
 
 
 def test_one_interrupt_ends_all_of_it_and_the_next_start_knows_who_is_signed_in(
-    todo: Todo, cookie: dict[str, str], examples: Path
+    examples: Path, tmp_path: Path
 ) -> None:
-    """The last one here. Neither process has kept anything about the session; the keys are fetched anew."""
-    assert interrupt(todo) == 0
-    for url in (todo.url, todo.service):
+    """Neither process has kept anything about the session; the keys are fetched anew."""
+    first = start(examples, tmp_path / "data")
+    try:
+        session = signed_in(first, "/api/accounts")
+        assert first.ask("POST", "/api/items", json={"text": "kept"}, headers=session).status_code == 201
+    finally:
+        code = interrupt(first)
+    assert code == 0
+    for url in (first.url, first.service):
         address = urlsplit(url)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((str(address.hostname), int(address.port or 0))).close()
-    again = start(examples, todo.folder)
+    again = start(examples, tmp_path / "data")
     try:
-        answers = again.from_all(lambda: again.ask("GET", "/api/items", headers=cookie))
+        answers = again.from_all(lambda: again.ask("GET", "/api/items", headers=session))
         assert {answer.status_code for answer in answers.values()} == {200}
-        assert "nightly" in again.ask("GET", "/api/items", headers=cookie).text
+        assert all("kept" in answer.text for answer in answers.values())
     finally:
         interrupt(again)
 

@@ -114,7 +114,13 @@ async def test_a_token_is_issued_shown_once_and_listed(
     await visit.reads("“nightly build” is issued")
     token = await page.get_by_label("The token").input_value()
     assert is_accepted(service, token)
-    await page.get_by_role("link", name="Back to my tokens").click()
+    for link, heading in (("Inspect it", "Inspect a token"), ("Narrow and share", "Narrow and share")):
+        await page.get_by_role("link", name=link).click()
+        await visit.reads(heading)
+        assert token in await page.get_by_label("Token", exact=True).input_value()
+        assert "cav1_" not in await page.evaluate("location.href + JSON.stringify({...sessionStorage})")
+    assert not any("cav1_" in url for url in visit.window.asked), "a history would keep it"
+    await page.get_by_role("link", name="My tokens").click()
     await visit.reads("My tokens")
     card = page.get_by_role("listitem").filter(has_text="nightly build")
     assert re.search(r"1 hour left|59 minutes left", await card.inner_text())

@@ -1,8 +1,9 @@
 // A new token: its label, what it may do, for how long, and whether it ends with this sign-in. It is shown once.
 
-import { ask } from "./api.js";
+import { ROOT, ask } from "./api.js";
 import { h } from "./dom.js";
 import { copyButton, field, head, mistake, nameField, password, problemNotice, timeLeft, whosePassword } from "./parts.js";
+import { linkWith } from "./token/fragment.js";
 import { mayStill } from "./tokens.js";
 import { moment } from "./words.js";
 
@@ -84,8 +85,8 @@ function issuedToken(issued, note, console) {
     h("div", { class: "card stack narrow" },
       text,
       h("div", { class: "actions" }, copyButton("Copy the token", () => issued.token, "main"),
-        h("a", { class: "button", href: `console/narrow#${issued.token}` }, "Narrow and share it"),
-        h("a", { class: "button", href: `console/inspect#${issued.token}` }, "Inspect it")),
+        linkWith(`${ROOT}console/narrow`, issued.token, "button", "Narrow and share it"),
+        linkWith(`${ROOT}console/inspect`, issued.token, "button", "Inspect it")),
       h("p", {}, mayStill(issued, console.user)),
       timeLeft(new Date(issued.issued_at), new Date(issued.expires_at), new Date())),
     h("div", { class: "actions" }, h("a", { class: "button", href: "#tokens" }, "Back to my tokens")));

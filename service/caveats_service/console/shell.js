@@ -48,6 +48,10 @@ const service = document.title.split(" · ").at(-1) ?? "";
 const main = byId("main");
 
 addEventListener("hashchange", () => void show(true));
+// A page that comes back as it was may be of a sign-in that has ended since. What is still allowed stays as it is: a new token is shown once.
+addEventListener("pageshow", (event) => {
+  if (event.persisted && session !== null) void keepAlive().then(() => { if (session === null) void show(true); }, () => {});
+});
 byId("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
 frame(remembered());
 void begin();

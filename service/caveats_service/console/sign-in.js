@@ -1,6 +1,6 @@
 // The sign-in: a name and a password, and a new password where an administrator has set the present one for once.
 
-import { Problem, ask, segment } from "./api.js";
+import { Problem, ROOT, ask, segment } from "./api.js";
 import { h } from "./dom.js";
 import { field, nameField, password, problemNotice, whosePassword } from "./parts.js";
 import { thisBrowser } from "./browser.js";
@@ -47,7 +47,7 @@ export function show({ words, done }) {
         /** @type {HTMLElement} */ (event.currentTarget).remove();
         name.focus();
       } }, "Create an account"),
-      h("p", { class: "hint" }, "Without an account you can still ", h("a", { href: "console/inspect" }, "look into a token"), ": it stays in your browser.")));
+      h("p", { class: "hint" }, "Without an account you can still ", h("a", { href: `${ROOT}console/inspect` }, "look into a token"), ": it stays in your browser.")));
 }
 
 /**

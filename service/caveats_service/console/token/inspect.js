@@ -6,7 +6,7 @@ import { chainsOf, isDead } from "./chain.js";
 import { chainLists } from "./chain-list.js";
 import { chainPicture, legend } from "./chain-picture.js";
 import { byId, h } from "../dom.js";
-import { withToken } from "./fragment.js";
+import { linkWith } from "./fragment.js";
 import { copyButton, empty, head, time, timeLeft } from "../parts.js";
 import { authoritySentence } from "./sentence.js";
 import { tokenField } from "./field.js";
@@ -60,8 +60,8 @@ function show(bundle, text) {
       inspection.stray_discharges > 0 && h("p", { class: "mistake" },
         `${counted(inspection.stray_discharges, "discharge")} in it ${inspection.stray_discharges === 1 ? "is" : "are"} not asked for: every verifier refuses the bundle.`),
       h("div", { class: "actions" },
-        h("a", { class: "button main", href: withToken("narrow", text) }, "Narrow and share"),
-        h("a", { class: "button", href: withToken("try", text) }, "Try a request"),
+        linkWith("narrow", text, "button main", "Narrow and share"),
+        linkWith("try", text, "button", "Try a request"),
         copyButton("Copy the token", () => text),
         copyButton("Copy as JSON", () => JSON.stringify(inspect(bundle, { now: new Date() }), null, 2))),
       h("p", { class: "hint" }, "Not verified: anybody can write a token that looks valid. Only the service and apps with its keys can tell.")),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from caveats.keys import PrivateKey, is_box_key, seal_box
+from caveats.keys import PrivateKey, is_box_key, open_bundle, seal_box
+from caveats.revocation import open_rows, prove_reader
+from caveats.token import decode_base64
 from tests.javascript.issued import LOCATION, Question
 from tests.support.hostile_heads import HEADS
 
@@ -27,6 +30,25 @@ def test_a_verifier_s_verdict(row: dict[str, Any]) -> None:
 def test_the_hostile_heads_are_those_of_python_s_table() -> None:
     """`python -m tests.javascript.test_vectors` writes them."""
     assert json.loads((VECTORS / "hostile_heads.json").read_text()) == _heads()
+
+
+def test_the_box_and_the_line_are_what_the_library_reads() -> None:
+    vectors = json.loads((VECTORS / "feed.json").read_text())
+    registration = vectors["registration"]
+    bundle = open_bundle(
+        decode_base64(vectors["box"]),
+        PrivateKey(decode_base64(registration["private_key"])),
+        decode_base64(registration["service_public_key"]),
+        verifier_id=registration["verifier_id"],
+        audience=registration["audience"],
+        now=datetime(2025, 11, 30, tzinfo=UTC),
+    )
+    (key,) = bundle.keyring.keys
+    assert key.secret == decode_base64(vectors["audience_key"])
+    assert open_rows(vectors["line"], bundle.keyring)[1] == [
+        [1, "t", 1767052800, "01KB5R7M00ABCDEFGHJKMNPQRS"]
+    ]
+    assert prove_reader(key, datetime.fromtimestamp(1764460800, UTC)) == vectors["proof"]
 
 
 def test_the_boxes_are_what_nacl_makes() -> None:

@@ -5,25 +5,17 @@ import { createServer } from "node:http";
 import { once } from "node:events";
 import { inspect as show } from "node:util";
 import { test } from "node:test";
-import { encodeBase64, unhex, utf8 } from "../src/bytes.js";
+import { decodeBase64, encodeBase64, hex, unhex, utf8 } from "../src/bytes.js";
+import { run } from "../src/hmac.js";
+import { hmac } from "../src/node.js";
 import { openBox, privateKeyOf } from "../src/follow/box.js";
+import { openLine, proofOf } from "../src/follow/pages.js";
 import { Registration } from "../src/follow/registration.js";
 import { Backoff, CannotRead, LineReader, checkAnswer, feedRequest, secondsToWait } from "../src/follow/requests.js";
-import { follow } from "../src/verify/index.js";
+import { AudienceKeyring, follow } from "../src/verify/index.js";
 import { vectors } from "./support.js";
 
 const SECRET = Uint8Array.from({ length: 32 }, (_, at) => at + 61);
-/** That of docs/format.md. */
-const KEY_BOX = {
-  file: {
-    version: 1,
-    url: "https://auth.example",
-    audience: "photos",
-    verifier_id: "01KB5R7M00VVVVVVVVVVVVVVVV",
-    private_key: encodeBase64(SECRET),
-    service_public_key: "",
-  },
-};
 
 const nacl = vectors("nacl_box.json");
 
@@ -51,7 +43,8 @@ test("a public key of low order opens nothing", async () => {
   }
 });
 
-const FILE = { ...KEY_BOX.file, service_public_key: encodeBase64(unhex(nacl.boxes[0].public)) };
+/** @type {import("../src/follow/registration.js").RegistrationFile} */
+const FILE = { ...vectors("feed.json").registration, service_public_key: encodeBase64(unhex(nacl.boxes[0].public)) };
 
 test("what is no completed registration is refused without a word of its key", () => {
   for (const file of /** @type {any[]} */ ([
@@ -88,6 +81,45 @@ test("a box that is none, or somebody else's, is rejected", async () => {
   }
   for (const shown of [show(registration, { depth: 9, showHidden: true }), JSON.stringify(registration)]) {
     assert.ok(!shown.includes(FILE.private_key) && !/61,\s*62,\s*63/.test(shown), shown);
+  }
+});
+
+test("the box, the line and the proof of docs/format.md are read as it says", async () => {
+  const { registration, box, audience_key, line, proof } = vectors("feed.json");
+  const bundle = await new Registration(registration).open(decodeBase64(box));
+  assert.deepEqual([bundle.epoch, bundle.serial, bundle.notAfter], [1, 1764460800000, 1764547200000]);
+  const keyring = new AudienceKeyring("photos", [["k1", decodeBase64(audience_key)]]);
+  assert.deepEqual([bundle.keyring.missingFrom(keyring), keyring.missingFrom(bundle.keyring)], [[], []]);
+  const { page, seal } = await run(openLine(line, keyring), hmac);
+  assert.deepEqual([seal, page.upto, page.entries], ["k1", 1, [[1, "t", 1767052800, "01KB5R7M00ABCDEFGHJKMNPQRS"]]]);
+  assert.equal(await run(proofOf(keyring, "k1", 1764460800999), hmac), proof);
+  const other = new Registration({ ...registration, verifier_id: "01KB5R7M00VVVVVVVVVVVVVVVW" });
+  await assert.rejects(other.open(decodeBase64(box)), { code: "rejected_delivery" });
+});
+
+test("a line that anybody has touched is rejected, and one under another key asks for keys", async () => {
+  const { audience_key, line } = vectors("feed.json");
+  const keyring = new AudienceKeyring("photos", [["k1", decodeBase64(audience_key)]]);
+  /** @param {string} touched @param {AudienceKeyring} [keys] */
+  const outcome = (touched, keys = keyring) => run(openLine(touched, keys), hmac).then(() => "read", (error) => error.constructor.name);
+  assert.equal(await outcome(line), "read");
+  for (const touched of [line.replace('"upto":1', '"upto":2'), line.replace(/ (?={)/, ""), `${line} `, line.toUpperCase().replace("K1", "k1"), "k1", "k1 00 {}"]) {
+    assert.equal(await outcome(touched), "RejectedDelivery", touched);
+  }
+  for (const touched of ["", line.replace("k1", "k2"), ` ${line}`]) assert.equal(await outcome(touched), "UnknownSeal", touched);
+  assert.equal(await outcome(line, new AudienceKeyring("notes", [["k1", decodeBase64(audience_key)]])), "RejectedDelivery");
+  /** @param {string} json */
+  const sealed = async (json) => {
+    const feedKey = await run(keyring.mac("k1", utf8("caveats/v1/feed")), hmac);
+    return `k1 ${hex(hmac(feedKey, utf8(`photos\0${json}`)))} ${json}`;
+  };
+  const page = JSON.parse(line.slice(line.indexOf("{")));
+  assert.equal(await outcome(await sealed(JSON.stringify(page))), "read");
+  for (const members of [{ epoch: -1 }, { upto: 1.5 }, { at: "1" }, { at: 253402300800000 }, { last: null }, { keys: ["x"] }, { keys: {} }, { entries: {} }]) {
+    assert.equal(await outcome(await sealed(JSON.stringify({ ...page, ...members }))), "RejectedDelivery", JSON.stringify(members));
+  }
+  for (const json of ["null", "[]", "{", "", `{"entries":[${"[],".repeat(20_001)}[]]}`]) {
+    assert.equal(await outcome(await sealed(json)), "RejectedDelivery", json.slice(0, 9));
   }
 });
 

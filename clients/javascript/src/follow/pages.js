@@ -43,7 +43,7 @@ export class UnknownSeal extends RejectedDelivery {}
  * @returns {Steps<{page: Page, seal: string}>}
  */
 export function* openLine(line, keyring) {
-  const [, seal, mac, json] = /^([^ ]*) ([^ ]*) ([^]*)$/.exec(line) ?? [, "", "", ""];
+  const [, seal, mac, json] = /** @type {RegExpExecArray} */ (/^([^ ]*) ?([^ ]*) ?([^]*)$/.exec(line));
   if (!keyring.has(seal)) throw new UnknownSeal("a page of the feed under a key that is not here");
   const made = yield [yield* keyring.mac(seal, LABEL), utf8(`${keyring.audience}\0${json}`)];
   if (!same(utf8(mac), utf8(hex(made)))) throw new RejectedDelivery("the service did not make this page of the feed");

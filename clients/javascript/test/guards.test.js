@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync } from "node:fs";
+import { connect as connectHttp2, createServer as createHttp2Server } from "node:http2";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -124,6 +125,28 @@ test("a route's scopes are filled from its path, and a mount counts for paths as
     assert.equal(await status("/rewritten/a", { path: "/rewritten/secret" }), 200);
     assert.equal(await status("/rewritten/a", { path: "/rewritten/a" }), 403);
   } finally {
+    server.close();
+  }
+});
+
+test("over HTTP/2 the authority is the host", async () => {
+  const guard = new NodeGuard(new Verifier(KEYS, { hmac }), { now: () => NOW });
+  const listener = guard.protect((request, response) => void response.end(grantOfNode(request).user), { scopes: "photos:read" });
+  const server = createHttp2Server(/** @type {any} */ (listener)).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const session = connectHttp2(`http://127.0.0.1:${/** @type {any} */ (server.address()).port}`);
+  try {
+    for (const [authority, caveats, status] of /** @type {[string, any, number][]} */ ([
+      ["app.example:443", { host: "app.example", path: "/photos/*", clientIp: "127.0.0.1" }, 200],
+      ["evil.example", { host: "app.example" }, 403],
+    ])) {
+      const stream = session.request({ ":path": "/photos/42", ":authority": authority, "x-auth-token": await attenuate(TOKEN, caveats) });
+      const [headers] = await once(stream, "response");
+      stream.resume();
+      assert.equal(headers[":status"], status);
+    }
+  } finally {
+    session.close();
     server.close();
   }
 });

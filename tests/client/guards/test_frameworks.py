@@ -347,6 +347,24 @@ def test_every_head_has_its_answer(head: Head, framework: str, ports: dict[str, 
     assert Answer(reply.status, problem.get("code"), *challenges) == expected
 
 
+@pytest.mark.parametrize("framework", ["node:http", "express", "hono"], indirect=True)
+def test_the_guards_in_javascript_answer_byte_for_byte_as_those_in_python(
+    framework: str, ports: dict[str, int]
+) -> None:
+    """But for the name of the option that a hint about proxies names."""
+    for head in HEADS:
+        repeated = len({name.lower() for name, _ in head.headers}) < len(head.headers)
+        if head.peer == "socket" or (framework in JOINED and repeated):
+            continue
+        target = b"/photos/42" + head.path + (b"?" + head.query if head.query else b"")
+        filled = head.filled(text(*[predicate.encode() for predicate in head.caveats]))
+        source = PROXY if head.peer == "proxy" else LOCAL
+        theirs, own = (ask(ports[app], target, filled, source=source) for app in ("asgi", framework))
+        if theirs.status != 200:
+            assert own.body.replace(b"trustedProxies", b"trusted_proxies") == theirs.body, head.id
+            assert own.header("content-type") == theirs.header("content-type")
+
+
 HOSTS = {
     "case, port and last dot": (b"APP.example.:8080", 200),
     "another": (b"app.example.evil.example", 403),

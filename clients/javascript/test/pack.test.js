@@ -14,6 +14,8 @@ const PROGRAM = `
 import { attenuate, decode, encode, inspect, mint } from "caveats";
 import { Client, Unavailable, calls } from "caveats/client";
 import { hmac } from "caveats/node";
+import { TokenGuard, grantOf } from "caveats/guards/fetch";
+import { AudienceKeyring, Verifier, follow } from "caveats/verify";
 
 const token = encode(await mint(new Uint8Array(32).fill(7), "1.k1.photos.01KB5R7M00ABCDEFGHJKMNPQRS.1", { hmac }));
 const narrower = await attenuate(token, { scope: "photos:read", expiresIn: "10m" }, { hmac });
@@ -21,6 +23,11 @@ console.log(decode(narrower).caveats.length, inspect(narrower).authority.scopes.
 const client = new Client("http://127.0.0.1:1", { token: narrower });
 const service = await client.send(calls.about()).then(({ service }) => service.length, (error) => error instanceof Unavailable);
 console.log(service === true ? "nobody there" : service);
+const verifier = new Verifier(new AudienceKeyring("photos", [["k1", new Uint8Array(32).fill(7)]]), { hmac });
+const facts = { scopes: ["photos:read"] };
+console.log(await verifier.verify(narrower, facts).then((grant) => grant.user, (error) => error.code));
+const guarded = new TokenGuard(verifier).protect((request) => new Response(grantOf(request).user), { scopes: ["photos:read"] });
+console.log((await guarded(new Request("https://photos.example/"))).status, typeof follow);
 `;
 
 test("the package runs and has types where it is installed", () => {
@@ -38,7 +45,7 @@ test("the package runs and has types where it is installed", () => {
     writeFileSync(join(folder, "package.json"), '{"type": "module", "private": true}');
     run("npm", "install", "--offline", "--no-audit", "--no-fund", join(folder, packed.filename));
     writeFileSync(join(folder, "program.js"), PROGRAM);
-    assert.equal(run(process.execPath, "program.js").trim(), "2 photos:read\nnobody there");
+    assert.equal(run(process.execPath, "program.js").trim(), "2 photos:read\nnobody there\nbad_signature\n401 function");
     writeFileSync(join(folder, "program.ts"), PROGRAM);
     const strict = ["--strict", "--noEmit", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom"];
     run(process.execPath, TSC, ...strict, "program.ts");

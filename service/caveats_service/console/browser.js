@@ -6,8 +6,21 @@ const PREFIX = "Sign-in: ";
 /** The label of a session from here: "Sign-in: Firefox on Linux". */
 export function thisBrowser() {
   const agent = navigator.userAgent;
-  const browsers = [["Edg/", "Edge"], ["OPR/", "Opera"], ["Firefox/", "Firefox"], ["Chrome/", "Chrome"], ["Safari/", "Safari"]];
-  const systems = [["Android", "Android"], ["iPhone", "an iPhone"], ["iPad", "an iPad"], ["Windows", "Windows"], ["Mac OS", "macOS"], ["Linux", "Linux"]];
+  const browsers = [
+    ["Edg/", "Edge"],
+    ["OPR/", "Opera"],
+    ["Firefox/", "Firefox"],
+    ["Chrome/", "Chrome"],
+    ["Safari/", "Safari"],
+  ];
+  const systems = [
+    ["Android", "Android"],
+    ["iPhone", "an iPhone"],
+    ["iPad", "an iPad"],
+    ["Windows", "Windows"],
+    ["Mac OS", "macOS"],
+    ["Linux", "Linux"],
+  ];
   const [, browser] = browsers.find(([mark]) => agent.includes(/** @type {string} */ (mark))) ?? ["", "A browser"];
   const [, system] = systems.find(([mark]) => agent.includes(/** @type {string} */ (mark))) ?? ["", ""];
   return PREFIX + (system ? `${browser} on ${system}` : browser);

@@ -50,7 +50,9 @@ export function byId(id) {
 export function say(words) {
   const status = byId("status");
   status.textContent = "";
-  requestAnimationFrame(() => { status.textContent = words; });
+  requestAnimationFrame(() => {
+    status.textContent = words;
+  });
 }
 
 let ids = 0;

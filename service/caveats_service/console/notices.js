@@ -14,15 +14,30 @@ import { problemNotice } from "./parts.js";
 export function confirm(question, words, yes, { danger = false, only = false } = {}) {
   return new Promise((resolve) => {
     const title = newId("question");
-    const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { "aria-labelledby": title, onclose: () => {
-      dialog.remove();
-      resolve(dialog.returnValue === "yes");
-    } },
-      h("form", { method: "dialog", class: "stack" },
-        h("h2", { id: title }, question), h("div", { class: "stack" }, ...[words].flat().map((each) => typeof each === "string" ? h("p", {}, each) : each)),
-        h("div", { class: "actions" },
-          !only && h("button", { value: "no" }, "Cancel"),
-          h("button", { value: "yes", class: danger ? "danger main" : "main" }, yes)))));
+    const dialog = /** @type {HTMLDialogElement} */ (
+      h(
+        "dialog",
+        {
+          "aria-labelledby": title,
+          onclose: () => {
+            dialog.remove();
+            resolve(dialog.returnValue === "yes");
+          },
+        },
+        h(
+          "form",
+          { method: "dialog", class: "stack" },
+          h("h2", { id: title }, question),
+          h("div", { class: "stack" }, ...[words].flat().map((each) => (typeof each === "string" ? h("p", {}, each) : each))),
+          h(
+            "div",
+            { class: "actions" },
+            !only && h("button", { value: "no" }, "Cancel"),
+            h("button", { value: "yes", class: danger ? "danger main" : "main" }, yes),
+          ),
+        ),
+      )
+    );
     document.body.append(dialog);
     dialog.showModal();
   });
@@ -42,24 +57,43 @@ export function formDialog(title, fields, yes, send) {
     let result;
     const wrong = h("div");
     const button = /** @type {HTMLButtonElement} */ (h("button", { class: "main" }, yes));
-    const form = /** @type {HTMLFormElement} */ (h("form", { class: "stack", onsubmit: async (/** @type {Event} */ event) => {
-      event.preventDefault();
-      button.disabled = true;
-      try {
-        result = await send(form);
-        dialog.close();
-      } catch (error) {
-        wrong.replaceChildren(problemNotice(/** @type {any} */ (error)));
-      } finally {
-        button.disabled = false;
-      }
-    } },
-      h("h2", { id }, title), wrong, ...fields,
-      h("div", { class: "actions" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), button)));
-    const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { "aria-labelledby": id, onclose: () => {
-      dialog.remove();
-      resolve(result);
-    } }, form));
+    const form = /** @type {HTMLFormElement} */ (
+      h(
+        "form",
+        {
+          class: "stack",
+          onsubmit: async (/** @type {Event} */ event) => {
+            event.preventDefault();
+            button.disabled = true;
+            try {
+              result = await send(form);
+              dialog.close();
+            } catch (error) {
+              wrong.replaceChildren(problemNotice(/** @type {any} */ (error)));
+            } finally {
+              button.disabled = false;
+            }
+          },
+        },
+        h("h2", { id }, title),
+        wrong,
+        ...fields,
+        h("div", { class: "actions" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), button),
+      )
+    );
+    const dialog = /** @type {HTMLDialogElement} */ (
+      h(
+        "dialog",
+        {
+          "aria-labelledby": id,
+          onclose: () => {
+            dialog.remove();
+            resolve(result);
+          },
+        },
+        form,
+      )
+    );
     document.body.append(dialog);
     dialog.showModal();
   });
@@ -79,7 +113,9 @@ const MOMENT = 7000;
 /** @type {Set<() => void>} */
 const waiting = new Set();
 // Who goes away while something waits has confirmed it, and has not taken it back.
-addEventListener("pagehide", () => { for (const send of [...waiting]) send(); });
+addEventListener("pagehide", () => {
+  for (const send of [...waiting]) send();
+});
 
 /**
  * A step that cannot be taken back once it is done.
@@ -128,8 +164,25 @@ export function afterAMoment(doing, work) {
       work(leaving).then(() => resolve(true), reject);
     };
     const leave = () => go(true);
-    const undo = h("button", { type: "button", onclick: () => { end(); say("Taken back: nothing was done"); resolve(false); } }, "Undo");
-    const toast = h("div", { class: "toast", role: "group", "aria-label": doing }, h("p", {}, doing), undo, h("div", { class: "bar", "aria-hidden": "true" }, inside));
+    const undo = h(
+      "button",
+      {
+        type: "button",
+        onclick: () => {
+          end();
+          say("Taken back: nothing was done");
+          resolve(false);
+        },
+      },
+      "Undo",
+    );
+    const toast = h(
+      "div",
+      { class: "toast", role: "group", "aria-label": doing },
+      h("p", {}, doing),
+      undo,
+      h("div", { class: "bar", "aria-hidden": "true" }, inside),
+    );
     byId("notices").append(toast);
     inside.animate([{ transform: "scaleX(1)" }, { transform: "scaleX(0)" }], { duration: MOMENT, fill: "forwards" });
     undo.focus();

@@ -7,9 +7,12 @@ import { duration, moment, relative } from "./words.js";
 
 /** The heading of a view, what it is for, and what can be done. @param {string} title @param {Child} lead @param {...Child} actions */
 export function head(title, lead, ...actions) {
-  return h("div", { class: "head" },
+  return h(
+    "div",
+    { class: "head" },
     h("div", {}, h("h1", { tabindex: -1 }, title), lead && h("p", {}, lead)),
-    actions.length > 0 && h("div", { class: "actions" }, ...actions));
+    actions.length > 0 && h("div", { class: "actions" }, ...actions),
+  );
 }
 
 /**
@@ -41,19 +44,31 @@ export function mistake(input, words) {
 
 /** A password field that password managers know. @param {"current-password" | "new-password"} kind @param {Record<string, unknown>} [more] */
 export const password = (kind, more = {}) =>
-  /** @type {HTMLInputElement} */ (h("input", { type: "password", autocomplete: kind, maxlength: 1024, required: true, ...more }));
+  /** @type {HTMLInputElement} */ (
+    h("input", { type: "password", autocomplete: kind, maxlength: 1024, required: true, ...more })
+  );
 
 /** The name that a form's password is for: password managers look for it in the form. @param {string} name */
-export const whosePassword = (name) => h("input", { type: "text", autocomplete: "username", value: name, readonly: true, hidden: true });
+export const whosePassword = (name) =>
+  h("input", { type: "text", autocomplete: "username", value: name, readonly: true, hidden: true });
 
 /** A text field for a name, which no keyboard corrects. @param {Record<string, unknown>} more */
 export const nameField = (more) =>
-  /** @type {HTMLInputElement} */ (h("input", { autocapitalize: "none", autocorrect: "off", spellcheck: "false", autocomplete: "off", ...more }));
+  /** @type {HTMLInputElement} */ (
+    h("input", { autocapitalize: "none", autocorrect: "off", spellcheck: "false", autocomplete: "off", ...more })
+  );
 
 /** What went wrong, for the place where it happened. @param {{title: string, message: string}} problem @param {Child} [what] what to do */
 export function problemNotice(problem, what) {
   const same = problem.message === problem.title;
-  return h("div", { class: "notice bad", role: "alert" }, h("strong", {}, problem.title), same ? null : problem.message, what && " ", what);
+  return h(
+    "div",
+    { class: "notice bad", role: "alert" },
+    h("strong", {}, problem.title),
+    same ? null : problem.message,
+    what && " ",
+    what,
+  );
 }
 
 /** A bar. @param {number} share 0 to 1 */
@@ -70,12 +85,15 @@ export function timeLeft(from, until, now) {
   const fill = (/** @type {Date} */ at) => {
     const left = until.getTime() - at.getTime();
     element.className = left < life * 0.1 || left < 5 * 60_000 ? "left soon" : "left";
-    element.replaceChildren(bar(life > 0 ? left / life : 0),
-      h("strong", {}, left > 0 ? `${duration(left)} left` : "Expired"), h("br"),
-      h("span", { class: "quiet" }, "until ", time(until, at)));
+    element.replaceChildren(
+      bar(life > 0 ? left / life : 0),
+      h("strong", {}, left > 0 ? `${duration(left)} left` : "Expired"),
+      h("br"),
+      h("span", { class: "quiet" }, "until ", time(until, at)),
+    );
   };
   fill(now);
-  const timer = setInterval(() => element.isConnected ? fill(new Date()) : clearInterval(timer), 20_000);
+  const timer = setInterval(() => (element.isConnected ? fill(new Date()) : clearInterval(timer)), 20_000);
   return element;
 }
 
@@ -88,16 +106,26 @@ export const ago = (at, now) => time(at, now, relative);
 
 /** A button that copies. @param {string} label @param {() => string} text @param {string} [look] its class */
 export function copyButton(label, text, look = "") {
-  const button = h("button", { type: "button", class: look, onclick: async () => {
-    try {
-      await navigator.clipboard.writeText(text());
-      button.textContent = "Copied";
-      say("Copied");
-    } catch {
-      button.textContent = "Select it and copy by hand";
-    }
-    setTimeout(() => { button.textContent = label; }, 2500);
-  } }, label);
+  const button = h(
+    "button",
+    {
+      type: "button",
+      class: look,
+      onclick: async () => {
+        try {
+          await navigator.clipboard.writeText(text());
+          button.textContent = "Copied";
+          say("Copied");
+        } catch {
+          button.textContent = "Select it and copy by hand";
+        }
+        setTimeout(() => {
+          button.textContent = label;
+        }, 2500);
+      },
+    },
+    label,
+  );
   return button;
 }
 
@@ -105,10 +133,30 @@ export function copyButton(label, text, look = "") {
 function chainPicture() {
   const space = "http://www.w3.org/2000/svg";
   const picture = document.createElementNS(space, "svg");
-  for (const [name, value] of Object.entries({ viewBox: "0 0 56 28", width: "72", height: "36", "aria-hidden": "true", fill: "none", stroke: "currentColor", "stroke-width": "3" })) picture.setAttribute(name, value);
-  for (const [x, dash] of [["4", "none"], ["26", "3 4"]]) {
+  for (const [name, value] of Object.entries({
+    viewBox: "0 0 56 28",
+    width: "72",
+    height: "36",
+    "aria-hidden": "true",
+    fill: "none",
+    stroke: "currentColor",
+    "stroke-width": "3",
+  }))
+    picture.setAttribute(name, value);
+  for (const [x, dash] of [
+    ["4", "none"],
+    ["26", "3 4"],
+  ]) {
     const link = document.createElementNS(space, "rect");
-    for (const [name, value] of Object.entries({ x: String(x), y: "6", width: "26", height: "16", rx: "8", "stroke-dasharray": String(dash) })) link.setAttribute(name, value);
+    for (const [name, value] of Object.entries({
+      x: String(x),
+      y: "6",
+      width: "26",
+      height: "16",
+      rx: "8",
+      "stroke-dasharray": String(dash),
+    }))
+      link.setAttribute(name, value);
     picture.append(link);
   }
   return picture;
@@ -116,8 +164,14 @@ function chainPicture() {
 
 /** What stands where nothing is yet. @param {string} title @param {Child} words @param {...Child} actions */
 export function empty(title, words, ...actions) {
-  return h("div", { class: "card empty" }, chainPicture(), h("h2", {}, title), h("p", {}, words),
-    actions.length > 0 && h("div", { class: "actions" }, ...actions));
+  return h(
+    "div",
+    { class: "card empty" },
+    chainPicture(),
+    h("h2", {}, title),
+    h("p", {}, words),
+    actions.length > 0 && h("div", { class: "actions" }, ...actions),
+  );
 }
 
 /** @typedef {{name: string, number?: boolean, unseen?: boolean}} Column */
@@ -127,17 +181,47 @@ export function empty(title, words, ...actions) {
  * @param {string} caption for screen readers @param {Column[]} columns @param {(Child | Child[])[][]} rows
  */
 export function table(caption, columns, rows) {
-  const cells = columns.map((column) => h("th", { scope: "col", class: column.number ? "number" : null },
-    column.unseen ? h("span", { class: "unseen" }, column.name) : column.name));
-  return h("div", { class: "card flush" }, h("div", { class: "wide" }, h("table", { class: "folds" },
-    h("caption", { class: "unseen" }, caption),
-    h("thead", {}, h("tr", {}, ...cells)),
-    h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map((cell, at) => {
-      const column = /** @type {Column} */ (columns[at]);
-      const inside = Array.isArray(cell) ? cell : [cell];
-      if (at === 0) return h("th", { scope: "row" }, ...inside);
-      return h("td", { class: column.number ? "number" : null, "data-name": column.unseen ? null : column.name }, ...inside);
-    })))))));
+  const cells = columns.map((column) =>
+    h(
+      "th",
+      { scope: "col", class: column.number ? "number" : null },
+      column.unseen ? h("span", { class: "unseen" }, column.name) : column.name,
+    ),
+  );
+  return h(
+    "div",
+    { class: "card flush" },
+    h(
+      "div",
+      { class: "wide" },
+      h(
+        "table",
+        { class: "folds" },
+        h("caption", { class: "unseen" }, caption),
+        h("thead", {}, h("tr", {}, ...cells)),
+        h(
+          "tbody",
+          {},
+          ...rows.map((row) =>
+            h(
+              "tr",
+              {},
+              ...row.map((cell, at) => {
+                const column = /** @type {Column} */ (columns[at]);
+                const inside = Array.isArray(cell) ? cell : [cell];
+                if (at === 0) return h("th", { scope: "row" }, ...inside);
+                return h(
+                  "td",
+                  { class: column.number ? "number" : null, "data-name": column.unseen ? null : column.name },
+                  ...inside,
+                );
+              }),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 /** A tag. @param {string} words @param {"" | "good" | "bad" | "soon" | "main"} [look] */

@@ -50,9 +50,18 @@ const main = byId("main");
 addEventListener("hashchange", () => void show(true));
 // A page that comes back as it was may be of a sign-in that has ended since. What is still allowed stays as it is: a new token is shown once.
 addEventListener("pageshow", (event) => {
-  if (event.persisted && session !== null) void keepAlive().then(() => { if (session === null) void show(true); }, () => {});
+  if (event.persisted && session !== null)
+    void keepAlive().then(
+      () => {
+        if (session === null) void show(true);
+      },
+      () => {},
+    );
 });
-byId("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
+byId("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
 frame(remembered());
 void begin();
 
@@ -86,20 +95,32 @@ async function show(moved) {
     return;
   }
   const address = decodeURIComponent(location.hash.slice(1));
-  const name = Object.keys(VIEWS).filter((each) => address === each || address.startsWith(`${each}/`)).sort((a, b) => b.length - a.length)[0];
+  const name = Object.keys(VIEWS)
+    .filter((each) => address === each || address.startsWith(`${each}/`))
+    .sort((a, b) => b.length - a.length)[0];
   const view = VIEWS[name ?? "tokens"];
   if (view === undefined) return;
   current(view.of);
-  const slow = setTimeout(() => { if (turn === shown) say("Loading"); main.setAttribute("aria-busy", "true"); }, 300);
+  const slow = setTimeout(() => {
+    if (turn === shown) say("Loading");
+    main.setAttribute("aria-busy", "true");
+  }, 300);
   /** @type {Console} */
   const given = {
     user: session.user,
     isAdmin: isAdmin(session),
     session,
     rest: name === undefined ? "" : address.slice(name.length + 1),
-    go: (to) => { if (location.hash === `#${to}`) void show(true); else location.hash = to; },
+    go: (to) => {
+      if (location.hash === `#${to}`) void show(true);
+      else location.hash = to;
+    },
     again: () => show(false),
-    end: (words = "") => { session = null; frame(null); signIn(words, true); },
+    end: (words = "") => {
+      session = null;
+      frame(null);
+      signIn(words, true);
+    },
   };
   try {
     const { title, show: shows } = await view.load();
@@ -129,10 +150,16 @@ function signIn(words, moved) {
   shown += 1;
   void import("./sign-in.js").then(({ title, show: shows }) => {
     document.title = `${title} · ${service}`;
-    main.replaceChildren(shows({
-      words,
-      done: (signedIn) => { session = signedIn; askedAt = Date.now(); void show(true); },
-    }));
+    main.replaceChildren(
+      shows({
+        words,
+        done: (signedIn) => {
+          session = signedIn;
+          askedAt = Date.now();
+          void show(true);
+        },
+      }),
+    );
     if (moved) focusHeading();
   });
 }
@@ -149,13 +176,26 @@ const isAdmin = (of) => of.scope.split(" ").some((pattern) => pattern === "cavea
 
 /** @param {unknown} error @param {() => void} again */
 function trouble(error, again) {
-  const known = error instanceof Problem ? error : { title: "This page could not be shown", message: "Load it again; if it stays so, tell whoever runs this service." };
+  const known =
+    error instanceof Problem
+      ? error
+      : { title: "This page could not be shown", message: "Load it again; if it stays so, tell whoever runs this service." };
   if (!(error instanceof Problem)) console.error(error);
-  return h("div", { class: "stack narrow" }, h("h1", {}, "Something went wrong"), problemNotice(known), h("div", { class: "actions" }, h("button", { class: "main", onclick: again }, "Try again")));
+  return h(
+    "div",
+    { class: "stack narrow" },
+    h("h1", {}, "Something went wrong"),
+    problemNotice(known),
+    h("div", { class: "actions" }, h("button", { class: "main", onclick: again }, "Try again")),
+  );
 }
 
 function forOthers() {
-  return h("div", { class: "stack" }, head("For administrators", "Your account may not administer this service. Who it belongs to can say who may."));
+  return h(
+    "div",
+    { class: "stack" },
+    head("For administrators", "Your account may not administer this service. Who it belongs to can say who may."),
+  );
 }
 
 /** The frame's account and its link for administrators. @param {{user: string, isAdmin: boolean} | null} who */
@@ -166,16 +206,20 @@ function frame(who) {
   const account = byId("account");
   if (account.dataset.user === (who?.user ?? "")) return;
   account.dataset.user = who?.user ?? "";
-  account.replaceChildren(...(who === null ? [] : [
-    h("a", { href: "#sign-ins", title: "Your sign-ins and your password" }, who.user),
-    h("button", { type: "button", class: "plain", onclick: signOut }, "Sign out"),
-  ]));
+  account.replaceChildren(
+    ...(who === null
+      ? []
+      : [
+          h("a", { href: "#sign-ins", title: "Your sign-ins and your password" }, who.user),
+          h("button", { type: "button", class: "plain", onclick: signOut }, "Sign out"),
+        ]),
+  );
 }
 
 /** Marks the link of the frame that leads to this view. @param {string} of */
 function current(of) {
   for (const link of document.querySelectorAll(".top [data-name], .account a")) {
-    const name = link instanceof HTMLElement ? link.dataset.name ?? "account" : "";
+    const name = link instanceof HTMLElement ? (link.dataset.name ?? "account") : "";
     if (name === of) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -186,7 +230,9 @@ async function signOut() {
     await ask("DELETE", "v1/session");
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 401) {
-      main.prepend(problemNotice(error instanceof Problem ? error : { title: "You are still signed in", message: String(error) }));
+      main.prepend(
+        problemNotice(error instanceof Problem ? error : { title: "You are still signed in", message: String(error) }),
+      );
       return;
     }
   }

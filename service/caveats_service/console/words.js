@@ -17,7 +17,11 @@ export const counted = (count, one, many = `${one}s`) => `${NUMBER.format(count)
 export function duration(milliseconds) {
   const seconds = Math.max(0, Math.round(milliseconds / 1000));
   if (seconds < 60) return counted(seconds, "second");
-  const units = /** @type {[number, string][]} */ ([[86_400, "day"], [3600, "hour"], [60, "minute"]]);
+  const units = /** @type {[number, string][]} */ ([
+    [86_400, "day"],
+    [3600, "hour"],
+    [60, "minute"],
+  ]);
   const at = units.findIndex(([size]) => seconds >= size);
   const [size, name] = /** @type {[number, string]} */ (units[at]);
   const first = counted(Math.floor(seconds / size), name);
@@ -31,7 +35,9 @@ export function relative(at, now) {
   const difference = at.getTime() - now.getTime();
   const far = Math.abs(difference);
   if (far < MINUTE) return "just now";
-  const rough = duration(far < HOUR ? far : far < DAY ? Math.round(far / MINUTE / 5) * 5 * MINUTE : Math.round(far / HOUR) * HOUR);
+  const rough = duration(
+    far < HOUR ? far : far < DAY ? Math.round(far / MINUTE / 5) * 5 * MINUTE : Math.round(far / HOUR) * HOUR,
+  );
   const shown = far < 3 * HOUR ? rough : /** @type {string} */ (rough.match(/^\S+ \S+/)?.[0]);
   return difference < 0 ? `${shown} ago` : `in ${shown}`;
 }

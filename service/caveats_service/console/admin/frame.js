@@ -7,8 +7,14 @@ import { head, problemNotice } from "../parts.js";
 /** @typedef {import("../dom.js").Child} Child */
 
 const VIEWS = [
-  ["admin", "Requests"], ["admin/users", "Users"], ["admin/groups", "Groups"], ["admin/agents", "Agents"], ["admin/clients", "Clients"],
-  ["admin/keys", "Keys"], ["admin/verifiers", "Verifiers"], ["admin/revocations", "Revocations"],
+  ["admin", "Requests"],
+  ["admin/users", "Users"],
+  ["admin/groups", "Groups"],
+  ["admin/agents", "Agents"],
+  ["admin/clients", "Clients"],
+  ["admin/keys", "Keys"],
+  ["admin/verifiers", "Verifiers"],
+  ["admin/revocations", "Revocations"],
 ];
 
 /**
@@ -16,10 +22,22 @@ const VIEWS = [
  * @param {string} address @param {string} title @param {Child} lead @param {Child[]} actions @param {...Child} content
  */
 export function frame(address, title, lead, actions, ...content) {
-  return h("div", { class: "admin" },
-    h("nav", { "aria-label": "Administration" }, h("ul", {}, ...VIEWS.map(([to, words]) =>
-      h("li", {}, h("a", { href: `#${to}`, "aria-current": to === address ? "page" : null }, words ?? ""))))),
-    h("div", { class: "stack" }, head(title, lead, ...actions), h("div", { id: "wrong" }), ...content));
+  return h(
+    "div",
+    { class: "admin" },
+    h(
+      "nav",
+      { "aria-label": "Administration" },
+      h(
+        "ul",
+        {},
+        ...VIEWS.map(([to, words]) =>
+          h("li", {}, h("a", { href: `#${to}`, "aria-current": to === address ? "page" : null }, words ?? "")),
+        ),
+      ),
+    ),
+    h("div", { class: "stack" }, head(title, lead, ...actions), h("div", { id: "wrong" }), ...content),
+  );
 }
 
 /** Does something, shows what went wrong, and otherwise says that it is done and shows the view anew.
@@ -27,8 +45,8 @@ export function frame(address, title, lead, actions, ...content) {
 export async function act(console, work, words) {
   try {
     await work();
-    done(words);
     await console.again();
+    done(words);
   } catch (error) {
     tell(console, error);
   }
@@ -48,8 +66,8 @@ export function tell(console, error) {
 export async function actAfterAMoment(console, step) {
   try {
     if (!(await takeStep(step))) return;
-    done(step.did);
     await console.again();
+    done(step.did);
   } catch (error) {
     tell(console, error);
   }

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.console import Visit
-from tests.support.service import User, admin_token, bearer
+from tests.support.service import User, admin_token, bearer, command
 from tests.support.web import Auth, serving, window
 
 pytestmark = [
@@ -327,6 +327,26 @@ async def test_a_user_sees_nothing_for_administrators(user: User, come: Come) ->
     assert await visit.page.get_by_role("link", name="Admin").count() == 0
     await visit.see("admin/users", "For administrators")
     assert not any("/v1/users" in url for url in visit.window.asked)
+
+
+async def test_an_account_with_less_than_everything_reads_why_it_has_no_list(
+    service: Auth, come: Come
+) -> None:
+    command(
+        service.folder,
+        *("users", "add", "bounded", "--scope", "photos:read", "--password-stdin"),
+        stdin="a long password",
+    )
+    visit = await come(User(service, "bounded", "a long password"))  # type: ignore[arg-type]
+    assert "Your account may no more than read photos" in await visit.window.text()
+    await visit.see("sign-ins", "Sign-ins")
+    assert "May read photos." in await visit.window.text()
+    await visit.see("issue", "Issue a token")
+    await visit.page.get_by_label("Label").fill("all that there is")
+    await visit.page.get_by_label("With this sign-in").check()
+    await visit.button("Issue the token").click()
+    await visit.reads("“all that there is” is issued")
+    assert "May read photos." in await visit.window.text()
 
 
 async def test_a_service_that_is_gone_is_said_and_asked_again(user: User, come: Come) -> None:

@@ -49,9 +49,14 @@ export function show(console) {
   const wrong = h("div");
   const button = /** @type {HTMLButtonElement} */ (h("button", { class: "main" }, "Issue the token"));
 
+  // All that the account may do, but for administering: that is asked for by itself.
+  const own = console.session.scope
+    .split(" ")
+    .filter((pattern) => !pattern.startsWith("caveats:"))
+    .join(" ");
   const wanted = () =>
     [
-      may.value() === "all" ? "*" : scope.value.trim().replace(/\s+/g, " "),
+      may.value() === "all" ? own : scope.value.trim().replace(/\s+/g, " "),
       console.isAdmin && administer.checked ? "caveats:*" : "",
     ]
       .filter(Boolean)
@@ -76,9 +81,9 @@ export function show(console) {
         mistake(secret);
         button.disabled = true;
         const body = { scope: wanted(), audience: audience.value.trim(), expires_in: life.value, note: label.value.trim() };
-        const own = end.value() === "own";
+        const byItself = end.value() === "own";
         try {
-          const issued = own
+          const issued = byItself
             ? await ask("POST", "v1/tokens", {
                 body: { ...body, username: console.user, password: secret.value },
                 withSession: false,

@@ -342,6 +342,22 @@ async def test_a_token_in_the_fragment_is_read_and_taken_out_of_the_address(
     assert not any("cav1_" in url.partition("#")[0] for url in visit.window.asked)
 
 
+@pytest.mark.parametrize(("link", "page"), [("Narrow and share", "narrow"), ("Try a request", "try")])
+async def test_a_token_goes_along_to_another_page_and_is_in_no_address(
+    link: str, page: str, service: Auth, come_to: Come
+) -> None:
+    visit = await come_to("inspect")
+    token = macaroon().encode()
+    await paste(visit, token)
+    await visit.page.get_by_role("link", name=link).click()
+    await visit.page.wait_for_url(f"{service.url}/console/{page}")
+    await visit.page.get_by_role("heading", level=2).first.wait_for()
+    assert await visit.page.get_by_label(FIELD, exact=True).input_value() == token
+    assert token not in await visit.page.evaluate("JSON.stringify(sessionStorage)")
+    await visit.page.reload()
+    assert await visit.page.get_by_label(FIELD, exact=True).input_value() == ""
+
+
 async def test_a_token_in_the_query_is_not_read_and_its_leak_is_told(service: Auth, come_to: Come) -> None:
     visit = await come_to("inspect")
     await visit.page.goto(f"{service.url}/console/inspect?token={macaroon().encode()}")

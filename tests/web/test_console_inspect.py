@@ -224,6 +224,7 @@ async def test_what_it_allows_is_one_sentence(name: str, come_to: Come) -> None:
     caveats, expected = SENTENCES[name]
     await paste(visit, macaroon(*caveats).encode())
     assert await sentence(visit) == expected
+    await visit.page.get_by_role("status").filter(has_text=expected).wait_for(state="attached")
 
 
 async def test_a_third_party_that_has_not_agreed_is_in_the_sentence(come_to: Come) -> None:
@@ -337,7 +338,7 @@ async def test_a_token_in_the_fragment_is_read_and_taken_out_of_the_address(
     await visit.page.evaluate(
         f"() => {{ location.hash = 'token={macaroon(b'scope = photos/1:read').encode()}' }}"
     )
-    await visit.page.get_by_text("alice may read photos/1,").wait_for()
+    await visit.page.locator(".sentence", has_text="alice may read photos/1,").wait_for()
     assert visit.page.url == f"{service.url}/console/inspect"
     assert not any("cav1_" in url.partition("#")[0] for url in visit.window.asked)
 

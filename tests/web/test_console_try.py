@@ -92,6 +92,8 @@ async def test_a_request_that_all_caveats_hold_for_would_pass(come_to: Come) -> 
     await paste(visit, macaroon(*NARROW).encode())
     await fill(visit, **REQUESTS[1])
     assert "It would pass\nAll 8 caveats hold." in await banner(visit)
+    heard = visit.page.locator("#status")
+    await heard.get_by_text("It would pass: All 8 caveats hold.").wait_for(state="attached")
     await visit.page.get_by_label("Time, if not now").fill("2026-11-21T18:00")
     assert await verdicts(visit) == [
         ("expires = 2026-11-21T18:00:00Z",
@@ -140,25 +142,25 @@ async def test_the_service_is_asked_only_when_the_person_says_so(
     await fill(visit, scopes="photos/42:read")
     assert not any("/v1/" in url for url in visit.window.asked)
     await visit.button("Ask the service").click()
-    await visit.page.get_by_text(f"The service grants it, for {user.username}").wait_for()
+    await visit.page.locator("#main").get_by_text(f"The service grants it, for {user.username}").wait_for()
     assert [url for url in visit.window.asked if "/v1/" in url] == [f"{service.url}/v1/verify"]
     await fill(visit, scopes="notes:read")
-    assert await visit.page.get_by_text("The service grants it").count() == 0
+    assert await visit.page.locator("#main").get_by_text("The service grants it").count() == 0
     await visit.button("Ask the service").click()
-    await visit.page.get_by_text("The service refuses it: 1 caveat of 3").wait_for()
+    await visit.page.locator("#main").get_by_text("The service refuses it: 1 caveat of 3").wait_for()
     assert "The same caveats refuse it as here." in await visit.window.text()
     await visit.page.get_by_label("Time, if not now").fill("2099-01-01T00:00")
     await visit.button("Ask the service").click()
-    await visit.page.get_by_text("These caveats refuse it:").wait_for()
+    await visit.page.locator("#main").get_by_text("These caveats refuse it:").wait_for()
     with service.client() as http:
         assert (
             http.post("/v1/revocations", json={"presented": True}, headers=bearer(token)).status_code == 201
         )
     await visit.button("Ask the service").click()
-    await visit.page.get_by_text("it was revoked, or its key was retired").wait_for()
+    await visit.page.locator("#main").get_by_text("it was revoked, or its key was retired").wait_for()
     await paste(visit, macaroon().encode())
     await visit.button("Ask the service").click()
-    await visit.page.get_by_text("It is not authentic here").wait_for()
+    await visit.page.locator("#main").get_by_text("It is not authentic here").wait_for()
 
 
 async def test_no_random_token_or_request_breaks_the_page(come_to: Come) -> None:
@@ -194,7 +196,7 @@ async def test_it_is_within_everybodys_reach(scheme: str, service: Auth, user: U
         await paste(visit, text)
         if text:
             await visit.button("Ask the service").click()
-            await visit.page.get_by_text("The service refuses it").wait_for()
+            await visit.page.locator("#main").get_by_text("The service refuses it").wait_for()
         for size in (WIDE, SMALL):
             await visit.page.set_viewport_size(size)  # type: ignore[arg-type]
             await visit.screenshot(f"try-{name}-{scheme}-{size['width']}")

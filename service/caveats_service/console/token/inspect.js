@@ -5,7 +5,7 @@ import { showAccount } from "./account.js";
 import { chainsOf, isDead } from "./chain.js";
 import { chainLists } from "./chain-list.js";
 import { chainPicture, legend } from "./chain-picture.js";
-import { byId, h } from "../dom.js";
+import { byId, h, say } from "../dom.js";
 import { linkWith } from "./fragment.js";
 import { copyButton, empty, head, time, timeLeft } from "../parts.js";
 import { authoritySentence } from "./sentence.js";
@@ -43,13 +43,16 @@ function show(bundle, text) {
   const chains = chainsOf(bundle, inspection, now);
   const dead = isDead(chains);
   const left = h("div", {}, life(inspection, now));
-  const allows = h("p", { class: dead ? "sentence dead" : "sentence", role: "status" }, authoritySentence(inspection, now, dead));
+  const allows = h("p", { class: dead ? "sentence dead" : "sentence" }, authoritySentence(inspection, now, dead));
+  say(allows.textContent ?? "");
   clock = setInterval(() => {
     const later = new Date();
     const seen = inspect(bundle, { now: later });
     left.replaceChildren(life(seen, later));
     const words = authoritySentence(seen, later, dead);
-    if (allows.textContent !== words) allows.textContent = words;
+    if (allows.textContent === words) return;
+    allows.textContent = words;
+    say(words);
   }, 20_000);
   result.replaceChildren(
     h("section", { class: "card stack authority", "aria-labelledby": "allows" },

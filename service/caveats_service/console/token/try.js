@@ -43,6 +43,7 @@ function show(bundle, text) {
 
   /** @type {number[]} */
   let refusedHere = [];
+  let said = "";
 
   function judge() {
     asked.replaceChildren();
@@ -55,9 +56,12 @@ function show(bundle, text) {
     });
     refusedHere = rows.flatMap((row, index) => row.reason === null ? [] : [index]);
     const open = inspection.third_parties.filter((one) => !one.discharged).map((one) => one.location || "a third party");
+    const answer = banner(rows, open, inspection.stray_discharges);
+    if (answer.textContent !== said) say([...answer.childNodes].map((part) => part.textContent).join(": "));
+    said = answer.textContent ?? "";
     verdict.replaceChildren(
       h("h2", { id: "verdict" }, "The verdict"),
-      banner(rows, open, inspection.stray_discharges),
+      answer,
       ...verdicts(rows),
       h("p", { class: "hint" }, "Judged in this page, without a key: nobody looked whether the token is authentic or revoked."),
       h("div", { class: "actions" }, button, h("span", { class: "hint" }, "Sends the token and these facts, but the time, to this service.")),
@@ -72,8 +76,9 @@ function show(bundle, text) {
       const answer = await ask("POST", "v1/verify", { body, withSession: false });
       const refused = answer.caveats.filter((/** @type {any} */ one) => !one.satisfied);
       const same = refused.map((/** @type {any} */ one) => one.index).join() === refusedHere.join();
-      asked.replaceChildren(h("div", { class: answer.granted ? "notice good" : "notice bad", role: "status" },
-        h("strong", {}, answer.granted ? `The service grants it, for ${answer.user}` : `The service refuses it: ${counted(refused.length, "caveat")} of ${answer.caveats.length}`),
+      const words = answer.granted ? `The service grants it, for ${answer.user}` : `The service refuses it: ${counted(refused.length, "caveat")} of ${answer.caveats.length}`;
+      say(words);
+      asked.replaceChildren(h("div", { class: answer.granted ? "notice good" : "notice bad" }, h("strong", {}, words),
         answer.granted ? "The token is authentic, and not revoked." : `The token is authentic, and not revoked. ${same ? "The same caveats refuse it as here." : "These caveats refuse it:"}`),
         ...(same ? [] : verdicts(refused)));
     } catch (error) {
@@ -104,7 +109,7 @@ function banner(rows, open, stray) {
   ].filter(Boolean);
   const passes = refused === 0 && also.length === 0;
   const words = refused === 0 ? "" : `${counted(refused, "caveat")} of ${rows.length} ${refused === 1 ? "refuses" : "refuse"} it`;
-  return h("div", { class: passes ? "notice good" : "notice bad", role: "status" },
+  return h("div", { class: passes ? "notice good" : "notice bad" },
     h("strong", {}, passes ? "It would pass" : "It would be refused"),
     passes ? (rows.length === 0 ? "The token has no caveats." : `All ${counted(rows.length, "caveat")} hold.`) : `${listed([words, ...also].filter(Boolean).map(String))}.`);
 }

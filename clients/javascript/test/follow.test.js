@@ -130,7 +130,14 @@ test("lines are found in chunks of any size, and events by their data", () => {
   assert.deepEqual(linesOf(new LineReader("poll"), ["a\r\nb", "", "c\n\nd\n", "left over"]), ["a", "bc", "d"]);
   const events = ["id: 1\nevent: page\nda", "ta: one\n", "\n: comment\n\ndata:two\ndata: three\r\n\r\n", "data: unfinished\n"];
   assert.deepEqual(linesOf(new LineReader("stream"), events), ["one", "two\nthree"]);
-  assert.deepEqual([...new LineReader("poll").take(Uint8Array.from([0xff, 0x61, 10]))], ["\\xffa"]);
+  assert.deepEqual([...new LineReader("poll").take(Uint8Array.from([0xff, 0x61, 10]))], ["\ufffda"]);
+});
+
+test("a line that is no text takes no longer than another", () => {
+  const started = performance.now();
+  const [line] = new LineReader("poll").take(new Uint8Array(1024 * 1024).fill(0xff, 0, -1).fill(10, -1));
+  assert.equal(line.length, 1024 * 1024 - 1);
+  assert.ok(performance.now() - started < 500);
 });
 
 test("what is read without news is bounded", () => {

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { concat, escapedText } from "../bytes.js";
+import { concat } from "../bytes.js";
 
 /** @typedef {import("../bytes.js").Bytes} Bytes */
 /** @typedef {"catch up" | "stream" | "poll"} Mode everything up to now; server-sent events; by long-poll */
@@ -104,6 +104,8 @@ export function secondsToWait(headers) {
 /** The lines of the feed in an answer's bytes as they come, within bounds. */
 export class LineReader {
   #events;
+  /** What is not UTF-8 becomes U+FFFD, in one pass: such a line is authentic under no key. */
+  #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   /** @type {Bytes} */
   #rest = new Uint8Array();
   /** @type {string[]} */
@@ -138,7 +140,7 @@ export class LineReader {
       if (--this.#linesLeft < 0) throw new CannotRead(`more than ${MOST_LINES_WITHOUT_NEWS} lines without anything new`);
       const whole = concat(this.#rest, chunk.subarray(start, end));
       this.#rest = new Uint8Array();
-      const line = this.#line(escapedText(whole).replace(/\r$/, ""));
+      const line = this.#line(this.#decoder.decode(whole).replace(/\r$/, ""));
       if (line) yield line;
     }
     this.#rest = concat(this.#rest, chunk.subarray(start));

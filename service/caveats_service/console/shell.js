@@ -74,15 +74,10 @@ async function begin() {
   }
 }
 
-/** Asks who is signed in, which also keeps the session alive. Raises `Problem`, but for a 401. */
+/** Asks who is signed in, if anybody is, which also keeps the session alive. Raises `Problem`. */
 async function keepAlive() {
-  try {
-    session = await ask("GET", "v1/session");
-    askedAt = Date.now();
-  } catch (error) {
-    if (!(error instanceof Problem) || error.status !== 401) throw error;
-    session = null;
-  }
+  session = (await ask("GET", "v1/session?optional")) ?? null;
+  askedAt = Date.now();
 }
 
 /** Shows the view that the address names. @param {boolean} moved whether the person went there, whose focus moves along then */

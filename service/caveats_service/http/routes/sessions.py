@@ -11,6 +11,7 @@ from starlette.responses import Response
 from caveats import CaveatsError, Expires
 from caveats.http import (
     PasswordCredential,
+    Problem,
     TokenCredential,
     credential_of,
     credential_required,
@@ -21,6 +22,7 @@ from caveats_service.core.issuing import DEFAULT_AUDIENCE, IssueRequest, plan, r
 from caveats_service.core.usernames import in_audit
 from caveats_service.http import schemas
 from caveats_service.http.credentials import live_token, require_token, user_of
+from caveats_service.http.errors import problem_of
 from caveats_service.http.request import NO_STORE, RequestContext, reply
 from caveats_service.http.routes.tokens import user_bounds
 from caveats_service.storage import LabelsFull, StoreUnavailable
@@ -79,7 +81,19 @@ async def _end_previous(request: RequestContext) -> None:
 
 
 async def who(request: RequestContext) -> Response:
-    """Who is signed in. Asking keeps the session alive, up to its ceiling."""
+    """Who is signed in. Asking keeps the session alive, up to its ceiling.
+
+    With `?optional` it is no error that nobody is: 204. A browser writes an error into its console for every 401.
+    """
+    try:
+        return await _who(request)
+    except (Problem, CaveatsError) as error:
+        if "optional" in request.http.query_params and problem_of(error).status == 401:
+            return Response(None, 204, NO_STORE)
+        raise
+
+
+async def _who(request: RequestContext) -> Response:
     credential = require_token(request)
     if not credential.from_cookie:
         raise credential_required()

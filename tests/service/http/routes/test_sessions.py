@@ -62,6 +62,23 @@ def test_without_https_the_cookie_has_another_name(start: Callable[..., Service]
     assert "secure" not in cookie.lower()
 
 
+def test_it_is_no_error_that_nobody_is_signed_in_where_that_is_optional(service: Service, user: User) -> None:
+    asked = "/v1/session?optional"
+    live = session(service, user)
+    assert with_cookie(service, "GET", asked, live).json()["user"] == user.username
+    with_cookie(service, "DELETE", "/v1/session", live)
+    answers = [
+        httpx.get(f"{service.url}{asked}"),
+        *(with_cookie(service, "GET", asked, text) for text in (live, "cav1_no", "x")),
+    ]
+    assert [(answer.status_code, answer.content) for answer in answers] == [(204, b"")] * 4
+    assert httpx.get(f"{service.url}/v1/session").status_code == 401
+    two = httpx.get(
+        f"{service.url}{asked}", headers={"Authorization": "Bearer cav1_a", "X-Auth-Token": "cav1_b"}
+    )
+    assert problem(two) == (400, "two_credentials")
+
+
 def test_asking_who_keeps_a_session_alive_up_to_its_ceiling(timed: Service, clock: Clock) -> None:
     token = session(timed, new_user(timed))
     for hours in range(4, 7 * 24, 4):

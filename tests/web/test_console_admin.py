@@ -238,8 +238,9 @@ async def test_what_is_revoked_is_listed_and_more_is_revoked_by_id(
     await admin.page.get_by_label("Token id").fill(issued["token_id"])
     await admin.confirm("Revoke")
     await admin.told("It is revoked.")
-    first = admin.page.get_by_role("row").nth(1)
-    assert f"Token {issued['token_id']}, all copies" in await first.inner_text()
+    await (
+        admin.page.get_by_role("row").nth(1).get_by_text(f"Token {issued['token_id']}, all copies").wait_for()
+    )
     with own.client() as http:
         assert http.post("/v1/verify", json={"token": issued["token"]}).status_code == 401
 

@@ -100,6 +100,8 @@ class Window:
         self.sent = 0
         """How many forms."""
         self.complaints: list[str] = []
+        self.refusals: list[str] = []
+        """What it wrote into its console because of an answer's status."""
         self._origin = origin
         self._typed: list[str] = []
         context.on("request", self._ask)
@@ -111,8 +113,8 @@ class Window:
         self.sent += request.method == "POST"
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if not message.text.startswith(_OF_STATUS):
-            self.complaints.append(message.text)
+        of_status = message.text.startswith(_OF_STATUS)
+        (self.refusals if of_status else self.complaints).append(message.text)
 
     async def visit(self, url: str) -> None:
         await self.page.goto(url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -243,6 +244,17 @@ def test_an_unknown_proxy_is_told_once_and_of_strangers_only_the_first() -> None
     unknown = UnknownProxies(TrustedProxies(()), setting="TRUSTED")
     told = [unknown.to_tell(forwarded(f"192.0.2.{n % 200}", "x-forwarded-for")) for n in range(1000)]
     assert [one for one in told if one] == [f"192.0.2.{n}" for n in range(UnknownProxies.MOST)]
+
+
+def test_a_proxy_that_is_not_trusted_is_named_in_a_log_once(caplog: pytest.LogCaptureFixture) -> None:
+    unknown = UnknownProxies(TrustedProxies(()), setting="TRUSTED")
+    log = logging.getLogger("app")
+    for _ in range(3):
+        unknown.tell(forwarded("192.0.2.7", "x-forwarded-for"), log)
+    unknown.tell(forwarded("192.0.2.8"), log)
+    (told,) = caplog.messages
+    assert told.startswith("192.0.2.7 sends X-Forwarded-* and is not trusted")
+    assert told.endswith("in TRUSTED")
 
 
 def test_the_hint_is_in_the_refusals_that_it_explains_and_only_once() -> None:

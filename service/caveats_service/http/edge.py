@@ -87,10 +87,11 @@ class Edge:
 def _page_that_says_so(scope: Scope) -> Response | None:
     """For a browser that opens a document of the console with a token in its query: the same document without, told of it.
 
-    None for any other request. The token is no part of the answer, and the browser's history keeps the new address.
+    None for any other request, also for one that is refused for its `Referer`: a browser would send the same again without end.
+    The token is no part of the answer, and the browser's history keeps the new address.
     """
     found = _DOCUMENT.fullmatch(scope["path"])
-    if found is None or scope["method"] != "GET":
+    if found is None or scope["method"] != "GET" or not scope["query_string"]:
         return None
     if not any(name == b"accept" and b"text/html" in value for name, value in scope["headers"]):
         return None

@@ -198,3 +198,15 @@ def test_a_browser_with_a_token_in_the_query_is_sent_to_the_page_without_it(
         http.post(f"/console/inspect?{query}", headers=HTML),
     ):
         assert problem(refused) == (400, "bad_request")
+
+
+@pytest.mark.parametrize("page", ["inspect", "narrow", "try", "nothing"])
+@pytest.mark.parametrize("query", ["", "?x=1"])
+def test_a_browser_that_came_from_an_address_with_a_token_is_not_sent_round_and_round(
+    http: httpx.Client, page: str, query: str
+) -> None:
+    """It sends the same `Referer` after a redirect."""
+    headers = {**HTML, "Referer": "https://app.example/?token=cav1_AgEB"}
+    answer = http.get(f"/console/{page}{query}", headers=headers, follow_redirects=True)
+    assert len(answer.history) == len(query[:1])
+    assert problem(answer) == (400, "bad_request")

@@ -62,9 +62,9 @@ class FeedProgress:
     following: bool
     """Whether it has a stream open here."""
     last_read_at: datetime | None
-    """When it last was given a page; None if it was not since the process began."""
+    """When it was last given a page; None if it has been given none since the process began."""
     entries_behind: int | None
-    """So many it was not given yet."""
+    """How many entries of the feed it has not been given yet; None if that is not known."""
 
 
 @dataclass(eq=False, slots=True)
@@ -291,7 +291,8 @@ class RevocationFeed:
                 await self._news.wait()
         self._news.clear()
         if self._broadcast.has_verifiers():
-            self._removed_verifiers = await self._store.verifiers.removed_ids()
+            removed = self._removed_verifiers = await self._store.verifiers.removed_ids()
+            self._read_by = {one: read for one, read in self._read_by.items() if one not in removed}
             self._broadcast.dismiss(self.may_read)
         async with self._one_reader:
             await self._look()

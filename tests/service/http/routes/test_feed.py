@@ -302,3 +302,18 @@ def test_the_list_of_verifiers_says_how_far_each_has_read(own: Service) -> None:
             until(lambda: progress(own, mine) == (True, True, 0))
     until(lambda: progress(own, mine)[0] is False)
     assert progress(own, other) == (False, False, None)
+
+
+def test_how_far_a_removed_verifier_has_read_is_forgotten(own: Service) -> None:
+    """Whoever registers and removes verifiers again and again makes no list grow."""
+    kept, gone = register(own, "photos"), register(own, "photos")
+    with own.client() as http, own.client(headers=ADMIN) as admin:
+        for verifier in (kept, gone):
+            named = {**reader(own, "photos"), "X-Feed-Verifier": verifier}
+            assert http.get("/v1/revocations/feed?audience=photos", headers=named).status_code == 200
+        assert set(own.runtime.feed._read_by) == {kept, gone}
+        events = {**reader(own, "photos"), "X-Feed-Verifier": kept, "Accept": "text/event-stream"}
+        with http.stream("GET", "/v1/revocations/feed?audience=photos", headers=events):
+            until(lambda: progress(own, kept)[0])
+            assert admin.delete(f"/v1/verifiers/{gone}").status_code in (200, 204)
+            until(lambda: set(own.runtime.feed._read_by) == {kept})

@@ -36,7 +36,7 @@ from caveats import (
     renew,
 )
 from caveats.durations import format_duration
-from caveats.kinds import ScopePattern, check_value, parse_scope
+from caveats.kinds import ScopePattern, check_value, is_own_scope, parse_scope
 from caveats.token import derive, is_audience, issue_time
 from caveats_service.core.errors import CeilingReached, Forbidden, InvalidCredentials, InvalidRequest
 from caveats_service.core.lineage import lineage
@@ -236,8 +236,8 @@ def _scope(text: str, bounds: Bounds) -> Scope:
         if not any(allowed.covers(pattern) for allowed in bounds.scopes):
             allowed_text = " ".join(map(str, bounds.scopes))
             who = (
-                "; an administrator has it, who signs in for it"
-                if str(pattern).startswith("caveats:")
+                "; only administrators may have it, and only where they ask for it"
+                if is_own_scope(str(pattern))
                 else ""
             )
             raise Forbidden(f"the scope {pattern} is beyond what you may have: {allowed_text}{who}")

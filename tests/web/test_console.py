@@ -296,6 +296,18 @@ async def test_from_the_first_look_on_the_browser_has_nothing_to_complain_of(use
     assert visit.window.refusals == []
 
 
+async def test_a_browser_that_blocks_storage_can_sign_in_and_inspect(user: User, come: Come) -> None:
+    visit = await come()
+    blocked = "{ get() { throw new DOMException('blocked', 'SecurityError') } }"
+    await visit.page.add_init_script(f"Object.defineProperty(window, 'sessionStorage', {blocked})")
+    await visit.page.reload()
+    await visit.sign_in(user)
+    await visit.reads("My tokens")
+    await visit.page.get_by_role("link", name="Inspect").click()
+    await visit.page.get_by_role("button", name="Show a sample").click()
+    await visit.page.get_by_role("heading", name="The chain").wait_for()
+
+
 async def test_a_session_is_kept_alive_by_whoever_goes_on_working(user: User, come: Come) -> None:
     visit = await come()
     await visit.page.clock.install()

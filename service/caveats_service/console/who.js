@@ -1,6 +1,8 @@
 // Who is signed in, as this tab remembers it: so that the frame of a page does not jump while the service is asked, and says it on pages
 // that ask nobody. It proves nothing: what needs a sign-in asks for one where it is used.
 
+import { keep, kept } from "./tab.js";
+
 const KEY = "caveats-signed-in";
 
 /** @typedef {{user: string, isAdmin: boolean}} Who */
@@ -8,7 +10,7 @@ const KEY = "caveats-signed-in";
 /** Who was signed in here at last; null for nobody. @returns {Who | null} */
 export function remembered() {
   try {
-    const who = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+    const who = JSON.parse(kept(KEY) ?? "null");
     return typeof who?.user === "string" ? { user: who.user, isAdmin: who.isAdmin === true } : null;
   } catch {
     return null;
@@ -17,6 +19,5 @@ export function remembered() {
 
 /** @param {Who | null} who */
 export function remember(who) {
-  if (who === null) sessionStorage.removeItem(KEY);
-  else sessionStorage.setItem(KEY, JSON.stringify({ user: who.user, isAdmin: who.isAdmin }));
+  keep(KEY, who && JSON.stringify({ user: who.user, isAdmin: who.isAdmin }));
 }

@@ -2,6 +2,7 @@
 // the console. Knows addresses and this tab's storage; reads no token.
 
 import { h } from "../dom.js";
+import { keep, kept } from "../tab.js";
 
 const HANDED_OVER = "caveats-handed-over";
 /** What a page of the console hands over. An address would be kept in the browser's history, and with that on other devices. */
@@ -10,7 +11,7 @@ const HANDED_OVER = "caveats-handed-over";
  * A link to another page of the console that takes a token along. @param {string} page its address @param {string} token
  * @param {string} look its class @param {string} words
  */
-export const linkWith = (page, token, look, words) => h("a", { class: look, href: page, onclick: () => sessionStorage.setItem(HANDED_OVER, token) }, words);
+export const linkWith = (page, token, look, words) => h("a", { class: look, href: page, onclick: () => keep(HANDED_OVER, token) }, words);
 
 /**
  * The token that was handed over or that the address carries, which is taken out of it. `inQuery`: whether one was in the query, which servers and
@@ -19,8 +20,8 @@ export const linkWith = (page, token, look, words) => h("a", { class: look, href
  */
 export function takeToken() {
   const fragment = location.hash.slice(1);
-  const handedOver = sessionStorage.getItem(HANDED_OVER) ?? "";
-  sessionStorage.removeItem(HANDED_OVER);
+  const handedOver = kept(HANDED_OVER) ?? "";
+  keep(HANDED_OVER, null);
   const inAddress = fragment.startsWith("token=") ? plain(fragment.slice("token=".length)) : /^cav1_/.test(fragment) ? fragment : "";
   const inQuery = fragment === "in-query";
   if (inAddress !== "" || inQuery) history.replaceState(null, "", location.pathname);

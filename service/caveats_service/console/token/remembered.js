@@ -14,8 +14,8 @@
  */
 
 const KEY = "caveats-copies";
+/** The most copies that are remembered. */
 const MOST = 200;
-/** So many are remembered. */
 
 /** All copies, the newest first. @returns {Copy[]} */
 export function copies() {
